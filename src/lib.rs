@@ -1,0 +1,3 @@
+//! tasktail: a task's output, live in the browser and the terminal, and kept when it ends.
+pub mod model;
+pub mod wire;

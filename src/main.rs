@@ -1,0 +1,2 @@
+//! The `tasktail` command.
+fn main() {}

@@ -1,0 +1,44 @@
+//! Every limit with its name and its default; units are last in the name.
+
+use std::time::Duration;
+
+/// Characters of a task's id.
+pub const TASK_ID_CHARS_MAX: usize = 128;
+/// Bytes of one line; a longer one is cut and goes on in the next, marked `partial`.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one WebSocket message from a worker or a viewer; a larger one is skipped with an error.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Lines of a task that stay in its journal; older ones are in its archive.
+pub const LIVE_WINDOW_LINES: u64 = 10_000;
+/// A journal nobody finished goes this long after its last line.
+pub const JOURNAL_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A task whose worker is silent this long is `lost`.
+pub const WORKER_GRACE: Duration = Duration::from_secs(60);
+/// Lines a worker keeps for a server that is slow or away; then the drop rule.
+pub const WORKER_BUFFER_LINES: usize = 10_000;
+/// Bytes a worker keeps for a server that is slow or away; then the drop rule.
+pub const WORKER_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// Seconds between two pings on every WebSocket, and between two comments on an SSE stream.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A peer that takes nothing for this long is given up.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A shutdown is over after this long, whatever hangs.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lines in one page of the lines route when the caller names no limit.
+pub const PAGE_LINES_DEFAULT: usize = 1_000;
+/// Lines in one page of the lines route at most.
+pub const PAGE_LINES_MAX: usize = 10_000;
+/// Lines in one read of a follower at most.
+pub const TAIL_PAGE_LINES: usize = 500;
+/// Bytes of text in one read of a follower at most (one line is always given).
+pub const TAIL_PAGE_BYTES: usize = 256 * 1024;
+/// Bytes of one HTTP request body that is not a stream of lines.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Labels of one task.
+pub const LABELS_MAX: usize = 64;
+/// Bytes of a label's key or value, a host name or a worker's name.
+pub const WORD_BYTES_MAX: usize = 1024;
+/// Bytes of a task's command line, all arguments together.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// The address of a server when nothing else is said.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:7117";
