@@ -1,3 +1,6 @@
 //! tasktail: a task's output, live in the browser and the terminal, and kept when it ends.
+pub mod archive;
+pub mod journal;
 pub mod model;
+pub mod store;
 pub mod wire;
