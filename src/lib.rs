@@ -3,4 +3,5 @@ pub mod archive;
 pub mod journal;
 pub mod model;
 pub mod store;
+pub mod tasks;
 pub mod wire;

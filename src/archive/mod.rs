@@ -188,6 +188,10 @@ impl Archive {
     /// read after [`Archive::sync`].
     pub fn push(&self, line: &Line<'_>) -> Result<(), ArchiveError> {
         let mut writer = self.writer.lock();
+        // Within a frame numbers are dense: that is how a line is found in it.
+        if writer.next.is_some_and(|next| next.last_line() + 1 != line.n) {
+            self.write_frame(&mut writer)?;
+        }
         serde_json::to_writer(&mut writer.raw, line).map_err(|e| self.error("written", e.into()))?;
         writer.raw.push(b'\n');
         let next = writer.next.get_or_insert_with(|| FrameRef {

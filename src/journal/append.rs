@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::writer::Command;
+use super::writer::{Command, Room};
 use super::{Journal, JournalError, Stream, Trim};
 use crate::model::{Channel, EntryBody, EntryId, Fields, LineText, Mark};
 use crate::store::block;
@@ -17,6 +17,8 @@ pub struct Batch {
     pub(super) encoded: Vec<u8>,
     pub(super) items: Vec<Item>,
     pub(super) session: Option<Session>,
+    /// Why an entry could not be encoded; the whole batch is then refused.
+    pub(super) failed: Option<JournalError>,
 }
 
 /// One entry of a batch.
@@ -79,34 +81,36 @@ impl Batch {
     }
 
     /// Adds a line.
-    pub fn push(&mut self, line: &LineText<'_>) -> Result<(), JournalError> {
-        self.push_line(line, true)
+    pub fn push(&mut self, line: &LineText<'_>) {
+        self.push_line(line, true);
     }
 
     /// Adds a line that is the rest of the one before: it takes no number of its own.
-    pub fn push_continuation(&mut self, line: &LineText<'_>) -> Result<(), JournalError> {
-        self.push_line(line, false)
+    pub fn push_continuation(&mut self, line: &LineText<'_>) {
+        self.push_line(line, false);
     }
 
     /// Adds an entry of any fields.
-    pub fn push_fields(&mut self, fields: Fields) -> Result<(), JournalError> {
+    pub fn push_fields(&mut self, fields: Fields) {
         let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        block::encode_body(&mut self.encoded, &EntryBody::Fields(fields))?;
-        self.items.push(Item { end: self.encoded.len(), text_bytes: bytes as u64, skipped: 0, numbered: true });
-        Ok(())
+        self.push_body(&EntryBody::Fields(fields), bytes as u64, 0, true);
     }
 
-    fn push_line(&mut self, line: &LineText<'_>, numbered: bool) -> Result<(), JournalError> {
+    fn push_body(&mut self, body: &EntryBody<'_>, text_bytes: u64, skipped: u64, numbered: bool) {
+        match block::encode_body(&mut self.encoded, body) {
+            Ok(()) => self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered }),
+            Err(error) => self.failed = Some(error.into()),
+        }
+    }
+
+    fn push_line(&mut self, line: &LineText<'_>, numbered: bool) {
         let skipped = match line.channel {
             Channel::Internal => Mark::parse(&line.text).map_or(0, |mark| mark.count),
             _ => 0,
         };
         let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
-        block::encode_body(&mut self.encoded, &EntryBody::Line(borrowed))?;
         let newline = u64::from(!line.partial);
-        let text_bytes = line.text.len() as u64 + newline;
-        self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered });
-        Ok(())
+        self.push_body(&EntryBody::Line(borrowed), line.text.len() as u64 + newline, skipped, numbered);
     }
 
     /// Entries inside.
@@ -119,6 +123,13 @@ impl Batch {
         self.items.is_empty()
     }
 
+    /// The session, and the number of the last entry, if the entries are numbered.
+    pub fn last_seq(&self) -> Option<(&str, u64)> {
+        let session = self.session.as_ref()?;
+        let numbered = self.items.iter().filter(|item| item.numbered).count() as u64;
+        Some((&session.name, (session.first_seq + numbered).saturating_sub(1)))
+    }
+
     /// Bytes it takes in the queue.
     pub fn bytes(&self) -> usize {
         self.encoded.len() + self.items.len() * size_of::<Item>()
@@ -129,20 +140,20 @@ impl Journal {
     /// Queues a batch, after a wait for room in the queue (bounded by bytes). Batches queued one
     /// after another keep their order. `trim` is applied right after, as XADD's MAXLEN is.
     pub async fn append(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>) -> Result<Ticket, JournalError> {
-        self.make_room(batch.bytes()).await?;
-        Ok(self.append_now(stream, batch, trim))
+        let room = self.make_room(batch.bytes()).await?;
+        Ok(self.append_now(stream, batch, trim, room))
     }
 
-    /// Waits until the queue has room for so many bytes and takes it. An [`Journal::append_now`] of
-    /// a batch of that size must follow; it gives the room back once it is written.
-    pub async fn make_room(&self, bytes: usize) -> Result<(), JournalError> {
+    /// Waits until the queue has room for so many bytes and takes it. Room that is dropped unused
+    /// is given back.
+    pub async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
         self.inner.queue.make_room(bytes).await
     }
 
     /// Queues a batch for which room was made.
-    pub fn append_now(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>) -> Ticket {
+    pub fn append_now(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room) -> Ticket {
         let (reply, ticket) = oneshot::channel();
-        self.inner.queue.send(Command::Append { stream: stream.clone(), batch, trim, reply });
+        self.inner.queue.send(Command::Append { stream: stream.clone(), batch, trim, room, reply });
         Ticket(ticket)
     }
 }

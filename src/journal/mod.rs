@@ -22,7 +22,7 @@
 //! let stream = journal.stream_or_new(b"task:logs:42")?;
 //! let mut batch = Batch::new();
 //! let text = "Building...".into();
-//! batch.push(&LineText { timestamp: Timestamp::now(), channel: Channel::Stdout, partial: false, lossy: false, text })?;
+//! batch.push(&LineText { timestamp: Timestamp::now(), channel: Channel::Stdout, partial: false, lossy: false, text });
 //! let appended = journal.append(&stream, batch, None).await?.await?;   // queued, then durable
 //! assert_eq!((appended.first_line, appended.last_line), (1, 1));
 //!
@@ -60,6 +60,7 @@ pub use stream::{Stream, Tip};
 pub use tail::{Tail, Woken};
 pub use trim::Trim;
 
+pub use writer::Room;
 use writer::{Command, Queue};
 
 /// When an append is answered and shown.
@@ -221,7 +222,7 @@ impl Journal {
         &self,
         id: &[u8],
         record: Option<Vec<u8>>,
-    ) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), JournalError>> + Send + 'static + use<> {
         let (reply, answer) = oneshot::channel();
         self.inner.queue.send(Command::PutTask { id: id.into(), record, reply });
         async move { answer.await.map_err(|_| JournalError::Closed)? }

@@ -53,6 +53,9 @@ impl Journal {
     pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<Page, JournalError> {
         'again: loop {
             let tip = stream.tip();
+            if tip.removed {
+                return Err(JournalError::Removed);
+            }
             let from = from.max(tip.first_line);
             let mut page = Page { lines: Vec::new(), first_line: tip.first_line, last_line: tip.last_line };
             let mut bytes = 0;
@@ -91,6 +94,9 @@ impl Journal {
     pub fn range(&self, stream: &Stream, range: Range) -> Result<Vec<Entry<'static>>, JournalError> {
         'again: loop {
             let tip = stream.tip();
+            if tip.removed {
+                return Err(JournalError::Removed);
+            }
             let mut rows: Vec<BlockRef> = {
                 let blocks = stream.blocks.read();
                 let start = blocks.partition_point(|row| row.last < range.start);

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::append::{Appended, Batch};
 use super::stream::{BlockRef, Stream, Tip, touch_session};
@@ -26,7 +25,7 @@ type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Append { stream: Arc<Stream>, batch: Batch, trim: Option<Trim>, reply: Reply<Appended> },
+    Append { stream: Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room, reply: Reply<Appended> },
     Trim { stream: Arc<Stream>, trim: Trim, reply: Reply<u64> },
     Remove { stream: Arc<Stream>, reply: Reply<()> },
     Expire { stream: Arc<Stream>, at: Option<Timestamp>, reply: Reply<()> },
@@ -40,31 +39,34 @@ pub(super) enum Command {
 pub(super) struct Queue {
     sender: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
-    queued: Arc<AtomicUsize>,
+}
+
+/// Room in the queue, given back when dropped: after the commit, or unused.
+#[derive(Debug)]
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Queue {
     pub(super) fn start(store: Arc<Store>, durability: Durability, counters: Arc<Counters>) -> Self {
         let (sender, commands) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let queued = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             store,
             durability,
             counters,
-            room: room.clone(),
-            queued: queued.clone(),
             heads: HashMap::new(),
             touched: Vec::new(),
             answers: Vec::new(),
             written: 0,
+            rooms: Vec::new(),
             unsynced_since: None,
         };
         let thread = std::thread::Builder::new().name("journal-writer".into());
         if let Err(error) = thread.spawn(move || writer.run(&commands)) {
             tracing::error!(%error, "the journal's writer could not be started");
         }
-        Self { sender, room, queued }
+        Self { sender, room }
     }
 
     /// A writer that is gone drops the command, and with it the reply: the caller reads `Closed`.
@@ -74,16 +76,14 @@ impl Queue {
         }
     }
 
-    pub(super) async fn make_room(&self, bytes: usize) -> Result<(), JournalError> {
+    pub(super) async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
         let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
-        let permit = self.room.acquire_many(permits).await.map_err(|_| JournalError::Closed)?;
-        permit.forget();
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        let permit = self.room.clone().acquire_many_owned(permits).await.map_err(|_| JournalError::Closed)?;
+        Ok(Room { _permit: permit })
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
     }
 }
 
@@ -107,16 +107,15 @@ struct Writer {
     store: Arc<Store>,
     durability: Durability,
     counters: Arc<Counters>,
-    room: Arc<Semaphore>,
-    queued: Arc<AtomicUsize>,
     /// Streams written to; dropped with the stream.
     heads: HashMap<u64, Head>,
     /// Streams of this commit.
     touched: Vec<u64>,
     /// Replies of this commit, given after it.
     answers: Vec<Box<dyn FnOnce(Option<&JournalError>) + Send>>,
-    /// Bytes of this commit, to be given back to the queue.
+    /// Bytes of this commit, and their room in the queue.
     written: usize,
+    rooms: Vec<Room>,
     /// Under [`Durability::Interval`]: since when something waits for a sync.
     unsynced_since: Option<Instant>,
 }
@@ -145,7 +144,6 @@ impl Writer {
             self.finish();
             self.sync_if_due(stop.is_some());
             if let Some(reply) = stop {
-                self.room.close();
                 // Whoever asked may have stopped waiting.
                 return reply.send(()).unwrap_or_default();
             }
@@ -154,8 +152,9 @@ impl Writer {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Append { stream, batch, trim, reply } => {
+            Command::Append { stream, batch, trim, room, reply } => {
                 self.written += batch.bytes();
+                self.rooms.push(room);
                 let done = self.append(&stream, &batch, trim);
                 self.answer(reply, done);
             }
@@ -218,6 +217,9 @@ impl Writer {
     }
 
     fn append(&mut self, stream: &Arc<Stream>, batch: &Batch, trim: Option<Trim>) -> Result<Appended, JournalError> {
+        if let Some(error) = &batch.failed {
+            return Err(error.clone());
+        }
         let (store, counters) = (self.store.clone(), self.counters.clone());
         let head = self.head(stream)?;
         if !head.stored {
@@ -288,8 +290,7 @@ impl Writer {
         for answer in self.answers.drain(..) {
             answer(failed.as_ref());
         }
-        self.queued.fetch_sub(self.written.min(self.queued.load(Ordering::Relaxed)), Ordering::Relaxed);
-        self.room.add_permits(self.written.min(QUEUE_BYTES_MAX));
+        self.rooms.clear();
         self.written = 0;
         self.heads.retain(|_, head| Arc::strong_count(&head.stream) > 1);
     }
