@@ -27,6 +27,11 @@
 mod buffer;
 mod lines;
 mod process;
+mod reader;
+mod shared;
+mod signals;
+mod tail;
+mod terminal;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -38,12 +43,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::{Channel, TaskId, Timestamp};
 
-use uplink::{Shared, Uplink};
+use shared::Shared;
+use uplink::Uplink;
 
 /// Where a worker's notes for a person go, one line of text each, without a newline.
 pub type Notes = Arc<dyn Fn(&str) + Send + Sync>;
@@ -237,7 +243,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    uplink: JoinHandle<Delivery>,
+    uplink: AbortOnDropHandle<Delivery>,
 }
 
 impl Worker {
@@ -270,8 +276,12 @@ impl Worker {
 
     /// Says that no line follows and waits, for a bounded time, until the server has it all.
     pub async fn end(self, exit: Exit) -> Delivery {
-        self.shared.finish(exit, Timestamp::now());
-        // A worker that panicked has delivered nothing that is known of.
+        self.shared.finish(exit, None);
+        self.delivered().await
+    }
+
+    async fn delivered(self) -> Delivery {
+        // An uplink that panicked has delivered nothing that is known of.
         self.uplink.await.unwrap_or_default()
     }
 
@@ -283,7 +293,7 @@ impl Worker {
         limit_command(&mut command);
         let shared = Arc::new(Shared::new());
         let uplink = runtime.spawn(Uplink::new(options, command, Arc::clone(&shared)).run());
-        Ok(Self { shared, uplink })
+        Ok(Self { shared, uplink: AbortOnDropHandle::new(uplink) })
     }
 }
 
