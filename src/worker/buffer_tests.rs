@@ -111,9 +111,10 @@ fn a_headless_giant_is_counted_and_its_end_kept() {
     push(&mut buffer, &"é".repeat(300));
     push(&mut buffer, "END");
     buffer.finish(Exit::code(0), None, NOW);
-    let lines = take(&mut buffer);
-    assert_eq!(lines[0], "[4 messages skipped]");
-    assert!(lines[1].ends_with("END") && !lines[1].contains('\u{fffd}'));
+    assert_eq!(take(&mut buffer), ["[4 messages skipped]"]);
+    buffer.ack(1);
+    let rest = take(&mut buffer).concat();
+    assert!(rest.ends_with("éEND") && !rest.contains('\u{fffd}'), "{rest}");
 }
 
 #[derive(Clone, Debug)]
@@ -198,9 +199,10 @@ proptest! {
         }
         buffer.finish(Exit::code(0), None, NOW);
         let expected = server.acked as u64 + buffer.queue.len() as u64;
+        buffer.ack(server.ack(1000));
         while let Some(batch) = buffer.take(7, usize::MAX, |_| 1) {
             server.receive(batch);
-            buffer.ack(server.ack(usize::MAX / 2));
+            buffer.ack(server.ack(1000));
         }
         prop_assert_eq!(server.lines.len() as u64, expected);
         prop_assert_eq!(buffer.take_end().map(|end| end.0), Some(expected + 1));
