@@ -23,12 +23,20 @@ use crate::model::Channel;
 
 /// See [`Worker::run`].
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
+    let signals = Signals::take(options.pty);
+    let signals = signals.map_err(|e| WorkerError::Setup { what: format!("cannot take signals: {e}"), source: e })?;
+    run_with(options, command, signals).await
+}
+
+async fn run_with(
+    options: WorkerOptions,
+    command: Vec<OsString>,
+    mut signals: Signals,
+) -> Result<Outcome, WorkerError> {
     let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
     let program = program.to_string_lossy().into_owned();
     let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let setup = |what: &str, source| WorkerError::Setup { what: format!("{what}: {source}"), source };
     let tee = open_tee(&options)?;
-    let mut signals = Signals::take(options.pty).map_err(|e| setup("cannot take signals", e))?;
     let worker = Worker::start(options.clone(), words.clone())?;
     worker.shared.push_own(format!("starting on {}: {}", options.host, words.join(" ")));
     let begun = Instant::now();
@@ -43,7 +51,7 @@ pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Resul
         }
     };
     let exit = running.wait(&options, &mut signals, &worker.shared).await;
-    let exit = exit.map_err(|e| setup("cannot wait for the command", e))?;
+    let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for {program}: {e}"), source: e })?;
     running.drain(options.drain_timeout, &mut signals, &worker.shared).await;
     drop(running);
     worker.shared.finish(exit, Some(last_words(exit, begun.elapsed())));

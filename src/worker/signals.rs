@@ -4,38 +4,54 @@ use std::io;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::mpsc;
 
-/// The signals this process takes for its child.
-pub(super) struct Signals {
-    interrupt: Option<Stream>,
-    terminate: Option<Stream>,
-    hangup: Option<Stream>,
-    resized: Option<Stream>,
-}
+/// The signals this process takes for its child, as they come.
+pub(super) struct Signals(mpsc::UnboundedReceiver<Signal>);
 
 impl Signals {
-    /// Takes them, but for those that this process was started to ignore (`nohup`).
+    /// Takes them, but for those that this process was started to ignore (`nohup`); SIGWINCH only
+    /// with `resizes`.
     pub(super) fn take(resizes: bool) -> io::Result<Self> {
         let ignored = ignored_signals();
-        let stream = |kind: SignalKind| -> io::Result<Option<Stream>> {
+        let stream = |kind: SignalKind, wanted: bool| -> io::Result<Option<Stream>> {
             let bit = 1u64 << (kind.as_raw_value() - 1);
-            if ignored & bit == 0 { signal(kind).map(Some) } else { Ok(None) }
+            if wanted && ignored & bit == 0 { signal(kind).map(Some) } else { Ok(None) }
         };
-        Ok(Self {
-            interrupt: stream(SignalKind::interrupt())?,
-            terminate: stream(SignalKind::terminate())?,
-            hangup: stream(SignalKind::hangup())?,
-            resized: if resizes { stream(SignalKind::window_change())? } else { None },
-        })
+        let mut interrupt = stream(SignalKind::interrupt(), true)?;
+        let mut terminate = stream(SignalKind::terminate(), true)?;
+        let mut hangup = stream(SignalKind::hangup(), true)?;
+        let mut resized = stream(SignalKind::window_change(), resizes)?;
+        // A person can press a key faster than it is acted on, not often enough to fill memory.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let signal = tokio::select! {
+                    () = recv(&mut interrupt) => Signal::INT,
+                    () = recv(&mut terminate) => Signal::TERM,
+                    () = recv(&mut hangup) => Signal::HUP,
+                    () = recv(&mut resized) => Signal::WINCH,
+                    () = sender.closed() => return,
+                };
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self(receiver))
     }
 
-    /// Waits for the next one; SIGWINCH only if asked for.
+    /// Signals that a test sends.
+    #[cfg(test)]
+    pub(super) fn from_test(receiver: mpsc::UnboundedReceiver<Signal>) -> Self {
+        Self(receiver)
+    }
+
+    /// Waits for the next one.
     pub(super) async fn next(&mut self) -> Signal {
-        tokio::select! {
-            () = recv(&mut self.interrupt) => Signal::INT,
-            () = recv(&mut self.terminate) => Signal::TERM,
-            () = recv(&mut self.hangup) => Signal::HUP,
-            () = recv(&mut self.resized) => Signal::WINCH,
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
         }
     }
 
