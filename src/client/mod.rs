@@ -1,0 +1,3 @@
+//! The other end of the server's sockets.
+
+pub mod connect;
