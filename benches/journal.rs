@@ -14,7 +14,13 @@ fn batch() -> Batch {
     let text = "x".repeat(99);
     let mut batch = Batch::new();
     for _ in 0..BATCH_LINES {
-        batch.push(&LineText { timestamp: Timestamp::from_millis(1_778_336_581_000), channel: Channel::Stdout, partial: false, lossy: false, text: text.as_str().into() });
+        batch.push(&LineText {
+            timestamp: Timestamp::from_millis(1_778_336_581_000),
+            channel: Channel::Stdout,
+            partial: false,
+            lossy: false,
+            text: text.as_str().into(),
+        });
     }
     batch
 }
@@ -47,7 +53,8 @@ fn durable_appends(c: &mut Criterion) {
                     let journal = Journal::open(folder.path(), durability).expect("a store");
                     let start = Instant::now();
                     for _ in 0..rounds {
-                        let writers = (0..WRITERS).map(|n| tokio::spawn(write(journal.clone(), format!("s{n}"), BATCHES)));
+                        let writers =
+                            (0..WRITERS).map(|n| tokio::spawn(write(journal.clone(), format!("s{n}"), BATCHES)));
                         for writer in writers.collect::<Vec<_>>() {
                             writer.await.expect("a writer");
                         }

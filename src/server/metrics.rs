@@ -87,7 +87,25 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
         registry.register(name, "A limit of this server", ConstGauge::new(value));
     }
     let stats = state.tasks.stats();
-    registry.register("lines_stored", "Lines made durable in all journals", ConstCounter::new(stats.lines));
+    let counters = [
+        ("lines_stored", "Lines made durable in all journals", stats.lines_stored),
+        ("commits", "Group commits of the journal", stats.commits),
+        ("repeats_dropped", "Lines that a worker sent again and that were there already", stats.repeats_dropped),
+        ("seal_failures", "Seals that failed and are tried again", stats.seal_failures),
+        ("tasks_lost", "Tasks whose worker went silent", stats.tasks_lost),
+    ];
+    for (name, help, value) in counters {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let gauges = [
+        ("journal_queued_bytes", "Bytes that wait to be written", stats.queued_bytes),
+        ("journal_disk_bytes", "Bytes of the journals on disk", stats.journal_bytes),
+        ("tasks", "All tasks", stats.tasks),
+        ("tasks_open", "Tasks that are not sealed yet", stats.tasks_open),
+    ];
+    for (name, help, value) in gauges {
+        registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+    }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::new(500, "internal", "the metrics could not be written"))?;
     let mut response = Response::new(text.into());

@@ -127,7 +127,13 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The store in the data folder does not open: it is in use, or damaged.
+    /// Another process has the data folder open.
+    #[error("the data folder {} is in use by another process: stop that one, or name another folder with --data", data.display())]
+    InUse {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// The store in the data folder does not open.
     #[error("cannot open the data folder {}: {reason}", data.display())]
     Data {
         /// The folder.

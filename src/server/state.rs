@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
 use super::{ServeError, ServeOptions};
-use crate::tasks::{Tasks, TasksOptions};
+use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 
 /// Shared by all connections; lives as long as the last of them.
 #[derive(Debug)]
@@ -36,8 +36,12 @@ pub(super) async fn open_tasks(options: &ServeOptions) -> Result<Tasks, ServeErr
         live_window_lines: options.live_window_lines,
         journal_expiry: options.journal_expiry,
         worker_grace: options.worker_grace,
-        retention: options.retention.clone(),
+        retention: options.retention,
     };
     let opened = Tasks::open(&options.data, tasks_options).await;
-    opened.map_err(|error| ServeError::Data { data: options.data.clone(), reason: error.to_string() })
+    let data = options.data.clone();
+    opened.map_err(|error| match error {
+        TasksOpenError::Store(OpenError::InUse { .. }) => ServeError::InUse { data },
+        other => ServeError::Data { data, reason: other.to_string() },
+    })
 }

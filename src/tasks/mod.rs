@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::archive::ArchiveError;
 use crate::journal::JournalError;
 use crate::model::{TaskId, limits};
-use crate::store::OpenError;
+pub use crate::store::OpenError;
 
 pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
 pub use follow::{FollowEvent, Follower, Start};
