@@ -128,6 +128,3 @@ async fn interrupted() -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
     }
 }
-
-/// A setting's flag as it was given.
-type FlagValue = Option<OsString>;
