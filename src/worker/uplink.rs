@@ -26,7 +26,7 @@ use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
 /// The worker's door at the server.
 const PATH: &str = "/ws/v1/worker";
 /// A server that says nothing for this long, not even the answer to a ping, is given up.
-const SILENCE_MAX: Duration = Duration::from_millis(HEARTBEAT.as_millis() as u64 * 5 / 2);
+const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
 /// Errors of the server are shown at most this often.
 const ERROR_NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection that lived this long was a good one: the next attempt comes soon.
@@ -195,10 +195,10 @@ impl Uplink {
             let message = message.map_err(|_| format!("silent for {} s", SILENCE_MAX.as_secs()))?;
             let Some(text) = text_of(message)? else { continue };
             match serde_json::from_str(&text) {
-                Ok(ServerReply::Ack { work_request_id, seq }) if work_request_id.id == self.options.task => {
-                    if self.shared.ack(seq) {
-                        return Ok(());
-                    }
+                Ok(ServerReply::Ack { work_request_id, seq })
+                    if work_request_id.id == self.options.task && self.shared.ack(seq) =>
+                {
+                    return Ok(());
                 }
                 Ok(ServerReply::Error { message, .. }) => {
                     if noted.is_some_and(|at| at.elapsed() < ERROR_NOTE_INTERVAL) {
