@@ -8,13 +8,13 @@ use crate::model::limits::LINE_BYTES_MAX;
 
 /// One line of output, or a piece of one that is too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SplitLine {
+pub struct SplitLine {
     /// The text, without its newline; `\r` is kept.
-    pub(super) text: String,
+    pub text: String,
     /// The line goes on in the next piece.
-    pub(super) partial: bool,
+    pub partial: bool,
     /// Bytes that are not UTF-8, or NUL, were replaced by U+FFFD.
-    pub(super) lossy: bool,
+    pub lossy: bool,
 }
 
 /// Splits one channel's bytes at newlines, and lines that are too long at the limit.
@@ -23,7 +23,7 @@ pub(super) struct SplitLine {
 /// memory is at most `bytes_max` bytes of a line in progress. A line without its newline stays
 /// here until the newline comes, or [`LineSplitter::finish`].
 #[derive(Debug)]
-pub(super) struct LineSplitter {
+pub struct LineSplitter {
     /// The line in progress: at most `bytes_max` bytes, no newline.
     pending: Vec<u8>,
     /// Pieces of a line that grew beyond the limit when its bytes were replaced.
@@ -39,12 +39,12 @@ impl Default for LineSplitter {
 
 impl LineSplitter {
     /// A splitter whose pieces have at most `bytes_max` bytes, at least 4.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         Self { pending: Vec::new(), ready: VecDeque::new(), bytes_max: bytes_max.max(4) }
     }
 
     /// Takes the next line's bytes off `input` and gives the line; `None` once `input` is used up.
-    pub(super) fn next_line(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
+    pub fn next_line(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
         if let Some(piece) = self.ready.pop_front() {
             return Some(piece);
         }
@@ -75,7 +75,7 @@ impl LineSplitter {
     }
 
     /// No more bytes: gives what is left, a line without newline.
-    pub(super) fn finish(&mut self) -> Option<SplitLine> {
+    pub fn finish(&mut self) -> Option<SplitLine> {
         if let Some(piece) = self.ready.pop_front() {
             return Some(piece);
         }
@@ -84,7 +84,7 @@ impl LineSplitter {
     }
 
     /// Takes out what was taken in and not given as lines yet, as bytes again.
-    pub(super) fn take_pending(&mut self) -> Vec<u8> {
+    pub fn take_pending(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for piece in self.ready.drain(..) {
             bytes.extend_from_slice(piece.text.as_bytes());

@@ -34,6 +34,8 @@ mod tail;
 mod terminal;
 mod uplink;
 
+pub use lines::{LineSplitter, SplitLine};
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;

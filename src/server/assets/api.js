@@ -1,0 +1,35 @@
+// Requests to the server. Every failure is an ApiError with the HTTP status (0: no answer at all).
+
+export class ApiError extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+async function getJson(url, signal) {
+  let response;
+  try {
+    response = await fetch(url, { signal, headers: { accept: "application/json" } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "offline", "the server does not answer");
+  }
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new ApiError(response.status, body?.code ?? "", body?.detail ?? body?.title ?? response.statusText);
+  if (body === null) throw new ApiError(response.status, "bad_answer", "the answer is not JSON");
+  return body;
+}
+
+const query = (parameters) => {
+  const words = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) if (value !== undefined && value !== null) words.set(key, value);
+  const text = words.toString();
+  return text === "" ? "" : `?${text}`;
+};
+
+export const taskUrl = (id) => `/api/v1/tasks/${encodeURIComponent(id)}`;
+export const fetchTask = (id, signal) => getJson(taskUrl(id), signal);
+export const fetchLines = (id, parameters, signal) => getJson(`${taskUrl(id)}/lines${query(parameters)}`, signal);
+export const fetchTasks = (parameters, signal) => getJson(`/api/v1/tasks${query(parameters)}`, signal);

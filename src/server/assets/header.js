@@ -1,0 +1,159 @@
+// Everything above the log: who, state, how long, counts; and the tab's title and icon.
+
+import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, verdict } from "./format.js";
+import { setIcon } from "./icon.js";
+import { taskUrl } from "./api.js";
+
+const byId = (id) => document.getElementById(id);
+const setText = (id, text) => {
+  const element = byId(id);
+  if (element.textContent !== text) element.textContent = text;
+};
+
+const NOTICES = {
+  waiting_line: ["Waiting for the first line", "The task runs and has said nothing yet."],
+  waiting: ["Waiting for the task to start", "Its lines will show here as soon as there are any."],
+  connecting: ["Connecting…", ""],
+  offline: ["Offline", "The server does not answer. This page goes on trying."],
+  not_found: ["No such task", "No task has this id, or it was removed. If it is about to start, this page will show it."],
+  no_access: ["No access", "You may not read this task. Sign in, or ask for a token that covers it."],
+  silent: ["No output", "The task ended without a line."],
+};
+
+export class Header {
+  constructor(id) {
+    this.id = id;
+    this.task = null;
+    this.connection = "connecting";
+    this.retryAt = 0;
+    this.lineAt = 0;
+    this.lines = 0;
+    this.bytes = 0;
+    setText("task-id", id);
+    byId("task-id").title = id;
+    byId("get-text").href = `${taskUrl(id)}/log?format=text`;
+    byId("get-times").href = `${taskUrl(id)}/log?format=text&timestamps=1`;
+    byId("get-ndjson").href = `${taskUrl(id)}/log?format=ndjson`;
+    this.tick();
+    setInterval(() => this.tick(), 1000);
+  }
+
+  /** The task's facts as the server tells them. */
+  take(task) {
+    this.task = task;
+    this.lines = Math.max(this.lines, task.lines);
+    this.bytes = Math.max(this.bytes, task.bytes);
+    this.drawFacts();
+    this.tick();
+  }
+
+  /** The connection's state, with the pause before the next try. */
+  connected(state, waitMs) {
+    this.connection = state;
+    this.retryAt = waitMs === undefined ? 0 : Date.now() + waitMs;
+    this.tick();
+  }
+
+  forget() {
+    this.lines = 0;
+    this.bytes = 0;
+  }
+
+  sawLines(lines) {
+    this.lineAt = Date.now();
+    this.lines = Math.max(this.lines, lines[lines.length - 1].n);
+    for (const line of lines) this.bytes += line.line.length + 1;
+  }
+
+  drawFacts() {
+    const { task } = this;
+    const command = commandLine(task.command);
+    setText("command", command);
+    byId("command").title = command;
+    setText("host", task.host ?? "");
+    byId("host").title = task.host ? `runs on ${task.host}` : "";
+    const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
+      const chip = document.createElement("span");
+      chip.className = "chip";
+      chip.textContent = value === "" ? key : `${key}: ${value}`;
+      return chip;
+    });
+    byId("labels").replaceChildren(...chips);
+    byId("elapsed").title = `started ${dateTime(Date.parse(task.started ?? task.created))}` +
+      (task.ended ? `, ended ${dateTime(Date.parse(task.ended))}` : "");
+  }
+
+  tick() {
+    const state = this.state();
+    const root = document.documentElement;
+    root.dataset.state = state.kind;
+    root.dataset.connection = this.connection;
+    setText("state", `${state.mark} ${state.words}`);
+    byId("state").className = `badge ${state.kind}`;
+    setText("elapsed", this.task ? duration(elapsed(this.task, Date.now())) : "");
+    setText("counts", this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
+    setText("link", this.linkWords());
+    document.title = `${state.mark} ${this.id} · ${state.words} · tasktail`;
+    setIcon(this.connection === "offline" && !this.over ? "offline" : state.kind);
+    this.drawNotice();
+  }
+
+  get over() {
+    return this.connection === "ended";
+  }
+
+  state() {
+    if (this.task) return verdict(this.task);
+    switch (this.connection) {
+      case "not_found": return { kind: "idle", mark: "?", words: "not found" };
+      case "no_access": return { kind: "idle", mark: "⊘", words: "no access" };
+      case "waiting": return { kind: "idle", mark: "○", words: "waiting" };
+      case "offline": return { kind: "idle", mark: "○", words: "offline" };
+      default: return { kind: "idle", mark: "○", words: "connecting" };
+    }
+  }
+
+  linkWords() {
+    if (this.connection === "offline") {
+      const seconds = Math.max(0, Math.ceil((this.retryAt - Date.now()) / 1000));
+      return `offline (retry in ${seconds} s)`;
+    }
+    if (this.connection === "connecting") return this.task ? "reconnecting…" : "connecting…";
+    if (this.connection !== "live" || !this.task || this.task.status !== "running") return "";
+    if (this.task.live === false && this.lineAt === 0) return "live";
+    return this.lineAt === 0 ? "live" : `live, last line ${ago(Date.now() - this.lineAt)}`;
+  }
+
+  drawNotice() {
+    const notice = byId("notice");
+    const name = this.noticeName();
+    if (notice.dataset.name === (name ?? "")) return;
+    notice.dataset.name = name ?? "";
+    notice.hidden = name === null;
+    if (name === null) return;
+    const [title, words] = NOTICES[name];
+    const head = document.createElement("h2");
+    head.textContent = title;
+    const body = document.createElement("p");
+    body.textContent = words;
+    notice.replaceChildren(head, body);
+  }
+
+  noticeName() {
+    if (this.lines > 0) return null;
+    if (!this.task) return NOTICES[this.connection] ? this.connection : "connecting";
+    if (this.over || this.task.ended) return "silent";
+    return this.connection === "offline" ? "offline" : "waiting_line";
+  }
+
+  /** What the channel switches count; `capped` where only a part was counted. */
+  drawChannels(counts, capped) {
+    for (const button of document.querySelectorAll(".channel")) {
+      const { stream } = button.dataset;
+      const n = stream === "stdout" ? Math.max(0, this.lines - counts.stderr - counts.internal) : counts[stream];
+      const words = n === 0 ? "" : count(n) + (capped && stream !== "stdout" ? "+" : "");
+      const cell = button.querySelector("b");
+      if (cell.textContent !== words) cell.textContent = words;
+    }
+  }
+}

@@ -1,0 +1,370 @@
+// Virtual scrolling of a log of any length with rows of any height.
+//
+// The truth is an anchor: the line at the top edge and how far it is scrolled out. Rows around it
+// stand in a pane that sticks to the viewport; the native scroll bar belongs to an empty sizer.
+// Where every row has the same height (no wrapping, no hidden channel, a log that fits in what a
+// browser can lay out) the bar's position and the anchor are the same to the pixel ("exact").
+// Elsewhere the bar stands for the line number: small native moves shift the anchor by pixels,
+// large ones jump, and the bar is put right when the movement has ended.
+
+const SIZER_PX_MAX = 8_000_000;
+const FOLLOW_MARGIN_ROWS = 8;
+const SELECTED_ROWS_MAX = 2000;
+const PASSES_MAX = 6;
+
+export class Scroller {
+  /** `delegate`: build(item, before), want(hole, upwards), followChanged(), drawn(rows). */
+  constructor(viewport, store, delegate) {
+    this.viewport = viewport;
+    this.store = store;
+    this.delegate = delegate;
+    this.sizer = viewport.querySelector(".sizer");
+    this.pane = viewport.querySelector(".pane");
+    this.body = viewport.querySelector(".rows");
+    this.anchor = { n: 1, offset: 0 };
+    this.following = true;
+    /** Every row has the same height and every number has a row. */
+    this.uniform = true;
+    /** Every number has a row. */
+    this.uniformNumbers = true;
+    this.rows = new Map();
+    this.list = [];
+    this.barTop = 0;
+    this.widest = 0;
+    this.listen();
+  }
+
+  listen() {
+    this.measureRow();
+    new ResizeObserver(() => {
+      this.measureRow();
+      this.invalidate();
+    }).observe(this.viewport);
+    this.viewport.addEventListener("scroll", () => this.nativeScroll(), { passive: true });
+    this.viewport.addEventListener("scrollend", () => this.settle());
+    this.settlesItself = "onscrollend" in this.viewport;
+    this.viewport.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+  }
+
+  measureRow() {
+    this.height = this.viewport.clientHeight;
+    this.rowHeight = parseFloat(getComputedStyle(this.body).lineHeight) || 18;
+    this.pane.style.height = `${this.height}px`;
+  }
+
+  get exact() {
+    const total = (this.store.last - this.store.first + 1) * this.rowHeight;
+    return this.uniform && this.store.wideGaps === 0 && total <= SIZER_PX_MAX;
+  }
+
+  get rowsOnScreen() {
+    return Math.ceil(this.height / this.rowHeight) + 1;
+  }
+
+  /** Draws in the next frame; many calls are one drawing. */
+  invalidate() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  /** Forgets the rows drawn so far: they look different now. */
+  rebuild() {
+    for (const row of this.rows.values()) row.element.remove();
+    this.rows.clear();
+    this.invalidate();
+  }
+
+  reset() {
+    this.anchor = { n: this.store.first, offset: 0 };
+    this.widest = 0;
+    this.body.style.minWidth = "";
+    this.rebuild();
+    this.follow(true);
+  }
+
+  follow(on) {
+    this.target = null;
+    if (this.following !== on) {
+      this.following = on;
+      this.delegate.followChanged();
+    }
+    this.invalidate();
+  }
+
+  /** Shows line n, in the upper third or, if it is on the screen already, where it is. */
+  reveal(n) {
+    this.follow(false);
+    const row = this.rows.get(n);
+    const top = row ? row.element.offsetTop - this.shift : -1;
+    if (!row || row.item.hole || top < 0 || top > this.height - 3 * this.rowHeight) {
+      // Rows that are not loaded yet may turn out higher, so this is kept up until they are.
+      this.target = n;
+    }
+    this.invalidate();
+  }
+
+  toStart() {
+    this.follow(false);
+    this.anchor = { n: this.store.first, offset: 0 };
+    this.invalidate();
+  }
+
+  moveBy(px) {
+    if (px < 0 && this.following) {
+      if (this.fits) return;
+      this.follow(false);
+      // The rows above the screen are needed to go there.
+      this.draw();
+    }
+    this.target = null;
+    this.anchor.offset += px;
+    this.movedDown = px > 0;
+    this.invalidate();
+  }
+
+  moveByPages(pages) {
+    this.moveBy(Math.round(pages * (this.height - 2 * this.rowHeight)));
+  }
+
+  wheel(event) {
+    if (event.ctrlKey || event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
+    if (event.deltaY < 0 && this.following && !this.fits) this.follow(false);
+    // Where the bar is not exact, its own movement by the wheel would be off by the scale.
+    if (this.exact) return;
+    event.preventDefault();
+    const unit = event.deltaMode === 1 ? this.rowHeight : event.deltaMode === 2 ? this.height : 1;
+    this.moveBy(event.deltaY * unit);
+  }
+
+  nativeScroll() {
+    const top = this.viewport.scrollTop;
+    const moved = top - this.barTop;
+    if (Math.abs(moved) < 1) return;
+    this.barTop = top;
+    const end = this.viewport.scrollHeight - this.viewport.clientHeight;
+    this.moving = this.settlesItself;
+    this.target = null;
+    if (top >= end - 1 && moved > 0) this.follow(true);
+    else if (this.exact) this.scrollExactly(top);
+    else if (top <= 0) this.toStart();
+    else if (Math.abs(moved) <= this.height) this.moveBy(moved);
+    else {
+      this.follow(false);
+      const reach = Math.max(1, this.store.last - this.store.first + 1 - this.rowsOnScreen);
+      this.anchor = { n: this.store.first + Math.round((top / end) * reach), offset: 0 };
+    }
+    this.invalidate();
+  }
+
+  scrollExactly(top) {
+    this.follow(false);
+    const index = Math.floor(top / this.rowHeight);
+    this.anchor = { n: this.store.first + index, offset: top - index * this.rowHeight };
+  }
+
+  settle() {
+    this.moving = false;
+    this.invalidate();
+  }
+
+  draw() {
+    let y = 0;
+    if (this.target) this.anchor = { n: this.target, offset: -Math.round(this.height / 3) };
+    for (let pass = 0; pass < PASSES_MAX; pass += 1) {
+      this.list = this.collect();
+      this.reconcile();
+      this.bodyHeight = this.body.offsetHeight;
+      if (this.following || this.list.length === 0) {
+        y = Math.max(0, this.bodyHeight - this.height);
+        break;
+      }
+      y = this.place();
+      if (y >= 0 && y <= Math.max(0, this.bodyHeight - this.height)) break;
+      const atStart = this.reaches("first");
+      const atEnd = this.reaches("last");
+      if (y < 0 && atStart) y = 0;
+      else if (y > 0 && atEnd) y = this.settleAtEnd();
+      else if (!this.moveAnchorToEdge(y)) break;
+      else continue;
+      break;
+    }
+    y = Math.max(0, Math.min(y, Math.max(0, this.bodyHeight - this.height)));
+    this.shift = y;
+    this.body.style.transform = `translateY(${-y}px)`;
+    this.fits = this.bodyHeight <= this.height && this.reaches("first") && this.reaches("last");
+    this.takeAnchor(y);
+    this.fitBar();
+    this.movedDown = false;
+    if (this.list.every((item) => !item.hole)) this.target = null;
+    this.delegate.drawn(this.list);
+  }
+
+  settleAtEnd() {
+    if (this.movedDown) this.follow(true);
+    return Math.max(0, this.bodyHeight - this.height);
+  }
+
+  // Where the anchor says the top edge is, in the pane's coordinates.
+  place() {
+    const row = this.list.find((item) => !(this.numberOf(item) < this.anchor.n)) ?? this.list[this.list.length - 1];
+    return this.rows.get(this.numberOf(row)).element.offsetTop + this.anchor.offset;
+  }
+
+  moveAnchorToEdge(y) {
+    const edge = y < 0 ? this.list[0] : this.list[this.list.length - 1];
+    const n = this.numberOf(edge);
+    const top = this.rows.get(n).element.offsetTop;
+    if (n === this.anchor.n && this.list.length < 3) return false;
+    this.anchor = { n, offset: y - top };
+    return true;
+  }
+
+  takeAnchor(y) {
+    let low = 0;
+    let high = this.list.length - 1;
+    if (high < 0) return;
+    const topOf = (index) => this.rows.get(this.numberOf(this.list[index])).element.offsetTop;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (topOf(middle) <= y) low = middle;
+      else high = middle - 1;
+    }
+    this.anchor = { n: this.numberOf(this.list[low]), offset: y - topOf(low) };
+  }
+
+  numberOf(item) {
+    return item.hole ? item.from : item.n;
+  }
+
+  reaches(edge) {
+    const { store, list } = this;
+    if (list.length === 0) return true;
+    if (edge === "first") {
+      const before = this.numberOf(list[0]) - 1;
+      return store.prev(before) === null;
+    }
+    const last = list[list.length - 1];
+    return store.next((last.hole ? last.to : last.to ?? last.n) + 1) === null;
+  }
+
+  collect() {
+    const { store, rowsOnScreen } = this;
+    if (store.last < store.first) return [];
+    if (this.following) return this.walk(store.last, rowsOnScreen + FOLLOW_MARGIN_ROWS, true).reverse();
+    const from = Math.min(Math.max(this.anchor.n, store.first), store.last);
+    const held = this.selectedRange();
+    const up = this.walk(from - 1, rowsOnScreen + Math.ceil(Math.max(0, -this.anchor.offset) / this.rowHeight), true, held?.first);
+    const down = this.walk(from, 2 * rowsOnScreen, false, held?.last);
+    return [...up.reverse(), ...down];
+  }
+
+  // `rows` items from n on, and further until number `until` is reached.
+  walk(n, rows, upwards, until) {
+    const found = [];
+    let at = n;
+    while (found.length < rows || (until !== undefined && (upwards ? at >= until : at <= until))) {
+      if (found.length > SELECTED_ROWS_MAX) break;
+      const item = upwards ? this.store.prev(at) : this.store.next(at);
+      if (item === null) break;
+      if (item.hole) {
+        this.delegate.want(item, upwards);
+        // How many rows a hole will have is known only when nothing is hidden.
+        if (!this.uniformNumbers) {
+          found.push({ hole: true, from: upwards ? item.to : item.from, to: upwards ? item.to : item.from });
+          break;
+        }
+        this.placeholders(found, item, rows, upwards);
+        at = upwards ? this.numberOf(found[found.length - 1]) - 1 : found[found.length - 1].to + 1;
+        continue;
+      }
+      found.push(item);
+      at = upwards ? item.n - 1 : (item.to ?? item.n) + 1;
+    }
+    return found;
+  }
+
+  placeholders(found, hole, rows, upwards) {
+    const wanted = Math.max(1, rows - found.length);
+    const number = Math.min(wanted, hole.to - hole.from + 1);
+    for (let i = 0; i < number; i += 1) {
+      const n = upwards ? hole.to - i : hole.from + i;
+      found.push({ hole: true, from: n, to: n });
+    }
+  }
+
+  // Rows that a selection begins or ends in stay, or the selection would be torn.
+  selectedRange() {
+    const selection = document.getSelection();
+    if (!selection || selection.isCollapsed) return null;
+    const numbers = [selection.anchorNode, selection.focusNode]
+      .map((node) => (node?.nodeType === Node.ELEMENT_NODE ? node : node?.parentElement)?.closest?.(".row[data-n]"))
+      .filter((row) => row && this.body.contains(row))
+      .map((row) => Number(row.dataset.n));
+    return numbers.length === 0 ? null : { first: Math.min(...numbers), last: Math.max(...numbers) };
+  }
+
+  reconcile() {
+    const kept = new Set(this.list.map((item) => this.numberOf(item)));
+    for (const [n, row] of this.rows) {
+      if (kept.has(n)) continue;
+      row.element.remove();
+      this.rows.delete(n);
+    }
+    let above = null;
+    let before = null;
+    for (const item of this.list) {
+      const element = this.rowFor(item, before);
+      const place = above ? above.nextSibling : this.body.firstChild;
+      if (element !== place) this.body.insertBefore(element, place);
+      above = element;
+      before = item;
+    }
+  }
+
+  rowFor(item, before) {
+    const n = this.numberOf(item);
+    const row = this.rows.get(n);
+    if (row && (row.item === item || (row.item.hole && item.hole))) return row.element;
+    row?.element.remove();
+    const above = before ?? this.store.prev(n - 1);
+    const element = this.delegate.build(item, above && !above.hole ? above : null);
+    this.rows.set(n, { element, item });
+    return element;
+  }
+
+  fitBar() {
+    const { store } = this;
+    const lines = Math.max(0, store.last - store.first + 1);
+    const full = this.exact ? lines * this.rowHeight : Math.min(SIZER_PX_MAX, lines * this.rowHeight);
+    const size = this.fits ? 0 : Math.max(full, this.height + this.rowHeight);
+    if (size !== this.size) {
+      this.size = size;
+      this.sizer.style.height = `${size}px`;
+    }
+    const width = this.body.offsetWidth;
+    if (this.uniform && width > this.widest) {
+      this.widest = width;
+      this.body.style.minWidth = `${width}px`;
+    }
+    if (!this.moving || this.following || this.exact) this.setBar(this.idealTop(lines));
+  }
+
+  idealTop(lines) {
+    const end = this.viewport.scrollHeight - this.viewport.clientHeight;
+    if (this.following) return end;
+    const index = this.anchor.n - this.store.first;
+    if (this.exact) return Math.min(end, index * this.rowHeight + this.anchor.offset);
+    if (index <= 0 && this.anchor.offset <= 0) return 0;
+    const reach = Math.max(1, lines - this.rowsOnScreen);
+    // Off both ends by a little: there is still somewhere to go.
+    return Math.max(2, Math.min(end - 2, (index / reach) * end));
+  }
+
+  setBar(top) {
+    if (Math.abs(this.viewport.scrollTop - top) >= 1) this.viewport.scrollTop = top;
+    this.barTop = this.viewport.scrollTop;
+  }
+}

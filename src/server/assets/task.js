@@ -1,0 +1,264 @@
+// The page of one task: wires the connection, the lines it holds, the rows on the screen and the
+// controls. Live line -> socket.js -> store.js -> scroller.js -> rows.js.
+
+import { fetchLines } from "./api.js";
+import { bindControls } from "./controls.js";
+import { count, counted } from "./format.js";
+import { Header } from "./header.js";
+import { fillHelp } from "./keys.js";
+import { linkOf, parseLink, stretch } from "./links.js";
+import { gapItem, isWide, Loader } from "./loader.js";
+import { RowBuilder } from "./rows.js";
+import { Scroller } from "./scroller.js";
+import { paintHits, Search } from "./search.js";
+import { LiveSocket } from "./socket.js";
+import { Store } from "./store.js";
+
+// Lines that come while somebody reads further up are kept this far, then only counted.
+const KEPT_BEYOND_LINES = 2000;
+const COUNT_LINES_MAX = 1000;
+const STREAMS = ["stdout", "stderr", "internal"];
+
+class TaskPage {
+  constructor(id) {
+    this.id = id;
+    this.store = new Store();
+    this.builder = new RowBuilder();
+    this.header = new Header(id);
+    this.shown = new Set(STREAMS);
+    this.counts = { stderr: 0, internal: 0 };
+    this.counted = 0;
+    this.unread = 0;
+    this.current = null;
+    this.marked = null;
+    this.viewport = document.getElementById("log");
+    this.loader = new Loader(id, this.store, () => this.streamWords(), () => this.scroller.invalidate());
+    this.search = new Search(id, () => this.drawSearch());
+    this.scroller = new Scroller(this.viewport, this.store, {
+      build: (item, before) => this.builder.build(item, before),
+      want: (hole, upwards) => this.loader.want(hole, upwards),
+      followChanged: () => this.followChanged(),
+      drawn: () => this.drawn(),
+    });
+    this.socket = new LiveSocket(id, {
+      onOpen: (message) => this.opened(message),
+      onLines: (lines) => this.live(lines),
+      onGap: (gap) => this.gap(gap),
+      onTask: (task) => this.task(task),
+      onReset: () => this.reset(),
+      onState: (state, waitMs) => this.connection(state, waitMs),
+      onNotice: (words) => console.warn(words),
+    });
+  }
+
+  start() {
+    fillHelp(document.getElementById("help-keys"));
+    bindControls(this);
+    this.goToLink();
+    this.socket.connect();
+  }
+
+  /** `stream=` for the server, or null when every channel is shown. */
+  streamWords() {
+    return this.shown.size === STREAMS.length ? null : [...this.shown].join(",");
+  }
+
+  opened(message) {
+    this.task(message.task);
+    const { store } = this;
+    const fresh = store.last === 0;
+    if (message.first_line > 1) {
+      // One row stands for all that is gone at the beginning.
+      const edge = message.first_line - 1;
+      if (store.first < edge) {
+        store.first = edge;
+        store.put(edge, edge, [{ gap: true, n: edge, to: edge, from: 1, reason: "trimmed", count: edge }]);
+      }
+    }
+    store.grow(message.last_line);
+    if (fresh) this.countChannels(message.last_line);
+    if (this.marked && fresh) this.scroller.reveal(this.marked.first);
+    this.scroller.invalidate();
+  }
+
+  // The stderr and internal lines so far; what comes behind is counted as it comes.
+  async countChannels(upto) {
+    this.counted = upto;
+    if (upto === 0) return;
+    try {
+      const answer = await fetchLines(this.id, { stream: "stderr,internal", from: 1, limit: COUNT_LINES_MAX });
+      for (const line of answer.lines) if (line.n <= upto) this.counts[line.stream] += 1;
+      this.capped = answer.lines.length >= COUNT_LINES_MAX && answer.lines[COUNT_LINES_MAX - 1].n < upto;
+      this.drawCounts();
+    } catch {
+      // The switches work without counts.
+    }
+  }
+
+  live(lines) {
+    const { store, scroller } = this;
+    const before = store.last;
+    for (const line of lines) {
+      const fresh = line.n > before;
+      const wanted = this.shown.has(line.stream);
+      if (line.n > this.counted && line.stream !== "stdout") this.counts[line.stream] += 1;
+      if (fresh && wanted && !scroller.following) this.unread += 1;
+      if (scroller.following || line.n <= this.keepUpto) store.append(line.n, wanted ? line : null);
+      else store.grow(line.n);
+      this.search.sees(line);
+    }
+    this.header.sawLines(lines.filter((line) => line.n > before));
+    scroller.invalidate();
+  }
+
+  gap(gap) {
+    if (!isWide(gap)) return;
+    this.store.grow(gap.to);
+    if (gap.to >= this.store.first) this.store.put(Math.max(gap.from, this.store.first), gap.to, [gapItem(gap)]);
+    this.scroller.invalidate();
+  }
+
+  task(task) {
+    this.builder.startMs = Date.parse(task.started ?? task.created);
+    this.header.take(task);
+  }
+
+  reset() {
+    this.loader.restart();
+    this.store.clear();
+    this.header.forget();
+    this.counts = { stderr: 0, internal: 0 };
+    this.counted = 0;
+    this.unread = 0;
+    this.builder.expanded.clear();
+    this.scroller.reset();
+  }
+
+  connection(state, waitMs) {
+    this.header.connected(this.notYet(state), waitMs);
+    this.scroller.invalidate();
+  }
+
+  // Not found stays on the screen while the page tries again behind it.
+  notYet(state) {
+    if (state === "not_found") this.missing = !new URLSearchParams(location.search).has("wait");
+    if (state === "live" || state === "no_access") this.missing = false;
+    const again = state === "offline" || state === "connecting" || state === "waiting" || state === "not_found";
+    return this.missing && again ? "not_found" : state === "not_found" ? "waiting" : state;
+  }
+
+  followChanged() {
+    const { following } = this.scroller;
+    document.getElementById("follow").setAttribute("aria-pressed", String(following));
+    document.documentElement.dataset.following = String(following);
+    if (following) this.unread = 0;
+    else this.keepUpto = this.store.last + KEPT_BEYOND_LINES;
+  }
+
+  /** Switches a channel; the last one that is on stays on. */
+  toggleChannel(stream) {
+    if (this.shown.has(stream) && this.shown.size === 1) this.shown = new Set(STREAMS);
+    else if (!this.shown.delete(stream)) this.shown.add(stream);
+    for (const button of document.querySelectorAll(".channel")) {
+      button.setAttribute("aria-pressed", String(this.shown.has(button.dataset.stream)));
+    }
+    this.loader.restart();
+    this.store.forgetLines();
+    this.scroller.uniformNumbers = this.streamWords() === null;
+    this.scroller.uniform = this.scroller.uniformNumbers && !this.wrapped;
+    this.scroller.rebuild();
+  }
+
+  toggleWrap() {
+    this.wrapped = !this.wrapped;
+    this.viewport.classList.toggle("wrap", this.wrapped);
+    document.getElementById("wrap").setAttribute("aria-pressed", String(this.wrapped));
+    this.scroller.uniform = this.scroller.uniformNumbers && !this.wrapped;
+    this.scroller.invalidate();
+  }
+
+  /** Goes to a line and makes it the one that the next search starts from. */
+  goTo(n) {
+    if (n === null) return;
+    this.current = n;
+    this.scroller.reveal(n);
+  }
+
+  /** The line that `n` and `e` start from: where they went last, if that is still on the screen. */
+  here() {
+    const { list, following, anchor, rows, shift, height } = this.scroller;
+    const row = this.current === null ? null : rows.get(this.current);
+    const top = row ? row.element.offsetTop - shift : -1;
+    if (top >= 0 && top < height) return this.current;
+    return following || list.length === 0 ? this.store.last + 1 : anchor.n;
+  }
+
+  clickNumber(n, extend) {
+    this.linkFrom = extend ? this.linkFrom ?? this.marked?.first : n;
+    this.marked = extend ? stretch(this.linkFrom, n) : { first: n, last: n };
+    // Replaced, not pushed: clicking about must not fill the way back.
+    history.replaceState(null, "", linkOf(this.marked));
+    this.scroller.follow(false);
+    this.drawMarks();
+  }
+
+  goToLink() {
+    this.marked = parseLink(location.hash);
+    if (this.marked) {
+      this.linkFrom = this.marked.first;
+      this.current = this.marked.first;
+      this.scroller.reveal(this.marked.first);
+    }
+    this.scroller.invalidate();
+  }
+
+  dropMarks() {
+    this.marked = null;
+    this.current = null;
+    history.replaceState(null, "", location.pathname + location.search);
+    this.drawMarks();
+  }
+
+  drawn() {
+    this.drawMarks();
+    this.drawPill();
+    this.drawCounts();
+    paintHits(this.viewport.querySelectorAll(".row > .text"), this.search.local);
+  }
+
+  drawMarks() {
+    const { marked } = this;
+    for (const [n, { element }] of this.scroller.rows) {
+      element.classList.toggle("marked", marked !== null && n >= marked.first && n <= marked.last);
+      element.classList.toggle("current", n === this.current);
+    }
+  }
+
+  drawPill() {
+    const pill = document.getElementById("pill");
+    pill.hidden = this.scroller.following || this.scroller.fits === true && this.unread === 0 || this.store.last === 0;
+    const words = this.unread > 0 ? `↓ ${counted(this.unread, "new line")} · follow` : "↓ follow";
+    pill.classList.toggle("fresh", this.unread > 0);
+    if (pill.textContent !== words) pill.textContent = words;
+  }
+
+  drawCounts() {
+    this.header.drawChannels(this.counts, this.capped === true);
+  }
+
+  drawSearch() {
+    const { search } = this;
+    const output = document.getElementById("hits");
+    output.classList.toggle("bad", search.error !== null);
+    output.title = search.error ?? "";
+    const total = count(search.hits.length) + (search.more ? "+" : "");
+    if (search.text === "") output.textContent = "";
+    else if (search.error) output.textContent = "bad pattern";
+    else if (search.hits.length === 0) output.textContent = search.busy ? "…" : "no hits";
+    else output.textContent = search.at >= 0 ? `${count(search.at + 1)} of ${total}` : `${total} hits`;
+    this.scroller.invalidate();
+  }
+}
+
+const id = decodeURIComponent(location.pathname.replace(/^\/tasks\//, "").replace(/\/$/, ""));
+new TaskPage(id).start();
