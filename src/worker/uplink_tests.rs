@@ -25,6 +25,8 @@ enum Plan {
     NoResume,
     /// Answers each message with an error.
     Complain,
+    /// Says that the task has ended already.
+    Ended,
 }
 
 #[derive(Default)]
@@ -128,6 +130,9 @@ async fn serve(stream: TcpStream, plan: Plan, log: Arc<Mutex<Log>>) {
 async fn answer(socket: &mut WebSocketStream<TcpStream>, plan: Plan, log: &Mutex<Log>, seq: u64) {
     if matches!(plan, Plan::Complain) {
         say(socket, json!({"type":"error","code":"bad_line","message":"no such thing"})).await;
+    }
+    if matches!(plan, Plan::Ended) {
+        say(socket, json!({"type":"error","code":"task_ended","message":"over","work_request_id":"42"})).await;
     }
     if matches!(plan, Plan::Serve | Plan::Complain) {
         log.lock().acked = seq;
@@ -277,6 +282,18 @@ async fn errors_of_the_server_are_shown_and_not_too_often() {
     lines(&worker, 0..5_000);
     assert!(worker.end(Exit::code(0)).await.complete);
     assert_eq!(*server.notes.lock(), ["the server says: no such thing"]);
+}
+
+#[tokio::test]
+async fn a_task_that_someone_else_has_ended_is_not_waited_for() {
+    let server = Server::new([Plan::Ended]).await;
+    let options = WorkerOptions { delivery_timeout: Duration::from_secs(600), ..server.options() };
+    let worker = Worker::connect(options).unwrap();
+    lines(&worker, 0..5);
+    let delivery = worker.end(Exit::code(0)).await;
+    assert_eq!((delivery.complete, delivery.undelivered_lines), (false, 5));
+    let notes = server.notes.lock();
+    assert!(notes.len() == 2 && notes[0].contains("ended at the server"), "{notes:?}");
 }
 
 #[tokio::test]
