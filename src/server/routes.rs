@@ -148,7 +148,7 @@ fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
 }
 
 fn body() -> impl Filter<Extract = (append::Body,), Error = warp::Rejection> + Copy {
-    warp::body::stream().map(|body| boxed(body))
+    warp::body::stream().map(boxed)
 }
 
 fn boxed<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> append::Body {
