@@ -19,26 +19,26 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Whatever takes longer is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server that goes with its folder.
-pub struct TestServer {
-    pub server: Server,
-    pub folder: TempDir,
+pub(crate) struct TestServer {
+    pub(crate) server: Server,
+    pub(crate) folder: TempDir,
 }
 
 /// Options for a server on a free port over this folder.
-pub fn options(folder: &TempDir) -> ServeOptions {
+pub(crate) fn options(folder: &TempDir) -> ServeOptions {
     ServeOptions { listen: "127.0.0.1:0".to_owned(), data: folder.path().join("data"), ..ServeOptions::default() }
 }
 
 /// A server with the defaults.
-pub async fn serve() -> TestServer {
+pub(crate) async fn serve() -> TestServer {
     serve_with(|_| {}).await
 }
 
 /// A server with options of the test's own.
-pub async fn serve_with(change: impl FnOnce(&mut ServeOptions)) -> TestServer {
+pub(crate) async fn serve_with(change: impl FnOnce(&mut ServeOptions)) -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&folder);
     change(&mut options);
@@ -46,7 +46,7 @@ pub async fn serve_with(change: impl FnOnce(&mut ServeOptions)) -> TestServer {
 }
 
 /// Waits for something, with a deadline.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,
         Err(_) => panic!("not within {DEADLINE:?}: {what}"),
@@ -54,23 +54,23 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// An answer, read to its end.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: hyper::HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The problem's code, after checking its type and status.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text());
         let problem = self.json();
         assert_eq!(problem["status"], self.status.as_u16());
@@ -80,7 +80,13 @@ impl Answer {
 
 impl TestServer {
     /// One request on a connection of its own; the body is still to be read.
-    pub async fn open(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Incoming> {
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Response<Incoming> {
         let stream = TcpStream::connect(self.server.addr()).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -92,43 +98,49 @@ impl TestServer {
         within(path, sender.send_request(request.body(Full::new(body)).unwrap())).await.unwrap()
     }
 
-    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let (head, body) = self.open(method, path, headers, body.into()).await.into_parts();
         let body = within(path, body.collect()).await.unwrap().to_bytes();
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, &[], "").await
     }
 
     /// Appends plain text.
-    pub async fn append(&self, task: &str, text: &str) -> Answer {
+    pub(crate) async fn append(&self, task: &str, text: &str) -> Answer {
         let path = format!("/api/v1/tasks/{task}/lines");
         self.ask(Method::POST, &path, &[("content-type", "text/plain")], text.to_owned()).await
     }
 
-    pub async fn end(&self, task: &str) -> Answer {
+    pub(crate) async fn end(&self, task: &str) -> Answer {
         let path = format!("/api/v1/tasks/{task}/end");
         self.ask(Method::POST, &path, &[("content-type", "application/json")], r#"{"exit_code":0}"#).await
     }
 
     /// The texts of a task's lines.
-    pub async fn texts(&self, task: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, task: &str) -> Vec<String> {
         let answer = self.get(&format!("/api/v1/tasks/{task}/lines?limit=10000")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         texts(&answer.json())
     }
 
     /// A WebSocket.
-    pub async fn socket(&self, path: &str) -> Socket {
+    pub(crate) async fn socket(&self, path: &str) -> Socket {
         let url = format!("ws://{}{path}", self.server.addr());
         let (inner, _) = within(path, tokio_tungstenite::connect_async(url)).await.unwrap();
         Socket { inner }
     }
 
     /// Asks until it is so.
-    pub async fn until<F: Future<Output = bool>>(&self, what: &str, mut so: impl FnMut() -> F) {
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, mut so: impl FnMut() -> F) {
         within(what, async {
             while !so().await {
                 tokio::task::yield_now().await;
@@ -139,27 +151,27 @@ impl TestServer {
 }
 
 /// The texts of `lines`.
-pub fn texts(message: &Value) -> Vec<String> {
+pub(crate) fn texts(message: &Value) -> Vec<String> {
     let lines = message["lines"].as_array().unwrap_or_else(|| panic!("no lines: {message}"));
     lines.iter().map(|line| line["line"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A client's WebSocket.
-pub struct Socket {
-    pub inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(crate) struct Socket {
+    pub(crate) inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 impl Socket {
-    pub async fn say(&mut self, message: Value) {
+    pub(crate) async fn say(&mut self, message: Value) {
         self.say_raw(message.to_string()).await;
     }
 
-    pub async fn say_raw(&mut self, text: String) {
+    pub(crate) async fn say_raw(&mut self, text: String) {
         within("sending", self.inner.send(Message::text(text))).await.unwrap();
     }
 
     /// The next message; `Err` with the close that came instead.
-    pub async fn hear_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
+    pub(crate) async fn hear_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
             match within("a message", self.inner.next()).await {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
@@ -171,12 +183,12 @@ impl Socket {
         }
     }
 
-    pub async fn hear(&mut self) -> Value {
+    pub(crate) async fn hear(&mut self) -> Value {
         self.hear_or_close().await.unwrap_or_else(|close| panic!("closed instead of a message: {close:?}"))
     }
 
     /// The next message of this type, others skipped.
-    pub async fn hear_type(&mut self, kind: &str) -> Value {
+    pub(crate) async fn hear_type(&mut self, kind: &str) -> Value {
         loop {
             let message = self.hear().await;
             if message["type"] == kind {
@@ -186,18 +198,18 @@ impl Socket {
     }
 
     /// Says hello and waits for the welcome.
-    pub async fn hello(&mut self) {
+    pub(crate) async fn hello(&mut self) {
         self.say(json!({"type":"hello","protocol":1,"worker":"test"})).await;
         assert_eq!(self.hear().await["type"], "welcome");
     }
 
     /// Waits for an ack up to this number.
-    pub async fn acked(&mut self, seq: u64) {
+    pub(crate) async fn acked(&mut self, seq: u64) {
         while self.hear_type("ack").await["seq"].as_u64().unwrap() < seq {}
     }
 
     /// Everything up to `end`: the lines' numbers and texts.
-    pub async fn rest(&mut self) -> Vec<(u64, String)> {
+    pub(crate) async fn rest(&mut self) -> Vec<(u64, String)> {
         let mut all = Vec::new();
         loop {
             let message = self.hear().await;
@@ -216,18 +228,18 @@ impl Socket {
 }
 
 /// A numbered batch of lines.
-pub fn numbered(task: &str, first_seq: u64, texts: &[&str]) -> Value {
+pub(crate) fn numbered(task: &str, first_seq: u64, texts: &[&str]) -> Value {
     let lines: Vec<Value> = texts.iter().map(|text| timed(text)).collect();
     json!({"type":"log_lines","work_request_id":task,"first_seq":first_seq,"lines":lines})
 }
 
 /// A line with a time.
-pub fn timed(text: &str) -> Value {
+pub(crate) fn timed(text: &str) -> Value {
     json!({"line":text,"timestamp":"2026-05-09T14:23:01.000Z","stream":"stdout"})
 }
 
 /// The blueprint's message for one line.
-pub fn plain(task: impl Into<Value>, text: &str) -> Value {
+pub(crate) fn plain(task: impl Into<Value>, text: &str) -> Value {
     json!({"type":"log_line","work_request_id":task.into(),"line":text,
         "timestamp":"2026-05-09T14:23:01+00:00","stream":"stdout"})
 }
