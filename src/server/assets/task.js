@@ -54,6 +54,7 @@ class TaskPage {
   start() {
     fillHelp(document.getElementById("help-keys"));
     bindControls(this);
+    this.followChanged();
     this.goToLink();
     this.socket.connect();
   }
