@@ -1,11 +1,12 @@
 // Servers and browsers for the tests.
 //
 // TASKTAIL_BIN names the binary under test; tests that need faults use the mock in any case.
-// PAGE_MOCK=1 runs everything against the mock. CHROMIUM names another browser.
+// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk takes scripts and styles from the
+// working tree instead of the binary, to work on them without building. CHROMIUM names another browser.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -95,6 +96,7 @@ export async function startBrowser() {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
       const page = await context.newPage();
       page.setDefaultTimeout(10_000);
+      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/*", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       return page;
     },
@@ -102,6 +104,12 @@ export async function startBrowser() {
       await browser.close();
     },
   };
+}
+
+async function fromDisk(route) {
+  const name = new URL(route.request().url()).pathname.split("/").pop();
+  const body = await readFile(new URL(`../../src/server/assets/${name}`, import.meta.url));
+  await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
 }
 
 /** `count` plain lines, numbered from `first`. */
