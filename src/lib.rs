@@ -1,3 +1,61 @@
 //! tasktail: a task's output, live in the browser and the terminal, and kept when it ends.
+//!
+//! A worker wraps a command, a server keeps an ordered log for each task, people follow it. This
+//! page is the map.
+//!
+//! # Words
+//!
+//! - **task**: one run of one command. **journal**: its ordered log while it runs, a stream with
+//!   Redis' semantics. **archive**: its older lines, and all of them once it has ended; then it is
+//!   *sealed*.
+//! - **entry**: one item of a journal, with an id `ms-seq`. **line number**: dense, from 1, never
+//!   reused: what a person cites. **channel**: `stdout`, `stderr` or `internal`.
+//! - **tip**: where a journal ends; what readers watch. **cursor**: a place in a log, opaque.
+//! - **seq**: the number a worker gives a line in its *session*; what makes a resend harmless.
+//!
+//! # Layers
+//!
+//! A folder is a layer; imports go only downward (`tests/layers.rs` holds this):
+//!
+//! ```text
+//! model    words, no I/O
+//! store    sled and bytes             wire     what crosses a socket
+//! journal  ordered logs               archive  zstd frames
+//! tasks    a task's life over both    client   the other end of the sockets
+//! server   routes and sockets         worker   process, lines, buffer, uplink
+//! config, cli, main
+//! ```
+//!
+//! `client` and `worker` never reach the layers on the left: they could be a program of their own.
+//!
+//! # One line of output
+//!
+//! ```text
+//! child's pipe -> worker/reader -> worker/lines -> worker/buffer (numbered, kept) -> worker/uplink
+//!    ===== socket: wire/worker =====
+//! server/ingest -> tasks/task -> journal/append -> journal/writer (id, line number, block; durable; tip)
+//!    --ack--> uplink -> buffer forgets
+//! tip -> tasks/follow (reads the page itself) -> server/live -> wire/viewer -> browser
+//! ```
+//!
+//! Down once; the single arrow back is the ack, and it means durable.
+//!
+//! # Invariants
+//!
+//! 1. What a reader sees is durable (unless `--durability interval` says otherwise).
+//! 2. Ids and line numbers are never reused, not even after a kill.
+//! 3. A line that is not there is told: by a `gap`, never by silence.
+//! 4. Every queue is bounded. A slow viewer costs only itself; a slow server never slows the child.
+//! 5. A kill at any moment leaves what was acked, once.
+
+pub mod archive;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod journal;
 pub mod model;
+pub mod server;
+pub mod store;
+pub mod tasks;
 pub mod wire;
+pub mod worker;

@@ -1,2 +1,7 @@
 //! The `tasktail` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tasktail::cli::main()
+}

@@ -97,6 +97,7 @@ pub struct LineText<'a> {
     /// Bytes that are not UTF-8 (or NUL) were replaced by U+FFFD.
     pub lossy: bool,
     /// The text, without its newline; `\r` is kept.
+    #[serde(borrow)]
     pub text: Cow<'a, str>,
 }
 

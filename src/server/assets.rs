@@ -96,7 +96,8 @@ mod tests {
             assert_eq!(page.body.matches("<script").count(), page.body.matches("<script type=\"module\" src=").count());
         }
         for (file, body) in FILES.iter().filter(|(file, _)| file.ends_with(".js")) {
-            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
+            {
                 assert!(!body.contains(forbidden), "{forbidden} in {file}");
             }
         }

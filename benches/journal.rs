@@ -1,0 +1,95 @@
+//! Durable appends: eight writers of one task each, 99-byte lines, MAXLEN about 10,000.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tasktail::journal::{Batch, Durability, Journal, PageLimits, Trim};
+use tasktail::model::{Channel, LineText, Timestamp};
+
+const WRITERS: u64 = 8;
+const BATCH_LINES: u64 = 500;
+const BATCHES: u64 = 100;
+
+fn batch() -> Batch {
+    let text = "x".repeat(99);
+    let mut batch = Batch::new();
+    for _ in 0..BATCH_LINES {
+        batch.push(&LineText {
+            timestamp: Timestamp::from_millis(1_778_336_581_000),
+            channel: Channel::Stdout,
+            partial: false,
+            lossy: false,
+            text: text.as_str().into(),
+        });
+    }
+    batch
+}
+
+/// Every writer keeps a few batches in flight, as a worker's connection does.
+async fn write(journal: Journal, name: String, batches: u64) {
+    let stream = journal.stream_or_new(name.as_bytes()).expect("a stream");
+    let mut flying = std::collections::VecDeque::new();
+    for _ in 0..batches {
+        flying.push_back(journal.append(&stream, batch(), Some(Trim::AboutMaxLen(10_000))).await.expect("queued"));
+        if flying.len() > 4 {
+            flying.pop_front().expect("one").await.expect("durable");
+        }
+    }
+    for ticket in flying {
+        ticket.await.expect("durable");
+    }
+}
+
+fn durable_appends(c: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut group = c.benchmark_group("journal");
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
+    for durability in [Durability::Commit, Durability::Interval] {
+        group.throughput(Throughput::Elements(WRITERS * BATCHES * BATCH_LINES));
+        group.bench_function(format!("8 writers, {durability:?}"), |b| {
+            b.iter_custom(|rounds| {
+                let folder = tempfile::tempdir().expect("a folder");
+                runtime.block_on(async {
+                    let journal = Journal::open(folder.path(), durability).expect("a store");
+                    let start = Instant::now();
+                    for _ in 0..rounds {
+                        let writers =
+                            (0..WRITERS).map(|n| tokio::spawn(write(journal.clone(), format!("s{n}"), BATCHES)));
+                        for writer in writers.collect::<Vec<_>>() {
+                            writer.await.expect("a writer");
+                        }
+                    }
+                    let taken = start.elapsed();
+                    for n in 0..WRITERS {
+                        let tip = journal.stream(format!("s{n}").as_bytes()).expect("a store").expect("a stream").tip();
+                        assert_eq!(tip.last_line, rounds * BATCHES * BATCH_LINES, "every line was taken");
+                    }
+                    journal.close().await;
+                    taken
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+fn reads(c: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (journal, stream) = runtime.block_on(async {
+        let journal = Journal::open(folder.path(), Durability::Commit).expect("a store");
+        write(journal.clone(), "s".into(), 20).await;
+        let stream = journal.stream(b"s").expect("a store").expect("a stream");
+        (journal, stream)
+    });
+    let mut group = c.benchmark_group("journal");
+    group.throughput(Throughput::Elements(500));
+    group.bench_function("read a page of 500 lines", |b| {
+        b.iter(|| journal.read(&stream, 3_000, PageLimits::default()).expect("a page").lines.len());
+    });
+    group.finish();
+    runtime.block_on(journal.close());
+}
+
+criterion_group!(benches, durable_appends, reads);
+criterion_main!(benches);

@@ -1,0 +1,262 @@
+//! A task's older and finished lines: one file a task, NDJSON in zstd frames.
+//!
+//! ```text
+//! DATA/archive/ID.ndjson.zst.open   grows while the task runs
+//! DATA/archive/ID.ndjson.zst        sealed: never changes again
+//!
+//! { note  data }*  [ index  seek-table ]        the part in brackets comes with the seal
+//!
+//! note, index, seek-table   skippable zstd frames: every zstd tool passes over them
+//! data                      a zstd frame of about 128 KiB of NDJSON, with zstd's checksum
+//! seek-table                as in zstd's seekable format, for tools that know it
+//! ```
+//!
+//! A note says what the frame behind it holds, so a file that was cut by a kill is cut back to its
+//! last whole frame. `zstdcat` prints an archive whole, sealed or not.
+
+mod frame;
+mod read;
+mod seal;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::model::{Line, TaskId};
+use frame::FrameRef;
+
+/// Bytes of NDJSON in one frame, about.
+const FRAME_BYTES: usize = 128 * 1024;
+/// The fastest of zstd's ordinary levels: lines compress well at any.
+const LEVEL: i32 = 1;
+
+/// What can go wrong with an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file system said no.
+    #[error("the archive {path} cannot be {doing}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// `read`, `written`, `opened`, `sealed`.
+        doing: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A file is not what was written.
+    #[error("the archive {path} is damaged: {what}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The folder of all archives.
+#[derive(Clone, Debug)]
+pub struct Archives {
+    folder: PathBuf,
+}
+
+impl Archives {
+    /// Takes this folder, made if it is not there.
+    pub fn open(folder: &Path) -> Result<Self, ArchiveError> {
+        fs::create_dir_all(folder).map_err(|source| ArchiveError::Io {
+            path: folder.to_owned(),
+            doing: "opened",
+            source,
+        })?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where a task's sealed archive is.
+    pub fn sealed_path(&self, id: &TaskId) -> PathBuf {
+        self.folder.join(format!("{id}.ndjson.zst"))
+    }
+
+    fn open_path(&self, id: &TaskId) -> PathBuf {
+        self.folder.join(format!("{id}.ndjson.zst.open"))
+    }
+
+    /// The archive of a task: the sealed one, the growing one cut back to its last whole frame, or
+    /// an empty one whose file comes with its first frame.
+    pub fn archive(&self, id: &TaskId) -> Result<Archive, ArchiveError> {
+        let sealed = self.sealed_path(id);
+        if sealed.exists() {
+            return Archive::open_sealed(sealed);
+        }
+        Archive::open_growing(self.open_path(id), sealed)
+    }
+
+    /// Removes whatever there is of a task.
+    pub fn remove(&self, id: &TaskId) -> Result<(), ArchiveError> {
+        for path in [self.sealed_path(id), self.open_path(id)] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::Io { path, doing: "removed", source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One task's archive. One thread at a time appends; any number read.
+#[derive(Debug)]
+pub struct Archive {
+    /// Where the file is, or will be, until the seal.
+    growing: PathBuf,
+    /// Where it is once it is sealed.
+    sealed: PathBuf,
+    /// Held while frames are appended and while the file is sealed.
+    writer: Mutex<Writer>,
+    /// Published frames, in order.
+    frames: RwLock<Frames>,
+    /// The frame read last, unpacked: pages follow one another.
+    cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+}
+
+#[derive(Debug, Default)]
+struct Frames {
+    file: Option<Arc<File>>,
+    rows: Vec<FrameRef>,
+    sealed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    /// Bytes of whole frames in the file.
+    len: u64,
+    /// NDJSON that is not in a frame yet.
+    raw: Vec<u8>,
+    /// What the next frame's note will say.
+    next: Option<FrameRef>,
+    /// Frames written but not synced.
+    unpublished: Vec<FrameRef>,
+}
+
+impl Archive {
+    fn open_growing(growing: PathBuf, sealed: PathBuf) -> Result<Self, ArchiveError> {
+        let archive =
+            Self { growing, sealed, writer: Mutex::default(), frames: RwLock::default(), cache: Mutex::default() };
+        if archive.growing.exists() {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&archive.growing)
+                .map_err(|e| archive.error("opened", e))?;
+            let (rows, len) = frame::walk(&file).map_err(|e| archive.error("read", e))?;
+            file.set_len(len).map_err(|e| archive.error("cut back", e))?;
+            archive.writer.lock().len = len;
+            *archive.frames.write() = Frames { file: Some(Arc::new(file)), rows, sealed: false };
+        }
+        Ok(archive)
+    }
+
+    fn error(&self, doing: &'static str, source: io::Error) -> ArchiveError {
+        let path = if self.frames.read().sealed { &self.sealed } else { &self.growing };
+        ArchiveError::Io { path: path.clone(), doing, source }
+    }
+
+    /// The last line inside; 0 if there is none.
+    pub fn last_line(&self) -> u64 {
+        self.frames.read().rows.last().map_or(0, FrameRef::last_line)
+    }
+
+    /// The first line inside; 0 if there is none.
+    pub fn first_line(&self) -> u64 {
+        self.frames.read().rows.first().map_or(0, |row| row.first_line)
+    }
+
+    /// Whether nothing can be added any more.
+    pub fn is_sealed(&self) -> bool {
+        self.frames.read().sealed
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.writer.lock().len
+    }
+
+    /// Adds a line, the one after the last. It is in the file with the next whole frame, and to be
+    /// read after [`Archive::sync`].
+    pub fn push(&self, line: &Line<'_>) -> Result<(), ArchiveError> {
+        let mut writer = self.writer.lock();
+        // Within a frame numbers are dense: that is how a line is found in it.
+        if writer.next.is_some_and(|next| next.last_line() + 1 != line.n) {
+            self.write_frame(&mut writer)?;
+        }
+        serde_json::to_writer(&mut writer.raw, line).map_err(|e| self.error("written", e.into()))?;
+        writer.raw.push(b'\n');
+        let next = writer.next.get_or_insert_with(|| FrameRef {
+            first_line: line.n,
+            first_id: line.id,
+            ..FrameRef::default()
+        });
+        next.lines += 1;
+        next.last_id = line.id;
+        if writer.raw.len() >= FRAME_BYTES { self.write_frame(&mut writer) } else { Ok(()) }
+    }
+
+    /// Puts everything into whole frames, makes them durable, and only then shows them to readers.
+    /// On an error the file is cut back and what was pushed since the last call is forgotten: push
+    /// it again.
+    pub fn sync(&self) -> Result<(), ArchiveError> {
+        let mut writer = self.writer.lock();
+        let done = self.write_frame(&mut writer).and_then(|()| {
+            let Some(file) = self.frames.read().file.clone() else { return Ok(()) };
+            file.sync_data().map_err(|e| self.error("synced", e))
+        });
+        match done {
+            Ok(()) => self.frames.write().rows.append(&mut writer.unpublished),
+            Err(_) => self.cut_back(&mut writer),
+        }
+        done
+    }
+
+    /// Forgets what was pushed since the last sync.
+    pub fn forget_unsynced(&self) {
+        self.cut_back(&mut self.writer.lock());
+    }
+
+    fn cut_back(&self, writer: &mut Writer) {
+        let frames = self.frames.read();
+        writer.len = frames.rows.last().map_or(0, FrameRef::end);
+        writer.raw.clear();
+        writer.next = None;
+        writer.unpublished.clear();
+        if let Some(Err(error)) = frames.file.as_ref().map(|file| file.set_len(writer.len)) {
+            tracing::warn!(path = %self.growing.display(), %error, "an archive could not be cut back; the next opening does it");
+        }
+    }
+
+    fn write_frame(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
+        let Some(mut row) = writer.next.take() else { return Ok(()) };
+        let file = self.file_to_write()?;
+        let bytes = frame::encode(&mut row, &writer.raw, writer.len).map_err(|e| self.error("written", e))?;
+        file.write_all_at(&bytes, writer.len).map_err(|e| self.error("written", e))?;
+        writer.len += bytes.len() as u64;
+        writer.raw.clear();
+        writer.unpublished.push(row);
+        Ok(())
+    }
+
+    fn file_to_write(&self) -> Result<Arc<File>, ArchiveError> {
+        if let Some(file) = &self.frames.read().file {
+            return Ok(file.clone());
+        }
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.growing);
+        let file = Arc::new(options.map_err(|e| self.error("opened", e))?);
+        self.frames.write().file = Some(file.clone());
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests;

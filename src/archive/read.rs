@@ -1,0 +1,72 @@
+//! Reading an archive by line number, while it grows and after.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::frame::{self, FrameRef};
+use super::{Archive, ArchiveError};
+use crate::model::Line;
+
+impl Archive {
+    /// Lines from number `from` on: at most `lines`, and about `bytes` of NDJSON; one is always
+    /// given. Empty if `from` is behind the last line inside.
+    pub fn read(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
+        let mut found = Vec::new();
+        let mut taken = 0;
+        let mut next = from;
+        while found.len() < lines && taken < bytes {
+            let Some((file, row)) = self.frame_of(next) else { break };
+            let raw = self.unpacked(&file, &row)?;
+            // Lines are one row each and dense, so those before `next` need not be parsed.
+            let skip = usize::try_from(next.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
+            let rows = raw.split(|byte| *byte == b'\n').filter(|json| !json.is_empty()).skip(skip);
+            for json in rows {
+                if found.len() >= lines || (taken >= bytes && !found.is_empty()) {
+                    break;
+                }
+                taken += json.len();
+                let line: Line<'static> = serde_json::from_slice(json).map_err(|e| self.damaged(&e.to_string()))?;
+                next = line.n + 1;
+                found.push(line);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The NDJSON of the frame that holds this line, and the number of the line after it.
+    pub fn frame_from(&self, line: u64) -> Result<Option<(Vec<u8>, u64)>, ArchiveError> {
+        let Some((file, row)) = self.frame_of(line) else { return Ok(None) };
+        let raw = frame::unpack(&file, &row).map_err(|e| self.error("read", e))?;
+        let skip = usize::try_from(line.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
+        let start = match skip {
+            0 => 0,
+            _ => memchr::memchr_iter(b'\n', &raw).nth(skip - 1).map_or(raw.len(), |at| at + 1),
+        };
+        Ok(Some((raw[start..].to_vec(), row.last_line() + 1)))
+    }
+
+    fn frame_of(&self, line: u64) -> Option<(Arc<File>, FrameRef)> {
+        let frames = self.frames.read();
+        let at = frames.rows.partition_point(|row| row.last_line() < line);
+        Some((frames.file.clone()?, *frames.rows.get(at)?))
+    }
+
+    fn unpacked(&self, file: &File, row: &FrameRef) -> Result<Arc<Vec<u8>>, ArchiveError> {
+        if let Some((at, raw)) = self.cache.lock().as_ref().filter(|(at, _)| *at == row.at) {
+            debug_assert_eq!(*at, row.at);
+            return Ok(raw.clone());
+        }
+        let raw = Arc::new(frame::unpack(file, row).map_err(|e| self.error("read", e))?);
+        *self.cache.lock() = Some((row.at, raw.clone()));
+        Ok(raw)
+    }
+
+    /// Lets go of the unpacked frame; a page that follows unpacks it again.
+    pub fn release(&self) {
+        *self.cache.lock() = None;
+    }
+
+    pub(super) fn damaged(&self, what: &str) -> ArchiveError {
+        ArchiveError::Damaged { path: self.sealed.clone(), what: what.to_owned() }
+    }
+}

@@ -1,0 +1,96 @@
+use std::io::Read;
+
+use super::*;
+use crate::model::{Channel, EntryId, Timestamp};
+
+fn line(n: u64) -> Line<'static> {
+    let text = format!("line {n} of a log with a tail {}", "x".repeat((n % 90) as usize));
+    Line {
+        n,
+        id: EntryId::new(1_000 + n, 0),
+        timestamp: Timestamp::from_millis(n),
+        channel: Channel::Stdout,
+        line: text.into(),
+        partial: false,
+        lossy: false,
+    }
+}
+
+fn filled(folder: &Path, lines: u64) -> (Archives, TaskId, Archive) {
+    let archives = Archives::open(folder).unwrap();
+    let id: TaskId = "build:1".parse().unwrap();
+    let archive = archives.archive(&id).unwrap();
+    for n in 1..=lines {
+        archive.push(&line(n)).unwrap();
+        if n % 3_000 == 0 {
+            archive.sync().unwrap();
+        }
+    }
+    archive.sync().unwrap();
+    (archives, id, archive)
+}
+
+fn zstdcat(path: &Path) -> Vec<Line<'static>> {
+    let mut text = String::new();
+    zstd::stream::read::Decoder::new(File::open(path).unwrap()).unwrap().read_to_string(&mut text).unwrap();
+    text.lines().map(|json| serde_json::from_str(json).unwrap()).collect()
+}
+
+#[test]
+fn every_line_can_be_read_before_and_after_the_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archives, id, archive) = filled(folder.path(), 10_000);
+    for archive in [&archive, &archives.archive(&id).unwrap()] {
+        for from in [1, 2, 999, 3_000, 3_001, 9_999, 10_000] {
+            assert_eq!(archive.read(from, 1, 1).unwrap(), [line(from)]);
+        }
+        assert!(archive.read(10_001, 10, 1000).unwrap().is_empty());
+    }
+    let artifact = archive.seal().unwrap();
+    let reopened = archives.archive(&id).unwrap();
+    assert!(reopened.is_sealed() && archive.is_sealed());
+    assert_eq!(reopened.seal().unwrap(), artifact, "sealing again changes nothing");
+    for archive in [&archive, &reopened] {
+        let all = archive.read(1, 20_000, usize::MAX).unwrap();
+        assert!(all.iter().eq(&(1..=10_000).map(line).collect::<Vec<_>>()));
+        assert_eq!(archive.read(5_000, 3, 1 << 20).unwrap(), [line(5_000), line(5_001), line(5_002)]);
+    }
+    assert_eq!(zstdcat(&archives.sealed_path(&id)).len(), 10_000);
+}
+
+#[test]
+fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archives, id, archive) = filled(folder.path(), 5_000);
+    let path = archives.open_path(&id);
+    let whole = fs::read(&path).unwrap();
+    drop(archive);
+    for cut in [1, 50, 500, 5_000] {
+        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let archive = archives.archive(&id).unwrap();
+        let last = archive.last_line();
+        assert!(last < 5_000 && last >= 3_000, "cut {cut}: {last}");
+        assert_eq!(archive.read(last, 1, 1).unwrap(), [line(last)]);
+        for n in last + 1..=5_000 {
+            archive.push(&line(n)).unwrap();
+        }
+        archive.seal().unwrap();
+        let lines = zstdcat(&archives.sealed_path(&id));
+        assert!(lines.iter().map(|line| line.n).eq(1..=5_000));
+        archives.remove(&id).unwrap();
+    }
+    let mut torn = whole.clone();
+    let at = torn.len() - 40;
+    torn[at] ^= 0xff;
+    fs::write(&path, &torn).unwrap();
+    assert!(archives.archive(&id).unwrap().last_line() < 5_000, "a torn frame is not taken for a whole one");
+}
+
+#[test]
+fn an_empty_log_seals_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archives, id, archive) = filled(folder.path(), 0);
+    archive.seal().unwrap();
+    assert!(archives.archive(&id).unwrap().read(1, 1, 1).unwrap().is_empty());
+    assert!(zstdcat(&archives.sealed_path(&id)).is_empty());
+}

@@ -1,0 +1,415 @@
+//! Every flag and every example, as clap reads them and `--help` shows them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Flags, units};
+use crate::model::{Channel, ChannelSet, Cursor, TaskId, TaskStatus};
+
+/// A task's output, live in the browser and the terminal, and kept when it ends.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tasktail",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  tasktail run -- make -j8             run a command; its output is here and at the URL it prints
+  tasktail follow make-01j9x2k4        read it from another terminal, from the first line on
+  tasktail list                        what runs and what has run
+  tasktail serve                       keep a server for many tasks
+
+Settings come from flags, then the environment (TASKTAIL_URL, TASKTAIL_DATA, ...), then a TOML file
+(--config, or tasktail/config.toml in your config folder), then defaults."
+)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// The server to use [env: TASKTAIL_URL] [default: the one on this machine, or one in this process]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<OsString>,
+    /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<OsString>,
+    /// A TOML file with settings [env: TASKTAIL_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Whether to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Color,
+    /// How tasktail's own diagnostics look on stderr; TASKTAIL_LOG=debug shows more of them
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "TASKTAIL_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub(super) log_format: LogFormat,
+}
+
+impl GlobalArgs {
+    pub(super) fn flags(&self) -> Flags {
+        pick([("url", &self.url), ("data", &self.data)])
+    }
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Makes it the choice of every stream that is opened from now on.
+    pub(super) fn apply(self) {
+        let choice = match self {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Run a command, show its output here and stream it
+    Run(RunArgs),
+    /// Print a task's lines, history then live, until it ends
+    Follow(FollowArgs),
+    /// Append text, or stdin line by line, to a task
+    Append(AppendArgs),
+    /// Close a task that has no worker
+    End(EndArgs),
+    /// List tasks, newest first
+    List(ListArgs),
+    /// Show one task's facts
+    Show(ShowArgs),
+    /// Write a task's whole log to a file
+    Export(ExportArgs),
+    /// Remove tasks: their logs and all that is known of them
+    Rm(RmArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `tasktail serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints `listening on http://ADDR` on stdout once it accepts. SIGTERM and SIGINT end it in good order.
+
+Examples:
+  tasktail serve
+  tasktail serve --listen 127.0.0.1:0 --data /var/lib/tasktail
+  tasktail serve --retention-age 30d --retention-bytes 50GiB
+  TASKTAIL_LOG=debug tasktail serve --log-format json")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub(super) settings: SettingArgs,
+}
+
+/// The server's settings; each may stand in the settings file (`worker_grace = \"60s\"`) and in the
+/// environment (`TASKTAIL_WORKER_GRACE`) as well.
+#[derive(Debug, Args)]
+pub(super) struct SettingArgs {
+    /// The address to serve on; port 0 picks one [env: TASKTAIL_LISTEN] [default: 127.0.0.1:7117]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<OsString>,
+    /// When a line counts as kept: `commit` after a sync of the disk, `interval` after the write, with a sync
+    /// every 200 ms [env: TASKTAIL_DURABILITY] [default: commit]
+    #[arg(long, value_name = "WHEN")]
+    durability: Option<OsString>,
+    /// Lines of a task that stay in its journal; older ones move to its archive [default: 10000]
+    #[arg(long, value_name = "N")]
+    live_window_lines: Option<OsString>,
+    /// A journal nobody finished goes this long after its last line [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    journal_expiry: Option<OsString>,
+    /// A task whose worker is silent this long is called lost [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    worker_grace: Option<OsString>,
+    /// Remove tasks this long after their end, such as 30d [default: off]
+    #[arg(long, value_name = "TIME")]
+    retention_age: Option<OsString>,
+    /// Keep this many finished tasks, the newest [default: off]
+    #[arg(long, value_name = "N")]
+    retention_count: Option<OsString>,
+    /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
+    #[arg(long, value_name = "SIZE")]
+    retention_bytes: Option<OsString>,
+    /// Connections served at the same time [default: 10000]
+    #[arg(long, value_name = "N")]
+    connections_max: Option<OsString>,
+}
+
+impl SettingArgs {
+    pub(super) fn flags(&self) -> Flags {
+        pick([
+            ("listen", &self.listen),
+            ("durability", &self.durability),
+            ("live_window_lines", &self.live_window_lines),
+            ("journal_expiry", &self.journal_expiry),
+            ("worker_grace", &self.worker_grace),
+            ("retention_age", &self.retention_age),
+            ("retention_count", &self.retention_count),
+            ("retention_bytes", &self.retention_bytes),
+            ("connections_max", &self.connections_max),
+        ])
+    }
+}
+
+/// `tasktail run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints `watch: URL` on stderr first. The exit code is the command's: 128+N for signal N, 127 if there is no such
+command, 126 if it cannot be executed, 125 if tasktail failed before it started. The command finds TASKTAIL_URL and
+TASKTAIL_TASK in its environment. Without a server anywhere, one runs inside this process until the command ends.
+
+Examples:
+  tasktail run -- make -j8
+  tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
+  tasktail run --pty -- cargo build
+  tasktail --url http://logs.example:7117 run -- ./job")]
+pub struct RunArgs {
+    /// The task's id [default: made from the command's name, unique]
+    #[arg(long, value_name = "ID")]
+    pub(super) task: Option<TaskId>,
+    /// A word to find the task by; may be repeated
+    #[arg(long = "label", value_name = "K=V", value_parser = key_value)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Write the command's raw output to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(super) tee: Option<PathBuf>,
+    /// Give the command a terminal: exact order of its output, and its colours
+    #[arg(long)]
+    pub(super) pty: bool,
+    /// How long the command may take to end after SIGINT or SIGTERM before it is killed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub(super) grace: Duration,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// `tasktail follow`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Lines of stdout go to stdout, those of stderr to stderr, and what the worker or the server says (internal) to stderr
+with `# ` before it. On a terminal only colours pass; piped, the text is as the task wrote it.
+Exit code 0 at the end of the task. With --exit-status the task's own: its exit code, 128+N for signal N, and 1 for
+a task that was aborted without either or that is lost.
+
+Examples:
+  tasktail follow nightly-7
+  tasktail follow nightly-7 -n 100 -t
+  tasktail follow nightly-7 --since 5m --stream stderr,internal
+  tasktail follow nightly-7 --no-follow | grep error
+  tasktail follow nightly-7 --wait --exit-status && ./deploy")]
+pub struct FollowArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    pub(super) task: TaskId,
+    /// Begin with the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(super) lines: Option<u64>,
+    /// Begin this long ago (`5m`) or at this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Only these streams: stdout, stderr, internal; several with commas
+    #[arg(long, value_name = "S,..", value_parser = channels)]
+    pub(super) stream: Option<ChannelSet>,
+    /// Begin behind this cursor
+    #[arg(long, value_name = "CURSOR", conflicts_with_all = ["lines", "since"])]
+    pub(super) after: Option<Cursor>,
+    /// Print what is there and end
+    #[arg(long)]
+    pub(super) no_follow: bool,
+    /// Wait for a task that is not there yet
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Put its time before each line
+    #[arg(short = 't', long)]
+    pub(super) timestamps: bool,
+    /// Exit with the task's exit code
+    #[arg(long, conflicts_with = "no_follow")]
+    pub(super) exit_status: bool,
+}
+
+/// `tasktail append`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail append --task nightly-7 'unpacked, 12 files'
+  ./job 2>&1 | tasktail append --task nightly-7
+  tasktail append --stream internal 'step 2 of 5'        inside `tasktail run`: to its own task")]
+pub struct AppendArgs {
+    /// The task; inside `tasktail run` its own
+    #[arg(long, value_name = "ID", env = "TASKTAIL_TASK")]
+    pub(super) task: TaskId,
+    /// The lines' stream: stdout, stderr or internal
+    #[arg(long, value_name = "S", default_value = "stdout")]
+    pub(super) stream: Channel,
+    /// The text; without it stdin is read, and each line sent as it comes
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) text: Option<String>,
+}
+
+/// `tasktail end`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail end --task nightly-7 --exit-code 0
+  ./job | tasktail append --task j1; tasktail end --task j1 --exit-code ${PIPESTATUS[0]}")]
+pub struct EndArgs {
+    /// The task; inside `tasktail run` its own
+    #[arg(long, value_name = "ID", env = "TASKTAIL_TASK")]
+    pub(super) task: TaskId,
+    /// What its command returned
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) exit_code: i32,
+}
+
+/// `tasktail list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail list
+  tasktail list --status running
+  tasktail list --label branch=main --limit 500 --json | jq -r .id")]
+pub struct ListArgs {
+    /// Only tasks in this state: running, completed, aborted or lost
+    #[arg(long, value_name = "S")]
+    pub(super) status: Option<TaskStatus>,
+    /// Only tasks with this label
+    #[arg(long, value_name = "K=V", value_parser = key_value)]
+    pub(super) label: Option<(String, String)>,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: u64,
+}
+
+/// `tasktail show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail show nightly-7
+  tasktail show nightly-7 --json | jq .exit_code")]
+pub struct ShowArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    pub(super) task: TaskId,
+}
+
+/// `tasktail export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file appears under its name once it is whole. The log of a task that still runs ends at its last line now.
+
+Examples:
+  tasktail export nightly-7 -o nightly-7.log
+  tasktail export nightly-7 -o nightly-7.ndjson --format ndjson
+  tasktail export nightly-7 -o - --timestamps | less")]
+pub struct ExportArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    pub(super) task: TaskId,
+    /// The file; `-` is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// The form: the lines as text, or as one JSON object each
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(super) format: ExportFormat,
+    /// Put its time before each line of text
+    #[arg(long)]
+    pub(super) timestamps: bool,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// `export --format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// Lines as text
+    Text,
+    /// One JSON object a line
+    Ndjson,
+}
+
+/// `tasktail rm`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail rm nightly-7
+  tasktail list --status lost --json | jq -r .id | xargs tasktail rm")]
+pub struct RmArgs {
+    /// The tasks, by their whole ids
+    #[arg(value_name = "TASK", required = true)]
+    pub(super) tasks: Vec<TaskId>,
+}
+
+/// `tasktail completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail completions bash > ~/.local/share/bash-completion/completions/tasktail
+  tasktail completions zsh > ~/.zfunc/_tasktail
+  tasktail completions fish > ~/.config/fish/completions/tasktail.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
+fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> Flags {
+    values.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+}
+
+fn channels(text: &str) -> Result<ChannelSet, String> {
+    text.parse::<ChannelSet>().map_err(|error| error.to_string())
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not a label: write KEY=VALUE, such as branch=main")),
+    }
+}

@@ -1,0 +1,141 @@
+//! `tasktail export`: a task's whole log into a file that appears once it is whole.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+
+use super::args::{ExportArgs, ExportFormat};
+use super::locate::{Locator, Purpose};
+use super::output::Output;
+use super::{Context, EXIT_INTERRUPTED, interrupted, show};
+use crate::client::ClientError;
+
+pub(super) async fn run(args: ExportArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    if args.output != Path::new("-") {
+        refuse_overwrite(&args)?;
+    }
+    let locator = Locator::new(settings, output, Purpose::Look);
+    let result = tokio::select! {
+        result = export(&args, &locator, output) => result.map(|()| 0),
+        result = interrupted() => result.map(|()| EXIT_INTERRUPTED),
+    };
+    locator.close().await;
+    result
+}
+
+async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
+    let client = locator.client().await?;
+    let task = show::get(&client, &args.task).await?;
+    let format = if args.format == ExportFormat::Ndjson { "ndjson" } else { "text" };
+    let timestamps = args.timestamps.then(|| "1".to_owned());
+    let query = [("format", Some(format.to_owned())), ("timestamps", timestamps)];
+    let (length, chunks) = client
+        .download(&format!("/api/v1/tasks/{}/log", args.task), &query)
+        .await
+        .map_err(|error| show::task_error(error, &args.task, client.endpoint()))?;
+    let chunks = std::pin::pin!(chunks);
+    if args.output == Path::new("-") {
+        return to_stdout(chunks).await;
+    }
+    // The text itself has the size that the task's facts name, if nothing of it is gone.
+    let whole = args.format == ExportFormat::Text && !args.timestamps && task.trimmed_lines == 0;
+    let bar = progress_bar(length.or(whole.then_some(task.bytes)), output);
+    let part = PartFile::create(&args.output).await?;
+    to_file(part, chunks, &bar, args).await?;
+    bar.finish_and_clear();
+    output.note(format_args!("{}: {} lines", args.output.display(), task.last_line));
+    Ok(())
+}
+
+fn refuse_overwrite(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.output.is_dir() {
+        bail!("{} is a folder: name a file", args.output.display());
+    }
+    if !args.force && args.output.symlink_metadata().is_ok() {
+        bail!("{} is there already: use --force to replace it", args.output.display());
+    }
+    Ok(())
+}
+
+async fn to_stdout(mut chunks: impl Stream<Item = Result<Bytes, ClientError>> + Unpin) -> anyhow::Result<()> {
+    while let Some(chunk) = chunks.next().await {
+        std::io::stdout().lock().write_all(&chunk?)?;
+    }
+    std::io::stdout().lock().flush()?;
+    Ok(())
+}
+
+async fn to_file(
+    mut part: PartFile,
+    mut chunks: impl Stream<Item = Result<Bytes, ClientError>> + Unpin,
+    bar: &ProgressBar,
+    args: &ExportArgs,
+) -> anyhow::Result<()> {
+    let cannot_write = || format!("cannot write {}", part_name(&args.output).display());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        part.file.write_all(&chunk).await.with_context(cannot_write)?;
+        bar.inc(chunk.len() as u64);
+    }
+    part.file.flush().await.with_context(cannot_write)?;
+    part.file.sync_all().await.with_context(cannot_write)?;
+    // It may have come into being in the meantime.
+    refuse_overwrite(args)?;
+    tokio::fs::rename(&part.path, &args.output)
+        .await
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    part.kept = true;
+    Ok(())
+}
+
+/// A file that is not whole yet; it goes when it is dropped before it was renamed.
+struct PartFile {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl PartFile {
+    async fn create(target: &Path) -> anyhow::Result<Self> {
+        let path = part_name(target);
+        let file = File::create(&path).await.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, file, kept: false })
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Left over it does no harm: its name says what it is.
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// In the same folder, so that the rename is one step; hidden, and ours alone.
+fn part_name(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+/// Drawn on stderr, on a terminal only.
+fn progress_bar(length: Option<u64>, output: Output) -> ProgressBar {
+    if output.quiet() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match length {
+        Some(length) => (ProgressBar::new(length), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,139 @@
+//! `tasktail list`: the tasks, newest first, as a table.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Style};
+use serde::Deserialize;
+
+use super::args::ListArgs;
+use super::locate::{Locator, Purpose};
+use super::output::Output;
+use super::{Context, show, text};
+use crate::model::{Task, TaskStatus, Timestamp};
+
+/// What the server is asked for at once.
+const PAGE_TASKS: u64 = 200;
+/// A command's column is never cut to less.
+const COMMAND_CHARS_MIN: usize = 16;
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    tasks: Vec<Task>,
+    next: Option<String>,
+}
+
+pub(super) async fn run(args: ListArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    let locator = Locator::new(settings, output, Purpose::Look);
+    let result = fetch(&args, &locator).await;
+    locator.close().await;
+    let (tasks, more) = result?;
+    if output.json() {
+        for task in &tasks {
+            output.object(task)?;
+        }
+    } else {
+        table(&tasks, output)?;
+    }
+    if more {
+        output.note(format_args!("there are more tasks: see them with --limit {}", args.limit.saturating_mul(10)));
+    }
+    Ok(0)
+}
+
+/// The tasks that were asked for, and whether there are more.
+async fn fetch(args: &ListArgs, locator: &Locator) -> anyhow::Result<(Vec<Task>, bool)> {
+    let client = locator.client().await?;
+    let wanted = usize::try_from(args.limit)?;
+    let mut tasks = Vec::new();
+    let mut after = None;
+    loop {
+        let left = args.limit - tasks.len() as u64;
+        let query = [
+            ("status", args.status.map(|status| status.to_string())),
+            ("label", args.label.as_ref().map(|(key, value)| format!("{key}:{value}"))),
+            ("limit", Some(left.min(PAGE_TASKS).to_string())),
+            ("after", after),
+        ];
+        let page: Page = client.get("/api/v1/tasks", &query).await?;
+        let empty = page.tasks.is_empty();
+        tasks.extend(page.tasks);
+        after = page.next;
+        if tasks.len() >= wanted || after.is_none() || empty {
+            tasks.truncate(wanted);
+            return Ok((tasks, after.is_some()));
+        }
+    }
+}
+
+fn table(tasks: &[Task], output: Output) -> anyhow::Result<()> {
+    const HEAD: [&str; 7] = ["TASK", "STATUS", "EXIT", "LINES", "STARTED", "DURATION", "COMMAND"];
+    let rows: Vec<[String; 7]> = tasks.iter().map(row).collect();
+    let mut widths = HEAD.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let before_command: usize = widths.iter().take(6).map(|width| width + 2).sum();
+    let room = columns().map_or(usize::MAX, |all| all.saturating_sub(before_command).max(COMMAND_CHARS_MIN));
+    let bold = Style::new().bold();
+    output.line(format_args!("{bold}{}{bold:#}", line(&HEAD.map(str::to_owned), &widths, room, Style::new())))?;
+    for (row, task) in rows.iter().zip(tasks) {
+        output.line(line(row, &widths, room, colour(task)))?;
+    }
+    Ok(())
+}
+
+fn row(task: &Task) -> [String; 7] {
+    let since = task.started.unwrap_or(task.created).as_millis();
+    let ago = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(since));
+    [
+        task.id.to_string(),
+        task.status.to_string(),
+        show::exit(task).unwrap_or_else(|| "-".to_owned()),
+        task.lines.to_string(),
+        format!("{} ago", text::duration(Duration::from_secs(ago.as_secs().max(1)))),
+        text::duration(show::ran_for(task)),
+        text::words(&text::command(&task.command)).into_owned(),
+    ]
+}
+
+/// One row, its status in `colour`, its command cut to `room` characters.
+fn line(row: &[String; 7], widths: &[usize; 7], room: usize, colour: Style) -> String {
+    let [task, status, exit, lines, started, duration, command] = row;
+    let [w_task, w_status, w_exit, w_lines, w_started, w_duration, _] = *widths;
+    let mut cells = format!(
+        "{task:<w_task$}  {colour}{status:<w_status$}{colour:#}  {exit:>w_exit$}  {lines:>w_lines$}  \
+         {started:>w_started$}  {duration:>w_duration$}  "
+    );
+    if command.chars().count() <= room {
+        cells.push_str(command);
+    } else {
+        cells.extend(command.chars().take(room.saturating_sub(1)));
+        cells.push('…');
+    }
+    cells.truncate(cells.trim_end().len());
+    cells
+}
+
+fn colour(task: &Task) -> Style {
+    let colour = match (task.status, task.exit_code, task.signal) {
+        (TaskStatus::Running, ..) => AnsiColor::Cyan,
+        (TaskStatus::Completed, Some(0), _) => AnsiColor::Green,
+        (TaskStatus::Completed, ..) => AnsiColor::Red,
+        (TaskStatus::Aborted | TaskStatus::Lost, ..) => AnsiColor::Yellow,
+    };
+    colour.on_default()
+}
+
+/// The terminal's width, if stdout is one.
+fn columns() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}

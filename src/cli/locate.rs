@@ -1,0 +1,229 @@
+//! Which server a command speaks to: the one it was told, the one on this machine, or its own.
+//!
+//! ```text
+//! --url | TASKTAIL_URL      that one, whatever happens
+//! the default address       if a tasktail answers there (not when a data folder was named: another
+//! |                         server's folder will not do)
+//! DATA/server.json          the server that holds the data folder now
+//! none of them              a server inside this process over the data folder, until it ends
+//! ```
+//! Two processes that look at the same time both find nobody; the lock of the data folder decides,
+//! and the other one looks again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use super::output::Output;
+use crate::client::http::Probe;
+use crate::client::{Endpoint, HttpClient};
+use crate::config::Settings;
+use crate::model::limits;
+use crate::server::{ServeError, Server};
+
+/// On this machine an answer takes no longer, unless the port belongs to something else.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A server that is starting, or ending, is through with it by then.
+const SETTLE_TRIES: u32 = 50;
+const SETTLE_DELAY: Duration = Duration::from_millis(100);
+
+/// What a server of our own is for: it decides where it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A task runs as long as it does; people come to look: the usual address.
+    Task,
+    /// One command's look at the data folder: any free port.
+    Look,
+}
+
+/// Finds the server, and holds the one that had to be started for want of another.
+pub(super) struct Locator {
+    settings: Settings,
+    output: Output,
+    purpose: Purpose,
+    /// Held while looking, so that a second look waits for the first.
+    own: Mutex<Option<Server>>,
+}
+
+/// What the server leaves in its data folder while it runs.
+#[derive(Debug, Deserialize)]
+struct ServerFile {
+    url: String,
+    pid: i32,
+}
+
+/// Why a server of our own did not start.
+enum NotStarted {
+    /// Its address belongs to somebody.
+    PortTaken,
+    /// Its data folder belongs to another process.
+    FolderTaken,
+    /// Anything else.
+    Failed(ServeError),
+}
+
+impl Locator {
+    pub(super) fn new(settings: Settings, output: Output, purpose: Purpose) -> Self {
+        Self { settings, output, purpose, own: Mutex::new(None) }
+    }
+
+    /// The server's address; asked again, it says where the server is now.
+    ///
+    /// # Errors
+    /// There is none and none can be started.
+    pub(super) async fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        if let Some(url) = &self.settings.url {
+            return Ok(url.clone());
+        }
+        let mut own = self.own.lock().await;
+        if let Some(server) = &*own {
+            return server.url().parse().context("the server's own address");
+        }
+        let mut listen = match self.purpose {
+            Purpose::Task => self.settings.listen.clone(),
+            Purpose::Look => "127.0.0.1:0".to_owned(),
+        };
+        for _ in 0..SETTLE_TRIES {
+            if let Some(found) = self.find().await {
+                return Ok(found);
+            }
+            match self.start(&listen).await {
+                Ok(server) => {
+                    let endpoint = server.url().parse().context("the server's own address")?;
+                    *own = Some(server);
+                    return Ok(endpoint);
+                }
+                Err(NotStarted::Failed(error)) => return Err(error.into()),
+                Err(NotStarted::FolderTaken) => sleep(SETTLE_DELAY).await,
+                Err(NotStarted::PortTaken) => {
+                    // Unless it is a tasktail that has just started, and answers now.
+                    if self.at_default_address().await.is_none() || self.settings.data_named {
+                        self.output.note(format_args!("{listen} is taken by something else: using another port"));
+                        listen = any_port(&listen);
+                    }
+                }
+            }
+        }
+        bail!(
+            "the data folder {} is in use by another process that does not answer; end it, or use another --data",
+            self.settings.data.display()
+        )
+    }
+
+    /// A client of that server.
+    ///
+    /// # Errors
+    /// As [`Locator::endpoint`].
+    pub(super) async fn client(&self) -> anyhow::Result<HttpClient> {
+        self.endpoint().await.map(HttpClient::new)
+    }
+
+    /// Whether the server is inside this process.
+    pub(super) async fn is_own(&self) -> bool {
+        self.own.lock().await.is_some()
+    }
+
+    /// Ends the server that was started here, if one was, within a bounded time.
+    pub(super) async fn close(&self) {
+        let Some(server) = self.own.lock().await.take() else { return };
+        match timeout(limits::SHUTDOWN_TIMEOUT + Duration::from_secs(1), server.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.output.note(format_args!("the server did not end well: {error}")),
+            Err(_) => self.output.note("the server did not end in time"),
+        }
+    }
+
+    /// A server that answers and may be used.
+    async fn find(&self) -> Option<Endpoint> {
+        if !self.settings.data_named
+            && let Some(found) = self.at_default_address().await
+        {
+            return Some(found);
+        }
+        self.in_data_folder().await
+    }
+
+    async fn at_default_address(&self) -> Option<Endpoint> {
+        let endpoint = default_endpoint(&self.settings.listen)?;
+        (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT).await == Probe::Tasktail).then_some(endpoint)
+    }
+
+    /// The server that `server.json` names, if its process lives: a file that a killed server left
+    /// behind may name a port that is another's now.
+    async fn in_data_folder(&self) -> Option<Endpoint> {
+        let text = tokio::fs::read(self.settings.data.join("server.json")).await.ok()?;
+        let file: ServerFile = serde_json::from_slice(&text).ok()?;
+        let pid = rustix::process::Pid::from_raw(file.pid)?;
+        if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
+            return None;
+        }
+        let endpoint: Endpoint = file.url.parse().ok()?;
+        (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT * 4).await == Probe::Tasktail).then_some(endpoint)
+    }
+
+    async fn start(&self, listen: &str) -> Result<Server, NotStarted> {
+        let starting = Box::pin(Server::start(self.settings.serve_options(listen)));
+        starting.await.map_err(|error| {
+            if is_folder_taken(&error) {
+                NotStarted::FolderTaken
+            } else if is_port_taken(&error) {
+                NotStarted::PortTaken
+            } else {
+                NotStarted::Failed(error)
+            }
+        })
+    }
+}
+
+fn is_folder_taken(error: &ServeError) -> bool {
+    matches!(error, ServeError::InUse { .. })
+}
+
+fn is_port_taken(error: &ServeError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::AddrInUse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Where a server with this `listen` setting is reached from this machine; none for port 0.
+pub(super) fn default_endpoint(listen: &str) -> Option<Endpoint> {
+    let reachable = match listen.parse::<SocketAddr>() {
+        Ok(addr) if addr.port() == 0 => return None,
+        Ok(addr) => match addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => format!("127.0.0.1:{}", addr.port()),
+            IpAddr::V6(ip) if ip.is_unspecified() => format!("[::1]:{}", addr.port()),
+            _ => addr.to_string(),
+        },
+        Err(_) if listen.ends_with(":0") => return None,
+        Err(_) => listen.to_owned(),
+    };
+    format!("http://{reachable}").parse().ok()
+}
+
+fn any_port(listen: &str) -> String {
+    listen.rsplit_once(':').map_or_else(|| "127.0.0.1:0".to_owned(), |(host, _)| format!("{host}:0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_address_is_one_that_can_be_reached() {
+        let shown = |listen| default_endpoint(listen).map(|endpoint| endpoint.to_string());
+        assert_eq!(shown("127.0.0.1:7117").as_deref(), Some("http://127.0.0.1:7117"));
+        assert_eq!(shown("0.0.0.0:80").as_deref(), Some("http://127.0.0.1:80"));
+        assert_eq!(shown("[::]:80").as_deref(), Some("http://[::1]:80"));
+        assert_eq!(shown("127.0.0.1:0"), None);
+        assert_eq!(any_port("[::1]:80"), "[::1]:0");
+    }
+}

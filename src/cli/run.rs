@@ -1,0 +1,125 @@
+//! `tasktail run`: a command, its output here and at a server.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ulid::Ulid;
+
+use super::args::RunArgs;
+use super::locate::{Locator, Purpose, default_endpoint};
+use super::{Context, EXIT_BEFORE_START};
+use crate::client::Endpoint;
+use crate::model::{TaskId, limits};
+use crate::worker::{Worker, WorkerOptions};
+
+/// Characters of the command's name in a task's id.
+const NAME_CHARS_MAX: usize = 40;
+/// What those who watch a server of our own have to read the end before it goes.
+const LINGER: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    let task = match args.task {
+        Some(task) => task,
+        None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
+    };
+    let fallback = default_endpoint(&settings.listen).map_or_else(|| default_url().parse(), Ok)?;
+    let explicit = settings.url.is_some();
+    let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
+    let endpoint = match locator.endpoint().await {
+        Ok(endpoint) => {
+            output.announce(format_args!("watch: {}", endpoint.task_page(&task)));
+            endpoint
+        }
+        Err(error) => {
+            let why = super::output::chain(&error);
+            output.note(format_args!("no server: {why}; the command runs, its output is only here"));
+            fallback
+        }
+    };
+    let mut options = WorkerOptions::new(endpoint.to_string(), task);
+    options.labels = args.labels.into_iter().collect();
+    options.tee = args.tee;
+    options.pty = args.pty;
+    options.kill_grace = args.grace;
+    options.notes = Arc::new(move |text| output.note(text));
+    if !explicit {
+        options.reconnect = Some(reconnect(&locator));
+    }
+    let result = Box::pin(Worker::run(options, args.command)).await;
+    if locator.is_own().await {
+        tokio::time::sleep(LINGER).await;
+        locator.close().await;
+    }
+    match result {
+        Ok(outcome) => Ok(exit_byte(outcome.exit_code)),
+        Err(error) => {
+            let code = exit_byte(error.exit_code());
+            output.error(&error.into());
+            Ok(code)
+        }
+    }
+}
+
+/// When the server we used has gone with the process it lived in, its place is taken here.
+fn reconnect(locator: &Arc<Locator>) -> crate::worker::Reconnect {
+    let locator = Arc::clone(locator);
+    Arc::new(move || {
+        let locator = Arc::clone(&locator);
+        Box::pin(async move {
+            match locator.endpoint().await {
+                Ok(endpoint) => Some(Endpoint::to_string(&endpoint)),
+                Err(error) => {
+                    tracing::debug!("no server: {error:#}");
+                    None
+                }
+            }
+        })
+    })
+}
+
+/// A readable id that no other task has: the command's name and a time-ordered random part.
+fn make_id(program: &OsStr) -> anyhow::Result<TaskId> {
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    let keep = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.chars().take(NAME_CHARS_MAX).map(keep).collect();
+    let name = match name.trim_matches(['-', '.']) {
+        "" => "task",
+        name => name,
+    };
+    format!("{name}-{}", Ulid::generate().to_string().to_lowercase()).parse().context("cannot make a task id")
+}
+
+fn default_url() -> String {
+    format!("http://{}", limits::LISTEN_DEFAULT)
+}
+
+/// What the system keeps of an exit code.
+pub(super) fn exit_byte(code: i32) -> u8 {
+    u8::try_from(code & 0xff).unwrap_or(EXIT_BEFORE_START)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_ids_are_readable_valid_and_unique() {
+        for (program, prefix) in
+            [("/usr/bin/make", "make-"), ("./my build.sh", "my-build.sh-"), ("…", "task-"), ("", "task-")]
+        {
+            let id = make_id(OsStr::new(program)).unwrap();
+            assert!(id.as_str().starts_with(prefix), "{id}");
+            assert_ne!(id, make_id(OsStr::new(program)).unwrap());
+        }
+        assert!(make_id(OsStr::new(&"x".repeat(300))).is_ok());
+    }
+
+    #[test]
+    fn exit_codes_are_bytes() {
+        assert_eq!((exit_byte(0), exit_byte(137), exit_byte(256), exit_byte(-1)), (0, 137, 0, 255));
+    }
+}

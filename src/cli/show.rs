@@ -1,0 +1,87 @@
+//! `tasktail show`: one task's facts.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::args::ShowArgs;
+use super::locate::{Locator, Purpose};
+use super::{Context, text};
+use crate::client::{ClientError, Endpoint, HttpClient};
+use crate::model::{Task, TaskId, Timestamp};
+
+pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    let locator = Locator::new(settings, output, Purpose::Look);
+    let task = match locator.client().await {
+        Ok(client) => get(&client, &args.task).await,
+        Err(error) => Err(error),
+    };
+    locator.close().await;
+    let task = task?;
+    if output.json() {
+        output.object(&task)?;
+    } else {
+        for (name, value) in facts(&task) {
+            output.line(format_args!("{:<14} {}", format!("{name}:"), text::words(&value)))?;
+        }
+    }
+    Ok(0)
+}
+
+/// One task's facts from the server.
+///
+/// # Errors
+/// There is no such task, or no answer.
+pub(super) async fn get(client: &HttpClient, task: &TaskId) -> anyhow::Result<Task> {
+    let facts = client.get(&format!("/api/v1/tasks/{task}"), &[]).await;
+    facts.map_err(|error| task_error(error, task, client.endpoint()))
+}
+
+/// An error about one task, in words that name it.
+pub(super) fn task_error(error: ClientError, task: &TaskId, endpoint: &Endpoint) -> anyhow::Error {
+    if error.is_not_found() { anyhow!("there is no task `{task}` at {endpoint}") } else { error.into() }
+}
+
+/// From the start to the end, or until now.
+pub(super) fn ran_for(task: &Task) -> Duration {
+    let start = task.started.unwrap_or(task.created);
+    let end = task.ended.unwrap_or_else(Timestamp::now);
+    Duration::from_millis(end.as_millis().saturating_sub(start.as_millis()))
+}
+
+/// What a task ended with: its exit code, or its signal.
+pub(super) fn exit(task: &Task) -> Option<String> {
+    match (task.exit_code, task.signal) {
+        (Some(code), _) => Some(code.to_string()),
+        (None, Some(signal)) => Some(format!("signal {signal}")),
+        (None, None) => None,
+    }
+}
+
+fn facts(task: &Task) -> Vec<(&'static str, String)> {
+    let labels = task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
+    let live = if task.status.is_final() || task.live { "" } else { " (no worker is connected)" };
+    let lines = match task.lines {
+        0 => "0".to_owned(),
+        lines => format!("{lines} ({} to {} can be read)", task.first_line, task.last_line),
+    };
+    let all = [
+        ("task", Some(task.id.to_string())),
+        ("status", Some(format!("{}{live}", task.status))),
+        ("exit", exit(task)),
+        ("command", Some(text::command(&task.command)).filter(|line| !line.is_empty())),
+        ("labels", Some(labels).filter(|line| !line.is_empty())),
+        ("host", task.host.clone()),
+        ("created", Some(task.created.to_string())),
+        ("started", task.started.map(|time| time.to_string())),
+        ("ended", task.ended.map(|time| time.to_string())),
+        ("duration", Some(text::duration(ran_for(task)))),
+        ("lines", Some(lines)),
+        ("bytes", Some(task.bytes.to_string())),
+        ("skipped lines", Some(task.skipped_lines).filter(|n| *n > 0).map(|n| n.to_string())),
+        ("trimmed lines", Some(task.trimmed_lines).filter(|n| *n > 0).map(|n| n.to_string())),
+        ("artifact", task.artifact.as_ref().map(|file| format!("{} bytes, sha256 {}", file.bytes, file.sha256))),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}

@@ -1,0 +1,147 @@
+//! Where a server is: the parsed form of `--url`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What may stand in a query value as it is (RFC 3986, "unreserved").
+const QUERY_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The address of a server: `http://HOST[:PORT][/PREFIX]`.
+///
+/// Checked once; the prefix, for a server behind a reverse proxy, never ends in `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+    prefix: String,
+}
+
+/// A text that is not the address of a server, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not the address of a server: {why}; write http://HOST:PORT, such as http://127.0.0.1:7117")]
+pub struct BadUrl {
+    text: String,
+    why: &'static str,
+}
+
+impl Endpoint {
+    /// The server's host: a name, an IPv4 address, or an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `HOST:PORT`, as in a `Host` header.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The path and query of a request: the prefix, `path` (which begins with `/`) and the
+    /// parameters that have a value.
+    pub fn target(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
+        let mut target = format!("{}{path}", self.prefix);
+        let mut joint = '?';
+        for (name, value) in query {
+            if let Some(value) = value {
+                target.push(joint);
+                target.push_str(name);
+                target.push('=');
+                target.extend(utf8_percent_encode(value, QUERY_ESCAPED));
+                joint = '&';
+            }
+        }
+        target
+    }
+
+    /// The same for a WebSocket, as a whole URL.
+    pub fn ws_url(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
+        format!("ws://{}{}", self.authority(), self.target(path, query))
+    }
+
+    /// The page of a task, for people.
+    pub fn task_page(&self, task: &crate::model::TaskId) -> String {
+        format!("{self}/tasks/{task}")
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}{}", self.host, self.port, self.prefix)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        let bad = |why| BadUrl { text: text.chars().take(200).collect(), why };
+        let uri: hyper::Uri = text.trim().parse().map_err(|_| bad("it cannot be read as a URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("https is not spoken here, only http")),
+            Some(_) => return Err(bad("it is of another kind than http")),
+            None => return Err(bad("`http://` is missing")),
+        }
+        let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("a name or password in it would be seen by everyone on this machine"));
+        }
+        if uri.query().is_some() {
+            return Err(bad("it has a query"));
+        }
+        let host = authority.host().to_owned();
+        if host.is_empty() {
+            return Err(bad("it names no host"));
+        }
+        let port =
+            authority.port().map_or(Ok(80), |port| port.as_str().parse().map_err(|_| bad("its port is wrong")))?;
+        Ok(Self { host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for (text, shown) in [
+            ("http://127.0.0.1:7117", "http://127.0.0.1:7117"),
+            ("http://127.0.0.1:7117/", "http://127.0.0.1:7117"),
+            ("http://logs.example/tail/", "http://logs.example:80/tail"),
+            ("http://[::1]:7117", "http://[::1]:7117"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        assert_eq!("http://[::1]:7117".parse::<Endpoint>().unwrap().host(), "::1");
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for (text, why) in [
+            ("127.0.0.1:7117", "missing"),
+            ("https://logs.example", "https"),
+            ("ftp://x", "another kind"),
+            ("http://u:p@x", "password"),
+            ("http://x?y=1", "query"),
+            ("", "URL"),
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("http://127.0.0.1:7117"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn queries_are_escaped() {
+        let endpoint: Endpoint = "http://h:1/p".parse().unwrap();
+        let target =
+            endpoint.target("/x", &[("a", Some("k:v w&x".to_owned())), ("b", None), ("c", Some("1".to_owned()))]);
+        assert_eq!(target, "/p/x?a=k%3Av%20w%26x&c=1");
+    }
+}

@@ -1,0 +1,285 @@
+//! Settings: defaults, then a TOML file, then the environment, then flags.
+//!
+//! Every setting has one name in four spellings, so that one table is all there is to know:
+//! `worker_grace` in the file, `TASKTAIL_WORKER_GRACE` in the environment, `--worker-grace` on the
+//! command line. A value that is wrong is refused with the place it came from.
+
+pub mod units;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client::Endpoint;
+use crate::model::limits;
+use crate::server::ServeOptions;
+use crate::tasks::{Durability, Retention};
+
+/// Connections that one server serves at the same time, unless set otherwise.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// Every name, as it stands in the file.
+const KEYS: [&str; 11] = [
+    "url",
+    "data",
+    "listen",
+    "durability",
+    "live_window_lines",
+    "journal_expiry",
+    "worker_grace",
+    "retention_age",
+    "retention_count",
+    "retention_bytes",
+    "connections_max",
+];
+
+/// What tasktail was told, all sources merged and every value checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The server to use; none means: look for one, or be one.
+    pub url: Option<Endpoint>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Whether the data folder was named by someone: then another server's folder will not do.
+    pub data_named: bool,
+    /// The address to serve on, and to look for a server at.
+    pub listen: String,
+    /// When a line counts as kept.
+    pub durability: Durability,
+    /// Lines of a task that stay in its journal.
+    pub live_window_lines: u64,
+    /// From the last line of a journal nobody finished to its end.
+    pub journal_expiry: Duration,
+    /// From a worker's last sign to its task being `lost`.
+    pub worker_grace: Duration,
+    /// Which finished tasks are removed.
+    pub retention: Retention,
+    /// Connections at the same time.
+    pub connections_max: usize,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A flag, with its dashes.
+    Flag(String),
+    /// An environment variable.
+    Environment(String),
+    /// A key of a settings file.
+    File(PathBuf, String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flag(name) => f.write_str(name),
+            Source::Environment(name) => f.write_str(name),
+            Source::File(path, key) => write!(f, "{}: `{key}`", path.display()),
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value that says nothing useful.
+    #[error("{at}: {why}")]
+    Value {
+        /// Where it stands.
+        at: Source,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// The file cannot be read.
+    #[error("{}: the settings file cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}: not TOML: {why}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the line.
+        why: String,
+    },
+    /// A key that means nothing.
+    #[error("{}: there is no setting `{key}`; known are {}", path.display(), KEYS.join(", "))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// No home to keep anything in.
+    #[error("no folder for the data: neither HOME nor XDG_STATE_HOME is set; use --data DIR or TASKTAIL_DATA")]
+    NoHome,
+}
+
+impl ConfigError {
+    /// Whether the command line itself is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ConfigError::Value { at: Source::Flag(_), .. })
+    }
+}
+
+/// Values given by flags, by the setting's name; later ones win.
+pub type Flags = Vec<(&'static str, OsString)>;
+
+/// One value and where it stands.
+type Found = (Source, OsString);
+
+impl Settings {
+    /// Merges everything: `flags`, the variables that `env` gives, the file (`file`, or the user's
+    /// own if there is one), the defaults.
+    ///
+    /// # Errors
+    /// A value, a file or a key that is wrong; the text names it and says what would be right.
+    pub fn load(
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<OsString>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let folder = |xdg: &str, home: &str| {
+            let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+            env(xdg).and_then(absolute).or_else(|| env("HOME").and_then(absolute).map(|path| path.join(home)))
+        };
+        let table = match file {
+            Some(path) => Some((path.to_owned(), read_file(path)?)),
+            None => match folder("XDG_CONFIG_HOME", ".config").map(|path| path.join("tasktail/config.toml")) {
+                Some(path) if path.exists() => Some((path.clone(), read_file(&path)?)),
+                _ => None,
+            },
+        };
+        let find = |key: &'static str| find(key, flags, &env, table.as_ref());
+        let data = find("data")?;
+        let data_named = data.is_some();
+        let data = match data {
+            Some((at, value)) if value.is_empty() => {
+                return Err(ConfigError::Value { at, why: "the data folder's name is empty".to_owned() });
+            }
+            Some((_, value)) => PathBuf::from(value),
+            None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
+        };
+        Ok(Self {
+            url: parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?,
+            data,
+            data_named,
+            listen: parse(find("listen")?, address)?.unwrap_or_else(|| limits::LISTEN_DEFAULT.to_owned()),
+            durability: parse(find("durability")?, durability)?.unwrap_or(Durability::Commit),
+            live_window_lines: parse(find("live_window_lines")?, positive)?.unwrap_or(limits::LIVE_WINDOW_LINES),
+            journal_expiry: parse(find("journal_expiry")?, units::duration)?.unwrap_or(limits::JOURNAL_EXPIRY),
+            worker_grace: parse(find("worker_grace")?, units::duration)?.unwrap_or(limits::WORKER_GRACE),
+            retention: Retention {
+                age: parse(find("retention_age")?, or_off(units::duration))?.flatten(),
+                count: parse(find("retention_count")?, or_off(positive))?.flatten(),
+                bytes: parse(find("retention_bytes")?, or_off(units::size))?.flatten(),
+            },
+            connections_max: parse(find("connections_max")?, count)?.unwrap_or(CONNECTIONS_MAX),
+        })
+    }
+
+    /// The settings of a server, listening on `listen`.
+    pub fn serve_options(&self, listen: &str) -> ServeOptions {
+        ServeOptions {
+            listen: listen.to_owned(),
+            data: self.data.clone(),
+            durability: self.durability,
+            live_window_lines: self.live_window_lines,
+            journal_expiry: self.journal_expiry,
+            worker_grace: self.worker_grace,
+            retention: self.retention.clone(),
+            connections_max: self.connections_max,
+            ..ServeOptions::default()
+        }
+    }
+}
+
+/// The value of a setting from the strongest source that has one. An empty variable counts as unset.
+fn find(
+    key: &'static str,
+    flags: &Flags,
+    env: &impl Fn(&str) -> Option<OsString>,
+    table: Option<&(PathBuf, toml::Table)>,
+) -> Result<Option<Found>, ConfigError> {
+    if let Some((_, value)) = flags.iter().rfind(|(name, _)| *name == key) {
+        return Ok(Some((Source::Flag(format!("--{}", key.replace('_', "-"))), value.clone())));
+    }
+    let name = format!("TASKTAIL_{}", key.to_uppercase());
+    if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
+        return Ok(Some((Source::Environment(name), value)));
+    }
+    let Some((path, table)) = table else { return Ok(None) };
+    let at = Source::File(path.clone(), key.to_owned());
+    match table.get(key) {
+        None => Ok(None),
+        Some(toml::Value::String(text)) => Ok(Some((at, text.into()))),
+        Some(toml::Value::Integer(number)) => Ok(Some((at, number.to_string().into()))),
+        Some(other) => {
+            let why = format!("a text or a number is wanted, not a value of type {}", other.type_str());
+            Err(ConfigError::Value { at, why })
+        }
+    }
+}
+
+fn parse<T>(found: Option<Found>, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
+    let Some((at, value)) = found else { return Ok(None) };
+    let Some(text) = value.to_str() else {
+        return Err(ConfigError::Value { at, why: "the value is not UTF-8".to_owned() });
+    };
+    read(text).map(Some).map_err(|why| ConfigError::Value { at, why })
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        path: path.to_owned(),
+        why: error.to_string().trim_end().to_owned(),
+    })?;
+    match table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        Some(key) => Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone() }),
+        None => Ok(table),
+    }
+}
+
+/// `HOST:PORT`; whether it can be listened on, the system says later.
+fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err(format!(
+            "`{text}` is not an address: write HOST:PORT, such as {}; port 0 picks one",
+            limits::LISTEN_DEFAULT
+        )),
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "commit" => Ok(Durability::Commit),
+        "interval" => Ok(Durability::Interval),
+        _ => Err(format!("`{text}` is not a durability: write commit or interval")),
+    }
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    let number = text.trim().replace('_', "").parse::<u64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("`{text}` is not a number above zero, such as 10000"))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    usize::try_from(positive(text)?).map_err(|error| error.to_string())
+}
+
+/// `off` takes back what a weaker source has set.
+fn or_off<T>(read: impl Fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| if text == "off" { Ok(None) } else { read(text).map(Some).map_err(|why| format!("{why}, or off")) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Which source wins, and what is said of a bad value.
+
+use super::*;
+
+fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>) -> Result<Settings, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    let flags: Flags = flags.iter().map(|(key, value)| (*key, OsString::from(value))).collect();
+    let find = |name: &str| {
+        let found = env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        found.or_else(|| (name == "HOME").then(|| "/home/nobody".into()))
+    };
+    Settings::load(&flags, find, file.map(|_| path.as_path()))
+}
+
+#[test]
+fn the_strongest_source_wins() {
+    let file = Some("worker_grace = '10s'\nlisten = '127.0.0.1:1'\nconnections_max = 7");
+    let settings = load(&[("worker_grace", "30s")], &[("TASKTAIL_WORKER_GRACE", "20s")], file).unwrap();
+    assert_eq!(settings.worker_grace, Duration::from_secs(30), "flag");
+    let settings = load(&[], &[("TASKTAIL_WORKER_GRACE", "20s"), ("TASKTAIL_LISTEN", "")], file).unwrap();
+    assert_eq!(settings.worker_grace, Duration::from_secs(20), "environment");
+    assert_eq!(settings.listen, "127.0.0.1:1", "file; an empty variable is none");
+    assert_eq!(settings.connections_max, 7);
+    let settings = load(&[], &[], None).unwrap();
+    assert_eq!(settings.worker_grace, limits::WORKER_GRACE, "default");
+    assert_eq!((settings.url, settings.retention), (None, Retention::default()));
+}
+
+#[test]
+fn the_data_folder_follows_the_xdg_rules() {
+    let data = |env: &[(&str, &str)]| load(&[], env, None).unwrap().data;
+    assert_eq!(data(&[]), Path::new("/home/nobody/.local/state/tasktail"));
+    assert_eq!(data(&[("XDG_STATE_HOME", "/s")]), Path::new("/s/tasktail"));
+    assert_eq!(data(&[("XDG_STATE_HOME", "relative")]), Path::new("/home/nobody/.local/state/tasktail"));
+    assert_eq!(data(&[("TASKTAIL_DATA", "/d")]), Path::new("/d"));
+    assert!(load(&[], &[("TASKTAIL_DATA", "/d")], None).unwrap().data_named);
+}
+
+#[test]
+fn retention_can_be_set_and_taken_back() {
+    let file = Some("retention_age = '30d'\nretention_count = 1000\nretention_bytes = '10GiB'");
+    let retention = load(&[("retention_count", "off")], &[], file).unwrap().retention;
+    assert_eq!(retention.age, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!((retention.count, retention.bytes), (None, Some(10 << 30)));
+}
+
+#[test]
+fn a_bad_value_says_where_and_what() {
+    let error = |flags: &[(&'static str, &str)], env: &[(&str, &str)], file| load(flags, env, file).unwrap_err();
+    let text = error(&[("durability", "never")], &[], None).to_string();
+    assert_eq!(text, "--durability: `never` is not a durability: write commit or interval");
+    assert!(error(&[("durability", "never")], &[], None).is_usage());
+    let text = error(&[], &[("TASKTAIL_URL", "localhost")], None).to_string();
+    assert!(text.starts_with("TASKTAIL_URL: `localhost`") && text.contains("http://127.0.0.1:7117"), "{text}");
+    let text = error(&[], &[], Some("worker_grace = 'soon'")).to_string();
+    assert!(text.contains("config.toml: `worker_grace`: `soon` is not a duration"), "{text}");
+    let text = error(&[], &[], Some("worker_grace = [1]")).to_string();
+    assert!(text.contains("a text or a number is wanted"), "{text}");
+    let text = error(&[], &[], Some("worker_grce = '1s'")).to_string();
+    assert!(text.contains("`worker_grce`") && text.contains("worker_grace"), "{text}");
+    let text = error(&[], &[], Some("listen = \n")).to_string();
+    assert!(text.contains("not TOML") && text.contains("line 1"), "{text}");
+    let text = error(&[("listen", "7117")], &[], None).to_string();
+    assert!(text.contains("HOST:PORT"), "{text}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let error = Settings::load(&Flags::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/config.toml"), "{error}");
+}

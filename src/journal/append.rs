@@ -1,0 +1,159 @@
+//! Entries on their way in: encoded where they arrive, numbered and packed by the writer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use super::writer::{Command, Room};
+use super::{Journal, JournalError, Stream, Trim};
+use crate::model::{Channel, EntryBody, EntryId, Fields, LineText, Mark};
+use crate::store::block;
+
+/// Entries to be appended together, in order. They share one reply and one place in the queue.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) encoded: Vec<u8>,
+    pub(super) items: Vec<Item>,
+    pub(super) session: Option<Session>,
+    /// Why an entry could not be encoded; the whole batch is then refused.
+    pub(super) failed: Option<JournalError>,
+}
+
+/// One entry of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    /// Where its encoded body ends.
+    pub(super) end: usize,
+    /// Bytes of its text and a newline.
+    pub(super) text_bytes: u64,
+    /// Lines that it says were dropped by the worker.
+    pub(super) skipped: u64,
+    /// Whether it takes a number of the session; a continuation shares that of the one before.
+    pub(super) numbered: bool,
+}
+
+/// The numbers that a sender gave its lines.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) name: String,
+    pub(super) first_seq: u64,
+}
+
+/// What became of a batch. The line numbers are 0 if every entry was there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Line number of the first entry.
+    pub first_line: u64,
+    /// Line number of the last entry.
+    pub last_line: u64,
+    /// Id of the last entry.
+    pub last_id: EntryId,
+    /// Entries added, a line that stands for lost ones included.
+    pub count: u64,
+    /// The session's last durable number.
+    pub acked_seq: Option<u64>,
+}
+
+/// Resolves when the batch is as durable as the journal promises.
+#[derive(Debug)]
+pub struct Ticket(oneshot::Receiver<Result<Appended, JournalError>>);
+
+impl Future for Ticket {
+    type Output = Result<Appended, JournalError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|reply| reply.unwrap_or(Err(JournalError::Closed)))
+    }
+}
+
+impl Batch {
+    /// No entries yet, and no numbers: every entry is taken.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Numbered entries, the first of them `first_seq` (from 1). Those whose number was taken
+    /// before are dropped; a hole before the first becomes one `internal` line that says so.
+    pub fn with_session(session: &str, first_seq: u64) -> Self {
+        Self { session: Some(Session { name: session.to_owned(), first_seq }), ..Self::default() }
+    }
+
+    /// Adds a line.
+    pub fn push(&mut self, line: &LineText<'_>) {
+        self.push_line(line, true);
+    }
+
+    /// Adds a line that is the rest of the one before: it takes no number of its own.
+    pub fn push_continuation(&mut self, line: &LineText<'_>) {
+        self.push_line(line, false);
+    }
+
+    /// Adds an entry of any fields.
+    pub fn push_fields(&mut self, fields: Fields) {
+        let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.push_body(&EntryBody::Fields(fields), bytes as u64, 0, true);
+    }
+
+    fn push_body(&mut self, body: &EntryBody<'_>, text_bytes: u64, skipped: u64, numbered: bool) {
+        match block::encode_body(&mut self.encoded, body) {
+            Ok(()) => self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered }),
+            Err(error) => self.failed = Some(error.into()),
+        }
+    }
+
+    fn push_line(&mut self, line: &LineText<'_>, numbered: bool) {
+        let skipped = match line.channel {
+            Channel::Internal => Mark::parse(&line.text).map_or(0, |mark| mark.count),
+            _ => 0,
+        };
+        let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
+        let newline = u64::from(!line.partial);
+        self.push_body(&EntryBody::Line(borrowed), line.text.len() as u64 + newline, skipped, numbered);
+    }
+
+    /// Entries inside.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is nothing to append.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The session, and the number of the last entry, if the entries are numbered.
+    pub fn last_seq(&self) -> Option<(&str, u64)> {
+        let session = self.session.as_ref()?;
+        let numbered = self.items.iter().filter(|item| item.numbered).count() as u64;
+        Some((&session.name, (session.first_seq + numbered).saturating_sub(1)))
+    }
+
+    /// Bytes it takes in the queue.
+    pub fn bytes(&self) -> usize {
+        self.encoded.len() + self.items.len() * size_of::<Item>()
+    }
+}
+
+impl Journal {
+    /// Queues a batch, after a wait for room in the queue (bounded by bytes). Batches queued one
+    /// after another keep their order. `trim` is applied right after, as XADD's MAXLEN is.
+    pub async fn append(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>) -> Result<Ticket, JournalError> {
+        let room = self.make_room(batch.bytes()).await?;
+        Ok(self.append_now(stream, batch, trim, room))
+    }
+
+    /// Waits until the queue has room for so many bytes and takes it. Room that is dropped unused
+    /// is given back.
+    pub async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
+        self.inner.queue.make_room(bytes).await
+    }
+
+    /// Queues a batch for which room was made.
+    pub fn append_now(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room) -> Ticket {
+        let (reply, ticket) = oneshot::channel();
+        self.inner.queue.send(Command::Append { stream: stream.clone(), batch, trim, room, reply });
+        Ticket(ticket)
+    }
+}

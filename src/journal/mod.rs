@@ -1,0 +1,277 @@
+//! Ordered logs with the semantics of Redis Streams, over [`crate::store`].
+//!
+//! ```text
+//! append ──bytes──> queue ──> the one writer: number, pack, insert, commit, publish ──> tip, reply
+//!                                                                        tip ──> tail (reads the page itself)
+//! ```
+//!
+//! - One thread writes. It takes everything that waits, makes it durable once, then publishes:
+//!   what a reader sees is durable ([`Durability::Commit`]), and load makes the batch larger, not
+//!   the wait longer.
+//! - Ids and line numbers grow and are never reused, whatever the clock does.
+//! - A wake-up carries no data: readers watch the [`Tip`] and read the store themselves.
+//!
+//! ```
+//! use tasktail::journal::{Batch, Durability, Journal, PageLimits};
+//! use tasktail::model::{Channel, LineText, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let journal = Journal::open(folder.path(), Durability::Commit)?;
+//! let stream = journal.stream_or_new(b"task:logs:42")?;
+//! let mut batch = Batch::new();
+//! let text = "Building...".into();
+//! batch.push(&LineText { timestamp: Timestamp::now(), channel: Channel::Stdout, partial: false, lossy: false, text });
+//! let appended = journal.append(&stream, batch, None).await?.await?;   // queued, then durable
+//! assert_eq!((appended.first_line, appended.last_line), (1, 1));
+//!
+//! let page = journal.read(&stream, 1, PageLimits::default())?;
+//! assert_eq!(page.lines[0].line, "Building...");
+//! journal.close().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! # }
+//! ```
+
+mod append;
+mod compact;
+mod read;
+mod stream;
+mod tail;
+mod trim;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::model::Timestamp;
+use crate::store::{OpenError, Store, StoreError};
+
+pub use append::{Appended, Batch, Ticket};
+pub use read::{Page, PageLimits, Range};
+pub use stream::{Stream, Tip};
+pub use tail::{Tail, Woken};
+pub use trim::Trim;
+
+pub use writer::Room;
+use writer::{Command, Queue};
+
+/// When an append is answered and shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// After the sync of a group commit: it survives a power cut.
+    #[default]
+    Commit,
+    /// After the write: it survives a kill. A sync every [`SYNC_INTERVAL`] bounds what a power cut costs.
+    Interval,
+}
+
+/// Between two syncs under [`Durability::Interval`].
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What can go wrong with a journal.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The store failed; it may be that reads still work.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// The stream was removed while the call was under way.
+    #[error("the stream was removed")]
+    Removed,
+    /// No id is left. Redis: `ERR The stream has exhausted the last possible ID, unable to add more items`.
+    #[error("the stream has exhausted the last possible id")]
+    Exhausted,
+    /// The journal is closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl From<StoreError> for JournalError {
+    fn from(error: StoreError) -> Self {
+        JournalError::Store(Arc::new(error))
+    }
+}
+
+/// All streams of one store. Cheap to clone; every clone is the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    durability: Durability,
+    /// Streams in use. Whoever looks one up waits while another loads one: some milliseconds.
+    streams: Mutex<HashMap<Box<[u8]>, Arc<Stream>>>,
+    queue: Queue,
+    counters: Arc<Counters>,
+}
+
+/// What the journal has done since it was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Entries made durable.
+    pub entries: AtomicU64,
+    /// Group commits.
+    pub commits: AtomicU64,
+    /// Blocks written.
+    pub blocks: AtomicU64,
+    /// Entries of a session that were there already, dropped.
+    pub repeats: AtomicU64,
+}
+
+impl Journal {
+    /// Opens the store in this folder and starts the writer.
+    pub fn open(folder: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(folder)?);
+        let counters = Arc::new(Counters::default());
+        let queue = Queue::start(store.clone(), durability, counters.clone());
+        let inner = Inner { store, durability, streams: Mutex::default(), queue, counters };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The stream of this name, if there is one and its time has not run out.
+    pub fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
+        let mut streams = self.inner.streams.lock();
+        if let Some(stream) = streams.get(name) {
+            if !stream.is_gone(Timestamp::now()) {
+                return Ok(Some(stream.clone()));
+            }
+            let stream = streams.remove(name);
+            drop(streams);
+            if let Some(stream) = stream {
+                self.queue_removal(&stream);
+            }
+            return Ok(None);
+        }
+        let Some(record) = self.inner.store.stream(name)? else { return Ok(None) };
+        let stream = Arc::new(Stream::load(&self.inner.store, name, record)?);
+        if stream.is_gone(Timestamp::now()) {
+            drop(streams);
+            self.queue_removal(&stream);
+            return Ok(None);
+        }
+        streams.insert(name.into(), stream.clone());
+        Ok(Some(stream))
+    }
+
+    /// The stream of this name; a new one is written with its first entry.
+    pub fn stream_or_new(&self, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
+        if let Some(stream) = self.stream(name)? {
+            return Ok(stream);
+        }
+        let mut streams = self.inner.streams.lock();
+        if let Some(stream) = streams.get(name) {
+            return Ok(stream.clone());
+        }
+        let stream = Arc::new(Stream::new(name, self.inner.store.next_stream_number()?));
+        streams.insert(name.into(), stream.clone());
+        Ok(stream)
+    }
+
+    /// Names of all stored streams, in order.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, JournalError> {
+        Ok(self.inner.store.stream_names()?)
+    }
+
+    /// Lets go of what is held in memory for a stream that nobody uses.
+    pub fn release(&self, name: &[u8]) {
+        let mut streams = self.inner.streams.lock();
+        if streams.get(name).is_some_and(|stream| Arc::strong_count(stream) == 1) {
+            streams.remove(name);
+        }
+    }
+
+    /// Removes a stream, its entries and all that is known of it (Redis: DEL). Readers are woken.
+    pub async fn remove(&self, stream: &Arc<Stream>) -> Result<(), JournalError> {
+        self.inner.streams.lock().retain(|_, other| !Arc::ptr_eq(other, stream));
+        self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await
+    }
+
+    fn queue_removal(&self, stream: &Arc<Stream>) {
+        let (reply, _) = oneshot::channel();
+        self.inner.queue.send(Command::Remove { stream: stream.clone(), reply });
+    }
+
+    /// Sets when the stream is gone for readers, or takes that back (Redis: PEXPIREAT, PERSIST).
+    pub async fn expire_at(&self, stream: &Arc<Stream>, at: Option<Timestamp>) -> Result<(), JournalError> {
+        self.ask(|reply| Command::Expire { stream: stream.clone(), at, reply }).await
+    }
+
+    /// Trims a stream; answers how many entries went (Redis: XTRIM).
+    pub async fn trim(&self, stream: &Arc<Stream>, trim: Trim) -> Result<u64, JournalError> {
+        self.ask(|reply| Command::Trim { stream: stream.clone(), trim, reply }).await
+    }
+
+    /// Packs neighbouring blocks that a trickle left small; answers how many blocks went.
+    pub async fn compact(&self, stream: &Arc<Stream>) -> Result<u64, JournalError> {
+        self.ask(|reply| Command::Compact { stream: stream.clone(), reply }).await
+    }
+
+    /// Writes or removes a task's record, after everything that was queued before.
+    /// The record must fit a stored value ([`crate::store::VALUE_BYTES_MAX`]).
+    pub fn put_task(
+        &self,
+        id: &[u8],
+        record: Option<Vec<u8>>,
+    ) -> impl Future<Output = Result<(), JournalError>> + Send + 'static + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.queue.send(Command::PutTask { id: id.into(), record, reply });
+        async move { answer.await.map_err(|_| JournalError::Closed)? }
+    }
+
+    /// The store below, to read task records.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// What the journal has done since it was opened.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// When an append is answered and shown.
+    pub fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.inner.queue.queued_bytes()
+    }
+
+    /// Writes what is queued, makes it durable and ends the writer. Later calls are answered with
+    /// [`JournalError::Closed`].
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.inner.queue.send(Command::Stop { reply });
+        // An error means the writer has ended already.
+        answer.await.unwrap_or_default();
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Command,
+    ) -> Result<T, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.queue.send(command(reply));
+        answer.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Where a stream ends, for those who wait for it to grow.
+pub type TipWatch = watch::Receiver<Tip>;

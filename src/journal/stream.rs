@@ -1,0 +1,189 @@
+//! One stream in memory: where its blocks are, and its tip.
+
+use std::collections::VecDeque;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use ulid::Ulid;
+
+use super::JournalError;
+use crate::model::{EntryId, Timestamp};
+use crate::store::{Store, StreamRecord, block};
+
+/// Sessions of a stream whose numbers are remembered; the least recently used goes first.
+pub(super) const SESSIONS_MAX: usize = 64;
+
+/// The end of a stream, and what it adds up to. Watched by readers; carries no entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// The greatest id ever added.
+    pub last_id: EntryId,
+    /// The line number of that entry; 0 if there was never one.
+    pub last_line: u64,
+    /// The first entry that is still here has this line number; above `last_line` if none is.
+    pub first_line: u64,
+    /// Bytes of all lines ever added, a newline each.
+    pub total_bytes: u64,
+    /// Lines that a worker said it dropped.
+    pub total_skipped: u64,
+    /// The stream was removed: nothing more will come.
+    pub removed: bool,
+}
+
+impl Tip {
+    /// Entries that are here.
+    pub fn len(&self) -> u64 {
+        (self.last_line + 1).saturating_sub(self.first_line)
+    }
+
+    /// Whether no entry is here.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where one block is and what it spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockRef {
+    pub(super) first: EntryId,
+    pub(super) last: EntryId,
+    pub(super) first_line: u64,
+    pub(super) count: u32,
+    pub(super) bytes: u32,
+}
+
+impl BlockRef {
+    pub(super) fn last_line(&self) -> u64 {
+        self.first_line + u64::from(self.count) - 1
+    }
+}
+
+/// One stream. Readers and the writer share it.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) name: Box<[u8]>,
+    pub(super) number: u64,
+    birth: u64,
+    /// Published blocks, in order. Held only to look up or to change a few rows.
+    pub(super) blocks: RwLock<VecDeque<BlockRef>>,
+    /// The last durable number of each session, least recently used first.
+    pub(super) sessions: Mutex<Vec<(String, u64)>>,
+    pub(super) expires: RwLock<Option<Timestamp>>,
+    pub(super) tip: watch::Sender<Tip>,
+}
+
+impl Stream {
+    /// A stream that is not stored yet.
+    pub(super) fn new(name: &[u8], number: u64) -> Self {
+        let birth = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
+        let record = StreamRecord { number, birth, first_line: 1, ..StreamRecord::default() };
+        Self::from_record(name, &record, VecDeque::new())
+    }
+
+    /// A stream from its record and its blocks; the blocks are newer where both speak.
+    pub(super) fn load(store: &Store, name: &[u8], mut record: StreamRecord) -> Result<Self, JournalError> {
+        let mut blocks: VecDeque<BlockRef> = VecDeque::new();
+        for row in store.blocks_of(record.number) {
+            let (first, bytes) = row?;
+            let header = block::decode_header(&bytes)?;
+            if header.bytes as usize != bytes.len() || header.count == 0 {
+                tracing::error!(stream = %String::from_utf8_lossy(name), block = %first, "a block is not whole and is passed over");
+                continue;
+            }
+            let found = BlockRef {
+                first,
+                last: header.last_id,
+                first_line: header.first_line,
+                count: header.count,
+                bytes: header.bytes,
+            };
+            // Below the watermark, or packed into the block before: a kill came before its removal.
+            let stale =
+                found.last_line() < record.first_line || blocks.back().is_some_and(|before| before.last >= found.first);
+            if stale {
+                store.remove_block(record.number, first, bytes.len())?;
+                continue;
+            }
+            record.last_id = record.last_id.max(header.last_id);
+            record.last_line = record.last_line.max(found.last_line());
+            record.total_bytes = record.total_bytes.max(header.total_bytes);
+            record.total_skipped = record.total_skipped.max(header.total_skipped);
+            for (session, seq) in header.sessions {
+                touch_session(&mut record.sessions, &session, seq);
+            }
+            blocks.push_back(found);
+        }
+        Ok(Self::from_record(name, &record, blocks))
+    }
+
+    fn from_record(name: &[u8], record: &StreamRecord, blocks: VecDeque<BlockRef>) -> Self {
+        let tip = Tip {
+            last_id: record.last_id,
+            last_line: record.last_line,
+            first_line: record.first_line,
+            total_bytes: record.total_bytes,
+            total_skipped: record.total_skipped,
+            removed: false,
+        };
+        Self {
+            name: name.into(),
+            number: record.number,
+            birth: record.birth,
+            blocks: RwLock::new(blocks),
+            sessions: Mutex::new(record.sessions.clone()),
+            expires: RwLock::new(record.expires_ms.map(Timestamp::from_millis)),
+            tip: watch::Sender::new(tip),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Random; tells this stream from an earlier one of the same name.
+    pub fn birth(&self) -> u64 {
+        self.birth
+    }
+
+    /// Where it ends now.
+    pub fn tip(&self) -> Tip {
+        *self.tip.borrow()
+    }
+
+    /// To wait for it to grow.
+    pub fn watch(&self) -> watch::Receiver<Tip> {
+        self.tip.subscribe()
+    }
+
+    /// The last durable number of a session; 0 if nothing of it is known.
+    pub fn acked_seq(&self, session: &str) -> u64 {
+        self.sessions.lock().iter().find(|(name, _)| name == session).map_or(0, |(_, seq)| *seq)
+    }
+
+    /// The last durable number of each session, least recently used first.
+    pub fn sessions(&self) -> Vec<(String, u64)> {
+        self.sessions.lock().clone()
+    }
+
+    /// When it is gone for readers.
+    pub fn expires(&self) -> Option<Timestamp> {
+        *self.expires.read()
+    }
+
+    pub(super) fn is_gone(&self, now: Timestamp) -> bool {
+        self.tip.borrow().removed || self.expires().is_some_and(|at| at <= now)
+    }
+}
+
+/// Moves a session to the recent end with a number that is at least `seq`.
+pub(super) fn touch_session(sessions: &mut Vec<(String, u64)>, session: &str, seq: u64) {
+    let before = match sessions.iter().position(|(name, _)| name == session) {
+        Some(at) => sessions.remove(at).1,
+        None => 0,
+    };
+    if sessions.len() >= SESSIONS_MAX {
+        sessions.remove(0);
+    }
+    sessions.push((session.to_owned(), before.max(seq)));
+}

@@ -1,0 +1,69 @@
+//! The one live loop: where a reader is, and the wait for more.
+//!
+//! Register, look, then wait: the watch is taken before the first look, so no entry can come
+//! unseen between the two. What wakes a reader carries nothing; it reads the page itself.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Journal, JournalError, Page, PageLimits, Stream, Tip};
+
+/// A reader's place in a stream: the next line number it wants.
+#[derive(Debug)]
+pub struct Tail {
+    journal: Journal,
+    stream: Arc<Stream>,
+    tip: watch::Receiver<Tip>,
+    next: u64,
+}
+
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// There is something to read.
+    Grown,
+    /// The stream was removed, or the journal closed.
+    Removed,
+}
+
+impl Tail {
+    /// A reader that begins with line `next` (from 1), there or not.
+    pub fn new(journal: &Journal, stream: &Arc<Stream>, next: u64) -> Self {
+        Self { journal: journal.clone(), tip: stream.watch(), stream: stream.clone(), next }
+    }
+
+    /// The line number it wants next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Goes on at another line.
+    pub fn seek(&mut self, next: u64) {
+        self.next = next;
+    }
+
+    /// The stream it reads.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What is there, without a wait, and moves behind it. Lines that were trimmed before they
+    /// could be read are passed over: [`Page::first_line`] tells.
+    pub fn read(&mut self, limits: PageLimits) -> Result<Page, JournalError> {
+        let page = self.journal.read(&self.stream, self.next, limits)?;
+        if let Some(last) = page.lines.last() {
+            self.next = last.n + 1;
+        }
+        Ok(page)
+    }
+
+    /// Waits until there is something at or behind its place. Cancel-safe.
+    pub async fn wait(&mut self) -> Woken {
+        let next = self.next;
+        match self.tip.wait_for(|tip| tip.last_line >= next || tip.removed).await {
+            Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
+            _ => Woken::Removed,
+        }
+    }
+}

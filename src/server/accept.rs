@@ -1,0 +1,110 @@
+//! The accept loop: warp's filters under hyper's HTTP/1, with limits and an orderly end.
+//!
+//! warp's own server can neither survive a bind error, nor bound its connections, nor end while a
+//! WebSocket or a stream is open.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use warp::http::Request;
+use warp::reply::Response;
+
+use super::state::SharedState;
+use super::{guard, routes};
+
+/// A client must have sent the head of its request by then.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A pause after the system refused a connection (no file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// hyper's buffer for a request's head; a longer one is answered 431.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// The answer to a connection too many.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// A connection's place under the limit; a WebSocket keeps it after the HTTP connection is done.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
+
+/// Accepts until the server is to end.
+pub(super) async fn serve(listener: TcpListener, state: SharedState) {
+    let places = Arc::new(Semaphore::new(state.options.connections_max));
+    let service = TowerToHyperService::new(warp::service(routes::all(&state)));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    loop {
+        let accepted = tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            state.metrics.refused.inc();
+            refuse(stream);
+            continue;
+        };
+        state.tracker.spawn(connection(stream, Arc::new(place), builder.clone(), service.clone(), state.clone()));
+    }
+}
+
+/// Says 503 without waiting: what the new socket's buffer does not take is not worth a task.
+fn refuse(mut stream: TcpStream) {
+    let said = futures::FutureExt::now_or_never(stream.write_all(TOO_MANY));
+    tracing::debug!(?said, "a connection over the limit was refused");
+}
+
+async fn connection<S>(stream: TcpStream, place: Place, builder: http1::Builder, service: S, state: SharedState)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let guarded = hyper::service::service_fn({
+        let state = state.clone();
+        move |mut request: Request<Incoming>| {
+            let checked = guard::check(request.method(), request.headers(), state.loopback);
+            let service = service.clone();
+            request.extensions_mut().insert(place.clone());
+            state.metrics.requests.inc();
+            async move {
+                match checked {
+                    Ok(()) => service.call(request).await,
+                    Err(error) => Ok(error.into_response()),
+                }
+            }
+        }
+    });
+    state.metrics.connections.inc();
+    let connection = builder.serve_connection(TokioIo::new(stream), guarded).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = state.shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let rest = crate::model::limits::SHUTDOWN_TIMEOUT.saturating_sub(Duration::from_secs(1));
+            timeout(rest, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+    state.metrics.connections.dec();
+}

@@ -1,0 +1,384 @@
+//! A worker's connection: `GET /ws/v1/worker`.
+//!
+//! Frames that are there are read without waiting, and consecutive lines of one task make one
+//! batch, however they were put into messages. While batches become durable reading goes on, up to
+//! [`IN_FLIGHT_BYTES_MAX`]; then the worker is not read, which slows it down through its own socket.
+//! Acks follow from the store's tickets.
+//!
+//! A worker that never said `hello` and does not count is never answered; its lines are handled
+//! the same. Whatever was received when a connection breaks is appended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use tokio::time::{interval, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use warp::reply::Response;
+
+use super::outbox::Outbox;
+use super::oversize;
+use super::reject::{self, ApiError};
+use super::socket::{Peer, Sizes, Source, Upgrade, both};
+use super::spoken::{AllSpoken, BATCH_BYTES_MAX, TASKS_MAX, pieces};
+use super::state::SharedState;
+use crate::model::{Channel, LineText, Timestamp, limits};
+use crate::tasks::{Appended, End, EndOutcome, LineBatch, TaskFacts, TasksError, Ticket};
+use crate::wire::worker::{
+    BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
+};
+
+/// Bytes of a connection's lines given to the store and not yet durable.
+const IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Frames read in one go before other things get their turn.
+const DRAIN_FRAMES_MAX: usize = 4096;
+/// What was received before a shutdown has this long to become durable and be acked.
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
+
+/// Answers the handshake.
+pub(super) fn ingest(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
+    let shared = state.clone();
+    upgrade.accept(state, Sizes::WORKER, move |sink, source, peer| async move {
+        shared.metrics.workers.inc();
+        let outbox = Arc::new(Outbox::default());
+        let ingest = Ingest::new(shared.clone(), outbox.clone());
+        both(Box::pin(ingest.run(source, peer)), outbox.write(&shared, sink)).await;
+        shared.metrics.workers.dec();
+    })
+}
+
+/// A batch that the store has not made durable yet.
+struct InFlight {
+    task: TaskRef,
+    ticket: Ticket,
+    bytes: usize,
+}
+
+/// The batch that lines are being put into.
+struct Pending {
+    task: TaskRef,
+    batch: LineBatch,
+    /// The number that the next line must have to go into this batch.
+    next_seq: Option<u64>,
+}
+
+struct Ingest {
+    state: SharedState,
+    outbox: Arc<Outbox>,
+    spoken: AllSpoken,
+    pending: Option<Pending>,
+    /// In the order they were given; at most [`IN_FLIGHT_BYTES_MAX`] and one batch.
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    /// The connection is being closed: nothing more is taken from it.
+    closing: bool,
+}
+
+impl Ingest {
+    fn new(state: SharedState, outbox: Arc<Outbox>) -> Self {
+        let (spoken, in_flight) = (AllSpoken::new(), VecDeque::new());
+        Self { state, outbox, spoken, pending: None, in_flight, in_flight_bytes: 0, closing: false }
+    }
+
+    /// The reading half: runs until the worker goes.
+    async fn run(mut self, mut source: Source, peer: Peer) {
+        let mut beat = interval((self.state.options.heartbeat / 3).max(Duration::from_millis(1)));
+        let (mut heard, mut heard_at) = (0, Instant::now());
+        let shutdown = self.state.shutdown.clone();
+        while !self.closing {
+            let room = self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {
+                    self.settle_all().await;
+                    self.close(CloseCode::Away, "the server ends");
+                }
+                settled = oldest(&mut self.in_flight), if !self.in_flight.is_empty() => self.settle(settled),
+                _ = beat.tick() => {
+                    if peer.received() != heard || !room {
+                        (heard, heard_at) = (peer.received(), Instant::now());
+                        self.spoken.heartbeat();
+                    } else if heard_at.elapsed() > peer.silence() {
+                        self.state.metrics.peers_dropped.inc();
+                        break;
+                    }
+                }
+                message = source.next(), if room => {
+                    let more = self.take_ready(message, &mut source).await;
+                    self.flush().await;
+                    if !more {
+                        return;
+                    }
+                }
+            }
+        }
+        // The peer's answer to our close is still to be read.
+        while let Some(Ok(_)) = source.next().await {}
+    }
+
+    /// Takes a message and all that can be had without waiting; false at the connection's end.
+    async fn take_ready<E: std::fmt::Display>(
+        &mut self,
+        first: Option<Result<Message, E>>,
+        source: &mut (impl futures::Stream<Item = Result<Message, E>> + Unpin),
+    ) -> bool {
+        let mut next = first;
+        for _ in 0..DRAIN_FRAMES_MAX {
+            match next {
+                Some(Ok(Message::Text(text))) => self.message(text.as_bytes()).await,
+                // Fragmented text comes as binary, see `oversize`.
+                Some(Ok(Message::Binary(bytes))) => self.message(&bytes).await,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a worker's connection broke");
+                    return false;
+                }
+                None => return false,
+            }
+            if self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.closing {
+                return true;
+            }
+            match source.next().now_or_never() {
+                Some(ready) => next = ready,
+                None => return true,
+            }
+        }
+        true
+    }
+
+    async fn message(&mut self, bytes: &[u8]) {
+        self.state.metrics.bytes_received.inc_by(u64::try_from(bytes.len()).unwrap_or(0));
+        if oversize::is_marker(bytes) {
+            let limit = limits::MESSAGE_BYTES_MAX;
+            let message = format!("a message has at most {limit} bytes: this one was skipped");
+            return self.outbox.error(&self.state, "too_large", message, None);
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return self.outbox.error(&self.state, "bad_json", "the message is not UTF-8".to_owned(), None);
+        };
+        match WorkerMessage::parse(text, Timestamp::now()) {
+            Ok(WorkerMessage::Lines { task, first_seq, lines }) => self.lines(task, first_seq, lines).await,
+            Ok(WorkerMessage::End(end)) => self.end(end).await,
+            Ok(WorkerMessage::TaskStart(start)) => self.start(start).await,
+            Ok(WorkerMessage::Hello { worker }) => self.hello(worker.as_deref()),
+            Err(error) => self.bad(error),
+        }
+    }
+
+    fn bad(&self, error: BadMessage) {
+        self.outbox.error(&self.state, error.code, error.message, error.task);
+    }
+
+    fn hello(&self, worker: Option<&str>) {
+        tracing::debug!(worker, "a worker said hello");
+        self.outbox.be_polite();
+        let welcome = ServerReply::Welcome {
+            protocol: PROTOCOL,
+            heartbeat_s: self.state.options.heartbeat.as_secs().max(1),
+            line_bytes_max: limits::LINE_BYTES_MAX,
+        };
+        self.outbox.reply(&self.state, welcome);
+    }
+
+    async fn start(&mut self, start: TaskStart) {
+        self.flush().await;
+        self.outbox.be_polite();
+        let TaskStart { task, session, command, host, labels, timestamp } = start;
+        if !self.has_room(&task) {
+            return;
+        }
+        let facts =
+            TaskFacts { id: task.id.clone(), session: session.clone(), command, host, labels, started: timestamp };
+        match self.state.tasks.start(facts).await {
+            Ok((handle, acked_seq)) => {
+                self.spoken.speak(handle, Some(session.clone()));
+                self.outbox.reply(&self.state, ServerReply::Resume { work_request_id: task, session, acked_seq });
+            }
+            Err(error) => self.failed(&task, &error),
+        }
+    }
+
+    async fn lines(&mut self, task: TaskRef, first_seq: Option<u64>, lines: Vec<Result<ReceivedLine<'_>, BadMessage>>) {
+        if first_seq.is_some() {
+            self.outbox.be_polite();
+        }
+        if first_seq == Some(0) {
+            let message = "field `seq` (or `first_seq`) counts from 1".to_owned();
+            return self.outbox.error(&self.state, "bad_message", message, Some(task));
+        }
+        self.state.metrics.lines_received.inc_by(u64::try_from(lines.len()).unwrap_or(0));
+        let mut seq = first_seq;
+        for line in lines {
+            match line {
+                // A numbered line that cannot be taken leaves a hole, which the reader sees.
+                Err(error) => self.bad(error),
+                Ok(line) => {
+                    if !self.fits(&task, seq) {
+                        self.flush().await;
+                    }
+                    self.push(&task, seq, &line);
+                }
+            }
+            seq = seq.map(|seq| seq.saturating_add(1));
+        }
+    }
+
+    fn fits(&self, task: &TaskRef, seq: Option<u64>) -> bool {
+        self.pending.as_ref().is_none_or(|pending| {
+            pending.next_seq == seq && pending.task == *task && pending.batch.bytes() < BATCH_BYTES_MAX
+        })
+    }
+
+    fn push(&mut self, task: &TaskRef, seq: Option<u64>, line: &ReceivedLine<'_>) {
+        let Self { pending, spoken, .. } = self;
+        let pending = pending.get_or_insert_with(|| {
+            let batch = match seq {
+                Some(seq) => LineBatch::with_session(spoken.session(&task.id), seq),
+                None => LineBatch::new(),
+            };
+            Pending { task: task.clone(), batch, next_seq: seq }
+        });
+        let mut put = |index: usize, piece: &LineText<'_>| {
+            // Only the first piece of a numbered line bears its number.
+            if seq.is_some() && index > 0 { pending.batch.push_continuation(piece) } else { pending.batch.push(piece) }
+        };
+        if line.line.text.len() <= limits::LINE_BYTES_MAX {
+            put(0, &line.line);
+        } else {
+            pieces(&line.line).enumerate().for_each(|(index, piece)| put(index, &piece));
+        }
+        if line.own_time && spoken.note_times(&task.id) {
+            put(
+                1,
+                &LineText {
+                    channel: Channel::Internal,
+                    text: NO_TIME.into(),
+                    timestamp: Timestamp::now(),
+                    ..LineText::default()
+                },
+            );
+        }
+        pending.next_seq = seq.map(|seq| seq.saturating_add(1));
+    }
+
+    /// Gives the pending batch to the store; waits only for room in its queue.
+    async fn flush(&mut self) {
+        let Some(Pending { task, batch, .. }) = self.pending.take() else { return };
+        if !self.has_room(&task) {
+            return;
+        }
+        let bytes = batch.bytes();
+        let appended = match self.spoken.handle(&self.state.tasks, &task.id).await {
+            Ok(handle) => handle.append(batch).await,
+            Err(error) => Err(error),
+        };
+        match appended {
+            Ok(ticket) => {
+                self.in_flight_bytes += bytes;
+                self.in_flight.push_back(InFlight { task, ticket, bytes });
+            }
+            Err(error) => self.failed(&task, &error),
+        }
+    }
+
+    async fn end(&mut self, end: TaskEnd) {
+        self.flush().await;
+        let TaskEnd { task, seq, exit_code, signal, aborted, timestamp } = end;
+        if seq.is_some() {
+            self.outbox.be_polite();
+        }
+        if !self.has_room(&task) {
+            return;
+        }
+        let session = seq.map(|seq| (self.spoken.session(&task.id).to_owned(), seq));
+        let ended = match self.spoken.handle(&self.state.tasks, &task.id).await {
+            Ok(handle) => handle.end(End { exit_code, signal, aborted, at: timestamp, session }).await,
+            Err(error) => Err(error),
+        };
+        self.spoken.ended(&task.id);
+        match (ended, seq) {
+            (Ok(EndOutcome::Ended | EndOutcome::Repeated), Some(seq)) => self.outbox.ack(&task, seq),
+            (Ok(EndOutcome::Ended), None) => {}
+            (Ok(EndOutcome::Repeated | EndOutcome::AlreadyEnded), _) => {
+                let error = TasksError::Ended(task.id.clone());
+                self.failed(&task, &error);
+            }
+            (Err(error), _) => self.failed(&task, &error),
+        }
+    }
+
+    fn settle(&mut self, (in_flight, settled): (InFlight, Result<Appended, TasksError>)) {
+        self.in_flight_bytes -= in_flight.bytes;
+        match settled {
+            Ok(appended) => {
+                self.state.metrics.lines_stored.inc_by(appended.count);
+                if let Some(seq) = appended.acked_seq {
+                    self.outbox.ack(&in_flight.task, seq);
+                }
+            }
+            Err(error) => self.failed(&in_flight.task, &error),
+        }
+    }
+
+    /// Before the server ends: what was received becomes durable, and is acked.
+    async fn settle_all(&mut self) {
+        self.flush().await;
+        let settled = timeout(SETTLE_WAIT, async {
+            while !self.in_flight.is_empty() {
+                let settled = oldest(&mut self.in_flight).await;
+                self.settle(settled);
+            }
+        });
+        if settled.await.is_err() {
+            tracing::warn!("lines were not durable in time for their acks");
+        }
+    }
+
+    fn has_room(&mut self, task: &TaskRef) -> bool {
+        let room = self.spoken.has_room(&task.id);
+        if !room {
+            let message = format!("a connection speaks of at most {TASKS_MAX} tasks that have not ended");
+            self.outbox.error(&self.state, "too_many", message, Some(task.clone()));
+        }
+        room
+    }
+
+    /// The store did not take something: the worker is told, and if it cannot go on, sent away
+    /// with what it has not seen acked.
+    fn failed(&mut self, task: &TaskRef, error: &TasksError) {
+        let code = reject::code_of(error);
+        self.outbox.error(&self.state, code, error.to_string(), Some(task.clone()));
+        match error {
+            TasksError::Ended(id) => self.spoken.ended(id),
+            TasksError::NotFound(id) | TasksError::Removed(id) => self.spoken.forget(id),
+            error => {
+                if let Some(code) = reject::close_of(error) {
+                    self.close(code, "the store takes no lines now");
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str) {
+        self.outbox.close(code, reason);
+        self.closing = true;
+    }
+}
+
+/// The text of the line that notes missing times.
+const NO_TIME: &str =
+    "tasktail: the worker gives lines without a time (or one that is not RFC 3339); the server's is used";
+
+/// Waits for the oldest batch. Cancel-safe: it leaves the queue only when it is done.
+async fn oldest(in_flight: &mut VecDeque<InFlight>) -> (InFlight, Result<Appended, TasksError>) {
+    let settled = match in_flight.front_mut() {
+        Some(oldest) => (&mut oldest.ticket).await,
+        None => std::future::pending().await,
+    };
+    match in_flight.pop_front() {
+        Some(oldest) => (oldest, settled),
+        None => std::future::pending().await,
+    }
+}

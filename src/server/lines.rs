@@ -1,0 +1,202 @@
+//! `GET /api/v1/tasks/{id}/lines`: a page of the log, filtered if asked.
+//!
+//! A filter reads at most [`SCAN_LINES_MAX`] lines a request: the answer then has fewer lines than
+//! `limit`, and its `cursor` stands behind the last line looked at, so the caller goes on from there.
+
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+use serde_json::json;
+use warp::reply::{Reply, Response};
+
+use super::query::Query;
+use super::reject::ApiError;
+use super::state::SharedState;
+use crate::model::{ChannelSet, Cursor, Gap, Line, TaskId, limits};
+use crate::tasks::{LogPage, PageLimits, Start, TaskHandle};
+
+/// Lines that one request looks at when it filters.
+const SCAN_LINES_MAX: u64 = 200_000;
+/// Lines read at a time.
+const READ_LINES: u64 = 2_000;
+/// Bytes of text read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+/// Bytes of text in one answer; at least one line is always given.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Memory that a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Answers the route.
+pub(super) async fn page(state: SharedState, id: TaskId, query: Query) -> Result<Response, ApiError> {
+    let limit = query.number("limit")?.unwrap_or(to_u64(limits::PAGE_LINES_DEFAULT));
+    if limit == 0 || limit > to_u64(limits::PAGE_LINES_MAX) {
+        let why = format!("must be 1 to {}", limits::PAGE_LINES_MAX);
+        return Err(ApiError::bad_query("limit", why));
+    }
+    let filter = Filter::parse(&query)?;
+    let start = query.start()?;
+    let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
+    let mut answer = Answer { handle, filter, lines: Vec::new(), bytes: 0, gaps: Vec::new(), last: None };
+    match start {
+        Start::Tail(tail) if !answer.filter.takes_all() => answer.backward(tail.min(limit)).await?,
+        Start::Tail(tail) => {
+            let tail = tail.min(limit);
+            let last = answer.handle.facts().last_line;
+            answer.forward((last + 1).saturating_sub(tail).max(1), tail).await?;
+        }
+        Start::From(from) => answer.forward(from, limit).await?,
+        Start::After(cursor) => {
+            if cursor.epoch.birth != answer.handle.epoch().birth {
+                let detail = "the cursor is of an earlier log of this task: begin again with from=1";
+                return Err(ApiError::new(409, "reset", detail));
+            }
+            answer.forward(cursor.n + 1, limit).await?;
+        }
+    }
+    Ok(answer.into_response())
+}
+
+/// Which lines are wanted.
+struct Filter {
+    channels: ChannelSet,
+    pattern: Option<Regex>,
+}
+
+impl Filter {
+    fn parse(query: &Query) -> Result<Self, ApiError> {
+        let channels = query.get("stream")?.unwrap_or(ChannelSet::ALL);
+        let compile = |text: &str| {
+            let built = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX).build();
+            built.map_err(|error| ApiError::bad_query("q", error))
+        };
+        Ok(Self { channels, pattern: query.text("q").map(compile).transpose()? })
+    }
+
+    fn takes_all(&self) -> bool {
+        self.channels.is_all() && self.pattern.is_none()
+    }
+
+    fn takes(&self, line: &Line<'_>) -> bool {
+        self.channels.contains(line.channel) && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&line.line))
+    }
+}
+
+struct Answer {
+    handle: TaskHandle,
+    filter: Filter,
+    lines: Vec<Line<'static>>,
+    bytes: usize,
+    gaps: Vec<Gap>,
+    /// The page read last, and the place behind the last line looked at.
+    last: Option<(Arc<LogPage>, Cursor)>,
+}
+
+impl Answer {
+    /// From a line on, `limit` lines that are wanted.
+    async fn forward(&mut self, from: u64, limit: u64) -> Result<(), ApiError> {
+        let (mut at, mut scanned) = (from.max(1), 0);
+        let plain = self.filter.takes_all();
+        loop {
+            let rest = limit.saturating_sub(to_u64(self.lines.len()));
+            let budget = if plain { rest } else { SCAN_LINES_MAX - scanned };
+            let count = budget.min(READ_LINES);
+            if rest == 0 || count == 0 || self.bytes >= ANSWER_BYTES_MAX {
+                break;
+            }
+            let page = self.handle.read(at, page_limits(count)).await?;
+            self.gaps.extend(page.gap);
+            let mut cursor = page.cursor;
+            for line in &page.lines {
+                self.take(line);
+                if to_u64(self.lines.len()) == limit {
+                    cursor = Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id };
+                    break;
+                }
+            }
+            scanned += to_u64(page.lines.len());
+            let over = page.lines.is_empty() || page.next > page.last_line;
+            at = page.next;
+            self.last = Some((page, cursor));
+            if over {
+                break;
+            }
+            // A scan should not hold up what else this thread has to do.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// The last `tail` lines that are wanted, found from the end.
+    async fn backward(&mut self, tail: u64) -> Result<(), ApiError> {
+        let facts = self.handle.facts();
+        let (first, mut end, mut scanned) = (facts.first_line.max(1), facts.last_line + 1, 0);
+        let mut found: Vec<Vec<Line<'static>>> = Vec::new();
+        let mut count = 0;
+        while count < tail && end > first && scanned < SCAN_LINES_MAX {
+            let begin = end.saturating_sub(READ_LINES).max(first);
+            let mut at = begin;
+            while at < end {
+                let page = self.handle.read(at, page_limits(end - at)).await?;
+                for line in page.lines.iter().filter(|line| line.n < end) {
+                    self.take(line);
+                }
+                let stuck = page.lines.is_empty() || page.next <= at;
+                at = page.next;
+                if self.last.is_none() || end > facts.last_line {
+                    self.last = Some((page.clone(), page.cursor));
+                }
+                if stuck {
+                    break;
+                }
+            }
+            let window = std::mem::take(&mut self.lines);
+            count += to_u64(window.len());
+            found.push(window);
+            scanned += end - begin;
+            end = begin;
+            tokio::task::yield_now().await;
+        }
+        let over = usize::try_from(count.saturating_sub(tail)).unwrap_or(0);
+        self.lines = found.into_iter().rev().flatten().skip(over).collect();
+        if let Some(first) = self.lines.first() {
+            let first = first.n;
+            self.gaps.retain(|gap| gap.to >= first);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &Line<'static>) {
+        if self.filter.takes(line) {
+            self.gaps.extend(line.gap());
+            self.bytes += line.line.len();
+            self.lines.push(line.clone());
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let (first_line, last_line, cursor) = match &self.last {
+            Some((page, cursor)) => (page.first_line, page.last_line, *cursor),
+            None => {
+                let facts = self.handle.facts();
+                (facts.first_line, facts.last_line, self.handle.cursor_at(facts.last_line))
+            }
+        };
+        let body = json!({
+            "lines": self.lines,
+            "cursor": cursor,
+            "first_line": first_line,
+            "last_line": last_line,
+            "gaps": self.gaps,
+        });
+        let response = warp::reply::json(&body);
+        warp::reply::with_header(response, "cache-control", "no-store").into_response()
+    }
+}
+
+fn page_limits(lines: u64) -> PageLimits {
+    PageLimits { lines: usize::try_from(lines).unwrap_or(usize::MAX), bytes: READ_BYTES }
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

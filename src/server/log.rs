@@ -1,0 +1,125 @@
+//! `GET /api/v1/tasks/{id}/log`: the whole log as a download, streamed; one that is not finished
+//! ends at its tip.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::{BoxStream, unfold};
+use warp::http::{HeaderValue, header};
+use warp::reply::{Reply, Response};
+
+use super::query::Query;
+use super::reject::ApiError;
+use super::sse::Shareable;
+use super::state::SharedState;
+use crate::model::{Line, TaskId};
+use crate::tasks::TasksError;
+
+/// Answers the route.
+pub(super) async fn download(state: SharedState, id: TaskId, query: Query) -> Result<Response, ApiError> {
+    let timestamps = query.flag("timestamps")?;
+    let (kind, ending, text) = match query.text("format") {
+        None | Some("text") => ("text/plain; charset=utf-8", "log", true),
+        Some("ndjson") => ("application/x-ndjson", "ndjson", false),
+        Some(_) => return Err(ApiError::bad_query("format", "must be text or ndjson")),
+    };
+    let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
+    let ndjson = handle.export().boxed();
+    let chunks = if text { as_text(ndjson, timestamps) } else { ndjson };
+    let mut response = warp::reply::stream(Shareable::new(chunks)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // An id has no character that a header minds; `:` and a leading dot are bad in file names.
+    let name = id.as_str().replace(':', "_");
+    let name = name.trim_start_matches('.');
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"task-{name}.{ending}\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+type Chunks = BoxStream<'static, Result<Bytes, TasksError>>;
+
+/// NDJSON turned into plain text, chunk by chunk; the pieces of a cut line are one line again.
+fn as_text(ndjson: Chunks, timestamps: bool) -> Chunks {
+    let text = Text { timestamps, rest: BytesMut::new(), open: false };
+    let step = |(mut ndjson, mut text): (Chunks, Text)| async move {
+        loop {
+            let chunk = match ndjson.next().await? {
+                Ok(chunk) => chunk,
+                Err(error) => return Some((Err(error), (ndjson, text))),
+            };
+            let out = text.turn(&chunk);
+            if !out.is_empty() {
+                return Some((Ok(out), (ndjson, text)));
+            }
+        }
+    };
+    unfold((ndjson, text), step).boxed()
+}
+
+/// The turning of rows into text; holds at most one row that is not complete.
+struct Text {
+    timestamps: bool,
+    rest: BytesMut,
+    /// The line before was cut: the next one goes on where it stopped.
+    open: bool,
+}
+
+impl Text {
+    fn turn(&mut self, chunk: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(chunk.len());
+        let mut chunk = chunk;
+        while let Some(end) = memchr::memchr(b'\n', chunk) {
+            if self.rest.is_empty() {
+                self.row(&chunk[..end], &mut out);
+            } else {
+                self.rest.extend_from_slice(&chunk[..end]);
+                let row = self.rest.split();
+                self.row(&row, &mut out);
+            }
+            chunk = &chunk[end + 1..];
+        }
+        self.rest.extend_from_slice(chunk);
+        out.into()
+    }
+
+    fn row(&mut self, row: &[u8], out: &mut Vec<u8>) {
+        let line: Line<'_> = match serde_json::from_slice(row) {
+            Ok(line) => line,
+            Err(error) => return tracing::error!(%error, "a row of an export could not be read"),
+        };
+        if self.timestamps && !self.open {
+            out.extend_from_slice(line.timestamp.to_string().as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line.line.as_bytes());
+        self.open = line.partial;
+        if !line.partial {
+            out.push(b'\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_line_are_one_line_again() {
+        let row = |text: &str, partial: &str| {
+            format!(
+                r#"{{"n":1,"id":"1-0","timestamp":"2026-05-09T14:23:01.000Z","stream":"stdout","line":"{text}"{partial}}}"#
+            )
+        };
+        let part = r#","partial":true"#;
+        let ndjson = format!("{}\n{}\n{}\n", row("one", ""), row("tw", part), row("o", ""));
+        for timestamps in [false, true] {
+            let mut text = Text { timestamps, rest: BytesMut::new(), open: false };
+            let out: Vec<u8> = ndjson.as_bytes().chunks(7).flat_map(|chunk| text.turn(chunk)).collect();
+            let stamp = if timestamps { "2026-05-09T14:23:01.000Z " } else { "" };
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{stamp}one\n{stamp}two\n"));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Counters of the server, `/metrics`, `/healthz` and `/readyz`.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use warp::http::{HeaderValue, header};
+use warp::reply::{Reply, Response};
+
+use super::reject::ApiError;
+use super::state::State;
+use crate::model::limits;
+
+/// What the server itself counts; the tasks layer counts what it stores.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Connections now.
+    pub(super) connections: Gauge,
+    /// Connections refused at the limit.
+    pub(super) refused: Counter,
+    /// HTTP requests.
+    pub(super) requests: Counter,
+    /// Worker sockets now.
+    pub(super) workers: Gauge,
+    /// Viewers now, WebSocket and SSE; each subscription counts.
+    pub(super) viewers: Gauge,
+    /// Lines that workers and appends brought.
+    pub(super) lines_received: Counter,
+    /// Bytes of worker messages.
+    pub(super) bytes_received: Counter,
+    /// Lines that were made durable.
+    pub(super) lines_stored: Counter,
+    /// Lines sent to viewers.
+    pub(super) lines_delivered: Counter,
+    /// Messages and lines that were refused.
+    pub(super) errors: Counter,
+    /// Error replies not sent: too many, or nobody who wants them.
+    pub(super) replies_dropped: Counter,
+    /// Peers given up: silent, or not taking anything.
+    pub(super) peers_dropped: Counter,
+}
+
+impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("connections", "Connections now", &self.connections),
+            ("workers", "Worker sockets now", &self.workers),
+            ("viewers", "Viewers now, by WebSocket or SSE", &self.viewers),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        let counters = [
+            ("connections_refused", "Connections over the limit", &self.refused),
+            ("http_requests", "HTTP requests", &self.requests),
+            ("lines_received", "Lines that workers and appends brought", &self.lines_received),
+            ("bytes_received", "Bytes of messages and bodies with lines", &self.bytes_received),
+            ("lines_acknowledged", "Lines made durable for a worker or an append", &self.lines_stored),
+            ("lines_delivered", "Lines sent to viewers", &self.lines_delivered),
+            ("errors", "Messages and lines that were refused", &self.errors),
+            ("replies_dropped", "Error replies that were not sent", &self.replies_dropped),
+            ("peers_dropped", "Sockets given up: silent, or taking nothing", &self.peers_dropped),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+    }
+}
+
+/// `GET /metrics`: Prometheus' text format (OpenMetrics).
+pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
+    let mut registry = Registry::with_prefix("tasktail");
+    state.metrics.register(&mut registry);
+    let durability = vec![("durability", durability(state)), ("version", env!("CARGO_PKG_VERSION").to_owned())];
+    registry.register("server", "The server and its durability", Info::new(durability));
+    let ready = i64::from(state.tasks.health().is_ok());
+    registry.register("ready", "1 if the store can be written", ConstGauge::new(ready));
+    let limits = [
+        ("line_bytes_max", limits::LINE_BYTES_MAX),
+        ("message_bytes_max", limits::MESSAGE_BYTES_MAX),
+        ("connections_max", state.options.connections_max),
+    ];
+    for (name, value) in limits {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        registry.register(name, "A limit of this server", ConstGauge::new(value));
+    }
+    let stats = state.tasks.stats();
+    let counters = [
+        ("lines_stored", "Lines made durable in all journals", stats.lines_stored),
+        ("commits", "Group commits of the journal", stats.commits),
+        ("repeats_dropped", "Lines that a worker sent again and that were there already", stats.repeats_dropped),
+        ("seal_failures", "Seals that failed and are tried again", stats.seal_failures),
+        ("tasks_lost", "Tasks whose worker went silent", stats.tasks_lost),
+    ];
+    for (name, help, value) in counters {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let gauges = [
+        ("journal_queued_bytes", "Bytes that wait to be written", stats.queued_bytes),
+        ("journal_disk_bytes", "Bytes of the journals on disk", stats.journal_bytes),
+        ("tasks", "All tasks", stats.tasks),
+        ("tasks_open", "Tasks that are not sealed yet", stats.tasks_open),
+    ];
+    for (name, help, value) in gauges {
+        registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|_| ApiError::new(500, "internal", "the metrics could not be written"))?;
+    let mut response = Response::new(text.into());
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// `GET /healthz`: the process lives.
+pub(super) fn healthz() -> Response {
+    let body = json!({ "status": "ok", "name": "tasktail", "version": env!("CARGO_PKG_VERSION") });
+    warp::reply::json(&body).into_response()
+}
+
+/// `GET /readyz`: the store can be written.
+pub(super) fn readyz(state: &State) -> Result<Response, ApiError> {
+    state.tasks.health().map_err(|reason| ApiError::new(503, "not_ready", reason))?;
+    let body = json!({ "status": "ready", "durability": durability(state) });
+    Ok(warp::reply::json(&body).into_response())
+}
+
+fn durability(state: &State) -> String {
+    format!("{:?}", state.options.durability).to_lowercase()
+}

@@ -1,0 +1,241 @@
+//! The server: warp filters behind an accept loop of its own, over [`crate::tasks`].
+//!
+//! ```text
+//! accept ── guard (own host? own origin?) ── routes ─┬─ api, append, lines, log   HTTP
+//!                                                    ├─ sse                       one task, live
+//!                                                    ├─ live, follow              viewers' WebSockets
+//!                                                    ├─ ingest                    workers' WebSocket
+//!                                                    ├─ metrics                   counters, health
+//!                                                    └─ pages                     HTML and assets
+//! ```
+//! `socket` and `oversize` are what all WebSockets stand on; `reject` maps errors to answers.
+//! Nothing in here keeps lines: a viewer's position is in its follower, the truth in the journal.
+
+mod accept;
+mod api;
+mod append;
+mod assets;
+mod follow;
+mod frames;
+mod guard;
+mod ingest;
+mod lines;
+mod live;
+mod log;
+mod metrics;
+mod outbox;
+mod oversize;
+mod pages;
+mod query;
+mod reject;
+mod routes;
+mod socket;
+mod spoken;
+mod sse;
+mod state;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::limits;
+use crate::tasks::{Durability, Retention};
+use metrics::Metrics;
+use state::{SharedState, State};
+
+/// How a server is to be run.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Address and port; port 0 picks one.
+    pub listen: String,
+    /// The data folder; made if it is not there.
+    pub data: PathBuf,
+    /// When a line counts as stored.
+    pub durability: Durability,
+    /// Lines of a task that stay in its journal.
+    pub live_window_lines: u64,
+    /// A journal nobody finished goes this long after its last line.
+    pub journal_expiry: Duration,
+    /// A task whose worker is silent this long is `lost`.
+    pub worker_grace: Duration,
+    /// Which finished tasks are kept.
+    pub retention: Retention,
+    /// Connections at one time; one more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Time between two pings, and between two comments on an SSE stream.
+    pub heartbeat: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            listen: limits::LISTEN_DEFAULT.to_owned(),
+            data: PathBuf::from("tasktail"),
+            durability: Durability::Commit,
+            live_window_lines: limits::LIVE_WINDOW_LINES,
+            journal_expiry: limits::JOURNAL_EXPIRY,
+            worker_grace: limits::WORKER_GRACE,
+            retention: Retention::default(),
+            connections_max: CONNECTIONS_MAX,
+            heartbeat: limits::HEARTBEAT,
+        }
+    }
+}
+
+/// Connections at one time unless said otherwise.
+const CONNECTIONS_MAX: usize = 4096;
+/// The file in the data folder that says where the server is, while it runs.
+const SERVER_FILE: &str = "server.json";
+
+/// Why a server did not start, or did not end well: one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another process listens there.
+    #[error("cannot listen on {listen}: the port is in use; choose another with --listen, or stop the other process")]
+    PortInUse {
+        /// The address asked for.
+        listen: String,
+    },
+    /// The address is wrong, or not of this machine, or not allowed.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address asked for.
+        listen: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Everyone could read and write everything.
+    #[error(
+        "refusing to listen on {listen}: without access tokens only a loopback address such as 127.0.0.1 is served"
+    )]
+    OpenAddress {
+        /// The address asked for.
+        listen: String,
+    },
+    /// The data folder cannot be written.
+    #[error("cannot write to the data folder {}: {source}", data.display())]
+    DataFolder {
+        /// The folder.
+        data: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the data folder open.
+    #[error("the data folder {} is in use by another process: stop that one, or name another folder with --data", data.display())]
+    InUse {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// The store in the data folder does not open.
+    #[error("cannot open the data folder {}: {reason}", data.display())]
+    Data {
+        /// The folder.
+        data: PathBuf,
+        /// What the store said.
+        reason: String,
+    },
+    /// Something hung at the end; the store was closed all the same.
+    #[error("the server did not end within {}s: {connections} connections were cut", limits::SHUTDOWN_TIMEOUT.as_secs())]
+    Hung {
+        /// How many connections were still there.
+        connections: usize,
+    },
+}
+
+/// A server that runs until [`Server::shutdown`] is called; dropping it stops accepting, no more.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    state: SharedState,
+}
+
+impl Server {
+    /// Binds, opens the store and serves in the background.
+    pub async fn start(options: ServeOptions) -> Result<Server, ServeError> {
+        // Bound before the store is opened: a wrong address should cost nothing.
+        let listener = bind(&options.listen).await?;
+        let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
+        let addr = listener.local_addr().map_err(listen_error)?;
+        if !addr.ip().is_loopback() {
+            return Err(ServeError::OpenAddress { listen: options.listen });
+        }
+        prepare(&options.data).await?;
+        let tasks = state::open_tasks(&options).await?;
+        let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
+        announce(&options.data, addr).await.map_err(data_error)?;
+        let state = Arc::new(State {
+            tasks,
+            options,
+            loopback: addr.ip().is_loopback(),
+            metrics: Metrics::default(),
+            shutdown: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        });
+        state.tracker.spawn(accept::serve(listener, state.clone()));
+        Ok(Server { addr, state })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `http://ADDRESS:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Ends it within [`limits::SHUTDOWN_TIMEOUT`]: no connection is accepted, WebSockets are closed with 1001,
+    /// streams end, requests finish, and last the store is made durable and closed.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        self.state.shutdown.cancel();
+        self.state.tracker.close();
+        let finished = timeout(limits::SHUTDOWN_TIMEOUT, self.state.tracker.wait()).await;
+        let connections = self.state.tracker.len();
+        self.state.tasks.close().await;
+        let file = self.state.options.data.join(SERVER_FILE);
+        if let Err(error) = tokio::fs::remove_file(&file).await {
+            tracing::warn!(%error, "{SERVER_FILE} could not be removed");
+        }
+        finished.map_err(|_| ServeError::Hung { connections })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.state.shutdown.cancel();
+    }
+}
+
+async fn bind(listen: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(listen).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { listen: listen.to_owned() },
+        _ => ServeError::Listen { listen: listen.to_owned(), source },
+    })
+}
+
+/// Makes the data folder and proves that it can be written.
+async fn prepare(data: &Path) -> Result<(), ServeError> {
+    let probe = data.join(format!(".writable.{}", std::process::id()));
+    let proof = async {
+        tokio::fs::create_dir_all(data).await?;
+        tokio::fs::write(&probe, b"").await?;
+        tokio::fs::remove_file(&probe).await
+    };
+    proof.await.map_err(|source| ServeError::DataFolder { data: data.to_owned(), source })
+}
+
+/// Writes where the server is, so that a second `run` finds it; a reader sees all of it or nothing.
+async fn announce(data: &Path, addr: SocketAddr) -> io::Result<()> {
+    let json = serde_json::json!({ "url": format!("http://{addr}"), "pid": std::process::id() });
+    let part = data.join(format!("{SERVER_FILE}.part"));
+    tokio::fs::write(&part, format!("{json}\n")).await?;
+    tokio::fs::rename(&part, data.join(SERVER_FILE)).await
+}

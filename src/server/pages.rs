@@ -1,0 +1,43 @@
+//! The pages and what they are made of, out of the binary.
+
+use sha2::{Digest, Sha256};
+use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
+use warp::reply::{Reply, Response};
+
+use super::assets::{self, Asset};
+use super::reject::ApiError;
+
+/// `GET /`.
+pub(super) fn list(headers: &HeaderMap) -> Response {
+    serve(&assets::list_page(), headers)
+}
+
+/// `GET /tasks/{id}`: one page for all; it reads the id from its own address.
+pub(super) fn task(headers: &HeaderMap) -> Response {
+    serve(&assets::task_page(), headers)
+}
+
+/// `GET /assets/{name}`.
+pub(super) fn asset(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let found = assets::asset(name);
+    let asset = found.ok_or_else(|| ApiError::new(404, "not_found", "there is no such asset"))?;
+    Ok(serve(&asset, headers))
+}
+
+fn serve(asset: &Asset, request: &HeaderMap) -> Response {
+    let hash = Sha256::digest(asset.body);
+    let etag = hash.iter().take(8).fold(String::from("\""), |text, byte| text + &format!("{byte:02x}")) + "\"";
+    let asked = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = asked.is_some_and(|asked| asked.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { asset.body.into_response() };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    response
+}

@@ -1,0 +1,141 @@
+//! The one place where errors become an HTTP status, a problem's code, or a WebSocket's error and
+//! close code.
+//!
+//! | what | HTTP | `code` | WebSocket close |
+//! |---|---|---|---|
+//! | no such route, no such task | 404 | `not_found` | 4404 |
+//! | the task was removed while it was read | 404 | `removed` | 4404 |
+//! | the task has ended | 409 | `task_ended` | stays open |
+//! | the store takes no writes | 503 | `read_only` | 1013 |
+//! | the server is closing | 503 | `closing` | 1001 |
+//! | a fault of ours | 500 | `internal` | 1011 |
+
+use std::convert::Infallible;
+
+use serde_json::{Map, Value};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use warp::http::{HeaderValue, Response, StatusCode, header};
+use warp::reject::{MethodNotAllowed, Rejection};
+use warp::reply::Response as WarpResponse;
+
+use crate::tasks::TasksError;
+use crate::wire::problem::{PROBLEM_JSON, Problem};
+
+/// The close code for a task that is not there.
+pub(super) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
+
+/// A request that was not done, and why.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    /// Boxed: results are moved about, errors are few.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    problem: Problem,
+    /// Members beyond those of RFC 9457, such as how far an append came.
+    extra: Map<String, Value>,
+}
+
+impl ApiError {
+    /// A problem of this status and code.
+    pub(super) fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
+        Self { inner: Box::new(Inner { problem: Problem::new(status, code, detail), extra: Map::new() }) }
+    }
+
+    /// 400: a parameter in the URL, by name.
+    pub(super) fn bad_query(name: &str, why: impl std::fmt::Display) -> Self {
+        let name: String = name.chars().take(64).collect();
+        Self::new(400, "bad_query", format!("parameter `{name}`: {why}"))
+    }
+
+    /// 404 for a task.
+    pub(super) fn no_task(id: impl std::fmt::Display) -> Self {
+        Self::new(404, "not_found", format!("there is no task `{id}`"))
+    }
+
+    /// The same problem with one more member.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.inner.extra.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// What it says.
+    #[cfg(test)]
+    pub(super) fn problem(&self) -> &Problem {
+        &self.inner.problem
+    }
+
+    /// The response of an HTTP route.
+    pub(super) fn into_response(self) -> WarpResponse {
+        let Inner { problem, extra } = *self.inner;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::warn!(code = problem.code, "{}", problem.detail);
+        }
+        let mut json = serde_json::to_value(&problem).unwrap_or_default();
+        if let Value::Object(members) = &mut json {
+            members.extend(extra);
+        }
+        let mut response = Response::new(json.to_string().into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<TasksError> for ApiError {
+    fn from(error: TasksError) -> Self {
+        let status = match &error {
+            TasksError::NotFound(_) | TasksError::Removed(_) => 404,
+            TasksError::Ended(_) => 409,
+            TasksError::ReadOnly(_) | TasksError::Closed => 503,
+            TasksError::Journal(_) | TasksError::Archive(_) => 500,
+        };
+        Self::new(status, code_of(&error), error.to_string())
+    }
+}
+
+/// The stable word for an error of the tasks layer.
+pub(super) fn code_of(error: &TasksError) -> &'static str {
+    match error {
+        TasksError::NotFound(_) => "not_found",
+        TasksError::Removed(_) => "removed",
+        TasksError::Ended(_) => "task_ended",
+        TasksError::ReadOnly(_) => "read_only",
+        TasksError::Closed => "closing",
+        TasksError::Journal(_) | TasksError::Archive(_) => "internal",
+    }
+}
+
+/// How a WebSocket is closed over an error; `None` if it can go on.
+pub(super) fn close_of(error: &TasksError) -> Option<CloseCode> {
+    match error {
+        TasksError::Ended(_) => None,
+        TasksError::NotFound(_) | TasksError::Removed(_) => Some(CLOSE_NOT_FOUND),
+        TasksError::ReadOnly(_) => Some(CloseCode::Again),
+        TasksError::Closed => Some(CloseCode::Away),
+        TasksError::Journal(_) | TasksError::Archive(_) => Some(CloseCode::Error),
+    }
+}
+
+/// What a route answers, as a response.
+pub(super) fn answer(result: Result<WarpResponse, ApiError>) -> WarpResponse {
+    result.unwrap_or_else(ApiError::into_response)
+}
+
+/// What no filter took: an unknown path or a wrong method.
+pub(super) async fn recover(rejection: Rejection) -> Result<WarpResponse, Infallible> {
+    let error = if rejection.is_not_found() {
+        ApiError::new(404, "not_found", "there is no such route")
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        ApiError::new(405, "method_not_allowed", "this route is there, but not for this method")
+    } else {
+        tracing::warn!(?rejection, "a request was rejected without a reason");
+        ApiError::new(400, "bad_request", "the request could not be understood")
+    };
+    Ok(error.into_response())
+}

@@ -1,0 +1,164 @@
+//! Every route as a warp filter, one boxed filter an area: a long chain in one type compiles
+//! slowly and can overflow the stack in a debug build. Paths come before methods, so that a wrong
+//! method is told from an unknown path.
+
+use std::convert::Infallible;
+
+use futures::StreamExt;
+use hyper::upgrade::OnUpgrade;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderMap;
+use warp::reply::Response;
+use warp::{Buf, Filter, path};
+
+use super::accept::Place;
+use super::query::{self, Query};
+use super::reject::{self, ApiError, answer};
+use super::socket::Upgrade;
+use super::state::SharedState;
+use super::{api, append, follow, ingest, lines, live, log, metrics, pages, sse};
+
+/// All routes, and an answer to everything else.
+pub(super) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let areas = sockets(state).or(tasks(state)).unify().or(log_routes(state)).unify();
+    let areas = areas.boxed().or(health(state)).unify().or(page_routes()).unify();
+    areas.recover(reject::recover).unify().boxed()
+}
+
+fn tasks(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let list = path!("api" / "v1" / "tasks").and(warp::get()).and(with(state)).and(raw_query()).then(
+        |state: SharedState, raw: String| async move {
+            let listed = async { api::list(state, Query::parse(&raw)?).await };
+            answer(listed.await)
+        },
+    );
+    let show = path!("api" / "v1" / "tasks" / String).and(warp::get()).and(with(state)).then(
+        |id: String, state: SharedState| async move {
+            let shown = async { api::show(state, query::task_id(&id)?).await };
+            answer(shown.await)
+        },
+    );
+    let remove = path!("api" / "v1" / "tasks" / String).and(warp::delete()).and(with(state)).then(
+        |id: String, state: SharedState| async move {
+            let removed = async { api::remove(state, query::task_id(&id)?).await };
+            answer(removed.await)
+        },
+    );
+    let end = path!("api" / "v1" / "tasks" / String / "end")
+        .and(warp::post())
+        .and(with(state))
+        .and(warp::header::headers_cloned())
+        .and(body())
+        .then(|id: String, state: SharedState, headers: HeaderMap, body: append::Body| async move {
+            let ended = async { append::end(state, query::task_id(&id)?, headers, body).await };
+            answer(ended.await)
+        });
+    list.or(show).unify().or(remove).unify().or(end).unify().boxed()
+}
+
+fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let append = path!("api" / "v1" / "tasks" / String / "lines")
+        .and(warp::post())
+        .and(with(state))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .and(body())
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: append::Body| async move {
+            let appended =
+                async { append::lines(state, query::task_id(&id)?, Query::parse(&raw)?, headers, body).await };
+            answer(appended.await)
+        });
+    let lines =
+        path!("api" / "v1" / "tasks" / String / "lines").and(warp::get()).and(with(state)).and(raw_query()).then(
+            |id: String, state: SharedState, raw: String| async move {
+                let read = async { lines::page(state, query::task_id(&id)?, Query::parse(&raw)?).await };
+                answer(read.await)
+            },
+        );
+    let log = path!("api" / "v1" / "tasks" / String / "log").and(warp::get()).and(with(state)).and(raw_query()).then(
+        |id: String, state: SharedState, raw: String| async move {
+            let read = async { log::download(state, query::task_id(&id)?, Query::parse(&raw)?).await };
+            answer(read.await)
+        },
+    );
+    let stream = path!("api" / "v1" / "tasks" / String / "stream")
+        .and(warp::get())
+        .and(with(state))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap| async move {
+            let streamed = async { sse::stream(state, query::task_id(&id)?, Query::parse(&raw)?, headers).await };
+            answer(streamed.await)
+        });
+    append.or(lines).unify().or(log).unify().or(stream).unify().boxed()
+}
+
+fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let worker = path!("ws" / "v1" / "worker").and(warp::get()).and(with(state)).and(upgrade()).map(
+        |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
+            answer(upgrade.and_then(|upgrade| ingest::ingest(&state, upgrade)))
+        },
+    );
+    let many = path!("ws" / "v1" / "follow").and(warp::get()).and(with(state)).and(upgrade()).map(
+        |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
+            answer(upgrade.and_then(|upgrade| follow::follow(&state, upgrade)))
+        },
+    );
+    let one =
+        path!("ws" / "v1" / "tasks" / String).and(warp::get()).and(with(state)).and(raw_query()).and(upgrade()).map(
+            |id: String, state: SharedState, raw: String, upgrade: Result<Upgrade, ApiError>| {
+                let viewed = || live::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
+                answer(viewed())
+            },
+        );
+    worker.or(many).unify().or(one).unify().boxed()
+}
+
+fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let healthz = path!("healthz").and(warp::get()).map(metrics::healthz);
+    let readyz = path!("readyz").and(warp::get()).and(with(state));
+    let readyz = readyz.map(|state: SharedState| answer(metrics::readyz(&state)));
+    let counters = path!("metrics").and(warp::get()).and(with(state));
+    let counters = counters.map(|state: SharedState| answer(metrics::metrics(&state)));
+    healthz.or(readyz).unify().or(counters).unify().boxed()
+}
+
+fn page_routes() -> BoxedFilter<(Response,)> {
+    let headers = warp::header::headers_cloned;
+    let list = warp::path::end().and(warp::get()).and(headers()).map(|headers: HeaderMap| pages::list(&headers));
+    let task = path!("tasks" / String)
+        .and(warp::get())
+        .and(headers())
+        .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::task(&headers))));
+    let asset = path!("assets" / String)
+        .and(warp::get())
+        .and(headers())
+        .map(|name: String, headers: HeaderMap| answer(pages::asset(&name, &headers)));
+    list.or(task).unify().or(asset).unify().boxed()
+}
+
+fn with(state: &SharedState) -> impl Filter<Extract = (SharedState,), Error = Infallible> + Clone + use<> {
+    let state = state.clone();
+    warp::any().map(move || state.clone())
+}
+
+/// The query as it came; empty if there is none.
+fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+fn body() -> impl Filter<Extract = (append::Body,), Error = warp::Rejection> + Copy {
+    warp::body::stream().map(|body| boxed(body))
+}
+
+fn boxed<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> append::Body {
+    body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))).boxed()
+}
+
+/// The handshake of a WebSocket, checked.
+fn upgrade() -> impl Filter<Extract = (Result<Upgrade, ApiError>,), Error = Infallible> + Clone {
+    warp::header::headers_cloned()
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Place>())
+        .map(|headers: HeaderMap, on: Option<OnUpgrade>, place: Option<Place>| Upgrade::check(&headers, on, place))
+}

@@ -1,0 +1,220 @@
+//! What all WebSockets of the server stand on: handshake, small buffers, sending with a deadline,
+//! noticing a peer that is gone, closing in order.
+//!
+//! Not `warp::ws`: it gives each connection a read buffer of 128 KiB and clears it at each read.
+//!
+//! Close codes: 1000 all told, 1001 the server ends, 1011 a fault of ours, 1013 try again later,
+//! 4404 the task is not there (or no longer).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
+use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
+use warp::reply::Response;
+
+use super::accept::Place;
+use super::oversize::Oversize;
+use super::reject::ApiError;
+use super::state::SharedState;
+use crate::model::limits;
+
+/// A server's end of a WebSocket.
+pub(super) type Socket = WebSocketStream<Oversize<TokioIo<Upgraded>>>;
+/// Its sending half.
+pub(super) type Sink = SplitSink<Socket, Message>;
+/// Its receiving half: pings are answered only while it is polled.
+pub(super) type Source = SplitStream<Socket>;
+
+/// A peer may take this long to answer a close.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Buffer sizes and limits of a kind of socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    read_bytes: usize,
+    write_bytes: usize,
+    message_bytes_max: usize,
+}
+
+impl Sizes {
+    /// A viewer says little, and there are thousands of them.
+    pub(super) const VIEWER: Sizes = Sizes { read_bytes: 4096, write_bytes: 0, message_bytes_max: 16 * 1024 };
+    /// A worker says much.
+    pub(super) const WORKER: Sizes =
+        Sizes { read_bytes: 64 * 1024, write_bytes: 4096, message_bytes_max: limits::MESSAGE_BYTES_MAX };
+
+    fn config(self) -> WebSocketConfig {
+        // Above the adapter's limit: a fragmented message ends in the stand-in for its rest.
+        let largest = self.message_bytes_max + 1024;
+        WebSocketConfig::default()
+            .read_buffer_size(self.read_bytes)
+            .write_buffer_size(self.write_bytes)
+            .max_write_buffer_size(2 * limits::MESSAGE_BYTES_MAX)
+            .max_message_size(Some(largest))
+            .max_frame_size(Some(largest))
+    }
+}
+
+/// A request that may become a WebSocket.
+pub(super) struct Upgrade {
+    on_upgrade: OnUpgrade,
+    accept_key: String,
+    place: Place,
+}
+
+impl Upgrade {
+    /// Checks the handshake (RFC 6455, 4.2.1); the Origin was checked before any route.
+    pub(super) fn check(
+        headers: &HeaderMap,
+        on_upgrade: Option<OnUpgrade>,
+        place: Option<Place>,
+    ) -> Result<Self, ApiError> {
+        let has = |name: header::HeaderName, word: &str| {
+            let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+            values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+        };
+        if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
+            return Err(ApiError::new(426, "upgrade_required", "this route is a WebSocket"));
+        }
+        if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+            return Err(ApiError::new(426, "upgrade_required", "header Sec-WebSocket-Version must be 13"));
+        }
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+        let key = key.ok_or_else(|| ApiError::new(400, "bad_handshake", "header Sec-WebSocket-Key is missing"))?;
+        let (Some(on_upgrade), Some(place)) = (on_upgrade, place) else {
+            return Err(ApiError::new(400, "bad_handshake", "this connection cannot become a WebSocket"));
+        };
+        Ok(Self { on_upgrade, accept_key: derive_accept_key(key.as_bytes()), place })
+    }
+
+    /// Answers 101 and runs `talk` on the socket, in the background, known to the shutdown.
+    pub(super) fn accept<F, T>(self, state: &SharedState, sizes: Sizes, talk: F) -> Result<Response, ApiError>
+    where
+        F: FnOnce(Sink, Source, Peer) -> T + Send + 'static,
+        T: Future<Output = ()> + Send,
+    {
+        let Self { on_upgrade, accept_key, place } = self;
+        let accept_key = HeaderValue::from_str(&accept_key)
+            .map_err(|_| ApiError::new(400, "bad_handshake", "header Sec-WebSocket-Key is not a key"))?;
+        let silence = state.options.heartbeat.mul_f32(2.5);
+        state.tracker.spawn(async move {
+            let _place = place;
+            let upgraded = match on_upgrade.await {
+                Ok(upgraded) => TokioIo::new(upgraded),
+                Err(error) => return tracing::debug!(%error, "a WebSocket did not come about"),
+            };
+            let received = Arc::new(AtomicU64::new(0));
+            let peer = Peer { received: received.clone(), silence };
+            let stream = Oversize::new(upgraded, sizes.message_bytes_max, received);
+            let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(sizes.config())).await;
+            let (sink, source) = socket.split();
+            talk(sink, source, peer).await;
+        });
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept_key);
+        Ok(response)
+    }
+}
+
+/// Whether the other end still gives a sign of life. Any byte counts: a message may be long.
+#[derive(Debug)]
+pub(super) struct Peer {
+    received: Arc<AtomicU64>,
+    silence: Duration,
+}
+
+/// What came of waiting for a peer's next message.
+pub(super) enum Heard {
+    /// A message: text, binary, ping or pong.
+    Message(Message),
+    /// It closed, or the connection broke.
+    Closed,
+    /// Nothing for 2.5 heartbeats, though it was pinged.
+    Silent,
+}
+
+impl Peer {
+    /// The next message. Cancel-safe; what was waited counts again when called anew.
+    pub(super) async fn hear(&self, source: &mut Source) -> Heard {
+        loop {
+            let before = self.received.load(Ordering::Relaxed);
+            match timeout(self.silence, source.next()).await {
+                Ok(Some(Ok(message))) => return Heard::Message(message),
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(%error, "a WebSocket broke");
+                    return Heard::Closed;
+                }
+                Ok(None) => return Heard::Closed,
+                Err(_) if self.received.load(Ordering::Relaxed) != before => {}
+                Err(_) => return Heard::Silent,
+            }
+        }
+    }
+
+    /// How long a peer may say nothing.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Bytes that have come in.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Gone {
+    /// It closed or broke.
+    #[error("the connection is closed: {0}")]
+    Closed(#[from] Box<tungstenite::Error>),
+    /// It takes nothing.
+    #[error("the peer took nothing for {}s", limits::SEND_TIMEOUT.as_secs())]
+    Stuck,
+}
+
+/// Sends one message, for at most [`limits::SEND_TIMEOUT`].
+pub(super) async fn send(sink: &mut Sink, message: Message) -> Result<(), Gone> {
+    match timeout(limits::SEND_TIMEOUT, sink.send(message)).await {
+        Ok(sent) => sent.map_err(|error| Gone::Closed(Box::new(error))),
+        Err(_) => Err(Gone::Stuck),
+    }
+}
+
+/// Sends a close; the peer's answer is read by [`both`].
+pub(super) async fn close(sink: &mut Sink, code: CloseCode, reason: &'static str) {
+    let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+    match timeout(CLOSE_WAIT, sink.send(close)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a close could not be sent"),
+        Err(_) => tracing::debug!("a close could not be sent in time"),
+    }
+}
+
+/// Runs the two halves of a connection until the reader is done (the peer went), or the writer is
+/// (it closed) and the peer has had its time to answer. The reader is polled all the while.
+pub(super) async fn both(reader: impl Future<Output = ()>, writer: impl Future<Output = ()>) {
+    let (reader, writer) = (pin!(reader), pin!(writer));
+    if let Either::Right(((), reader)) = select(reader, writer).await
+        && timeout(CLOSE_WAIT, reader).await.is_err()
+    {
+        tracing::debug!("a peer did not answer a close");
+    }
+}

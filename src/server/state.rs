@@ -1,0 +1,47 @@
+//! What every route and socket shares, and the opening of the store.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::Metrics;
+use super::{ServeError, ServeOptions};
+use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
+
+/// Shared by all connections; lives as long as the last of them.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The tasks and their logs.
+    pub(super) tasks: Tasks,
+    /// What the server was started with.
+    pub(super) options: ServeOptions,
+    /// Whether only this machine can reach the server: then the Host header must say so too.
+    pub(super) loopback: bool,
+    /// Counters of the server itself.
+    pub(super) metrics: Metrics,
+    /// Cancelled when the server is to end: sockets close with 1001, streams end.
+    pub(super) shutdown: CancellationToken,
+    /// Every connection and every socket; empty when all are gone.
+    pub(super) tracker: TaskTracker,
+}
+
+/// A handle on the state.
+pub(super) type SharedState = Arc<State>;
+
+/// Opens the store: the one place that knows how.
+pub(super) async fn open_tasks(options: &ServeOptions) -> Result<Tasks, ServeError> {
+    let tasks_options = TasksOptions {
+        durability: options.durability,
+        live_window_lines: options.live_window_lines,
+        journal_expiry: options.journal_expiry,
+        worker_grace: options.worker_grace,
+        retention: options.retention,
+    };
+    let opened = Tasks::open(&options.data, tasks_options).await;
+    let data = options.data.clone();
+    opened.map_err(|error| match error {
+        TasksOpenError::Store(OpenError::InUse { .. }) => ServeError::InUse { data },
+        other => ServeError::Data { data, reason: other.to_string() },
+    })
+}

@@ -1,0 +1,190 @@
+//! Packed entries: the value of one block.
+//!
+//! ```text
+//! 'B' 1  BlockHeader  { ms - first.ms, seq, EntryBody } x count        all bincode
+//! ```
+//!
+//! A block speaks for itself: from the last one of a stream everything about its end is known, so
+//! an append writes one value and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, Kind};
+use super::{StoreError, VALUE_BYTES_MAX};
+use crate::model::{Entry, EntryBody, EntryId};
+
+/// Entries of one block at most.
+pub const BLOCK_ENTRIES_MAX: u32 = 100;
+/// Bytes at which a block is closed; room is left for its header.
+pub const BLOCK_BYTES_TARGET: usize = VALUE_BYTES_MAX - 768;
+
+/// What a block says before its entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockHeader {
+    /// Line number of the first entry.
+    pub first_line: u64,
+    /// Entries inside.
+    pub count: u32,
+    /// Id of the last entry.
+    pub last_id: EntryId,
+    /// Length of the whole block, to know whether it goes on in further parts.
+    pub bytes: u32,
+    /// Bytes of all lines of the stream up to the end of this block, a newline each.
+    pub total_bytes: u64,
+    /// Lines dropped by workers up to the end of this block.
+    pub total_skipped: u64,
+    /// The last number taken from each session that wrote here.
+    pub sessions: Vec<(String, u64)>,
+}
+
+/// Packs entries, already encoded by [`encode_body`], into a block.
+#[derive(Debug)]
+pub struct BlockBuilder {
+    first: EntryId,
+    header: BlockHeader,
+    entries: Vec<u8>,
+}
+
+impl BlockBuilder {
+    /// A block that begins with this id and line number.
+    pub fn new(first: EntryId, first_line: u64) -> Self {
+        let header = BlockHeader { first_line, ..BlockHeader::default() };
+        Self { first, header, entries: Vec::with_capacity(VALUE_BYTES_MAX) }
+    }
+
+    /// The id it begins with.
+    pub fn first(&self) -> EntryId {
+        self.first
+    }
+
+    /// Entries so far.
+    pub fn count(&self) -> u32 {
+        self.header.count
+    }
+
+    /// Whether an entry of so many bytes still belongs here.
+    pub fn has_room(&self, body_bytes: usize) -> bool {
+        self.header.count == 0
+            || (self.header.count < BLOCK_ENTRIES_MAX
+                && self.entries.len() + body_bytes + ID_BYTES_MAX <= BLOCK_BYTES_TARGET)
+    }
+
+    /// Adds an entry; `body` is what [`encode_body`] made.
+    pub fn push(&mut self, id: EntryId, body: &[u8]) -> Result<(), StoreError> {
+        codec::append(&mut self.entries, &(id.ms - self.first.ms, id.seq))?;
+        self.entries.extend_from_slice(body);
+        self.header.count += 1;
+        self.header.last_id = id;
+        Ok(())
+    }
+
+    /// The session of the entries added since the last call, up to this number.
+    pub fn note_session(&mut self, session: &str, seq: u64) {
+        match self.header.sessions.iter_mut().find(|(name, _)| name == session) {
+            Some((_, last)) => *last = (*last).max(seq),
+            None => self.header.sessions.push((session.to_owned(), seq)),
+        }
+    }
+
+    /// The block's bytes, and what was written into its header.
+    pub fn finish(mut self, total_bytes: u64, total_skipped: u64) -> Result<(BlockHeader, Vec<u8>), StoreError> {
+        self.header.total_bytes = total_bytes;
+        self.header.total_skipped = total_skipped;
+        // The length of the header depends on the length it states; u32::MAX takes the most room
+        // a length can, so a second encoding never grows.
+        self.header.bytes = 0;
+        let mut bytes = codec::encode(Kind::Block, &self.header)?;
+        for _ in 0..3 {
+            let whole = u32::try_from(bytes.len() + self.entries.len()).map_err(|_| too_large())?;
+            if whole == self.header.bytes {
+                break;
+            }
+            self.header.bytes = whole;
+            bytes = codec::encode(Kind::Block, &self.header)?;
+        }
+        bytes.extend_from_slice(&self.entries);
+        Ok((self.header, bytes))
+    }
+}
+
+/// Bytes that an entry's id takes at most.
+const ID_BYTES_MAX: usize = 18;
+
+/// An entry's body as it stands in a block.
+pub fn encode_body(bytes: &mut Vec<u8>, body: &EntryBody<'_>) -> Result<(), StoreError> {
+    codec::append(bytes, body)
+}
+
+/// What a block says of itself.
+pub fn decode_header(bytes: &[u8]) -> Result<BlockHeader, StoreError> {
+    let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
+    BlockHeader::deserialize(&mut reader).map_err(damaged)
+}
+
+/// Calls `each` with the entries of a block, in order, until it says `false`.
+pub fn decode<'a>(first: EntryId, bytes: &'a [u8], mut each: impl FnMut(Entry<'a>) -> bool) -> Result<(), StoreError> {
+    let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
+    let header = BlockHeader::deserialize(&mut reader).map_err(damaged)?;
+    for index in 0..u64::from(header.count) {
+        let (ms, seq) = <(u64, u64)>::deserialize(&mut reader).map_err(damaged)?;
+        let body = EntryBody::deserialize(&mut reader).map_err(damaged)?;
+        let id = EntryId::new(first.ms.saturating_add(ms), seq);
+        if !each(Entry { id, n: header.first_line + index, body }) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(error: bincode::Error) -> StoreError {
+    StoreError::Damaged { at: "a block".into(), what: error.to_string() }
+}
+
+fn too_large() -> StoreError {
+    StoreError::Damaged { at: "a block to be written".into(), what: "it has over 4 GiB".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Channel, LineText, Timestamp};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn blocks_give_back_what_they_took(texts in prop::collection::vec(".{0,200}", 1..100), first_line in 1..u64::MAX / 2, gap in 0u64..5) {
+            let mut id = EntryId::new(1_778_336_581_000, 3);
+            let mut builder = BlockBuilder::new(id, first_line);
+            let mut wanted = Vec::new();
+            for (index, text) in texts.iter().enumerate() {
+                let line = LineText { timestamp: Timestamp::from_millis(id.ms), channel: Channel::Stderr, partial: index % 2 == 0, lossy: false, text: text.into() };
+                let body = EntryBody::Line(line);
+                let mut bytes = Vec::new();
+                encode_body(&mut bytes, &body).unwrap();
+                if !builder.has_room(bytes.len()) { break; }
+                builder.push(id, &bytes).unwrap();
+                wanted.push((id, first_line + index as u64, text.clone()));
+                id = if gap == 0 { id.next().unwrap() } else { EntryId::new(id.ms + gap, 0) };
+            }
+            builder.note_session("s", 9);
+            let first = builder.first();
+            let (header, bytes) = builder.finish(77, 5).unwrap();
+            prop_assert_eq!(header.bytes as usize, bytes.len());
+            prop_assert_eq!(&decode_header(&bytes).unwrap(), &header);
+            let mut got = Vec::new();
+            decode(first, &bytes, |entry| {
+                let EntryBody::Line(line) = entry.body else { panic!() };
+                got.push((entry.id, entry.n, line.text.into_owned()));
+                true
+            }).unwrap();
+            prop_assert_eq!(got, wanted);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(mut bytes: Vec<u8>) {
+            let _ = decode(EntryId::MIN, &bytes, |_| true);
+            bytes.splice(0..0, [b'B', 1]);
+            let _ = decode(EntryId::MAX, &bytes, |_| true);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Following a task: history, then live, in one loop.
+//!
+//! The follower's place is a line number; the truth is read from the log each time; what wakes it
+//! carries nothing. A slow follower reads later, and no queue grows for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::log::LogPage;
+use super::task::TaskHandle;
+use super::{PageLimits, TasksError};
+use crate::journal::Tip;
+use crate::model::{Cursor, Epoch, Task, TaskStatus};
+
+/// Recent pages that followers of one task share.
+const SHARED_PAGES: usize = 8;
+/// What one more follower adds to the time in which lines are gathered for a page.
+const PACE_PER_FOLLOWER: Duration = Duration::from_micros(20);
+/// Gathering is at most this long, and begins to be worth it at [`PACE_MIN`].
+const PACE_MAX: Duration = Duration::from_millis(20);
+const PACE_MIN: Duration = Duration::from_millis(1);
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this line.
+    From(u64),
+    /// So many lines before the end.
+    Tail(u64),
+    /// Behind this cursor.
+    After(Cursor),
+}
+
+/// What a follower is told, in this order: `Open`, then any of the others, then `End`.
+#[derive(Clone, Debug)]
+pub enum FollowEvent {
+    /// The task as it is.
+    Open {
+        /// Its facts.
+        task: Task,
+        /// The log that is read.
+        epoch: Epoch,
+        /// The first line that can be read; 0 if none.
+        first_line: u64,
+        /// The last line that can be read; 0 if none.
+        last_line: u64,
+    },
+    /// Lines, or a gap, or both: the gap is before the lines.
+    Page(Arc<LogPage>),
+    /// The facts have changed.
+    Status(Task),
+    /// The cursor was of another log or ahead of this one; reading begins at the first line.
+    Reset {
+        /// The log that is read now.
+        epoch: Epoch,
+        /// In words.
+        reason: String,
+    },
+    /// Nothing more will come.
+    End {
+        /// The facts at the end.
+        task: Task,
+        /// Behind the last line.
+        cursor: Cursor,
+    },
+}
+
+/// One reader of one task.
+#[derive(Debug)]
+pub struct Follower {
+    task: TaskHandle,
+    next: u64,
+    reset: Option<String>,
+    phase: Phase,
+    changed: watch::Receiver<u64>,
+    tip: Option<watch::Receiver<Tip>>,
+    told: (TaskStatus, bool),
+    paged: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Reading,
+    Ended,
+}
+
+impl TaskHandle {
+    /// Follows the task from a place on.
+    pub fn follow(&self, start: Start) -> Follower {
+        let changed = self.inner.changed.subscribe();
+        let tip = self.stream().map(|stream| stream.watch());
+        let (_, last) = self.readable();
+        let mut reset = None;
+        let next = match start {
+            Start::From(line) => line.max(1),
+            Start::Tail(lines) => last.saturating_sub(lines) + 1,
+            Start::After(cursor) if cursor.epoch.birth != self.epoch().birth => {
+                reset = Some("the cursor belongs to another log of this name".to_owned());
+                1
+            }
+            Start::After(cursor) if cursor.n > last => {
+                reset = Some(format!("the cursor is at line {} and the log ends at line {last}", cursor.n));
+                1
+            }
+            Start::After(cursor) => cursor.n + 1,
+        };
+        self.inner.followers.fetch_add(1, Ordering::AcqRel);
+        let told = self.told();
+        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tip, told, paged: None }
+    }
+
+    fn told(&self) -> (TaskStatus, bool) {
+        (self.with_record(|record| record.status), self.has_worker())
+    }
+
+    /// A page at the live end that all followers share: the first to come reads it.
+    async fn shared_page(&self, from: u64) -> Result<Arc<LogPage>, TasksError> {
+        if from <= self.archived_through() {
+            return self.read(from, PageLimits::default()).await;
+        }
+        let mut pages = self.inner.pages.lock();
+        if let Some((_, page)) = pages.iter().find(|(at, _)| *at == from) {
+            return Ok(page.clone());
+        }
+        let page = Arc::new(self.read_now(from, PageLimits::default())?);
+        if !page.is_empty() && self.inner.followers.load(Ordering::Acquire) > 1 {
+            if pages.len() >= SHARED_PAGES {
+                pages.pop_front();
+            }
+            pages.push_back((from, page.clone()));
+        }
+        Ok(page)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if self.task.inner.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.task.inner.pages.lock().clear();
+            self.task.archive().release();
+        }
+    }
+}
+
+impl Follower {
+    /// Waits for the next thing to tell; `None` after the end. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<FollowEvent>, TasksError> {
+        match self.phase {
+            Phase::Ended => return Ok(None),
+            Phase::Opening => {
+                self.phase = Phase::Reading;
+                let (first_line, last_line) = self.task.readable();
+                return Ok(Some(FollowEvent::Open {
+                    task: self.task.facts(),
+                    epoch: self.task.epoch(),
+                    first_line,
+                    last_line,
+                }));
+            }
+            Phase::Reading => {}
+        }
+        if let Some(reason) = self.reset.take() {
+            return Ok(Some(FollowEvent::Reset { epoch: self.task.epoch(), reason }));
+        }
+        loop {
+            // Registered before the look: whatever comes after it wakes the wait below.
+            self.changed.mark_unchanged();
+            if let Some(tip) = &mut self.tip {
+                tip.mark_unchanged();
+            }
+            let over = self.is_over();
+            self.pace().await;
+            let page = self.task.shared_page(self.next).await?;
+            if !page.is_empty() {
+                self.next = page.next;
+                self.paged = Some(Instant::now());
+                return Ok(Some(FollowEvent::Page(page)));
+            }
+            if over {
+                self.phase = Phase::Ended;
+                let (task, cursor) = (self.task.facts(), self.task.cursor_at(self.next - 1));
+                return Ok(Some(FollowEvent::End { task, cursor }));
+            }
+            let told = self.task.told();
+            if told != self.told {
+                self.told = told;
+                return Ok(Some(FollowEvent::Status(self.task.facts())));
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Looked at before the log is read: what is over then has all its lines there.
+    fn is_over(&self) -> bool {
+        self.task.is_sealed() || self.task.with_record(|record| record.status.is_final())
+    }
+
+    /// With many followers at the live end, lines are gathered so that one page serves all.
+    async fn pace(&self) {
+        let Some(paged) = self.paged.filter(|_| self.next > self.task.archived_through()) else { return };
+        let followers = u32::try_from(self.task.inner.followers.load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        let pace = PACE_PER_FOLLOWER.saturating_mul(followers).min(PACE_MAX);
+        if pace >= PACE_MIN && self.task.readable().1 < self.next + PageLimits::default().lines as u64 {
+            tokio::time::sleep_until(paged + pace).await;
+        }
+    }
+
+    async fn wait(&mut self) {
+        let next = self.next;
+        let grown = async {
+            match &mut self.tip {
+                Some(tip) => {
+                    let woken = tip.wait_for(|tip| tip.last_line >= next || tip.removed).await.map(|tip| tip.removed);
+                    // A removed stream never grows: from here on only the facts can change.
+                    woken.unwrap_or(true)
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let removed = tokio::select! {
+            removed = grown => removed,
+            changed = self.changed.changed() => {
+                if changed.is_err() { std::future::pending::<()>().await; }
+                false
+            }
+        };
+        if removed {
+            self.tip = None;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What happens without being asked: old lines to the archive, seals, lost workers, expiry,
+//! packing, retention.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::record::TaskRecord;
+use super::registry::Tasks;
+use super::task::TaskHandle;
+use super::{LineBatch, TasksError};
+use crate::model::{Channel, LineText, TaskId, TaskStatus, Timestamp};
+
+/// Lines over the live window before a step of archiving is worth it.
+pub(super) const ARCHIVE_STEP_LINES: u64 = 2_000;
+/// Between two looks at every open task.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Between two looks for small blocks, and at what retention says.
+const CLEAN: Duration = Duration::from_secs(30);
+/// Before a seal that failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Archives that are written at the same time.
+const ARCHIVERS: usize = 2;
+
+/// What the keeper is asked to do at once.
+#[derive(Debug)]
+pub(super) enum Wake {
+    /// The live window is over its size.
+    Archive(TaskHandle),
+    /// The task has ended.
+    Seal(TaskHandle),
+}
+
+/// Runs until the store closes; archiving that has begun is waited for.
+pub(super) async fn keep(tasks: Tasks, mut woken: mpsc::UnboundedReceiver<Wake>) {
+    let mut keeper = Keeper {
+        archivers: Arc::new(Semaphore::new(ARCHIVERS)),
+        retry: HashMap::new(),
+        cleaned: Instant::now(),
+        tasks,
+    };
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let closing = keeper.tasks.inner.closing.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => return,
+            wake = woken.recv() => match wake {
+                Some(Wake::Archive(task)) => keeper.archive(task),
+                Some(Wake::Seal(task)) => keeper.seal(task),
+                None => return,
+            },
+            _ = sweep.tick() => keeper.sweep().await,
+        }
+    }
+}
+
+struct Keeper {
+    tasks: Tasks,
+    archivers: Arc<Semaphore>,
+    /// Tasks whose seal failed, or is under way: not before this moment again.
+    retry: HashMap<TaskId, Instant>,
+    cleaned: Instant,
+}
+
+impl Keeper {
+    fn archive(&self, task: TaskHandle) {
+        let (archivers, window) = (self.archivers.clone(), self.tasks.inner.options.live_window_lines);
+        self.tasks.inner.tracker.spawn(async move {
+            let Ok(_permit) = archivers.acquire().await else { return };
+            let done = task.archive_older(window).await;
+            task.inner.archiving.store(false, Ordering::Release);
+            match (done, task.stream()) {
+                (Ok(()), Some(stream)) => task.archive_if_due(&stream),
+                (Ok(()), None) => {}
+                (Err(error), _) => tracing::warn!(task = %task.id(), %error, "older lines could not be archived; they stay in the journal and it is tried again"),
+            }
+        });
+    }
+
+    fn seal(&mut self, task: TaskHandle) {
+        let now = Instant::now();
+        if task.is_sealed()
+            || self.retry.get(task.id()).is_some_and(|at| *at > now)
+            || task.inner.archiving.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        self.retry.insert(task.id().clone(), now + RETRY);
+        let (archivers, tasks) = (self.archivers.clone(), self.tasks.clone());
+        self.tasks.inner.tracker.spawn(async move {
+            let Ok(_permit) = archivers.acquire().await else { return };
+            let done = task.seal().await;
+            task.inner.archiving.store(false, Ordering::Release);
+            if let Err(error) = done
+                && !task.is_removed()
+            {
+                tasks.inner.seal_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(task = %task.id(), %error, "a finished log could not be sealed; its journal stays and it is tried again");
+            }
+        });
+    }
+
+    async fn sweep(&mut self) {
+        self.retry.retain(|_, at| *at > Instant::now());
+        let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
+        let clean = self.cleaned.elapsed() >= CLEAN;
+        for task in open {
+            let status = task.with_record(|record| record.status);
+            if status.is_final() {
+                self.seal(task);
+                continue;
+            }
+            if let Some(stream) = task.stream() {
+                task.archive_if_due(&stream);
+                if clean && let Err(error) = self.tasks.inner.journal.compact(&stream).await {
+                    tracing::warn!(task = %task.id(), %error, "small blocks could not be packed");
+                }
+            }
+            let kept = match status {
+                TaskStatus::Running
+                    if task.silence().is_some_and(|silence| silence > self.tasks.inner.options.worker_grace) =>
+                {
+                    self.lose(&task).await
+                }
+                _ => self.expire(task.clone()).await,
+            };
+            if let Err(error) = kept {
+                tracing::warn!(task = %task.id(), %error, "a task could not be looked after; it is tried again");
+            }
+        }
+        if clean {
+            self.cleaned = Instant::now();
+            if let Err(error) = self.retain().await {
+                tracing::warn!(%error, "retention could not be carried out; it is tried again");
+            }
+        }
+    }
+
+    /// The worker is away for longer than the grace.
+    async fn lose(&self, task: &TaskHandle) -> Result<(), TasksError> {
+        let grace = self.tasks.inner.options.worker_grace;
+        let text = format!("the worker has been silent for {grace:?}: the task is lost, unless its worker comes back");
+        let mut batch = LineBatch::new();
+        batch.push(&LineText {
+            timestamp: Timestamp::now(),
+            channel: Channel::Internal,
+            partial: false,
+            lossy: false,
+            text: text.into(),
+        });
+        task.append(batch).await?.await?;
+        if task.has_worker() {
+            return Ok(());
+        }
+        task.change(|record| record.status = TaskStatus::Lost).await?;
+        self.tasks.inner.tasks_lost.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Nobody finished it: its journal goes, what is in it goes to the archive first.
+    async fn expire(&mut self, task: TaskHandle) -> Result<(), TasksError> {
+        let Some(stream) = task.stream().filter(|_| !task.has_worker()) else { return Ok(()) };
+        let last = Timestamp::from_millis(stream.tip().last_id.ms).max(task.created());
+        let age = Timestamp::now().as_millis().saturating_sub(last.as_millis());
+        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() {
+            return Ok(());
+        }
+        task.change(|record| {
+            record.status = TaskStatus::Lost;
+            record.ended.get_or_insert(last);
+        })
+        .await?;
+        self.seal(task);
+        Ok(())
+    }
+
+    /// Removes finished tasks beyond what retention keeps, oldest first.
+    async fn retain(&self) -> Result<(), TasksError> {
+        let retention = self.tasks.inner.options.retention;
+        if retention == super::Retention::default() {
+            return Ok(());
+        }
+        let now = Timestamp::now().as_millis();
+        let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
+        let (mut count, mut bytes) = (0, 0);
+        for id in keys {
+            let stored = self
+                .tasks
+                .inner
+                .journal
+                .store()
+                .task(id.as_str().as_bytes())
+                .map_err(crate::journal::JournalError::from)?;
+            let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
+            let Some(artifact) = &record.artifact else { continue };
+            count += 1;
+            bytes += artifact.bytes;
+            let age = now.saturating_sub(record.ended.unwrap_or(record.created).as_millis());
+            let old = retention.age.is_some_and(|max| u128::from(age) > max.as_millis());
+            if old || retention.count.is_some_and(|max| count > max) || retention.bytes.is_some_and(|max| bytes > max) {
+                tracing::info!(task = %id, "removed, as retention says");
+                self.tasks.remove(&id).await?;
+            }
+        }
+        Ok(())
+    }
+}

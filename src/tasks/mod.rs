@@ -1,0 +1,137 @@
+//! A task's life over journal and archive: it comes into being with its first line, ends once, is
+//! sealed, and can be read the same way before, during and after.
+//!
+//! ```text
+//! lines ──> TaskHandle::append ──> journal ──(older than the live window)──> archive
+//!                                     │                                         │
+//!                                     └──────────── log, joined by line number ─┴──> Follower, export, read
+//! end ──> record ──> the rest to the archive ──> seal ──> record ──> journal removed
+//! ```
+//!
+//! The order of the last row is what makes a kill harmless anywhere in it: what was done is found
+//! done, what was not is done again.
+
+mod follow;
+mod keeper;
+mod list;
+mod log;
+mod record;
+mod registry;
+mod seal;
+mod task;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::archive::ArchiveError;
+use crate::journal::JournalError;
+use crate::model::{TaskId, limits};
+pub use crate::store::OpenError;
+
+pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
+pub use follow::{FollowEvent, Follower, Start};
+pub use list::{ListQuery, TaskPage};
+pub use log::LogPage;
+pub use registry::{Stats, TaskFacts, Tasks};
+pub use task::{Appended, End, EndOutcome, TaskHandle, Ticket, WorkerGuard};
+
+/// What of finished tasks is kept; nothing is removed unless one of these is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Tasks that ended longer ago go.
+    pub age: Option<Duration>,
+    /// The newest so many finished tasks stay.
+    pub count: Option<u64>,
+    /// The newest finished tasks whose archives make up so many bytes stay.
+    pub bytes: Option<u64>,
+}
+
+/// How tasks are kept.
+#[derive(Clone, Debug)]
+pub struct TasksOptions {
+    /// When a line is acked and shown.
+    pub durability: Durability,
+    /// Lines of a task that stay in its journal; older ones are in its archive.
+    pub live_window_lines: u64,
+    /// A task that nobody finishes is sealed as `lost` this long after its last line.
+    pub journal_expiry: Duration,
+    /// A task whose worker is away this long is `lost`; it can still be resumed.
+    pub worker_grace: Duration,
+    /// What of finished tasks is kept.
+    pub retention: Retention,
+}
+
+impl Default for TasksOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            live_window_lines: limits::LIVE_WINDOW_LINES,
+            journal_expiry: limits::JOURNAL_EXPIRY,
+            worker_grace: limits::WORKER_GRACE,
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// What can go wrong with a task.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TasksError {
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// Its end was said before.
+    #[error("task {0} has ended: it takes no more lines")]
+    Ended(TaskId),
+    /// It was removed while the call was under way.
+    #[error("task {0} was removed")]
+    Removed(TaskId),
+    /// Writes are not possible now; reads are.
+    #[error("nothing can be written: {0}")]
+    ReadOnly(String),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// The archive failed.
+    #[error("{0}")]
+    Archive(Arc<ArchiveError>),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why the tasks could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TasksOpenError {
+    /// The store did not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The folder of archives did not.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What is in the store could not be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The folder is not one that can be used.
+    #[error("the data folder {0} cannot be used: it is not a folder")]
+    NotAFolder(PathBuf),
+}
+
+impl From<JournalError> for TasksError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Closed => TasksError::Closed,
+            JournalError::Store(store) => match &*store {
+                crate::store::StoreError::Poisoned(reason) => TasksError::ReadOnly(reason.clone()),
+                _ => TasksError::Journal(JournalError::Store(store)),
+            },
+            other => TasksError::Journal(other),
+        }
+    }
+}
+
+impl From<ArchiveError> for TasksError {
+    fn from(error: ArchiveError) -> Self {
+        TasksError::Archive(Arc::new(error))
+    }
+}

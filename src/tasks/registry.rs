@@ -1,0 +1,290 @@
+//! All tasks of a store: found, made, removed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use ulid::Ulid;
+
+use super::record::TaskRecord;
+use super::task::{Inner as TaskInner, TaskHandle};
+use super::{TasksError, TasksOpenError, TasksOptions, keeper};
+use crate::archive::Archives;
+use crate::journal::Journal;
+use crate::model::{TaskId, TaskStatus, Timestamp};
+
+/// What a worker says of the task it begins with.
+#[derive(Clone, Debug)]
+pub struct TaskFacts {
+    /// The task.
+    pub id: TaskId,
+    /// Names one life of one worker.
+    pub session: String,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// The machine.
+    pub host: Option<String>,
+    /// Any words.
+    pub labels: BTreeMap<String, String>,
+    /// When the command started.
+    pub started: Option<Timestamp>,
+}
+
+/// Counters since the start, and gauges of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Lines made durable.
+    pub lines_stored: u64,
+    /// Group commits.
+    pub commits: u64,
+    /// Repeated lines of a session that were dropped.
+    pub repeats_dropped: u64,
+    /// Bytes that wait to be written.
+    pub queued_bytes: u64,
+    /// Bytes of the journals on disk.
+    pub journal_bytes: u64,
+    /// All tasks.
+    pub tasks: u64,
+    /// Tasks that are not sealed yet.
+    pub tasks_open: u64,
+    /// Seals that failed and are tried again.
+    pub seal_failures: u64,
+    /// Tasks that became `lost`.
+    pub tasks_lost: u64,
+}
+
+/// All tasks of a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) journal: Journal,
+    pub(super) archives: Archives,
+    pub(super) options: TasksOptions,
+    /// Tasks that are not sealed. Held for a look-up; never across a read of the disk.
+    pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
+    /// Sealed tasks that somebody reads, so that two readers share one.
+    sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
+    /// Every task in the order of its making.
+    pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
+    /// Moves when a task that a list shows has changed.
+    pub(super) changes: watch::Sender<u64>,
+    /// Wakes the keeper for one task. Unbounded, but holds each task once at most per reason.
+    pub(super) wake: mpsc::UnboundedSender<keeper::Wake>,
+    pub(super) closing: CancellationToken,
+    pub(super) tracker: TaskTracker,
+    pub(super) seal_failures: AtomicU64,
+    pub(super) tasks_lost: AtomicU64,
+    /// One task is made or loaded at a time.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Tasks {
+    /// Opens the store in a data folder and begins to keep its tasks.
+    pub async fn open(data: &Path, options: TasksOptions) -> Result<Self, TasksOpenError> {
+        if data.exists() && !data.is_dir() {
+            return Err(TasksOpenError::NotAFolder(data.to_owned()));
+        }
+        let journal = Journal::open(&data.join("journal"), options.durability)?;
+        let archives = Archives::open(&data.join("archive"))?;
+        let (wake, woken) = mpsc::unbounded_channel();
+        let inner = Inner {
+            journal,
+            archives,
+            options,
+            open: Mutex::default(),
+            sealed: Mutex::default(),
+            index: Mutex::default(),
+            changes: watch::Sender::new(0),
+            wake,
+            closing: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            seal_failures: AtomicU64::new(0),
+            tasks_lost: AtomicU64::new(0),
+            making: tokio::sync::Mutex::default(),
+        };
+        let tasks = Self { inner: Arc::new(inner) };
+        tasks.load_all()?;
+        tasks.inner.tracker.spawn(keeper::keep(tasks.clone(), woken));
+        Ok(tasks)
+    }
+
+    fn load_all(&self) -> Result<(), TasksOpenError> {
+        for row in self.inner.journal.store().tasks() {
+            let (id, bytes) = row.map_err(|e| TasksOpenError::Journal(e.into()))?;
+            let parsed = std::str::from_utf8(&id).ok().and_then(|id| id.parse::<TaskId>().ok());
+            let (Some(id), Ok(record)) = (parsed, TaskRecord::decode(&bytes)) else {
+                tracing::error!(id = %String::from_utf8_lossy(&id), "a task's record cannot be read and is passed over");
+                continue;
+            };
+            self.inner.index.lock().insert((record.created, id.clone()), record.status);
+            if record.artifact.is_none() {
+                match TaskHandle::load(self, &id, record) {
+                    Ok(task) => {
+                        self.inner.open.lock().insert(id, task);
+                    }
+                    Err(error) => tracing::error!(task = %id, %error, "a task cannot be loaded and is passed over"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The task of this id.
+    pub async fn get(&self, id: &TaskId) -> Result<Option<TaskHandle>, TasksError> {
+        if let Some(task) = self.at_hand(id) {
+            return Ok(Some(task));
+        }
+        if self
+            .inner
+            .journal
+            .store()
+            .task(id.as_str().as_bytes())
+            .map_err(crate::journal::JournalError::from)?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let _making = self.inner.making.lock().await;
+        if let Some(task) = self.at_hand(id) {
+            return Ok(Some(task));
+        }
+        let stored =
+            self.inner.journal.store().task(id.as_str().as_bytes()).map_err(crate::journal::JournalError::from)?;
+        let Some(bytes) = stored else { return Ok(None) };
+        let record = TaskRecord::decode(&bytes).map_err(crate::journal::JournalError::from)?;
+        let (tasks, of) = (self.clone(), id.clone());
+        let loaded = tokio::task::spawn_blocking(move || TaskHandle::load(&tasks, &of, record)).await;
+        let task = loaded.map_err(|_| TasksError::Closed)??;
+        self.remember(&task);
+        Ok(Some(task))
+    }
+
+    fn at_hand(&self, id: &TaskId) -> Option<TaskHandle> {
+        if let Some(task) = self.inner.open.lock().get(id) {
+            return Some(task.clone());
+        }
+        self.inner.sealed.lock().get(id).and_then(Weak::upgrade).map(TaskHandle::from_inner)
+    }
+
+    /// Puts a task where [`Tasks::get`] finds it.
+    pub(super) fn remember(&self, task: &TaskHandle) {
+        if task.is_sealed() {
+            let mut sealed = self.inner.sealed.lock();
+            sealed.retain(|_, task| task.strong_count() > 0);
+            sealed.insert(task.id().clone(), task.downgrade());
+            drop(sealed);
+            self.inner.open.lock().remove(task.id());
+        } else {
+            self.inner.open.lock().insert(task.id().clone(), task.clone());
+        }
+    }
+
+    /// The task of this id, made if it is not there. Its record is queued before whatever the
+    /// caller appends, so a task with a line has a record.
+    pub async fn get_or_create(&self, id: &TaskId) -> Result<TaskHandle, TasksError> {
+        if let Some(task) = self.get(id).await? {
+            return Ok(task);
+        }
+        let _making = self.inner.making.lock().await;
+        if let Some(task) = self.at_hand(id) {
+            return Ok(task);
+        }
+        let birth = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default();
+        let record = TaskRecord::new(birth);
+        let created = record.created;
+        let task = TaskHandle::load(self, id, record)?;
+        drop(task.queue_record()?);
+        self.remember(&task);
+        self.inner.index.lock().insert((created, id.clone()), TaskStatus::Running);
+        self.changed();
+        Ok(task)
+    }
+
+    /// A worker begins, or comes back (`task_start`). Answers what of its session is durable.
+    pub async fn start(&self, facts: TaskFacts) -> Result<(TaskHandle, u64), TasksError> {
+        let task = self.get_or_create(&facts.id).await?;
+        let acked = task.acked_seq(&facts.session);
+        task.describe(facts).await?;
+        Ok((task, acked))
+    }
+
+    /// Removes a task, its journal and its archive. Answers whether there was one. The record goes
+    /// last: cut short, the task is still there to be removed again.
+    pub async fn remove(&self, id: &TaskId) -> Result<bool, TasksError> {
+        let Some(task) = self.get(id).await? else { return Ok(false) };
+        let _making = self.inner.making.lock().await;
+        task.remove_content().await?;
+        self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
+        self.inner.open.lock().remove(id);
+        self.inner.sealed.lock().remove(id);
+        self.inner.index.lock().remove(&(task.created(), id.clone()));
+        self.changed();
+        Ok(true)
+    }
+
+    /// Resolves when there is a task of this id. Cancel-safe.
+    pub async fn appeared(&self, id: &TaskId) -> TaskHandle {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Ok(Some(task)) = self.get(id).await {
+                return task;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Moves when a task that a list shows has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    pub(super) fn changed(&self) {
+        self.inner.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Whether lines can be written, or why not.
+    pub fn health(&self) -> Result<(), String> {
+        match self.inner.journal.store().poisoned() {
+            Some(reason) => Err(reason),
+            None if self.inner.closing.is_cancelled() => Err("the server is stopping".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let counters = self.inner.journal.counters();
+        Stats {
+            lines_stored: counters.entries.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            repeats_dropped: counters.repeats.load(Ordering::Relaxed),
+            queued_bytes: self.inner.journal.queued_bytes() as u64,
+            journal_bytes: self.inner.journal.store().size_on_disk(),
+            tasks: self.inner.index.lock().len() as u64,
+            tasks_open: self.inner.open.lock().len() as u64,
+            seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
+            tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends the keeping, makes everything durable, closes the store.
+    pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+        self.inner.journal.close().await;
+        self.inner.open.lock().clear();
+    }
+}

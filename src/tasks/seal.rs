@@ -1,0 +1,104 @@
+//! Lines on their way from the journal to the archive, and the seal at the end.
+
+use std::ops::ControlFlow;
+
+use super::TasksError;
+use super::task::TaskHandle;
+use crate::archive::ArchiveError;
+use crate::journal::Trim;
+use crate::model::Artifact;
+
+/// Lines that are archived between two syncs at most.
+const SYNC_LINES: u64 = 50_000;
+
+impl TaskHandle {
+    /// Archives everything older than the live window, then lets the journal forget it.
+    pub(super) async fn archive_older(&self, window_lines: u64) -> Result<(), TasksError> {
+        let Some(stream) = self.stream() else { return Ok(()) };
+        let to = stream.tip().last_line.saturating_sub(window_lines);
+        let task = self.clone();
+        blocking(move || task.archive_through(to)).await?;
+        let through = self.archived_through();
+        if through >= stream.tip().first_line {
+            self.journal().trim(&stream, Trim::ThroughLine(through.min(to))).await?;
+        }
+        Ok(())
+    }
+
+    /// Archives the rest, seals, records the seal, and removes the journal: each step is durable
+    /// before the next.
+    pub(super) async fn seal(&self) -> Result<(), TasksError> {
+        let task = self.clone();
+        let tip = self.stream().map(|stream| stream.tip());
+        let artifact = blocking(move || task.seal_now()).await?;
+        let first_line = self.archive().first_line();
+        let sessions = self.stream().map(|stream| stream.sessions()).unwrap_or_default();
+        self.change(|record| {
+            record.artifact = Some(artifact);
+            record.first_line = first_line;
+            if let Some(tip) = tip {
+                (record.lines, record.bytes, record.skipped_lines) =
+                    (tip.last_line, tip.total_bytes, tip.total_skipped);
+            }
+            for (session, seq) in sessions {
+                if record.seq_of(&session) < seq {
+                    record.sessions.retain(|(name, _)| *name != session);
+                    record.sessions.push((session, seq));
+                }
+            }
+        })
+        .await?;
+        self.drop_stream().await?;
+        self.inner.pages.lock().clear();
+        self.archive().release();
+        if let Some(tasks) = self.registry() {
+            tasks.remember(self);
+        }
+        self.notify();
+        Ok(())
+    }
+
+    fn seal_now(&self) -> Result<Artifact, TasksError> {
+        if !self.archive().is_sealed()
+            && let Some(stream) = self.stream()
+        {
+            self.archive_through(stream.tip().last_line)?;
+        }
+        Ok(self.archive().seal()?)
+    }
+
+    /// Appends lines up to `to` to the archive, durable in steps. On an error what was not made
+    /// durable is forgotten there and still in the journal.
+    fn archive_through(&self, to: u64) -> Result<(), TasksError> {
+        let Some(stream) = self.stream() else { return Ok(()) };
+        let archive = self.archive();
+        while archive.last_line() < to {
+            let from = archive.last_line() + 1;
+            let end = to.min(from.max(stream.tip().first_line) + SYNC_LINES - 1);
+            let failed = self.journal().scan(&stream, from, end, |line| match archive.push(&line) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::<ArchiveError>::Break(error),
+            });
+            let synced = match failed {
+                Ok(None) => archive.sync().map_err(TasksError::from),
+                Ok(Some(error)) => Err(error.into()),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = synced {
+                archive.forget_unsynced();
+                return Err(error);
+            }
+            if archive.last_line() < from {
+                // Nothing of it is in the journal any more.
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TasksError> + Send + 'static,
+) -> Result<T, TasksError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| TasksError::Closed)?
+}

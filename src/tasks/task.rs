@@ -1,0 +1,510 @@
+//! One task: lines in, its end, its facts.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use super::log::LogPage;
+use super::record::TaskRecord;
+use super::registry::{self, Tasks};
+use super::{LineBatch, TaskFacts, TasksError, keeper};
+use crate::archive::Archive;
+use crate::journal::{self, Journal, JournalError, Stream};
+use crate::model::{Cursor, EntryId, Epoch, Task, TaskId, TaskStatus, Timestamp};
+
+/// Lines over the live window that an append lets pass before it waits for the archive.
+const BACKLOG_LINES_MAX: u64 = 500_000;
+/// How long an append waits for the archive to catch up before it is refused.
+const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A task that can be written, read and followed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TaskHandle {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    id: TaskId,
+    journal: Journal,
+    registry: Weak<registry::Inner>,
+    window_lines: u64,
+    archive: Archive,
+    /// Gone once the archive is sealed and holds everything.
+    stream: RwLock<Option<Arc<Stream>>>,
+    /// Held for a moment; an append is queued under it, so that none comes behind the end.
+    state: Mutex<State>,
+    /// Moves with every change of the facts but the growth of the log.
+    pub(super) changed: watch::Sender<u64>,
+    workers: AtomicUsize,
+    heard: Mutex<Instant>,
+    pub(super) followers: AtomicUsize,
+    /// Recent pages at the live end, shared by all followers.
+    pub(super) pages: Mutex<VecDeque<(u64, Arc<LogPage>)>>,
+    pub(super) archiving: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    record: TaskRecord,
+    /// The end was said and is not durable yet.
+    ending: bool,
+    removed: bool,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// What the command returned.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// It was ended from outside.
+    pub aborted: bool,
+    /// When; now, if not said.
+    pub at: Option<Timestamp>,
+    /// The session that says so, and the number of its message.
+    pub session: Option<(String, u64)>,
+}
+
+/// What became of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOutcome {
+    /// The task has ended by it.
+    Ended,
+    /// The same message was taken before.
+    Repeated,
+    /// Another end came first, and stays.
+    AlreadyEnded,
+}
+
+/// What became of appended lines. The line numbers are 0 if all of them were there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Line number of the first.
+    pub first_line: u64,
+    /// Line number of the last.
+    pub last_line: u64,
+    /// Entry id of the last.
+    pub last_id: EntryId,
+    /// Lines added.
+    pub count: u64,
+    /// The session's last durable number.
+    pub acked_seq: Option<u64>,
+    /// The log they are in.
+    pub epoch: Epoch,
+}
+
+/// Resolves when the lines are durable.
+#[derive(Debug)]
+pub struct Ticket {
+    kind: TicketKind,
+    epoch: Epoch,
+}
+
+#[derive(Debug)]
+enum TicketKind {
+    Queued(journal::Ticket),
+    /// Every line was there before the end.
+    Repeat(u64),
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended, TasksError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let epoch = self.epoch;
+        let done = match &mut self.kind {
+            TicketKind::Queued(ticket) => match Pin::new(ticket).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => done,
+            },
+            TicketKind::Repeat(seq) => Ok(journal::Appended { acked_seq: Some(*seq), ..journal::Appended::default() }),
+        };
+        Poll::Ready(done.map_err(TasksError::from).map(|done| Appended {
+            first_line: done.first_line,
+            last_line: done.last_line,
+            last_id: done.last_id,
+            count: done.count,
+            acked_seq: done.acked_seq,
+            epoch,
+        }))
+    }
+}
+
+/// While it lives, a worker speaks for the task.
+#[derive(Debug)]
+pub struct WorkerGuard(TaskHandle);
+
+impl Drop for WorkerGuard {
+    fn drop(&mut self) {
+        self.0.heartbeat();
+        self.0.inner.workers.fetch_sub(1, Ordering::AcqRel);
+        self.0.notify();
+    }
+}
+
+impl TaskHandle {
+    pub(super) fn load(tasks: &Tasks, id: &TaskId, record: TaskRecord) -> Result<Self, TasksError> {
+        let registry = &tasks.inner;
+        let sealed = record.artifact.is_some();
+        let name = id.stream_key();
+        let stream = if sealed { None } else { Some(registry.journal.stream_or_new(name.as_bytes())?) };
+        let inner = Inner {
+            id: id.clone(),
+            journal: registry.journal.clone(),
+            registry: Arc::downgrade(registry),
+            window_lines: registry.options.live_window_lines,
+            archive: registry.archives.archive(id)?,
+            stream: RwLock::new(stream),
+            state: Mutex::new(State { record, ending: false, removed: false }),
+            changed: watch::Sender::new(0),
+            workers: AtomicUsize::new(0),
+            heard: Mutex::new(Instant::now()),
+            followers: AtomicUsize::new(0),
+            pages: Mutex::default(),
+            archiving: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(super) fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &TaskId {
+        &self.inner.id
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
+    pub(super) fn archive(&self) -> &Archive {
+        &self.inner.archive
+    }
+
+    pub(super) fn stream(&self) -> Option<Arc<Stream>> {
+        self.inner.stream.read().clone()
+    }
+
+    pub(super) fn archived_through(&self) -> u64 {
+        self.inner.archive.last_line()
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.inner.state.lock().record.artifact.is_some()
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.inner.state.lock().removed
+    }
+
+    pub(super) fn created(&self) -> Timestamp {
+        self.inner.state.lock().record.created
+    }
+
+    pub(super) fn with_record<T>(&self, look: impl FnOnce(&TaskRecord) -> T) -> T {
+        look(&self.inner.state.lock().record)
+    }
+
+    pub(super) fn registry(&self) -> Option<Tasks> {
+        self.inner.registry.upgrade().map(|inner| Tasks { inner })
+    }
+
+    /// Tells followers and lists that the facts have changed.
+    pub(super) fn notify(&self) {
+        self.inner.changed.send_modify(|version| *version += 1);
+        if let Some(tasks) = self.registry() {
+            let (created, status) = self.with_record(|record| (record.created, record.status));
+            if let Some(listed) = tasks.inner.index.lock().get_mut(&(created, self.id().clone())) {
+                *listed = status;
+            }
+            tasks.changed();
+        }
+    }
+
+    /// The first and the last line that can be read; zeros if there is none.
+    pub(super) fn readable(&self) -> (u64, u64) {
+        let archive = &self.inner.archive;
+        let (first, last) = (archive.first_line(), archive.last_line());
+        match self.stream().map(|stream| stream.tip()).filter(|tip| !tip.is_empty()) {
+            Some(tip) => (if first == 0 { tip.first_line } else { first }, tip.last_line.max(last)),
+            None => (first, last),
+        }
+    }
+
+    /// Its facts now.
+    pub fn facts(&self) -> Task {
+        let (first_line, last_line) = self.readable();
+        let tip = self.stream().map(|stream| stream.tip());
+        let state = self.inner.state.lock();
+        let mut task = facts_of_sealed(&self.inner.id, &state.record);
+        if let Some(tip) = tip {
+            task.lines = tip.last_line;
+            task.bytes = tip.total_bytes;
+            task.skipped_lines = tip.total_skipped;
+        }
+        task.first_line = first_line;
+        task.last_line = last_line;
+        task.trimmed_lines = if last_line == 0 { task.lines } else { first_line - 1 };
+        task.live = self.inner.workers.load(Ordering::Acquire) > 0 && !state.record.status.is_final();
+        task
+    }
+
+    /// Which log this is.
+    pub fn epoch(&self) -> Epoch {
+        Epoch { birth: self.with_record(|record| record.birth), opening: self.inner.journal.store().opening() }
+    }
+
+    /// A cursor behind line `n`.
+    pub fn cursor_at(&self, n: u64) -> Cursor {
+        Cursor { epoch: self.epoch(), n, id: EntryId::MIN }
+    }
+
+    /// The last durable number of a session; 0 if nothing of it is known.
+    pub fn acked_seq(&self, session: &str) -> u64 {
+        let recorded = self.with_record(|record| record.seq_of(session));
+        self.stream().map_or(0, |stream| stream.acked_seq(session)).max(recorded)
+    }
+
+    /// A worker speaks for this task while the guard lives.
+    pub fn attach(&self) -> WorkerGuard {
+        self.inner.workers.fetch_add(1, Ordering::AcqRel);
+        self.heartbeat();
+        let first = {
+            let mut state = self.inner.state.lock();
+            !std::mem::replace(&mut state.record.worker, true)
+        };
+        if first && let Err(error) = self.queue_record() {
+            tracing::warn!(task = %self.id(), %error, "a task's record could not be written");
+        }
+        self.notify();
+        WorkerGuard(self.clone())
+    }
+
+    /// The worker was heard.
+    pub fn heartbeat(&self) {
+        *self.inner.heard.lock() = Instant::now();
+    }
+
+    /// How long no worker has been there; `None` while one is, or if there never was one.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let away = self.inner.workers.load(Ordering::Acquire) == 0 && self.with_record(|record| record.worker);
+        away.then(|| self.inner.heard.lock().elapsed())
+    }
+
+    pub(super) fn has_worker(&self) -> bool {
+        self.inner.workers.load(Ordering::Acquire) > 0
+    }
+
+    /// Queues the record as it is; what is queued after it is durable after it.
+    pub(super) fn queue_record(
+        &self,
+    ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
+        let bytes = self.with_record(TaskRecord::encode).map_err(JournalError::from)?;
+        Ok(self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)))
+    }
+
+    pub(super) async fn describe(&self, facts: TaskFacts) -> Result<(), TasksError> {
+        {
+            let mut state = self.inner.state.lock();
+            if state.record.status.is_final() {
+                return Ok(());
+            }
+            state.record.describe(facts.command, facts.host, facts.labels, facts.started);
+            state.record.status = TaskStatus::Running;
+        }
+        self.heartbeat();
+        self.queue_record()?.await?;
+        self.notify();
+        Ok(())
+    }
+
+    /// Queues lines in order, after a wait for room; the ticket resolves when they are durable.
+    pub async fn append(&self, batch: LineBatch) -> Result<Ticket, TasksError> {
+        self.wait_for_archive().await?;
+        let room = self.inner.journal.make_room(batch.bytes()).await?;
+        let epoch = self.epoch();
+        let resumed = {
+            let mut state = self.inner.state.lock();
+            if state.removed {
+                return Err(TasksError::Removed(self.id().clone()));
+            }
+            if state.record.status.is_final() || state.ending {
+                let seen = batch.last_seq().map(|(session, last)| (state.record.seq_of(session), last));
+                return match seen {
+                    Some((seen, last)) if last <= seen => Ok(Ticket { kind: TicketKind::Repeat(seen), epoch }),
+                    _ => Err(TasksError::Ended(self.id().clone())),
+                };
+            }
+            std::mem::replace(&mut state.record.status, TaskStatus::Running) != TaskStatus::Running
+        };
+        if resumed {
+            drop(self.queue_record()?);
+            self.notify();
+        }
+        self.heartbeat();
+        let state = self.inner.state.lock();
+        let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
+            return Err(TasksError::Ended(self.id().clone()));
+        };
+        let ticket = self.inner.journal.append_now(&stream, batch, None, room);
+        drop(state);
+        self.archive_if_due(&stream);
+        Ok(Ticket { kind: TicketKind::Queued(ticket), epoch })
+    }
+
+    /// Lines that are over the window go to the archive; this asks the keeper to see to it.
+    pub(super) fn archive_if_due(&self, stream: &Stream) {
+        let over = stream.tip().len().saturating_sub(self.inner.window_lines);
+        if over > keeper::ARCHIVE_STEP_LINES && !self.inner.archiving.swap(true, Ordering::AcqRel) {
+            self.wake(keeper::Wake::Archive(self.clone()));
+        }
+    }
+
+    pub(super) fn wake(&self, wake: keeper::Wake) {
+        // A keeper that is gone has closed the store already.
+        if let Some(tasks) = self.registry() {
+            tasks.inner.wake.send(wake).ok();
+        }
+    }
+
+    /// Nothing is trimmed before it is archived, so an archive that lags makes appends wait.
+    async fn wait_for_archive(&self) -> Result<(), TasksError> {
+        let Some(stream) = self.stream() else { return Ok(()) };
+        let full = |len: u64| len > self.inner.window_lines + BACKLOG_LINES_MAX;
+        if !full(stream.tip().len()) {
+            return Ok(());
+        }
+        let mut tip = stream.watch();
+        let room = tip.wait_for(|tip| tip.removed || !full(tip.len()));
+        match tokio::time::timeout(BACKLOG_TIMEOUT, room).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TasksError::ReadOnly(format!("the archive of task {} does not keep up", self.id()))),
+        }
+    }
+
+    /// Ends the task behind every line appended before. The first end stays.
+    pub async fn end(&self, end: End) -> Result<EndOutcome, TasksError> {
+        let next = {
+            let mut state = self.inner.state.lock();
+            if state.removed {
+                return Err(TasksError::Removed(self.id().clone()));
+            }
+            if state.record.status.is_final() || state.ending {
+                let repeated = end.session.as_ref().is_some_and(|(session, seq)| state.record.seq_of(session) >= *seq);
+                return Ok(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded });
+            }
+            state.ending = true;
+            let mut next = state.record.clone();
+            next.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
+            (next.exit_code, next.signal) = (end.exit_code, end.signal);
+            next.ended = Some(end.at.unwrap_or_else(Timestamp::now));
+            next
+        };
+        // The caller may go away; an end that was begun is carried through.
+        let (task, (reply, done)) = (self.clone(), oneshot::channel());
+        tokio::spawn(async move {
+            reply.send(task.finish_end(next, end.session).await).ok();
+        });
+        done.await.map_err(|_| TasksError::Closed)??;
+        Ok(EndOutcome::Ended)
+    }
+
+    async fn finish_end(&self, mut next: TaskRecord, session: Option<(String, u64)>) -> Result<(), TasksError> {
+        // Queued behind the last lines: answered, their numbers are known.
+        let drained = match self.stream() {
+            Some(stream) => {
+                self.inner.journal.trim(&stream, journal::Trim::ThroughLine(0)).await.map(|_| stream.sessions())
+            }
+            None => Ok(Vec::new()),
+        };
+        let done = match drained {
+            Ok(sessions) => {
+                next.sessions = sessions;
+                if let Some((session, seq)) = session {
+                    next.sessions.retain(|(name, _)| *name != session);
+                    next.sessions.push((session, seq));
+                }
+                let bytes = next.encode().map_err(JournalError::from)?;
+                self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)).await
+            }
+            Err(error) => Err(error),
+        };
+        {
+            let mut state = self.inner.state.lock();
+            state.ending = false;
+            if done.is_ok() {
+                state.record = next;
+            }
+        }
+        self.notify();
+        done?;
+        self.wake(keeper::Wake::Seal(self.clone()));
+        Ok(())
+    }
+
+    /// Changes the record, makes that durable, tells everyone.
+    pub(super) async fn change(&self, change: impl FnOnce(&mut TaskRecord)) -> Result<(), TasksError> {
+        change(&mut self.inner.state.lock().record);
+        self.queue_record()?.await?;
+        self.notify();
+        Ok(())
+    }
+
+    /// The archive holds everything: the journal goes.
+    pub(super) async fn drop_stream(&self) -> Result<(), TasksError> {
+        let stream = self.inner.stream.write().take();
+        match stream {
+            Some(stream) => Ok(self.inner.journal.remove(&stream).await?),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn remove_content(&self) -> Result<(), TasksError> {
+        self.inner.state.lock().removed = true;
+        self.drop_stream().await?;
+        if let Some(tasks) = self.registry() {
+            tasks.inner.archives.remove(self.id())?;
+        }
+        self.inner.changed.send_modify(|version| *version += 1);
+        Ok(())
+    }
+}
+
+/// The facts of a task whose record tells all.
+pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
+    let none = record.first_line == 0;
+    Task {
+        id: id.clone(),
+        status: record.status,
+        exit_code: record.exit_code,
+        signal: record.signal,
+        command: record.command.clone(),
+        labels: record.labels.clone(),
+        host: record.host.clone(),
+        created: record.created,
+        started: record.started,
+        ended: record.ended,
+        lines: record.lines,
+        bytes: record.bytes,
+        first_line: record.first_line,
+        last_line: if none { 0 } else { record.lines },
+        skipped_lines: record.skipped_lines,
+        trimmed_lines: if none { record.lines } else { record.first_line - 1 },
+        live: false,
+        artifact: record.artifact.clone(),
+    }
+}

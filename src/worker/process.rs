@@ -1,0 +1,252 @@
+//! Runs the child: its pipes or its terminal, the signals it gets, its exit.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until};
+
+use super::reader::{Copy, PIPE_BYTES, Reader};
+use super::shared::Shared;
+use super::signals::{self, Signals};
+use super::terminal::{self, ChildTerminal};
+use super::{Delivery, Exit, Outcome, Worker, WorkerError, WorkerOptions};
+use crate::model::Channel;
+
+/// See [`Worker::run`].
+pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
+    let signals = Signals::take(options.pty);
+    let signals = signals.map_err(|e| WorkerError::Setup { what: format!("cannot take signals: {e}"), source: e })?;
+    run_with(options, command, signals).await
+}
+
+async fn run_with(
+    options: WorkerOptions,
+    command: Vec<OsString>,
+    mut signals: Signals,
+) -> Result<Outcome, WorkerError> {
+    let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
+    let program = program.to_string_lossy().into_owned();
+    let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let tee = open_tee(&options)?;
+    let worker = Worker::start(options.clone(), words.clone())?;
+    worker.shared.push_own(format!("starting on {}: {}", options.host, words.join(" ")));
+    let begun = Instant::now();
+    let mut running = match Running::start(&options, &command, tee, &worker.shared) {
+        Ok(running) => running,
+        Err(error) => {
+            let error = start_error(program, error);
+            let exit = Exit::code(error.exit_code());
+            worker.shared.finish(exit, Some(error.to_string()));
+            deliver(worker, &mut signals).await;
+            return Err(error);
+        }
+    };
+    let exit = running.wait(&options, &mut signals, &worker.shared).await;
+    let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for {program}: {e}"), source: e })?;
+    running.drain(options.drain_timeout, &mut signals, &worker.shared).await;
+    drop(running);
+    worker.shared.finish(exit, Some(last_words(exit, begun.elapsed())));
+    let delivery = deliver(worker, &mut signals).await;
+    Ok(Outcome { exit_code: exit.shell_code(), exit, delivery })
+}
+
+/// Waits for the delivery, unless someone says to stop now.
+async fn deliver(worker: Worker, signals: &mut Signals) -> Delivery {
+    let shared = Arc::clone(&worker.shared);
+    let hurry = async {
+        signals.next_stop().await;
+        shared.hurry();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        delivery = worker.delivered() => delivery,
+        () = hurry => Delivery::default(),
+    }
+}
+
+fn last_words(exit: Exit, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    match (exit.code, exit.signal) {
+        (None, Some(signal)) => format!("ended after {seconds:.1} s by {}", signals::name(signal)),
+        _ => format!("ended after {seconds:.1} s with exit code {}", exit.shell_code()),
+    }
+}
+
+fn start_error(command: String, error: io::Error) -> WorkerError {
+    let path_exists = || command.contains('/') && std::path::Path::new(&command).exists();
+    match error.kind() {
+        io::ErrorKind::NotFound if !path_exists() => WorkerError::NotFound { command },
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            WorkerError::NotExecutable { command, source: error }
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            WorkerError::NotExecutable { command, source: error }
+        }
+        _ => WorkerError::Setup { what: format!("{command} cannot be started: {error}"), source: error },
+    }
+}
+
+type Tee = Option<(String, Arc<Mutex<Option<File>>>)>;
+
+fn open_tee(options: &WorkerOptions) -> Result<Tee, WorkerError> {
+    let Some(path) = &options.tee else { return Ok(None) };
+    let name = path.display().to_string();
+    match File::create(path) {
+        Ok(file) => Ok(Some((name, Arc::new(Mutex::new(Some(file)))))),
+        Err(source) => Err(WorkerError::Setup { what: format!("cannot write to {name}: {source}"), source }),
+    }
+}
+
+/// A child that runs, and the threads that read it.
+struct Running {
+    child: Child,
+    pid: Pid,
+    /// It leads a process group of its own; otherwise it shares this process's.
+    own_group: bool,
+    readers: Vec<Reader>,
+    terminal: Option<ChildTerminal>,
+}
+
+impl Running {
+    fn start(options: &WorkerOptions, command: &[OsString], tee: Tee, shared: &Arc<Shared>) -> io::Result<Self> {
+        let mut child = Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
+        child.args(command.iter().skip(1));
+        child.env("TASKTAIL_URL", &options.url).env("TASKTAIL_TASK", options.task.as_str());
+        let own_group = options.pty || !terminal::is_foreground();
+        let (child, sources, terminal) =
+            if options.pty { start_on_terminal(child)? } else { start_on_pipes(child, own_group)? };
+        let no_pid = || io::Error::other("it has no process id");
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(no_pid)?;
+        let mut readers = Vec::new();
+        for (source, channel) in sources {
+            let copies = copies(channel, options.show, &tee)?;
+            readers.push(Reader::spawn(source, channel, copies, Arc::clone(shared), Arc::clone(&options.notes))?);
+        }
+        Ok(Self { child, pid, own_group, readers, terminal })
+    }
+
+    /// Waits for the child's exit and passes signals on to it.
+    async fn wait(&mut self, options: &WorkerOptions, signals: &mut Signals, shared: &Shared) -> io::Result<Exit> {
+        let mut kill_at: Option<Instant> = None;
+        let mut aborted = false;
+        loop {
+            let signal = tokio::select! {
+                status = self.child.wait() => return Ok(exit_of(status?, aborted)),
+                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                    kill_at = None;
+                    let grace = options.kill_grace.as_secs_f64();
+                    shared.push_own(format!("still running {grace:.1} s later: killed with SIGKILL"));
+                    self.kill(Signal::KILL);
+                    continue;
+                }
+                signal = signals.next() => signal,
+            };
+            if signal == Signal::WINCH {
+                self.terminal.iter().for_each(ChildTerminal::copy_size);
+                continue;
+            }
+            let name = signals::name(signal.as_raw());
+            if signal == Signal::INT && !self.own_group {
+                // The terminal has sent it to the child too, and what it means is the child's to say.
+                shared.push_own(format!("{name} from the terminal"));
+                continue;
+            }
+            shared.push_own(format!("{name} received and passed on"));
+            self.kill(signal);
+            if signal != Signal::HUP {
+                aborted = true;
+                kill_at = kill_at.or_else(|| Some(Instant::now() + options.kill_grace));
+            }
+        }
+    }
+
+    /// Reads what the pipes still hold, but does not wait for processes that were left behind.
+    async fn drain(&mut self, limit: Duration, signals: &mut Signals, shared: &Shared) {
+        let readers = futures::future::join_all(self.readers.iter_mut().map(|reader| reader.drain(limit)));
+        let all_ended = tokio::select! {
+            ended = readers => ended.into_iter().all(|ended| ended),
+            _ = signals.next_stop() => false,
+        };
+        if !all_ended {
+            let seconds = limit.as_secs_f64();
+            shared.push_own(format!(
+                "the command has ended, but a process it left behind still holds its output open: not read after {seconds:.1} s"
+            ));
+        }
+    }
+
+    fn kill(&self, signal: Signal) {
+        // Its exit may be on the way: then there is nothing to signal.
+        if self.own_group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) }.ok();
+    }
+}
+
+type Started = (Child, Vec<(File, Channel)>, Option<ChildTerminal>);
+
+fn start_on_pipes(mut command: Command, own_group: bool) -> io::Result<Started> {
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    command.stdin(Stdio::inherit()).stdout(stdout_end).stderr(stderr_end);
+    if own_group {
+        command.process_group(0);
+    }
+    // The command holds the writing ends: they must be closed here, or there would be no end.
+    let child = command.spawn()?;
+    drop(command);
+    Ok((child, vec![(stdout, Channel::Stdout), (stderr, Channel::Stderr)], None))
+}
+
+fn start_on_terminal(command: Command) -> io::Result<Started> {
+    let failed = |error: pty_process::Error| match error {
+        pty_process::Error::Io(error) => error,
+        pty_process::Error::Rustix(error) => error.into(),
+        other => io::Error::other(other),
+    };
+    let typing = terminal::is_foreground();
+    let (pty, pts) = terminal::open().map_err(failed)?;
+    let mut command = pty_process::Command::from(command);
+    if !io::stdin().is_terminal() {
+        command = command.stdin(Stdio::inherit());
+    }
+    let child = command.spawn(pts).map_err(failed)?;
+    let terminal = ChildTerminal::new(pty, typing)?;
+    let output = terminal.output()?;
+    Ok((child, vec![(output, Channel::Stdout)], Some(terminal)))
+}
+
+fn pipe() -> io::Result<(File, Stdio)> {
+    let (near, far) = io::pipe()?;
+    // A smaller pipe is slower and not wrong: the kernel has limits of its own.
+    rustix::pipe::fcntl_setpipe_size(&near, PIPE_BYTES).ok();
+    Ok((File::from(OwnedFd::from(near)), Stdio::from(far)))
+}
+
+fn copies(channel: Channel, show: bool, tee: &Tee) -> io::Result<Vec<Copy>> {
+    let mut copies = Vec::new();
+    if show {
+        let own = match channel {
+            Channel::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
+            _ => io::stdout().as_fd().try_clone_to_owned()?,
+        };
+        copies.push(Copy { name: channel.to_string(), file: Arc::new(Mutex::new(Some(File::from(own)))) });
+    }
+    copies.extend(tee.iter().map(|(name, file)| Copy { name: name.clone(), file: Arc::clone(file) }));
+    Ok(copies)
+}
+
+fn exit_of(status: ExitStatus, aborted: bool) -> Exit {
+    Exit { code: status.code(), signal: status.signal(), aborted }
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

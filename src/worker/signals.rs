@@ -1,0 +1,107 @@
+//! Signals that are passed on to the child, and their names.
+
+use std::io;
+
+use rustix::process::Signal;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// The signals this process takes for its child, as they come.
+pub(super) struct Signals(mpsc::UnboundedReceiver<Signal>);
+
+impl Signals {
+    /// Takes them, but for those that this process was started to ignore (`nohup`); SIGWINCH only
+    /// with `resizes`.
+    pub(super) fn take(resizes: bool) -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let stream = |kind: SignalKind, wanted: bool| -> io::Result<Option<Stream>> {
+            let bit = 1u64 << (kind.as_raw_value() - 1);
+            if wanted && ignored & bit == 0 { signal(kind).map(Some) } else { Ok(None) }
+        };
+        let mut interrupt = stream(SignalKind::interrupt(), true)?;
+        let mut terminate = stream(SignalKind::terminate(), true)?;
+        let mut hangup = stream(SignalKind::hangup(), true)?;
+        let mut resized = stream(SignalKind::window_change(), resizes)?;
+        // A person can press a key faster than it is acted on, not often enough to fill memory.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let signal = tokio::select! {
+                    () = recv(&mut interrupt) => Signal::INT,
+                    () = recv(&mut terminate) => Signal::TERM,
+                    () = recv(&mut hangup) => Signal::HUP,
+                    () = recv(&mut resized) => Signal::WINCH,
+                    () = sender.closed() => return,
+                };
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Signals that a test sends.
+    #[cfg(test)]
+    pub(super) fn from_test(receiver: mpsc::UnboundedReceiver<Signal>) -> Self {
+        Self(receiver)
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Signal {
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the next one that asks to stop.
+    pub(super) async fn next_stop(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if signal != Signal::WINCH {
+                return signal;
+            }
+        }
+    }
+}
+
+async fn recv(stream: &mut Option<Stream>) {
+    if let Some(stream) = stream
+        && stream.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Bit N-1 for signal N, as the kernel tells in `/proc`; none where there is no `/proc`.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// `SIGTERM` for 15; `signal N` for one without a common name.
+pub(super) fn name(signal: i32) -> String {
+    const NAMES: [(i32, &str); 16] = [
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (5, "SIGTRAP"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (10, "SIGUSR1"),
+        (11, "SIGSEGV"),
+        (12, "SIGUSR2"),
+        (13, "SIGPIPE"),
+        (14, "SIGALRM"),
+        (15, "SIGTERM"),
+        (24, "SIGXCPU"),
+    ];
+    let known = NAMES.iter().find(|(number, _)| *number == signal);
+    known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}

@@ -1,0 +1,313 @@
+//! Carries a task's lines to the server over connections that come and go.
+//!
+//! ```text
+//!   connect -> hello, task_start -> resume{acked_seq} -> log_lines.. / ack..  -> log_line_end -> ack
+//!      ^                                                        |
+//!      +--- backoff, perhaps another server <--- lost: note ----+
+//! ```
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::shared::Shared;
+use super::{Delivery, WorkerOptions};
+use crate::client::connect::{CONNECT_TIMEOUT, Socket, connect};
+use crate::model::Timestamp;
+use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT, WORKER_BUFFER_LINES};
+use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
+
+/// The worker's door at the server.
+const PATH: &str = "/ws/v1/worker";
+/// A server that says nothing for this long, not even the answer to a ping, is given up.
+const SILENCE_MAX: Duration = Duration::from_millis(HEARTBEAT.as_millis() as u64 * 5 / 2);
+/// Errors of the server are shown at most this often.
+const ERROR_NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection that lived this long was a good one: the next attempt comes soon.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+/// The wait at the end is over after this many times its limit, even if a line arrives now and then.
+const DELIVERY_ROUNDS_MAX: u32 = 6;
+
+/// Why a connection is over, in words for a person.
+type Lost = String;
+
+/// The one task that speaks for a worker to the server.
+pub(super) struct Uplink {
+    options: WorkerOptions,
+    command: Vec<String>,
+    shared: Arc<Shared>,
+    url: String,
+    session: String,
+    started: Timestamp,
+    /// Set while there is no connection.
+    away: Option<Away>,
+}
+
+struct Away {
+    since: Instant,
+    skipped_lines: u64,
+    /// There was a connection before.
+    again: bool,
+}
+
+impl Uplink {
+    /// A new session of the task.
+    pub(super) fn new(options: WorkerOptions, command: Vec<String>, shared: Arc<Shared>) -> Self {
+        Self {
+            url: options.url.trim_end_matches('/').to_owned(),
+            options,
+            command,
+            shared,
+            session: ulid::Ulid::generate().to_string(),
+            started: Timestamp::now(),
+            away: None,
+        }
+    }
+
+    /// Delivers until everything is confirmed, or time is up after the end.
+    pub(super) async fn run(mut self) -> Delivery {
+        let shared = Arc::clone(&self.shared);
+        let options = self.options.clone();
+        tokio::select! {
+            () = self.deliver() => {}
+            () = out_of_time(&shared, &options) => {}
+        }
+        let delivery = shared.delivery();
+        if !delivery.complete {
+            let what = match delivery.undelivered_lines {
+                0 => "the end of the task".to_owned(),
+                1 => "1 line and the end of the task".to_owned(),
+                n => format!("{n} lines and the end of the task"),
+            };
+            self.note(format_args!("{what} could not be delivered to {}", self.url));
+        }
+        delivery
+    }
+
+    async fn deliver(&mut self) {
+        let mut delays = backoff();
+        loop {
+            let began = Instant::now();
+            let acked_before = self.shared.acked_seq();
+            let (lost, connected) = match Box::pin(self.open()).await {
+                Ok((socket, acked_seq)) => {
+                    self.note_connected();
+                    match Box::pin(self.talk(socket, acked_seq)).await {
+                        Ok(()) => return,
+                        Err(lost) => (lost, true),
+                    }
+                }
+                Err(lost) => (lost, false),
+            };
+            if connected && (began.elapsed() > GOOD_CONNECTION || self.shared.acked_seq() > acked_before) {
+                delays = backoff();
+            }
+            self.note_lost(&lost);
+            if !connected && self.move_to_another_server().await {
+                delays = backoff();
+            }
+            sleep(delays.next().unwrap_or(GOOD_CONNECTION)).await;
+        }
+    }
+
+    /// Connects, says who it is, and learns what the server has of this session.
+    async fn open(&self) -> Result<(Socket, u64), Lost> {
+        let mut socket = connect(&self.url, PATH, self.options.token.as_deref()).await.map_err(|e| e.to_string())?;
+        let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.options.worker };
+        let start = Outgoing::TaskStart {
+            work_request_id: self.options.task.as_str(),
+            session: &self.session,
+            command: &self.command,
+            host: &self.options.host,
+            labels: &self.options.labels,
+            timestamp: self.started,
+        };
+        for message in [hello, start] {
+            let text = serde_json::to_string(&message).map_err(|e| e.to_string())?;
+            in_time(socket.send(Message::text(text))).await?;
+        }
+        let resumed = timeout(CONNECT_TIMEOUT, self.resumed(&mut socket)).await;
+        let acked_seq = resumed.map_err(|_| "the server does not say where to resume".to_owned())??;
+        Ok((socket, acked_seq))
+    }
+
+    async fn resumed(&self, socket: &mut Socket) -> Result<u64, Lost> {
+        loop {
+            let Some(text) = text_of(socket.next().await)? else { continue };
+            match serde_json::from_str(&text) {
+                Ok(ServerReply::Resume { work_request_id, session, acked_seq })
+                    if work_request_id.id == self.options.task && session == self.session =>
+                {
+                    return Ok(acked_seq);
+                }
+                Ok(ServerReply::Error { message, .. }) => return Err(format!("the server refuses: {message}")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Until all is confirmed (`Ok`), or the connection is lost.
+    async fn talk(&self, socket: Socket, acked_seq: u64) -> Result<(), Lost> {
+        self.shared.resume(acked_seq);
+        if self.shared.is_complete() {
+            return Ok(());
+        }
+        let (mut sink, stream) = socket.split();
+        // Both at once: acks and pings must be read while a send waits for a slow server.
+        let result = tokio::select! {
+            lost = self.write(&mut sink) => Err(lost),
+            result = self.read(stream) => result,
+        };
+        // A polite close is worth a moment, not more; what matters is confirmed or kept.
+        timeout(Duration::from_millis(200), sink.close()).await.ok();
+        result
+    }
+
+    async fn write(&self, sink: &mut SplitSink<Socket, Message>) -> Lost {
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let sent = match self.shared.next_message(&self.options.task) {
+                Ok(Some(text)) => in_time(sink.send(Message::text(text))).await,
+                Ok(None) => tokio::select! {
+                    () = self.shared.woken() => Ok(()),
+                    _ = heartbeat.tick() => in_time(sink.send(Message::Ping(Default::default()))).await,
+                },
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(lost) = sent {
+                return lost;
+            }
+        }
+    }
+
+    async fn read(&self, mut stream: SplitStream<Socket>) -> Result<(), Lost> {
+        let mut noted: Option<Instant> = None;
+        let mut not_noted = 0u64;
+        loop {
+            let message = timeout(SILENCE_MAX, stream.next()).await;
+            let message = message.map_err(|_| format!("silent for {} s", SILENCE_MAX.as_secs()))?;
+            let Some(text) = text_of(message)? else { continue };
+            match serde_json::from_str(&text) {
+                Ok(ServerReply::Ack { work_request_id, seq }) if work_request_id.id == self.options.task => {
+                    if self.shared.ack(seq) {
+                        return Ok(());
+                    }
+                }
+                Ok(ServerReply::Error { message, .. }) => {
+                    if noted.is_some_and(|at| at.elapsed() < ERROR_NOTE_INTERVAL) {
+                        not_noted += 1;
+                        continue;
+                    }
+                    let more = if not_noted > 0 { format!(" (and {not_noted} more)") } else { String::new() };
+                    self.note(format_args!("the server says: {message}{more}"));
+                    (noted, not_noted) = (Some(Instant::now()), 0);
+                }
+                // What a newer server says beyond this is none of this worker's business.
+                _ => {}
+            }
+        }
+    }
+
+    /// Asks the owner for another server, if it offers to know one.
+    async fn move_to_another_server(&mut self) -> bool {
+        let Some(reconnect) = &self.options.reconnect else { return false };
+        let Some(url) = reconnect().await else { return false };
+        let url = url.trim_end_matches('/').to_owned();
+        if url == self.url {
+            return false;
+        }
+        self.note(format_args!("going on with the server at {url}"));
+        self.url = url;
+        true
+    }
+
+    fn note(&self, text: impl Display) {
+        (self.options.notes)(&text.to_string());
+    }
+
+    fn note_lost(&mut self, lost: &Lost) {
+        if self.away.is_some() {
+            return;
+        }
+        let again = self.shared.was_reached();
+        let what = if again { "connection lost" } else { "no connection" };
+        self.note(format_args!(
+            "{what} to {} ({lost}): the task goes on, up to {WORKER_BUFFER_LINES} lines are kept for the server",
+            self.url
+        ));
+        self.away = Some(Away { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
+    }
+
+    fn note_connected(&mut self) {
+        let Some(away) = self.away.take() else { return };
+        let again = if away.again { "reconnected" } else { "connected" };
+        let seconds = away.since.elapsed().as_secs_f64();
+        let lost = match self.shared.skipped_lines() - away.skipped_lines {
+            0 => "nothing lost".to_owned(),
+            1 => "1 line skipped".to_owned(),
+            n => format!("{n} lines skipped"),
+        };
+        self.note(format_args!("{again} to {} after {seconds:.1} s, {lost}", self.url));
+        self.shared.push_own(format!("worker {again} after {seconds:.1} s, {lost}"));
+    }
+}
+
+/// From 0.1 s to 5 s, with jitter so that workers do not come back all at once.
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .build()
+}
+
+async fn in_time<E: Display>(send: impl Future<Output = Result<(), E>>) -> Result<(), Lost> {
+    match timeout(SEND_TIMEOUT, send).await {
+        Ok(sent) => sent.map_err(|e| e.to_string()),
+        Err(_) => Err(format!("nothing taken for {} s", SEND_TIMEOUT.as_secs())),
+    }
+}
+
+/// The text of a message; `None` for one without.
+fn text_of(
+    message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+) -> Result<Option<tokio_tungstenite::tungstenite::Utf8Bytes>, Lost> {
+    match message {
+        Some(Ok(Message::Text(text))) => Ok(Some(text)),
+        Some(Ok(Message::Close(Some(frame)))) => Err(format!("closed with {} {}", frame.code, frame.reason)),
+        Some(Ok(Message::Close(None))) | None => Err("closed".to_owned()),
+        Some(Ok(_)) => Ok(None),
+        Some(Err(error)) => Err(error.to_string()),
+    }
+}
+
+/// After the end: until nothing has moved for as long as the options allow.
+async fn out_of_time(shared: &Shared, options: &WorkerOptions) {
+    shared.finished().await;
+    let all = sleep(options.delivery_timeout * DELIVERY_ROUNDS_MAX);
+    tokio::pin!(all);
+    loop {
+        let before = (shared.acked_seq(), shared.was_reached());
+        let limit = if before.1 { options.delivery_timeout } else { options.delivery_timeout_unreached };
+        tokio::select! {
+            () = sleep(limit) => {}
+            () = &mut all => return,
+            () = shared.hurried() => return,
+        }
+        if before == (shared.acked_seq(), shared.was_reached()) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "uplink_tests.rs"]
+mod tests;
