@@ -34,13 +34,14 @@ export function plainText(text) {
 function run(text, sink) {
   let style = PLAIN;
   let at = 0;
+  const strings = { unclosed: false };
   while (at < text.length) {
     const plain = plainEnd(text, at);
     if (plain > at) sink.write(text.slice(at, plain), style);
     if (plain >= text.length) break;
     const code = text.charCodeAt(plain);
     if (code === 0x1b || code === 0x9b) {
-      const escape = code === 0x9b ? controlSequence(text, plain + 1) : escapeAt(text, plain);
+      const escape = code === 0x9b ? controlSequence(text, plain + 1) : escapeAt(text, plain, strings);
       if (escape.final === "m") style = applySgr(style, escape.parameters);
       if (escape.final === "K") sink.erase(escape.parameters);
       at = escape.end;
@@ -66,10 +67,10 @@ function isSpecial(code) {
   return code <= 0x2069 && (code <= 0x200f || (code >= 0x202a && code <= 0x202e) || code >= 0x2066);
 }
 
-function escapeAt(text, at) {
+function escapeAt(text, at, strings) {
   const next = text[at + 1];
   if (next === "[") return controlSequence(text, at + 2);
-  if (next !== undefined && "]PX^_".includes(next)) return { end: stringEnd(text, at + 2) };
+  if (next !== undefined && "]PX^_".includes(next)) return { end: stringEnd(text, at + 2, strings) };
   // ESC, intermediates (space to slash), one final: character sets, keypad modes and the like.
   let end = at + 1;
   while (end < text.length && text[end] >= " " && text[end] <= "/") end += 1;
@@ -87,12 +88,14 @@ function controlSequence(text, from) {
   return { end: end + 1, final: /^[\d;:]*$/.test(parameters) ? final : undefined, parameters };
 }
 
-function stringEnd(text, from) {
-  for (let at = from; at < text.length; at += 1) {
+function stringEnd(text, from, strings) {
+  // What was not closed further left is not closed here: looking again would take quadratic time.
+  for (let at = strings.unclosed ? text.length : from; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     if (code === 0x07 || code === 0x9c) return at + 1;
     if (code === 0x1b && text[at + 1] === "\\") return at + 2;
   }
+  strings.unclosed = true;
   // Never closed: only the introducer is dropped, or a stray byte could hide the rest of a line.
   return from;
 }

@@ -59,10 +59,12 @@ export class Header {
     this.bytes = 0;
   }
 
-  sawLines(lines) {
-    this.lineAt = Date.now();
-    this.lines = Math.max(this.lines, lines[lines.length - 1].n);
-    for (const line of lines) this.bytes += line.line.length + 1;
+  /** Lines came; those up to number `known` are history that the task's facts have counted. */
+  sawLines(lines, known) {
+    const last = lines[lines.length - 1];
+    this.lineAt = last.n > known ? Date.now() : Date.parse(last.timestamp);
+    this.lines = Math.max(this.lines, last.n);
+    for (const line of lines) if (line.n > known) this.bytes += line.line.length + 1;
   }
 
   drawFacts() {
@@ -91,10 +93,15 @@ export class Header {
     setText("state", `${state.mark} ${state.words}`);
     byId("state").className = `badge ${state.kind}`;
     setText("elapsed", this.task ? duration(elapsed(this.task, Date.now())) : "");
-    setText("counts", this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
-    setText("link", this.linkWords());
+    this.drawLive();
     document.title = `${state.mark} ${this.id} · ${state.words} · tasktail`;
     setIcon(this.connection === "offline" && !this.over ? "offline" : state.kind);
+  }
+
+  /** What changes with each line. */
+  drawLive() {
+    setText("counts", this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
+    setText("link", this.linkWords());
     this.drawNotice();
   }
 

@@ -10,6 +10,7 @@ const TAIL_LINES = 1000;
 const FAR_BEHIND_LINES = 20_000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 10_000;
+const SILENCE_MS = 250;
 // The server pings every 15 s, but a page does not see pings; a dead path shows when the network
 // says so (the `offline` event) or when TCP gives up.
 const REFUSED = { not_found: "not_found", unauthorized: "no_access", forbidden: "no_access" };
@@ -37,7 +38,7 @@ export class LiveSocket {
     const socket = new WebSocket(url);
     this.socket = socket;
     socket.addEventListener("open", () => {
-      if (socket === this.socket) this.handlers.onState("waiting");
+      if (socket === this.socket) this.awaitTask(socket);
     });
     socket.addEventListener("message", (event) => {
       if (socket === this.socket) this.receive(event.data);
@@ -45,6 +46,14 @@ export class LiveSocket {
     socket.addEventListener("close", () => {
       if (socket === this.socket) this.closed();
     });
+  }
+
+  // With `wait=1` the server says nothing until there is a task.
+  awaitTask(socket) {
+    this.handlers.onState("waiting");
+    setTimeout(() => {
+      if (socket === this.socket && !this.opened) this.learnWhy();
+    }, SILENCE_MS);
   }
 
   /** Tries at once instead of at the end of the pause. */
@@ -135,7 +144,7 @@ export class LiveSocket {
     this.socket = null;
     if (this.ended || this.refused) return;
     if (this.opened) this.pause();
-    else this.learnWhy();
+    else this.learnWhy().then(() => this.pause());
   }
 
   // A browser does not tell a page why a socket was refused; the same question over HTTP does.
@@ -143,16 +152,17 @@ export class LiveSocket {
     try {
       await fetchTask(this.id);
     } catch (error) {
+      if (this.opened) return;
       if (error.status === 401 || error.status === 403) {
+        this.refused = true;
         this.handlers.onState("no_access");
-        return;
       }
       if (error.status === 404) this.handlers.onState("not_found");
     }
-    this.pause();
   }
 
   pause() {
+    if (this.refused) return;
     const full = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.attempts);
     this.attempts += 1;
     // Jitter, or every page comes back in the same moment after a restart.

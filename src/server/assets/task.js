@@ -36,7 +36,7 @@ class TaskPage {
     this.search = new Search(id, () => this.drawSearch());
     this.scroller = new Scroller(this.viewport, this.store, {
       build: (item, before) => this.builder.build(item, before),
-      want: (hole, upwards) => this.loader.want(hole, upwards),
+      want: (hole, upwards) => this.want(hole, upwards),
       followChanged: () => this.followChanged(),
       drawn: () => this.drawn(),
     });
@@ -54,6 +54,7 @@ class TaskPage {
   start() {
     fillHelp(document.getElementById("help-keys"));
     bindControls(this);
+    this.followChanged();
     this.goToLink();
     this.socket.connect();
   }
@@ -76,9 +77,16 @@ class TaskPage {
       }
     }
     store.grow(message.last_line);
+    this.openedAt = message.last_line;
     if (fresh) this.countChannels(message.last_line);
     if (this.marked && fresh) this.scroller.reveal(this.marked.first);
     this.scroller.invalidate();
+  }
+
+  want(hole, upwards) {
+    // The end of the log is on its way through the socket already.
+    if (this.scroller.following && this.socket.last < this.openedAt) return;
+    this.loader.want(hole, upwards);
   }
 
   // The stderr and internal lines so far; what comes behind is counted as it comes.
@@ -98,6 +106,7 @@ class TaskPage {
   live(lines) {
     const { store, scroller } = this;
     const before = store.last;
+    const hits = this.search.hits.length;
     for (const line of lines) {
       const fresh = line.n > before;
       const wanted = this.shown.has(line.stream);
@@ -107,7 +116,8 @@ class TaskPage {
       else store.grow(line.n);
       this.search.sees(line);
     }
-    this.header.sawLines(lines.filter((line) => line.n > before));
+    this.header.sawLines(lines, before);
+    if (this.search.hits.length > hits) this.drawSearch();
     scroller.invalidate();
   }
 
@@ -220,8 +230,10 @@ class TaskPage {
   }
 
   drawn() {
+    this.viewport.style.setProperty("--digits", String(this.store.last).length);
     this.drawMarks();
     this.drawPill();
+    this.header.drawLive();
     this.drawCounts();
     paintHits(this.viewport.querySelectorAll(".row > .text"), this.search.local);
   }

@@ -1,0 +1,168 @@
+// What a page does when something goes wrong, against a server that does wrong on demand.
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { row, rowText, someLines, startBrowser, until, untilVisible, visibleNumbers } from "./harness.js";
+import { MockServer } from "./mock.js";
+
+let mock;
+let browser;
+before(async () => {
+  mock = await MockServer.start();
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.stop();
+  await mock?.stop();
+  assert.deepEqual(browser.errors, [], "no page had a script error");
+});
+beforeEach(() => {
+  mock.refuse = null;
+});
+
+const open = async (path) => {
+  const page = await browser.newPage();
+  await page.goto(`${mock.url}/tasks/${path}`);
+  return page;
+};
+const untilText = (page, selector, part) =>
+  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
+
+test("offline is said, and coming back brings each line once", async () => {
+  await mock.append("cut", someLines(100));
+  const page = await open("cut");
+  await untilVisible(page, 100);
+  await mock.away();
+  await untilText(page, "#link", "offline (retry in");
+  mock.tasks.get("cut").append(someLines(20, 101));
+  await mock.back();
+  await untilVisible(page, 120);
+  await until(page, () => document.documentElement.dataset.connection === "live");
+  const numbers = await visibleNumbers(page);
+  assert.equal(new Set(numbers).size, numbers.length);
+  assert.equal(numbers[numbers.length - 1], 120);
+  await untilText(page, "#counts", "120 lines");
+});
+
+test("lines that are sent twice are shown once", async () => {
+  await mock.append("twice", someLines(10));
+  const page = await open("twice");
+  await untilVisible(page, 10);
+  const task = mock.tasks.get("twice");
+  for (const socket of mock.sockets) {
+    socket.send(JSON.stringify({ type: "lines", lines: task.lines.slice(5), cursor: task.cursor(10) }));
+  }
+  await mock.append("twice", someLines(1, 11));
+  await untilVisible(page, 11);
+  assert.equal(await page.locator(".row").count(), 11);
+});
+
+test("a reset empties the page and starts over", async () => {
+  await mock.append("reset", someLines(50));
+  const page = await open("reset");
+  await untilVisible(page, 50);
+  mock.startAnew("reset", [{ line: "another log" }]);
+  await until(page, () => document.querySelectorAll(".row").length === 1);
+  assert.equal(await rowText(page, 1).textContent(), "another log");
+});
+
+test("a reset while away is noticed too", async () => {
+  await mock.append("reset2", someLines(50));
+  const page = await open("reset2");
+  await untilVisible(page, 50);
+  await mock.away();
+  mock.startAnew("reset2", someLines(60_000, 7));
+  await mock.back();
+  await untilVisible(page, 60_000);
+  assert.equal(await rowText(page, 60_000).textContent(), "line 60006 of the log");
+  await page.keyboard.press("g");
+  await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "line 7 of the log");
+});
+
+test("skipped and lost lines are a ruler in words", async () => {
+  await mock.append("gaps", [...someLines(5), { line: "[15 messages skipped]", stream: "internal" }, ...someLines(5, 7), { line: "[1 messages lost in transit]", stream: "internal" }, { line: "[3 messages skipped]" }]);
+  const page = await open("gaps");
+  await untilVisible(page, 13);
+  assert.match(await row(page, 6).getAttribute("class"), /\bgap\b/);
+  assert.equal(await row(page, 6).textContent(), "15 lines were skipped by the worker (output too fast)");
+  assert.equal(await row(page, 12).textContent(), "1 line was lost on the way from the worker");
+  assert.doesNotMatch(await row(page, 13).getAttribute("class"), /\bgap\b/, "a command cannot draw a gap");
+});
+
+test("trimmed lines at the beginning are one ruler", async () => {
+  await mock.append("trimmed", someLines(2000));
+  mock.trim("trimmed", 501);
+  const page = await open("trimmed");
+  await untilVisible(page, 2000);
+  await page.keyboard.press("g");
+  await untilVisible(page, 501);
+  assert.equal(await row(page, 500).textContent(), "lines 1 to 500 were trimmed and can no longer be read");
+});
+
+test("partial lines are marked at the cut", async () => {
+  await mock.append("partial", [{ line: "head", partial: true }, { line: "tail" }, { line: "bytes \ufffd", lossy: true }]);
+  const page = await open("partial");
+  await untilVisible(page, 3);
+  assert.equal(await row(page, 1).locator(".cut").count(), 1);
+  assert.match(await row(page, 2).getAttribute("class"), /\bgoes-on\b/);
+  assert.equal(await row(page, 3).locator(".lossy").count(), 1);
+});
+
+test("an unknown task is said to be unknown, and shown once it is there", async () => {
+  const page = await open("nobody");
+  await untilText(page, "#notice", "No such task");
+  assert.match(await page.title(), /not found/);
+  await mock.append("nobody", someLines(3));
+  await untilVisible(page, 3);
+  assert.equal(await page.locator("#notice").isHidden(), true);
+});
+
+test("a task that is waited for", async () => {
+  const page = await open("soon?wait=1");
+  await untilText(page, "#notice", "Waiting for the task to start");
+  await mock.start_task("soon");
+  await untilText(page, "#notice", "Waiting for the first line");
+});
+
+test("no access is said", async () => {
+  await mock.append("secret", someLines(3));
+  mock.refuse = 403;
+  mock.ws.options.verifyClient = () => false;
+  const page = await open("secret");
+  await untilText(page, "#notice", "No access");
+  mock.ws.options.verifyClient = null;
+});
+
+test("several million lines still scroll from one end to the other", async () => {
+  const task = mock.make("millions");
+  // Made up on demand: the page must never ask for all of them.
+  const made = (index) => ({ n: index + 1, id: `${index + 1}-0`, timestamp: "2026-05-09T14:23:01.000Z", stream: "stdout", line: `line ${index + 1} of the log` });
+  task.lines = new Proxy([], {
+    get: (target, key) => {
+      if (key === "length") return 5_000_000;
+      if (key === "slice") return (from, to) => Array.from({ length: Math.min(to, 5_000_000) - from }, (_, i) => made(from + i));
+      return typeof key === "string" && /^\d+$/.test(key) ? made(Number(key)) : target[key];
+    },
+  });
+  const asked = mock.requests.length;
+  const page = await open("millions");
+  await untilVisible(page, 5_000_000);
+  await page.evaluate(() => {
+    const log = document.getElementById("log");
+    log.scrollTop = log.scrollHeight / 2;
+  });
+  await until(page, () => [...document.querySelectorAll(".row:not(.hole)")].some((e) => Math.abs(e.dataset.n - 2_500_000) < 5000));
+  const [first] = await visibleNumbers(page);
+  await page.mouse.move(600, 400);
+  await page.mouse.wheel(0, 190);
+  await until(page, (n) => !document.querySelector(`.row[data-n="${n}"]`) || document.querySelector(`.row[data-n="${n}"]`).getBoundingClientRect().top < 0, first);
+  const [second] = await visibleNumbers(page);
+  assert.equal(second - first, 10, "the wheel goes by rows, not by the scale of the bar");
+  await page.keyboard.press("g");
+  await untilVisible(page, 1);
+  await page.keyboard.press("G");
+  await untilVisible(page, 5_000_000);
+  assert.ok((await page.locator(".row").count()) < 400);
+  const pages = mock.requests.slice(asked).filter((url) => url.pathname.endsWith("/lines"));
+  assert.ok(pages.length < 12, `${pages.length} pages of lines were asked for`);
+});

@@ -1,0 +1,149 @@
+// Servers and browsers for the tests.
+//
+// TASKTAIL_BIN names the binary under test; tests that need faults use the mock in any case.
+// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk takes scripts and styles from the
+// working tree instead of the binary, to work on them without building. CHROMIUM names another browser.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+import WebSocket from "ws";
+import { MockServer } from "./mock.js";
+
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+const BATCH_LINES = 5000;
+
+/** The server under test. */
+export async function startServer() {
+  if (process.env.PAGE_MOCK === "1") return MockServer.start();
+  const binary = process.env.TASKTAIL_BIN;
+  if (!binary) throw new Error("set TASKTAIL_BIN to the tasktail binary, or PAGE_MOCK=1");
+  return RealServer.start(binary);
+}
+
+export class RealServer {
+  static async start(binary) {
+    const data = await mkdtemp(join(tmpdir(), "tasktail-page-"));
+    const child = spawn(binary, ["serve", "--listen", "127.0.0.1:0", "--data", join(data, "store")], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const url = await new Promise((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+      createInterface({ input: child.stdout }).on("line", (line) => {
+        const match = /listening on (http:\S+)/.exec(line);
+        if (match) resolve(match[1]);
+      });
+    });
+    return Object.assign(new RealServer(), { child, data, url });
+  }
+
+  /** Starts a task with facts that only a worker can tell. */
+  async start_task(id, facts = {}) {
+    const socket = new WebSocket(`${this.url.replace("http", "ws")}/ws/v1/worker`);
+    const heard = (type) => new Promise((resolve, reject) => {
+      socket.on("error", reject);
+      socket.on("message", (data) => JSON.parse(data).type === type && resolve());
+    });
+    const resumed = heard("resume");
+    await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+    const send = (message) => socket.send(JSON.stringify(message));
+    send({ type: "hello", protocol: 1, worker: "page-test" });
+    send({ type: "task_start", work_request_id: id, session: "s1", timestamp: new Date().toISOString(), ...facts });
+    await resumed;
+    this.workers = [...(this.workers ?? []), socket];
+  }
+
+  async append(id, lines) {
+    for (let at = 0; at < lines.length; at += BATCH_LINES) {
+      const body = lines.slice(at, at + BATCH_LINES).map((line) => JSON.stringify(line)).join("\n") + "\n";
+      await this.post(`${encodeURIComponent(id)}/lines`, "application/x-ndjson", body);
+    }
+  }
+
+  async end(id, exitCode) {
+    await this.post(`${encodeURIComponent(id)}/end`, "application/json", JSON.stringify({ exit_code: exitCode }));
+  }
+
+  async post(path, type, body) {
+    const response = await fetch(`${this.url}/api/v1/tasks/${path}`, { method: "POST", headers: { "content-type": type }, body });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  }
+
+  async stop() {
+    for (const worker of this.workers ?? []) worker.terminate();
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill("SIGTERM");
+    await ended;
+    await rm(this.data, { recursive: true, force: true });
+  }
+}
+
+/** A fresh browser; `newPage()` gives a page that fails the test on any script error. */
+export async function startBrowser() {
+  const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+  const browser = await chromium.launch({ executablePath, args: FLAGS, headless: true });
+  return {
+    errors: [],
+    async newPage(options = {}) {
+      const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      const page = await context.newPage();
+      page.setDefaultTimeout(10_000);
+      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/*", fromDisk);
+      page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
+      return page;
+    },
+    async stop() {
+      await browser.close();
+    },
+  };
+}
+
+async function fromDisk(route) {
+  const name = new URL(route.request().url()).pathname.split("/").pop();
+  const body = await readFile(new URL(`../../src/server/assets/${name}`, import.meta.url));
+  await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
+}
+
+/** `count` plain lines, numbered from `first`. */
+export function someLines(count, first = 1, stream = "stdout") {
+  return Array.from({ length: count }, (_, i) => ({ line: `line ${first + i} of the log`, stream }));
+}
+
+// What a test asks a page.
+
+export const row = (page, n) => page.locator(`.row[data-n="${n}"]`);
+export const rowText = (page, n) => row(page, n).locator(".text");
+
+/** Waits until a function of the page says true. */
+export const until = (page, check, argument) => page.waitForFunction(check, argument, { polling: 20 });
+
+/** The numbers of the rows inside the viewport, top to bottom. */
+export function visibleNumbers(page) {
+  return page.evaluate(() => {
+    const box = document.getElementById("log").getBoundingClientRect();
+    return [...document.querySelectorAll(".row[data-n]")]
+      .filter((element) => {
+        const { top, bottom } = element.getBoundingClientRect();
+        return top >= box.top - 1 && bottom <= box.bottom + 1;
+      })
+      .map((element) => Number(element.dataset.n));
+  });
+}
+
+/** Waits until line n stands inside the viewport. */
+export const untilVisible = (page, n) =>
+  until(page, (number) => {
+    const element = document.querySelector(`.row[data-n="${number}"]`);
+    if (!element) return false;
+    const box = document.getElementById("log").getBoundingClientRect();
+    const { top, bottom } = element.getBoundingClientRect();
+    return top >= box.top - 1 && bottom <= box.bottom + 1;
+  }, n);

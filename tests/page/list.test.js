@@ -1,0 +1,46 @@
+// The page of all tasks, against the real server.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { someLines, startBrowser, startServer, until } from "./harness.js";
+
+let server;
+let browser;
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.stop();
+  await server?.stop();
+  assert.deepEqual(browser.errors, [], "no page had a script error");
+});
+
+const untilRows = (page, ids) =>
+  until(page, (wanted) => JSON.stringify([...document.querySelectorAll("#tasks tbody tr")].map((row) => row.dataset.id)) === JSON.stringify(wanted), ids);
+
+test("no tasks, then tasks, newest first, live, filtered", async () => {
+  const page = await browser.newPage();
+  await page.goto(server.url);
+  await page.locator("#empty").waitFor();
+  assert.match(await page.textContent("#empty"), /tasktail run -- make/);
+  await server.start_task("first", { command: ["make", "all"], host: "h1", labels: { branch: "main" } });
+  await untilRows(page, ["first"]);
+  assert.equal(await page.locator("#empty").isHidden(), true);
+  await server.append("second", someLines(1234));
+  await untilRows(page, ["second", "first"]);
+  await until(page, () => document.querySelector('tr[data-id="second"] .lines').textContent === "1,234");
+  await server.end("second", 2);
+  await until(page, () => document.querySelector('tr[data-id="second"] .badge').textContent === "✗ exit 2");
+  assert.equal(await page.textContent('tr[data-id="first"] .command'), "make all");
+  assert.equal(await page.textContent('tr[data-id="first"] .chip'), "branch: main");
+  await page.keyboard.press("/");
+  await page.keyboard.type("branch:main running");
+  await untilRows(page, ["first"]);
+  await page.fill("#filter", "nothing like it");
+  await until(page, () => !document.getElementById("none").hidden);
+  await page.fill("#filter", "");
+  await page.click('tr[data-id="second"] a');
+  await until(page, () => document.querySelectorAll(".row").length > 10);
+  assert.equal(new URL(page.url()).pathname, "/tasks/second");
+});
