@@ -192,7 +192,7 @@ impl Settings {
             live_window_lines: self.live_window_lines,
             journal_expiry: self.journal_expiry,
             worker_grace: self.worker_grace,
-            retention: self.retention.clone(),
+            retention: self.retention,
             connections_max: self.connections_max,
             ..ServeOptions::default()
         }
