@@ -176,7 +176,7 @@ pub(super) struct SettingArgs {
     /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
     #[arg(long, value_name = "SIZE")]
     retention_bytes: FlagValue,
-    /// Connections served at the same time [default: 10000]
+    /// Connections served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
     connections_max: FlagValue,
 }

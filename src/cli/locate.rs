@@ -186,31 +186,12 @@ impl Locator {
 
     async fn start(&self, listen: &str) -> Result<Server, NotStarted> {
         let starting = Box::pin(Server::start(self.settings.serve_options(listen)));
-        starting.await.map_err(|error| {
-            if is_folder_taken(&error) {
-                NotStarted::FolderTaken
-            } else if is_port_taken(&error) {
-                NotStarted::PortTaken
-            } else {
-                NotStarted::Failed(error)
-            }
+        starting.await.map_err(|error| match error {
+            ServeError::InUse { .. } => NotStarted::FolderTaken,
+            ServeError::PortInUse { .. } => NotStarted::PortTaken,
+            error => NotStarted::Failed(error),
         })
     }
-}
-
-fn is_folder_taken(error: &ServeError) -> bool {
-    matches!(error, ServeError::InUse { .. })
-}
-
-fn is_port_taken(error: &ServeError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::AddrInUse) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Where a server with this `listen` setting is reached from this machine; none for port 0.

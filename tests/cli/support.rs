@@ -6,32 +6,32 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// No command of these tests takes longer, whatever hangs.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder that is HOME to every command started with it; no server is found by accident, because
 /// the usual address is replaced by "any free port".
-pub struct Home {
+pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
 /// What a command left.
-pub struct Done {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `tasktail ARGS` in this home, with nothing of the caller's settings.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tasktail"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TASKTAIL_") {
@@ -52,38 +52,38 @@ impl Home {
     }
 
     /// Runs `tasktail ARGS` to its end.
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         finish(self.command(args).spawn().unwrap())
     }
 
     /// The same with something on stdin.
-    pub fn run_with(&self, args: &[&str], stdin: &[u8]) -> Done {
+    pub(crate) fn run_with(&self, args: &[&str], stdin: &[u8]) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin).unwrap();
         finish(child)
     }
 
     /// The same, which must end well; gives its stdout.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let done = self.run(args);
         assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
         done.stdout
     }
 
     /// A server over the usual data folder of this home.
-    pub fn serve(&self) -> Serve {
+    pub(crate) fn serve(&self) -> Serve {
         Serve::start(self.command(&["serve"]))
     }
 }
 
 /// A server that runs until it is dropped.
-pub struct Serve {
-    pub child: Child,
-    pub url: String,
+pub(crate) struct Serve {
+    pub(crate) child: Child,
+    pub(crate) url: String,
 }
 
 impl Serve {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -100,7 +100,7 @@ impl Drop for Serve {
 }
 
 /// Waits for a command's end and reads what it said.
-pub fn finish(mut child: Child) -> Done {
+pub(crate) fn finish(mut child: Child) -> Done {
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let code = wait(&mut child);
@@ -108,7 +108,7 @@ pub fn finish(mut child: Child) -> Done {
 }
 
 /// Waits for a process, and kills it when it takes too long.
-pub fn wait(child: &mut Child) -> Option<i32> {
+pub(crate) fn wait(child: &mut Child) -> Option<i32> {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
         if let Some(status) = child.try_wait().unwrap() {
@@ -121,14 +121,14 @@ pub fn wait(child: &mut Child) -> Option<i32> {
 }
 
 /// Sends a signal, by its name.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let Output { status, .. } =
         Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).output().unwrap();
     assert!(status.success() || name == "TERM", "kill -{name}");
 }
 
 /// Waits until something holds.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LIMIT, "never: {what}");
@@ -137,7 +137,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The lines of a file, none if there is no such file.
-pub fn lines_of(path: &Path) -> Vec<String> {
+pub(crate) fn lines_of(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
