@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::FlagValue;
 use crate::config::{Flags, units};
 use crate::model::{Channel, ChannelSet, Cursor, TaskId, TaskStatus};
 
@@ -41,10 +40,10 @@ pub struct Cli {
 pub struct GlobalArgs {
     /// The server to use [env: TASKTAIL_URL] [default: the one on this machine, or one in this process]
     #[arg(long, global = true, value_name = "URL")]
-    url: FlagValue,
+    url: Option<OsString>,
     /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
     #[arg(long, global = true, value_name = "DIR")]
-    data: FlagValue,
+    data: Option<OsString>,
     /// A TOML file with settings [env: TASKTAIL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -153,32 +152,32 @@ pub struct ServeArgs {
 pub(super) struct SettingArgs {
     /// The address to serve on; port 0 picks one [env: TASKTAIL_LISTEN] [default: 127.0.0.1:7117]
     #[arg(long, value_name = "ADDR")]
-    listen: FlagValue,
+    listen: Option<OsString>,
     /// When a line counts as kept: `commit` after a sync of the disk, `interval` after the write, with a sync
     /// every 200 ms [env: TASKTAIL_DURABILITY] [default: commit]
     #[arg(long, value_name = "WHEN")]
-    durability: FlagValue,
+    durability: Option<OsString>,
     /// Lines of a task that stay in its journal; older ones move to its archive [default: 10000]
     #[arg(long, value_name = "N")]
-    live_window_lines: FlagValue,
+    live_window_lines: Option<OsString>,
     /// A journal nobody finished goes this long after its last line [default: 24h]
     #[arg(long, value_name = "TIME")]
-    journal_expiry: FlagValue,
+    journal_expiry: Option<OsString>,
     /// A task whose worker is silent this long is called lost [default: 60s]
     #[arg(long, value_name = "TIME")]
-    worker_grace: FlagValue,
+    worker_grace: Option<OsString>,
     /// Remove tasks this long after their end, such as 30d [default: off]
     #[arg(long, value_name = "TIME")]
-    retention_age: FlagValue,
+    retention_age: Option<OsString>,
     /// Keep this many finished tasks, the newest [default: off]
     #[arg(long, value_name = "N")]
-    retention_count: FlagValue,
+    retention_count: Option<OsString>,
     /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
     #[arg(long, value_name = "SIZE")]
-    retention_bytes: FlagValue,
+    retention_bytes: Option<OsString>,
     /// Connections served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
-    connections_max: FlagValue,
+    connections_max: Option<OsString>,
 }
 
 impl SettingArgs {
@@ -400,7 +399,7 @@ pub struct CompletionsArgs {
     pub(super) shell: clap_complete::Shell,
 }
 
-fn pick<const N: usize>(values: [(&'static str, &FlagValue); N]) -> Flags {
+fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> Flags {
     values.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
 }
 
@@ -412,5 +411,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not a label: write KEY=VALUE, such as branch=main")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
     }
 }

@@ -18,7 +18,6 @@ mod serve;
 mod show;
 mod text;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -128,6 +127,3 @@ async fn interrupted() -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
     }
 }
-
-/// A setting's flag as it was given.
-type FlagValue = Option<OsString>;

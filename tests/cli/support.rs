@@ -45,6 +45,7 @@ impl Home {
             .env_remove("XDG_STATE_HOME")
             .env_remove("XDG_CONFIG_HOME")
             .env("TASKTAIL_LISTEN", "127.0.0.1:0")
+            .env("TASKTAIL_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
