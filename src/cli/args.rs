@@ -175,7 +175,7 @@ pub(super) struct SettingArgs {
     /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
     #[arg(long, value_name = "SIZE")]
     retention_bytes: Option<OsString>,
-    /// Connections served at the same time [default: 10000]
+    /// Connections served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
     connections_max: Option<OsString>,
 }
@@ -411,5 +411,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not a label: write KEY=VALUE, such as branch=main")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
     }
 }
