@@ -3,6 +3,8 @@
 //!
 //! `TASKTAIL_CRASH_ROUNDS` makes it longer.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

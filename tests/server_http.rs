@@ -1,5 +1,7 @@
 //! HTTP routes of a real server: append, read, download, refuse.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use common::{options, serve, serve_with, texts};

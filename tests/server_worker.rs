@@ -1,5 +1,7 @@
 //! The worker protocol over a real server: what is answered, what is kept, what a fault costs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::time::Duration;
