@@ -1,6 +1,7 @@
 //! A server in a temporary folder on a free port, and small clients for it. Nothing sleeps: what
 //! is waited for has a deadline.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::future::Future;
 use std::time::Duration;
