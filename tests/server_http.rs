@@ -145,6 +145,17 @@ async fn what_cannot_be_done_is_a_problem_that_says_why() {
 async fn health_and_metrics_are_there() {
     let server = serve().await;
     assert_eq!(server.get("/healthz").await.json()["name"], "tasktail");
+    let head = server.ask(Method::HEAD, "/healthz", &[], "").await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    for page in ["/", "/tasks/t"] {
+        let answer = server.get(page).await;
+        assert!(answer.text().starts_with("<!doctype html>") || answer.text().starts_with("<!DOCTYPE html>"));
+        assert!(answer.headers["content-security-policy"].to_str().unwrap().contains("default-src"));
+        let known = [("if-none-match", answer.headers["etag"].to_str().unwrap())];
+        assert_eq!(server.ask(Method::GET, page, &known, "").await.status, 304);
+    }
+    assert_eq!(server.get("/assets/task.js").await.headers["x-content-type-options"], "nosniff");
+    assert_eq!(server.get("/assets/none.js").await.code(), "not_found");
     assert_eq!(server.get("/readyz").await.json()["durability"], "commit");
     server.append("t", "a\nb\n").await;
     let metrics = server.get("/metrics").await.text();

@@ -292,3 +292,35 @@ async fn a_shutdown_closes_everything_in_order_and_in_time() {
     assert!(begun.elapsed().as_secs() < 5 && DEADLINE.as_secs() > 5);
     assert!(!folder.path().join("data/server.json").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_of_a_removed_task_are_told() {
+    let server = serve().await;
+    server.append("t", "a").await;
+    let mut viewer = server.socket("/ws/v1/tasks/t").await;
+    viewer.hear_type("lines").await;
+    let mut many = server.socket("/ws/v1/follow").await;
+    many.say(json!({"type":"subscribe","task":"t"})).await;
+    many.hear_type("lines").await;
+    assert_eq!(server.ask(Method::DELETE, "/api/v1/tasks/t", &[], "").await.status, 204);
+    assert_eq!(viewer.hear_type("error").await["code"], "removed");
+    assert_eq!(viewer.hear_or_close().await.unwrap_err().unwrap().code, CloseCode::Library(4404));
+    let error = many.hear_type("error").await;
+    assert_eq!((&error["task_id"], &error["code"]), (&json!("t"), &json!("removed")));
+    server.append("u", "b").await;
+    many.say(json!({"type":"subscribe","task":"u"})).await;
+    assert_eq!(texts(&many.hear_type("lines").await), ["b"], "the connection goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_stream_of_events_has_comments() {
+    let server = serve_with(|options| options.heartbeat = std::time::Duration::from_millis(20)).await;
+    server.append("t", "a").await;
+    let mut stream = server.open(Method::GET, "/api/v1/tasks/t/stream", &[], "".into()).await.into_body();
+    let mut text = String::new();
+    while text.matches("\n:\n").count() < 3 {
+        let frame = within("a comment", stream.frame()).await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    assert!(text.contains("data: {\"n\":1,"), "{text}");
+}
