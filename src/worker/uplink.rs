@@ -14,7 +14,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use super::shared::Shared;
 use super::{Delivery, WorkerOptions};
@@ -307,14 +308,13 @@ async fn in_time<E: Display>(send: impl Future<Output = Result<(), E>>) -> Resul
 }
 
 /// The text of a message; `None` for one without.
-fn text_of(
-    message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-) -> Result<Option<tokio_tungstenite::tungstenite::Utf8Bytes>, Lost> {
+fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes>, Lost> {
     match message {
         Some(Ok(Message::Text(text))) => Ok(Some(text)),
         Some(Ok(Message::Close(Some(frame)))) => Err(format!("closed with {} {}", frame.code, frame.reason)),
         Some(Ok(Message::Close(None))) | None => Err("closed".to_owned()),
         Some(Ok(_)) => Ok(None),
+        Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err("it broke off".to_owned()),
         Some(Err(error)) => Err(error.to_string()),
     }
 }
