@@ -1,6 +1,8 @@
 //! One worker's WebSocket to durable, worker and server in one process: `log_lines` and single
 //! `log_line`, from the first message to the ack of the last. The worker's messages are made before.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on has failed")]
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,4 @@
 //! HTTP routes of a real server: append, read, download, refuse.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 

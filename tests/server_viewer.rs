@@ -1,5 +1,4 @@
 //! Viewers of a real server: WebSocket for one task and for many, SSE; late, slow, and at the end.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 

@@ -1,5 +1,4 @@
 //! The worker protocol over a real server: what is answered, what is kept, what a fault costs.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
