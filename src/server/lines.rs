@@ -194,6 +194,8 @@ impl Answer {
         let body = json!({
             "lines": self.lines,
             "cursor": cursor,
+            // A filter can stop anywhere; a caller that must not read a cursor needs the number.
+            "next_line": cursor.n + 1,
             "first_line": first_line,
             "last_line": last_line,
             "gaps": self.gaps,

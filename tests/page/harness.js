@@ -2,7 +2,8 @@
 //
 // TASKTAIL_BIN names the binary under test; tests that need faults use the mock in any case.
 // PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk takes scripts and styles from the
-// working tree instead of the binary, to work on them without building. CHROMIUM names another browser.
+// working tree instead of the binary, to work on them without building. PAGE_VERBOSE=1 shows what the server
+// traces. CHROMIUM names another browser.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -30,11 +31,19 @@ export async function startServer() {
 
 export class RealServer {
   static async start(binary) {
-    const data = await mkdtemp(join(tmpdir(), "tasktail-page-"));
-    const child = spawn(binary, ["serve", "--listen", "127.0.0.1:0", "--data", join(data, "store")], {
-      stdio: ["ignore", "pipe", "inherit"],
+    const server = new RealServer();
+    server.binary = binary;
+    server.data = await mkdtemp(join(tmpdir(), "tasktail-page-"));
+    await server.spawn("127.0.0.1:0");
+    return server;
+  }
+
+  async spawn(listen) {
+    const child = spawn(this.binary, ["serve", "--listen", listen, "--data", join(this.data, "store")], {
+      stdio: ["ignore", "pipe", process.env.PAGE_VERBOSE === "1" ? "inherit" : "ignore"],
     });
-    const url = await new Promise((resolve, reject) => {
+    this.child = child;
+    this.url = await new Promise((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
       createInterface({ input: child.stdout }).on("line", (line) => {
@@ -42,7 +51,18 @@ export class RealServer {
         if (match) resolve(match[1]);
       });
     });
-    return Object.assign(new RealServer(), { child, data, url });
+  }
+
+  /** Kills it, as a power cut would. */
+  async away() {
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** Starts it again, where it was. */
+  async back() {
+    await this.spawn(new URL(this.url).host);
   }
 
   /** Starts a task with facts that only a worker can tell. */

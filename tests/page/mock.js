@@ -11,6 +11,8 @@ const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const PAGE_LINES = 500;
+// Small, so that every filter over a longer log needs more than one request.
+const SCAN_LINES_MAX = 700;
 const MARK = /^\[(\d+) messages (skipped|lost in transit)\]$/;
 
 class MockTask {
@@ -194,14 +196,16 @@ export class MockServer {
     const from = Math.max(task.first, after ? Number(after.split(".")[1]) + 1 : Number(parameters.get("from") ?? 1));
     const limit = Number(parameters.get("limit") ?? 1000);
     const lines = [];
-    for (let n = from; n <= task.last && lines.length < limit; n += 1) {
+    const filters = streams !== undefined || expression !== null;
+    const end = filters ? Math.min(task.last, from + SCAN_LINES_MAX - 1) : task.last;
+    for (let n = from; n <= end && lines.length < limit; n += 1) {
       const line = task.lines[n - 1];
       if (streams && !streams.includes(line.stream)) continue;
       if (expression && !expression.test(line.line)) continue;
       lines.push(line);
     }
-    const reached = lines.length === limit ? lines[limit - 1].n : task.last;
-    this.json(response, { lines, cursor: task.cursor(reached), first_line: task.first, last_line: task.last, gaps: [] });
+    const reached = lines.length === limit ? lines[limit - 1].n : Math.max(end, from - 1);
+    this.json(response, { lines, cursor: task.cursor(reached), next_line: reached + 1, first_line: task.first, last_line: task.last, gaps: [] });
   }
 
   view(socket, url) {

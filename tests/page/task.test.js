@@ -349,3 +349,27 @@ test("a fast task does not hold the page up", async () => {
   const slowest = await page.evaluate(() => window.slowest);
   assert.ok(slowest < 500, `the longest frame took ${slowest} ms`);
 });
+
+test("a killed server comes back, and each line is there once", async () => {
+  await server.append("killed", someLines(300));
+  const page = await open("killed");
+  await untilVisible(page, 300);
+  await server.away();
+  await untilText(page, "#link", "offline (retry in");
+  assert.match(await page.title(), /running/, "the task's state is still what is known of it");
+  await server.back();
+  await server.append("killed", someLines(50, 301));
+  await untilVisible(page, 350);
+  const numbers = await visibleNumbers(page);
+  assert.deepEqual(numbers, [...new Set(numbers)]);
+  await page.keyboard.press("g");
+  await untilVisible(page, 1);
+  await untilText(page, "#counts", "350 lines");
+});
+
+test("an unknown task is said to be unknown until it is there", async () => {
+  const page = await open("unknown");
+  await untilText(page, "#notice", "No such task");
+  await server.append("unknown", someLines(2));
+  await untilVisible(page, 2);
+});

@@ -53,6 +53,8 @@ function nextTimeMode(page) {
 function bindSearch(page) {
   const input = byId("query");
   let timer = null;
+  // Hits are among the channels that are shown.
+  page.searchAgain = () => page.search.text !== "" && begin();
   const begin = async () => {
     clearTimeout(timer);
     timer = null;
@@ -126,8 +128,8 @@ function bindKeys(page) {
   const { scroller } = page;
   // Past the last one comes the first again, as with search.
   const toError = async (find, wrapped) => {
-    const n = await find(page.id, page.here()).catch(() => null);
-    page.goTo(n ?? (await find(page.id, wrapped).catch(() => null)));
+    const look = (from) => find(page.id, from, page.streamWords() ?? undefined).catch(() => null);
+    page.goTo((await look(page.here())) ?? (await look(wrapped)));
   };
   const down = () => scroller.moveBy(scroller.rowHeight);
   const up = () => scroller.moveBy(-scroller.rowHeight);

@@ -158,7 +158,8 @@ export class Header {
     for (const button of document.querySelectorAll(".channel")) {
       const { stream } = button.dataset;
       const n = stream === "stdout" ? Math.max(0, this.lines - counts.stderr - counts.internal) : counts[stream];
-      const words = n === 0 ? "" : count(n) + (capped && stream !== "stdout" ? "+" : "");
+      const known = n > 0 && !(capped && stream === "stdout");
+      const words = known ? count(n) + (capped ? "+" : "") : "";
       const cell = button.querySelector("b");
       if (cell.textContent !== words) cell.textContent = words;
     }

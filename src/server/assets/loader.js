@@ -55,16 +55,16 @@ export class Loader {
     if (generation !== this.generation) return;
     // Few lines of the wanted channels in this stretch: look further next time.
     if (stream !== null && upwards) this.reach = answer.lines.length < limit / 4 ? Math.min(REACH_MAX, reach * 4) : SPARSE_PAGE_LINES;
-    this.take(answer, from, hole.to, limit, stream !== null);
+    this.take(answer, from, hole.to, stream !== null);
   }
 
-  take(answer, from, holeEnd, limit, sparse) {
+  take(answer, from, holeEnd, sparse) {
     const gaps = (answer.gaps ?? []).filter(isWide).map(gapItem);
     const items = [...answer.lines, ...gaps].sort((a, b) => a.n - b.n);
     const lastItem = items[items.length - 1];
     const reached = lastItem ? lastItem.to ?? lastItem.n : from - 1;
-    // A filtered page that is not full has seen the rest of the log.
-    const covered = sparse && answer.lines.length < limit ? Math.max(reached, answer.last_line) : reached;
+    // A filter looks at many more lines than it gives.
+    const covered = sparse ? Math.max(reached, answer.next_line - 1) : reached;
     const to = Math.min(covered, holeEnd);
     if (to < from) throw new Error("the server has no lines there yet");
     this.store.put(from, to, items.filter((item) => (item.to ?? item.n) >= from && item.n <= to));

@@ -38,6 +38,7 @@ export class Search {
     this.text = "";
     this.local = null;
     this.hits = [];
+    this.meanwhile = [];
     this.at = -1;
     this.more = false;
     this.busy = false;
@@ -54,7 +55,7 @@ export class Search {
     }
     this.local = localPattern(text, regex);
     this.parameters = { q: pattern(text, regex), stream, limit: HIT_PAGE_LINES };
-    this.cursor = null;
+    this.from = 1;
     const abort = new AbortController();
     this.abort = abort;
     const first = await this.page(abort);
@@ -70,11 +71,11 @@ export class Search {
     this.busy = true;
     this.changed();
     try {
-      const where = this.cursor === null ? { from: 1 } : { after: this.cursor };
-      const answer = await fetchLines(this.id, { ...this.parameters, ...where }, abort.signal);
+      const answer = await fetchLines(this.id, { ...this.parameters, from: this.from }, abort.signal);
       for (const line of answer.lines) this.add(line.n);
-      this.more = answer.lines.length > 0 && answer.cursor !== this.cursor;
-      this.cursor = answer.cursor;
+      this.more = goesOn(answer);
+      this.from = answer.next_line;
+      if (!this.more) for (const n of this.meanwhile.splice(0)) this.add(n);
     } catch (error) {
       if (error.name === "AbortError") return false;
       this.error = error.message;
@@ -96,9 +97,12 @@ export class Search {
 
   /** A line that came live; it counts once the pages have reached the end. */
   sees(line) {
-    if (!this.local || this.busy || this.more || this.hits.length >= HITS_MAX) return;
+    if (!this.local || this.hits.length >= HITS_MAX) return;
+    if (this.parameters.stream && !this.parameters.stream.split(",").includes(line.stream)) return;
     this.local.lastIndex = 0;
-    if (this.local.test(line.line)) this.add(line.n);
+    if (!this.local.test(line.line)) return;
+    if (!this.busy && !this.more) this.add(line.n);
+    else if (this.meanwhile.length < HITS_MAX) this.meanwhile.push(line.n);
   }
 
   /** The next hit behind line n (or the first again), null if there is none. */
@@ -119,20 +123,36 @@ export class Search {
   }
 }
 
-const QUESTIONS = [{ stream: "stderr" }, { q: ERROR_WORDS }];
+// An answer to a filter ends where it has enough lines, or has looked at enough of them.
+const goesOn = (answer) => answer.next_line <= answer.last_line;
 
-/** The first stderr or error-looking line behind n, or null. */
-export async function nextError(id, n) {
-  const answers = await Promise.all(QUESTIONS.map((question) => fetchLines(id, { ...question, from: n + 1, limit: 1 })));
-  const found = answers.flatMap((answer) => answer.lines.map((line) => line.n));
-  return found.length > 0 ? Math.min(...found) : null;
+function questions(stream) {
+  const all = [{ q: ERROR_WORDS, stream }];
+  if (!stream || stream.split(",").includes("stderr")) all.push({ stream: "stderr" });
+  return all;
+}
+
+/** The first stderr or error-looking line behind n, or null; `stream` if only some channels count. */
+export async function nextError(id, n, stream) {
+  const found = await Promise.all(questions(stream).map((question) => firstBehind(id, question, n)));
+  const some = found.filter((line) => line !== null);
+  return some.length > 0 ? Math.min(...some) : null;
 }
 
 /** The last stderr or error-looking line before n, or null. */
-export async function previousError(id, n) {
-  const found = await Promise.all(QUESTIONS.map((question) => lastBefore(id, question, n)));
+export async function previousError(id, n, stream) {
+  const found = await Promise.all(questions(stream).map((question) => lastBefore(id, question, n)));
   const best = Math.max(...found.map((line) => line ?? 0));
   return best > 0 ? best : null;
+}
+
+async function firstBehind(id, question, n) {
+  for (let from = n + 1; ; ) {
+    const answer = await fetchLines(id, { ...question, from, limit: 1 });
+    if (answer.lines.length > 0) return answer.lines[0].n;
+    if (!goesOn(answer)) return null;
+    from = answer.next_line;
+  }
 }
 
 // The route reads downwards only, so this steps back in growing strides until one has something.
@@ -149,14 +169,12 @@ async function lastBefore(id, question, n) {
 
 async function lastWithin(id, question, from, end) {
   let last = null;
-  let at = from;
-  while (at < end) {
-    const limit = Math.min(REACH_MAX_LINES, end - at);
-    const { lines } = await fetchLines(id, { ...question, from: at, limit });
-    const inside = lines.filter((line) => line.n < end);
+  for (let at = from; at < end; ) {
+    const answer = await fetchLines(id, { ...question, from: at, limit: Math.min(REACH_MAX_LINES, end - at) });
+    const inside = answer.lines.filter((line) => line.n < end);
     if (inside.length > 0) last = inside[inside.length - 1].n;
-    if (lines.length < limit || inside.length < lines.length) break;
-    at = last + 1;
+    if (!goesOn(answer)) break;
+    at = answer.next_line;
   }
   return last;
 }

@@ -16,7 +16,9 @@ import { Store } from "./store.js";
 
 // Lines that come while somebody reads further up are kept this far, then only counted.
 const KEPT_BEYOND_LINES = 2000;
+// Counting stops where it would cost more than it tells.
 const COUNT_LINES_MAX = 1000;
+const COUNT_REQUESTS_MAX = 20;
 const STREAMS = ["stdout", "stderr", "internal"];
 
 class TaskPage {
@@ -31,6 +33,7 @@ class TaskPage {
     this.unread = 0;
     this.current = null;
     this.marked = null;
+    this.searchAgain = () => {};
     this.viewport = document.getElementById("log");
     this.loader = new Loader(id, this.store, () => this.streamWords(), () => this.scroller.invalidate());
     this.search = new Search(id, () => this.drawSearch());
@@ -78,6 +81,7 @@ class TaskPage {
     }
     store.grow(message.last_line);
     this.openedAt = message.last_line;
+    if (!this.scroller.following) this.keepUpto = Math.max(this.keepUpto, message.last_line + KEPT_BEYOND_LINES);
     if (fresh) this.countChannels(message.last_line);
     if (this.marked && fresh) this.scroller.reveal(this.marked.first);
     this.scroller.invalidate();
@@ -94,9 +98,14 @@ class TaskPage {
     this.counted = upto;
     if (upto === 0) return;
     try {
-      const answer = await fetchLines(this.id, { stream: "stderr,internal", from: 1, limit: COUNT_LINES_MAX });
-      for (const line of answer.lines) if (line.n <= upto) this.counts[line.stream] += 1;
-      this.capped = answer.lines.length >= COUNT_LINES_MAX && answer.lines[COUNT_LINES_MAX - 1].n < upto;
+      let from = 1;
+      for (let asked = 0; from <= upto && asked < COUNT_REQUESTS_MAX; asked += 1) {
+        const answer = await fetchLines(this.id, { stream: "stderr,internal", from, limit: COUNT_LINES_MAX });
+        for (const line of answer.lines) if (line.n <= upto) this.counts[line.stream] += 1;
+        from = answer.next_line;
+        if (answer.lines.length >= COUNT_LINES_MAX) break;
+      }
+      this.capped = from <= upto;
       this.drawCounts();
     } catch {
       // The switches work without counts.
@@ -177,6 +186,7 @@ class TaskPage {
     this.scroller.uniformNumbers = this.streamWords() === null;
     this.scroller.uniform = this.scroller.uniformNumbers && !this.wrapped;
     this.scroller.rebuild();
+    this.searchAgain();
   }
 
   toggleWrap() {
@@ -249,7 +259,7 @@ class TaskPage {
   drawPill() {
     const pill = document.getElementById("pill");
     pill.hidden = this.scroller.following || this.scroller.fits === true && this.unread === 0 || this.store.last === 0;
-    const words = this.unread > 0 ? `↓ ${counted(this.unread, "new line")} · follow` : "↓ follow";
+    const words = this.unread > 0 ? `↓ ${counted(this.unread, "new line")} · follow` : this.header.over ? "↓ end" : "↓ follow";
     pill.classList.toggle("fresh", this.unread > 0);
     if (pill.textContent !== words) pill.textContent = words;
   }
