@@ -231,7 +231,9 @@ async fn server_sent_events_resume_where_they_broke() {
     assert_eq!(all[0].2["n"], 1);
     let path = format!("/api/v1/tasks/t/stream?after={}", all[0].1);
     let rest = events(&server, &path, &[("last-event-id", &all[1].1)]).await;
-    assert_eq!(rest, all[2..], "Last-Event-ID beats after");
+    // The task's facts in `end` may differ: the log is sealed meanwhile.
+    assert_eq!(rest[..2], all[2..4], "Last-Event-ID beats after");
+    assert_eq!((rest.len(), rest[2].0.as_str(), &rest[2].1), (3, "end", &all[4].1));
     assert_eq!(server.get("/api/v1/tasks/none/stream").await.code(), "not_found");
     let bad = server.ask(Method::GET, "/api/v1/tasks/t/stream", &[("last-event-id", "7")], "").await;
     assert_eq!(bad.code(), "bad_cursor");
