@@ -373,3 +373,14 @@ test("an unknown task is said to be unknown until it is there", async () => {
   await server.append("unknown", someLines(2));
   await untilVisible(page, 2);
 });
+
+test("a task that is removed is said to be removed", async () => {
+  await server.append("removed", someLines(5));
+  const page = await open("removed");
+  await untilVisible(page, 5);
+  await server.remove("removed");
+  await untilText(page, "#link", "removed");
+  await server.append("removed", [{ line: "a new log" }]);
+  await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "a new log");
+  assert.equal(await page.locator(".row").count(), 1);
+});
