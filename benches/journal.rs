@@ -1,5 +1,7 @@
 //! Durable appends: eight writers of one task each, 99-byte lines, MAXLEN about 10,000.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot set up has nothing to say")]
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,7 @@
 //! A task's life without a server: what a reader sees before, during and after the seal, and after a kill.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 use std::time::Duration;
 

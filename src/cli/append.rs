@@ -208,7 +208,7 @@ impl Sender<'_> {
 
     /// The server may be elsewhere now.
     async fn look_again(&mut self) {
-        if let Ok(endpoint) = self.locator.endpoint().await
+        if let Ok(endpoint) = self.locator.endpoint_after_loss().await
             && endpoint != *self.client.endpoint()
         {
             self.client = HttpClient::new(endpoint);

@@ -22,8 +22,9 @@ Examples:
   tasktail list                        what runs and what has run
   tasktail serve                       keep a server for many tasks
 
-Settings come from flags, then the environment (TASKTAIL_URL, TASKTAIL_DATA, ...), then a TOML file
-(--config, or tasktail/config.toml in your config folder), then defaults."
+Settings come from flags, then the environment (TASKTAIL_URL, TASKTAIL_DATA,
+...), then a TOML file (--config, or tasktail/config.toml in your config
+folder), then defaults."
 )]
 pub struct Cli {
     /// Flags that every command takes.
@@ -134,7 +135,9 @@ pub enum Command {
 /// `tasktail serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints `listening on http://ADDR` on stdout once it accepts. SIGTERM and SIGINT end it in good order.
+Prints `listening on http://ADDR` on stdout once it accepts. SIGTERM and
+SIGINT end it in good order. Every setting may stand in the settings file
+(worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE) too.
 
 Examples:
   tasktail serve
@@ -146,8 +149,7 @@ pub struct ServeArgs {
     pub(super) settings: SettingArgs,
 }
 
-/// The server's settings; each may stand in the settings file (`worker_grace = \"60s\"`) and in the
-/// environment (`TASKTAIL_WORKER_GRACE`) as well.
+/// The server's settings.
 #[derive(Debug, Args)]
 pub(super) struct SettingArgs {
     /// The address to serve on; port 0 picks one [env: TASKTAIL_LISTEN] [default: 127.0.0.1:7117]
@@ -175,7 +177,7 @@ pub(super) struct SettingArgs {
     /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
     #[arg(long, value_name = "SIZE")]
     retention_bytes: Option<OsString>,
-    /// Connections served at the same time [default: 10000]
+    /// Connections served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
     connections_max: Option<OsString>,
 }
@@ -199,9 +201,11 @@ impl SettingArgs {
 /// `tasktail run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints `watch: URL` on stderr first. The exit code is the command's: 128+N for signal N, 127 if there is no such
-command, 126 if it cannot be executed, 125 if tasktail failed before it started. The command finds TASKTAIL_URL and
-TASKTAIL_TASK in its environment. Without a server anywhere, one runs inside this process until the command ends.
+Prints `watch: URL` on stderr first. The exit code is the command's: 128+N
+for signal N, 127 if there is no such command, 126 if it cannot be executed,
+125 if tasktail failed before it started. The command finds TASKTAIL_URL and
+TASKTAIL_TASK in its environment. Without a server anywhere, one runs inside
+this process until the command ends.
 
 Examples:
   tasktail run -- make -j8
@@ -232,10 +236,12 @@ pub struct RunArgs {
 /// `tasktail follow`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Lines of stdout go to stdout, those of stderr to stderr, and what the worker or the server says (internal) to stderr
-with `# ` before it. On a terminal only colours pass; piped, the text is as the task wrote it.
-Exit code 0 at the end of the task. With --exit-status the task's own: its exit code, 128+N for signal N, and 1 for
-a task that was aborted without either or that is lost.
+Lines of stdout go to stdout, those of stderr to stderr, and what the worker
+or the server says (internal) to stderr with `# ` before it. On a terminal
+only colours pass; piped, the text is as the task wrote it.
+Exit code 0 at the end of the task. With --exit-status the task's own: its
+exit code, 128+N for signal N, and 1 for a task that was aborted without
+either or that is lost.
 
 Examples:
   tasktail follow nightly-7
@@ -341,7 +347,8 @@ pub struct ShowArgs {
 /// `tasktail export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file appears under its name once it is whole. The log of a task that still runs ends at its last line now.
+The file appears under its name once it is whole. The log of a task that
+still runs ends at its last line now.
 
 Examples:
   tasktail export nightly-7 -o nightly-7.log
@@ -411,5 +418,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not a label: write KEY=VALUE, such as branch=main")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
     }
 }

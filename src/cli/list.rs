@@ -94,7 +94,7 @@ fn row(task: &Task) -> [String; 7] {
         task.status.to_string(),
         show::exit(task).unwrap_or_else(|| "-".to_owned()),
         task.lines.to_string(),
-        format!("{} ago", text::duration(Duration::from_secs(ago.as_secs().max(1)))),
+        format!("{} ago", text::age(ago)),
         text::duration(show::ran_for(task)),
         text::words(&text::command(&task.command)).into_owned(),
     ]

@@ -30,6 +30,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A server that is starting, or ending, is through with it by then.
 const SETTLE_TRIES: u32 = 50;
 const SETTLE_DELAY: Duration = Duration::from_millis(100);
+/// The time that a server's restart is given, in [`SETTLE_DELAY`]s.
+const RESTART_TRIES: u32 = 20;
 
 /// What a server of our own is for: it decides where it listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,23 @@ impl Locator {
         )
     }
 
+    /// The same after the server was lost, patiently: one that is just being restarted must find
+    /// its data folder free.
+    ///
+    /// # Errors
+    /// As [`Locator::endpoint`].
+    pub(super) async fn endpoint_after_loss(&self) -> anyhow::Result<Endpoint> {
+        if self.settings.url.is_none() && !self.is_own().await {
+            for _ in 0..RESTART_TRIES {
+                if let Some(found) = self.find().await {
+                    return Ok(found);
+                }
+                sleep(SETTLE_DELAY).await;
+            }
+        }
+        self.endpoint().await
+    }
+
     /// A client of that server.
     ///
     /// # Errors
@@ -167,35 +186,16 @@ impl Locator {
 
     async fn start(&self, listen: &str) -> Result<Server, NotStarted> {
         let starting = Box::pin(Server::start(self.settings.serve_options(listen)));
-        starting.await.map_err(|error| {
-            if is_folder_taken(&error) {
-                NotStarted::FolderTaken
-            } else if is_port_taken(&error) {
-                NotStarted::PortTaken
-            } else {
-                NotStarted::Failed(error)
-            }
+        starting.await.map_err(|error| match error {
+            ServeError::InUse { .. } => NotStarted::FolderTaken,
+            ServeError::PortInUse { .. } => NotStarted::PortTaken,
+            error => NotStarted::Failed(error),
         })
     }
 }
 
-fn is_folder_taken(error: &ServeError) -> bool {
-    matches!(error, ServeError::InUse { .. })
-}
-
-fn is_port_taken(error: &ServeError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::AddrInUse) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// Where a server with this `listen` setting is reached from this machine; none for port 0.
-pub(super) fn default_endpoint(listen: &str) -> Option<Endpoint> {
+fn default_endpoint(listen: &str) -> Option<Endpoint> {
     let reachable = match listen.parse::<SocketAddr>() {
         Ok(addr) if addr.port() == 0 => return None,
         Ok(addr) => match addr.ip() {

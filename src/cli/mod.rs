@@ -18,7 +18,6 @@ mod serve;
 mod show;
 mod text;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;

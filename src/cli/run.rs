@@ -9,14 +9,16 @@ use anyhow::Context as _;
 use ulid::Ulid;
 
 use super::args::RunArgs;
-use super::locate::{Locator, Purpose, default_endpoint};
+use super::locate::{Locator, Purpose};
 use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
-use crate::model::{TaskId, limits};
+use crate::model::TaskId;
 use crate::worker::{Worker, WorkerOptions};
 
 /// Characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
+/// Where nobody is, and nobody can be: for a worker that has no server yet.
+const NOWHERE: &str = "http://127.0.0.1:0";
 /// What those who watch a server of our own have to read the end before it goes.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -26,7 +28,6 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         Some(task) => task,
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
-    let fallback = default_endpoint(&settings.listen).map_or_else(|| default_url().parse(), Ok)?;
     let explicit = settings.url.is_some();
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let endpoint = match locator.endpoint().await {
@@ -37,7 +38,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         Err(error) => {
             let why = super::output::chain(&error);
             output.note(format_args!("no server: {why}; the command runs, its output is only here"));
-            fallback
+            NOWHERE.parse()?
         }
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
@@ -91,10 +92,6 @@ fn make_id(program: &OsStr) -> anyhow::Result<TaskId> {
         name => name,
     };
     format!("{name}-{}", Ulid::generate().to_string().to_lowercase()).parse().context("cannot make a task id")
-}
-
-fn default_url() -> String {
-    format!("http://{}", limits::LISTEN_DEFAULT)
 }
 
 /// What the system keeps of an exit code.

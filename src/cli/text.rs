@@ -58,6 +58,17 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long ago, roughly: `1s`, `5m`, `2h`, `3d`.
+pub(super) fn age(age: Duration) -> String {
+    let seconds = age.as_secs().max(1);
+    match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// A command as one would type it in a shell.
 pub(super) fn command(words: &[String]) -> String {
     let mut line = String::new();
@@ -192,6 +203,7 @@ mod tests {
             [shown(250), shown(12_340), shown(185_000), shown(7_620_000), shown(273_600_000)],
             ["250ms", "12.3s", "3m05s", "2h07m", "3d04h"]
         );
+        assert_eq!(age(Duration::from_millis(40)) + &age(Duration::from_secs(7_300)), "1s2h");
         let words = ["sh", "-c", "echo 'a b'", ""].map(str::to_owned);
         assert_eq!(command(&words), r"sh -c 'echo '\''a b'\''' ''");
     }

@@ -16,9 +16,6 @@ use crate::model::limits;
 use crate::server::ServeOptions;
 use crate::tasks::{Durability, Retention};
 
-/// Connections that one server serves at the same time, unless set otherwise.
-const CONNECTIONS_MAX: usize = 10_000;
-
 /// Every name, as it stands in the file.
 const KEYS: [&str; 11] = [
     "url",
@@ -165,21 +162,22 @@ impl Settings {
             Some((_, value)) => PathBuf::from(value),
             None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
         };
+        let defaults = ServeOptions::default();
         Ok(Self {
             url: parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?,
             data,
             data_named,
-            listen: parse(find("listen")?, address)?.unwrap_or_else(|| limits::LISTEN_DEFAULT.to_owned()),
-            durability: parse(find("durability")?, durability)?.unwrap_or(Durability::Commit),
-            live_window_lines: parse(find("live_window_lines")?, positive)?.unwrap_or(limits::LIVE_WINDOW_LINES),
-            journal_expiry: parse(find("journal_expiry")?, units::duration)?.unwrap_or(limits::JOURNAL_EXPIRY),
-            worker_grace: parse(find("worker_grace")?, units::duration)?.unwrap_or(limits::WORKER_GRACE),
+            listen: parse(find("listen")?, address)?.unwrap_or(defaults.listen),
+            durability: parse(find("durability")?, durability)?.unwrap_or(defaults.durability),
+            live_window_lines: parse(find("live_window_lines")?, positive)?.unwrap_or(defaults.live_window_lines),
+            journal_expiry: parse(find("journal_expiry")?, units::duration)?.unwrap_or(defaults.journal_expiry),
+            worker_grace: parse(find("worker_grace")?, units::duration)?.unwrap_or(defaults.worker_grace),
             retention: Retention {
                 age: parse(find("retention_age")?, or_off(units::duration))?.flatten(),
                 count: parse(find("retention_count")?, or_off(positive))?.flatten(),
                 bytes: parse(find("retention_bytes")?, or_off(units::size))?.flatten(),
             },
-            connections_max: parse(find("connections_max")?, count)?.unwrap_or(CONNECTIONS_MAX),
+            connections_max: parse(find("connections_max")?, count)?.unwrap_or(defaults.connections_max),
         })
     }
 
@@ -192,7 +190,7 @@ impl Settings {
             live_window_lines: self.live_window_lines,
             journal_expiry: self.journal_expiry,
             worker_grace: self.worker_grace,
-            retention: self.retention.clone(),
+            retention: self.retention,
             connections_max: self.connections_max,
             ..ServeOptions::default()
         }

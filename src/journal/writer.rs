@@ -20,6 +20,8 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one group commit; more wait for the next.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// A reply, given with what became of the commit.
+type Answer = Box<dyn FnOnce(Option<&JournalError>) + Send>;
 type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// What the writer is asked to do.
@@ -112,7 +114,7 @@ struct Writer {
     /// Streams of this commit.
     touched: Vec<u64>,
     /// Replies of this commit, given after it.
-    answers: Vec<Box<dyn FnOnce(Option<&JournalError>) + Send>>,
+    answers: Vec<Answer>,
     /// Bytes of this commit, and their room in the queue.
     written: usize,
     rooms: Vec<Room>,

@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -32,12 +32,17 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// Connections over the limit that are told so at one time, and for how long.
+const REFUSALS_MAX: usize = 64;
+const REFUSE_WAIT: Duration = Duration::from_secs(1);
+
 /// A connection's place under the limit; a WebSocket keeps it after the HTTP connection is done.
 pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, state: SharedState) {
     let places = Arc::new(Semaphore::new(state.options.connections_max));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
@@ -59,16 +64,25 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         }
         let Ok(place) = places.clone().try_acquire_owned() else {
             state.metrics.refused.inc();
-            refuse(stream);
+            if let Ok(place) = refusals.clone().try_acquire_owned() {
+                state.tracker.spawn(refuse(stream, place));
+            }
             continue;
         };
         state.tracker.spawn(connection(stream, Arc::new(place), builder.clone(), service.clone(), state.clone()));
     }
 }
 
-/// Says 503 without waiting: what the new socket's buffer does not take is not worth a task.
-fn refuse(mut stream: TcpStream) {
-    let said = futures::FutureExt::now_or_never(stream.write_all(TOO_MANY));
+/// Says 503 to a request, once it has come; what floods even this is dropped without a word.
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let said = timeout(REFUSE_WAIT, async {
+        let mut head = [0; 4096];
+        let read = stream.read(&mut head).await?;
+        stream.write_all(TOO_MANY).await?;
+        stream.shutdown().await?;
+        Ok::<_, std::io::Error>(read)
+    });
+    let said = said.await;
     tracing::debug!(?said, "a connection over the limit was refused");
 }
 

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 use warp::http::{HeaderMap, header};
 use warp::reply::{Reply, Response};
 
@@ -31,6 +33,10 @@ const IN_FLIGHT_MAX: usize = 8;
 /// Bytes of one row or line; a longer one is refused, because it would have to be held.
 const ROW_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX;
 
+/// Bytes of a refused body that are read, and how long.
+const DRAIN_BYTES_MAX: usize = 256 * 1024 * 1024;
+const DRAIN_WAIT: Duration = Duration::from_secs(30);
+
 /// How a body is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Format {
@@ -44,9 +50,40 @@ pub(super) async fn lines(
     id: TaskId,
     query: Query,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, ApiError> {
-    let format = match media_type(&headers).as_deref() {
+    let result = append_body(state, id, query, &headers, &mut body).await;
+    if result.is_err() {
+        drain(body).await;
+    }
+    result
+}
+
+/// Reads the rest of a body that is refused: closing while the client still writes would cost it
+/// the answer. Bounded; a client beyond that finds out the hard way.
+async fn drain(mut body: Body) {
+    let mut bytes = 0;
+    let drained = async {
+        while let Some(Ok(chunk)) = body.next().await {
+            bytes += chunk.len();
+            if bytes > DRAIN_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    if timeout(DRAIN_WAIT, drained).await.is_err() {
+        tracing::debug!(bytes, "a refused body did not end");
+    }
+}
+
+async fn append_body(
+    state: SharedState,
+    id: TaskId,
+    query: Query,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, ApiError> {
+    let format = match media_type(headers).as_deref() {
         Some("application/x-ndjson" | "application/ndjson") => Format::Ndjson,
         Some("text/plain") => Format::Text,
         _ => {
@@ -116,7 +153,7 @@ struct Append {
 
 impl Append {
     /// Reads the whole body; a fault comes with the index of its row.
-    async fn read(&mut self, format: Format, mut body: Body) -> Result<(), (u64, ApiError)> {
+    async fn read(&mut self, format: Format, body: &mut Body) -> Result<(), (u64, ApiError)> {
         let mut buffer = BytesMut::new();
         let mut row = 0;
         while let Some(chunk) = body.next().await {

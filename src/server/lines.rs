@@ -51,6 +51,13 @@ pub(super) async fn page(state: SharedState, id: TaskId, query: Query) -> Result
                 return Err(ApiError::new(409, "reset", detail));
             }
             answer.forward(cursor.n + 1, limit).await?;
+            // Nothing new: the caller keeps the very cursor it came with.
+            if let Some((page, behind)) = &mut answer.last
+                && page.is_empty()
+                && behind.n == cursor.n
+            {
+                *behind = cursor;
+            }
         }
     }
     Ok(answer.into_response())
@@ -105,7 +112,10 @@ impl Answer {
             }
             let page = self.handle.read(at, page_limits(count)).await?;
             self.gaps.extend(page.gap);
-            let mut cursor = page.cursor;
+            let mut cursor = match &self.last {
+                Some((_, behind)) if page.is_empty() => *behind,
+                _ => page.cursor,
+            };
             for line in &page.lines {
                 self.take(line);
                 if to_u64(self.lines.len()) == limit {

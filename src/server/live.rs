@@ -66,19 +66,17 @@ async fn tell_all(
     wait: bool,
 ) -> Result<(CloseCode, &'static str), Gone> {
     let mut beat = interval_at(Instant::now() + state.options.heartbeat, state.options.heartbeat);
-    let handle = loop {
+    let mut follower = loop {
         tokio::select! {
             biased;
             () = state.shutdown.cancelled() => return Ok((CloseCode::Away, "the server ends")),
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             found = find(state, &id, wait) => match found {
-                Ok(handle) => break handle,
+                Ok(handle) => break handle.follow(start),
                 Err(error) => return fail(sink, &error).await,
             },
         }
     };
-    let mut follower = handle.follow(start);
-    drop(handle);
     loop {
         tokio::select! {
             biased;

@@ -199,11 +199,12 @@ impl Server {
         self.state.tracker.close();
         let finished = timeout(limits::SHUTDOWN_TIMEOUT, self.state.tracker.wait()).await;
         let connections = self.state.tracker.len();
-        self.state.tasks.close().await;
+        // While the folder is still ours: whoever opens it next writes a file of its own.
         let file = self.state.options.data.join(SERVER_FILE);
         if let Err(error) = tokio::fs::remove_file(&file).await {
             tracing::warn!(%error, "{SERVER_FILE} could not be removed");
         }
+        self.state.tasks.close().await;
         finished.map_err(|_| ServeError::Hung { connections })
     }
 }

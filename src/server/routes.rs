@@ -115,26 +115,31 @@ fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
 }
 
 fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let healthz = path!("healthz").and(warp::get()).map(metrics::healthz);
-    let readyz = path!("readyz").and(warp::get()).and(with(state));
+    let healthz = path!("healthz").and(get()).map(metrics::healthz);
+    let readyz = path!("readyz").and(get()).and(with(state));
     let readyz = readyz.map(|state: SharedState| answer(metrics::readyz(&state)));
-    let counters = path!("metrics").and(warp::get()).and(with(state));
+    let counters = path!("metrics").and(get()).and(with(state));
     let counters = counters.map(|state: SharedState| answer(metrics::metrics(&state)));
     healthz.or(readyz).unify().or(counters).unify().boxed()
 }
 
 fn page_routes() -> BoxedFilter<(Response,)> {
     let headers = warp::header::headers_cloned;
-    let list = warp::path::end().and(warp::get()).and(headers()).map(|headers: HeaderMap| pages::list(&headers));
+    let list = warp::path::end().and(get()).and(headers()).map(|headers: HeaderMap| pages::list(&headers));
     let task = path!("tasks" / String)
-        .and(warp::get())
+        .and(get())
         .and(headers())
         .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::task(&headers))));
     let asset = path!("assets" / String)
-        .and(warp::get())
+        .and(get())
         .and(headers())
         .map(|name: String, headers: HeaderMap| answer(pages::asset(&name, &headers)));
     list.or(task).unify().or(asset).unify().boxed()
+}
+
+/// GET, and HEAD as health checks ask; hyper leaves out the body.
+fn get() -> impl Filter<Extract = (), Error = warp::Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
 }
 
 fn with(state: &SharedState) -> impl Filter<Extract = (SharedState,), Error = Infallible> + Clone + use<> {
@@ -148,7 +153,7 @@ fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
 }
 
 fn body() -> impl Filter<Extract = (append::Body,), Error = warp::Rejection> + Copy {
-    warp::body::stream().map(|body| boxed(body))
+    warp::body::stream().map(boxed)
 }
 
 fn boxed<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> append::Body {

@@ -6,12 +6,13 @@
 //! Close codes: 1000 all told, 1001 the server ends, 1011 a fault of ours, 1013 try again later,
 //! 4404 the task is not there (or no longer).
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -210,11 +211,23 @@ pub(super) async fn close(sink: &mut Sink, code: CloseCode, reason: &'static str
 
 /// Runs the two halves of a connection until the reader is done (the peer went), or the writer is
 /// (it closed) and the peer has had its time to answer. The reader is polled all the while.
+///
+/// The halves take turns at being first: tokio gives a task so much to do before it must yield,
+/// and a half that uses all of it every time would starve the other.
 pub(super) async fn both(reader: impl Future<Output = ()>, writer: impl Future<Output = ()>) {
-    let (reader, writer) = (pin!(reader), pin!(writer));
-    if let Either::Right(((), reader)) = select(reader, writer).await
-        && timeout(CLOSE_WAIT, reader).await.is_err()
-    {
+    let (mut reader, mut writer) = (pin!(reader), pin!(writer));
+    let mut reader_first = false;
+    let read = poll_fn(|cx| {
+        reader_first = !reader_first;
+        if reader_first && reader.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if writer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        if !reader_first && reader.as_mut().poll(cx).is_ready() { Poll::Ready(true) } else { Poll::Pending }
+    });
+    if !read.await && timeout(CLOSE_WAIT, reader).await.is_err() {
         tracing::debug!("a peer did not answer a close");
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn stream(
     let wait = query.flag("wait")?;
     // A task that is waited for is found in the stream: the head of the answer should not wait.
     let follower = match state.tasks.get(&id).await? {
-        Some(handle) => Some(Box::new(handle.follow(start.clone()))),
+        Some(handle) => Some(Box::new(handle.follow(start))),
         None if wait => None,
         None => return Err(ApiError::no_task(&id)),
     };
@@ -92,7 +92,7 @@ impl Viewer {
                     () = state.shutdown.cancelled() => return None,
                     _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
                     found = find(state, &self.id, true) => match found {
-                        Ok(handle) => self.follower = Some(Box::new(handle.follow(self.start.clone()))),
+                        Ok(handle) => self.follower = Some(Box::new(handle.follow(self.start))),
                         Err(_) => return None,
                     },
                 }

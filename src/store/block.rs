@@ -182,9 +182,9 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_a_panic(mut bytes: Vec<u8>) {
-            let _ = decode(EntryId::MIN, &bytes, |_| true);
+            decode(EntryId::MIN, &bytes, |_| true).ok();
             bytes.splice(0..0, [b'B', 1]);
-            let _ = decode(EntryId::MAX, &bytes, |_| true);
+            decode(EntryId::MAX, &bytes, |_| true).ok();
         }
     }
 }

@@ -467,8 +467,11 @@ fn unknown_type(kind: &str, task: Option<TaskRef>) -> BadMessage {
     BadMessage { code: "unknown_type", message, task }
 }
 
+/// A field, what it must be in words, and whether a value is that.
+type Expected = (&'static str, &'static str, fn(&Value) -> bool);
+
 /// What each field must be, for the second look at a message that did not fit.
-const EXPECTED: [(&str, &str, fn(&Value) -> bool); 18] = [
+const EXPECTED: [Expected; 18] = [
     ("type", "a string", Value::is_string),
     ("line", "a string", Value::is_string),
     ("timestamp", "a string", Value::is_string),

@@ -251,8 +251,11 @@ pub struct Worker {
 impl Worker {
     /// Runs `command` (program, then arguments) as this task and waits for its end.
     ///
-    /// Takes SIGINT, SIGTERM and SIGHUP for itself and passes them on. Needs a tokio runtime with
-    /// I/O and time. The child's stdin is this process's.
+    /// Takes SIGINT, SIGTERM and SIGHUP for itself (but for those it was started to ignore, as by
+    /// `nohup`) and passes them to the child's process group. In the foreground of a terminal the
+    /// child stays in this process's group, so that it can read from the terminal and Ctrl-Z stops
+    /// both; there Ctrl-C reaches it directly, and other signals reach the child alone. The child's
+    /// stdin is this process's. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// The command could not be started, or the URL is none. A server that cannot be reached is

@@ -25,13 +25,15 @@ use crate::model::Channel;
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
     let signals = Signals::take(options.pty);
     let signals = signals.map_err(|e| WorkerError::Setup { what: format!("cannot take signals: {e}"), source: e })?;
-    run_with(options, command, signals).await
+    let own_group = options.pty || !terminal::is_foreground();
+    run_with(options, command, signals, own_group).await
 }
 
 async fn run_with(
     options: WorkerOptions,
     command: Vec<OsString>,
     mut signals: Signals,
+    own_group: bool,
 ) -> Result<Outcome, WorkerError> {
     let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
     let program = program.to_string_lossy().into_owned();
@@ -40,7 +42,7 @@ async fn run_with(
     let worker = Worker::start(options.clone(), words.clone())?;
     worker.shared.push_own(format!("starting on {}: {}", options.host, words.join(" ")));
     let begun = Instant::now();
-    let mut running = match Running::start(&options, &command, tee, &worker.shared) {
+    let mut running = match Running::start(&options, &command, own_group, tee, &worker.shared) {
         Ok(running) => running,
         Err(error) => {
             let error = start_error(program, error);
@@ -117,11 +119,16 @@ struct Running {
 }
 
 impl Running {
-    fn start(options: &WorkerOptions, command: &[OsString], tee: Tee, shared: &Arc<Shared>) -> io::Result<Self> {
+    fn start(
+        options: &WorkerOptions,
+        command: &[OsString],
+        own_group: bool,
+        tee: Tee,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
         let mut child = Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
         child.args(command.iter().skip(1));
         child.env("TASKTAIL_URL", &options.url).env("TASKTAIL_TASK", options.task.as_str());
-        let own_group = options.pty || !terminal::is_foreground();
         let (child, sources, terminal) =
             if options.pty { start_on_terminal(child)? } else { start_on_pipes(child, own_group)? };
         let no_pid = || io::Error::other("it has no process id");
@@ -243,8 +250,10 @@ fn copies(channel: Channel, show: bool, tee: &Tee) -> io::Result<Vec<Copy>> {
     Ok(copies)
 }
 
+/// SIGINT is a person's word, wherever it was typed.
 fn exit_of(status: ExitStatus, aborted: bool) -> Exit {
-    Exit { code: status.code(), signal: status.signal(), aborted }
+    let signal = status.signal();
+    Exit { code: status.code(), signal, aborted: aborted || signal == Some(Signal::INT.as_raw()) }
 }
 
 #[cfg(test)]

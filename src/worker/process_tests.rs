@@ -32,7 +32,7 @@ impl Run {
         let (signals, receiver) = mpsc::unbounded_channel();
         let tee = tempfile::NamedTempFile::new().unwrap();
         let options = WorkerOptions { tee: Some(tee.path().to_owned()), ..options };
-        let done = tokio::spawn(run_with(options, words(&["sh", "-c", script]), Signals::from_test(receiver)));
+        let done = tokio::spawn(run_with(options, words(&["sh", "-c", script]), Signals::from_test(receiver), true));
         Self { signals, done, tee }
     }
 

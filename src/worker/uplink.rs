@@ -14,7 +14,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use super::shared::Shared;
 use super::{Delivery, WorkerOptions};
@@ -26,7 +27,7 @@ use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
 /// The worker's door at the server.
 const PATH: &str = "/ws/v1/worker";
 /// A server that says nothing for this long, not even the answer to a ping, is given up.
-const SILENCE_MAX: Duration = Duration::from_millis(HEARTBEAT.as_millis() as u64 * 5 / 2);
+const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
 /// Errors of the server are shown at most this often.
 const ERROR_NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection that lived this long was a good one: the next attempt comes soon.
@@ -34,8 +35,25 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The wait at the end is over after this many times its limit, even if a line arrives now and then.
 const DELIVERY_ROUNDS_MAX: u32 = 6;
 
+/// The server's word for a task that takes no more lines; it will not change its mind.
+const TASK_ENDED: &str = "task_ended";
+
 /// Why a connection is over, in words for a person.
 type Lost = String;
+
+/// Why there is nothing more to do on a connection.
+enum Over {
+    /// Another may come.
+    Lost(Lost),
+    /// Someone else has ended this task: the server takes no more of it.
+    Ended,
+}
+
+impl From<Lost> for Over {
+    fn from(lost: Lost) -> Self {
+        Over::Lost(lost)
+    }
+}
 
 /// The one task that speaks for a worker to the server.
 pub(super) struct Uplink {
@@ -95,15 +113,22 @@ impl Uplink {
         loop {
             let began = Instant::now();
             let acked_before = self.shared.acked_seq();
-            let (lost, connected) = match Box::pin(self.open()).await {
+            let (over, connected) = match Box::pin(self.open()).await {
                 Ok((socket, acked_seq)) => {
                     self.note_connected();
                     match Box::pin(self.talk(socket, acked_seq)).await {
                         Ok(()) => return,
-                        Err(lost) => (lost, true),
+                        Err(over) => (over, true),
                     }
                 }
-                Err(lost) => (lost, false),
+                Err(over) => (over, false),
+            };
+            let lost = match over {
+                Over::Lost(lost) => lost,
+                Over::Ended => {
+                    self.note("this task was ended at the server: it takes no more lines of it");
+                    return self.shared.finished().await;
+                }
             };
             if connected && (began.elapsed() > GOOD_CONNECTION || self.shared.acked_seq() > acked_before) {
                 delays = backoff();
@@ -117,7 +142,7 @@ impl Uplink {
     }
 
     /// Connects, says who it is, and learns what the server has of this session.
-    async fn open(&self) -> Result<(Socket, u64), Lost> {
+    async fn open(&self) -> Result<(Socket, u64), Over> {
         let mut socket = connect(&self.url, PATH, self.options.token.as_deref()).await.map_err(|e| e.to_string())?;
         let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.options.worker };
         let start = Outgoing::TaskStart {
@@ -137,7 +162,7 @@ impl Uplink {
         Ok((socket, acked_seq))
     }
 
-    async fn resumed(&self, socket: &mut Socket) -> Result<u64, Lost> {
+    async fn resumed(&self, socket: &mut Socket) -> Result<u64, Over> {
         loop {
             let Some(text) = text_of(socket.next().await)? else { continue };
             match serde_json::from_str(&text) {
@@ -146,14 +171,15 @@ impl Uplink {
                 {
                     return Ok(acked_seq);
                 }
-                Ok(ServerReply::Error { message, .. }) => return Err(format!("the server refuses: {message}")),
+                Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Over::Ended),
+                Ok(ServerReply::Error { message, .. }) => return Err(format!("the server refuses: {message}").into()),
                 _ => {}
             }
         }
     }
 
     /// Until all is confirmed (`Ok`), or the connection is lost.
-    async fn talk(&self, socket: Socket, acked_seq: u64) -> Result<(), Lost> {
+    async fn talk(&self, socket: Socket, acked_seq: u64) -> Result<(), Over> {
         self.shared.resume(acked_seq);
         if self.shared.is_complete() {
             return Ok(());
@@ -161,7 +187,7 @@ impl Uplink {
         let (mut sink, stream) = socket.split();
         // Both at once: acks and pings must be read while a send waits for a slow server.
         let result = tokio::select! {
-            lost = self.write(&mut sink) => Err(lost),
+            lost = self.write(&mut sink) => Err(lost.into()),
             result = self.read(stream) => result,
         };
         // A polite close is worth a moment, not more; what matters is confirmed or kept.
@@ -187,7 +213,7 @@ impl Uplink {
         }
     }
 
-    async fn read(&self, mut stream: SplitStream<Socket>) -> Result<(), Lost> {
+    async fn read(&self, mut stream: SplitStream<Socket>) -> Result<(), Over> {
         let mut noted: Option<Instant> = None;
         let mut not_noted = 0u64;
         loop {
@@ -195,10 +221,15 @@ impl Uplink {
             let message = message.map_err(|_| format!("silent for {} s", SILENCE_MAX.as_secs()))?;
             let Some(text) = text_of(message)? else { continue };
             match serde_json::from_str(&text) {
-                Ok(ServerReply::Ack { work_request_id, seq }) if work_request_id.id == self.options.task => {
-                    if self.shared.ack(seq) {
-                        return Ok(());
-                    }
+                Ok(ServerReply::Ack { work_request_id, seq })
+                    if work_request_id.id == self.options.task && self.shared.ack(seq) =>
+                {
+                    return Ok(());
+                }
+                Ok(ServerReply::Error { code, work_request_id: Some(task), .. })
+                    if code == TASK_ENDED && task.id == self.options.task =>
+                {
+                    return Err(Over::Ended);
                 }
                 Ok(ServerReply::Error { message, .. }) => {
                     if noted.is_some_and(|at| at.elapsed() < ERROR_NOTE_INTERVAL) {
@@ -277,14 +308,13 @@ async fn in_time<E: Display>(send: impl Future<Output = Result<(), E>>) -> Resul
 }
 
 /// The text of a message; `None` for one without.
-fn text_of(
-    message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-) -> Result<Option<tokio_tungstenite::tungstenite::Utf8Bytes>, Lost> {
+fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes>, Lost> {
     match message {
         Some(Ok(Message::Text(text))) => Ok(Some(text)),
         Some(Ok(Message::Close(Some(frame)))) => Err(format!("closed with {} {}", frame.code, frame.reason)),
         Some(Ok(Message::Close(None))) | None => Err("closed".to_owned()),
         Some(Ok(_)) => Ok(None),
+        Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err("it broke off".to_owned()),
         Some(Err(error)) => Err(error.to_string()),
     }
 }

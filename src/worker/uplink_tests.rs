@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use super::*;
-use crate::model::Channel;
+use crate::model::{Channel, Mark};
 use crate::worker::{Exit, Worker};
 
 /// What the server does with one connection.
@@ -25,6 +25,8 @@ enum Plan {
     NoResume,
     /// Answers each message with an error.
     Complain,
+    /// Says that the task has ended already.
+    Ended,
 }
 
 #[derive(Default)]
@@ -128,6 +130,9 @@ async fn serve(stream: TcpStream, plan: Plan, log: Arc<Mutex<Log>>) {
 async fn answer(socket: &mut WebSocketStream<TcpStream>, plan: Plan, log: &Mutex<Log>, seq: u64) {
     if matches!(plan, Plan::Complain) {
         say(socket, json!({"type":"error","code":"bad_line","message":"no such thing"})).await;
+    }
+    if matches!(plan, Plan::Ended) {
+        say(socket, json!({"type":"error","code":"task_ended","message":"over","work_request_id":"42"})).await;
     }
     if matches!(plan, Plan::Serve | Plan::Complain) {
         log.lock().acked = seq;
@@ -277,6 +282,40 @@ async fn errors_of_the_server_are_shown_and_not_too_often() {
     lines(&worker, 0..5_000);
     assert!(worker.end(Exit::code(0)).await.complete);
     assert_eq!(*server.notes.lock(), ["the server says: no such thing"]);
+}
+
+#[tokio::test]
+async fn a_task_that_someone_else_has_ended_is_not_waited_for() {
+    let server = Server::new([Plan::Ended]).await;
+    let options = WorkerOptions { delivery_timeout: Duration::from_secs(600), ..server.options() };
+    let worker = Worker::connect(options).unwrap();
+    lines(&worker, 0..5);
+    let delivery = worker.end(Exit::code(0)).await;
+    assert_eq!((delivery.complete, delivery.undelivered_lines), (false, 5));
+    let notes = server.notes.lock();
+    assert!(notes.len() == 2 && notes[0].contains("ended at the server"), "{notes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flood_of_a_real_command_adds_up() {
+    let server = Server::new([Plan::DropAfter(2_000), Plan::Serve]).await;
+    let options = WorkerOptions { show: false, ..server.options() };
+    let outcome = Worker::run(options, vec!["seq".into(), "300000".into()]).await.unwrap();
+    assert!(outcome.delivery.complete && outcome.exit_code == 0);
+    let texts = server.own_lines_left_out();
+    assert!(texts[0].starts_with("starting on ") && texts[texts.len() - 1].starts_with("ended after "));
+    assert_eq!(texts[texts.len() - 2], "300000", "the last line is never skipped");
+    let mut next = 1;
+    for text in &texts[1..texts.len() - 1] {
+        match Mark::parse(text) {
+            Some(mark) => next += mark.count,
+            None => {
+                assert_eq!(text.parse::<u64>().unwrap(), next, "each mark stands where its lines are missing");
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, 300_001);
 }
 
 #[tokio::test]

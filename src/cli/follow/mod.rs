@@ -173,7 +173,7 @@ fn relocate(locator: &Arc<Locator>) -> Relocate {
     let locator = Arc::clone(locator);
     Box::new(move || {
         let locator = Arc::clone(&locator);
-        Box::pin(async move { locator.endpoint().await.ok() })
+        Box::pin(async move { locator.endpoint_after_loss().await.ok() })
     })
 }
 

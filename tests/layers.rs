@@ -1,0 +1,84 @@
+//! A folder is a layer, and imports go only downward: the map in `src/lib.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each layer may import. A layer may always import itself.
+const MAY: [(&str, &[&str]); 13] = [
+    ("model", &[]),
+    ("wire", &["model"]),
+    ("store", &["model"]),
+    ("journal", &["model", "store"]),
+    ("archive", &["model", "store"]),
+    ("tasks", &["model", "store", "journal", "archive"]),
+    ("server", &["model", "wire", "tasks"]),
+    ("client", &["model", "wire"]),
+    ("worker", &["model", "wire", "client"]),
+    ("config", &["model", "client", "server", "tasks"]),
+    ("cli", &["model", "wire", "tasks", "server", "client", "worker", "config"]),
+    ("main.rs", &["cli"]),
+    ("lib.rs", &[]),
+];
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("src") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Layers named in `use crate::..` and `crate::..` paths; `crate::{a, b}` names several.
+fn imports(source: &str) -> Vec<String> {
+    let mut layers = Vec::new();
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    for line in code {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            let names = rest.strip_prefix('{').map_or(rest, |group| group);
+            let first =
+                |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+            if rest.starts_with('{') {
+                layers.extend(names.split(',').map(first));
+            } else {
+                layers.push(first(names));
+            }
+        }
+    }
+    layers
+}
+
+#[test]
+fn imports_go_only_downward() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    assert!(files.len() > 40, "the source is found");
+    let mut wrong = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&src).expect("in src");
+        let top = inside.components().next().expect("a name").as_os_str().to_str().expect("UTF-8");
+        let layer = if inside.components().count() == 1 && !["main.rs", "lib.rs"].contains(&top) {
+            top.trim_end_matches(".rs")
+        } else {
+            top
+        };
+        let Some((_, may)) = MAY.iter().find(|(name, _)| *name == layer) else {
+            wrong.push(format!("{}: its layer is not in the map", inside.display()));
+            continue;
+        };
+        let source = fs::read_to_string(&file).expect("a source file");
+        for import in imports(&source) {
+            let known = MAY.iter().any(|(name, _)| *name == import);
+            if known && import != layer && !may.contains(&import.as_str()) {
+                wrong.push(format!("src/{} imports crate::{import}: {layer} may import {may:?}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
