@@ -92,6 +92,11 @@ export class RealServer {
     await this.post(`${encodeURIComponent(id)}/end`, "application/json", JSON.stringify({ exit_code: exitCode }));
   }
 
+  async remove(id) {
+    const response = await fetch(`${this.url}/api/v1/tasks/${encodeURIComponent(id)}`, { method: "DELETE" });
+    if (!response.ok) throw new Error(`${id} is not removed: ${response.status}`);
+  }
+
   async post(path, type, body) {
     const response = await fetch(`${this.url}/api/v1/tasks/${path}`, { method: "POST", headers: { "content-type": type }, body });
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);

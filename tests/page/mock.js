@@ -16,11 +16,11 @@ const SCAN_LINES_MAX = 700;
 const MARK = /^\[(\d+) messages (skipped|lost in transit)\]$/;
 
 class MockTask {
-  constructor(id) {
+  constructor(id, epoch) {
     this.id = id;
     this.lines = [];
     this.first = 1;
-    this.epoch = 1;
+    this.epoch = epoch;
     this.bytes = 0;
     this.facts = { command: [], labels: {}, host: null, status: "running", exit_code: null, signal: null, ended: null };
     this.created = new Date().toISOString();
@@ -69,6 +69,7 @@ export class MockServer {
   constructor() {
     this.port = 0;
     this.tasks = new Map();
+    this.epochs = 0;
     this.requests = [];
     this.waiting = new Set();
     this.sockets = new Set();
@@ -95,6 +96,11 @@ export class MockServer {
   async end(id, exitCode) {
     Object.assign(this.tasks.get(id).facts, { status: "completed", exit_code: exitCode, ended: new Date().toISOString() });
     this.tasks.get(id).wake();
+  }
+
+  async remove(id) {
+    this.tasks.delete(id);
+    this.cut();
   }
 
   // Faults.
@@ -137,7 +143,8 @@ export class MockServer {
 
   make(id) {
     if (!this.tasks.has(id)) {
-      this.tasks.set(id, new MockTask(id));
+      this.epochs += 1000;
+      this.tasks.set(id, new MockTask(id, this.epochs));
       for (const waker of this.waiting) waker();
     }
     return this.tasks.get(id);

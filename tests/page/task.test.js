@@ -168,13 +168,16 @@ test("colours, rewritten lines and long lines", async () => {
     { line: "\x1b[1;31mred\x1b[0m plain \x1b[38;2;1;2;3mtrue\x1b[0m \x1b[7mreverse" },
     { line: "10%\r55%\r100% done" },
     { line: long },
+    { line: Array.from({ length: 3000 }, (_, i) => `${i} done`).join("\r") },
   ]);
   const page = await open("ansi");
-  await untilVisible(page, 3);
+  await untilVisible(page, 4);
   assert.equal(await rowText(page, 1).textContent(), "red plain true reverse");
   assert.equal(await row(page, 1).locator("span.b.fg1").textContent(), "red");
   assert.equal(await row(page, 1).locator("span", { hasText: /^true$/ }).last().evaluate((e) => getComputedStyle(e).color), "rgb(1, 2, 3)");
   assert.equal(await rowText(page, 2).textContent(), "100% done");
+  assert.equal(await rowText(page, 4).textContent(), "2999 done", "what rewrites itself is read to its end");
+  assert.equal(await row(page, 3).locator(".more").textContent(), "… 16,000 more characters");
   await row(page, 3).locator(".more").evaluate((button) => button.click());
   assert.equal(await rowText(page, 3).textContent(), long);
 });
@@ -372,4 +375,15 @@ test("an unknown task is said to be unknown until it is there", async () => {
   await untilText(page, "#notice", "No such task");
   await server.append("unknown", someLines(2));
   await untilVisible(page, 2);
+});
+
+test("a task that is removed is said to be removed", async () => {
+  await server.append("removed", someLines(5));
+  const page = await open("removed");
+  await untilVisible(page, 5);
+  await server.remove("removed");
+  await untilText(page, "#link", "removed");
+  await server.append("removed", [{ line: "a new log" }]);
+  await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "a new log");
+  assert.equal(await page.locator(".row").count(), 1);
 });

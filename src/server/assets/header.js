@@ -125,6 +125,7 @@ export class Header {
       const seconds = Math.max(0, Math.ceil((this.retryAt - Date.now()) / 1000));
       return `offline (retry in ${seconds} s)`;
     }
+    if (this.connection === "not_found" && this.task) return "this task was removed";
     if (this.connection === "connecting") return this.task ? "reconnecting…" : "connecting…";
     if (this.connection !== "live" || !this.task || this.task.status !== "running") return "";
     if (this.task.live === false && this.lineAt === 0) return "live";

@@ -63,11 +63,10 @@ export class RowBuilder {
   }
 
   fill(cell, line) {
-    const long = line.line.length > SHOWN_CHARS_MAX && !this.expanded.has(line.n);
-    const text = long ? line.line.slice(0, SHOWN_CHARS_MAX) : line.line;
-    for (const part of parseLine(text)) cell.append(styled(part));
-    if (!long) return;
-    const more = element("button", "more", `… ${count(line.line.length - SHOWN_CHARS_MAX)} more characters`);
+    const { spans, hidden } = clipped(line.line, this.expanded.has(line.n) ? Infinity : SHOWN_CHARS_MAX);
+    for (const part of spans) cell.append(styled(part));
+    if (hidden === 0) return;
+    const more = element("button", "more", `… ${count(hidden)} more characters`);
     more.type = "button";
     more.addEventListener("click", () => {
       this.expanded.add(line.n);
@@ -87,6 +86,21 @@ export class RowBuilder {
     cell.title = line.timestamp;
     return cell;
   }
+}
+
+// The first `charsMax` characters that a person would see, and how many are hidden. What rewrites
+// itself is read to its end, or a long progress bar would show its beginning.
+function clipped(text, charsMax) {
+  const early = text.length > charsMax && !/[\r\b]/.test(text);
+  const spans = [];
+  let room = charsMax;
+  let hidden = early ? text.length - charsMax : 0;
+  for (const span of parseLine(early ? text.slice(0, charsMax) : text)) {
+    if (room > 0) spans.push(span.text.length > room ? { ...span, text: span.text.slice(0, room) } : span);
+    hidden += Math.max(0, span.text.length - room);
+    room = Math.max(0, room - span.text.length);
+  }
+  return { spans, hidden };
 }
 
 function numberCell(n) {

@@ -327,11 +327,14 @@ export class Scroller {
   rowFor(item, before) {
     const n = this.numberOf(item);
     const row = this.rows.get(n);
-    if (row && (row.item === item || (row.item.hole && item.hole))) return row.element;
+    const beside = before ?? this.store.prev(n - 1);
+    const above = beside && !beside.hole ? beside : null;
+    if (row?.item.hole && item.hole) return row.element;
+    // A row tells of the line above it too, which may have come later.
+    if (row?.item === item && (row.above || !above)) return row.element;
     row?.element.remove();
-    const above = before ?? this.store.prev(n - 1);
-    const element = this.delegate.build(item, above && !above.hole ? above : null);
-    this.rows.set(n, { element, item });
+    const element = this.delegate.build(item, above);
+    this.rows.set(n, { element, item, above });
     return element;
   }
 
