@@ -15,6 +15,7 @@ mod output;
 mod rm;
 mod run;
 mod serve;
+mod settings;
 mod show;
 mod text;
 
@@ -24,9 +25,10 @@ use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{Cli, Command, GlobalArgs};
-use args::{LogFormat, SettingArgs};
+pub use args::{Cli, Command};
 use output::Output;
+pub use settings::GlobalArgs;
+use settings::{LogFormat, SettingArgs};
 
 use crate::config::{ConfigError, Settings};
 

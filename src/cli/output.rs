@@ -4,7 +4,7 @@
 //! an error, and `main` ends quietly on it.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -47,10 +47,9 @@ impl Output {
     /// # Errors
     /// Stdout is closed or full.
     pub(super) fn object(self, object: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(object)?;
-        line.push(b'\n');
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&line)?;
+        let object = serde_json::to_string(object)?;
+        writeln!(stdout, "{}", text::json(&object, stdout.is_terminal()))?;
         stdout.flush()
     }
 

@@ -46,6 +46,24 @@ pub(super) fn words(text: &str) -> Cow<'_, str> {
     Cow::Owned(for_terminal(&spaced, false).into_owned())
 }
 
+/// JSON as it may go out: a terminal would obey the control characters that JSON lets stand (DEL
+/// and C1), so there they are escaped, which means the same.
+pub(super) fn json(object: &str, terminal: bool) -> Cow<'_, str> {
+    if !terminal || !object.chars().any(|c| c.is_control()) {
+        return Cow::Borrowed(object);
+    }
+    let mut safe = String::with_capacity(object.len());
+    for c in object.chars() {
+        if c.is_control() {
+            // Writing to a String does not fail.
+            write!(safe, "\\u{:04x}", u32::from(c)).ok();
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// A duration as one reads it: `250ms`, `12.3s`, `3m05s`, `2h07m`, `3d04h`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -188,6 +206,13 @@ mod tests {
         ] {
             assert_eq!(for_terminal(hostile, true), safe, "{hostile:?}");
         }
+    }
+
+    #[test]
+    fn json_on_a_terminal_means_the_same() {
+        let object = serde_json::to_string("a\u{9b}31m\u{7f}").unwrap();
+        assert_eq!(json(&object, true), "\"a\\u009b31m\\u007f\"");
+        assert_eq!(json(&object, false), object);
     }
 
     #[test]

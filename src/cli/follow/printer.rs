@@ -66,7 +66,8 @@ impl Printer {
         let streams = self.streams;
         for line in lines.iter().filter(|line| streams.contains(line.channel)) {
             if self.json {
-                serde_json::to_writer(&mut self.stdout.buffer, line)?;
+                let object = serde_json::to_string(line)?;
+                self.stdout.buffer.extend_from_slice(text::json(&object, self.stdout.terminal).as_bytes());
                 self.stdout.buffer.push(b'\n');
             } else if line.channel == Channel::Stdout {
                 // Two ways to one screen: what came first is seen first.
