@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
-use serde_json::Value;
+use serde::Deserialize;
 use tasktail::worker::{Worker, WorkerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -83,6 +83,23 @@ fn emit(lines: u64, per_second: u64) -> Result<()> {
     Ok(())
 }
 
+/// What a viewer needs of a message; a thousand of them share the machine with the server.
+#[derive(Deserialize)]
+struct ViewerMessage<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow, default)]
+    lines: Vec<ViewerLine<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ViewerLine<'a> {
+    n: u64,
+    stream: &'a str,
+    #[serde(borrow)]
+    line: std::borrow::Cow<'a, str>,
+}
+
 /// Follows to the end; answers each line's delay in microseconds.
 async fn view(address: String, task: &'static str, lines: u64) -> Result<Vec<u64>> {
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws/v1/tasks/{task}?wait=1")).await?;
@@ -91,20 +108,17 @@ async fn view(address: String, task: &'static str, lines: u64) -> Result<Vec<u64
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else { continue };
         let arrived = now_us();
-        let message: Value = serde_json::from_str(&text)?;
-        match message["type"].as_str() {
-            Some("lines") => {
-                for line in message["lines"].as_array().context("lines")? {
-                    ensure!(line["n"] == next, "line {next} was to come, {} came", line["n"]);
-                    next += 1;
-                    if line["stream"] == "stdout" {
-                        let written: u64 = line["line"].as_str().context("text")?.parse()?;
-                        delays.push(arrived.saturating_sub(written));
-                    }
-                }
+        let message: ViewerMessage<'_> = serde_json::from_str(&text)?;
+        for line in message.lines {
+            ensure!(line.n == next, "line {next} was to come, {} came", line.n);
+            next += 1;
+            if line.stream == "stdout" {
+                delays.push(arrived.saturating_sub(line.line.parse()?));
             }
-            Some("gap") => bail!("lines are missing: {text}"),
-            Some("end") => break,
+        }
+        match message.kind {
+            "gap" => bail!("lines are missing: {text}"),
+            "end" => break,
             _ => {}
         }
     }

@@ -447,10 +447,8 @@ impl Head {
         }
         let stale = self.fresh.iter().take_while(|row| row.last_line() < keep_from).count();
         gone.extend(self.fresh.drain(..stale));
-        self.stream.tip.send_if_modified(|tip| {
-            tip.first_line = keep_from;
-            false
-        });
+        // Shown at once, so that no reader looks for a block that is about to go.
+        self.stream.tip.send_modify(|tip| tip.first_line = keep_from);
         for row in gone {
             store.remove_block(self.stream.number, row.first, row.bytes as usize)?;
         }
