@@ -3,6 +3,7 @@
 //! The follower's place is a line number; the truth is read from the log each time; what wakes it
 //! carries nothing. A slow follower reads later, and no queue grows for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use super::{PageLimits, TasksError};
 use crate::journal::Tip;
 use crate::model::{Cursor, Epoch, Task, TaskStatus};
 
-/// Recent pages that followers of one task share.
-const SHARED_PAGES: usize = 8;
+/// Recent pages that followers of one task share: about a second of them.
+const SHARED_PAGES: usize = 64;
 /// What one more follower adds to the time in which lines are gathered for a page.
 const PACE_PER_FOLLOWER: Duration = Duration::from_micros(20);
 /// Gathering is at most this long, and begins to be worth it at [`PACE_MIN`].
@@ -79,7 +80,6 @@ pub struct Follower {
     changed: watch::Receiver<u64>,
     tip: Option<watch::Receiver<Tip>>,
     told: (TaskStatus, bool),
-    paged: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,30 +111,66 @@ impl TaskHandle {
         };
         self.inner.followers.fetch_add(1, Ordering::AcqRel);
         let told = self.told();
-        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tip, told, paged: None }
+        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tip, told }
     }
 
     fn told(&self) -> (TaskStatus, bool) {
         (self.with_record(|record| record.status), self.has_worker())
     }
 
-    /// A page at the live end that all followers share: the first to come reads it.
+    /// A page from this line on. At the live end all followers share it: the first to come reads it.
     async fn shared_page(&self, from: u64) -> Result<Arc<LogPage>, TasksError> {
         if from <= self.archived_through() {
             return self.read(from, PageLimits::default()).await;
         }
-        let mut pages = self.inner.pages.lock();
-        if let Some((_, page)) = pages.iter().find(|(at, _)| *at == from) {
-            return Ok(page.clone());
+        let mut shared = self.inner.pages.lock();
+        if let Some(page) = shared.at(from) {
+            return Ok(page);
         }
         let page = Arc::new(self.read_now(from, PageLimits::default())?);
         if !page.is_empty() && self.inner.followers.load(Ordering::Acquire) > 1 {
-            if pages.len() >= SHARED_PAGES {
-                pages.pop_front();
-            }
-            pages.push_back((from, page.clone()));
+            shared.put(from, page.clone());
         }
         Ok(page)
+    }
+
+    /// When the next page at the live end may be made, if not at once: with many followers, lines
+    /// are gathered so that one page serves all. A page that was made already is never waited for.
+    fn page_due(&self, from: u64) -> Option<Instant> {
+        let followers = u32::try_from(self.inner.followers.load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        let pace = PACE_PER_FOLLOWER.saturating_mul(followers).min(PACE_MAX);
+        if pace < PACE_MIN || self.readable().1 >= from + PageLimits::default().lines as u64 {
+            return None;
+        }
+        let shared = self.inner.pages.lock();
+        let due = shared.made? + pace;
+        (shared.at(from).is_none() && Instant::now() < due).then_some(due)
+    }
+}
+
+/// Pages that followers of one task share.
+#[derive(Debug, Default)]
+pub(super) struct SharedPages {
+    /// By their first line, oldest first; at most [`SHARED_PAGES`].
+    recent: VecDeque<(u64, Arc<LogPage>)>,
+    made: Option<Instant>,
+}
+
+impl SharedPages {
+    fn at(&self, from: u64) -> Option<Arc<LogPage>> {
+        self.recent.iter().find(|(at, _)| *at == from).map(|(_, page)| page.clone())
+    }
+
+    fn put(&mut self, from: u64, page: Arc<LogPage>) {
+        if self.recent.len() >= SHARED_PAGES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((from, page));
+        self.made = Some(Instant::now());
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -174,11 +210,12 @@ impl Follower {
                 tip.mark_unchanged();
             }
             let over = self.is_over();
-            self.pace().await;
+            if let Some(due) = self.task.page_due(self.next) {
+                tokio::time::sleep_until(due).await;
+            }
             let page = self.task.shared_page(self.next).await?;
             if !page.is_empty() {
                 self.next = page.next;
-                self.paged = Some(Instant::now());
                 return Ok(Some(FollowEvent::Page(page)));
             }
             if over {
@@ -198,16 +235,6 @@ impl Follower {
     /// Looked at before the log is read: what is over then has all its lines there.
     fn is_over(&self) -> bool {
         self.task.is_sealed() || self.task.with_record(|record| record.status.is_final())
-    }
-
-    /// With many followers at the live end, lines are gathered so that one page serves all.
-    async fn pace(&self) {
-        let Some(paged) = self.paged.filter(|_| self.next > self.task.archived_through()) else { return };
-        let followers = u32::try_from(self.task.inner.followers.load(Ordering::Acquire)).unwrap_or(u32::MAX);
-        let pace = PACE_PER_FOLLOWER.saturating_mul(followers).min(PACE_MAX);
-        if pace >= PACE_MIN && self.task.readable().1 < self.next + PageLimits::default().lines as u64 {
-            tokio::time::sleep_until(paged + pace).await;
-        }
     }
 
     async fn wait(&mut self) {

@@ -1,6 +1,5 @@
 //! One task: lines in, its end, its facts.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
-use super::log::LogPage;
+use super::follow::SharedPages;
 use super::record::TaskRecord;
 use super::registry::{self, Tasks};
 use super::{LineBatch, TaskFacts, TasksError, keeper};
@@ -46,7 +45,7 @@ pub(super) struct Inner {
     heard: Mutex<Instant>,
     pub(super) followers: AtomicUsize,
     /// Recent pages at the live end, shared by all followers.
-    pub(super) pages: Mutex<VecDeque<(u64, Arc<LogPage>)>>,
+    pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
 }
 
