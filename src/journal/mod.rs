@@ -192,8 +192,10 @@ impl Journal {
 
     /// Removes a stream, its entries and all that is known of it (Redis: DEL). Readers are woken.
     pub async fn remove(&self, stream: &Arc<Stream>) -> Result<(), JournalError> {
+        let done = self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await;
+        // Not before: who looks the name up meanwhile must not load it from the store again.
         self.inner.streams.lock().retain(|_, other| !Arc::ptr_eq(other, stream));
-        self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await
+        done
     }
 
     fn queue_removal(&self, stream: &Arc<Stream>) {

@@ -146,6 +146,8 @@ impl Writer {
             self.finish();
             self.sync_if_due(stop.is_some());
             if let Some(reply) = stop {
+                // The store is let go before the answer: whoever asked may open it again at once.
+                drop(self);
                 // Whoever asked may have stopped waiting.
                 return reply.send(()).unwrap_or_default();
             }
@@ -250,6 +252,8 @@ impl Writer {
     fn expire(&mut self, stream: &Arc<Stream>, at: Option<Timestamp>) -> Result<(), JournalError> {
         let store = self.store.clone();
         let head = self.head(stream)?;
+        // The record says where the stream ends: the entries must be there before it.
+        head.close_block(&store)?;
         *head.stream.expires.write() = at;
         store.put_stream(&stream.name, &head.record())?;
         head.stored = true;

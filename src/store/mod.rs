@@ -14,6 +14,7 @@
 
 pub mod block;
 pub mod codec;
+pub mod dump;
 mod open;
 
 use std::fs::File;
@@ -159,11 +160,14 @@ impl Store {
         self.streams.iter().keys().map(|key| Ok(key?.to_vec())).collect()
     }
 
-    /// Forgets a stream and its blocks. Cut short, it is finished at the next opening.
+    /// Forgets a stream and its blocks. Cut short, it is finished at the next opening. A later
+    /// stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
         self.check()?;
         self.meta.insert(garbage_key(number), &[])?;
-        self.streams.remove(name)?;
+        if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
+            self.streams.remove(name)?;
+        }
         self.finish_removal(number)
     }
 

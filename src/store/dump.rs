@@ -1,0 +1,174 @@
+//! What is in the store, in words that do not depend on the clock: for tests, and for people who look
+//! for a fault.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{GARBAGE, Store, StoreError, StreamRecord, VALUE_BYTES_MAX, block, codec, parse_block_key};
+
+/// All streams of a store, and what belongs to none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreDump {
+    /// Every stream that has a record, in the order of the names.
+    pub streams: Vec<StreamDump>,
+    /// Blocks of streams that have none.
+    pub orphans: usize,
+    /// Removals that a kill cut short; the next opening finishes them.
+    pub unfinished: usize,
+}
+
+/// One stream as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamDump {
+    /// Its name.
+    pub name: String,
+    /// The first line that its record keeps.
+    pub first_line: u64,
+    /// The last line that its record knows of; the blocks know more.
+    pub last_line: u64,
+    /// The sessions that its record knows of.
+    pub sessions: Vec<(String, u64)>,
+    /// Whether its record says when it goes.
+    pub expires: bool,
+    /// Its blocks in order.
+    pub blocks: Vec<BlockDump>,
+}
+
+/// One block as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockDump {
+    /// The first line inside.
+    pub first_line: u64,
+    /// Entries inside.
+    pub count: u32,
+    /// Stored values that make it up.
+    pub parts: usize,
+    /// Bytes of them all.
+    pub bytes: usize,
+    /// Bytes of all lines of the stream up to its end.
+    pub total_bytes: u64,
+    /// The numbers that it notes.
+    pub sessions: Vec<(String, u64)>,
+}
+
+impl Store {
+    /// Reads everything: not for a store that is busy.
+    pub fn dump(&self) -> Result<StoreDump, StoreError> {
+        let mut dump = StoreDump { unfinished: self.meta.scan_prefix(GARBAGE).count(), ..StoreDump::default() };
+        let mut blocks: BTreeMap<u64, usize> = BTreeMap::new();
+        for key in self.blocks.iter().keys() {
+            let key = key?;
+            if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
+                *blocks.entry(u64::from_be_bytes(*number)).or_default() += 1;
+            }
+        }
+        for row in &self.streams {
+            let (name, bytes) = row?;
+            let record: StreamRecord = codec::decode(codec::Kind::Stream, &bytes)?;
+            blocks.remove(&record.number);
+            dump.streams.push(StreamDump {
+                name: String::from_utf8_lossy(&name).into_owned(),
+                first_line: record.first_line,
+                last_line: record.last_line,
+                sessions: record.sessions,
+                expires: record.expires_ms.is_some(),
+                blocks: self.blocks_of(record.number).map(|row| dump_block(&row?.1)).collect::<Result<_, _>>()?,
+            });
+        }
+        dump.orphans = blocks.values().sum();
+        Ok(dump)
+    }
+}
+
+fn dump_block(bytes: &[u8]) -> Result<BlockDump, StoreError> {
+    let header = block::decode_header(bytes)?;
+    Ok(BlockDump {
+        first_line: header.first_line,
+        count: header.count,
+        parts: bytes.len().div_ceil(VALUE_BYTES_MAX),
+        bytes: bytes.len(),
+        total_bytes: header.total_bytes,
+        sessions: header.sessions,
+    })
+}
+
+/// The length only by its class: ids take more or fewer bytes as the clock has it.
+impl fmt::Display for BlockDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.first_line + u64::from(self.count) - 1;
+        let class = match self.bytes {
+            0..1_024 => "under 1 KiB",
+            1_024..4_096 => "1 to 4 KiB",
+            4_096..=VALUE_BYTES_MAX => "4 to 7 KiB",
+            _ => "over 7 KiB",
+        };
+        write!(f, "block {}..{last}, {} of all bytes, {class}", self.first_line, self.total_bytes)?;
+        if self.parts > 1 {
+            write!(f, " in {} parts", self.parts)?;
+        }
+        write_sessions(f, &self.sessions)
+    }
+}
+
+impl fmt::Display for StreamDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {}: record of {}..{}", self.name, self.first_line, self.last_line)?;
+        write_sessions(f, &self.sessions)?;
+        writeln!(f, "{}", if self.expires { ", expires" } else { "" })?;
+        self.blocks.iter().try_for_each(|block| writeln!(f, "  {block}"))
+    }
+}
+
+impl fmt::Display for StoreDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.streams.iter().try_for_each(|stream| stream.fmt(f))?;
+        if self.orphans > 0 || self.unfinished > 0 {
+            writeln!(f, "{} blocks of no stream, {} removals unfinished", self.orphans, self.unfinished)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_sessions(f: &mut fmt::Formatter<'_>, sessions: &[(String, u64)]) -> fmt::Result {
+    sessions.iter().try_for_each(|(name, seq)| write!(f, ", session {name} to {seq}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntryBody, EntryId, LineText};
+    use crate::store::block::BlockBuilder;
+
+    fn put_block(store: &Store, number: u64, first_line: u64, text_bytes: usize) {
+        let id = EntryId::new(1_000 + first_line, 0);
+        let mut body = Vec::new();
+        let line = LineText { text: "x".repeat(text_bytes).into(), ..LineText::default() };
+        block::encode_body(&mut body, &EntryBody::Line(line)).unwrap();
+        let mut builder = BlockBuilder::new(id, first_line);
+        builder.push(id, &body).unwrap();
+        builder.note_session("s", first_line);
+        let (_, bytes) = builder.finish(9, 0).unwrap();
+        store.put_block(number, id, &bytes).unwrap();
+    }
+
+    #[test]
+    fn a_removal_that_a_kill_cut_short_is_seen_and_finished_at_the_next_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for (name, number) in [(b"a", 7), (b"b", 8)] {
+            store.put_stream(name, &StreamRecord { number, first_line: 1, ..StreamRecord::default() }).unwrap();
+            put_block(&store, number, 1, 10);
+            put_block(&store, number, 2, 20_000);
+        }
+        // What `remove_stream` does before the blocks go.
+        store.meta.insert([GARBAGE, &7u64.to_be_bytes()].concat(), &[]).unwrap();
+        store.streams.remove(b"a").unwrap();
+        let whole = "stream b: record of 1..0\n  block 1..1, 9 of all bytes, under 1 KiB, session s to 1\n  \
+                     block 2..2, 9 of all bytes, over 7 KiB in 3 parts, session s to 2\n";
+        let cut = store.dump().unwrap();
+        assert_eq!(cut.to_string(), format!("{whole}2 blocks of no stream, 1 removals unfinished\n"));
+        store.commit().unwrap();
+        drop(store);
+        assert_eq!(Store::open(folder.path()).unwrap().dump().unwrap().to_string(), whole);
+    }
+}
