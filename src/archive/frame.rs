@@ -65,12 +65,16 @@ pub(super) fn encode(row: &mut FrameRef, raw: &[u8], at: u64) -> io::Result<Vec<
     row.packed_bytes = u32::try_from(data.len()).map_err(io::Error::other)?;
     // The note's length is in the note; a fixed width keeps the two apart.
     row.note_bytes = NOTE_BYTES;
+    let mut bytes = note(row)?;
+    bytes.extend_from_slice(&data);
+    Ok(bytes)
+}
+
+fn note(row: &FrameRef) -> io::Result<Vec<u8>> {
     let mut payload = Vec::with_capacity(NOTE_BYTES as usize);
     codec::append(&mut payload, row).map_err(io::Error::other)?;
     payload.resize(NOTE_BYTES as usize - 8, 0);
-    let mut bytes = skippable(NOTE_MAGIC, &payload)?;
-    bytes.extend_from_slice(&data);
-    Ok(bytes)
+    skippable(NOTE_MAGIC, &payload)
 }
 
 /// Bytes of a note: room for every number at its longest.
@@ -119,4 +123,28 @@ pub(super) fn unpack(file: &File, row: &FrameRef) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame has not the length that its note says"));
     }
     Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_note_stays() {
+        let row = FrameRef {
+            at: 0,
+            note_bytes: NOTE_BYTES,
+            packed_bytes: 300,
+            raw_bytes: 131_072,
+            first_line: 251,
+            lines: 1_000,
+            first_id: EntryId::new(1_778_336_581_000, 3),
+            last_id: EntryId::new(u64::MAX, u64::MAX),
+        };
+        let kept = codec::golden::check("archive_note", &note(&row).unwrap());
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[kept, vec![0; 300]].concat()).unwrap();
+        assert_eq!(read_note(&file, 0, row.end()).unwrap(), Some(row));
+        assert_eq!(read_note(&file, 0, row.end() - 1).unwrap(), None, "a note without all of its data is none");
+    }
 }

@@ -131,3 +131,31 @@ fn hash(path: &std::path::Path) -> io::Result<String> {
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EntryId;
+
+    #[test]
+    fn the_form_of_a_sealed_archives_end_stays() {
+        let row = FrameRef {
+            at: 0,
+            note_bytes: 96,
+            packed_bytes: 300,
+            raw_bytes: 131_072,
+            first_line: 1,
+            lines: 1_000,
+            first_id: EntryId::new(1_778_336_581_000, 3),
+            last_id: EntryId::new(1_778_336_581_999, 0),
+        };
+        let next = FrameRef { at: row.end(), first_line: 1_001, lines: 7, ..row };
+        let file = tempfile::tempfile().unwrap();
+        let len = write_tail(&file, &[row, next], next.end()).unwrap();
+        let mut tail = vec![0; usize::try_from(len - next.end()).unwrap()];
+        file.read_exact_at(&mut tail, next.end()).unwrap();
+        let kept = codec::golden::check("archive_tail", &tail);
+        file.write_all_at(&kept, next.end()).unwrap();
+        assert_eq!(read_index(&file).unwrap(), [row, next]);
+    }
+}

@@ -150,6 +150,42 @@ mod tests {
     use crate::model::{Channel, LineText, Timestamp};
     use proptest::prelude::*;
 
+    #[test]
+    fn the_form_of_a_block_stays() {
+        let first = EntryId::new(1_778_336_581_000, 3);
+        let timestamp = Timestamp::from_millis(1_778_336_580_999);
+        let bodies = [
+            EntryBody::Line(LineText { timestamp, text: "plain".into(), ..LineText::default() }),
+            EntryBody::Line(LineText {
+                timestamp,
+                channel: Channel::Internal,
+                partial: true,
+                lossy: true,
+                text: "é\r".into(),
+            }),
+            EntryBody::Fields(vec![(b"field".to_vec(), vec![0, 0xff]), (Vec::new(), Vec::new())]),
+        ];
+        let ids = [first, EntryId::new(first.ms, 300), EntryId::new(first.ms + 70_000, 0)];
+        let mut builder = BlockBuilder::new(first, 251);
+        for (id, body) in ids.iter().zip(&bodies) {
+            let mut bytes = Vec::new();
+            encode_body(&mut bytes, body).unwrap();
+            builder.push(*id, &bytes).unwrap();
+        }
+        builder.note_session("01JZ", 12_000);
+        let (header, bytes) = builder.finish(1 << 33, 7).unwrap();
+        let kept = codec::golden::check("block", &bytes);
+        assert_eq!(decode_header(&kept).unwrap(), header);
+        let mut found = Vec::new();
+        decode(first, &kept, |entry| {
+            found.push(entry);
+            true
+        })
+        .unwrap();
+        let wanted = ids.into_iter().zip(bodies).zip(251..).map(|((id, body), n)| Entry { id, n, body });
+        assert_eq!(found, wanted.collect::<Vec<_>>());
+    }
+
     proptest! {
         #[test]
         fn blocks_give_back_what_they_took(texts in prop::collection::vec(".{0,200}", 1..100), first_line in 1..u64::MAX / 2, gap in 0u64..5) {

@@ -63,3 +63,49 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, StoreE
 fn damaged(kind: Kind, what: &str) -> StoreError {
     StoreError::Damaged { at: format!("a value of kind {kind:?}"), what: what.to_owned() }
 }
+
+#[cfg(test)]
+pub(crate) mod golden {
+    use std::path::Path;
+
+    /// Compares with `data/formats/v1/NAME.hex` and gives back what stands there, to be read: bytes
+    /// that were written once are written and read the same way for ever. A new form needs a new
+    /// version; `MAKE_FORMATS_HEX` only adds a file that is not there.
+    pub(crate) fn check(name: &str, bytes: &[u8]) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/formats/v1").join(format!("{name}.hex"));
+        let row = |row: &[u8]| row.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+        if !path.exists() && std::env::var_os("MAKE_FORMATS_HEX").is_some() {
+            std::fs::write(&path, bytes.chunks(32).map(row).collect::<String>()).unwrap();
+        }
+        let kept: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
+        let kept: Vec<u8> =
+            (0..kept.len()).step_by(2).map(|at| u8::from_str_radix(&kept[at..at + 2], 16).unwrap()).collect();
+        assert!(kept == bytes, "{name} is now written as\n{}", bytes.chunks(32).map(row).collect::<String>());
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EntryId;
+    use crate::store::StreamRecord;
+
+    #[test]
+    fn the_form_of_a_stream_record_stays() {
+        let record = StreamRecord {
+            number: 70_000,
+            birth: u64::MAX - 1,
+            last_id: EntryId::new(1_778_336_581_000, 250),
+            last_line: 12_345,
+            first_line: 251,
+            total_bytes: 1 << 33,
+            total_skipped: 3,
+            sessions: vec![("01JZ".into(), 12_000), ("s".into(), 0)],
+            expires_ms: Some(1_778_336_600_000),
+        };
+        let kept = golden::check("stream_record", &encode(Kind::Stream, &record).unwrap());
+        assert_eq!(decode::<StreamRecord>(Kind::Stream, &kept).unwrap(), record);
+        assert!(decode::<StreamRecord>(Kind::Task, &kept).is_err(), "a value of another kind is told apart");
+    }
+}

@@ -132,6 +132,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_form_of_a_record_stays() {
+        let record = TaskRecord {
+            status: TaskStatus::Completed,
+            exit_code: Some(-3),
+            signal: Some(15),
+            command: vec!["make".into(), "-j8".into()],
+            labels: [("branch".to_owned(), "main".to_owned())].into(),
+            host: Some("host-1".into()),
+            created: Timestamp::from_millis(1_778_336_581_000),
+            started: None,
+            ended: Some(Timestamp::from_millis(1_778_336_600_000)),
+            birth: u64::MAX - 1,
+            worker: true,
+            lines: 12_345,
+            bytes: 1 << 33,
+            first_line: 251,
+            skipped_lines: 3,
+            sessions: vec![("01JZ".into(), 12_000)],
+            artifact: Some(Artifact { bytes: 70_000, sha256: "ab".repeat(32) }),
+        };
+        let kept = codec::golden::check("task_record", &record.encode().unwrap());
+        assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
+        // The place of a status in its list is what is stored.
+        for (at, status) in
+            (0u8..).zip([TaskStatus::Running, TaskStatus::Completed, TaskStatus::Aborted, TaskStatus::Lost])
+        {
+            let bytes = TaskRecord { status, ..record.clone() }.encode().unwrap();
+            assert_eq!(bytes[2], at, "{status:?}");
+        }
+    }
+
+    #[test]
     fn a_record_always_fits_a_stored_value() {
         let mut record = TaskRecord::new(u64::MAX);
         let labels = (0..64).map(|n| (format!("{n}{}", "k".repeat(500)), "v".repeat(1000))).collect();
