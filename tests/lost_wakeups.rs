@@ -5,19 +5,51 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tasktail::journal::{Batch, Durability, Journal, PageLimits, Tail, Woken};
 use tasktail::model::{LineText, TaskId};
 use tasktail::tasks::{FollowEvent, Follower, LineBatch, Start, Tasks, TasksOptions};
-use tokio::sync::Barrier;
 
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 
-/// Busy for a while that differs from round to round, so that the two sides meet at every point of
-/// each other's way.
-fn dawdle(round: u64) {
-    for _ in 0..(round * 7919) % 4_001 {
+/// Where the two sides of a round meet: without a sleep, so that they start within some nanoseconds,
+/// and with a delay on either side that differs from round to round, so that each meets the other at
+/// every point of its way.
+#[derive(Default)]
+struct Meeting {
+    reader: AtomicU64,
+    writer: AtomicU64,
+}
+
+impl Meeting {
+    async fn read(&self, round: u64, delay_max: u64) {
+        self.reader.store(round, Ordering::Release);
+        Self::wait(&self.writer, round).await;
+        dawdle(round.wrapping_mul(7_919) % delay_max);
+    }
+
+    async fn write(&self, round: u64, delay_max: u64) {
+        self.writer.store(round, Ordering::Release);
+        Self::wait(&self.reader, round).await;
+        dawdle(round.wrapping_mul(104_729) % delay_max);
+    }
+
+    async fn wait(other: &AtomicU64, round: u64) {
+        let mut spins = 0u64;
+        while other.load(Ordering::Acquire) < round {
+            std::hint::spin_loop();
+            spins += 1;
+            if spins.is_multiple_of(2_000) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn dawdle(spins: u64) {
+    for _ in 0..spins {
         std::hint::spin_loop();
     }
 }
@@ -34,23 +66,23 @@ fn one_line() -> Batch {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lost_wakeups_of_a_tail() {
-    const ROUNDS: u64 = 3_000;
+    const ROUNDS: u64 = 1_500;
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), Durability::Interval).unwrap();
     let stream = journal.stream_or_new(b"s").unwrap();
-    let barrier = Arc::new(Barrier::new(2));
+    let meeting = Arc::new(Meeting::default());
     let writer = tokio::spawn({
-        let (journal, stream, barrier) = (journal.clone(), stream.clone(), barrier.clone());
+        let (journal, stream, meeting) = (journal.clone(), stream.clone(), meeting.clone());
         async move {
-            for round in 0..ROUNDS {
-                barrier.wait().await;
-                dawdle(round);
+            for round in 1..=ROUNDS {
+                meeting.write(round, 10).await;
                 journal.append(&stream, one_line(), None).await.unwrap().await.unwrap();
             }
         }
     });
     for round in 1..=ROUNDS {
-        barrier.wait().await;
+        // An append takes longer than a look.
+        meeting.read(round, 4_001).await;
         // Registers, looks, waits: each round from the start, as a reader that has just come.
         let mut tail = Tail::new(&journal, &stream, round);
         loop {
@@ -75,22 +107,23 @@ async fn next(follower: &mut Follower, round: u64) -> FollowEvent {
 /// Lines and changes of the facts by turns: they wake a follower in different ways.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lost_wakeups_of_a_follower() {
-    const ROUNDS: u64 = 3_000;
+    const ROUNDS: u64 = 40_000;
+    // Twenty changes, which are cheap, for each line.
+    let kind = |round: u64| if round.is_multiple_of(21) { 2 } else { (round % 21 + 1) % 2 };
     let folder = tempfile::tempdir().unwrap();
     let options = TasksOptions { durability: Durability::Interval, ..TasksOptions::default() };
     let tasks = Tasks::open(folder.path(), options).await.unwrap();
     let task = tasks.get_or_create(&"w".parse().unwrap()).await.unwrap();
     let mut follower = task.follow(Start::From(1));
     assert!(matches!(next(&mut follower, 0).await, FollowEvent::Open { .. }));
-    let barrier = Arc::new(Barrier::new(2));
+    let meeting = Arc::new(Meeting::default());
     let writer = tokio::spawn({
-        let barrier = barrier.clone();
+        let meeting = meeting.clone();
         async move {
             let mut worker = None;
-            for round in 0..ROUNDS {
-                barrier.wait().await;
-                dawdle(round);
-                match round % 3 {
+            for round in 1..=ROUNDS {
+                meeting.write(round, 401).await;
+                match kind(round) {
                     0 => worker = Some(task.attach()),
                     1 => drop(worker.take()),
                     _ => {
@@ -103,9 +136,9 @@ async fn lost_wakeups_of_a_follower() {
             task
         }
     });
-    for round in 0..ROUNDS {
-        barrier.wait().await;
-        match (round % 3, next(&mut follower, round).await) {
+    for round in 1..=ROUNDS {
+        meeting.read(round, 101).await;
+        match (kind(round), next(&mut follower, round).await) {
             (2, FollowEvent::Page(page)) => assert_eq!(page.lines.len(), 1),
             (turn, FollowEvent::Status(facts)) if turn < 2 => assert_eq!(facts.live, turn == 0),
             (turn, event) => panic!("turn {turn}: {event:?}"),
@@ -117,24 +150,23 @@ async fn lost_wakeups_of_a_follower() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lost_wakeups_of_who_waits_for_a_task() {
-    const ROUNDS: u64 = 500;
+    const ROUNDS: u64 = 1_000;
     let folder = tempfile::tempdir().unwrap();
     let options = TasksOptions { durability: Durability::Interval, ..TasksOptions::default() };
     let tasks = Tasks::open(folder.path(), options).await.unwrap();
     let id = |round: u64| format!("t{round}").parse::<TaskId>().unwrap();
-    let barrier = Arc::new(Barrier::new(2));
+    let meeting = Arc::new(Meeting::default());
     let maker = tokio::spawn({
-        let (tasks, barrier) = (tasks.clone(), barrier.clone());
+        let (tasks, meeting) = (tasks.clone(), meeting.clone());
         async move {
-            for round in 0..ROUNDS {
-                barrier.wait().await;
-                dawdle(round);
+            for round in 1..=ROUNDS {
+                meeting.write(round, 10).await;
                 tasks.get_or_create(&id(round)).await.unwrap();
             }
         }
     });
-    for round in 0..ROUNDS {
-        barrier.wait().await;
+    for round in 1..=ROUNDS {
+        meeting.read(round, 1_001).await;
         let appeared = tokio::time::timeout(HANGS_AFTER, tasks.appeared(&id(round))).await;
         let task = appeared.unwrap_or_else(|_| panic!("a wake-up was lost in round {round}"));
         assert_eq!(*task.id(), id(round));
