@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::diagnose::{diagnose, diagnose_line};
 use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
-use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, WORD_BYTES_MAX};
+use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
 use crate::model::{Channel, LineText, Timestamp};
 
 /// One line as JSON brings it: a member of `log_lines`, an NDJSON row of the append route, or the
@@ -161,8 +161,8 @@ impl<'a> Raw<'a> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
         let session = need(self.session, "session", "a word that names this life of the worker", Some(&task))?;
         let (command, labels) = (self.command.unwrap_or_default(), self.labels.unwrap_or_default());
-        if session.is_empty() || session.len() > TASK_SESSION_BYTES_MAX {
-            return Err(in_task(format!("field `session` must have 1 to {TASK_SESSION_BYTES_MAX} bytes"), &task));
+        if session.is_empty() || session.len() > SESSION_BYTES_MAX {
+            return Err(in_task(format!("field `session` must have 1 to {SESSION_BYTES_MAX} bytes"), &task));
         }
         if command.iter().map(String::len).sum::<usize>() > COMMAND_BYTES_MAX {
             return Err(in_task(format!("field `command` has over {COMMAND_BYTES_MAX} bytes"), &task));
@@ -191,9 +191,6 @@ impl<'a> Raw<'a> {
         }
     }
 }
-
-/// Bytes of a session's name.
-const TASK_SESSION_BYTES_MAX: usize = 128;
 
 /// A signal as number or as name.
 #[derive(Debug, Deserialize)]
