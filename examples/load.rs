@@ -24,6 +24,7 @@ use serde::Deserialize;
 use tasktail::worker::{Worker, WorkerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 struct Server {
     child: Child,
@@ -102,7 +103,10 @@ struct ViewerLine<'a> {
 
 /// Follows to the end; answers each line's delay in microseconds.
 async fn view(address: String, task: &'static str, lines: u64) -> Result<Vec<u64>> {
-    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws/v1/tasks/{task}?wait=1")).await?;
+    // Small buffers: a thousand viewers share the machine with the server.
+    let config = WebSocketConfig::default().read_buffer_size(8 * 1024);
+    let url = format!("ws://{address}/ws/v1/tasks/{task}?wait=1");
+    let (mut socket, _) = tokio_tungstenite::connect_async_with_config(url, Some(config), true).await?;
     let mut delays = Vec::new();
     let mut next = 1;
     while let Some(message) = socket.next().await {

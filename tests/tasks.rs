@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{
-    End, EndOutcome, FollowEvent, LineBatch, PageLimits, Start, TaskFacts, TaskHandle, Tasks, TasksError, TasksOptions,
+    End, EndOutcome, FollowEvent, LineBatch, PageLimits, Retention, Start, TaskFacts, TaskHandle, Tasks, TasksError,
+    TasksOptions,
 };
 
 fn options() -> TasksOptions {
@@ -247,4 +248,41 @@ async fn lists_are_newest_first_and_paged_and_removal_is_whole() {
     append(&anew, 1, 2).await;
     assert_eq!(anew.facts().lines, 2, "line numbers of a removed task's successor begin at 1");
     tasks.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_removes_the_oldest_finished_tasks_and_no_running_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = open(folder.path()).await;
+    let running = tasks.get_or_create(&id("running")).await.unwrap();
+    append(&running, 1, 1).await;
+    for n in 0..5 {
+        let task = tasks.get_or_create(&id(&format!("t{n}"))).await.unwrap();
+        append(&task, 1, 1_000).await;
+        task.end(End::default()).await.unwrap();
+        sealed(&tasks, task.id()).await;
+    }
+    tasks.close().await;
+    drop((running, tasks));
+    for (retention, kept) in [
+        (Retention { age: Some(Duration::from_secs(3600)), ..Retention::default() }, 5),
+        (Retention { count: Some(3), ..Retention::default() }, 3),
+        (Retention { bytes: Some(1), ..Retention::default() }, 0),
+    ] {
+        let tasks = Tasks::open(folder.path(), TasksOptions { retention, ..options() }).await.unwrap();
+        let mut changes = tasks.changes();
+        while tasks.stats().tasks != kept + 1 {
+            tokio::time::timeout(Duration::from_secs(10), changes.changed())
+                .await
+                .expect("retention does nothing")
+                .unwrap();
+        }
+        let all = tasktail::tasks::ListQuery { limit: 10, ..Default::default() };
+        let left = tasks.list(&all).await.unwrap().tasks;
+        let newest = (5 - kept..5).rev().map(|n| format!("t{n}")).chain(["running".to_owned()]);
+        assert!(left.iter().map(|task| task.id.to_string()).eq(newest), "{retention:?}");
+        let files = std::fs::read_dir(folder.path().join("archive")).unwrap().count();
+        assert_eq!(files as u64, kept, "the archives of the others are gone");
+        tasks.close().await;
+    }
 }

@@ -36,6 +36,7 @@
 
 mod append;
 mod compact;
+mod head;
 mod read;
 mod stream;
 mod tail;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::stream::BlockRef;
 use super::{Journal, JournalError, Stream};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
-use crate::model::{Entry, EntryBody, EntryId, Line, LineText};
+use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Timestamp};
 use crate::store::block;
 
 /// How much one read gives at most; one entry is always given.
@@ -53,7 +53,7 @@ impl Journal {
     pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<Page, JournalError> {
         'again: loop {
             let tip = stream.tip();
-            if tip.removed {
+            if stream.is_gone(Timestamp::now()) {
                 return Err(JournalError::Removed);
             }
             let from = from.max(tip.first_line);
@@ -94,7 +94,7 @@ impl Journal {
     pub fn range(&self, stream: &Stream, range: Range) -> Result<Vec<Entry<'static>>, JournalError> {
         'again: loop {
             let tip = stream.tip();
-            if tip.removed {
+            if stream.is_gone(Timestamp::now()) {
                 return Err(JournalError::Removed);
             }
             let mut rows: Vec<BlockRef> = {

@@ -10,8 +10,9 @@ use super::JournalError;
 use crate::model::{EntryId, Timestamp};
 use crate::store::{Store, StreamRecord, block};
 
-/// Sessions of a stream whose numbers are remembered; the least recently used goes first.
-pub(super) const SESSIONS_MAX: usize = 64;
+/// Sessions of a stream whose numbers are remembered; the least recently used goes first. With names
+/// of 128 bytes they still fit a stored value.
+pub(super) const SESSIONS_MAX: usize = 48;
 
 /// The end of a stream, and what it adds up to. Watched by readers; carries no entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,12 @@
 //! unseen between the two. What wakes a reader carries nothing; it reads the page itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::{Journal, JournalError, Page, PageLimits, Stream, Tip};
+use crate::model::Timestamp;
 
 /// A reader's place in a stream: the next line number it wants.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub struct Tail {
 pub enum Woken {
     /// There is something to read.
     Grown,
-    /// The stream was removed, or the journal closed.
+    /// The stream was removed, or its time has run out as it was known when the wait began.
     Removed,
 }
 
@@ -58,12 +60,24 @@ impl Tail {
         Ok(page)
     }
 
-    /// Waits until there is something at or behind its place. Cancel-safe.
+    /// Waits until there is something at or behind its place, or the stream is gone. Cancel-safe.
     pub async fn wait(&mut self) -> Woken {
         let next = self.next;
-        match self.tip.wait_for(|tip| tip.last_line >= next || tip.removed).await {
-            Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
-            _ => Woken::Removed,
+        let gone = self.stream.expires().map(|at| at.as_millis().saturating_sub(Timestamp::now().as_millis()));
+        let expiry = async {
+            match gone {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let grown = self.tip.wait_for(|tip| tip.last_line >= next || tip.removed);
+        tokio::select! {
+            biased;
+            tip = grown => match tip {
+                Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
+                _ => Woken::Removed,
+            },
+            () = expiry => Woken::Removed,
         }
     }
 }

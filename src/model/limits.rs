@@ -34,6 +34,8 @@ pub const TAIL_PAGE_LINES: usize = 500;
 pub const TAIL_PAGE_BYTES: usize = 256 * 1024;
 /// Bytes of one HTTP request body that is not a stream of lines.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a session's name, in which a sender numbers its lines.
+pub const SESSION_BYTES_MAX: usize = 128;
 /// Labels of one task.
 pub const LABELS_MAX: usize = 64;
 /// Bytes of a label's key or value, a host name or a worker's name.

@@ -92,10 +92,10 @@ async fn append_body(
         }
     };
     let session = match (query.text("session"), query.number("first_seq")?) {
-        (Some(session), first_seq) if session.len() <= limits::WORD_BYTES_MAX => {
+        (Some(session), first_seq) if (1..=limits::SESSION_BYTES_MAX).contains(&session.len()) => {
             Some((session.to_owned(), first_seq.unwrap_or(1)))
         }
-        (Some(_), _) => return Err(ApiError::bad_query("session", "is too long")),
+        (Some(_), _) => return Err(ApiError::bad_query("session", "must have 1 to 128 bytes")),
         (None, Some(_)) => return Err(ApiError::bad_query("session", "is missing: first_seq counts in it")),
         (None, None) => None,
     };

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::log::LogPage;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
-use crate::journal::Tip;
+use crate::journal::{Tail, Woken};
 use crate::model::{Cursor, Epoch, Task, TaskStatus};
 
 /// Recent pages that followers of one task share: about a second of them.
@@ -78,7 +78,8 @@ pub struct Follower {
     reset: Option<String>,
     phase: Phase,
     changed: watch::Receiver<u64>,
-    tip: Option<watch::Receiver<Tip>>,
+    /// The journal's end; none once the archive holds everything.
+    tail: Option<Tail>,
     told: (TaskStatus, bool),
 }
 
@@ -93,7 +94,6 @@ impl TaskHandle {
     /// Follows the task from a place on.
     pub fn follow(&self, start: Start) -> Follower {
         let changed = self.inner.changed.subscribe();
-        let tip = self.stream().map(|stream| stream.watch());
         let (_, last) = self.readable();
         let mut reset = None;
         let next = match start {
@@ -111,7 +111,8 @@ impl TaskHandle {
         };
         self.inner.followers.fetch_add(1, Ordering::AcqRel);
         let told = self.told();
-        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tip, told }
+        let tail = self.stream().map(|stream| Tail::new(self.journal(), &stream, next));
+        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tail, told }
     }
 
     fn told(&self) -> (TaskStatus, bool) {
@@ -206,9 +207,6 @@ impl Follower {
         loop {
             // Registered before the look: whatever comes after it wakes the wait below.
             self.changed.mark_unchanged();
-            if let Some(tip) = &mut self.tip {
-                tip.mark_unchanged();
-            }
             let over = self.is_over();
             if let Some(due) = self.task.page_due(self.next) {
                 tokio::time::sleep_until(due).await;
@@ -239,25 +237,23 @@ impl Follower {
 
     async fn wait(&mut self) {
         let next = self.next;
-        let grown = async {
-            match &mut self.tip {
-                Some(tip) => {
-                    let woken = tip.wait_for(|tip| tip.last_line >= next || tip.removed).await.map(|tip| tip.removed);
-                    // A removed stream never grows: from here on only the facts can change.
-                    woken.unwrap_or(true)
+        let woken = async {
+            match &mut self.tail {
+                Some(tail) => {
+                    tail.seek(next);
+                    tail.wait().await
                 }
                 None => std::future::pending().await,
             }
         };
-        let removed = tokio::select! {
-            removed = grown => removed,
-            changed = self.changed.changed() => {
-                if changed.is_err() { std::future::pending::<()>().await; }
-                false
-            }
+        let gone = tokio::select! {
+            woken = woken => woken == Woken::Removed,
+            // The sender lives as long as the task, which this follower holds.
+            _ = self.changed.changed() => false,
         };
-        if removed {
-            self.tip = None;
+        if gone {
+            // A removed journal never grows: from here on only the facts can change.
+            self.tail = None;
         }
     }
 }

@@ -36,12 +36,8 @@ pub(super) enum Wake {
 
 /// Runs until the store closes; archiving that has begun is waited for.
 pub(super) async fn keep(tasks: Tasks, mut woken: mpsc::UnboundedReceiver<Wake>) {
-    let mut keeper = Keeper {
-        archivers: Arc::new(Semaphore::new(ARCHIVERS)),
-        retry: HashMap::new(),
-        cleaned: Instant::now(),
-        tasks,
-    };
+    let mut keeper =
+        Keeper { archivers: Arc::new(Semaphore::new(ARCHIVERS)), retry: HashMap::new(), cleaned: None, tasks };
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let closing = keeper.tasks.inner.closing.clone();
@@ -64,7 +60,8 @@ struct Keeper {
     archivers: Arc<Semaphore>,
     /// Tasks whose seal failed, or is under way: not before this moment again.
     retry: HashMap<TaskId, Instant>,
-    cleaned: Instant,
+    /// When small blocks and retention were last looked at; at once after the start.
+    cleaned: Option<Instant>,
 }
 
 impl Keeper {
@@ -108,7 +105,7 @@ impl Keeper {
     async fn sweep(&mut self) {
         self.retry.retain(|_, at| *at > Instant::now());
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
-        let clean = self.cleaned.elapsed() >= CLEAN;
+        let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
         for task in open {
             let status = task.with_record(|record| record.status);
             if status.is_final() {
@@ -134,7 +131,7 @@ impl Keeper {
             }
         }
         if clean {
-            self.cleaned = Instant::now();
+            self.cleaned = Some(Instant::now());
             if let Err(error) = self.retain().await {
                 tracing::warn!(%error, "retention could not be carried out; it is tried again");
             }

@@ -19,6 +19,7 @@ mod record;
 mod registry;
 mod seal;
 mod task;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub use follow::{FollowEvent, Follower, Start};
 pub use list::{ListQuery, TaskPage};
 pub use log::LogPage;
 pub use registry::{Stats, TaskFacts, Tasks};
-pub use task::{Appended, End, EndOutcome, TaskHandle, Ticket, WorkerGuard};
+pub use task::{TaskHandle, WorkerGuard};
+pub use write::{Appended, End, EndOutcome, Ticket};
 
 /// What of finished tasks is kept; nothing is removed unless one of these is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

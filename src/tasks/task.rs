@@ -1,26 +1,19 @@
 //! One task: lines in, its end, its facts.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::follow::SharedPages;
 use super::record::TaskRecord;
 use super::registry::{self, Tasks};
-use super::{LineBatch, TaskFacts, TasksError, keeper};
+use super::{TaskFacts, TasksError};
 use crate::archive::Archive;
-use crate::journal::{self, Journal, JournalError, Stream};
+use crate::journal::{Journal, JournalError, Stream};
 use crate::model::{Cursor, EntryId, Epoch, Task, TaskId, TaskStatus, Timestamp};
-
-/// Lines over the live window that an append lets pass before it waits for the archive.
-const BACKLOG_LINES_MAX: u64 = 500_000;
-/// How long an append waits for the archive to catch up before it is refused.
-const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A task that can be written, read and followed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,14 +24,14 @@ pub struct TaskHandle {
 #[derive(Debug)]
 pub(super) struct Inner {
     id: TaskId,
-    journal: Journal,
+    pub(super) journal: Journal,
     registry: Weak<registry::Inner>,
-    window_lines: u64,
+    pub(super) window_lines: u64,
     archive: Archive,
     /// Gone once the archive is sealed and holds everything.
     stream: RwLock<Option<Arc<Stream>>>,
     /// Held for a moment; an append is queued under it, so that none comes behind the end.
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Moves with every change of the facts but the growth of the log.
     pub(super) changed: watch::Sender<u64>,
     workers: AtomicUsize,
@@ -50,91 +43,11 @@ pub(super) struct Inner {
 }
 
 #[derive(Debug)]
-struct State {
-    record: TaskRecord,
+pub(super) struct State {
+    pub(super) record: TaskRecord,
     /// The end was said and is not durable yet.
-    ending: bool,
-    removed: bool,
-}
-
-/// How a task ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct End {
-    /// What the command returned.
-    pub exit_code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// It was ended from outside.
-    pub aborted: bool,
-    /// When; now, if not said.
-    pub at: Option<Timestamp>,
-    /// The session that says so, and the number of its message.
-    pub session: Option<(String, u64)>,
-}
-
-/// What became of an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndOutcome {
-    /// The task has ended by it.
-    Ended,
-    /// The same message was taken before.
-    Repeated,
-    /// Another end came first, and stays.
-    AlreadyEnded,
-}
-
-/// What became of appended lines. The line numbers are 0 if all of them were there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Line number of the first.
-    pub first_line: u64,
-    /// Line number of the last.
-    pub last_line: u64,
-    /// Entry id of the last.
-    pub last_id: EntryId,
-    /// Lines added.
-    pub count: u64,
-    /// The session's last durable number.
-    pub acked_seq: Option<u64>,
-    /// The log they are in.
-    pub epoch: Epoch,
-}
-
-/// Resolves when the lines are durable.
-#[derive(Debug)]
-pub struct Ticket {
-    kind: TicketKind,
-    epoch: Epoch,
-}
-
-#[derive(Debug)]
-enum TicketKind {
-    Queued(journal::Ticket),
-    /// Every line was there before the end.
-    Repeat(u64),
-}
-
-impl Future for Ticket {
-    type Output = Result<Appended, TasksError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let epoch = self.epoch;
-        let done = match &mut self.kind {
-            TicketKind::Queued(ticket) => match Pin::new(ticket).poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(done) => done,
-            },
-            TicketKind::Repeat(seq) => Ok(journal::Appended { acked_seq: Some(*seq), ..journal::Appended::default() }),
-        };
-        Poll::Ready(done.map_err(TasksError::from).map(|done| Appended {
-            first_line: done.first_line,
-            last_line: done.last_line,
-            last_id: done.last_id,
-            count: done.count,
-            acked_seq: done.acked_seq,
-            epoch,
-        }))
-    }
+    pub(super) ending: bool,
+    pub(super) removed: bool,
 }
 
 /// While it lives, a worker speaks for the task.
@@ -328,130 +241,6 @@ impl TaskHandle {
         self.heartbeat();
         self.queue_record()?.await?;
         self.notify();
-        Ok(())
-    }
-
-    /// Queues lines in order, after a wait for room; the ticket resolves when they are durable.
-    pub async fn append(&self, batch: LineBatch) -> Result<Ticket, TasksError> {
-        self.wait_for_archive().await?;
-        let room = self.inner.journal.make_room(batch.bytes()).await?;
-        let epoch = self.epoch();
-        let resumed = {
-            let mut state = self.inner.state.lock();
-            if state.removed {
-                return Err(TasksError::Removed(self.id().clone()));
-            }
-            if state.record.status.is_final() || state.ending {
-                let seen = batch.last_seq().map(|(session, last)| (state.record.seq_of(session), last));
-                return match seen {
-                    Some((seen, last)) if last <= seen => Ok(Ticket { kind: TicketKind::Repeat(seen), epoch }),
-                    _ => Err(TasksError::Ended(self.id().clone())),
-                };
-            }
-            std::mem::replace(&mut state.record.status, TaskStatus::Running) != TaskStatus::Running
-        };
-        if resumed {
-            drop(self.queue_record()?);
-            self.notify();
-        }
-        self.heartbeat();
-        let state = self.inner.state.lock();
-        let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
-            return Err(TasksError::Ended(self.id().clone()));
-        };
-        let ticket = self.inner.journal.append_now(&stream, batch, None, room);
-        drop(state);
-        self.archive_if_due(&stream);
-        Ok(Ticket { kind: TicketKind::Queued(ticket), epoch })
-    }
-
-    /// Lines that are over the window go to the archive; this asks the keeper to see to it.
-    pub(super) fn archive_if_due(&self, stream: &Stream) {
-        let over = stream.tip().len().saturating_sub(self.inner.window_lines);
-        if over > keeper::ARCHIVE_STEP_LINES && !self.inner.archiving.swap(true, Ordering::AcqRel) {
-            self.wake(keeper::Wake::Archive(self.clone()));
-        }
-    }
-
-    pub(super) fn wake(&self, wake: keeper::Wake) {
-        // A keeper that is gone has closed the store already.
-        if let Some(tasks) = self.registry() {
-            tasks.inner.wake.send(wake).ok();
-        }
-    }
-
-    /// Nothing is trimmed before it is archived, so an archive that lags makes appends wait.
-    async fn wait_for_archive(&self) -> Result<(), TasksError> {
-        let Some(stream) = self.stream() else { return Ok(()) };
-        let full = |len: u64| len > self.inner.window_lines + BACKLOG_LINES_MAX;
-        if !full(stream.tip().len()) {
-            return Ok(());
-        }
-        let mut tip = stream.watch();
-        let room = tip.wait_for(|tip| tip.removed || !full(tip.len()));
-        match tokio::time::timeout(BACKLOG_TIMEOUT, room).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(TasksError::ReadOnly(format!("the archive of task {} does not keep up", self.id()))),
-        }
-    }
-
-    /// Ends the task behind every line appended before. The first end stays.
-    pub async fn end(&self, end: End) -> Result<EndOutcome, TasksError> {
-        let next = {
-            let mut state = self.inner.state.lock();
-            if state.removed {
-                return Err(TasksError::Removed(self.id().clone()));
-            }
-            if state.record.status.is_final() || state.ending {
-                let repeated = end.session.as_ref().is_some_and(|(session, seq)| state.record.seq_of(session) >= *seq);
-                return Ok(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded });
-            }
-            state.ending = true;
-            let mut next = state.record.clone();
-            next.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
-            (next.exit_code, next.signal) = (end.exit_code, end.signal);
-            next.ended = Some(end.at.unwrap_or_else(Timestamp::now));
-            next
-        };
-        // The caller may go away; an end that was begun is carried through.
-        let (task, (reply, done)) = (self.clone(), oneshot::channel());
-        tokio::spawn(async move {
-            reply.send(task.finish_end(next, end.session).await).ok();
-        });
-        done.await.map_err(|_| TasksError::Closed)??;
-        Ok(EndOutcome::Ended)
-    }
-
-    async fn finish_end(&self, mut next: TaskRecord, session: Option<(String, u64)>) -> Result<(), TasksError> {
-        // Queued behind the last lines: answered, their numbers are known.
-        let drained = match self.stream() {
-            Some(stream) => {
-                self.inner.journal.trim(&stream, journal::Trim::ThroughLine(0)).await.map(|_| stream.sessions())
-            }
-            None => Ok(Vec::new()),
-        };
-        let done = match drained {
-            Ok(sessions) => {
-                next.sessions = sessions;
-                if let Some((session, seq)) = session {
-                    next.sessions.retain(|(name, _)| *name != session);
-                    next.sessions.push((session, seq));
-                }
-                let bytes = next.encode().map_err(JournalError::from)?;
-                self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)).await
-            }
-            Err(error) => Err(error),
-        };
-        {
-            let mut state = self.inner.state.lock();
-            state.ending = false;
-            if done.is_ok() {
-                state.record = next;
-            }
-        }
-        self.notify();
-        done?;
-        self.wake(keeper::Wake::Seal(self.clone()));
         Ok(())
     }
 

@@ -1,0 +1,252 @@
+//! Reading a message in one pass, text borrowed from the frame.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::diagnose::{diagnose, diagnose_line};
+use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
+use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
+use crate::model::{Channel, LineText, Timestamp};
+
+/// One line as JSON brings it: a member of `log_lines`, an NDJSON row of the append route, or the
+/// part of `log_line` that is the line.
+#[derive(Debug, Default, Deserialize)]
+pub struct LineFields<'a> {
+    #[serde(borrow)]
+    pub(super) line: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) stream: Option<Cow<'a, str>>,
+    pub(super) partial: Option<bool>,
+    pub(super) lossy: Option<bool>,
+}
+
+/// Where in its message a line stands: what its fields are called in an error.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    Whole,
+    Index(usize),
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            At::Whole => Ok(()),
+            At::Index(index) => write!(f, "lines[{index}]."),
+        }
+    }
+}
+
+impl<'a> LineFields<'a> {
+    /// Reads one JSON object.
+    pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
+        match serde_json::from_str::<LineFields<'a>>(json) {
+            Ok(fields) => fields.into_line(At::Whole, now),
+            Err(error) => Err(diagnose_line(json, &error)),
+        }
+    }
+
+    pub(super) fn into_line(self, prefix: At, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
+        let bad = |message: String| BadMessage::new("bad_line", message);
+        let Some(text) = self.line else {
+            return Err(bad(format!("field `{prefix}line` is missing: it holds the line's text")));
+        };
+        if memchr::memchr(0, text.as_bytes()).is_some() {
+            return Err(bad(format!("field `{prefix}line` holds a NUL character: replace it before sending")));
+        }
+        let channel = match self.stream.as_deref() {
+            None => Channel::Stdout,
+            Some(word) => word.parse().map_err(|e| bad(format!("field `{prefix}stream`: {e}")))?,
+        };
+        let timestamp = self.timestamp.and_then(|text| text.parse().ok());
+        let line = LineText {
+            timestamp: timestamp.unwrap_or(now),
+            channel,
+            partial: self.partial.unwrap_or(false),
+            lossy: self.lossy.unwrap_or(false),
+            text,
+        };
+        Ok(ReceivedLine { line, own_time: timestamp.is_none() })
+    }
+}
+
+/// Every field of every message: one pass, no buffering, text borrowed from the frame.
+#[derive(Debug, Deserialize)]
+struct Raw<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    work_request_id: Option<TaskRef>,
+    #[serde(borrow)]
+    line: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    partial: Option<bool>,
+    lossy: Option<bool>,
+    seq: Option<u64>,
+    first_seq: Option<u64>,
+    #[serde(borrow)]
+    lines: Option<Vec<LineFields<'a>>>,
+    exit_code: Option<i32>,
+    signal: Option<Signal>,
+    status: Option<String>,
+    worker: Option<String>,
+    protocol: Option<u32>,
+    session: Option<String>,
+    command: Option<Vec<String>>,
+    host: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl<'a> WorkerMessage<'a> {
+    /// Reads one text frame. `now` stands in for times that are missing or cannot be read.
+    pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
+        match serde_json::from_str::<Raw<'a>>(text) {
+            Ok(raw) => raw.into_message(now),
+            Err(error) => diagnose(text, now, &error),
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+        let kind = self
+            .kind
+            .as_deref()
+            .ok_or_else(|| missing("type", "one of log_line, log_lines, log_line_end, task_start, hello", None))?;
+        match kind {
+            "log_line" => self.into_one_line(now),
+            "log_lines" => self.into_lines(now),
+            "log_line_end" => self.into_end(),
+            "task_start" => self.into_start(),
+            "hello" => self.into_hello(),
+            other => Err(unknown_type(other, self.work_request_id)),
+        }
+    }
+
+    fn into_one_line(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+        let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
+        let Self { line, timestamp, stream, partial, lossy, seq, .. } = self;
+        let line = LineFields { line, timestamp, stream, partial, lossy }.into_line(At::Whole, now);
+        let line = line.map_err(|error| BadMessage { task: Some(task.clone()), ..error });
+        Ok(WorkerMessage::Lines { task, first_seq: seq, lines: vec![line] })
+    }
+
+    fn into_lines(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+        let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
+        let lines = need(self.lines, "lines", "an array of lines", Some(&task))?;
+        let lines = lines.into_iter().enumerate().map(|(index, fields)| {
+            fields.into_line(At::Index(index), now).map_err(|error| BadMessage { task: Some(task.clone()), ..error })
+        });
+        Ok(WorkerMessage::Lines { first_seq: self.first_seq, lines: lines.collect(), task: task.clone() })
+    }
+
+    fn into_end(self) -> Result<WorkerMessage<'a>, BadMessage> {
+        let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
+        let signal = self.signal.map(Signal::number).transpose().map_err(|message| in_task(message, &task))?;
+        let aborted = match self.status.as_deref() {
+            Some("aborted") => true,
+            None | Some("completed") => false,
+            Some(_) => return Err(in_task("field `status` must be completed or aborted".to_owned(), &task)),
+        };
+        let timestamp = self.timestamp.and_then(|text| text.parse().ok());
+        Ok(WorkerMessage::End(TaskEnd { task, seq: self.seq, exit_code: self.exit_code, signal, aborted, timestamp }))
+    }
+
+    fn into_start(self) -> Result<WorkerMessage<'a>, BadMessage> {
+        let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
+        let session = need(self.session, "session", "a word that names this life of the worker", Some(&task))?;
+        let (command, labels) = (self.command.unwrap_or_default(), self.labels.unwrap_or_default());
+        if session.is_empty() || session.len() > SESSION_BYTES_MAX {
+            return Err(in_task(format!("field `session` must have 1 to {SESSION_BYTES_MAX} bytes"), &task));
+        }
+        if command.iter().map(String::len).sum::<usize>() > COMMAND_BYTES_MAX {
+            return Err(in_task(format!("field `command` has over {COMMAND_BYTES_MAX} bytes"), &task));
+        }
+        let long = |word: &String| word.len() > WORD_BYTES_MAX;
+        if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| long(key) || long(value)) {
+            return Err(in_task(
+                format!("field `labels` has over {LABELS_MAX} labels, or one over {WORD_BYTES_MAX} bytes"),
+                &task,
+            ));
+        }
+        if self.host.as_ref().is_some_and(long) {
+            return Err(in_task(format!("field `host` has over {WORD_BYTES_MAX} bytes"), &task));
+        }
+        let timestamp = self.timestamp.and_then(|text| text.parse().ok());
+        Ok(WorkerMessage::TaskStart(TaskStart { task, session, command, host: self.host, labels, timestamp }))
+    }
+
+    fn into_hello(self) -> Result<WorkerMessage<'a>, BadMessage> {
+        match self.protocol {
+            None | Some(PROTOCOL) => Ok(WorkerMessage::Hello { worker: self.worker }),
+            Some(other) => Err(BadMessage::new(
+                "bad_message",
+                format!("field `protocol` is {other}: this server speaks {PROTOCOL}"),
+            )),
+        }
+    }
+}
+
+/// A signal as number or as name.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Signal {
+    Number(i32),
+    Name(String),
+}
+
+impl Signal {
+    fn number(self) -> Result<i32, String> {
+        const NAMES: [(&str, i32); 15] = [
+            ("HUP", 1),
+            ("INT", 2),
+            ("QUIT", 3),
+            ("ILL", 4),
+            ("TRAP", 5),
+            ("ABRT", 6),
+            ("BUS", 7),
+            ("FPE", 8),
+            ("KILL", 9),
+            ("USR1", 10),
+            ("SEGV", 11),
+            ("USR2", 12),
+            ("PIPE", 13),
+            ("ALRM", 14),
+            ("TERM", 15),
+        ];
+        match self {
+            Signal::Number(number) => Ok(number),
+            Signal::Name(name) => {
+                let short = name.trim_start_matches("SIG");
+                let found = NAMES.iter().find(|(known, _)| *known == short).map(|(_, number)| *number);
+                found
+                    .or_else(|| name.parse().ok())
+                    .ok_or_else(|| "field `signal` must be a number, or a name such as SIGTERM".to_owned())
+            }
+        }
+    }
+}
+
+fn need<T>(field: Option<T>, name: &str, what: &str, task: Option<&TaskRef>) -> Result<T, BadMessage> {
+    field.ok_or_else(|| missing(name, what, task.cloned()))
+}
+
+fn missing(name: &str, what: &str, task: Option<TaskRef>) -> BadMessage {
+    BadMessage { code: "bad_message", message: format!("field `{name}` is missing: {what}"), task }
+}
+
+fn in_task(message: String, task: &TaskRef) -> BadMessage {
+    BadMessage { code: "bad_message", message, task: Some(task.clone()) }
+}
+
+fn unknown_type(kind: &str, task: Option<TaskRef>) -> BadMessage {
+    let kind: String = kind.chars().take(64).collect();
+    let message =
+        format!("field `type` is {kind:?}: it must be log_line, log_lines, log_line_end, task_start or hello");
+    BadMessage { code: "unknown_type", message, task }
+}

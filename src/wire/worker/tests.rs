@@ -1,0 +1,75 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_778_336_581_000);
+
+#[test]
+fn the_blueprints_messages_are_read() {
+    let text = r#"{"type":"log_line","work_request_id":42,"line":"Building...","timestamp":"2026-05-09T14:23:01+00:00","stream":"stderr"}"#;
+    let WorkerMessage::Lines { task, first_seq: None, lines } = WorkerMessage::parse(text, NOW).unwrap() else {
+        panic!()
+    };
+    assert_eq!((task.id.as_str(), task.numeric), ("42", true));
+    let line = lines[0].as_ref().unwrap();
+    assert_eq!((line.line.text.as_ref(), line.line.channel, line.own_time), ("Building...", Channel::Stderr, false));
+    let text = r#"{"type":"log_line_end","work_request_id":42,"exit_code":0,"timestamp":"2026-05-09T14:25:00+00:00"}"#;
+    let WorkerMessage::End(end) = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
+    assert_eq!((end.exit_code, end.seq, end.aborted), (Some(0), None, false));
+}
+
+#[test]
+fn every_fault_names_its_field() {
+    let cases = [
+        (r#"{"type":"log_line","#, "bad_json", "JSON"),
+        (r#"[1]"#, "bad_message", "object"),
+        (r#"{"work_request_id":1}"#, "bad_message", "`type`"),
+        (r#"{"type":"shout","work_request_id":1}"#, "unknown_type", "`type`"),
+        (r#"{"type":"log_line","line":"x"}"#, "bad_message", "`work_request_id`"),
+        (r#"{"type":"log_line","work_request_id":"","line":"x"}"#, "bad_message", "`work_request_id`"),
+        (r#"{"type":"log_line","work_request_id":"a/b","line":"x"}"#, "bad_message", "`work_request_id`"),
+        (r#"{"type":"log_line","work_request_id":{},"line":"x"}"#, "bad_message", "`work_request_id`"),
+        (r#"{"type":"log_line","work_request_id":1,"line":5}"#, "bad_message", "`line`"),
+        (r#"{"type":"log_line_end","work_request_id":1,"exit_code":"zero"}"#, "bad_message", "`exit_code`"),
+        (r#"{"type":"log_line_end","work_request_id":1,"signal":"SIGWHAT"}"#, "bad_message", "`signal`"),
+        (r#"{"type":"task_start","work_request_id":1}"#, "bad_message", "`session`"),
+        (r#"{"type":"task_start","work_request_id":1,"session":"s","labels":{"a":1}}"#, "bad_message", "`labels`"),
+        (r#"{"type":"log_lines","work_request_id":1,"lines":[1]}"#, "bad_message", "`lines`"),
+        (r#"{"type":"hello","protocol":9}"#, "bad_message", "`protocol`"),
+    ];
+    for (text, code, field) in cases {
+        let error = WorkerMessage::parse(text, NOW).expect_err(text);
+        assert_eq!(error.code, code, "{text}: {error}");
+        assert!(error.message.contains(field), "{text}: {error}");
+    }
+}
+
+#[test]
+fn one_bad_line_does_not_cost_its_neighbours() {
+    let text = r#"{"type":"log_lines","work_request_id":"a","first_seq":1,"lines":[{"line":"x"},{"line":7},{"stream":"stdout"},{"line":"y","stream":"loud"},{"line":"z"}]}"#;
+    let WorkerMessage::Lines { lines, .. } = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
+    let shown: Vec<String> = lines
+        .iter()
+        .map(|line| match line {
+            Ok(line) => line.line.text.to_string(),
+            Err(error) => error.message.split('`').nth(1).unwrap().to_owned(),
+        })
+        .collect();
+    assert_eq!(shown, ["x", "lines[1].line", "lines[2].line", "lines[3].stream", "z"]);
+}
+
+#[test]
+fn a_line_without_a_time_gets_the_servers() {
+    for time in ["", r#","timestamp":"noon""#, r#","timestamp":null"#] {
+        let text = format!(r#"{{"line":"x"{time}}}"#);
+        let line = LineFields::parse(&text, NOW).unwrap();
+        assert_eq!((line.line.timestamp, line.own_time), (NOW, true), "{text}");
+    }
+    assert!(LineFields::parse("{\"line\":\"a\\u0000b\"}", NOW).unwrap_err().message.contains("`line`"));
+}
+
+#[test]
+fn ids_are_echoed_in_the_form_they_came() {
+    for id in ["42", "\"42\"", "\"build-7\""] {
+        let task: TaskRef = serde_json::from_str(id).unwrap();
+        assert_eq!(serde_json::to_string(&task).unwrap(), id);
+    }
+}
