@@ -74,6 +74,7 @@ impl Keeper {
             match (done, task.stream()) {
                 (Ok(()), Some(stream)) => task.archive_if_due(&stream),
                 (Ok(()), None) => {}
+                (Err(_), _) if task.is_removed() => {}
                 (Err(error), _) => tracing::warn!(task = %task.id(), %error, "older lines could not be archived; they stay in the journal and it is tried again"),
             }
         });

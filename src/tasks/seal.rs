@@ -14,6 +14,7 @@ const SYNC_LINES: u64 = 50_000;
 impl TaskHandle {
     /// Archives everything older than the live window, then lets the journal forget it.
     pub(super) async fn archive_older(&self, window_lines: u64) -> Result<(), TasksError> {
+        let _settling = self.settle().await?;
         let Some(stream) = self.stream() else { return Ok(()) };
         let to = stream.tip().last_line.saturating_sub(window_lines);
         let task = self.clone();
@@ -28,6 +29,7 @@ impl TaskHandle {
     /// Archives the rest, seals, records the seal, and removes the journal: each step is durable
     /// before the next.
     pub(super) async fn seal(&self) -> Result<(), TasksError> {
+        let _settling = self.settle().await?;
         let task = self.clone();
         let tip = self.stream().map(|stream| stream.tip());
         let artifact = blocking(move || task.seal_now()).await?;
@@ -56,6 +58,12 @@ impl TaskHandle {
         }
         self.notify();
         Ok(())
+    }
+
+    /// Keeps a removal waiting, or answers that it came first: its archive must not come back.
+    async fn settle(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, TasksError> {
+        let settling = self.inner.settling.lock().await;
+        if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok(settling) }
     }
 
     fn seal_now(&self) -> Result<Artifact, TasksError> {

@@ -40,6 +40,8 @@ pub(super) struct Inner {
     /// Recent pages at the live end, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
+    /// Held while lines go to the archive, and while everything goes: never both.
+    pub(super) settling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl TaskHandle {
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
+            settling: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -225,7 +228,20 @@ impl TaskHandle {
     pub(super) fn queue_record(
         &self,
     ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
-        let bytes = self.with_record(TaskRecord::encode).map_err(JournalError::from)?;
+        let state = self.inner.state.lock();
+        self.queue(&state, &state.record)
+    }
+
+    /// Queues a record while the state is held: one behind the removal would bring the task back.
+    pub(super) fn queue(
+        &self,
+        state: &State,
+        record: &TaskRecord,
+    ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
+        if state.removed {
+            return Err(TasksError::Removed(self.id().clone()));
+        }
+        let bytes = record.encode().map_err(JournalError::from)?;
         Ok(self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)))
     }
 
@@ -263,6 +279,8 @@ impl TaskHandle {
 
     pub(super) async fn remove_content(&self) -> Result<(), TasksError> {
         self.inner.state.lock().removed = true;
+        // A seal that is under way comes to its end, and no other begins.
+        let _settling = self.inner.settling.lock().await;
         self.drop_stream().await?;
         if let Some(tasks) = self.registry() {
             tasks.inner.archives.remove(self.id())?;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::record::TaskRecord;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError, keeper};
-use crate::journal::{self, JournalError, Stream};
+use crate::journal::{self, Stream};
 use crate::model::{EntryId, Epoch, TaskStatus, Timestamp};
 
 /// Lines over the live window that an append lets pass before it waits for the archive.
@@ -205,10 +205,13 @@ impl TaskHandle {
                     next.sessions.retain(|(name, _)| *name != session);
                     next.sessions.push((session, seq));
                 }
-                let bytes = next.encode().map_err(JournalError::from)?;
-                self.inner.journal.put_task(self.id().as_str().as_bytes(), Some(bytes)).await
+                let queued = self.queue(&self.inner.state.lock(), &next);
+                match queued {
+                    Ok(durable) => durable.await.map_err(TasksError::from),
+                    Err(error) => Err(error),
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         {
             let mut state = self.inner.state.lock();
