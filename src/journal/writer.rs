@@ -130,6 +130,8 @@ impl Writer {
             self.finish();
             self.sync_if_due(stop.is_some());
             if let Some(reply) = stop {
+                // The store is let go of first: whoever hears of the end may open it again.
+                drop(self);
                 // Whoever asked may have stopped waiting.
                 return reply.send(()).unwrap_or_default();
             }
