@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use tasktail::journal::{Durability, Journal};
 use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{
     End, EndOutcome, FollowEvent, LineBatch, PageLimits, Retention, Start, TaskFacts, TaskHandle, Tasks, TasksError,
@@ -141,14 +142,7 @@ async fn a_reopened_store_goes_on_where_it_was() {
 async fn numbered_lines_are_taken_once_and_a_hole_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
-    let facts = TaskFacts {
-        id: id("n"),
-        session: "s".into(),
-        command: vec!["make".into()],
-        host: None,
-        labels: [("k".into(), "v".into())].into(),
-        started: None,
-    };
+    let facts = facts("n");
     let (task, acked) = tasks.start(facts.clone()).await.unwrap();
     assert_eq!(acked, 0);
     let send = async |first: u64, to: u64| {
@@ -209,7 +203,98 @@ async fn a_task_nobody_finishes_is_sealed_when_its_time_is_over() {
     append(&task, 1, 3).await;
     let task = sealed(&tasks, &id("e")).await;
     assert_eq!((task.facts().status, follow_all(&task, 1).await.0), (TaskStatus::Lost, 3));
+    let late = task.append(batch_of(LineBatch::new(), 4..=4)).await;
+    assert!(matches!(late, Err(TasksError::Ended(_))), "{late:?}");
+    tasks.start(facts("e")).await.unwrap();
+    assert_eq!(task.facts().status, TaskStatus::Lost, "a sealed log does not come to life again");
     tasks.close().await;
+}
+
+fn facts(task: &str) -> TaskFacts {
+    TaskFacts {
+        id: id(task),
+        session: "s".into(),
+        command: vec!["make".into()],
+        host: None,
+        labels: [("k".into(), "v".into())].into(),
+        started: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_outlive_the_store_and_are_taken_in_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = open(folder.path()).await;
+    let done = tasks.get_or_create(&id("done")).await.unwrap();
+    append(&done, 1, 2_000).await;
+    done.end(End { exit_code: Some(3), ..End::default() }).await.unwrap();
+    let artifact = sealed(&tasks, &id("done")).await.facts().artifact;
+    let open_one = tasks.get_or_create(&id("open")).await.unwrap();
+    append(&open_one, 1, 9_000).await;
+    let file = folder.path().join("archive/open.ndjson.zst.open");
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while zstd::decode_all(std::fs::read(&file).unwrap_or_default().as_slice()).map_or(0, |rows| rows.len()) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("it is never archived");
+    tasks.close().await;
+    drop((tasks, done, open_one));
+    std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
+
+    let tasks = open(folder.path()).await;
+    let query = tasktail::tasks::ListQuery { limit: 9, ..Default::default() };
+    assert_eq!(tasks.list(&query).await.unwrap().tasks.len(), 2);
+    let done = sealed(&tasks, &id("done")).await;
+    let told = done.facts();
+    assert_eq!((told.status, told.exit_code, told.lines), (TaskStatus::Completed, None, 2_000));
+    assert!(
+        told.artifact == artifact && told.bytes == (1..=2_000).map(|n| format!("line {n}\n").len() as u64).sum::<u64>()
+    );
+    assert_eq!(follow_all(&done, 1).await.0, 2_000);
+    assert!(matches!(done.append(batch_of(LineBatch::new(), 1..=1)).await, Err(TasksError::Ended(_))));
+    let (task, _) = tasks.start(facts("open")).await.unwrap();
+    let last = task.facts().last_line;
+    assert!(last > 1_000 && task.facts().trimmed_lines == 0);
+    append(&task, last + 1, last + 50).await;
+    tasks.close().await;
+    drop((tasks, task, done));
+
+    let tasks = open(folder.path()).await;
+    let task = tasks.get(&id("open")).await.unwrap().unwrap();
+    task.end(End::default()).await.unwrap();
+    assert_eq!(follow_all(&task, 1).await.0, last + 50, "new lines go on behind the archive's, also after a restart");
+    let task = sealed(&tasks, &id("open")).await;
+    assert_eq!(follow_all(&task, 1).await.0, last + 50);
+    tasks.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_a_kill_left_behind_its_sealed_archive_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = open(folder.path()).await;
+    let task = tasks.get_or_create(&id("t")).await.unwrap();
+    append(&task, 1, 10).await;
+    task.end(End::default()).await.unwrap();
+    sealed(&tasks, &id("t")).await;
+    tasks.close().await;
+    drop((tasks, task));
+    let name = id("t").stream_key();
+    let journal = Journal::open(&folder.path().join("journal"), Durability::Commit).unwrap();
+    assert!(journal.names().unwrap().is_empty());
+    let stream = journal.stream_or_new(name.as_bytes()).unwrap();
+    journal.append(&stream, batch_of(LineBatch::new(), 1..=10), None).await.unwrap().await.unwrap();
+    journal.close().await;
+    drop((journal, stream));
+
+    let tasks = open(folder.path()).await;
+    assert_eq!(follow_all(&tasks.get(&id("t")).await.unwrap().unwrap(), 1).await.0, 10);
+    tasks.close().await;
+    drop(tasks);
+    let journal = Journal::open(&folder.path().join("journal"), Durability::Commit).unwrap();
+    assert!(journal.names().unwrap().is_empty(), "it takes no space any more");
+    journal.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

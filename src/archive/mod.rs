@@ -18,6 +18,7 @@ mod frame;
 mod read;
 mod seal;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{Line, TaskId};
+use crate::model::{EntryId, Line, TaskId};
 use frame::FrameRef;
 
 /// Bytes of NDJSON in one frame, about.
@@ -87,10 +88,23 @@ impl Archives {
     /// an empty one whose file comes with its first frame.
     pub fn archive(&self, id: &TaskId) -> Result<Archive, ArchiveError> {
         let sealed = self.sealed_path(id);
-        if sealed.exists() {
+        // What is in the way of the final name is not an archive: the growing one is read on.
+        if sealed.is_file() {
             return Archive::open_sealed(sealed);
         }
         Archive::open_growing(self.open_path(id), sealed)
+    }
+
+    /// Every task that has an archive, sealed or growing. Files of other names are passed over.
+    pub fn ids(&self) -> Result<BTreeSet<TaskId>, ArchiveError> {
+        let error = |source| ArchiveError::Io { path: self.folder.clone(), doing: "read", source };
+        let mut ids = BTreeSet::new();
+        for entry in fs::read_dir(&self.folder).map_err(error)? {
+            let name = entry.map_err(error)?.file_name();
+            let Some(name) = name.to_str().map(|name| name.strip_suffix(".open").unwrap_or(name)) else { continue };
+            ids.extend(name.strip_suffix(".ndjson.zst").and_then(|id| id.parse::<TaskId>().ok()));
+        }
+        Ok(ids)
     }
 
     /// Removes whatever there is of a task.
@@ -172,6 +186,12 @@ impl Archive {
     /// The first line inside; 0 if there is none.
     pub fn first_line(&self) -> u64 {
         self.frames.read().rows.first().map_or(0, |row| row.first_line)
+    }
+
+    /// The ids of the first and the last line inside, if there is one.
+    pub fn span(&self) -> Option<(EntryId, EntryId)> {
+        let frames = self.frames.read();
+        Some((frames.rows.first()?.first_id, frames.rows.last()?.last_id))
     }
 
     /// Whether nothing can be added any more.

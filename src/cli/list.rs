@@ -10,7 +10,7 @@ use super::args::ListArgs;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
 use super::{Context, show, text};
-use crate::model::{Task, TaskStatus, Timestamp};
+use crate::model::{Task, TaskStatus, Timestamp, command_line};
 
 /// What the server is asked for at once.
 const PAGE_TASKS: u64 = 200;
@@ -96,7 +96,7 @@ fn row(task: &Task) -> [String; 7] {
         task.lines.to_string(),
         format!("{} ago", text::age(ago)),
         text::duration(show::ran_for(task)),
-        text::words(&text::command(&task.command)).into_owned(),
+        text::words(&command_line(&task.command)).into_owned(),
     ]
 }
 

@@ -8,7 +8,7 @@ use super::args::ShowArgs;
 use super::locate::{Locator, Purpose};
 use super::{Context, text};
 use crate::client::{ClientError, Endpoint, HttpClient};
-use crate::model::{Task, TaskId, Timestamp};
+use crate::model::{Task, TaskId, Timestamp, command_line};
 
 pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
@@ -70,7 +70,7 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         ("task", Some(task.id.to_string())),
         ("status", Some(format!("{}{live}", task.status))),
         ("exit", exit(task)),
-        ("command", Some(text::command(&task.command)).filter(|line| !line.is_empty())),
+        ("command", Some(command_line(&task.command)).filter(|line| !line.is_empty())),
         ("labels", Some(labels).filter(|line| !line.is_empty())),
         ("host", task.host.clone()),
         ("created", Some(task.created.to_string())),

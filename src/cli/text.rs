@@ -87,24 +87,6 @@ pub(super) fn age(age: Duration) -> String {
     }
 }
 
-/// A command as one would type it in a shell.
-pub(super) fn command(words: &[String]) -> String {
-    let mut line = String::new();
-    for word in words {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+~".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            line.push_str(word);
-        } else {
-            // Writing to a String does not fail.
-            write!(line, "'{}'", word.replace('\'', r"'\''")).ok();
-        }
-    }
-    line
-}
-
 fn is_control(c: char) -> bool {
     c.is_control() && c != '\t'
 }
@@ -222,15 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_commands_are_readable() {
+    fn durations_are_readable() {
         let shown = |ms| duration(Duration::from_millis(ms));
         assert_eq!(
             [shown(250), shown(12_340), shown(185_000), shown(7_620_000), shown(273_600_000)],
             ["250ms", "12.3s", "3m05s", "2h07m", "3d04h"]
         );
         assert_eq!(age(Duration::from_millis(40)) + &age(Duration::from_secs(7_300)), "1s2h");
-        let words = ["sh", "-c", "echo 'a b'", ""].map(str::to_owned);
-        assert_eq!(command(&words), r"sh -c 'echo '\''a b'\''' ''");
     }
 
     proptest! {

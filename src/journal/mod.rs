@@ -52,8 +52,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use crate::model::Timestamp;
-use crate::store::{OpenError, Store, StoreError};
+use crate::model::{EntryId, Timestamp};
+use crate::store::{OpenError, Store, StoreError, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
 pub use read::{Page, PageLimits, Range};
@@ -175,6 +175,32 @@ impl Journal {
         }
         let stream = Arc::new(Stream::new(name, self.inner.store.next_stream_number()?));
         streams.insert(name.into(), stream.clone());
+        Ok(stream)
+    }
+
+    /// The stream of this name, which goes on behind `line` at least. A store that was damaged may
+    /// know less than what was taken out of it before: those numbers must not be given again.
+    pub fn stream_behind(&self, name: &[u8], line: u64, id: EntryId) -> Result<Arc<Stream>, JournalError> {
+        let stream = self.stream_or_new(name)?;
+        let tip = stream.tip();
+        if tip.last_line >= line {
+            return Ok(stream);
+        }
+        tracing::error!(stream = %String::from_utf8_lossy(name), known = tip.last_line, line, "the store was damaged and knows less of a stream than its archive, which it goes on behind");
+        let record = StreamRecord {
+            number: stream.number,
+            birth: stream.birth(),
+            last_id: tip.last_id.max(id),
+            last_line: line,
+            first_line: line + 1,
+            total_bytes: tip.total_bytes,
+            total_skipped: tip.total_skipped,
+            sessions: stream.sessions(),
+            expires_ms: stream.expires().map(Timestamp::as_millis),
+        };
+        self.inner.store.put_stream(name, &record)?;
+        let stream = Arc::new(Stream::load(&self.inner.store, name, record)?);
+        self.inner.streams.lock().insert(name.into(), stream.clone());
         Ok(stream)
     }
 

@@ -8,6 +8,7 @@ mod entry;
 mod id;
 pub mod limits;
 mod line;
+mod shell;
 mod task;
 mod time;
 
@@ -15,5 +16,6 @@ pub use cursor::{BadCursor, Cursor, Epoch};
 pub use entry::{Entry, EntryBody, Fields};
 pub use id::{BadEntryId, BadTaskId, EntryId, TaskId};
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapReason, Line, LineText, Mark};
+pub use shell::command_line;
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
 pub use time::{BadTimestamp, Timestamp};

@@ -2,6 +2,7 @@
 //!
 //! The rescue deletes nothing: the folder that does not open is kept aside under a dated name, a
 //! copy of it without sled's snapshots is tried, and only if that fails too is a new store begun.
+//! A store that opens and knows nothing of its past is treated the same.
 
 use std::fs::{self, File};
 use std::io;
@@ -74,6 +75,11 @@ impl Store {
             Some(Ok(bytes)) => u64::from_be_bytes(bytes) + 1,
             _ => 1,
         };
+        // sled takes a log that is cut or overwritten for a shorter one, and says nothing.
+        if opening <= witnessed(folder) {
+            let what = "it has forgotten what it held, its files were cut or overwritten".into();
+            return Err(StoreError::Damaged { at: folder.display().to_string(), what });
+        }
         meta.insert(OPENING, &opening.to_be_bytes())?;
         let file = File::open(folder.join("db")).map_err(StoreError::Sync)?;
         let store = Self {
@@ -93,6 +99,7 @@ impl Store {
             }
         }
         store.commit()?;
+        fs::write(folder.join(WITNESS), format!("{opening}\n")).map_err(StoreError::Sync)?;
         // New names in a folder are durable only once the folder is.
         for place in [Some(folder), folder.parent()].into_iter().flatten() {
             File::open(place).and_then(|dir| dir.sync_all()).map_err(StoreError::Sync)?;
@@ -103,6 +110,15 @@ impl Store {
 
 /// The `meta` key of the counter of openings.
 const OPENING: &[u8] = b"opening";
+
+/// The file that knows how often the store was opened, whatever becomes of sled's own.
+const WITNESS: &str = "openings";
+
+/// How often the store was opened at least.
+fn witnessed(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join(WITNESS)).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
 
 fn is_locked(error: &StoreError) -> bool {
     let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
@@ -141,7 +157,7 @@ fn rescue(folder: &Path, error: &StoreError) -> io::Result<Result<Store, StoreEr
     for entry in fs::read_dir(&aside)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_owned();
-        if path.is_file() && !name.to_string_lossy().starts_with("snap.") {
+        if path.is_file() && !name.to_string_lossy().starts_with("snap.") && name != WITNESS {
             fs::copy(&path, folder.join(name))?;
         } else if path.is_dir() {
             copy_folder(&path, &folder.join(name))?;
@@ -219,6 +235,16 @@ mod tests {
         let store = Store::open(&folder).unwrap();
         assert_eq!(store.stream(b"a").unwrap(), Some(record(7)));
         drop(store);
+
+        // sled itself would take this for an empty store.
+        fs::write(folder.join("db"), b"").unwrap();
+        let kept = |parent: &Path| {
+            let entries = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().file_name());
+            entries.filter(|name| name.to_string_lossy().starts_with("journal.damaged-")).count()
+        };
+        let before = kept(parent.path());
+        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), None);
+        assert_eq!(kept(parent.path()), before + 1, "what was forgotten is kept aside");
 
         fs::write(folder.join("conf"), b"garbage").unwrap();
         fs::write(folder.join("db"), vec![0xA5; 300_000]).unwrap();

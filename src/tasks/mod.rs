@@ -11,6 +11,7 @@
 //! The order of the last row is what makes a kill harmless anywhere in it: what was done is found
 //! done, what was not is done again.
 
+mod adopt;
 mod follow;
 mod keeper;
 mod list;

@@ -61,6 +61,11 @@ impl TaskRecord {
         }
     }
 
+    /// No line can follow: it has ended, or its log was sealed for want of an end.
+    pub(super) fn takes_no_more(&self) -> bool {
+        self.status.is_final() || self.artifact.is_some()
+    }
+
     /// Takes over what a worker says of its task; what it does not say stays.
     pub(super) fn describe(
         &mut self,

@@ -113,6 +113,8 @@ impl Tasks {
         };
         let tasks = Self { inner: Arc::new(inner) };
         tasks.load_all()?;
+        tasks.adopt_all().await?;
+        tasks.drop_leftovers().await?;
         tasks.inner.tracker.spawn(keeper::keep(tasks.clone(), woken));
         Ok(tasks)
     }
@@ -125,6 +127,10 @@ impl Tasks {
                 tracing::error!(id = %String::from_utf8_lossy(&id), "a task's record cannot be read and is passed over");
                 continue;
             };
+            // A log that is sealed though its end is not known: a damaged store has forgotten it.
+            if !record.takes_no_more() && self.inner.archives.sealed_path(&id).is_file() {
+                continue;
+            }
             self.inner.index.lock().insert((record.created, id.clone()), record.status);
             if record.artifact.is_none() {
                 match TaskHandle::load(self, &id, record) {
@@ -198,8 +204,7 @@ impl Tasks {
         if let Some(task) = self.at_hand(id) {
             return Ok(task);
         }
-        let birth = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default();
-        let record = TaskRecord::new(birth);
+        let record = TaskRecord::new(new_birth());
         let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
@@ -287,4 +292,9 @@ impl Tasks {
         self.inner.journal.close().await;
         self.inner.open.lock().clear();
     }
+}
+
+/// Tells a task from an earlier one of the same id.
+pub(super) fn new_birth() -> u64 {
+    u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
 }

@@ -69,13 +69,18 @@ impl TaskHandle {
         let registry = &tasks.inner;
         let sealed = record.artifact.is_some();
         let name = id.stream_key();
-        let stream = if sealed { None } else { Some(registry.journal.stream_or_new(name.as_bytes())?) };
+        let archive = registry.archives.archive(id)?;
+        let stream = match archive.span() {
+            _ if sealed => None,
+            Some((_, last)) => Some(registry.journal.stream_behind(name.as_bytes(), archive.last_line(), last)?),
+            None => Some(registry.journal.stream_or_new(name.as_bytes())?),
+        };
         let inner = Inner {
             id: id.clone(),
             journal: registry.journal.clone(),
             registry: Arc::downgrade(registry),
             window_lines: registry.options.live_window_lines,
-            archive: registry.archives.archive(id)?,
+            archive,
             stream: RwLock::new(stream),
             state: Mutex::new(State { record, ending: false, removed: false }),
             changed: watch::Sender::new(0),
@@ -248,7 +253,7 @@ impl TaskHandle {
     pub(super) async fn describe(&self, facts: TaskFacts) -> Result<(), TasksError> {
         {
             let mut state = self.inner.state.lock();
-            if state.record.status.is_final() {
+            if state.record.takes_no_more() {
                 return Ok(());
             }
             state.record.describe(facts.command, facts.host, facts.labels, facts.started);

@@ -109,7 +109,7 @@ impl TaskHandle {
             if state.removed {
                 return Err(TasksError::Removed(self.id().clone()));
             }
-            if state.record.status.is_final() || state.ending {
+            if state.record.takes_no_more() || state.ending {
                 let seen = batch.last_seq().map(|(session, last)| (state.record.seq_of(session), last));
                 return match seen {
                     Some((seen, last)) if last <= seen => Ok(Ticket { kind: TicketKind::Repeat(seen), epoch }),

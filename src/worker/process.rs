@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::signals::{self, Signals};
 use super::terminal::{self, ChildTerminal};
 use super::{Delivery, Exit, Outcome, Worker, WorkerError, WorkerOptions};
-use crate::model::Channel;
+use crate::model::{Channel, command_line};
 
 /// See [`Worker::run`].
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
@@ -40,7 +40,7 @@ async fn run_with(
     let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let tee = open_tee(&options)?;
     let worker = Worker::start(options.clone(), words.clone())?;
-    worker.shared.push_own(format!("starting on {}: {}", options.host, words.join(" ")));
+    worker.shared.push_own(format!("starting on {}: {}", options.host, command_line(&words)));
     let begun = Instant::now();
     let mut running = match Running::start(&options, &command, own_group, tee, &worker.shared) {
         Ok(running) => running,

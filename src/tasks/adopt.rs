@@ -1,0 +1,98 @@
+//! Archives whose records are gone: a store that was damaged may be a new one now, and archives
+//! outlive it. They are given records again, so that they are listed and read like any other log.
+
+use super::record::TaskRecord;
+use super::registry::{Tasks, new_birth};
+use super::task::TaskHandle;
+use super::{TasksError, TasksOpenError};
+use crate::archive::Archive;
+use crate::journal::JournalError;
+use crate::model::{GapReason, TaskId, TaskStatus, Timestamp};
+
+/// Of an archive that is counted through: lines and bytes read at a time.
+const PAGE_LINES: usize = 10_000;
+const PAGE_BYTES: usize = 1024 * 1024;
+
+impl Tasks {
+    /// Finds archives that no record speaks of. In ordinary life there are none: a record is
+    /// written before its archive and removed after it.
+    pub(super) async fn adopt_all(&self) -> Result<(), TasksOpenError> {
+        let mut orphans = self.inner.archives.ids()?;
+        for (_, id) in self.inner.index.lock().keys() {
+            orphans.remove(id);
+        }
+        for id in orphans {
+            match self.adopt(&id).await {
+                Ok(()) => {
+                    tracing::error!(task = %id, "the store has lost this task's record, it was damaged; its archive is listed again");
+                }
+                Err(error) => {
+                    tracing::error!(task = %id, %error, "an archive without a record cannot be read; it stays where it is");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes journals whose archive is sealed: a kill came before their removal.
+    pub(super) async fn drop_leftovers(&self) -> Result<(), TasksOpenError> {
+        for name in self.inner.journal.names()? {
+            let Some(id) = TaskId::from_stream_key(&name) else { continue };
+            let sealed = self.stored_record(&id).is_ok_and(|record| record.is_some_and(|it| it.artifact.is_some()));
+            if sealed && let Some(stream) = self.inner.journal.stream(&name)? {
+                self.inner.journal.remove(&stream).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self, id: &TaskId) -> Result<(), TasksError> {
+        let mut record = self.stored_record(id)?.unwrap_or_else(|| TaskRecord::new(new_birth()));
+        describe(&mut record, &self.inner.archives.archive(id)?)?;
+        let bytes = record.encode().map_err(JournalError::from)?;
+        self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
+        self.inner.index.lock().insert((record.created, id.clone()), record.status);
+        if record.artifact.is_none() {
+            let task = TaskHandle::load(self, id, record)?;
+            self.inner.open.lock().insert(id.clone(), task);
+        }
+        Ok(())
+    }
+
+    fn stored_record(&self, id: &TaskId) -> Result<Option<TaskRecord>, TasksError> {
+        let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
+        Ok(stored.and_then(|bytes| TaskRecord::decode(&bytes).ok()))
+    }
+}
+
+/// What an archive tells of its task. A sealed one was completed, how is not known; of one that was
+/// growing the worker may come back.
+fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError> {
+    if let Some((first, last)) = archive.span() {
+        record.created = record.created.min(Timestamp::from_millis(first.ms));
+        record.ended = record.ended.or(archive.is_sealed().then_some(Timestamp::from_millis(last.ms)));
+    }
+    if !archive.is_sealed() {
+        (record.status, record.worker) = (TaskStatus::Lost, true);
+        return Ok(());
+    }
+    // One that is lost was sealed because its time was over.
+    if record.status == TaskStatus::Running {
+        record.status = TaskStatus::Completed;
+    }
+    (record.first_line, record.lines) = (archive.first_line(), archive.last_line());
+    (record.bytes, record.skipped_lines) = (0, 0);
+    let mut next = record.first_line;
+    while next <= record.lines {
+        let lines = archive.read(next, PAGE_LINES, PAGE_BYTES)?;
+        let Some(last) = lines.last() else { break };
+        next = last.n + 1;
+        for line in &lines {
+            record.bytes += line.line.len() as u64 + 1;
+            let skipped = line.gap().filter(|gap| gap.reason == GapReason::Skipped);
+            record.skipped_lines += skipped.map_or(0, |gap| gap.count);
+        }
+    }
+    record.artifact = Some(archive.seal()?);
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! More output than the worker may keep, while the server is out of reach.
+
+use std::time::{Duration, Instant};
+
+use crate::net::{Proxy, Viewer, facts};
+use crate::support::{Home, until};
+use crate::tools::{Background, memory, serve_at, wait_for};
+
+const FLOOD: u64 = 300_000;
+const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+#[test]
+fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
+    let home = Home::new();
+    let serve = serve_at(&home, "127.0.0.1:0", &[]);
+    let proxy = Proxy::start(&serve.url);
+    let viewer = Viewer::start(&serve.url, "t");
+    let script = format!(
+        "echo first; {}; seq 1 {FLOOD}; touch {}; {}; echo last",
+        wait_for(&home.path("go")),
+        home.path("written").display(),
+        wait_for(&home.path("end"))
+    );
+    let mut run =
+        Background::start(&home, "run", &["run", "--url", &proxy.url, "--task", "t", "--", "sh", "-c", &script]);
+    until("the first line", || viewer.has("first"));
+    proxy.shut();
+    run.says("connection lost");
+    let begun = Instant::now();
+    std::fs::write(home.path("go"), "").unwrap();
+    until("the flood is written", || home.path("written").exists());
+    assert!(begun.elapsed() < Duration::from_secs(15), "the child is not slowed: {:?}", begun.elapsed());
+    proxy.open();
+    until("the end of the flood", || viewer.has(&FLOOD.to_string()));
+    let peak = memory(run.child.id(), "VmHWM:");
+    assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
+    std::fs::write(home.path("end"), "").unwrap();
+    assert_eq!(run.code(), Some(0), "{}", run.err());
+    assert_eq!(run.out().len() as u64, FLOOD + 2, "all of it was shown here");
+
+    let seen = viewer.finish();
+    seen.check_dense();
+    let texts = seen.texts("stdout");
+    let skipped = FLOOD + 2 - texts.len() as u64;
+    assert!(skipped > 0);
+    let marks: Vec<String> =
+        seen.texts("internal").into_iter().filter(|text| text.ends_with("messages skipped]")).collect();
+    assert_eq!(marks, [format!("[{skipped} messages skipped]")]);
+    assert_eq!(texts.last().unwrap(), "last");
+    let numbers: Vec<u64> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    assert!(numbers.is_sorted() && numbers.last() == Some(&FLOOD));
+    let at = seen.lines.iter().position(|line| line["line"] == marks[0]).unwrap();
+    let before = seen.lines[..at].iter().filter(|line| line["stream"] == "stdout").count();
+    let after = seen.lines[at..].iter().find(|line| line["stream"] == "stdout").unwrap();
+    let next: u64 = after["line"].as_str().unwrap().parse().unwrap();
+    assert_eq!(before as u64 + skipped, next, "the mark stands where the lines are missing");
+
+    assert_eq!(seen.gaps.len(), 1, "{:?}", seen.gaps);
+    assert_eq!((&seen.gaps[0]["reason"], &seen.gaps[0]["count"]), (&"skipped".into(), &skipped.into()));
+    assert_eq!(facts(&serve.url, "t")["skipped_lines"], skipped);
+    let mut follow = Background::start(&home, "follow", &["follow", "t", "--url", &serve.url]);
+    assert_eq!(follow.code(), Some(0));
+    assert!(follow.err().contains(&format!("# [{skipped} messages skipped]")), "{}", follow.err());
+    assert!(follow.out() == texts);
+    let mut plain = Background::start(&home, "plain", &["follow", "t", "--stream", "stdout", "--url", &serve.url]);
+    assert_eq!(plain.code(), Some(0));
+    assert!(plain.err().contains(&format!("{skipped} lines were skipped")), "{}", plain.err());
+}

@@ -1,0 +1,15 @@
+//! The whole of it, with the real binary: what is killed, cut off, flooded or damaged, and what a
+//! reader has in the end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
+mod damage;
+mod flood;
+mod kills;
+mod net;
+mod readers;
+mod sealing;
+#[path = "../cli/support.rs"]
+#[allow(dead_code, reason = "the tests of the command line use the rest")]
+mod support;
+mod tools;
