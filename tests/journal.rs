@@ -277,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_journal_is_a_list(synced: bool, ops in prop::collection::vec((0usize..2, ops()), 1..40)) {
+    fn the_journal_is_a_list(synced in prop::bool::weighted(0.2), ops in prop::collection::vec((0usize..2, ops()), 1..40)) {
         let durability = if synced { Durability::Commit } else { Durability::Interval };
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let mut world = World::new(durability);

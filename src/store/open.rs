@@ -126,7 +126,8 @@ fn is_locked(error: &StoreError) -> bool {
 }
 
 fn prove_writable(folder: &Path) -> io::Result<()> {
-    let probe = folder.join(".writable");
+    // A name of its own: another process may open the folder at the same moment.
+    let probe = folder.join(format!(".writable-{}", std::process::id()));
     fs::write(&probe, b"")?;
     fs::remove_file(&probe)
 }
@@ -138,6 +139,11 @@ fn remove_half_made_snapshots(folder: &Path) -> io::Result<()> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with("snap.") && name.ends_with(".generating") {
+            // Under sled's own lock: one that another process is making now is not ours to remove.
+            let db = File::open(folder.join("db"));
+            if !db.as_ref().is_ok_and(|db| db.try_lock().is_ok()) {
+                continue;
+            }
             tracing::warn!(file = %path.display(), "a snapshot left half made by a kill is removed; it holds nothing that the store does not");
             fs::remove_file(&path)?;
         }
