@@ -11,7 +11,7 @@ use super::query::Query;
 use super::reject::ApiError;
 use super::sse::Shareable;
 use super::state::SharedState;
-use crate::model::{Line, TaskId};
+use crate::model::{Channel, Line, TaskId};
 use crate::tasks::TasksError;
 
 /// Answers the route.
@@ -43,7 +43,7 @@ type Chunks = BoxStream<'static, Result<Bytes, TasksError>>;
 
 /// NDJSON turned into plain text, chunk by chunk; the pieces of a cut line are one line again.
 fn as_text(ndjson: Chunks, timestamps: bool) -> Chunks {
-    let text = Text { timestamps, rest: BytesMut::new(), open: false };
+    let text = Text { timestamps, rest: BytesMut::new(), open: None };
     let step = |(mut ndjson, mut text): (Chunks, Text)| async move {
         loop {
             let chunk = match ndjson.next().await? {
@@ -63,8 +63,8 @@ fn as_text(ndjson: Chunks, timestamps: bool) -> Chunks {
 struct Text {
     timestamps: bool,
     rest: BytesMut,
-    /// The line before was cut: the next one goes on where it stopped.
-    open: bool,
+    /// The line before was cut: the next one of this channel goes on where it stopped.
+    open: Option<Channel>,
 }
 
 impl Text {
@@ -90,12 +90,16 @@ impl Text {
             Ok(line) => line,
             Err(error) => return tracing::error!(%error, "a row of an export could not be read"),
         };
-        if self.timestamps && !self.open {
+        // Another channel's line, or the mark of what is missing, is not its rest.
+        if self.open.take_if(|open| *open != line.channel).is_some() {
+            out.push(b'\n');
+        }
+        if self.timestamps && self.open.is_none() {
             out.extend_from_slice(line.timestamp.to_string().as_bytes());
             out.push(b' ');
         }
         out.extend_from_slice(line.line.as_bytes());
-        self.open = line.partial;
+        self.open = line.partial.then_some(line.channel);
         if !line.partial {
             out.push(b'\n');
         }
@@ -116,10 +120,14 @@ mod tests {
         let part = r#","partial":true"#;
         let ndjson = format!("{}\n{}\n{}\n", row("one", ""), row("tw", part), row("o", ""));
         for timestamps in [false, true] {
-            let mut text = Text { timestamps, rest: BytesMut::new(), open: false };
+            let mut text = Text { timestamps, rest: BytesMut::new(), open: None };
             let out: Vec<u8> = ndjson.as_bytes().chunks(7).flat_map(|chunk| text.turn(chunk)).collect();
             let stamp = if timestamps { "2026-05-09T14:23:01.000Z " } else { "" };
             assert_eq!(String::from_utf8(out).unwrap(), format!("{stamp}one\n{stamp}two\n"));
+            let mark = row("[1 messages skipped]", "").replace("stdout", "internal");
+            let cut = text.turn(format!("{}\n{mark}\n{}\n", row("tw", part), row("next", "")).as_bytes());
+            let wanted = format!("{stamp}tw\n{stamp}[1 messages skipped]\n{stamp}next\n");
+            assert_eq!(String::from_utf8(cut.to_vec()).unwrap(), wanted);
         }
     }
 }

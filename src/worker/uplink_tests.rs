@@ -21,6 +21,8 @@ enum Plan {
     DropAfter(usize),
     /// Takes everything, never acks.
     Mute,
+    /// Takes the first lines, then neither reads nor closes: the way a cut cable looks.
+    HalfOpen,
     /// Accepts the socket and says nothing at all.
     NoResume,
     /// Answers each message with an error.
@@ -112,6 +114,9 @@ async fn serve(stream: TcpStream, plan: Plan, log: Arc<Mutex<Log>>) {
                     let known = log.lines.entry(seq).or_insert_with(|| text.to_owned());
                     assert_eq!(known, text, "number {seq} was given twice");
                 }
+                if matches!(plan, Plan::HalfOpen) {
+                    return std::future::pending().await;
+                }
                 answer(&mut socket, plan, &log, first + lines.len() as u64 - 1).await;
             }
             "log_line_end" => {
@@ -184,6 +189,26 @@ async fn nothing_twice_and_nothing_missing_after_lost_connections() {
     let again = notes.iter().filter(|note| note.contains("reconnected")).count();
     assert_eq!((lost, again), (3, 3), "{notes:?}");
     assert!(server.texts().iter().all(|text| !text.contains("skipped")));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_only_half_there_is_given_up() {
+    let server = Server::new([Plan::HalfOpen, Plan::Serve]).await;
+    let worker = Worker::connect(server.options()).unwrap();
+    lines(&worker, 0..10);
+    let all_sent = async {
+        while server.texts().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), all_sent).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(SILENCE_MAX + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    let delivery = worker.end(Exit::code(0)).await;
+    let notes = server.notes.lock();
+    assert!(delivery.complete && notes[0].contains("silent for 45 s"), "{notes:?}");
+    assert_eq!(server.own_lines_left_out(), expected(0..10));
 }
 
 #[tokio::test]

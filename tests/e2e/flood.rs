@@ -8,6 +8,8 @@ use crate::tools::{Background, memory, serve_at, wait_for};
 
 const FLOOD: u64 = 300_000;
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// More than an idle server, less than the line.
+const SERVER_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
 #[test]
 fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
@@ -65,4 +67,28 @@ fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
     let mut plain = Background::start(&home, "plain", &["follow", "t", "--stream", "stdout", "--url", &serve.url]);
     assert_eq!(plain.code(), Some(0));
     assert!(plain.err().contains(&format!("{skipped} lines were skipped")), "{}", plain.err());
+}
+
+#[test]
+fn a_100_mb_line_costs_neither_side_its_memory() {
+    let home = Home::new();
+    let serve = home.serve();
+    let script = format!(
+        "echo first; head -c 104857600 /dev/zero | tr '\\0' x; echo; touch {}; {}; echo last",
+        home.path("written").display(),
+        wait_for(&home.path("end"))
+    );
+    let args = ["run", "--url", &serve.url, "--task", "t", "--", "sh", "-c", &script];
+    let mut run = Background::start(&home, "run", &args);
+    until("the line is written", || home.path("written").exists());
+    let worker = memory(run.child.id(), "VmHWM:");
+    assert!(worker < WORKER_BYTES_MAX, "the worker took {worker} bytes");
+    std::fs::write(home.path("end"), "").unwrap();
+    assert_eq!(run.code(), Some(0), "{}", run.err());
+    let server = memory(serve.child.id(), "VmHWM:");
+    println!("worker {worker} bytes, server {server} bytes");
+    assert!(server < SERVER_BYTES_MAX, "the server took {server} bytes");
+    let last = home.ok(&["follow", "t", "--no-follow", "--stream", "stdout", "--url", &serve.url]);
+    let end = last.get(last.len().saturating_sub(40)..);
+    assert!(last.ends_with("x\nlast\n"), "what follows the long line is a line of its own: {end:?}");
 }

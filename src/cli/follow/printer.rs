@@ -64,7 +64,13 @@ impl Printer {
     /// Stdout or stderr is closed.
     pub(super) fn print(&mut self, lines: &[Line<'_>]) -> io::Result<()> {
         let streams = self.streams;
-        for line in lines.iter().filter(|line| streams.contains(line.channel)) {
+        for line in lines {
+            if !self.json && line.gap().is_some() {
+                self.end_lines()?;
+            }
+            if !streams.contains(line.channel) {
+                continue;
+            }
             if self.json {
                 let object = serde_json::to_string(line)?;
                 self.stdout.buffer.extend_from_slice(text::json(&object, self.stdout.terminal).as_bytes());
@@ -79,6 +85,18 @@ impl Printer {
             }
             if self.stdout.buffer.len() > BUFFER_BYTES {
                 self.write_stdout()?;
+            }
+        }
+        self.write_stdout()?;
+        self.write_stderr()
+    }
+
+    /// The rest of a line may be among what is missing: what follows is not its end.
+    fn end_lines(&mut self) -> io::Result<()> {
+        for channel in Channel::ALL {
+            if std::mem::take(&mut self.inside_line[channel as usize]) {
+                let way = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
+                way.buffer.push(b'\n');
             }
         }
         self.write_stdout()?;
