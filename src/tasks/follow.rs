@@ -19,6 +19,8 @@ use crate::model::{Cursor, Epoch, Task, TaskStatus};
 
 /// Recent pages that followers of one task share: about a second of them.
 const SHARED_PAGES: usize = 64;
+/// Bytes of text in them.
+const SHARED_BYTES: usize = 1024 * 1024;
 /// What one more follower adds to the time in which lines are gathered for a page.
 const PACE_PER_FOLLOWER: Duration = Duration::from_micros(20);
 /// Gathering is at most this long, and begins to be worth it at [`PACE_MIN`].
@@ -152,8 +154,9 @@ impl TaskHandle {
 /// Pages that followers of one task share.
 #[derive(Debug, Default)]
 pub(super) struct SharedPages {
-    /// By their first line, oldest first; at most [`SHARED_PAGES`].
+    /// By their first line, oldest first; at most [`SHARED_PAGES`] and [`SHARED_BYTES`].
     recent: VecDeque<(u64, Arc<LogPage>)>,
+    bytes: usize,
     made: Option<Instant>,
 }
 
@@ -163,10 +166,12 @@ impl SharedPages {
     }
 
     fn put(&mut self, from: u64, page: Arc<LogPage>) {
-        if self.recent.len() >= SHARED_PAGES {
-            self.recent.pop_front();
-        }
+        self.bytes += page.text_bytes();
         self.recent.push_back((from, page));
+        while self.recent.len() > SHARED_PAGES || (self.bytes > SHARED_BYTES && self.recent.len() > 1) {
+            let Some((_, oldest)) = self.recent.pop_front() else { break };
+            self.bytes -= oldest.text_bytes();
+        }
         self.made = Some(Instant::now());
     }
 

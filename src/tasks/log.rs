@@ -38,6 +38,11 @@ impl LogPage {
         self.encoded.get_or_init(|| encode(self)).clone()
     }
 
+    /// Bytes of the lines' text.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.lines.iter().map(|line| line.line.len()).sum()
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.gap.is_none()
