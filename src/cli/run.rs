@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use ulid::Ulid;
@@ -19,8 +18,6 @@ use crate::worker::{Worker, WorkerOptions};
 const NAME_CHARS_MAX: usize = 40;
 /// Where nobody is, and nobody can be: for a worker that has no server yet.
 const NOWHERE: &str = "http://127.0.0.1:0";
-/// What those who watch a server of our own have to read the end before it goes.
-const LINGER: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
@@ -52,7 +49,6 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     }
     let result = Box::pin(Worker::run(options, args.command)).await;
     if locator.is_own().await {
-        tokio::time::sleep(LINGER).await;
         locator.close().await;
     }
     match result {

@@ -4,7 +4,9 @@
 //! reads on from the store. With `wait=1` a task that is not there is waited for; otherwise the
 //! viewer gets an `error` with code `not_found` and close 4404.
 
-use tokio::time::{Instant, interval_at};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use warp::reply::Response;
@@ -15,7 +17,10 @@ use super::reject::{self, ApiError};
 use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
 use super::state::{SharedState, State};
 use crate::model::TaskId;
-use crate::tasks::{FollowEvent, Start, TaskHandle, TasksError};
+use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
+
+/// The rest of an ended task has this long at a shutdown.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers the handshake; a bad query is a 400 before it.
 pub(super) fn view(state: &SharedState, id: TaskId, query: &Query, upgrade: Upgrade) -> Result<Response, ApiError> {
@@ -80,7 +85,7 @@ async fn tell_all(
     loop {
         tokio::select! {
             biased;
-            () = state.shutdown.cancelled() => return Ok((CloseCode::Away, "the server ends")),
+            () = state.shutdown.cancelled() => return last_words(state, sink, &mut follower).await,
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             event = follower.next() => match event {
                 Ok(Some(event)) => tell_event(state, sink, event).await?,
@@ -88,6 +93,30 @@ async fn tell_all(
                 Err(error) => return fail(sink, &error).await,
             },
         }
+    }
+}
+
+/// The server ends. Of a task that has ended the viewer still hears the rest, if that is soon: a
+/// server that lives as long as its task would else take the end with it.
+async fn last_words(
+    state: &State,
+    sink: &mut Sink,
+    follower: &mut Follower,
+) -> Result<(CloseCode, &'static str), Gone> {
+    let rest = async {
+        while follower.is_over() {
+            match follower.next().await {
+                Ok(Some(event)) => tell_event(state, sink, event).await?,
+                Ok(None) => return Ok(true),
+                Err(_) => break,
+            }
+        }
+        Ok(false)
+    };
+    match timeout(LAST_WORDS_TIMEOUT, rest).await {
+        Ok(Ok(true)) => Ok((CloseCode::Normal, "the task has ended")),
+        Ok(Err(gone)) => Err(gone),
+        _ => Ok((CloseCode::Away, "the server ends")),
     }
 }
 

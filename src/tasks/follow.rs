@@ -235,8 +235,9 @@ impl Follower {
         }
     }
 
-    /// Looked at before the log is read: what is over then has all its lines there.
-    fn is_over(&self) -> bool {
+    /// Whether no line can follow. Looked at before the log is read: what is over then has all its
+    /// lines there, and [`Follower::next`] comes to its end without a wait.
+    pub fn is_over(&self) -> bool {
         self.task.is_sealed() || self.task.with_record(|record| record.status.is_final())
     }
 

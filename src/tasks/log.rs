@@ -73,7 +73,13 @@ impl TaskHandle {
                 let lines = self.archive().read(from, limits.lines, limits.bytes)?;
                 return Ok(self.page(from, lines));
             }
-            let Some(stream) = self.stream() else { return Ok(self.page(from, Vec::new())) };
+            let Some(stream) = self.stream() else {
+                // The journal went between the two looks: then the archive has grown to the end.
+                if self.archived_through() >= from {
+                    continue;
+                }
+                return Ok(self.page(from, Vec::new()));
+            };
             match self.journal().read(&stream, from, limits) {
                 Ok(page) => {
                     let late = page.lines.first().is_some_and(|line| line.n > from) && self.archived_through() >= from;
