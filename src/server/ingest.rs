@@ -125,7 +125,8 @@ impl Ingest {
         source: &mut (impl futures::Stream<Item = Result<Message, E>> + Unpin),
     ) -> bool {
         let mut next = first;
-        for _ in 0..DRAIN_FRAMES_MAX {
+        let mut frames = 0;
+        loop {
             match next {
                 Some(Ok(Message::Text(text))) => self.message(text.as_bytes()).await,
                 // Fragmented text comes as binary, see `oversize`.
@@ -137,7 +138,9 @@ impl Ingest {
                 }
                 None => return false,
             }
-            if self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.closing {
+            // Asked before the next is taken: what is taken is handled.
+            frames += 1;
+            if frames >= DRAIN_FRAMES_MAX || self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.closing {
                 return true;
             }
             match source.next().now_or_never() {
@@ -145,7 +148,6 @@ impl Ingest {
                 None => return true,
             }
         }
-        true
     }
 
     async fn message(&mut self, bytes: &[u8]) {
