@@ -93,7 +93,9 @@ impl Tasks {
         if data.exists() && !data.is_dir() {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
         }
-        let journal = Journal::open(&data.join("journal"), options.durability)?;
+        let journal = Journal::open_keeping(&data.join("journal"), options.durability, |name| {
+            TaskId::from_stream_key(name).is_some()
+        })?;
         let archives = Archives::open(&data.join("archive"))?;
         let (wake, woken) = mpsc::unbounded_channel();
         let inner = Inner {
