@@ -173,6 +173,7 @@ impl Head {
     pub(super) fn create(&mut self, cx: &Cx<'_>) -> Result<(), JournalError> {
         self.clear_key();
         self.tip.exists = true;
+        *self.stream.expires.write() = None;
         if !self.stored {
             // Before the first block: blocks without a record would belong to nobody.
             cx.store.put_stream(&self.stream.name, &self.record())?;
@@ -182,11 +183,14 @@ impl Head {
         Ok(())
     }
 
-    /// The key goes; its entries stay for those who read by line (Redis: DEL).
-    pub(super) fn hide(&mut self) {
+    /// The key goes; its entries stay for those who read by line (Redis: DEL). The time that made it
+    /// go stays, until the next key of this name.
+    pub(super) fn hide(&mut self, now: Timestamp) {
         self.clear_key();
         self.tip.exists = false;
-        *self.stream.expires.write() = None;
+        if !self.is_expired(now) {
+            *self.stream.expires.write() = None;
+        }
         self.record_due = true;
     }
 

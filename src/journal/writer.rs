@@ -230,7 +230,7 @@ impl Writer {
         let now = Timestamp::now();
         let head = self.heads.entry(stream.number).or_insert_with(|| Head::new(stream));
         if head.stream.kept && head.tip.exists && head.is_expired(now) {
-            head.hide();
+            head.hide(now);
         }
         if !head.touched {
             head.touched = true;
@@ -313,8 +313,8 @@ impl Writer {
         if !stream.kept {
             return self.remove(stream);
         }
-        let (head, _) = self.head(stream)?;
-        head.hide();
+        let (head, cx) = self.head(stream)?;
+        head.hide(cx.now);
         Ok(())
     }
 
