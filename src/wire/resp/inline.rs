@@ -1,6 +1,7 @@
 //! Inline requests: a line of words, as a person types it; quotes and escapes as in `redis-cli`.
 
-use super::parse::{ProtocolError, Span, Spans};
+use super::error::ProtocolError;
+use super::request::{Span, Spans};
 
 /// The words of `line`, which has no line end: their bytes one after another, and where each is.
 ///

@@ -10,9 +10,13 @@
 //! commands: a length line or an argument that does not end in CR LF is an error (Valkey), and so
 //! is anything but a blank after a closing quote of an inline request (Redis).
 
+mod error;
 mod inline;
 mod parse;
 mod reply;
+mod request;
 
-pub use parse::{Parser, ProtocolError, READ_BYTES, Request, RequestLimits};
+pub use error::ProtocolError;
+pub use parse::{Parser, READ_BYTES, RequestLimits};
 pub use reply::{Protocol, Reply};
+pub use request::Request;

@@ -1,13 +1,11 @@
 //! Requests of a Redis client, out of bytes that come as they please.
 
-use std::fmt;
-use std::ops::Range;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
-use smallvec::SmallVec;
 
+use super::error::ProtocolError;
 use super::inline;
+use super::request::{Request, Span, Spans};
 
 /// Room [`Parser::buffer`] makes for one read of the socket, in bytes.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -52,165 +50,6 @@ impl Default for RequestLimits {
         }
     }
 }
-
-/// Bytes that are no request. The connection sends [`ProtocolError::reply_text`] as an error and closes.
-///
-/// The texts are Redis' own, as its [`Display`](fmt::Display) without `ERR `.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProtocolError {
-    /// The count of arguments is no number or beyond `args_max`.
-    InvalidMultibulkLength,
-    /// An argument's length is no number, negative or beyond `bulk_bytes_max`.
-    InvalidBulkLength,
-    /// An argument begins with this byte instead of `$`.
-    ExpectedDollar(u8),
-    /// A length or an argument is not followed by CR LF (Valkey; Redis 7 skips two bytes, whatever they are).
-    InvalidCrlf,
-    /// The line with the count of arguments is beyond `inline_bytes_max`.
-    CountLineTooLong,
-    /// The line with an argument's length is beyond `inline_bytes_max`.
-    BulkLineTooLong,
-    /// A line without `*` is beyond `inline_bytes_max`.
-    InlineTooLong,
-    /// A quote of an inline request is not closed, or not followed by a blank.
-    UnbalancedQuotes,
-    /// The arguments together are beyond `request_bytes_max`. Redis closes without a word; the words are ours.
-    RequestTooLong,
-}
-
-impl ProtocolError {
-    /// The bytes of the error reply between `-` and the line end: `ERR Protocol error: ..`.
-    ///
-    /// Not a `String`, as the byte in [`ProtocolError::ExpectedDollar`] goes back as it came.
-    pub fn reply_text(self) -> Vec<u8> {
-        match self {
-            Self::ExpectedDollar(byte) => [b"ERR Protocol error: expected '$', got '", &[byte][..], b"'"].concat(),
-            _ => format!("ERR {self}").into_bytes(),
-        }
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Protocol error: ")?;
-        match self {
-            Self::InvalidMultibulkLength => f.write_str("invalid multibulk length"),
-            Self::InvalidBulkLength => f.write_str("invalid bulk length"),
-            Self::ExpectedDollar(b'\r' | b'\n') => f.write_str("expected '$', got ' '"),
-            Self::ExpectedDollar(byte) => write!(f, "expected '$', got '{}'", char::from(*byte)),
-            Self::InvalidCrlf => f.write_str("invalid CRLF in request"),
-            Self::CountLineTooLong => f.write_str("too big mbulk count string"),
-            Self::BulkLineTooLong => f.write_str("too big bulk count string"),
-            Self::InlineTooLong => f.write_str("too big inline request"),
-            Self::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
-            Self::RequestTooLong => f.write_str("too big request"),
-        }
-    }
-}
-
-impl std::error::Error for ProtocolError {}
-
-/// Where an argument is, in the bytes of its request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// Both fit: [`Parser::new`] keeps a request under 4 GiB.
-    pub(super) fn new(start: usize, end: usize) -> Self {
-        let fit = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { start: fit(start), end: fit(end) }
-    }
-
-    pub(super) fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
-
-/// An XADD with a few fields keeps its spans without a block of its own.
-pub(super) type Spans = SmallVec<[Span; 16]>;
-
-/// What a client asks: a command's name and its arguments, any bytes. Has at least one argument
-/// when it comes from a [`Parser`].
-///
-/// Shares the memory of the connection's buffer: one that is kept (a transaction's queue) should be
-/// a [`Request::detached`].
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    bytes: Bytes,
-    spans: Spans,
-}
-
-impl Request {
-    /// A request of these arguments, with memory of its own.
-    pub fn from_args(args: &[&[u8]]) -> Self {
-        let bytes = args.concat();
-        let mut end = 0;
-        let span = |arg: &&[u8]| {
-            let start = end;
-            end += arg.len();
-            Span::new(start, end)
-        };
-        Self { spans: args.iter().map(span).collect(), bytes: bytes.into() }
-    }
-
-    /// The number of arguments, the command's name among them.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is not even a command's name.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The argument at `i`, 0 being the command's name; `None` past the last one.
-    pub fn get(&self, i: usize) -> Option<&[u8]> {
-        self.spans.get(i).map(|span| &self.bytes[span.range()])
-    }
-
-    /// As [`Request::get`], empty past the last one: for callers that have looked at [`Request::len`].
-    pub fn arg(&self, i: usize) -> &[u8] {
-        self.get(i).unwrap_or_default()
-    }
-
-    /// As [`Request::arg`], sharing the request's memory instead of borrowing it.
-    pub fn arg_bytes(&self, i: usize) -> Bytes {
-        self.spans.get(i).map(|span| self.bytes.slice(span.range())).unwrap_or_default()
-    }
-
-    /// All arguments in order, the command's name first.
-    pub fn args(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
-        self.spans.iter().map(|span| &self.bytes[span.range()])
-    }
-
-    /// The memory it stands for, in bytes: what it weighs in a queue.
-    pub fn bytes(&self) -> usize {
-        let spilled = if self.spans.spilled() { self.spans.capacity() * size_of::<Span>() } else { 0 };
-        size_of::<Self>() + self.bytes.len() + spilled
-    }
-
-    /// The same request in memory of its own, so that keeping it does not keep the connection's buffer.
-    pub fn detached(&self) -> Self {
-        Self::from_args(&self.args().collect::<Vec<_>>())
-    }
-
-    /// Whether it is a line of an HTTP request, as a web page can make a browser send to any port:
-    /// Redis then closes the connection without a word, and so must the server.
-    pub fn is_http(&self) -> bool {
-        [&b"post"[..], b"host:"].iter().any(|name| self.arg(0).eq_ignore_ascii_case(name))
-    }
-}
-
-impl PartialEq for Request {
-    fn eq(&self, other: &Self) -> bool {
-        self.args().eq(other.args())
-    }
-}
-
-impl Eq for Request {}
 
 /// Requests out of a connection's bytes, whatever the pieces they come in.
 ///
@@ -325,7 +164,7 @@ impl Parser {
         }
         let pending = std::mem::take(&mut self.pending);
         let bytes = self.buffer.split_to(pending.at).freeze();
-        Ok(Some(Request { bytes, spans: pending.spans }))
+        Ok(Some(Request::new(bytes, pending.spans)))
     }
 
     /// Reads the count of arguments. `false`: its line is not all there.
@@ -425,7 +264,7 @@ impl Parser {
         let line = &self.buffer[..end];
         let (text, spans) = inline::split(line.strip_suffix(b"\r").unwrap_or(line))?;
         self.buffer.advance(end + 1);
-        Ok(Some(Request { bytes: text.into(), spans }))
+        Ok(Some(Request::new(text.into(), spans)))
     }
 }
 
@@ -460,4 +299,35 @@ fn number(text: &[u8]) -> Option<i64> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_length_takes_no_memory_before_its_bytes() {
+        let mut parser = Parser::new(RequestLimits::default());
+        parser.buffer().extend_from_slice(b"*1048576\r\n$8388608\r\nab");
+        assert_eq!(parser.next(), Ok(None));
+        assert!(parser.buffer().capacity() <= KEEP_BYTES, "{} bytes", parser.buffer().capacity());
+        assert!(parser.pending.spans.capacity() <= 16);
+    }
+
+    #[test]
+    fn a_large_request_leaves_no_large_buffer() {
+        let mut parser = Parser::new(RequestLimits::default());
+        let large = vec![b'x'; 4 << 20];
+        let wire = [b"*1\r\n$4194304\r\n", &large[..], b"\r\n*1\r\n$4\r\nPI"].concat();
+        let mut requests = Vec::new();
+        for piece in wire.chunks(10_000) {
+            parser.buffer().extend_from_slice(piece);
+            requests.extend(parser.next().ok().flatten());
+        }
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].arg(0), large);
+        assert!(parser.buffer().capacity() <= KEEP_BYTES, "{} bytes", parser.buffer().capacity());
+        parser.buffer().extend_from_slice(b"NG\r\n");
+        assert_eq!(parser.next(), Ok(Some(Request::from_args(&[b"PING"]))), "its rest is still there");
+    }
 }
