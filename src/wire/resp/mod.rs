@@ -8,7 +8,8 @@
 //! What each byte means was asked of redis-server 7.0.15 and valkey-server 9.1.2. Where the two
 //! differ the stricter one is followed, since a client out of step must not have its data run as
 //! commands: a length line or an argument that does not end in CR LF is an error (Valkey), and so
-//! is anything but a blank after a closing quote of an inline request (Redis).
+//! is anything but a blank after a closing quote of an inline request (Redis). A NUL in an inline
+//! request, for which both would wait for ever, is a byte like any other.
 
 mod error;
 mod inline;

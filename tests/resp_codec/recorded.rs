@@ -1,22 +1,8 @@
-//! Requests of Redis clients, as recorded answers of the real servers and as properties.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+//! What redis-server 7.0.15 and valkey-server 9.1.2 answered to odd requests.
 
 use tasktail::wire::resp::{Parser, ProtocolError, RequestLimits};
 
-/// What comes out of `bytes` put in at once: each request's arguments, then the error, if any.
-fn parse(bytes: &[u8]) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
-    let mut parser = Parser::new(RequestLimits::default());
-    parser.buffer().extend_from_slice(bytes);
-    let mut requests = Vec::new();
-    loop {
-        match parser.next() {
-            Ok(Some(request)) => requests.push(request.args().map(<[u8]>::to_vec).collect()),
-            Ok(None) => return (requests, None),
-            Err(error) => return (requests, Some(error)),
-        }
-    }
-}
+use super::parse;
 
 fn ping() -> Vec<Vec<Vec<u8>>> {
     vec![vec![b"PING".to_vec()]]
