@@ -55,7 +55,8 @@ impl Default for RequestLimits {
 ///
 /// Read into [`Parser::buffer`], then call [`Parser::next`] until it gives `None`, and again. Under
 /// that use it holds at most one request of the limits' size and one read: a length that is
-/// announced allocates nothing before its bytes are there. No byte is looked at twice for a request
+/// announced allocates nothing before its bytes are there, and the block behind them is at most twice
+/// their size. No byte is looked at twice for a request
 /// that comes in pieces.
 #[derive(Debug)]
 pub struct Parser {

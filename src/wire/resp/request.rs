@@ -1,16 +1,20 @@
 //! A request of a Redis client: a command's name and its arguments.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+
+/// No command has a longer name; what a client sends as one may be.
+const NAME_SHOWN_BYTES: usize = 32;
 
 /// What a client asks: a command's name and its arguments, any bytes. Has at least one argument
 /// when it comes from a [`Parser`](super::Parser).
 ///
 /// Shares the memory of the connection's buffer: one that is kept (a transaction's queue) should be
 /// a [`Request::detached`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Request {
     bytes: Bytes,
     spans: Spans,
@@ -90,6 +94,15 @@ impl PartialEq for Request {
 
 impl Eq for Request {}
 
+/// Its name and size alone: an argument may be a token or a task's output.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.arg(0);
+        let name = name.get(..NAME_SHOWN_BYTES).unwrap_or(name).escape_ascii();
+        write!(f, "Request({name}, {} arguments, {} bytes)", self.len(), self.bytes())
+    }
+}
+
 /// Where an argument is, in the bytes of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
@@ -127,6 +140,8 @@ mod tests {
         assert!(many.bytes() >= 1_000 + 1_000 * size_of::<Span>(), "spans beyond the first few weigh too");
         assert_eq!(many.detached(), many);
         assert!(Request::default().is_empty());
+        let auth = format!("{:?}", Request::from_args(&[b"AUTH", b"secret"]));
+        assert!(auth.starts_with("Request(AUTH, 2 arguments") && !auth.contains("secret"), "{auth}");
     }
 
     /// Both oracles close on these without a word, in either form.
