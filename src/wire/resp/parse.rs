@@ -1,5 +1,7 @@
 //! Requests of a Redis client, out of bytes that come as they please.
 
+use std::fmt;
+
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
@@ -54,11 +56,9 @@ impl Default for RequestLimits {
 /// Requests out of a connection's bytes, whatever the pieces they come in.
 ///
 /// Read into [`Parser::buffer`], then call [`Parser::next`] until it gives `None`, and again. Under
-/// that use it holds at most one request of the limits' size and one read: a length that is
-/// announced allocates nothing before its bytes are there, and the block behind them is at most twice
-/// their size. No byte is looked at twice for a request
-/// that comes in pieces.
-#[derive(Debug)]
+/// that use it holds at most one request of the limits' size and one read, in a block of at most
+/// twice that: a length that is announced allocates nothing before its bytes are there. Of a request
+/// that comes in pieces no byte is looked at twice.
 pub struct Parser {
     limits: RequestLimits,
     buffer: BytesMut,
@@ -69,7 +69,7 @@ pub struct Parser {
 }
 
 /// How far the request at the start of the buffer has been read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Pending {
     spans: Spans,
     args_left: usize,
@@ -266,6 +266,13 @@ impl Parser {
         let (text, spans) = inline::split(line.strip_suffix(b"\r").unwrap_or(line))?;
         self.buffer.advance(end + 1);
         Ok(Some(Request::new(text.into(), spans)))
+    }
+}
+
+/// Without what is in the buffer, which may be a token.
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parser({} bytes buffered, failed: {:?})", self.buffered(), self.failed)
     }
 }
 
