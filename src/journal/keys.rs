@@ -246,7 +246,8 @@ impl Keys<'_> {
         let Some((head, cx)) = self.head(name)? else { return Ok(None) };
         let done = head.set_id(&cx, tip)?;
         if done.is_ok() {
-            self.touch(name);
+            // Redis marks nobody who watches.
+            self.writer.include(name);
         }
         Ok(Some(done))
     }

@@ -268,6 +268,12 @@ impl Writer {
 
     /// A key was changed: it is part of this commit, and whoever watches it or waits for it is to know.
     pub(super) fn touch(&mut self, name: &[u8]) {
+        self.include(name);
+        self.tell(name);
+    }
+
+    /// A key is part of this commit.
+    pub(super) fn include(&mut self, name: &[u8]) {
         self.changed = true;
         if let Some(stream) = self.streams.at_hand(name)
             && let Some(head) = self.heads.get_mut(&stream.number)
@@ -276,7 +282,6 @@ impl Writer {
             head.touched = true;
             self.touched.push(stream.number);
         }
-        self.tell(name);
     }
 
     fn tell(&mut self, name: &[u8]) {
