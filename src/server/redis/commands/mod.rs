@@ -1,41 +1,90 @@
-//! The commands, one file per family. A command reads its arguments, does its work on the keys and
-//! writes one reply; where and when it runs is not its business.
+//! What each command does: arguments to keys to reply. One file per family of commands.
+//!
+//! A command reads its arguments, looks at or changes the keys, and writes one reply. Arity is looked
+//! at before it is called. Each file follows Valkey 9.1 where it and Redis 7.0 differ.
 
-pub(super) mod numbers;
+mod entries;
+mod ids;
+mod xadd;
+mod xdel;
+mod xinfo;
+mod xlen;
+mod xrange;
+mod xread;
+mod xsetid;
+mod xtrim;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use crate::tasks::keys::{JournalError, Keys, Why};
+use crate::tasks::keys::{AddError, JournalError, Keys, Why};
 use crate::wire::resp::Reply;
+
+pub(super) use xadd::{creates, xadd};
+pub(super) use xdel::xdel;
+pub(super) use xinfo::xinfo;
+pub(super) use xlen::xlen;
+pub(super) use xrange::{xrange, xrevrange};
+pub(super) use xread::xread;
+pub(super) use xsetid::xsetid;
+pub(super) use xtrim::xtrim;
 
 /// A refused command: the whole error line, such as `ERR syntax error`.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// A text that is always the same.
+    /// Always in these words.
     Static(&'static str),
-    /// A text made for this case.
+    /// With something of this case in it.
     Text(String),
-    /// Any bytes: an argument is quoted as it came.
+    /// As [`Refusal::Text`], with bytes of the client's in it.
     Bytes(Vec<u8>),
-    /// The store did not do it.
+    /// The journal could not do it.
     Journal(JournalError),
 }
 
-impl Refusal {
-    /// Redis' own, and the one most often given.
-    pub(super) const SYNTAX: Self = Self::Static("ERR syntax error");
-    /// Not a number where one must be.
-    pub(super) const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
+/// What became of a command that may have to wait.
+pub(super) enum Outcome {
+    /// It is answered.
+    Done,
+    /// Nothing was written; it is to be looked at again.
+    Wait(Wait),
+}
 
-    /// Writes the error in place of everything behind `at`.
-    pub(super) fn write(&self, reply: &mut Reply, at: usize) {
-        reply.truncate(at);
+/// A command that found nothing and waits for its keys.
+pub(super) struct Wait {
+    /// The keys whose change it waits for.
+    pub(super) keys: Vec<Box<[u8]>>,
+    /// For how long; `None` for ever.
+    pub(super) timeout: Option<Duration>,
+    /// Looks again. `None`: it goes on waiting, and has written nothing.
+    pub(super) again: Again,
+}
+
+/// See [`Wait::again`].
+pub(super) type Again = Box<dyn FnMut(&mut Keys<'_>, Why, &mut Reply) -> Option<Result<(), Refusal>> + Send>;
+
+impl Refusal {
+    const SYNTAX: Self = Self::Static("ERR syntax error");
+    const INVALID_ID: Self = Self::Static("ERR Invalid stream ID specified as stream command argument");
+    const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
+    const NO_SUCH_KEY: Self = Self::Static("ERR no such key");
+    const UNBLOCKED: Self = Self::Static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
+    /// Writes it as the reply.
+    pub(super) fn write(&self, reply: &mut Reply) {
         match self {
             Self::Static(text) => reply.error(text),
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
-            Self::Journal(error) => reply.error(unwritten(error)),
+            // What clients know as "writes fail, reads go on".
+            Self::Journal(error) => reply.error(format!("MISCONF Errors writing to the AOF file: {error}")),
         }
+    }
+
+    fn wrong_arity(command: &str) -> Self {
+        Self::Text(format!("ERR wrong number of arguments for '{command}' command"))
     }
 }
 
@@ -45,31 +94,16 @@ impl From<JournalError> for Refusal {
     }
 }
 
-/// Redis' answer when its log cannot be written.
-pub(super) fn unwritten(error: &JournalError) -> String {
-    format!("MISCONF Errors writing to the AOF file: {error}")
+impl From<AddError> for Refusal {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::NotAbove => {
+                Self::Static("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+            }
+            AddError::Exhausted => {
+                Self::Static("ERR The stream has exhausted the last possible ID, unable to add more items")
+            }
+            AddError::Journal(error) => Self::Journal(error),
+        }
+    }
 }
-
-/// What became of a command.
-pub(super) type Done = Result<(), Refusal>;
-
-/// What became of a command that may wait.
-pub(super) enum Outcome {
-    /// Its reply is written.
-    Done,
-    /// There is nothing yet, and nothing was written.
-    Wait(Wait),
-}
-
-/// What a command waits for.
-pub(super) struct Wait {
-    /// Any of these keys.
-    pub(super) keys: Vec<Box<[u8]>>,
-    /// So long; `None` is for ever.
-    pub(super) timeout: Option<Duration>,
-    /// Looks again; `None` is to go on waiting.
-    pub(super) again: Again,
-}
-
-/// See [`Wait::again`].
-pub(super) type Again = Box<dyn FnMut(&mut Keys<'_>, Why, &mut Reply) -> Option<Done> + Send>;
