@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use super::Refusal;
 use crate::server::redis::session::Session;
 use crate::server::redis::{Port, VERSION};
-use crate::tasks::Durability;
 use crate::tasks::keys::{JournalError, Look};
 use crate::wire::resp::{Reply, Request};
 
@@ -71,7 +70,6 @@ fn server(port: &Port, fields: &mut Fields<'_>) {
     fields.put("redis_version", VERSION);
     fields.put("redis_mode", "standalone");
     fields.put("server_name", "tasktail");
-    fields.put("tasktail_version", env!("CARGO_PKG_VERSION"));
     fields.put("os", std::env::consts::OS);
     fields.put("arch_bits", usize::BITS);
     fields.put("process_id", std::process::id());
@@ -116,8 +114,6 @@ fn persistence(port: &Port, fields: &mut Fields<'_>) {
     fields.put("aof_last_bgrewrite_status", "ok");
     let written = if port.state.tasks.health().is_ok() { "ok" } else { "err" };
     fields.put("aof_last_write_status", written);
-    let fsync = if port.state.options.durability == Durability::Commit { "always" } else { "everysec" };
-    fields.put("aof_fsync", fsync);
 }
 
 fn stats(port: &Port, fields: &mut Fields<'_>) {
