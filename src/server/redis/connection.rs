@@ -310,8 +310,21 @@ impl Connection {
             self.port.state.metrics.redis.errors.inc();
             batch.reply.error(error.reply_text());
             self.send(&mut batch.reply).await?;
+            self.stream.shutdown().await?;
+            self.linger().await;
+            return Ok(());
         }
         self.stream.shutdown().await
+    }
+
+    /// Takes what is still coming: closed with bytes unread, the system would take the last word back.
+    async fn linger(&mut self) {
+        let mut sink = vec![0; KEEP_BYTES];
+        let taken = timeout(LAST_SEND_TIMEOUT, async { while matches!(self.stream.read(&mut sink).await, Ok(1..)) {} });
+        tokio::select! {
+            _ = taken => {}
+            () = self.port.state.shutdown.cancelled() => {}
+        }
     }
 }
 
