@@ -247,7 +247,7 @@ impl Keys<'_> {
         let done = head.set_id(&cx, tip)?;
         if done.is_ok() {
             // Redis marks nobody who watches.
-            self.writer.include(name);
+            self.include(name);
         }
         Ok(Some(done))
     }
@@ -323,6 +323,11 @@ impl Keys<'_> {
     /// A key was changed: whoever watches it or waits for it is to know.
     pub fn touch(&mut self, name: &[u8]) {
         self.writer.touch(name);
+    }
+
+    /// A key is part of this commit.
+    pub(super) fn include(&mut self, name: &[u8]) {
+        self.writer.include(name);
     }
 
     /// The head of a key that is there.

@@ -37,6 +37,7 @@
 mod append;
 mod compact;
 mod delete;
+mod group;
 mod head;
 mod info;
 mod keys;
@@ -62,6 +63,10 @@ use crate::model::{EntryId, Timestamp};
 use crate::store::{KeyRecord, OpenError, Store, StoreError, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
+pub use group::{
+    AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
+    PendingEntry, PendingQuery, PendingSummary,
+};
 pub use info::StreamInfo;
 pub use keys::{AddError, KeyFacts, Keys, Look, NewId, Published};
 pub use nodes::NODE_ENTRIES_MAX;

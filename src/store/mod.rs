@@ -5,6 +5,7 @@
 //!   tree `blocks`   stream number (u64) . first entry id (2 x u64) . part (u16)  -> packed entries
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
+//!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
 //!   tree `meta`     `opening`, `garbage/` stream number                          -> counters, unfinished removals
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod block;
 pub mod codec;
 pub mod dump;
+pub mod groups;
 mod open;
 mod record;
 
@@ -39,6 +41,7 @@ pub struct Store {
     blocks: sled::Tree,
     streams: sled::Tree,
     tasks: sled::Tree,
+    groups: sled::Tree,
     meta: sled::Tree,
     /// The file that `flush` writes and, on Linux, does not sync.
     file: File,
@@ -152,6 +155,7 @@ impl Store {
         for key in self.blocks.scan_prefix(number.to_be_bytes()).keys() {
             self.blocks.remove(key?)?;
         }
+        self.remove_groups(number)?;
         self.meta.remove(garbage_key(number))?;
         Ok(())
     }

@@ -13,12 +13,12 @@ use super::TasksError;
 use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
-use crate::journal::JournalError;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, Answer, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, Published, Range, Room, SetIdError,
-    StreamInfo, Trim, Waiting, Why,
+    AddError, Answer, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult,
+    GroupStart, JournalError, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, PendingEntry, PendingQuery,
+    PendingSummary, Published, Range, Room, SetIdError, StreamInfo, Trim, Waiting, Why,
 };
 
 /// How long an entry waits for the seal of a task that it opens again.
