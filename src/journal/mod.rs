@@ -64,7 +64,7 @@ use crate::store::{KeyRecord, OpenError, Store, StoreError, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
 pub use group::{
-    AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
+    AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
     PendingEntry, PendingQuery, PendingSummary,
 };
 pub use info::StreamInfo;
@@ -77,7 +77,7 @@ pub use tail::{Tail, Woken};
 pub use trim::Trim;
 
 use streams::Streams;
-pub use waiting::{Waiting, Why};
+pub use waiting::{Serve, Waiting, Why};
 pub use writer::{Answer, Room};
 use writer::{Command, Queue};
 

@@ -20,6 +20,19 @@ pub struct Claim {
     pub last_id: Option<EntryId>,
 }
 
+/// How entries are looked for to be claimed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AutoClaim {
+    /// The first id looked at.
+    pub start: EntryId,
+    /// Entries at most.
+    pub count: usize,
+    /// Only what waits for so long, in milliseconds.
+    pub idle_ms_min: u64,
+    /// Only their ids are wanted: that is no delivery (Redis: JUSTID).
+    pub only_ids: bool,
+}
+
 /// What XAUTOCLAIM found besides what it claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AutoClaimed {
@@ -96,19 +109,18 @@ impl Keys<'_> {
         name: &[u8],
         group: &[u8],
         consumer: &[u8],
-        start: EntryId,
-        count: usize,
-        claim: Claim,
+        wanted: AutoClaim,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> GroupResult<AutoClaimed> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
         let now = self.now;
-        let attempts = count.saturating_mul(ATTEMPTS_PER_ENTRY);
+        let claim = Claim { only_ids: wanted.only_ids, ..Claim::default() };
+        let attempts = wanted.count.saturating_mul(ATTEMPTS_PER_ENTRY);
         let looked = self.with_group(name, group, |group| {
             group.see(consumer, now);
-            let behind = group.group.pending.range(start..);
+            let behind = group.group.pending.range(wanted.start..);
             let idle = |at: Timestamp| now.as_millis().saturating_sub(at.as_millis());
             Ok(behind.take(attempts.saturating_add(1)).map(|(id, it)| (*id, idle(it.delivered))).collect::<Vec<_>>())
         })?;
@@ -118,14 +130,14 @@ impl Keys<'_> {
         };
         let mut found = AutoClaimed::default();
         for (at, (id, idle_ms)) in looked.into_iter().enumerate() {
-            if at >= attempts || found.claimed + found.deleted.len() >= count {
+            if at >= attempts || found.claimed + found.deleted.len() >= wanted.count {
                 found.next = id;
                 break;
             }
             if !self.entry(name, id, &mut |_| {})? {
                 self.with_group(name, group, |group| Ok(group.forget(id)))?.ok();
                 found.deleted.push(id);
-            } else if idle_ms >= claim.idle_ms_min {
+            } else if idle_ms >= wanted.idle_ms_min {
                 self.take(name, group, consumer, id, &claim)?.ok();
                 self.entry(name, id, each)?;
                 found.claimed += 1;

@@ -22,7 +22,7 @@ use crate::store::groups::{
 };
 
 pub use change::GroupStart;
-pub use claim::{AutoClaimed, Claim};
+pub use claim::{AutoClaim, AutoClaimed, Claim};
 pub use pending::{PendingEntry, PendingQuery, PendingSummary};
 pub use tell::{ConsumerInfo, GroupInfo};
 
