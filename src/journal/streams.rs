@@ -85,6 +85,15 @@ impl Streams {
         Ok(found)
     }
 
+    pub(super) fn is_kept(&self, name: &[u8]) -> bool {
+        (self.kept)(name)
+    }
+
+    /// All streams in use.
+    pub(super) fn in_use(&self) -> Vec<Arc<Stream>> {
+        self.names.lock().values().cloned().collect()
+    }
+
     /// Forgets a stream; a later one of the same name stays.
     pub(super) fn forget(&self, stream: &Arc<Stream>) {
         let mut names = self.names.lock();
