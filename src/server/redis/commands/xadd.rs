@@ -69,7 +69,7 @@ impl AddArgs {
                 break;
             }
         }
-        let trim = options.finish()?;
+        let trim = options.finish(None)?;
         let fields = at + 1;
         let words = request.len().saturating_sub(fields);
         if words < 2 || words % 2 != 0 {

@@ -52,9 +52,12 @@ fn stream(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
     };
     let counted = request.len() == 6;
     if !full || (counted && !ids::is_word(request.arg(4), "COUNT")) {
-        return Err(Refusal::Static(
-            "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.",
-        ));
+        let text = [
+            &b"ERR unknown subcommand or wrong number of arguments for '"[..],
+            ids::until_nul(request.arg(1)),
+            b"'. Try XINFO HELP.",
+        ];
+        return Err(Refusal::Bytes(text.concat()));
     }
     let count = if counted {
         match ids::integer(request.arg(5))? {
@@ -117,6 +120,7 @@ fn groups(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
 fn consumers(keys: &mut Keys<'_>, request: &Request, _: &mut Reply) -> Result<(), Refusal> {
     let (key, group) = (request.arg(2), request.arg(3));
     keys.facts(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
+    let (group, key) = (ids::until_nul(group), ids::until_nul(key));
     let text = [b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"];
     Err(Refusal::Bytes(text.concat()))
 }
