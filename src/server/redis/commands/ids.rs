@@ -18,7 +18,7 @@ pub(super) fn strict_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusa
 }
 
 /// As [`strict_id`], or `-` and `+` for the least and the greatest.
-fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
+pub(super) fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
     match until_nul(text) {
         b"-" => Ok(EntryId::MIN),
         b"+" => Ok(EntryId::MAX),

@@ -175,7 +175,7 @@ impl ReadArgs {
 
     fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
         let words = request.len() - keys;
-        if words % 2 != 0 {
+        if !words.is_multiple_of(2) {
             let (command, last) = if of_group { ("xreadgroup", ">") } else { ("xread", "$") };
             return Err(Refusal::Text(format!(
                 "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '{last}' must be specified."

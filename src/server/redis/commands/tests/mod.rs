@@ -149,11 +149,23 @@ fn run(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply, may_block: boo
         "XDEL" => xdel(keys, request, reply),
         "XSETID" => xsetid(keys, request, reply),
         "XINFO" => xinfo(keys, request, reply),
-        "XREAD" => match xread(keys, request, reply, may_block) {
-            Ok(Outcome::Done) => Ok(()),
-            Ok(wait) => return wait,
-            Err(refusal) => Err(refusal),
-        },
+        "XGROUP" => xgroup(keys, request, reply),
+        "XACK" => xack(keys, request, reply),
+        "XPENDING" => xpending(keys, request, reply),
+        "XCLAIM" => xclaim(keys, request, reply),
+        "XAUTOCLAIM" => xautoclaim(keys, request, reply),
+        "XREAD" | "XREADGROUP" => {
+            let read = if name == "XREAD" {
+                xread(keys, request, reply, may_block)
+            } else {
+                xreadgroup(keys, request, reply, may_block)
+            };
+            match read {
+                Ok(Outcome::Done) => Ok(()),
+                Ok(wait) => return wait,
+                Err(refusal) => Err(refusal),
+            }
+        }
         "DEL" => keys.remove(request.arg(1)).map(|gone| reply.integer(i64::from(gone))).map_err(Refusal::from),
         "EXISTS" => keys.facts(request.arg(1)).map(|f| reply.integer(i64::from(f.is_some()))).map_err(Refusal::from),
         "UNBLOCK" => {
