@@ -183,6 +183,16 @@ const LIST: &[Difference] = &[
         parts: false,
     },
     Difference {
+        name: "what a wake tells",
+        reason: "the newer one runs the command again when it is woken: all its streams are told, and a group that \
+                 has gone is told as in any XREADGROUP",
+        when: |case| {
+            (case.is("XREAD") || case.is("XREADGROUP")) && case.has("BLOCK") && case.redis.is_some() && case.apart()
+        },
+        ours: Ours::Newer,
+        parts: false,
+    },
+    Difference {
         name: "a consumer made by XCLAIM",
         reason: "the newer one makes the consumer also when nothing is claimed",
         when: |case| case.sub("XGROUP", &["CREATECONSUMER"]) && case.redis(":1") && case.valkey(":0"),

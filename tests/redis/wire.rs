@@ -211,7 +211,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
         let (start, end) = (&bytes[..SHOWN / 2], &bytes[bytes.len() - SHOWN / 2..]);
         return format!("{}[..{} bytes..]{}", start.escape_ascii(), bytes.len() - SHOWN, end.escape_ascii());
     }
-    bytes.escape_ascii().to_string()
+    bytes.escape_ascii().to_string().replace("\\'", "'")
 }
 
 #[test]
