@@ -79,6 +79,9 @@ impl Play {
             for number in self.blocked.keys() {
                 seat.connections.remove(number);
             }
+            if self.older_out && seat.server.which == Which::Redis {
+                seat.connections.clear();
+            }
             seat.connections.retain(|_, connection| connection.reset(protocol).is_ok());
             seat.control.ask(&["FLUSHALL"]).unwrap_or_else(|lost| panic!("{:?}: {lost}", seat.server.which));
             seat.until_blocked(0).unwrap();
@@ -102,6 +105,12 @@ impl Play {
                 self.blocked.insert(call.connection, call.clone());
                 self.until_blocked(self.blocked.len())
             }
+            Step::Read(call) => {
+                self.send(call);
+                self.blocked.insert(call.connection, call.clone());
+                self.settle(call.connection)
+            }
+            Step::Settled(number) => self.settle(*number),
             Step::Answer(number) => {
                 let call = self.blocked.remove(number).ok_or("nothing is under way on this connection")?;
                 self.answers(&call)
@@ -130,6 +139,32 @@ impl Play {
         let older_out = self.older_out;
         let seats = self.seats.iter_mut().filter(|seat| !(older_out && seat.server.which == Which::Redis));
         seats.map(|seat| seat.until_blocked(count)).collect()
+    }
+
+    /// Waits until the only command under way blocks or is answered, in ours as in the newer oracle.
+    fn settle(&mut self, number: usize) -> Result<(), String> {
+        let mut wanted = None;
+        let older_out = self.older_out;
+        let seats = self.seats.iter_mut().filter(|seat| !(older_out && seat.server.which == Which::Redis));
+        for seat in seats.rev() {
+            let begun = Instant::now();
+            let blocks = loop {
+                let blocks = seat.blocked()? == "1";
+                let answered = seat.connections.get_mut(&number).is_none_or(|connection| connection.client.has_reply());
+                let agreed = wanted.is_none_or(|wanted| wanted == blocks) || seat.server.which == Which::Redis;
+                if blocks != answered && agreed {
+                    break blocks;
+                }
+                if begun.elapsed() > PATIENCE / 4 {
+                    return Err(format!(
+                        "{:?}: blocked is {blocks}, the newer oracle's is {wanted:?}",
+                        seat.server.which
+                    ));
+                }
+            };
+            wanted = wanted.or(Some(blocks));
+        }
+        Ok(())
     }
 
     fn send(&mut self, call: &Call) {
@@ -278,18 +313,23 @@ impl Seat {
     /// Waits until the server says that so many clients are blocked.
     fn until_blocked(&mut self, count: usize) -> Result<(), String> {
         let begun = Instant::now();
-        let mut said = String::new();
-        while begun.elapsed() < PATIENCE / 4 {
-            let info = self.control.ask(&["INFO", "clients"]).map_err(|lost| lost.to_string())?;
-            let text = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
-            let found = text.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
-            said = found.unwrap_or("no blocked_clients").to_owned();
-            if said == count.to_string() {
-                return Ok(());
+        let mut said = self.blocked()?;
+        while said != count.to_string() {
+            if begun.elapsed() > PATIENCE / 4 {
+                return Err(format!("{:?}: {count} blocked clients expected, INFO says {said}", self.server.which));
             }
             pause();
+            said = self.blocked()?;
         }
-        Err(format!("{:?}: {count} blocked clients expected, INFO says {said}", self.server.which))
+        Ok(())
+    }
+
+    /// How many clients INFO says are blocked.
+    fn blocked(&mut self) -> Result<String, String> {
+        let info = self.control.ask(&["INFO", "clients"]).map_err(|lost| lost.to_string())?;
+        let text = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
+        let found = text.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+        Ok(found.unwrap_or("nothing").to_owned())
     }
 }
 

@@ -5,6 +5,8 @@
 //! XADD k 1-1 "a field\r\n\x00" %500xv      words; %500xv is v 500 times
 //! 2> XLEN k                                on a second connection
 //! 2>> XREAD BLOCK 0 STREAMS k $            sent, and it blocks
+//! 2>? XREADGROUP ..                        sent, and it may block
+//! @settled 2                               until ours blocks, or has answered, as the newer oracle
 //! 2<                                       the reply of what was sent
 //! @5 XADD k #-1 f #                        five times, # from 1 to 5; @2..4 from 2 to 4
 //! @wait 30                                 that many milliseconds, for expiry
@@ -49,6 +51,10 @@ pub(crate) enum Step {
     Call(Call),
     /// Sent; it must block.
     Block(Call),
+    /// Sent; it may block.
+    Read(Call),
+    /// Until ours is blocked, or has answered, as the newer oracle.
+    Settled(usize),
     /// The reply of the command that blocked on this connection.
     Answer(usize),
     /// So many times, `#` counting between the two.
@@ -87,6 +93,7 @@ pub(crate) fn step(line: &str) -> Step {
             "wait" => Step::Wait(rest.parse().unwrap()),
             "blocked" => Step::Blocked(rest.parse().unwrap()),
             "older" => Step::OlderOut,
+            "settled" => Step::Settled(rest.parse().unwrap()),
             _ => {
                 let (from, to) = word.split_once("..").unwrap_or(("1", word));
                 Step::Repeat(from.parse().unwrap(), to.parse().unwrap(), rest.to_owned())
@@ -105,6 +112,9 @@ pub(crate) fn step(line: &str) -> Step {
     if connection != 1 || line.starts_with("1>") {
         if let Some(rest) = rest.strip_prefix(">>") {
             return Step::Block(call(connection, rest));
+        }
+        if let Some(rest) = rest.strip_prefix(">?") {
+            return Step::Read(call(connection, rest));
         }
         return Step::Call(call(connection, rest.strip_prefix('>').unwrap_or(rest)));
     }
@@ -219,6 +229,8 @@ impl fmt::Display for Step {
             Self::Call(call) if call.connection == 1 => write!(f, "{call}"),
             Self::Call(call) => write!(f, "{}> {call}", call.connection),
             Self::Block(call) => write!(f, "{}>> {call}", call.connection),
+            Self::Read(call) => write!(f, "{}>? {call}", call.connection),
+            Self::Settled(connection) => write!(f, "@settled {connection}"),
             Self::Answer(connection) => write!(f, "{connection}<"),
             Self::Repeat(from, to, text) => write!(f, "@{from}..{to} {text}"),
             Self::Wait(ms) => write!(f, "@wait {ms}"),

@@ -92,6 +92,17 @@ impl Client {
         }
     }
 
+    /// Whether a whole reply is there, looking for a millisecond.
+    pub(crate) fn has_reply(&mut self) -> bool {
+        match self.reply_within(Duration::from_millis(1)) {
+            Ok(frame) => {
+                self.buffer.splice(..0, frame.bytes());
+                true
+            }
+            Err(lost) => lost == Lost::Closed,
+        }
+    }
+
     /// A command and its reply.
     pub(crate) fn ask<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Frame, Lost> {
         self.send(args);
