@@ -9,6 +9,9 @@ use crate::oracle::{Server, Which, pause, servers};
 use crate::script::{Call, Step, call};
 use crate::wire::{Client, Frame, Lost, PATIENCE, Protocol};
 
+/// Commands that are sent before their answers are read.
+const PIPELINE: usize = 200;
+
 /// The servers and what stands between a sequence and its end.
 pub(crate) struct Play {
     seats: Vec<Seat>,
@@ -115,11 +118,10 @@ impl Play {
                 let call = self.blocked.remove(number).ok_or("nothing is under way on this connection")?;
                 self.answers(&call)
             }
-            Step::Repeat(from, to, text) => (*from..=*to).try_for_each(|number| {
-                let call = call(1, &text.replace('#', &number.to_string()));
-                self.send(&call);
-                self.answers(&call).map_err(|error| format!("# = {number}\n{error}"))
-            }),
+            Step::Repeat(from, to, text) => {
+                let calls: Vec<Call> = (*from..=*to).map(|n| call(1, &text.replace('#', &n.to_string()))).collect();
+                calls.chunks(PIPELINE).try_for_each(|calls| self.pipeline(calls))
+            }
             Step::Wait(ms) => {
                 let begun = Instant::now();
                 while begun.elapsed() < Duration::from_millis(*ms) {
@@ -139,6 +141,16 @@ impl Play {
         let older_out = self.older_out;
         let seats = self.seats.iter_mut().filter(|seat| !(older_out && seat.server.which == Which::Redis));
         seats.map(|seat| seat.until_blocked(count)).collect()
+    }
+
+    /// Sends all, then compares all; the first difference is told.
+    fn pipeline(&mut self, calls: &[Call]) -> Result<(), String> {
+        calls.iter().for_each(|call| self.send(call));
+        let mut done = Ok(());
+        for call in calls {
+            done = done.and(self.answers(call));
+        }
+        done
     }
 
     /// Waits until the only command under way blocks or is answered, in ours as in the newer oracle.

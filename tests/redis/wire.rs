@@ -47,6 +47,7 @@ impl Client {
     pub(crate) fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream, buffer: Vec::new() })
     }
 
@@ -68,12 +69,6 @@ impl Client {
 
     /// The next reply.
     pub(crate) fn reply(&mut self) -> Result<Frame, Lost> {
-        self.reply_within(PATIENCE)
-    }
-
-    /// The next reply, if it comes in this time.
-    pub(crate) fn reply_within(&mut self, patience: Duration) -> Result<Frame, Lost> {
-        self.stream.set_read_timeout(Some(patience)).unwrap();
         loop {
             if let Some((frame, used)) = Frame::parse(&self.buffer) {
                 self.buffer.drain(..used);
@@ -92,9 +87,13 @@ impl Client {
         }
     }
 
-    /// Whether a whole reply is there, looking for a millisecond.
+    /// Whether a whole reply is there, without waiting for one; a closed connection has one too.
     pub(crate) fn has_reply(&mut self) -> bool {
-        match self.reply_within(Duration::from_millis(1)) {
+        // A read timeout would cost a tick of the kernel's clock each time.
+        self.stream.set_nonblocking(true).unwrap();
+        let looked = self.reply();
+        self.stream.set_nonblocking(false).unwrap();
+        match looked {
             Ok(frame) => {
                 self.buffer.splice(..0, frame.bytes());
                 true
