@@ -15,6 +15,7 @@ mod differences;
 mod normal;
 mod oracle;
 mod play;
+mod protocol;
 mod random;
 mod script;
 mod wire;
