@@ -1,5 +1,5 @@
 //! What every line passes through: bytes to lines, messages to lines, lines to blocks and back, lines
-//! to JSON. No disk and no sockets.
+//! to JSON, requests and replies of Redis clients. No disk and no sockets.
 
 #![allow(clippy::expect_used, missing_docs, reason = "a bench that cannot set up has nothing to say")]
 
@@ -8,12 +8,14 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tasktail::model::{Channel, EntryBody, EntryId, Line, LineText, Timestamp};
 use tasktail::store::block::{self, BlockBuilder};
+use tasktail::wire::resp::{Parser, Protocol, Reply, Request, RequestLimits};
 use tasktail::wire::worker::WorkerMessage;
 use tasktail::worker::LineSplitter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_778_336_581_000);
 const TEXT_BYTES: usize = 99;
 const MESSAGE_LINES: u64 = 500;
+const PIPELINE_REQUESTS: u64 = 100;
 
 fn text(n: u64) -> String {
     format!("[{n:>6}] Compiling something \"v1.{n}\" {}", "x".repeat(TEXT_BYTES))[..TEXT_BYTES].to_owned()
@@ -144,5 +146,38 @@ fn json(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, splitting, blocks, messages, json);
+fn requests(c: &mut Criterion) {
+    let xadd = |n: u64| {
+        let (text, time) = (text(n), NOW.to_string());
+        let args = ["XADD", "task:logs:42", "*", "line", &text, "timestamp", &time, "stream", "stdout"];
+        let encoded = args.map(|arg| format!("${}\r\n{arg}\r\n", arg.len())).concat();
+        format!("*{}\r\n{encoded}", args.len())
+    };
+    let wire = (0..PIPELINE_REQUESTS).map(xadd).collect::<String>();
+    let mut group = c.benchmark_group("resp");
+    group.throughput(Throughput::Elements(PIPELINE_REQUESTS));
+    let mut parser = Parser::new(RequestLimits::default());
+    group.bench_function("parse XADD of a pipeline of 100", |b| {
+        b.iter(|| {
+            parser.buffer().extend_from_slice(black_box(wire.as_bytes()));
+            let mut args = 0;
+            while let Some(request) = parser.next().expect("a request") {
+                args += black_box::<Request>(request).len();
+            }
+            args
+        });
+    });
+    group.bench_function("reply to them with ids", |b| {
+        b.iter(|| {
+            let mut reply = Reply::new(Protocol::Resp2);
+            for seq in 0..PIPELINE_REQUESTS {
+                reply.id(black_box(EntryId::new(NOW.as_millis(), seq)));
+            }
+            reply.into_bytes()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, splitting, blocks, messages, json, requests);
 criterion_main!(benches);

@@ -32,7 +32,7 @@ async fn write(journal: Journal, name: String, batches: u64) {
     let stream = journal.stream_or_new(name.as_bytes()).expect("a stream");
     let mut flying = std::collections::VecDeque::new();
     for _ in 0..batches {
-        flying.push_back(journal.append(&stream, batch(), Some(Trim::AboutMaxLen(10_000))).await.expect("queued"));
+        flying.push_back(journal.append(&stream, batch(), Some(Trim::AboutMaxLen(10_000, 0))).await.expect("queued"));
         if flying.len() > 4 {
             flying.pop_front().expect("one").await.expect("durable");
         }

@@ -117,9 +117,9 @@ impl Runner {
     fn trim(&self, name: &str, kind: &str, at: u64) -> Trim {
         match kind {
             "maxlen" => Trim::MaxLen(at),
-            "about-maxlen" => Trim::AboutMaxLen(at),
+            "about-maxlen" => Trim::AboutMaxLen(at, 0),
             "minid-of-line" => Trim::MinId(self.id_of(name, at)),
-            "about-minid-of-line" => Trim::AboutMinId(self.id_of(name, at)),
+            "about-minid-of-line" => Trim::AboutMinId(self.id_of(name, at), 0),
             "through-line" => Trim::ThroughLine(at),
             _ => panic!("no such trim: {kind}"),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tasktail::journal::{Durability, Journal, PageLimits, Range, Stream, Trim};
-use tasktail::model::{Channel, EntryBody, LineText, Timestamp};
+use tasktail::model::{Channel, EntryBody, LineText, Octets, Timestamp};
 use tempfile::TempDir;
 
 mod journal_model;
@@ -84,8 +84,9 @@ fn entry() -> impl Strategy<Value = New> {
             New { body, continuation: what == 1 }
         },
     );
-    let field = (prop::collection::vec(any::<u8>(), 0..9), sizes().prop_map(|size| vec![0xfe; size]));
-    let fields = prop::collection::vec(field, 0..4)
+    let field = (prop::collection::vec(any::<u8>(), 0..9), sizes().prop_map(|size| vec![0xfe; size]))
+        .prop_map(|(name, value)| (Octets(name.into()), Octets(value.into())));
+    let fields = prop::collection::vec(field, 1..4)
         .prop_map(|fields| New { body: EntryBody::Fields(fields), continuation: false });
     prop_oneof![5 => line, 1 => fields]
 }
@@ -250,9 +251,9 @@ fn open(folder: &Path, durability: Durability) -> Journal {
 fn trim_of(model: &Model, trim: TrimOp) -> Trim {
     match trim {
         TrimOp::MaxLen(max) => Trim::MaxLen(max),
-        TrimOp::AboutMaxLen(max) => Trim::AboutMaxLen(max),
+        TrimOp::AboutMaxLen(max) => Trim::AboutMaxLen(max, 0),
         TrimOp::MinId(at, beside) => Trim::MinId(model.id_at(at, beside)),
-        TrimOp::AboutMinId(at, beside) => Trim::AboutMinId(model.id_at(at, beside)),
+        TrimOp::AboutMinId(at, beside) => Trim::AboutMinId(model.id_at(at, beside), 0),
         TrimOp::ThroughLine(at) => Trim::ThroughLine(model.line_at(at)),
     }
 }

@@ -141,7 +141,7 @@ mod tests {
             first_id: EntryId::new(1_778_336_581_000, 3),
             last_id: EntryId::new(u64::MAX, u64::MAX),
         };
-        let kept = codec::golden::check("archive_note", &note(&row).unwrap());
+        let kept = codec::golden::check("v1", "archive_note", &note(&row).unwrap());
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &[kept, vec![0; 300]].concat()).unwrap();
         assert_eq!(read_note(&file, 0, row.end()).unwrap(), Some(row));

@@ -107,6 +107,13 @@ impl Archives {
         Ok(ids)
     }
 
+    /// A sealed archive grows again: its index and seek table are cut off when it is opened next.
+    pub fn open_again(&self, id: &TaskId) -> Result<(), ArchiveError> {
+        let (sealed, open) = (self.sealed_path(id), self.open_path(id));
+        let renamed = fs::rename(&sealed, open).and_then(|()| File::open(&self.folder)?.sync_all());
+        renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "opened again", source })
+    }
+
     /// Removes whatever there is of a task.
     pub fn remove(&self, id: &TaskId) -> Result<(), ArchiveError> {
         for path in [self.sealed_path(id), self.open_path(id)] {

@@ -154,7 +154,7 @@ mod tests {
         let len = write_tail(&file, &[row, next], next.end()).unwrap();
         let mut tail = vec![0; usize::try_from(len - next.end()).unwrap()];
         file.read_exact_at(&mut tail, next.end()).unwrap();
-        let kept = codec::golden::check("archive_tail", &tail);
+        let kept = codec::golden::check("v1", "archive_tail", &tail);
         file.write_all_at(&kept, next.end()).unwrap();
         assert_eq!(read_index(&file).unwrap(), [row, next]);
     }

@@ -91,14 +91,16 @@ impl Batch {
     }
 
     /// Adds an entry of any fields.
-    pub fn push_fields(&mut self, fields: Fields) {
-        let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.push_body(&EntryBody::Fields(fields), bytes as u64, 0, true);
+    pub fn push_fields(&mut self, fields: Fields<'_>) {
+        self.push_body(&EntryBody::Fields(fields), 0, true);
     }
 
-    fn push_body(&mut self, body: &EntryBody<'_>, text_bytes: u64, skipped: u64, numbered: bool) {
+    fn push_body(&mut self, body: &EntryBody<'_>, skipped: u64, numbered: bool) {
         match block::encode_body(&mut self.encoded, body) {
-            Ok(()) => self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered }),
+            Ok(()) => {
+                let text_bytes = body.text_bytes();
+                self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered });
+            }
             Err(error) => self.failed = Some(error.into()),
         }
     }
@@ -109,8 +111,7 @@ impl Batch {
             _ => 0,
         };
         let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
-        let newline = u64::from(!line.partial);
-        self.push_body(&EntryBody::Line(borrowed), line.text.len() as u64 + newline, skipped, numbered);
+        self.push_body(&EntryBody::Line(borrowed), skipped, numbered);
     }
 
     /// Entries inside.

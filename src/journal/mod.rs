@@ -36,32 +36,49 @@
 
 mod append;
 mod compact;
+mod delete;
+mod group;
 mod head;
+mod info;
+mod keys;
+mod nodes;
 mod read;
+mod set_id;
 mod stream;
+mod streams;
 mod tail;
 mod trim;
+mod view;
+mod waiting;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::model::{EntryId, Timestamp};
-use crate::store::{OpenError, Store, StoreError, StreamRecord};
+use crate::store::{KeyRecord, OpenError, Store, StoreError, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
+pub use group::{
+    AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
+    PendingEntry, PendingQuery, PendingSummary,
+};
+pub use info::StreamInfo;
+pub use keys::{AddError, KeyFacts, Keys, Look, NewId, Published};
+pub use nodes::NODE_ENTRIES_MAX;
 pub use read::{Page, PageLimits, Range};
+pub use set_id::{NewTip, SetIdError};
 pub use stream::{Stream, Tip};
 pub use tail::{Tail, Woken};
 pub use trim::Trim;
 
-pub use writer::Room;
+use streams::Streams;
+pub use waiting::{Serve, Waiting, Why};
+pub use writer::{Answer, Room};
 use writer::{Command, Queue};
 
 /// When an append is answered and shown.
@@ -110,8 +127,7 @@ pub struct Journal {
 struct Inner {
     store: Arc<Store>,
     durability: Durability,
-    /// Streams in use. Whoever looks one up waits while another loads one: some milliseconds.
-    streams: Mutex<HashMap<Box<[u8]>, Arc<Stream>>>,
+    streams: Arc<Streams>,
     queue: Queue,
     counters: Arc<Counters>,
 }
@@ -132,50 +148,40 @@ pub struct Counters {
 impl Journal {
     /// Opens the store in this folder and starts the writer.
     pub fn open(folder: &Path, durability: Durability) -> Result<Self, OpenError> {
+        Self::open_keeping(folder, durability, |_| false)
+    }
+
+    /// The same; `kept` says by its name of which stream the lines are kept elsewhere: they stay
+    /// until [`Trim::ThroughLine`], whatever becomes of the key.
+    pub fn open_keeping(folder: &Path, durability: Durability, kept: fn(&[u8]) -> bool) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(folder)?);
         let counters = Arc::new(Counters::default());
-        let queue = Queue::start(store.clone(), durability, counters.clone());
-        let inner = Inner { store, durability, streams: Mutex::default(), queue, counters };
+        let streams = Arc::new(Streams::new(kept));
+        let queue = Queue::start(store.clone(), durability, counters.clone(), streams.clone());
+        let inner = Inner { store, durability, streams, queue, counters };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The stream of this name, if there is one and its time has not run out.
     pub fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
-        let mut streams = self.inner.streams.lock();
-        if let Some(stream) = streams.get(name) {
-            if !stream.is_gone(Timestamp::now()) {
-                return Ok(Some(stream.clone()));
-            }
-            let stream = streams.remove(name);
-            drop(streams);
-            if let Some(stream) = stream {
-                self.queue_removal(&stream);
-            }
-            return Ok(None);
+        let Some(stream) = self.inner.streams.find(&self.inner.store, name)? else { return Ok(None) };
+        if !stream.is_gone(Timestamp::now()) {
+            return Ok(Some(stream));
         }
-        let Some(record) = self.inner.store.stream(name)? else { return Ok(None) };
-        let stream = Arc::new(Stream::load(&self.inner.store, name, record)?);
-        if stream.is_gone(Timestamp::now()) {
-            drop(streams);
-            self.queue_removal(&stream);
-            return Ok(None);
+        self.inner.streams.forget(&stream);
+        if !stream.tip().removed {
+            let (reply, _) = oneshot::channel();
+            self.inner.queue.send(Command::Remove { stream, reply });
         }
-        streams.insert(name.into(), stream.clone());
-        Ok(Some(stream))
+        Ok(None)
     }
 
     /// The stream of this name; a new one is written with its first entry.
     pub fn stream_or_new(&self, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
-        if let Some(stream) = self.stream(name)? {
-            return Ok(stream);
+        match self.stream(name)? {
+            Some(stream) => Ok(stream),
+            None => self.inner.streams.begin(&self.inner.store, name),
         }
-        let mut streams = self.inner.streams.lock();
-        if let Some(stream) = streams.get(name) {
-            return Ok(stream.clone());
-        }
-        let stream = Arc::new(Stream::new(name, self.inner.store.next_stream_number()?));
-        streams.insert(name.into(), stream.clone());
-        Ok(stream)
     }
 
     /// The stream of this name, which goes on behind `line` at least. A store that was damaged may
@@ -187,6 +193,7 @@ impl Journal {
             return Ok(stream);
         }
         tracing::error!(stream = %String::from_utf8_lossy(name), known = tip.last_line, line, "the store was damaged and knows less of a stream than its archive, which it goes on behind");
+        let key = KeyRecord { exists: tip.exists, shown_line: line + 1, ..KeyRecord::default() };
         let record = StreamRecord {
             number: stream.number,
             birth: stream.birth(),
@@ -197,11 +204,10 @@ impl Journal {
             total_skipped: tip.total_skipped,
             sessions: stream.sessions(),
             expires_ms: stream.expires().map(Timestamp::as_millis),
+            key,
         };
         self.inner.store.put_stream(name, &record)?;
-        let stream = Arc::new(Stream::load(&self.inner.store, name, record)?);
-        self.inner.streams.lock().insert(name.into(), stream.clone());
-        Ok(stream)
+        self.inner.streams.replace(&self.inner.store, name, record)
     }
 
     /// Names of all stored streams, in order.
@@ -209,25 +215,9 @@ impl Journal {
         Ok(self.inner.store.stream_names()?)
     }
 
-    /// Lets go of what is held in memory for a stream that nobody uses.
-    pub fn release(&self, name: &[u8]) {
-        let mut streams = self.inner.streams.lock();
-        if streams.get(name).is_some_and(|stream| Arc::strong_count(stream) == 1) {
-            streams.remove(name);
-        }
-    }
-
     /// Removes a stream, its entries and all that is known of it (Redis: DEL). Readers are woken.
     pub async fn remove(&self, stream: &Arc<Stream>) -> Result<(), JournalError> {
-        let done = self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await;
-        // Not before: who looks the name up meanwhile must not load it from the store again.
-        self.inner.streams.lock().retain(|_, other| !Arc::ptr_eq(other, stream));
-        done
-    }
-
-    fn queue_removal(&self, stream: &Arc<Stream>) {
-        let (reply, _) = oneshot::channel();
-        self.inner.queue.send(Command::Remove { stream: stream.clone(), reply });
+        self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await
     }
 
     /// Sets when the stream is gone for readers, or takes that back (Redis: PEXPIREAT, PERSIST).

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::stream::BlockRef;
+use super::view::Pick;
 use super::{Journal, JournalError, Stream};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
 use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Timestamp};
@@ -62,6 +63,7 @@ impl Journal {
             for found in blocks_from(stream, from, limits) {
                 let Some(value) = self.inner.store.block(stream.number, found.first, found.bytes as usize)? else {
                     // Trimmed or packed in the meantime: the rows are another by now.
+                    std::thread::yield_now();
                     continue 'again;
                 };
                 let mut full = false;
@@ -90,47 +92,48 @@ impl Journal {
         }
     }
 
-    /// Entries whose ids lie in a range.
+    /// Entries of the key whose ids lie in a range.
     pub fn range(&self, stream: &Stream, range: Range) -> Result<Vec<Entry<'static>>, JournalError> {
+        let mut found = Vec::new();
+        self.range_each(stream, range, &mut |entry| {
+            found.push(Entry { id: entry.id, n: entry.n, body: entry.body.clone().into_owned() });
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the entries of the key whose ids lie in a range; answers how many.
+    pub fn range_each(
+        &self,
+        stream: &Stream,
+        range: Range,
+        each: &mut dyn FnMut(&Entry<'_>),
+    ) -> Result<usize, JournalError> {
+        let tip = stream.tip();
+        let mut pick = Pick::new(range, tip.shown_line, tip.last_line);
         'again: loop {
-            let tip = stream.tip();
             if stream.is_gone(Timestamp::now()) {
                 return Err(JournalError::Removed);
             }
-            let mut rows: Vec<BlockRef> = {
-                let blocks = stream.blocks.read();
-                let start = blocks.partition_point(|row| row.last < range.start);
-                blocks.range(start..).take_while(|row| row.first <= range.end).copied().collect()
+            // What was given before the rows changed is not given again.
+            let (start, end) = match pick.last {
+                Some(last) if range.reverse => (range.start, last),
+                Some(last) => (last, range.end),
+                None => (range.start, range.end),
             };
-            if range.reverse {
-                rows.reverse();
-            }
-            let mut found = Vec::new();
-            for row in rows {
-                let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
-                    continue 'again;
-                };
-                let mut inside = Vec::new();
-                block::decode(row.first, &value, |entry| {
-                    if entry.id >= range.start
-                        && entry.id <= range.end
-                        && entry.n >= tip.first_line
-                        && entry.n <= tip.last_line
-                    {
-                        inside.push(into_owned(entry));
-                    }
-                    true
-                })?;
-                if range.reverse {
-                    inside.reverse();
-                }
-                found.extend(inside);
-                if found.len() >= range.count {
-                    found.truncate(range.count);
+            for row in rows_between(stream, start, end, range.reverse) {
+                if pick.is_full() {
                     break;
                 }
+                let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
+                    if stream.tip().shown_line > row.last_line() {
+                        continue;
+                    }
+                    std::thread::yield_now();
+                    continue 'again;
+                };
+                pick.block(row.first, &value, each)?;
             }
-            return Ok(found);
+            return Ok(pick.found);
         }
     }
 
@@ -158,6 +161,17 @@ impl Journal {
     }
 }
 
+/// The blocks that may hold entries of these ids, in the order they are wanted.
+fn rows_between(stream: &Stream, start: EntryId, end: EntryId, reverse: bool) -> Vec<BlockRef> {
+    let blocks = stream.blocks.read();
+    let from = blocks.partition_point(|row| row.last < start);
+    let mut rows: Vec<BlockRef> = blocks.range(from..).take_while(|row| row.first <= end).copied().collect();
+    if reverse {
+        rows.reverse();
+    }
+    rows
+}
+
 /// The blocks that a page from this line may need.
 fn blocks_from(stream: &Stream, from: u64, limits: PageLimits) -> Vec<BlockRef> {
     let blocks = stream.blocks.read();
@@ -178,18 +192,12 @@ fn blocks_from(stream: &Stream, from: u64, limits: PageLimits) -> Vec<BlockRef> 
 }
 
 fn into_line(entry: Entry<'_>) -> Line<'static> {
-    let LineText { timestamp, channel, partial, lossy, text } = match entry.body {
-        EntryBody::Line(line) => line,
-        EntryBody::Fields(_) => entry.body.to_line(entry.id),
+    let of = |text: LineText<'_>| {
+        let LineText { timestamp, channel, partial, lossy, text } = text;
+        Line { n: entry.n, id: entry.id, timestamp, channel, line: text.into_owned().into(), partial, lossy }
     };
-    let line = text.into_owned().into();
-    Line { n: entry.n, id: entry.id, timestamp, channel, line, partial, lossy }
-}
-
-fn into_owned(entry: Entry<'_>) -> Entry<'static> {
-    let body = match entry.body {
-        EntryBody::Fields(fields) => EntryBody::Fields(fields),
-        EntryBody::Line(line) => EntryBody::Line(LineText { text: line.text.into_owned().into(), ..line }),
-    };
-    Entry { id: entry.id, n: entry.n, body }
+    match entry.body {
+        EntryBody::Line(line) => of(line),
+        body => of(body.to_line(entry.id)),
+    }
 }

@@ -8,7 +8,8 @@ use ulid::Ulid;
 
 use super::JournalError;
 use crate::model::{EntryId, Timestamp};
-use crate::store::{Store, StreamRecord, block};
+use crate::store::block::{self, BlockHeader};
+use crate::store::{KeyRecord, Store, StreamRecord};
 
 /// Sessions of a stream whose numbers are remembered; the least recently used goes first. With names
 /// of 128 bytes they still fit a stored value.
@@ -29,6 +30,13 @@ pub struct Tip {
     pub total_skipped: u64,
     /// The stream was removed: nothing more will come.
     pub removed: bool,
+    /// Whether there is a key of this name: not before its first entry, not after DEL.
+    pub exists: bool,
+    /// Entries of the key begin here. Those before it are trimmed, or of an earlier key; in a stream
+    /// whose lines are kept elsewhere they may still be here for those who read by line.
+    pub shown_line: u64,
+    /// Entries of the key, without deleted ones (Redis: XLEN).
+    pub shown_len: u64,
 }
 
 impl Tip {
@@ -54,6 +62,11 @@ pub(super) struct BlockRef {
 }
 
 impl BlockRef {
+    pub(super) fn new(first: EntryId, header: &BlockHeader) -> Self {
+        let BlockHeader { last_id: last, first_line, count, bytes, .. } = *header;
+        Self { first, last, first_line, count, bytes }
+    }
+
     pub(super) fn last_line(&self) -> u64 {
         self.first_line + u64::from(self.count) - 1
     }
@@ -65,25 +78,32 @@ pub struct Stream {
     pub(super) name: Box<[u8]>,
     pub(super) number: u64,
     birth: u64,
+    /// Its lines are kept elsewhere: they stay here until [`super::Trim::ThroughLine`], whatever
+    /// becomes of the key.
+    pub(super) kept: bool,
     /// Published blocks, in order. Held only to look up or to change a few rows.
     pub(super) blocks: RwLock<VecDeque<BlockRef>>,
     /// The last durable number of each session, least recently used first.
     pub(super) sessions: Mutex<Vec<(String, u64)>>,
     pub(super) expires: RwLock<Option<Timestamp>>,
+    /// What is published of the key besides the tip.
+    pub(super) key: Mutex<KeyRecord>,
     pub(super) tip: watch::Sender<Tip>,
 }
 
 impl Stream {
     /// A stream that is not stored yet.
-    pub(super) fn new(name: &[u8], number: u64) -> Self {
+    pub(super) fn new(name: &[u8], number: u64, kept: bool) -> Self {
         let birth = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
-        let record = StreamRecord { number, birth, first_line: 1, ..StreamRecord::default() };
-        Self::from_record(name, &record, VecDeque::new())
+        let key = KeyRecord { shown_line: 1, ..KeyRecord::default() };
+        let record = StreamRecord { number, birth, first_line: 1, key, ..StreamRecord::default() };
+        Self::from_record(name, &record, VecDeque::new(), kept, 0)
     }
 
     /// A stream from its record and its blocks; the blocks are newer where both speak.
-    pub(super) fn load(store: &Store, name: &[u8], mut record: StreamRecord) -> Result<Self, JournalError> {
+    pub(super) fn load(store: &Store, name: &[u8], mut record: StreamRecord, kept: bool) -> Result<Self, JournalError> {
         let mut blocks: VecDeque<BlockRef> = VecDeque::new();
+        let (known, mut deleted) = (record.last_line, 0);
         for row in store.blocks_of(record.number) {
             let (first, bytes) = row?;
             let header = block::decode_header(&bytes)?;
@@ -91,13 +111,7 @@ impl Stream {
                 tracing::error!(stream = %String::from_utf8_lossy(name), block = %first, "a block is not whole and is passed over");
                 continue;
             }
-            let found = BlockRef {
-                first,
-                last: header.last_id,
-                first_line: header.first_line,
-                count: header.count,
-                bytes: header.bytes,
-            };
+            let found = BlockRef::new(first, &header);
             // Below the watermark, or packed into the block before: a kill came before its removal.
             let stale =
                 found.last_line() < record.first_line || blocks.back().is_some_and(|before| before.last >= found.first);
@@ -112,13 +126,27 @@ impl Stream {
             for (session, seq) in header.sessions {
                 touch_session(&mut record.sessions, &session, seq);
             }
+            // A deletion writes the record with the block, so where it tells of none there is none.
+            if record.key.deleted > 0 {
+                let shown_line = record.key.shown_line;
+                block::decode(first, &bytes, |entry| {
+                    deleted += u64::from(entry.n >= shown_line && entry.body.is_deleted());
+                    true
+                })?;
+            }
             blocks.push_back(found);
         }
-        Ok(Self::from_record(name, &record, blocks))
+        record.key.entries_added += record.last_line - known;
+        record.key.exists |= record.last_line > known;
+        Ok(Self::from_record(name, &record, blocks, kept, deleted))
     }
 
-    fn from_record(name: &[u8], record: &StreamRecord, blocks: VecDeque<BlockRef>) -> Self {
+    fn from_record(name: &[u8], record: &StreamRecord, blocks: VecDeque<BlockRef>, kept: bool, deleted: u64) -> Self {
+        let span = (record.last_line + 1).saturating_sub(record.key.shown_line);
         let tip = Tip {
+            exists: record.key.exists,
+            shown_line: record.key.shown_line,
+            shown_len: span.saturating_sub(deleted),
             last_id: record.last_id,
             last_line: record.last_line,
             first_line: record.first_line,
@@ -130,9 +158,11 @@ impl Stream {
             name: name.into(),
             number: record.number,
             birth: record.birth,
+            kept,
             blocks: RwLock::new(blocks),
             sessions: Mutex::new(record.sessions.clone()),
             expires: RwLock::new(record.expires_ms.map(Timestamp::from_millis)),
+            key: Mutex::new(record.key),
             tip: watch::Sender::new(tip),
         }
     }
@@ -172,8 +202,14 @@ impl Stream {
         *self.expires.read()
     }
 
+    /// Whether nothing of it may be read any more.
     pub(super) fn is_gone(&self, now: Timestamp) -> bool {
-        self.tip.borrow().removed || self.expires().is_some_and(|at| at <= now)
+        self.tip.borrow().removed || (!self.kept && self.is_expired(now))
+    }
+
+    /// Whether the time of the key has run out.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires().is_some_and(|at| at <= now)
     }
 }
 

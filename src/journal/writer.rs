@@ -1,17 +1,21 @@
 //! The one writer: numbers, packs, inserts, makes durable, publishes, answers. In this order.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::append::{Appended, Batch};
+use super::head::Cx;
 use super::head::Head;
+use super::keys::{Job, Keys, mark_dirty};
 use super::stream::Stream;
 use super::trim::Trim;
-use super::{Counters, Durability, JournalError, SYNC_INTERVAL, compact};
+use super::waiting::{Waitings, Why};
+use super::{Counters, Durability, JournalError, SYNC_INTERVAL, Streams, compact};
 use crate::model::Timestamp;
 use crate::store::Store;
 
@@ -21,7 +25,7 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A reply, given with what became of the commit.
-type Answer = Box<dyn FnOnce(Option<&JournalError>) + Send>;
+pub type Answer = Box<dyn FnOnce(Option<&JournalError>) + Send>;
 type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// What the writer is asked to do.
@@ -32,6 +36,8 @@ pub(super) enum Command {
     Remove { stream: Arc<Stream>, reply: Reply<()> },
     Expire { stream: Arc<Stream>, at: Option<Timestamp>, reply: Reply<()> },
     Compact { stream: Arc<Stream>, reply: Reply<u64> },
+    Job { job: Job, room: Room },
+    GiveUp { client: u64, why: Why },
     PutTask { id: Box<[u8]>, record: Option<Vec<u8>>, reply: Reply<()> },
     Stop { reply: oneshot::Sender<()> },
 }
@@ -50,15 +56,24 @@ pub struct Room {
 }
 
 impl Queue {
-    pub(super) fn start(store: Arc<Store>, durability: Durability, counters: Arc<Counters>) -> Self {
+    pub(super) fn start(
+        store: Arc<Store>,
+        durability: Durability,
+        counters: Arc<Counters>,
+        streams: Arc<Streams>,
+    ) -> Self {
         let (sender, commands) = mpsc::channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let writer = Writer {
             store,
             durability,
             counters,
+            streams,
             heads: HashMap::new(),
             touched: Vec::new(),
+            changed: false,
+            watched: HashMap::new(),
+            waiting: Waitings::default(),
             answers: Vec::new(),
             written: 0,
             rooms: Vec::new(),
@@ -89,18 +104,24 @@ impl Queue {
     }
 }
 
-struct Writer {
-    store: Arc<Store>,
+pub(super) struct Writer {
+    pub(super) store: Arc<Store>,
     durability: Durability,
     counters: Arc<Counters>,
+    streams: Arc<Streams>,
     /// Streams written to; dropped with the stream.
     heads: HashMap<u64, Head>,
     /// Streams of this commit.
     touched: Vec<u64>,
+    /// Whether there is anything to commit.
+    changed: bool,
+    /// By key, what is set with its next change (Redis: WATCH).
+    pub(super) watched: HashMap<Box<[u8]>, Vec<Weak<AtomicBool>>>,
+    pub(super) waiting: Waitings,
     /// Replies of this commit, given after it.
-    answers: Vec<Answer>,
+    pub(super) answers: Vec<Answer>,
     /// Bytes of this commit, and their room in the queue.
-    written: usize,
+    pub(super) written: usize,
     rooms: Vec<Room>,
     /// Under [`Durability::Interval`]: since when something waits for a sync.
     unsynced_since: Option<Instant>,
@@ -145,6 +166,7 @@ impl Writer {
                 self.rooms.push(room);
                 let done = self.append(&stream, &batch, trim);
                 self.answer(reply, done);
+                self.settle();
             }
             Command::Trim { stream, trim, reply } => {
                 let done = self.trim(&stream, trim);
@@ -159,14 +181,33 @@ impl Writer {
                 self.answer(reply, done);
             }
             Command::Compact { stream, reply } => {
-                let done = compact::compact(&self.store, &stream);
+                self.changed = true;
+                let settled = self.heads.get(&stream.number).is_none_or(Head::is_settled);
+                let done = if settled { compact::compact(&self.store, &stream) } else { Ok(0) };
                 self.answer(reply, done);
             }
+            Command::Job { job, room } => {
+                self.rooms.push(room);
+                let answer = (job.0)(&mut Keys { writer: self, now: Timestamp::now() });
+                self.answers.push(answer);
+                self.settle();
+            }
+            Command::GiveUp { client, why } => {
+                Keys { writer: self, now: Timestamp::now() }.unblock(client, why);
+            }
             Command::PutTask { id, record, reply } => {
+                self.changed = true;
                 let done = self.close_blocks().and_then(|()| Ok(self.store.put_task(&id, record.as_deref())?));
                 self.answer(reply, done);
             }
             Command::Stop { .. } => {}
+        }
+    }
+
+    /// Serves those who wait for what was changed.
+    fn settle(&mut self) {
+        if self.waiting.len() > 0 {
+            Keys { writer: self, now: Timestamp::now() }.settle();
         }
     }
 
@@ -182,64 +223,130 @@ impl Writer {
         }));
     }
 
-    fn head(&mut self, stream: &Arc<Stream>) -> Result<&mut Head, JournalError> {
-        let tip = stream.tip();
-        if tip.removed {
+    fn head(&mut self, stream: &Arc<Stream>) -> Result<(&mut Head, Cx<'_>), JournalError> {
+        if stream.tip().removed {
             return Err(JournalError::Removed);
         }
+        let now = Timestamp::now();
         let head = self.heads.entry(stream.number).or_insert_with(|| Head::new(stream));
+        if head.stream.kept && head.tip.exists && head.is_expired(now) {
+            head.hide(now);
+        }
         if !head.touched {
             head.touched = true;
             self.touched.push(stream.number);
         }
-        Ok(head)
+        Ok((head, Cx { store: &self.store, counters: &self.counters, now }))
+    }
+
+    /// The number of the stream of this name; one whose time has run out goes.
+    pub(super) fn find(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
+        let Some(stream) = self.streams.find(&self.store, name)? else { return Ok(None) };
+        if stream.tip().removed {
+            return Ok(None);
+        }
+        let head = self.heads.entry(stream.number).or_insert_with(|| Head::new(&stream));
+        if head.tip.exists && head.is_expired(now) {
+            self.remove_key(&stream)?;
+            self.touch(name);
+        }
+        Ok(self.heads.contains_key(&stream.number).then_some(stream.number))
+    }
+
+    /// Begins a stream of this name.
+    pub(super) fn begin(&mut self, name: &[u8]) -> Result<u64, JournalError> {
+        let stream = self.streams.begin(&self.store, name)?;
+        self.heads.insert(stream.number, Head::new(&stream));
+        Ok(stream.number)
+    }
+
+    /// What is known of a stream, and what a change of it needs.
+    pub(super) fn known_head(&mut self, number: u64, now: Timestamp) -> Option<(&mut Head, Cx<'_>)> {
+        let head = self.heads.get_mut(&number)?;
+        Some((head, Cx { store: &self.store, counters: &self.counters, now }))
+    }
+
+    /// A key was changed: it is part of this commit, and whoever watches it or waits for it is to know.
+    pub(super) fn touch(&mut self, name: &[u8]) {
+        self.include(name);
+        self.tell(name);
+    }
+
+    /// A key is part of this commit.
+    pub(super) fn include(&mut self, name: &[u8]) {
+        self.changed = true;
+        if let Some(stream) = self.streams.at_hand(name)
+            && let Some(head) = self.heads.get_mut(&stream.number)
+            && !head.touched
+        {
+            head.touched = true;
+            self.touched.push(stream.number);
+        }
+    }
+
+    fn tell(&mut self, name: &[u8]) {
+        if !self.watched.is_empty()
+            && let Some(watchers) = self.watched.remove(name)
+        {
+            mark_dirty(watchers);
+        }
+        if self.waiting.len() > 0 {
+            self.waiting.changed(name);
+        }
     }
 
     fn append(&mut self, stream: &Arc<Stream>, batch: &Batch, trim: Option<Trim>) -> Result<Appended, JournalError> {
         if let Some(error) = &batch.failed {
             return Err(error.clone());
         }
-        let (store, counters) = (self.store.clone(), self.counters.clone());
-        let head = self.head(stream)?;
-        if !head.stored {
-            store.put_stream(&stream.name, &head.record())?;
-            head.stored = true;
-        }
-        let done = head.append(&store, &counters, batch)?;
+        let (head, cx) = self.head(stream)?;
+        let done = head.append(&cx, batch)?;
         if let Some(trim) = trim {
-            self.trim(stream, trim)?;
+            head.trim(&cx, trim)?;
         }
+        self.tell(&stream.name);
         Ok(done)
     }
 
     fn trim(&mut self, stream: &Arc<Stream>, trim: Trim) -> Result<u64, JournalError> {
-        let store = self.store.clone();
-        let head = self.head(stream)?;
-        head.trim(&store, trim)
+        let (head, cx) = self.head(stream)?;
+        head.trim(&cx, trim)
+    }
+
+    /// Removes a key. A stream whose lines are kept elsewhere stays, without it.
+    pub(super) fn remove_key(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
+        if !stream.kept {
+            return self.remove(stream);
+        }
+        let (head, cx) = self.head(stream)?;
+        head.hide(cx.now);
+        Ok(())
     }
 
     fn remove(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
+        self.changed = true;
         self.heads.remove(&stream.number);
         stream.tip.send_modify(|tip| tip.removed = true);
-        Ok(self.store.remove_stream(&stream.name, stream.number)?)
+        self.store.remove_stream(&stream.name, stream.number)?;
+        // Not before: who looks the name up meanwhile must not load it from the store again.
+        self.streams.forget(stream);
+        self.tell(&stream.name);
+        Ok(())
     }
 
     fn expire(&mut self, stream: &Arc<Stream>, at: Option<Timestamp>) -> Result<(), JournalError> {
-        let store = self.store.clone();
-        let head = self.head(stream)?;
-        // The record says where the stream ends: the entries must be there before it.
-        head.close_block(&store)?;
+        let (head, _) = self.head(stream)?;
         *head.stream.expires.write() = at;
-        store.put_stream(&stream.name, &head.record())?;
-        head.stored = true;
+        head.record_due = true;
         Ok(())
     }
 
     /// Every write of this commit is in the store; what follows must not become durable before it.
     fn close_blocks(&mut self) -> Result<(), JournalError> {
+        let cx = Cx { store: &self.store, counters: &self.counters, now: Timestamp::now() };
         for number in &self.touched {
             if let Some(head) = self.heads.get_mut(number) {
-                head.close_block(&self.store)?;
+                head.settle(&cx)?;
             }
         }
         Ok(())
@@ -247,9 +354,17 @@ impl Writer {
 
     /// Commits, publishes, answers.
     fn finish(&mut self) {
-        if self.answers.is_empty() {
-            return;
+        if self.changed || !self.touched.is_empty() {
+            self.commit();
+        } else {
+            self.answers.drain(..).for_each(|answer| answer(None));
         }
+        self.rooms.clear();
+        self.written = 0;
+    }
+
+    fn commit(&mut self) {
+        self.changed = false;
         let committed = self.close_blocks().and_then(|()| match self.durability {
             Durability::Commit => Ok(self.store.commit()?),
             Durability::Interval => {
@@ -258,10 +373,11 @@ impl Writer {
             }
         });
         Counters::add(&self.counters.commits, 1);
+        let mut gone = Vec::new();
         for number in self.touched.drain(..) {
             let Some(head) = self.heads.get_mut(&number) else { continue };
             if committed.is_ok() {
-                head.publish(&self.counters);
+                gone.extend(head.publish(&self.counters).into_iter().map(|row| (number, row)));
             } else {
                 // What was not made durable was never seen; the next append begins at the last tip.
                 self.heads.remove(&number);
@@ -271,8 +387,12 @@ impl Writer {
         for answer in self.answers.drain(..) {
             answer(failed.as_ref());
         }
-        self.rooms.clear();
-        self.written = 0;
+        // After they were taken from the readers' sight; a kill before leaves them to the next opening.
+        for (number, row) in gone {
+            if let Err(error) = self.store.remove_block(number, row.first, row.bytes as usize) {
+                tracing::warn!(%error, "a trimmed block could not be removed; the next opening does it");
+            }
+        }
         self.heads.retain(|_, head| Arc::strong_count(&head.stream) > 1);
     }
 

@@ -1,19 +1,29 @@
 //! An entry of a journal: a log line, or any fields for a plain Redis stream.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Channel, EntryId, LineText, Timestamp};
 
-/// Field names and values of a Redis stream entry, in the order they were given.
-pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+/// A field's name or value: any bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Octets<'a>(pub Cow<'a, [u8]>);
+
+/// Field names and values of a Redis stream entry, in the order they were given. None at all: the
+/// entry was deleted (Redis: XDEL), and only its place is left.
+pub type Fields<'a> = Vec<(Octets<'a>, Octets<'a>)>;
 
 /// What an entry holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryBody<'a> {
     /// A line of a task's log: on the Redis port the fields `line`, `timestamp`, `stream`.
     Line(#[serde(borrow)] LineText<'a>),
-    /// Any other fields.
-    Fields(Fields),
+    /// Any other fields, and those of XADD.
+    Fields(#[serde(borrow)] Fields<'a>),
 }
 
 /// One item of a journal.
@@ -27,31 +37,167 @@ pub struct Entry<'a> {
     pub body: EntryBody<'a>,
 }
 
+/// What stands in the log where a line was deleted.
+const DELETED: &str = "[line deleted]";
+/// Characters that would end a line, or a text, before its end.
+const LINE_ENDS: [char; 2] = ['\n', '\0'];
+
 impl EntryBody<'_> {
+    /// What is left of a deleted entry.
+    pub const DELETED: EntryBody<'static> = EntryBody::Fields(Vec::new());
+
+    /// Whether it was deleted and only its place is left.
+    pub fn is_deleted(&self) -> bool {
+        matches!(self, EntryBody::Fields(fields) if fields.is_empty())
+    }
+
+    /// Bytes it adds to a log: its text, and a newline where the line ends with it.
+    pub fn text_bytes(&self) -> u64 {
+        let bytes = match self {
+            EntryBody::Line(line) => line.text.len() + usize::from(!line.partial),
+            EntryBody::Fields(fields) => match fields.iter().find(|(name, _)| **name == *b"line") {
+                Some((_, text)) => text.strip_suffix(b"\n").unwrap_or(text).len() + 1,
+                None => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            },
+        };
+        bytes as u64
+    }
+
     /// The body as Redis shows it.
-    pub fn to_fields(&self) -> Fields {
+    pub fn to_fields(&self) -> Fields<'_> {
         match self {
-            EntryBody::Fields(fields) => fields.clone(),
+            EntryBody::Fields(fields) => {
+                fields.iter().map(|(name, value)| (name.borrowed(), value.borrowed())).collect()
+            }
             EntryBody::Line(line) => vec![
-                (b"line".to_vec(), line.text.as_bytes().to_vec()),
-                (b"timestamp".to_vec(), line.timestamp.to_string().into_bytes()),
-                (b"stream".to_vec(), line.channel.as_str().as_bytes().to_vec()),
+                (Octets::from(b"line"), Octets::from(line.text.as_bytes())),
+                (Octets::from(b"timestamp"), Octets(line.timestamp.to_string().into_bytes().into())),
+                (Octets::from(b"stream"), Octets::from(line.channel.as_str().as_bytes())),
             ],
         }
     }
 
-    /// Any entry seen as a line of a log: fields that are no line are shown as `name=value` words.
+    /// Any entry seen as a line of a log: by its fields `line`, `timestamp` and `stream` (blueprint,
+    /// "Storing Logs"); fields that are no line are shown as `name=value` words.
     pub fn to_line(&self, id: EntryId) -> LineText<'_> {
-        match self {
-            EntryBody::Line(line) => LineText { text: line.text.as_ref().into(), ..*line },
-            EntryBody::Fields(fields) => {
-                let words = fields.iter().map(|(name, value)| {
-                    format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
-                });
-                let text = words.collect::<Vec<_>>().join(" ").into();
-                let timestamp = Timestamp::from_millis(id.ms);
-                LineText { timestamp, channel: Channel::Stdout, partial: false, lossy: false, text }
-            }
+        let fields = match self {
+            EntryBody::Line(line) => return LineText { text: line.text.as_ref().into(), ..*line },
+            EntryBody::Fields(fields) => fields,
+        };
+        let at_id = Timestamp::from_millis(id.ms);
+        let mut line = LineText { timestamp: at_id, ..LineText::default() };
+        if fields.is_empty() {
+            return LineText { channel: Channel::Internal, text: DELETED.into(), ..line };
         }
+        let find = |name: &[u8]| fields.iter().find(|(found, _)| **found == *name).map(|(_, value)| &**value);
+        let word = |name: &[u8]| find(name).and_then(|value| std::str::from_utf8(value).ok());
+        let text = match find(b"line") {
+            Some(text) => {
+                line.timestamp = word(b"timestamp").and_then(|time| time.parse().ok()).unwrap_or(at_id);
+                line.channel = word(b"stream").and_then(|channel| channel.parse().ok()).unwrap_or_default();
+                String::from_utf8_lossy(text.strip_suffix(b"\n").unwrap_or(text))
+            }
+            None => fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ").into(),
+        };
+        line.lossy = text.contains(['\u{fffd}', '\n', '\0']);
+        line.text = if text.contains(LINE_ENDS) { text.replace(LINE_ENDS, "\u{fffd}").into() } else { text };
+        line
+    }
+
+    /// The same, with everything it borrowed as its own.
+    pub fn into_owned(self) -> EntryBody<'static> {
+        match self {
+            EntryBody::Line(line) => EntryBody::Line(LineText { text: line.text.into_owned().into(), ..line }),
+            EntryBody::Fields(fields) => EntryBody::Fields(
+                fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+            ),
+        }
+    }
+}
+
+impl Octets<'_> {
+    fn borrowed(&self) -> Octets<'_> {
+        Octets(Cow::Borrowed(&self.0))
+    }
+
+    fn into_owned(self) -> Octets<'static> {
+        Octets(self.0.into_owned().into())
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Octets<'a> {
+    fn from(bytes: &'a T) -> Self {
+        Self(Cow::Borrowed(bytes.as_ref()))
+    }
+}
+
+impl Deref for Octets<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Octets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl Serialize for Octets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Octets<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(OctetsVisitor)
+    }
+}
+
+struct OctetsVisitor;
+
+impl<'de> Visitor<'de> for OctetsVisitor {
+    type Value = Octets<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Octets<'de>, E> {
+        Ok(Octets(Cow::Borrowed(bytes)))
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Octets<'de>, E> {
+        Ok(Octets(Cow::Owned(bytes.to_vec())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&'static str, &'static str)]) -> EntryBody<'static> {
+        EntryBody::Fields(pairs.iter().map(|(name, value)| (Octets::from(*name), Octets::from(*value))).collect())
+    }
+
+    #[test]
+    fn the_blueprints_fields_are_a_line() {
+        let id = EntryId::new(5, 0);
+        let body =
+            fields(&[("line", "Building...\n"), ("timestamp", "2026-05-09T16:23:01+02:00"), ("stream", "stderr")]);
+        let line = body.to_line(id);
+        assert_eq!((line.text.as_ref(), line.channel, line.lossy), ("Building...", Channel::Stderr, false));
+        assert_eq!(line.timestamp.to_string(), "2026-05-09T14:23:01.000Z");
+        let bare = fields(&[("line", "two\nlines"), ("timestamp", "soon")]);
+        let line = bare.to_line(id);
+        assert_eq!(
+            (line.text.as_ref(), line.lossy, line.timestamp),
+            ("two\u{fffd}lines", true, Timestamp::from_millis(5))
+        );
+        assert_eq!(fields(&[("a", "1"), ("b", "")]).to_line(id).text, "a=1 b=");
+        assert_eq!(EntryBody::DELETED.to_line(id).channel, Channel::Internal);
     }
 }

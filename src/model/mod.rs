@@ -13,7 +13,7 @@ mod task;
 mod time;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
-pub use entry::{Entry, EntryBody, Fields};
+pub use entry::{Entry, EntryBody, Fields, Octets};
 pub use id::{BadEntryId, BadTaskId, EntryId, TaskId};
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapReason, Line, LineText, Mark};
 pub use shell::command_line;

@@ -7,6 +7,8 @@
 //! A block speaks for itself: from the last one of a stream everything about its end is known, so
 //! an append writes one value and nothing else.
 
+use bincode::Options;
+use bincode::de::read::SliceReader;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Kind};
@@ -78,6 +80,12 @@ impl BlockBuilder {
         Ok(())
     }
 
+    /// Calls `each` with the entries so far, in order, until it says `false`.
+    pub fn visit<'a>(&'a self, each: impl FnMut(Entry<'a>) -> bool) -> Result<(), StoreError> {
+        let mut reader = bincode::Deserializer::from_slice(&self.entries, codec::options());
+        visit(&mut reader, self.first, &self.header, each)
+    }
+
     /// The session of the entries added since the last call, up to this number.
     pub fn note_session(&mut self, session: &str, seq: u64) {
         match self.header.sessions.iter_mut().find(|(name, _)| name == session) {
@@ -115,6 +123,12 @@ pub fn encode_body(bytes: &mut Vec<u8>, body: &EntryBody<'_>) -> Result<(), Stor
     codec::append(bytes, body)
 }
 
+/// The inverse of [`encode_body`].
+pub fn decode_body(bytes: &[u8]) -> Result<EntryBody<'_>, StoreError> {
+    let mut reader = bincode::Deserializer::from_slice(bytes, codec::options());
+    EntryBody::deserialize(&mut reader).map_err(damaged)
+}
+
 /// What a block says of itself.
 pub fn decode_header(bytes: &[u8]) -> Result<BlockHeader, StoreError> {
     let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
@@ -122,12 +136,21 @@ pub fn decode_header(bytes: &[u8]) -> Result<BlockHeader, StoreError> {
 }
 
 /// Calls `each` with the entries of a block, in order, until it says `false`.
-pub fn decode<'a>(first: EntryId, bytes: &'a [u8], mut each: impl FnMut(Entry<'a>) -> bool) -> Result<(), StoreError> {
+pub fn decode<'a>(first: EntryId, bytes: &'a [u8], each: impl FnMut(Entry<'a>) -> bool) -> Result<(), StoreError> {
     let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
     let header = BlockHeader::deserialize(&mut reader).map_err(damaged)?;
+    visit(&mut reader, first, &header, each)
+}
+
+fn visit<'a, O: Options>(
+    reader: &mut bincode::Deserializer<SliceReader<'a>, O>,
+    first: EntryId,
+    header: &BlockHeader,
+    mut each: impl FnMut(Entry<'a>) -> bool,
+) -> Result<(), StoreError> {
     for index in 0..u64::from(header.count) {
-        let (ms, seq) = <(u64, u64)>::deserialize(&mut reader).map_err(damaged)?;
-        let body = EntryBody::deserialize(&mut reader).map_err(damaged)?;
+        let (ms, seq) = <(u64, u64)>::deserialize(&mut *reader).map_err(damaged)?;
+        let body = EntryBody::deserialize(&mut *reader).map_err(damaged)?;
         let id = EntryId::new(first.ms.saturating_add(ms), seq);
         if !each(Entry { id, n: header.first_line + index, body }) {
             break;
@@ -163,7 +186,7 @@ mod tests {
                 lossy: true,
                 text: "é\r".into(),
             }),
-            EntryBody::Fields(vec![(b"field".to_vec(), vec![0, 0xff]), (Vec::new(), Vec::new())]),
+            EntryBody::Fields(vec![(b"field".into(), (&[0u8, 0xff]).into()), (b"".into(), b"".into())]),
         ];
         let ids = [first, EntryId::new(first.ms, 300), EntryId::new(first.ms + 70_000, 0)];
         let mut builder = BlockBuilder::new(first, 251);
@@ -174,7 +197,7 @@ mod tests {
         }
         builder.note_session("01JZ", 12_000);
         let (header, bytes) = builder.finish(1 << 33, 7).unwrap();
-        let kept = codec::golden::check("block", &bytes);
+        let kept = codec::golden::check("v1", "block", &bytes);
         assert_eq!(decode_header(&kept).unwrap(), header);
         let mut found = Vec::new();
         decode(first, &kept, |entry| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{GARBAGE, Store, StoreError, StreamRecord, VALUE_BYTES_MAX, block, codec, parse_block_key};
+use super::{GARBAGE, Store, StoreError, StreamRecord, VALUE_BYTES_MAX, block, parse_block_key};
 
 /// All streams of a store, and what belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Store {
         }
         for row in &self.streams {
             let (name, bytes) = row?;
-            let record: StreamRecord = codec::decode(codec::Kind::Stream, &bytes)?;
+            let record = StreamRecord::decode(&bytes)?;
             blocks.remove(&record.number);
             dump.streams.push(StreamDump {
                 name: String::from_utf8_lossy(&name).into_owned(),

@@ -5,6 +5,7 @@
 //!   tree `blocks`   stream number (u64) . first entry id (2 x u64) . part (u16)  -> packed entries
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
+//!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
 //!   tree `meta`     `opening`, `garbage/` stream number                          -> counters, unfinished removals
 //! ```
 //!
@@ -15,17 +16,19 @@
 pub mod block;
 pub mod codec;
 pub mod dump;
+pub mod groups;
 mod open;
+mod record;
 
 use std::fs::File;
 use std::path::PathBuf;
 
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 
 use crate::model::EntryId;
 
 pub use open::OpenError;
+pub use record::{KeyRecord, StreamRecord};
 
 /// Bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB would
 /// become a loose file that no commit syncs.
@@ -38,6 +41,7 @@ pub struct Store {
     blocks: sled::Tree,
     streams: sled::Tree,
     tasks: sled::Tree,
+    groups: sled::Tree,
     meta: sled::Tree,
     /// The file that `flush` writes and, on Linux, does not sync.
     file: File,
@@ -67,30 +71,6 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
-}
-
-/// What is known of a stream besides its blocks. Blocks are newer: at open the last block's header
-/// wins over `last_id`, `last_line`, the totals and the sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamRecord {
-    /// Names the stream in block keys; never reused.
-    pub number: u64,
-    /// Random; tells this stream from an earlier one of the same name.
-    pub birth: u64,
-    /// The greatest id ever added.
-    pub last_id: EntryId,
-    /// The line number of that entry.
-    pub last_line: u64,
-    /// Entries below this line are trimmed, whether or not their block is still there.
-    pub first_line: u64,
-    /// Bytes of all lines ever added, a newline each.
-    pub total_bytes: u64,
-    /// Lines that a worker said it dropped.
-    pub total_skipped: u64,
-    /// The last number taken from each session, oldest session first.
-    pub sessions: Vec<(String, u64)>,
-    /// When the stream is gone for readers, in milliseconds since 1970.
-    pub expires_ms: Option<u64>,
 }
 
 impl Store {
@@ -145,13 +125,13 @@ impl Store {
     /// The record of a stream.
     pub fn stream(&self, name: &[u8]) -> Result<Option<StreamRecord>, StoreError> {
         let value = self.streams.get(name)?;
-        value.map(|value| codec::decode(codec::Kind::Stream, &value)).transpose()
+        value.map(|value| StreamRecord::decode(&value)).transpose()
     }
 
     /// Writes the record of a stream.
     pub fn put_stream(&self, name: &[u8], record: &StreamRecord) -> Result<(), StoreError> {
         self.check()?;
-        self.streams.insert(name, codec::encode(codec::Kind::Stream, record)?)?;
+        self.streams.insert(name, record.encode()?)?;
         Ok(())
     }
 
@@ -175,6 +155,7 @@ impl Store {
         for key in self.blocks.scan_prefix(number.to_be_bytes()).keys() {
             self.blocks.remove(key?)?;
         }
+        self.remove_groups(number)?;
         self.meta.remove(garbage_key(number))?;
         Ok(())
     }
@@ -208,6 +189,17 @@ impl Store {
     pub fn remove_block(&self, number: u64, first: EntryId, bytes: usize) -> Result<(), StoreError> {
         self.check()?;
         for part in 0..bytes.div_ceil(VALUE_BYTES_MAX).max(1) {
+            let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
+            self.blocks.remove(block_key(number, first, part))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of a block that now takes fewer bytes than before.
+    pub fn remove_parts(&self, number: u64, first: EntryId, bytes: usize, before: usize) -> Result<(), StoreError> {
+        self.check()?;
+        let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX).max(1);
+        for part in parts(bytes)..parts(before) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
             self.blocks.remove(block_key(number, first, part))?;
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
-use super::{LineBatch, TasksError};
+use super::{End, LineBatch, TasksError};
 use crate::model::{Channel, LineText, TaskId, TaskStatus, Timestamp};
 
 /// Lines over the live window before a step of archiving is worth it.
@@ -125,6 +125,7 @@ impl Keeper {
                 {
                     self.lose(&task).await
                 }
+                TaskStatus::Running if task.is_over_with_its_key() => task.end(End::default()).await.map(|_| ()),
                 _ => self.expire(task.clone()).await,
             };
             if let Err(error) = kept {
@@ -164,8 +165,10 @@ impl Keeper {
     async fn expire(&mut self, task: TaskHandle) -> Result<(), TasksError> {
         let Some(stream) = task.stream().filter(|_| !task.has_worker()) else { return Ok(()) };
         let last = Timestamp::from_millis(stream.tip().last_id.ms).max(task.created());
-        let age = Timestamp::now().as_millis().saturating_sub(last.as_millis());
-        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() {
+        let now = Timestamp::now();
+        let age = now.as_millis().saturating_sub(last.as_millis());
+        let expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
+        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired {
             return Ok(());
         }
         task.change(|record| {

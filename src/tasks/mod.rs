@@ -14,6 +14,7 @@
 mod adopt;
 mod follow;
 mod keeper;
+pub mod keys;
 mod list;
 mod log;
 mod record;

@@ -157,7 +157,7 @@ mod tests {
             sessions: vec![("01JZ".into(), 12_000)],
             artifact: Some(Artifact { bytes: 70_000, sha256: "ab".repeat(32) }),
         };
-        let kept = codec::golden::check("task_record", &record.encode().unwrap());
+        let kept = codec::golden::check("v1", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
         // The place of a status in its list is what is stored.
         for (at, status) in

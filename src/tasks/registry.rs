@@ -72,7 +72,7 @@ pub(super) struct Inner {
     /// Tasks that are not sealed. Held for a look-up; never across a read of the disk.
     pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
     /// Sealed tasks that somebody reads, so that two readers share one.
-    sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
+    pub(super) sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
     /// Every task in the order of its making.
     pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
     /// Moves when a task that a list shows has changed.
@@ -84,7 +84,7 @@ pub(super) struct Inner {
     pub(super) seal_failures: AtomicU64,
     pub(super) tasks_lost: AtomicU64,
     /// One task is made or loaded at a time.
-    making: tokio::sync::Mutex<()>,
+    pub(super) making: tokio::sync::Mutex<()>,
 }
 
 impl Tasks {
@@ -93,7 +93,9 @@ impl Tasks {
         if data.exists() && !data.is_dir() {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
         }
-        let journal = Journal::open(&data.join("journal"), options.durability)?;
+        let journal = Journal::open_keeping(&data.join("journal"), options.durability, |name| {
+            TaskId::from_stream_key(name).is_some()
+        })?;
         let archives = Archives::open(&data.join("archive"))?;
         let (wake, woken) = mpsc::unbounded_channel();
         let inner = Inner {
@@ -174,7 +176,7 @@ impl Tasks {
         Ok(Some(task))
     }
 
-    fn at_hand(&self, id: &TaskId) -> Option<TaskHandle> {
+    pub(super) fn at_hand(&self, id: &TaskId) -> Option<TaskHandle> {
         if let Some(task) = self.inner.open.lock().get(id) {
             return Some(task.clone());
         }

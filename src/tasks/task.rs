@@ -34,7 +34,7 @@ pub(super) struct Inner {
     pub(super) state: Mutex<State>,
     /// Moves with every change of the facts but the growth of the log.
     pub(super) changed: watch::Sender<u64>,
-    workers: AtomicUsize,
+    pub(super) workers: AtomicUsize,
     heard: Mutex<Instant>,
     pub(super) followers: AtomicUsize,
     /// Recent pages at the live end, shared by all followers.

@@ -149,7 +149,7 @@ impl TaskHandle {
     }
 
     /// Nothing is trimmed before it is archived, so an archive that lags makes appends wait.
-    async fn wait_for_archive(&self) -> Result<(), TasksError> {
+    pub(super) async fn wait_for_archive(&self) -> Result<(), TasksError> {
         let Some(stream) = self.stream() else { return Ok(()) };
         let full = |len: u64| len > self.inner.window_lines + BACKLOG_LINES_MAX;
         if !full(stream.tip().len()) {

@@ -150,9 +150,9 @@ impl Model {
         let below = |id: EntryId| self.entries.partition_point(|(at, _)| *at < id) as u64 + 1;
         let (asked, exact) = match trim {
             Trim::MaxLen(max) => ((last + 1).saturating_sub(max), true),
-            Trim::AboutMaxLen(max) => ((last + 1).saturating_sub(max), false),
+            Trim::AboutMaxLen(max, _) => ((last + 1).saturating_sub(max), false),
             Trim::MinId(id) => (below(id), true),
-            Trim::AboutMinId(id) => (below(id), false),
+            Trim::AboutMinId(id, _) => (below(id), false),
             Trim::ThroughLine(line) => (line.min(last) + 1, true),
         };
         let asked = asked.max(self.first_line);
@@ -246,9 +246,7 @@ fn same_text(found: &EntryBody<'_>, wanted: &EntryBody<'_>) -> bool {
 /// Bytes that an entry adds to the total, and lines it says were dropped.
 fn weight(body: &EntryBody<'_>) -> (u64, u64) {
     match body {
-        EntryBody::Fields(fields) => {
-            (fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() as u64, 0)
-        }
+        EntryBody::Fields(_) => (body.text_bytes(), 0),
         EntryBody::Line(line) => {
             let mark = Mark::parse(&line.text)
                 .filter(|mark| line.channel == Channel::Internal && mark.reason == GapReason::Skipped);

@@ -1,0 +1,72 @@
+//! The streams in use, by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{JournalError, Stream};
+use crate::store::{Store, StreamRecord};
+
+/// Streams that were looked up. Readers and the writer share it.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// Whoever looks one up waits while another loads one: some milliseconds.
+    names: Mutex<HashMap<Box<[u8]>, Arc<Stream>>>,
+    /// Of which streams the lines are kept elsewhere.
+    kept: fn(&[u8]) -> bool,
+}
+
+impl Streams {
+    pub(super) fn new(kept: fn(&[u8]) -> bool) -> Self {
+        Self { names: Mutex::default(), kept }
+    }
+
+    /// The stream of this name, in use or stored.
+    pub(super) fn find(&self, store: &Store, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
+        let mut names = self.names.lock();
+        if let Some(stream) = names.get(name) {
+            return Ok(Some(stream.clone()));
+        }
+        let Some(record) = store.stream(name)? else { return Ok(None) };
+        let stream = Arc::new(Stream::load(store, name, record, (self.kept)(name))?);
+        names.insert(name.into(), stream.clone());
+        Ok(Some(stream))
+    }
+
+    /// The stream of this name, if it is in use.
+    pub(super) fn at_hand(&self, name: &[u8]) -> Option<Arc<Stream>> {
+        self.names.lock().get(name).cloned()
+    }
+
+    /// A new stream of this name, unless another was quicker.
+    pub(super) fn begin(&self, store: &Store, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
+        let mut names = self.names.lock();
+        if let Some(stream) = names.get(name) {
+            return Ok(stream.clone());
+        }
+        let stream = Arc::new(Stream::new(name, store.next_stream_number()?, (self.kept)(name)));
+        names.insert(name.into(), stream.clone());
+        Ok(stream)
+    }
+
+    /// The stream of this name is the one of this record from now on.
+    pub(super) fn replace(
+        &self,
+        store: &Store,
+        name: &[u8],
+        record: StreamRecord,
+    ) -> Result<Arc<Stream>, JournalError> {
+        let stream = Arc::new(Stream::load(store, name, record, (self.kept)(name))?);
+        self.names.lock().insert(name.into(), stream.clone());
+        Ok(stream)
+    }
+
+    /// Forgets a stream; a later one of the same name stays.
+    pub(super) fn forget(&self, stream: &Arc<Stream>) {
+        let mut names = self.names.lock();
+        if names.get(stream.name()).is_some_and(|known| Arc::ptr_eq(known, stream)) {
+            names.remove(stream.name());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What is known of a stream besides its blocks, and how every version of it is read.
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::codec::{self, Kind};
+use crate::model::EntryId;
+
+/// What is known of a stream besides its blocks. Blocks are newer: at open the last block's header
+/// wins over `last_id`, `last_line`, the totals and the sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Names the stream in block keys; never reused.
+    pub number: u64,
+    /// Random; tells this stream from an earlier one of the same name.
+    pub birth: u64,
+    /// The greatest id ever added.
+    pub last_id: EntryId,
+    /// The line number of the last entry ever added.
+    pub last_line: u64,
+    /// Entries below this line are gone, whether or not their block is still there.
+    pub first_line: u64,
+    /// Bytes of all lines ever added, a newline each.
+    pub total_bytes: u64,
+    /// Lines that a worker said it dropped.
+    pub total_skipped: u64,
+    /// The last number taken from each session, oldest session first.
+    pub sessions: Vec<(String, u64)>,
+    /// When the stream is gone as a key, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
+    /// What it is as a key of the Redis port.
+    pub key: KeyRecord,
+}
+
+/// A stream as a key of the Redis port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Whether there is such a key: not before its first entry, and not after DEL.
+    pub exists: bool,
+    /// Entries below this line are trimmed, or older than the key. They may still be here for those
+    /// who read by line.
+    pub shown_line: u64,
+    /// Deleted entries at or behind that line, as far as this record knows.
+    pub deleted: u64,
+    /// Entries ever added, or what XSETID said.
+    pub entries_added: u64,
+    /// The greatest id that XDEL took.
+    pub max_deleted_id: EntryId,
+}
+
+/// Version 1: before there was a Redis port.
+#[derive(Deserialize)]
+struct StreamRecordV1 {
+    number: u64,
+    birth: u64,
+    last_id: EntryId,
+    last_line: u64,
+    first_line: u64,
+    total_bytes: u64,
+    total_skipped: u64,
+    sessions: Vec<(String, u64)>,
+    expires_ms: Option<u64>,
+}
+
+/// The version that is written today.
+const VERSION: u8 = 2;
+
+impl StreamRecord {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        codec::encode_as(Kind::Stream, VERSION, self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        match bytes {
+            [_, 1, ..] => codec::decode_as::<StreamRecordV1>(Kind::Stream, 1, bytes).map(Self::from),
+            _ => codec::decode_as(Kind::Stream, VERSION, bytes),
+        }
+    }
+}
+
+impl From<StreamRecordV1> for StreamRecord {
+    fn from(old: StreamRecordV1) -> Self {
+        let key = KeyRecord {
+            exists: old.last_line > 0,
+            shown_line: old.first_line,
+            entries_added: old.last_line,
+            ..KeyRecord::default()
+        };
+        Self {
+            number: old.number,
+            birth: old.birth,
+            last_id: old.last_id,
+            last_line: old.last_line,
+            first_line: old.first_line,
+            total_bytes: old.total_bytes,
+            total_skipped: old.total_skipped,
+            sessions: old.sessions,
+            expires_ms: old.expires_ms,
+            key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> StreamRecord {
+        StreamRecord {
+            number: 70_000,
+            birth: u64::MAX - 1,
+            last_id: EntryId::new(1_778_336_581_000, 250),
+            last_line: 12_345,
+            first_line: 251,
+            total_bytes: 1 << 33,
+            total_skipped: 3,
+            sessions: vec![("01JZ".into(), 12_000), ("s".into(), 0)],
+            expires_ms: Some(1_778_336_600_000),
+            key: KeyRecord {
+                exists: true,
+                shown_line: 400,
+                deleted: 2,
+                entries_added: 12_400,
+                max_deleted_id: EntryId::new(1_778_336_580_000, 1),
+            },
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_stream_record_stays() {
+        let kept = codec::golden::check("v2", "stream_record", &record().encode().unwrap());
+        assert_eq!(StreamRecord::decode(&kept).unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_of_version_1_is_still_read() {
+        let old = StreamRecord::decode(&codec::golden::kept("v1", "stream_record")).unwrap();
+        let key = KeyRecord { exists: true, shown_line: 251, entries_added: 12_345, ..KeyRecord::default() };
+        assert_eq!(old, StreamRecord { key, ..record() });
+        assert!(StreamRecord::decode(&[b'T', 2]).is_err(), "a value of another kind is told apart");
+        assert!(StreamRecord::decode(&[b'S', 3]).is_err(), "a later version is told apart");
+    }
+}

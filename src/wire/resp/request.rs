@@ -1,0 +1,157 @@
+//! A request of a Redis client: a command's name and its arguments.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// No command has a longer name; what a client sends as one may be.
+const NAME_SHOWN_BYTES: usize = 32;
+
+/// What a client asks: a command's name and its arguments, any bytes. Has at least one argument
+/// when it comes from a [`Parser`](super::Parser).
+///
+/// Shares the memory of the connection's buffer: one that is kept (a transaction's queue) should be
+/// a [`Request::detached`].
+#[derive(Clone, Default)]
+pub struct Request {
+    bytes: Bytes,
+    spans: Spans,
+}
+
+impl Request {
+    /// The request whose arguments are at `spans` of `bytes`.
+    pub(super) fn new(bytes: Bytes, spans: Spans) -> Self {
+        Self { bytes, spans }
+    }
+
+    /// A request of these arguments, with memory of its own.
+    pub fn from_args(args: &[&[u8]]) -> Self {
+        let bytes = args.concat();
+        let mut end = 0;
+        let span = |arg: &&[u8]| {
+            let start = end;
+            end += arg.len();
+            Span::new(start, end)
+        };
+        Self { spans: args.iter().map(span).collect(), bytes: bytes.into() }
+    }
+
+    /// The number of arguments, the command's name among them.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is not even a command's name.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The argument at `i`, 0 being the command's name; `None` past the last one.
+    pub fn get(&self, i: usize) -> Option<&[u8]> {
+        self.spans.get(i).map(|span| &self.bytes[span.range()])
+    }
+
+    /// As [`Request::get`], empty past the last one: for callers that have looked at [`Request::len`].
+    pub fn arg(&self, i: usize) -> &[u8] {
+        self.get(i).unwrap_or_default()
+    }
+
+    /// As [`Request::arg`], sharing the request's memory instead of borrowing it.
+    pub fn arg_bytes(&self, i: usize) -> Bytes {
+        self.spans.get(i).map(|span| self.bytes.slice(span.range())).unwrap_or_default()
+    }
+
+    /// All arguments in order, the command's name first.
+    pub fn args(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
+        self.spans.iter().map(|span| &self.bytes[span.range()])
+    }
+
+    /// The memory it stands for, in bytes: what it weighs in a queue.
+    pub fn bytes(&self) -> usize {
+        let spilled = if self.spans.spilled() { self.spans.capacity() * size_of::<Span>() } else { 0 };
+        size_of::<Self>() + self.bytes.len() + spilled
+    }
+
+    /// The same request in memory of its own, so that keeping it does not keep the connection's buffer.
+    pub fn detached(&self) -> Self {
+        Self::from_args(&self.args().collect::<Vec<_>>())
+    }
+
+    /// Whether it is a line of an HTTP request, as a web page can make a browser send to any port:
+    /// Redis then closes the connection without a word, and so must the server.
+    pub fn is_http(&self) -> bool {
+        [&b"post"[..], b"host:"].iter().any(|name| self.arg(0).eq_ignore_ascii_case(name))
+    }
+}
+
+impl PartialEq for Request {
+    fn eq(&self, other: &Self) -> bool {
+        self.args().eq(other.args())
+    }
+}
+
+impl Eq for Request {}
+
+/// Its name and size alone: an argument may be a token or a task's output.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.arg(0);
+        let name = name.get(..NAME_SHOWN_BYTES).unwrap_or(name).escape_ascii();
+        write!(f, "Request({name}, {} arguments, {} bytes)", self.len(), self.bytes())
+    }
+}
+
+/// Where an argument is, in the bytes of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Both fit: `Parser::new` keeps a request under 4 GiB.
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let fit = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: fit(start), end: fit(end) }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// An XADD with a few fields keeps its spans without a block of its own.
+pub(super) type Spans = SmallVec<[Span; 16]>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_knows_its_arguments_and_its_weight() {
+        let request = Request::from_args(&[b"XADD", b"", b"key"]);
+        assert_eq!((request.len(), request.is_empty()), (3, false));
+        assert_eq!((request.get(1), request.get(3), request.arg(3)), (Some(&b""[..]), None, &b""[..]));
+        assert_eq!(request.args().skip(1).map(<[u8]>::len).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!((&request.arg_bytes(2)[..], request.arg_bytes(9).len()), (&b"key"[..], 0));
+        let many = Request::from_args(&[&b"x"[..]; 1_000]);
+        assert!(many.bytes() >= 1_000 + 1_000 * size_of::<Span>(), "spans beyond the first few weigh too");
+        assert_eq!(many.detached(), many);
+        assert!(Request::default().is_empty());
+        let auth = format!("{:?}", Request::from_args(&[b"AUTH", b"secret"]));
+        assert!(auth.starts_with("Request(AUTH, 2 arguments") && !auth.contains("secret"), "{auth}");
+    }
+
+    /// Both oracles close on these without a word, in either form.
+    #[test]
+    fn a_browsers_request_is_known_as_such() {
+        for name in ["POST", "post", "Host:", "hOST:"] {
+            assert!(Request::from_args(&[name.as_bytes(), b"/"]).is_http(), "{name}");
+        }
+        for name in ["GET", "Host", "PING"] {
+            assert!(!Request::from_args(&[name.as_bytes()]).is_http(), "{name}");
+        }
+    }
+}
