@@ -23,8 +23,6 @@ pub(crate) struct Difference {
 pub(crate) enum Ours {
     /// As the newer oracle.
     Newer,
-    /// As the newer oracle, apart from what this takes out.
-    Masked(fn(Frame) -> Frame),
     /// Something of its own, which this accepts.
     Own(fn(&Frame) -> bool),
 }

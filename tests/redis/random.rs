@@ -1,6 +1,7 @@
 //! Random sequences on all servers; a failure is shrunk and shown as a sequence for `cases/*.txt`.
 
 mod commands;
+mod nodes;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -64,10 +65,25 @@ fn sequence() -> impl Strategy<Value = Lines> {
 
 #[test]
 fn random_sequences_are_answered_as_the_oracles_do() {
-    let runs = std::env::var("TASKTAIL_DIFFERENTIAL_RUNS").ok().map_or(RUNS, |runs| runs.parse().unwrap());
+    compare(runs(RUNS), sequence());
+}
+
+#[test]
+fn nodes_hold_what_the_oracles_nodes_hold() {
+    let lines = nodes::sequence().prop_map(|lines| Lines(lines.into_iter().map(Op::One).collect()));
+    compare(runs(RUNS) / 20, lines);
+}
+
+/// The number of runs, if another is not asked for.
+fn runs(usual: u32) -> u32 {
+    std::env::var("TASKTAIL_DIFFERENTIAL_RUNS").ok().map_or(usual, |runs| runs.parse().unwrap())
+}
+
+/// Plays random sequences in both protocols until one differs; the panic shows the shortest that does.
+fn compare(cases: u32, lines: impl Strategy<Value = Lines>) {
     let play = RefCell::new(Play::new());
-    let config = Config { cases: runs, failure_persistence: None, max_shrink_iters: 3_000, ..Config::default() };
-    let done = TestRunner::new(config).run(&(any::<bool>(), sequence()), |(third, lines)| {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 3_000, ..Config::default() };
+    let done = TestRunner::new(config).run(&(any::<bool>(), lines), |(third, lines)| {
         let protocol = if third { Protocol::Resp3 } else { Protocol::Resp2 };
         play.borrow_mut().run(protocol, &lines.steps()).map_err(TestCaseError::fail)
     });
