@@ -11,6 +11,7 @@
 
 mod blocked;
 mod cases;
+mod command;
 mod differences;
 mod normal;
 mod oracle;
