@@ -113,6 +113,13 @@ const LIST: &[Difference] = &[
         parts: false,
     },
     Difference {
+        name: "one database",
+        reason: "ours has only the first",
+        when: |case| case.is("SELECT") && !case.word_is(1, "0") && case.valkey("+OK"),
+        ours: Ours::Own(|frame| frame.text() == Some(b"ERR DB index is out of range")),
+        parts: false,
+    },
+    Difference {
         name: "HELP",
         reason: "ours has help of its own words",
         when: |case| case.call.args.len() == 2 && case.call.word(1) == "HELP" && !case.valkey("-"),

@@ -1,6 +1,8 @@
 //! Bytes that no client library would send: what each server answers, until it closes or goes on.
 
-use crate::oracle::servers;
+use crate::normal::normalise;
+use crate::oracle::{Server, servers};
+use crate::script::Compare;
 use crate::wire::{Frame, Lost, escape};
 
 /// The command that shows that the connection is still there.
@@ -57,6 +59,14 @@ const REQUESTS: &[&[u8]] = &[
     b"%1\r\n",
     b"GET / HTTP/1.1\r\n",
     b"ECHO a b\r\nECHO c\r\n",
+    b"CLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY OFF\r\nPING\r\nNOSUCH\r\nCLIENT REPLY ON\r\nPING\r\n",
+    b"CLIENT REPLY OFF\r\nCLIENT REPLY SKIP\r\nPING\r\nCLIENT REPLY ON\r\n",
+    b"HELLO 3\r\nHELLO 2 BAD\r\nXREAD STREAMS none 0\r\n",
+    b"MULTI\r\nPING\r\n*x\r\n",
+    b"QUIT\r\nPING\r\n",
+    b"PING\r\nQUIT\r\nPING\r\n",
 ];
 
 /// Where the oracles differ; ours is as one of them.
@@ -67,14 +77,14 @@ const APART: &[(&[u8], &str)] = &[
 ];
 
 /// All replies to these bytes, up to the sentinel's or the end of the connection.
-fn answer(server: &crate::oracle::Server, request: &[u8]) -> String {
+fn answer(server: &Server, request: &[u8]) -> String {
     let mut client = server.connect();
     client.send_raw(&[request, SENTINEL].concat());
     let mut told = String::new();
     loop {
         match client.reply() {
             Ok(Frame::Blob(b'$', Some(text))) if text == b"SENTINEL" => return told + "(goes on)",
-            Ok(frame) => told += &frame.to_string(),
+            Ok(frame) => told += &normalise(Compare::Exact, frame).to_string(),
             Err(Lost::Closed) => return told + "(closed)",
             Err(Lost::Silent) => return told + "(silent)",
         }
