@@ -123,16 +123,7 @@ impl Look for Published<'_> {
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-        let mut names = self.journal.names()?;
-        let mut failed = None;
-        names.retain(|name| match self.stream(name) {
-            Ok(stream) => stream.is_some(),
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        });
-        failed.map_or(Ok(names), Err)
+        self.journal.inner.streams.names(&self.journal.inner.store, self.now, |stream| stream.tip().exists)
     }
 }
 
@@ -166,16 +157,9 @@ impl Look for Keys<'_> {
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-        let mut names = self.writer.store.stream_names()?;
-        let mut failed = None;
-        names.retain(|name| match self.head(name) {
-            Ok(head) => head.is_some(),
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        });
-        failed.map_or(Ok(names), Err)
+        let heads = &self.writer.heads;
+        let exists = |stream: &Stream| heads.get(&stream.number).map_or(stream.tip().exists, |head| head.tip.exists);
+        self.writer.streams.names(&self.writer.store, self.now, exists)
     }
 }
 

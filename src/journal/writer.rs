@@ -108,9 +108,9 @@ pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     durability: Durability,
     counters: Arc<Counters>,
-    streams: Arc<Streams>,
+    pub(super) streams: Arc<Streams>,
     /// Streams written to; dropped with the stream.
-    heads: HashMap<u64, Head>,
+    pub(super) heads: HashMap<u64, Head>,
     /// Streams of this commit.
     touched: Vec<u64>,
     /// Whether there is anything to commit.

@@ -27,6 +27,7 @@ mod outbox;
 mod oversize;
 mod pages;
 mod query;
+mod redis;
 mod reject;
 mod routes;
 mod socket;
