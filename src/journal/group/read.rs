@@ -190,7 +190,7 @@ impl Meter {
         if self.entries_added == 0 || self.len == 0 {
             return Some(0);
         }
-        let counted = entries_read.filter(|_| at >= self.first_id && !self.has_tombstones_behind(at));
+        let counted = entries_read.filter(|_| !self.has_tombstones_behind(at));
         counted.or_else(|| self.entries_to(at)).map(|read| self.entries_added.wrapping_sub(read))
     }
 }
