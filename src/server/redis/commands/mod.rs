@@ -3,9 +3,17 @@
 //! A command reads its arguments, looks at or changes the keys, and writes one reply. Arity is looked
 //! at before it is called. Each file follows Valkey 9.1 where it and Redis 7.0 differ.
 
+pub(super) mod client;
+pub(super) mod command;
+pub(super) mod config;
+pub(super) mod connection;
 mod entries;
+pub(super) mod expiry;
+mod glob;
 mod groups;
 mod ids;
+pub(super) mod info;
+pub(super) mod keys;
 mod xadd;
 mod xdel;
 mod xinfo;
@@ -80,14 +88,24 @@ impl Refusal {
             Self::Static(text) => reply.error(text),
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
-            // What clients know as "writes fail, reads go on".
-            Self::Journal(error) => reply.error(format!("MISCONF Errors writing to the AOF file: {error}")),
+            Self::Journal(error) => reply.error(unwritten(error)),
         }
     }
 
     fn wrong_arity(command: &str) -> Self {
         Self::Text(format!("ERR wrong number of arguments for '{command}' command"))
     }
+}
+
+/// What clients know as "writes fail, reads go on".
+pub(super) fn unwritten(error: &JournalError) -> String {
+    format!("MISCONF Errors writing to the AOF file: {error}")
+}
+
+/// The answer to a HELP subcommand.
+fn help_lines(reply: &mut Reply, lines: &[&str]) {
+    reply.array(lines.len());
+    lines.iter().for_each(|line| reply.simple(line));
 }
 
 impl From<JournalError> for Refusal {
