@@ -154,7 +154,7 @@ impl Keys<'_> {
         let now = self.now;
         self.with_group(name, group, |group| {
             let consumer = group.see(consumer, now);
-            let before = group.group.pending.get(&id).map_or(0, |pending| pending.count);
+            let before = group.group.pending.get(&id).map_or(1, |pending| pending.count);
             // An entry that nobody had counts as given once.
             let count = claim.count.unwrap_or(if claim.only_ids { before } else { before + 1 });
             group.give(id, &consumer, claim.delivered.unwrap_or(now), count)?;

@@ -1,6 +1,6 @@
 //! Entries to consumers (Redis: XREADGROUP), and how far a group is.
 
-use super::{GroupError, GroupResult, Keys, is_too_long};
+use super::{GroupError, GroupRecord, GroupResult, Keys, is_too_long};
 use crate::journal::head::{Cx, Head};
 use crate::journal::{JournalError, Range};
 use crate::model::{Entry, EntryId};
@@ -55,8 +55,9 @@ impl Keys<'_> {
         self.with_group(name, group, |group| {
             let consumer = group.see(consumer, now);
             for id in &ids {
-                let read = group.group.record.entries_read.filter(|_| !meter.has_tombstones_behind(*id));
-                group.group.record.entries_read = match read {
+                let GroupRecord { last_id: at, entries_read } = group.group.record;
+                let counted = entries_read.filter(|_| at >= meter.first_id && !meter.has_tombstones_behind(at));
+                group.group.record.entries_read = match counted {
                     Some(read) => Some(read + 1),
                     None => meter.entries_to(*id),
                 };
@@ -66,8 +67,11 @@ impl Keys<'_> {
                 }
             }
             if !ids.is_empty() {
-                group.activate(&consumer, now);
                 group.write_group()?;
+                // As in Valkey, for which NOACK is no delivery.
+                if ack {
+                    group.activate(&consumer, now);
+                }
             }
             group.write_consumer(&consumer)?;
             Ok(ids.len())
@@ -108,9 +112,6 @@ impl Keys<'_> {
             for id in there {
                 let count = group.group.pending.get(&id).map_or(0, |pending| pending.count);
                 group.give(id, &consumer, now, count + 1)?;
-            }
-            if !ids.is_empty() {
-                group.activate(&consumer, now);
             }
             group.write_consumer(&consumer)?;
             Ok(ids.len())
@@ -187,7 +188,7 @@ impl Meter {
     /// Entries that a group at this id was not given (Redis: `lag`), where that is known. Below zero, in
     /// two's complement, where ENTRIESREAD said too much.
     pub(super) fn lag(&self, at: EntryId, entries_read: Option<u64>) -> Option<u64> {
-        if self.entries_added == 0 || self.len == 0 {
+        if self.entries_added == 0 {
             return Some(0);
         }
         let counted = entries_read.filter(|_| !self.has_tombstones_behind(at));

@@ -1,6 +1,7 @@
 //! Commands run as the connection runs them, one job each. Expected bytes were recorded from
 //! valkey-server 9.1.2.
 
+mod group_tests;
 mod xadd_tests;
 mod xinfo_tests;
 mod xread_tests;
