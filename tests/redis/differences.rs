@@ -120,6 +120,26 @@ const LIST: &[Difference] = &[
         parts: false,
     },
     Difference {
+        name: "a task's ids",
+        reason: "a task's entries stay in its log when its key is deleted, so no id of it comes again",
+        when: |case| case.is("XADD") && case.call.word(1).starts_with("TASK:LOGS:") && case.valkey("$"),
+        ours: Ours::Own(|frame| match frame {
+            Frame::Blob(b'$', id) => id.is_some(),
+            error => error.text().is_some_and(|text| text.starts_with(b"ERR The ID specified in XADD is equal or")),
+        }),
+        parts: false,
+    },
+    Difference {
+        name: "settings",
+        reason: "ours has one database, and everything is kept",
+        when: |case| case.sub("CONFIG", &["GET"]) && (case.has("DATABASES") || case.has("APPENDONLY")),
+        ours: Ours::Own(|frame| {
+            let Frame::Many(_, Some(pair)) = frame else { return false };
+            matches!(pair.as_slice(), [_, value] if [Some(b"1".as_slice()), Some(b"yes")].contains(&value.text()))
+        }),
+        parts: false,
+    },
+    Difference {
         name: "HELP",
         reason: "ours has help of its own words",
         when: |case| case.call.args.len() == 2 && case.call.word(1) == "HELP" && !case.valkey("-"),
