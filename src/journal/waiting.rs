@@ -94,6 +94,11 @@ impl Waitings {
         self.due.pop_first().map(|(_, client)| client)
     }
 
+    /// The keys that are waited for.
+    pub(super) fn keys(&self) -> Vec<Box<[u8]>> {
+        self.keys.keys().cloned().collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.clients.len()
     }

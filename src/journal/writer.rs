@@ -70,6 +70,7 @@ impl Queue {
             counters,
             streams,
             encoded: Vec::new(),
+            looked: Instant::now(),
             recent: None,
             heads: HashMap::new(),
             touched: Vec::new(),
@@ -113,6 +114,8 @@ pub(super) struct Writer {
     pub(super) streams: Arc<Streams>,
     /// Where the entry that is being added is encoded.
     pub(super) encoded: Vec<u8>,
+    /// When keys that are waited for were last looked at.
+    looked: Instant,
     /// The name and the number of the stream that was found last.
     recent: Option<(Box<[u8]>, u64)>,
     /// Streams written to; dropped with the stream.
@@ -137,6 +140,7 @@ impl Writer {
     fn run(mut self, commands: &mpsc::Receiver<Command>) {
         loop {
             let wait = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
+            let wait = if self.waiting.len() > 0 { wait.min(EXPIRY_LOOK) } else { wait };
             let first = match commands.recv_timeout(wait) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -154,6 +158,7 @@ impl Writer {
                 }
                 next = if self.written < COMMIT_BYTES_MAX { commands.try_recv().ok() } else { None };
             }
+            self.expire_waited();
             self.finish();
             self.sync_if_due(stop.is_some());
             if let Some(reply) = stop {
@@ -208,6 +213,21 @@ impl Writer {
             }
             Command::Stop { .. } => {}
         }
+    }
+
+    /// Whoever waits for a key learns that its time is over, though nobody touches it.
+    fn expire_waited(&mut self) {
+        if self.waiting.len() == 0 || self.looked.elapsed() < EXPIRY_LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        let now = Timestamp::now();
+        for key in self.waiting.keys() {
+            if let Err(error) = self.find(&key, now) {
+                tracing::warn!(%error, "a key that is waited for could not be looked at; it is tried again");
+            }
+        }
+        self.settle();
     }
 
     /// Serves those who wait for what was changed.
@@ -433,5 +453,8 @@ impl Writer {
     }
 }
 
+/// Between two looks whether the time of a key that is waited for is over (Redis looks ten times a
+/// second).
+const EXPIRY_LOOK: Duration = Duration::from_millis(100);
 /// How long the writer waits when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);

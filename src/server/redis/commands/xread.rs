@@ -40,7 +40,7 @@ struct Place {
 enum Since {
     /// Entries above this id.
     After(EntryId),
-    /// The entry with the last id, if it is still there.
+    /// The last entry that is there, as Redis 8 has it.
     Last,
 }
 
@@ -107,14 +107,16 @@ fn serve<L: Look + ?Sized>(look: &mut L, places: &[Place], count: usize, reply: 
     let whole = reply.len();
     let mut served = 0;
     for Place { key, since } in places {
-        let start = match since {
-            Since::After(id) => id.next(),
-            Since::Last => Some(last_id(look, key)?),
+        let range = match since {
+            Since::After(id) => match id.next() {
+                Some(start) => Range { start, end: EntryId::MAX, count, reverse: false },
+                None => continue,
+            },
+            Since::Last => Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: true },
         };
-        let Some(start) = start else { continue };
         let before = reply.len();
         key_header(key, reply);
-        if entries(look, key, Range { start, end: EntryId::MAX, count, reverse: false }, reply)? == 0 {
+        if entries(look, key, range, reply)? == 0 {
             reply.truncate(before);
         } else {
             served += 1;
@@ -176,10 +178,11 @@ impl ReadArgs {
     fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
         let words = request.len() - keys;
         if !words.is_multiple_of(2) {
-            let (command, last) = if of_group { ("xreadgroup", ">") } else { ("xread", "$") };
-            return Err(Refusal::Text(format!(
-                "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '{last}' must be specified."
-            )));
+            return Err(Refusal::Static(if of_group {
+                "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+            } else {
+                "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
+            }));
         }
         (self.keys, self.streams) = (keys, words / 2);
         Ok(self)
