@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::entries::entries;
+use super::entries::{ALL, entries};
 use super::{Outcome, Refusal, Wait, ids};
 use crate::model::EntryId;
 use crate::tasks::keys::{Look, Range, Why};
@@ -40,7 +40,7 @@ struct Place {
 enum Since {
     /// Entries above this id.
     After(EntryId),
-    /// The entry with the last id, if it is still there.
+    /// The last entry that is there (Redis 8; Valkey gives nothing once the newest one was deleted).
     Last,
 }
 
@@ -107,14 +107,14 @@ fn serve<L: Look + ?Sized>(look: &mut L, places: &[Place], count: usize, reply: 
     let whole = reply.len();
     let mut served = 0;
     for Place { key, since } in places {
-        let start = match since {
-            Since::After(id) => id.next(),
-            Since::Last => Some(last_id(look, key)?),
+        let range = match since {
+            Since::After(id) => id.next().map(|start| Range { start, count, ..ALL }),
+            Since::Last => Some(Range { count: 1, reverse: true, ..ALL }),
         };
-        let Some(start) = start else { continue };
+        let Some(range) = range else { continue };
         let before = reply.len();
         key_header(key, reply);
-        if entries(look, key, Range { start, end: EntryId::MAX, count, reverse: false }, reply)? == 0 {
+        if entries(look, key, range, reply)? == 0 {
             reply.truncate(before);
         } else {
             served += 1;
@@ -176,9 +176,10 @@ impl ReadArgs {
     fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
         let words = request.len() - keys;
         if !words.is_multiple_of(2) {
-            let (command, last) = if of_group { ("xreadgroup", ">") } else { ("xread", "$") };
+            let (command, ids) =
+                if of_group { ("xreadgroup", "an ID or '>'") } else { ("xread", "an ID, '+', or '$'") };
             return Err(Refusal::Text(format!(
-                "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '{last}' must be specified."
+                "ERR Unbalanced '{command}' list of streams: for each stream key {ids} must be specified."
             )));
         }
         (self.keys, self.streams) = (keys, words / 2);

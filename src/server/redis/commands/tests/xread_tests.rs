@@ -39,7 +39,8 @@ fn ranges_have_open_and_closed_ends() {
 fn xread_gives_what_comes_after() {
     let mut port = Port::new();
     script(&port, &[("XADD a 1-1 f v", "$3|1-1|"), ("XADD a 2-1 f w", "$3|2-1|"), ("XADD b 5-1 f x", "$3|5-1|")]);
-    let unbalanced = "-ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.|";
+    let unbalanced =
+        "-ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.|";
     let no_ack = "-ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.|";
     let lines = [
         ("XREAD STREAMS a b 1-1 0", "*2|*2|$1|a|*1|*2|$3|2-1|*2|$1|f|$1|w|*2|$1|b|*1|*2|$3|5-1|*2|$1|f|$1|x|"),
@@ -60,7 +61,10 @@ fn xread_gives_what_comes_after() {
     for (command, reply) in lines {
         assert_eq!(port.published(command), reply, "{command}");
     }
-    script(&port, &[("XDEL a 2-1", ":1|"), ("XREAD STREAMS a +", "*-1|")]);
+    script(
+        &port,
+        &[("XDEL a 2-1", ":1|"), ("XREAD STREAMS a +", "*1|*2|$1|a|*1|*2|$3|1-1|*2|$1|f|$1|v|"), ("XDEL a 1-1", ":1|")],
+    );
     port.protocol = Protocol::Resp3;
     script(&port, &[("XREAD STREAMS b a 0 9", "%1|$1|b|*1|*2|$3|5-1|*2|$1|f|$1|x|"), ("XREAD STREAMS a +", "_|")]);
 }
