@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::entries::entries;
+use super::entries::{ALL, entries};
 use super::{Outcome, Refusal, Wait, ids};
 use crate::model::EntryId;
 use crate::tasks::keys::{Look, Range, Why};
@@ -40,7 +40,7 @@ struct Place {
 enum Since {
     /// Entries above this id.
     After(EntryId),
-    /// The last entry that is there, as Redis 8 has it.
+    /// The last entry that is there (Redis 8; Valkey gives nothing once the newest one was deleted).
     Last,
 }
 
@@ -108,12 +108,10 @@ fn serve<L: Look + ?Sized>(look: &mut L, places: &[Place], count: usize, reply: 
     let mut served = 0;
     for Place { key, since } in places {
         let range = match since {
-            Since::After(id) => match id.next() {
-                Some(start) => Range { start, end: EntryId::MAX, count, reverse: false },
-                None => continue,
-            },
-            Since::Last => Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: true },
+            Since::After(id) => id.next().map(|start| Range { start, count, ..ALL }),
+            Since::Last => Some(Range { count: 1, reverse: true, ..ALL }),
         };
+        let Some(range) = range else { continue };
         let before = reply.len();
         key_header(key, reply);
         if entries(look, key, range, reply)? == 0 {
@@ -178,11 +176,11 @@ impl ReadArgs {
     fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
         let words = request.len() - keys;
         if !words.is_multiple_of(2) {
-            return Err(Refusal::Static(if of_group {
-                "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
-            } else {
-                "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
-            }));
+            let (command, ids) =
+                if of_group { ("xreadgroup", "an ID or '>'") } else { ("xread", "an ID, '+', or '$'") };
+            return Err(Refusal::Text(format!(
+                "ERR Unbalanced '{command}' list of streams: for each stream key {ids} must be specified."
+            )));
         }
         (self.keys, self.streams) = (keys, words / 2);
         Ok(self)

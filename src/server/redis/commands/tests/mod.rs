@@ -1,5 +1,5 @@
 //! Commands run as the connection runs them, one job each. Expected bytes were recorded from
-//! valkey-server 9.1.2.
+//! valkey-server 9.1.2, but for what is newer in Redis 8: `+` and the text that names it.
 
 mod group_tests;
 mod xadd_tests;

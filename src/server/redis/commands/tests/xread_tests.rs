@@ -61,7 +61,10 @@ fn xread_gives_what_comes_after() {
     for (command, reply) in lines {
         assert_eq!(port.published(command), reply, "{command}");
     }
-    script(&port, &[("XDEL a 2-1", ":1|"), ("XREAD STREAMS a +", "*-1|")]);
+    script(
+        &port,
+        &[("XDEL a 2-1", ":1|"), ("XREAD STREAMS a +", "*1|*2|$1|a|*1|*2|$3|1-1|*2|$1|f|$1|v|"), ("XDEL a 1-1", ":1|")],
+    );
     port.protocol = Protocol::Resp3;
     script(&port, &[("XREAD STREAMS b a 0 9", "%1|$1|b|*1|*2|$3|5-1|*2|$1|f|$1|x|"), ("XREAD STREAMS a +", "_|")]);
 }
