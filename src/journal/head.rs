@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::append::{Appended, Batch};
+use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
 use super::{Counters, JournalError};
@@ -31,6 +32,10 @@ pub(super) struct Head {
     pub(super) max_deleted_id: EntryId,
     /// Redis' nodes; counted when they are first asked for.
     pub(super) nodes: Option<Nodes>,
+    /// Consumer groups; read when they are first asked for.
+    pub(super) groups: Option<Groups>,
+    /// What is stored of groups is of an earlier key.
+    pub(super) groups_cleared: bool,
     sessions: Vec<(String, u64)>,
     /// The block that is being filled in this commit.
     open: Option<BlockBuilder>,
@@ -60,6 +65,8 @@ impl Head {
             max_deleted_id: key.max_deleted_id,
             // Of a stream that begins now every entry will be seen.
             nodes: (!tip.exists).then(Nodes::default),
+            groups: (!tip.exists).then(Groups::default),
+            groups_cleared: false,
             sessions: stream.sessions(),
             open: None,
             fresh: Vec::new(),
@@ -200,6 +207,7 @@ impl Head {
         self.entries_added = 0;
         self.max_deleted_id = EntryId::MIN;
         self.nodes = Some(Nodes::default());
+        self.clear_groups();
     }
 
     /// Whether the key's time has run out.
@@ -243,6 +251,12 @@ impl Head {
         if std::mem::take(&mut self.record_due) {
             cx.store.put_stream(&self.stream.name, &self.record())?;
             self.stored = true;
+        }
+        if std::mem::take(&mut self.groups_cleared) {
+            cx.store.remove_groups(self.stream.number)?;
+        }
+        if let Some(groups) = self.groups.as_mut() {
+            cx.store.put_group_rows(groups.take_writes())?;
         }
         Ok(())
     }

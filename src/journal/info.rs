@@ -19,6 +19,8 @@ pub struct StreamInfo {
     pub max_deleted_id: EntryId,
     /// Entries ever added.
     pub entries_added: u64,
+    /// Consumer groups.
+    pub groups: u64,
     /// The first entry's id; `0-0` if there is none.
     pub first_id: EntryId,
 }
@@ -37,6 +39,7 @@ impl Head {
             last_id: self.tip.last_id,
             max_deleted_id: self.max_deleted_id,
             entries_added: self.entries_added,
+            groups: self.groups(cx)?.len() as u64,
             first_id,
         })
     }

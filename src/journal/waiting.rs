@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::keys::Keys;
 use super::writer::Answer;
 
+/// Looks again for a client that waits. Gives the answer, or `None` to go on waiting, which it may
+/// only for [`Why::Changed`].
+pub type Serve = Box<dyn FnMut(&mut Keys<'_>, Why) -> Option<Answer> + Send>;
+
 /// A client that waits.
 pub struct Waiting {
     /// The client.
     pub client: u64,
     /// The keys it waits for.
     pub keys: Vec<Box<[u8]>>,
-    /// Looks again. Gives the answer, or `None` to go on waiting, which it may only for
-    /// [`Why::Changed`].
-    pub serve: Box<dyn FnMut(&mut Keys<'_>, Why) -> Option<Answer> + Send>,
+    /// What is done when one of them has changed.
+    pub serve: Serve,
 }
 
 /// Why a client that waits is looked at.
@@ -89,6 +92,11 @@ impl Waitings {
     /// The next client to be looked at.
     pub(super) fn next_due(&mut self) -> Option<u64> {
         self.due.pop_first().map(|(_, client)| client)
+    }
+
+    /// The keys that are waited for.
+    pub(super) fn keys(&self) -> Vec<Box<[u8]>> {
+        self.keys.keys().cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -69,6 +69,9 @@ impl Queue {
             durability,
             counters,
             streams,
+            encoded: Vec::new(),
+            looked: Instant::now(),
+            recent: None,
             heads: HashMap::new(),
             touched: Vec::new(),
             changed: false,
@@ -108,9 +111,15 @@ pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     durability: Durability,
     counters: Arc<Counters>,
-    streams: Arc<Streams>,
+    pub(super) streams: Arc<Streams>,
+    /// Where the entry that is being added is encoded.
+    pub(super) encoded: Vec<u8>,
+    /// When keys that are waited for were last looked at.
+    looked: Instant,
+    /// The name and the number of the stream that was found last.
+    recent: Option<(Box<[u8]>, u64)>,
     /// Streams written to; dropped with the stream.
-    heads: HashMap<u64, Head>,
+    pub(super) heads: HashMap<u64, Head>,
     /// Streams of this commit.
     touched: Vec<u64>,
     /// Whether there is anything to commit.
@@ -131,6 +140,7 @@ impl Writer {
     fn run(mut self, commands: &mpsc::Receiver<Command>) {
         loop {
             let wait = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
+            let wait = if self.waiting.len() > 0 { wait.min(EXPIRY_LOOK) } else { wait };
             let first = match commands.recv_timeout(wait) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -148,6 +158,7 @@ impl Writer {
                 }
                 next = if self.written < COMMIT_BYTES_MAX { commands.try_recv().ok() } else { None };
             }
+            self.expire_waited();
             self.finish();
             self.sync_if_due(stop.is_some());
             if let Some(reply) = stop {
@@ -204,6 +215,21 @@ impl Writer {
         }
     }
 
+    /// Whoever waits for a key learns that its time is over, though nobody touches it.
+    fn expire_waited(&mut self) {
+        if self.waiting.len() == 0 || self.looked.elapsed() < EXPIRY_LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        let now = Timestamp::now();
+        for key in self.waiting.keys() {
+            if let Err(error) = self.find(&key, now) {
+                tracing::warn!(%error, "a key that is waited for could not be looked at; it is tried again");
+            }
+        }
+        self.settle();
+    }
+
     /// Serves those who wait for what was changed.
     fn settle(&mut self) {
         if self.waiting.len() > 0 {
@@ -241,6 +267,23 @@ impl Writer {
 
     /// The number of the stream of this name; one whose time has run out goes.
     pub(super) fn find(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
+        if let Some(number) = self.recent(name)
+            && let Some(head) = self.heads.get(&number)
+            && !head.is_expired(now)
+        {
+            return Ok(Some(number));
+        }
+        let found = self.look_up(name, now)?;
+        self.recent = found.map(|number| (name.into(), number));
+        Ok(found)
+    }
+
+    /// The number found last, if it was of this name: commands of one key come in runs.
+    fn recent(&self, name: &[u8]) -> Option<u64> {
+        self.recent.as_ref().filter(|(recent, _)| **recent == *name).map(|(_, number)| *number)
+    }
+
+    fn look_up(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
         let Some(stream) = self.streams.find(&self.store, name)? else { return Ok(None) };
         if stream.tip().removed {
             return Ok(None);
@@ -257,6 +300,7 @@ impl Writer {
     pub(super) fn begin(&mut self, name: &[u8]) -> Result<u64, JournalError> {
         let stream = self.streams.begin(&self.store, name)?;
         self.heads.insert(stream.number, Head::new(&stream));
+        self.recent = Some((name.into(), stream.number));
         Ok(stream.number)
     }
 
@@ -275,12 +319,13 @@ impl Writer {
     /// A key is part of this commit.
     pub(super) fn include(&mut self, name: &[u8]) {
         self.changed = true;
-        if let Some(stream) = self.streams.at_hand(name)
-            && let Some(head) = self.heads.get_mut(&stream.number)
+        let number = self.recent(name).or_else(|| self.streams.at_hand(name).map(|stream| stream.number));
+        if let Some(number) = number
+            && let Some(head) = self.heads.get_mut(&number)
             && !head.touched
         {
             head.touched = true;
-            self.touched.push(stream.number);
+            self.touched.push(number);
         }
     }
 
@@ -325,6 +370,7 @@ impl Writer {
 
     fn remove(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
         self.changed = true;
+        self.recent = None;
         self.heads.remove(&stream.number);
         stream.tip.send_modify(|tip| tip.removed = true);
         self.store.remove_stream(&stream.name, stream.number)?;
@@ -407,5 +453,8 @@ impl Writer {
     }
 }
 
+/// Between two looks whether the time of a key that is waited for is over (Redis looks ten times a
+/// second).
+const EXPIRY_LOOK: Duration = Duration::from_millis(100);
 /// How long the writer waits when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);

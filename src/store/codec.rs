@@ -19,6 +19,8 @@ pub enum Kind {
     Stream = b'S',
     /// A task's record.
     Task = b'T',
+    /// A consumer group, one of its consumers, or one of its pending entries.
+    Group = b'G',
 }
 
 /// The version that most kinds are written in: their second byte.

@@ -5,6 +5,7 @@
 //!   tree `blocks`   stream number (u64) . first entry id (2 x u64) . part (u16)  -> packed entries
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
+//!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
 //!   tree `meta`     `opening`, `garbage/` stream number                          -> counters, unfinished removals
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod block;
 pub mod codec;
 pub mod dump;
+pub mod groups;
 mod open;
 mod record;
 
@@ -39,6 +41,7 @@ pub struct Store {
     blocks: sled::Tree,
     streams: sled::Tree,
     tasks: sled::Tree,
+    groups: sled::Tree,
     meta: sled::Tree,
     /// The file that `flush` writes and, on Linux, does not sync.
     file: File,
@@ -137,6 +140,14 @@ impl Store {
         self.streams.iter().keys().map(|key| Ok(key?.to_vec())).collect()
     }
 
+    /// All streams with their records, in the order of the names.
+    pub fn streams(&self) -> impl Iterator<Item = Result<(sled::IVec, StreamRecord), StoreError>> {
+        self.streams.iter().map(|row| {
+            let (name, record) = row?;
+            Ok((name, StreamRecord::decode(&record)?))
+        })
+    }
+
     /// Forgets a stream and its blocks. Cut short, it is finished at the next opening. A later
     /// stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
@@ -152,6 +163,7 @@ impl Store {
         for key in self.blocks.scan_prefix(number.to_be_bytes()).keys() {
             self.blocks.remove(key?)?;
         }
+        self.remove_groups(number)?;
         self.meta.remove(garbage_key(number))?;
         Ok(())
     }

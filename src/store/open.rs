@@ -69,8 +69,9 @@ impl Store {
     fn open_trees(folder: &Path) -> Result<Self, StoreError> {
         let db =
             sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
-        let [blocks, streams, tasks, meta] = ["blocks", "streams", "tasks", "meta"].map(|name| db.open_tree(name));
-        let (blocks, streams, tasks, meta) = (blocks?, streams?, tasks?, meta?);
+        let names = ["blocks", "streams", "tasks", "groups", "meta"];
+        let [blocks, streams, tasks, groups, meta] = names.map(|name| db.open_tree(name));
+        let (blocks, streams, tasks, groups, meta) = (blocks?, streams?, tasks?, groups?, meta?);
         let opening = match meta.get(OPENING)?.as_deref().map(<[u8; 8]>::try_from) {
             Some(Ok(bytes)) => u64::from_be_bytes(bytes) + 1,
             _ => 1,
@@ -87,6 +88,7 @@ impl Store {
             blocks,
             streams,
             tasks,
+            groups,
             meta,
             file,
             folder: folder.to_owned(),

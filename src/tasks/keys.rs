@@ -16,8 +16,9 @@ use super::task::TaskHandle;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, Answer, JournalError, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, Published, Range, Room,
-    SetIdError, StreamInfo, Trim, Waiting, Why,
+    AddError, Answer, AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo,
+    GroupResult, GroupStart, JournalError, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, PendingEntry,
+    PendingQuery, PendingSummary, Published, Range, Room, Serve, SetIdError, StreamInfo, Trim, Waiting, Why,
 };
 
 /// How long an entry waits for the seal of a task that it opens again.

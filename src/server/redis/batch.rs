@@ -264,10 +264,12 @@ impl Batch {
             (Run::LookOrWait(run), Place::Published(_, look)) => return run(look, request, reply, false),
             (Run::LookOrWait(run), Place::Keys(keys)) => return run(*keys, request, reply, may_wait),
             (Run::Keys(run), Place::Keys(keys)) => run(keys, request, reply)?,
+            (Run::KeysOrWait(run), Place::Keys(keys)) => return run(keys, request, reply, may_wait),
             (Run::Link(run), Place::Keys(keys)) => run(session, keys, request, reply)?,
             (Run::Exec, Place::Keys(keys)) => self.exec(keys)?,
             (Run::Add(run, _), Place::Keys(keys)) => {
-                let adding = self.adding.iter_mut().find(|adding| *adding.key == *request.arg(1));
+                let key = request.arg(command.first_key());
+                let adding = self.adding.iter_mut().find(|adding| *adding.key == *key);
                 if let Some(adding) = adding {
                     adding.admit()?;
                     run(keys, request, &mut self.reply)?;
@@ -396,7 +398,7 @@ impl Plan {
         match command.run {
             Run::Add(_, makes) => {
                 self.keys = true;
-                let key = request.arg(1);
+                let key = request.arg(command.first_key());
                 let is_task = TaskId::from_stream_key(key).is_some();
                 if is_task && !self.adds.iter().any(|known| **known == *key) {
                     let is_there = || matches!(tasks.published().facts(key), Ok(Some(_)));
@@ -405,7 +407,7 @@ impl Plan {
                     }
                 }
             }
-            Run::Keys(_) | Run::Link(_) | Run::Exec => self.keys = true,
+            Run::Keys(_) | Run::KeysOrWait(_) | Run::Link(_) | Run::Exec => self.keys = true,
             Run::LookOrWait(_) => {
                 self.keys |= word(request, b"BLOCK").is_some();
                 self.heavy |= is_heavy(request);

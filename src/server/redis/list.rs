@@ -7,7 +7,10 @@ use super::commands::connection;
 use super::commands::expiry;
 use super::commands::info;
 use super::commands::keys;
-use super::commands::{creates, xadd, xdel, xinfo, xlen, xrange, xread, xrevrange, xsetid, xtrim};
+use super::commands::{
+    creates, group_creates, xack, xadd, xautoclaim, xclaim, xdel, xgroup, xinfo, xlen, xpending, xrange, xread,
+    xreadgroup, xrevrange, xsetid, xtrim,
+};
 use super::table::{
     ADMIN, ALLOW_BUSY, BLOCKING, Command, DENYOOM, FAST, Flags, Group, HEAVY, LOADING, MOVABLEKEYS, NO_AUTH, NO_MULTI,
     NOSCRIPT, READONLY, Run, SKIP_LOG, STALE, WRITE,
@@ -109,17 +112,30 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::new("watch", -2, ANY_TIME | FAST | NO_MULTI, Group::Transactions, Run::Link(transaction::watch))
         .keys(1, -1)
         .about("2.2.0", "Makes EXEC depend on keys staying as they are."),
+    Command::new("xack", -4, WRITE | FAST, Group::Stream, Run::Keys(xack))
+        .keys(1, 1)
+        .about("5.0.0", "Tells that a consumer is done with entries."),
     Command::new("xadd", -5, WRITE | DENYOOM | FAST, Group::Stream, Run::Add(xadd, creates))
         .keys(1, 1)
         .about("5.0.0", "Adds an entry to a stream."),
+    Command::new("xautoclaim", -6, WRITE | FAST, Group::Stream, Run::Keys(xautoclaim))
+        .keys(1, 1)
+        .about("6.2.0", "Gives a consumer what others have been holding for long."),
+    Command::new("xclaim", -6, WRITE | FAST, Group::Stream, Run::Keys(xclaim))
+        .keys(1, 1)
+        .about("5.0.0", "Gives a consumer what others were given."),
     Command::new("xdel", -3, WRITE | FAST, Group::Stream, Run::Keys(xdel))
         .keys(1, 1)
         .about("5.0.0", "Deletes entries of a stream."),
+    Command::new("xgroup", -2, 0, Group::Stream, Run::Container(XGROUP)).about("5.0.0", "Consumer groups."),
     Command::new("xinfo", -2, 0, Group::Stream, Run::Container(XINFO))
         .about("5.0.0", "What there is to say of a stream."),
     Command::new("xlen", 2, READONLY | FAST, Group::Stream, Run::Look(|l, q, r| xlen(l, q, r)))
         .keys(1, 1)
         .about("5.0.0", "Counts the entries of a stream."),
+    Command::new("xpending", -3, READONLY, Group::Stream, Run::Keys(xpending))
+        .keys(1, 1)
+        .about("5.0.0", "Tells what waits for a consumer's word."),
     Command::new("xrange", -4, READONLY | HEAVY, Group::Stream, Run::Look(|l, q, r| xrange(l, q, r)))
         .keys(1, 1)
         .about("5.0.0", "Gives entries between two ids."),
@@ -132,6 +148,9 @@ pub(super) const COMMANDS: &[Command] = &[
     )
     .streams(1)
     .about("5.0.0", "Gives entries behind an id, and waits for them if told so."),
+    Command::new("xreadgroup", -7, WRITE | BLOCKING | MOVABLEKEYS, Group::Stream, Run::KeysOrWait(xreadgroup))
+        .streams(4)
+        .about("5.0.0", "Gives a consumer of a group what nobody else was given."),
     Command::new("xrevrange", -4, READONLY | HEAVY, Group::Stream, Run::Look(|l, q, r| xrevrange(l, q, r)))
         .keys(1, 1)
         .about("5.0.0", "Gives entries between two ids, the last one first."),
@@ -194,7 +213,18 @@ const SCRIPT: &[Command] = &[
     Command::new("script|help", 2, HELP, Group::Scripting, Run::Session(connection::script_help)),
 ];
 
+const XGROUP: &[Command] = &[
+    Command::new("xgroup|create", -5, WRITE | DENYOOM, Group::Stream, Run::Add(xgroup, group_creates)).keys(2, 2),
+    Command::new("xgroup|createconsumer", 5, WRITE | DENYOOM, Group::Stream, Run::Keys(xgroup)).keys(2, 2),
+    Command::new("xgroup|delconsumer", 5, WRITE, Group::Stream, Run::Keys(xgroup)).keys(2, 2),
+    Command::new("xgroup|destroy", 4, WRITE, Group::Stream, Run::Keys(xgroup)).keys(2, 2),
+    Command::new("xgroup|help", 2, HELP, Group::Stream, Run::Keys(xgroup)),
+    Command::new("xgroup|setid", -5, WRITE, Group::Stream, Run::Keys(xgroup)).keys(2, 2),
+];
+
 const XINFO: &[Command] = &[
+    Command::new("xinfo|consumers", 4, READONLY, Group::Stream, Run::Keys(xinfo)).keys(2, 2),
+    Command::new("xinfo|groups", 3, READONLY, Group::Stream, Run::Keys(xinfo)).keys(2, 2),
     Command::new("xinfo|help", 2, HELP, Group::Stream, Run::Keys(xinfo)),
     Command::new("xinfo|stream", -3, READONLY, Group::Stream, Run::Keys(xinfo)).keys(2, 2),
 ];

@@ -113,6 +113,8 @@ pub(super) enum Run {
     LookOrWait(fn(&mut dyn Look, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
     /// Its place among the writes.
     Keys(fn(&mut Keys<'_>, &Request, &mut Reply) -> Done),
+    /// Its place among the writes, and to wait if there is nothing.
+    KeysOrWait(fn(&mut Keys<'_>, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
     /// Adds to a key: a task may have to be made first, for the key that the second gives if the
     /// arguments are right and the key would be made.
     Add(fn(&mut Keys<'_>, &Request, &mut Reply) -> Done, fn(&Request) -> Option<&[u8]>),
@@ -161,6 +163,14 @@ impl Command {
         match self.run {
             Run::Container(subcommands) => subcommands,
             _ => &[],
+        }
+    }
+
+    /// Where its first key stands.
+    pub(super) fn first_key(&self) -> usize {
+        match self.keys {
+            KeysAt::Range(first, _) => usize::try_from(first).unwrap_or(1),
+            _ => 1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! When keys go: `EXPIRE` and its kin, `TTL` and its kin, `PERSIST`.
 
 use super::Refusal;
-use super::ids::{integer, is_word};
+use super::ids::{integer, is_word, until_nul};
 use crate::model::Timestamp;
 use crate::tasks::keys::{Keys, Look};
 use crate::wire::resp::{Reply, Request};
@@ -123,7 +123,7 @@ impl Only {
                 [("NX", &mut only.none), ("XX", &mut only.some), ("GT", &mut only.later), ("LT", &mut only.earlier)];
             match option.into_iter().find(|(name, _)| is_word(word, name)) {
                 Some((_, set)) => *set = true,
-                None => return Err(Refusal::Bytes([b"ERR Unsupported option ", word].concat())),
+                None => return Err(Refusal::Bytes([b"ERR Unsupported option ", until_nul(word)].concat())),
             }
         }
         if only.none && (only.some || only.later || only.earlier) {

@@ -18,7 +18,7 @@ pub(super) fn strict_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusa
 }
 
 /// As [`strict_id`], or `-` and `+` for the least and the greatest.
-fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
+pub(super) fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
     match until_nul(text) {
         b"-" => Ok(EntryId::MIN),
         b"+" => Ok(EntryId::MAX),
@@ -121,4 +121,87 @@ fn c_number(text: &[u8]) -> Option<u64> {
         size.checked_mul(10)?.checked_add(digit)
     })?;
     Some(if negative { size.wrapping_neg() } else { size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Option<(u64, u64)> {
+        strict_id(text, 9).ok().map(|id| (id.ms, id.seq))
+    }
+
+    /// Asked of both oracles, each as the id of an XADD.
+    #[test]
+    fn ids_are_read_as_c_reads_numbers() {
+        let odd: [(&[u8], (u64, u64)); 14] = [
+            (b"5", (5, 9)),
+            (b"01-1", (1, 1)),
+            (b"+1-2", (1, 2)),
+            (b" 1-3", (1, 3)),
+            (b"1- 6", (1, 6)),
+            (b"1-+7", (1, 7)),
+            (b"1-08", (1, 8)),
+            (b"\t6-1", (6, 1)),
+            (b"\x0b\r\n 7-1", (7, 1)),
+            (b"5-1\0junk", (5, 1)),
+            (b"1--0", (1, 0)),
+            (b"1--05", (1, u64::MAX - 4)),
+            (b"1- -5", (1, u64::MAX - 4)),
+            (b"18446744073709551615-18446744073709551615", (u64::MAX, u64::MAX)),
+        ];
+        for (text, id) in odd {
+            assert_eq!(read(text), Some(id), "{}", text.escape_ascii());
+        }
+        assert_eq!(read(&[b'0'; 127]), Some((0, 9)));
+    }
+
+    #[test]
+    fn what_is_no_id() {
+        let words = "- + $ > * (1-1 -1 1- 1-- 1--5 --1 +-1 1.5 abc 1-2-3 1-* 0x10-1 18446744073709551616-1 1-x";
+        for text in words.split(' ').chain(["", "1-4 ", "1 -5", "\x005-1"]) {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(read(&[b'0'; 128]), None, "too long");
+    }
+
+    #[test]
+    fn the_sequence_may_be_left_to_the_server() {
+        assert_eq!(id_of_any_seq(b" 5-*").ok(), Some(Some(5)));
+        assert_eq!(id_of_any_seq(b"5-*\0x").ok(), Some(Some(5)));
+        assert_eq!(id_of_any_seq(b"5-1").ok(), Some(None));
+        assert!(id_of_any_seq(b"x-*").is_err());
+        assert!(id_of_any_seq(b"*-*").is_err());
+    }
+
+    #[test]
+    fn ends_of_a_range() {
+        let start = |text: &[u8]| range_start(text).ok().map(|id| (id.ms, id.seq));
+        let end = |text: &[u8]| range_end(text).ok().map(|id| (id.ms, id.seq));
+        assert_eq!((start(b"-"), end(b"+")), (Some((0, 0)), Some((u64::MAX, u64::MAX))));
+        assert_eq!((start(b"5"), end(b"5")), (Some((5, 0)), Some((5, u64::MAX))));
+        assert_eq!((start(b"(5"), end(b"(5")), (Some((5, 1)), Some((5, u64::MAX - 1))));
+        assert_eq!((start(b"(5-18446744073709551615"), end(b"(5-0")), (Some((6, 0)), Some((4, u64::MAX))));
+        assert_eq!((start(b"("), start(b"(-"), end(b"(+"), end(b"((5")), (None, None, None, None));
+        assert_eq!((start(b"(18446744073709551615-18446744073709551615"), end(b"(0-0")), (None, None));
+    }
+
+    #[test]
+    fn integers_have_one_form() {
+        let good = [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)];
+        for (text, value) in good {
+            assert_eq!(plain_integer(text.as_bytes()), Some(value));
+        }
+        for text in
+            ["", "-", "-0", "05", "+5", " 5", "5 ", "1.5", "0x10", "9223372036854775808", "-9223372036854775809"]
+        {
+            assert_eq!(plain_integer(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn option_words_come_in_any_case() {
+        assert!(is_word(b"MaxLen", "MAXLEN") && is_word(b"limit\0x", "LIMIT"));
+        assert!(!is_word(b"MAXLEN ", "MAXLEN") && !is_word(b"", "LIMIT"));
+    }
 }

@@ -10,6 +10,7 @@ pub(super) mod connection;
 mod entries;
 pub(super) mod expiry;
 mod glob;
+mod groups;
 mod ids;
 pub(super) mod info;
 pub(super) mod keys;
@@ -28,8 +29,9 @@ mod tests;
 use std::time::Duration;
 
 use crate::tasks::keys::{AddError, JournalError, Keys, Why};
-use crate::wire::resp::Reply;
+use crate::wire::resp::{Reply, Request};
 
+pub(super) use groups::{creates as group_creates, xack, xautoclaim, xclaim, xgroup, xpending, xreadgroup};
 pub(super) use xadd::{creates, xadd};
 pub(super) use xdel::xdel;
 pub(super) use xinfo::xinfo;
@@ -124,4 +126,20 @@ impl From<AddError> for Refusal {
             AddError::Journal(error) => Self::Journal(error),
         }
     }
+}
+
+/// A container's subcommand that there is not.
+fn unknown_subcommand(request: &Request) -> Refusal {
+    let name = ids::until_nul(request.arg(1));
+    let name = name.get(..128).unwrap_or(name);
+    let container = request.arg(0).to_ascii_uppercase();
+    Refusal::Bytes([&b"ERR unknown subcommand '"[..], name, b"'. Try ", &container, b" HELP."].concat())
+}
+
+/// A subcommand with options that it does not have.
+fn wrong_subcommand(request: &Request) -> Refusal {
+    let name = ids::until_nul(request.arg(1));
+    let container = request.arg(0).to_ascii_uppercase();
+    let text = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
+    Refusal::Bytes([text, name, b"'. Try ", &container, b" HELP."].concat())
 }

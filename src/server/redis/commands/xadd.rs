@@ -69,10 +69,10 @@ impl AddArgs {
                 break;
             }
         }
-        let trim = options.finish()?;
+        let trim = options.finish(None)?;
         let fields = at + 1;
         let words = request.len().saturating_sub(fields);
-        if words < 2 || words % 2 != 0 {
+        if words < 2 || !words.is_multiple_of(2) {
             return Err(Refusal::wrong_arity("xadd"));
         }
         if id == NewId::Exact(EntryId::MIN) {

@@ -1,13 +1,17 @@
 //! `XINFO STREAM key [FULL [COUNT n]]`, `XINFO GROUPS key`, `XINFO CONSUMERS key group`, `XINFO HELP`
 
 use super::entries::{ALL, entries, entry};
-use super::{Refusal, ids};
+use super::groups::no_group;
+use super::{Refusal, ids, unknown_subcommand, wrong_subcommand};
 use crate::model::EntryId;
-use crate::tasks::keys::{Keys, Look, Range, StreamInfo};
+use crate::tasks::keys::{GroupError, GroupInfo, Keys, Look, PendingQuery, Range, StreamInfo};
 use crate::wire::resp::{Reply, Request};
 
 /// Entries of a FULL answer unless said otherwise.
 const FULL_COUNT: usize = 10;
+
+/// A time that never was: it is replied as -1.
+const NEVER: u64 = u64::MAX;
 
 const HELP: [&str; 9] = [
     "XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -36,9 +40,7 @@ pub(in super::super) fn xinfo(keys: &mut Keys<'_>, request: &Request, reply: &mu
         HELP.iter().for_each(|line| reply.simple(line));
         Ok(())
     } else {
-        let shown = ids::until_nul(subcommand);
-        let shown = shown.get(..128).unwrap_or(shown);
-        Err(Refusal::Bytes([b"ERR unknown subcommand '", shown, b"'. Try XINFO HELP."].concat()))
+        Err(unknown_subcommand(request))
     }
 }
 
@@ -52,9 +54,7 @@ fn stream(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
     };
     let counted = request.len() == 6;
     if !full || (counted && !ids::is_word(request.arg(4), "COUNT")) {
-        return Err(Refusal::Static(
-            "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.",
-        ));
+        return Err(wrong_subcommand(request));
     }
     let count = if counted {
         match ids::integer(request.arg(5))? {
@@ -69,15 +69,86 @@ fn stream(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
     reply.bulk(b"entries");
     entries(keys, key, Range { count, ..ALL }, reply)?;
     reply.bulk(b"groups");
-    reply.array(0);
+    full_groups(keys, key, count, reply)
+}
+
+fn full_groups(keys: &mut Keys<'_>, key: &[u8], count: usize, reply: &mut Reply) -> Result<(), Refusal> {
+    let groups = keys.groups(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
+    reply.array(groups.len());
+    for group in &groups {
+        reply.map(7);
+        reply.bulk(b"name");
+        reply.bulk(&group.name);
+        progress(group, reply);
+        reply.bulk(b"pel-count");
+        reply.unsigned(group.pending);
+        let query = PendingQuery { start: EntryId::MIN, end: EntryId::MAX, count, consumer: None, idle_ms_min: 0 };
+        let pending = keys.pending(key, &group.name, query)?.unwrap_or_default();
+        reply.bulk(b"pending");
+        reply.array(pending.len());
+        for entry in &pending {
+            reply.array(4);
+            reply.id(entry.id);
+            reply.bulk(&entry.consumer);
+            reply.unsigned(entry.delivered_ms);
+            reply.unsigned(entry.count);
+        }
+        reply.bulk(b"consumers");
+        full_consumers(keys, key, &group.name, count, reply)?;
+    }
     Ok(())
+}
+
+fn full_consumers(
+    keys: &mut Keys<'_>,
+    key: &[u8],
+    group: &[u8],
+    count: usize,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
+    let consumers = keys.consumers(key, group)?.unwrap_or_default();
+    reply.array(consumers.len());
+    for consumer in &consumers {
+        reply.map(5);
+        reply.bulk(b"name");
+        reply.bulk(&consumer.name);
+        reply.bulk(b"seen-time");
+        reply.unsigned(consumer.seen_ms);
+        reply.bulk(b"active-time");
+        reply.unsigned(consumer.active_ms.unwrap_or(NEVER));
+        reply.bulk(b"pel-count");
+        reply.unsigned(consumer.pending);
+        let pending = keys.pending_of(key, group, &consumer.name, count)?.unwrap_or_default();
+        reply.bulk(b"pending");
+        reply.array(pending.len());
+        for entry in &pending {
+            reply.array(3);
+            reply.id(entry.id);
+            reply.unsigned(entry.delivered_ms);
+            reply.unsigned(entry.count);
+        }
+    }
+    Ok(())
+}
+
+/// How far a group is: three pairs.
+fn progress(group: &GroupInfo, reply: &mut Reply) {
+    reply.bulk(b"last-delivered-id");
+    reply.id(group.last_id);
+    for (name, value) in [("entries-read", group.entries_read), ("lag", group.lag)] {
+        reply.bulk(name.as_bytes());
+        match value {
+            Some(value) => reply.unsigned(value),
+            None => reply.null(),
+        }
+    }
 }
 
 fn summary(keys: &mut Keys<'_>, key: &[u8], info: &StreamInfo, reply: &mut Reply) -> Result<(), Refusal> {
     reply.map(10);
     numbers(info, reply);
     reply.bulk(b"groups");
-    reply.integer(0);
+    reply.unsigned(info.groups);
     for (name, reverse) in [("first-entry", false), ("last-entry", true)] {
         reply.bulk(name.as_bytes());
         if keys.range(key, Range { count: 1, reverse, ..ALL }, &mut |found| entry(found, reply))? == 0 {
@@ -109,14 +180,40 @@ fn numbers(info: &StreamInfo, reply: &mut Reply) {
 }
 
 fn groups(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    keys.facts(request.arg(2))?.ok_or(Refusal::NO_SUCH_KEY)?;
-    reply.array(0);
+    let groups = keys.groups(request.arg(2))?.ok_or(Refusal::NO_SUCH_KEY)?;
+    reply.array(groups.len());
+    for group in &groups {
+        reply.map(6);
+        reply.bulk(b"name");
+        reply.bulk(&group.name);
+        reply.bulk(b"consumers");
+        reply.unsigned(group.consumers);
+        reply.bulk(b"pending");
+        reply.unsigned(group.pending);
+        progress(group, reply);
+    }
     Ok(())
 }
 
-fn consumers(keys: &mut Keys<'_>, request: &Request, _: &mut Reply) -> Result<(), Refusal> {
+fn consumers(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let (key, group) = (request.arg(2), request.arg(3));
-    keys.facts(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
-    let text = [b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"];
-    Err(Refusal::Bytes(text.concat()))
+    let now = keys.now().as_millis();
+    let consumers = match keys.consumers(key, group)? {
+        Ok(consumers) => consumers,
+        Err(GroupError::NoKey) => return Err(Refusal::NO_SUCH_KEY),
+        Err(_) => return Err(no_group(key, group)),
+    };
+    reply.array(consumers.len());
+    for consumer in &consumers {
+        reply.map(4);
+        reply.bulk(b"name");
+        reply.bulk(&consumer.name);
+        reply.bulk(b"pending");
+        reply.unsigned(consumer.pending);
+        reply.bulk(b"idle");
+        reply.unsigned(now.saturating_sub(consumer.seen_ms));
+        reply.bulk(b"inactive");
+        reply.unsigned(consumer.active_ms.map_or(NEVER, |active| now.saturating_sub(active)));
+    }
+    Ok(())
 }

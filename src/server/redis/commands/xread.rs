@@ -1,12 +1,12 @@
 //! `XREAD [COUNT n] [BLOCK ms] STREAMS key.. id..`
 //!
 //! Where nothing is found and `BLOCK` is given, the whole command is looked at again with each
-//! change of one of its keys. `$` and `+` are numbers from the first look on: what comes of DEL and
-//! a new key of the same name below that number is not seen.
+//! change of one of its keys. `$` is a number from the first look on: what comes of DEL and a new
+//! key of the same name below that number is not seen. `+` is whatever is last at each look.
 
 use std::time::Duration;
 
-use super::entries::entries;
+use super::entries::{ALL, entries};
 use super::{Outcome, Refusal, Wait, ids};
 use crate::model::EntryId;
 use crate::tasks::keys::{Look, Range, Why};
@@ -29,11 +29,19 @@ pub(super) struct ReadArgs {
     pub(super) no_ack: bool,
 }
 
-/// Where one key is read from: what comes after `after`.
+/// Where one key is read from.
 #[derive(Clone, Debug)]
 struct Place {
     key: Box<[u8]>,
-    after: EntryId,
+    since: Since,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// Entries above this id.
+    After(EntryId),
+    /// The last entry that is there (Redis 8; Valkey gives nothing once the newest one was deleted).
+    Last,
 }
 
 /// Entries after the ids given. `may_block` is false inside a transaction.
@@ -47,7 +55,7 @@ pub(in super::super) fn xread<L: Look + ?Sized>(
     let mut places = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        places.push(Place { key: key.into(), after: place(look, key, request.arg(at + args.streams))? });
+        places.push(Place { key: key.into(), since: since(look, key, request.arg(at + args.streams))? });
     }
     if serve(look, &places, args.count, reply)? {
         return Ok(Outcome::Done);
@@ -78,35 +86,42 @@ fn wait(places: Vec<Place>, count: usize, block: Duration) -> Wait {
     }
 }
 
-/// The id behind which a key is read.
-fn place<L: Look + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<EntryId, Refusal> {
-    let mut last = || Ok::<_, Refusal>(look.facts(key)?.map_or(EntryId::MIN, |facts| facts.last_id));
+fn since<L: Look + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since, Refusal> {
     match ids::until_nul(id) {
-        b"$" => last(),
-        b"+" => Ok(last()?.previous().unwrap_or(EntryId::MIN)),
+        b"$" => Ok(Since::After(last_id(look, key)?)),
+        b"+" => Ok(Since::Last),
         b">" => Err(Refusal::Static(
             "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
         )),
-        _ => ids::strict_id(id, 0),
+        _ => ids::strict_id(id, 0).map(Since::After),
     }
+}
+
+/// `0-0` where there is no key.
+fn last_id<L: Look + ?Sized>(look: &mut L, key: &[u8]) -> Result<EntryId, Refusal> {
+    Ok(look.facts(key)?.map_or(EntryId::MIN, |facts| facts.last_id))
 }
 
 /// Writes what is there of each key; `false`, and nothing is written, if that is nothing.
 fn serve<L: Look + ?Sized>(look: &mut L, places: &[Place], count: usize, reply: &mut Reply) -> Result<bool, Refusal> {
-    let start = reply.len();
+    let whole = reply.len();
     let mut served = 0;
-    for Place { key, after } in places {
-        let Some(from) = after.next() else { continue };
+    for Place { key, since } in places {
+        let range = match since {
+            Since::After(id) => id.next().map(|start| Range { start, count, ..ALL }),
+            Since::Last => Some(Range { count: 1, reverse: true, ..ALL }),
+        };
+        let Some(range) = range else { continue };
         let before = reply.len();
         key_header(key, reply);
-        if entries(look, key, Range { start: from, end: EntryId::MAX, count, reverse: false }, reply)? == 0 {
+        if entries(look, key, range, reply)? == 0 {
             reply.truncate(before);
         } else {
             served += 1;
         }
     }
     if served > 0 {
-        keys_header(start, served, reply);
+        keys_header(whole, served, reply);
     }
     Ok(served > 0)
 }
@@ -160,10 +175,11 @@ impl ReadArgs {
 
     fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
         let words = request.len() - keys;
-        if words % 2 != 0 {
-            let (command, last) = if of_group { ("xreadgroup", ">") } else { ("xread", "$") };
+        if !words.is_multiple_of(2) {
+            let (command, ids) =
+                if of_group { ("xreadgroup", "an ID or '>'") } else { ("xread", "an ID, '+', or '$'") };
             return Err(Refusal::Text(format!(
-                "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '{last}' must be specified."
+                "ERR Unbalanced '{command}' list of streams: for each stream key {ids} must be specified."
             )));
         }
         (self.keys, self.streams) = (keys, words / 2);

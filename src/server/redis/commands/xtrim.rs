@@ -15,9 +15,10 @@ pub(in super::super) fn xtrim(keys: &mut Keys<'_>, request: &Request, reply: &mu
     while at < request.len() {
         at = options.take(request, at)?.ok_or(Refusal::SYNTAX)?;
     }
-    let trim =
-        options.finish()?.ok_or(Refusal::Static("ERR syntax error, XTRIM must be called with a trimming strategy"))?;
-    reply.unsigned(keys.trim(request.arg(1), trim)?);
+    let without = Refusal::Static("ERR syntax error, XTRIM must be called with a trimming strategy");
+    // Without a strategy it was refused.
+    let gone = options.finish(Some(without))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
+    reply.unsigned(gone);
     Ok(())
 }
 
@@ -73,21 +74,21 @@ impl TrimOptions {
         Ok(Some(at + 1))
     }
 
-    /// The trim they ask for, if they do.
-    pub(super) fn finish(self) -> Result<Option<Trim>, Refusal> {
-        let Some(keep) = self.keep else {
-            return match self.limit {
-                None | Some(0) => Ok(None),
-                Some(_) => Err(Refusal::Static(
+    /// The trim they ask for, if they do; `without` is the refusal where they must.
+    pub(super) fn finish(self, without: Option<Refusal>) -> Result<Option<Trim>, Refusal> {
+        if self.keep.is_none() {
+            if self.limit.is_some_and(|limit| limit > 0) {
+                return Err(Refusal::Static(
                     "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-                )),
-            };
-        };
+                ));
+            }
+            without.map_or(Ok(()), Err)?;
+        }
         if self.limit.is_some() && !self.about {
             return Err(Refusal::Static("ERR syntax error, LIMIT cannot be used without the special ~ option"));
         }
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
-        Ok(Some(match (keep, self.about) {
+        Ok(self.keep.map(|keep| match (keep, self.about) {
             (Keep::Len(len), false) => Trim::MaxLen(len),
             (Keep::Len(len), true) => Trim::AboutMaxLen(len, limit),
             (Keep::From(id), false) => Trim::MinId(id),

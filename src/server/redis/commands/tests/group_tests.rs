@@ -1,0 +1,186 @@
+use super::*;
+
+const NO_KEY: &str = "-ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use \
+                      the MKSTREAM option to create an empty stream automatically.|";
+
+/// A stream `k` of so many entries `n-1`, with a group `g` before them.
+fn stream(entries: u32) -> Port {
+    let port = Port::new();
+    for n in 1..=entries {
+        port.ask(&format!("XADD k {n}-1 f {n}"));
+    }
+    script(&port, &[("XGROUP CREATE k g 0 MKSTREAM", "+OK|")]);
+    port
+}
+
+#[test]
+fn groups_come_and_go() {
+    let port = Port::new();
+    script(
+        &port,
+        &[
+            ("XGROUP CREATE k g x", NO_KEY),
+            ("XGROUP CREATE k g x MKSTREAM", INVALID_ID),
+            ("XGROUP SETID k g x", NO_KEY),
+            ("XGROUP DESTROY k g", NO_KEY),
+            ("EXISTS k", ":0|"),
+            ("XGROUP CREATE k g $ mkstream ENTRIESREAD -1", "+OK|"),
+            ("XGROUP CREATE k g x", INVALID_ID),
+            ("XGROUP CREATE k g 0", "-BUSYGROUP Consumer Group name already exists|"),
+            (
+                "XGROUP create k h 0 ENTRIESREAD",
+                "-ERR unknown subcommand or wrong number of arguments for 'create'. Try XGROUP HELP.|",
+            ),
+            ("XGROUP CREATE k h x ENTRIESREAD -2", "-ERR value for ENTRIESREAD must be positive or -1|"),
+            ("XGROUP SETID k h x", "-NOGROUP No such consumer group 'h' for key name 'k'|"),
+            ("XGROUP SETID k g + ENTRIESREAD 3", "+OK|"),
+            ("XGROUP CREATECONSUMER k g c", ":1|"),
+            ("XGROUP CREATECONSUMER k g c", ":0|"),
+            ("XGROUP DELCONSUMER k g c", ":0|"),
+            ("XGROUP DESTROY k g", ":1|"),
+            ("XGROUP DESTROY k g", ":0|"),
+            ("XGROUP FOO", "-ERR unknown subcommand 'FOO'. Try XGROUP HELP.|"),
+        ],
+    );
+    for (command, makes) in [
+        ("XGROUP CREATE k g 0 MKSTREAM", true),
+        ("XGROUP CREATE k g $ ENTRIESREAD 1 MKSTREAM", true),
+        ("XGROUP CREATE k g 0", false),
+        ("XGROUP CREATE k g x MKSTREAM", false),
+        ("XGROUP CREATE k g 0 MKSTREAM FOO", false),
+        ("XGROUP SETID k g 0", false),
+        ("XGROUP CREATE k", false),
+    ] {
+        assert_eq!(group_creates(&parse(command)).is_some(), makes, "{command}");
+    }
+}
+
+#[test]
+fn a_group_gives_each_entry_once_and_a_consumer_its_own_again() {
+    let mut port = stream(3);
+    let meaningless = "-ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
+                       this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would \
+                       just return an empty result set.|";
+    let missing = "-NOGROUP No such key 'none' or consumer group 'g' in XREADGROUP with GROUP option|";
+    script(
+        &port,
+        &[
+            ("XREADGROUP COUNT 1 BLOCK 0 STREAMS k >", "-ERR Missing GROUP option for XREADGROUP|"),
+            ("XREADGROUP GROUP g c STREAMS none k x >", missing),
+            ("XREADGROUP GROUP g c STREAMS k $", meaningless),
+            (
+                "XREADGROUP GROUP g c COUNT 2 STREAMS k >",
+                "*1|*2|$1|k|*2|*2|$3|1-1|*2|$1|f|$1|1|*2|$3|2-1|*2|$1|f|$1|2|",
+            ),
+            ("XREADGROUP GROUP g d NOACK STREAMS k >", "*1|*2|$1|k|*1|*2|$3|3-1|*2|$1|f|$1|3|"),
+            ("XREADGROUP GROUP g d BLOCK 0 STREAMS k >", "*-1|"),
+            ("XREADGROUP GROUP g d BLOCK 0 STREAMS k 0", "*1|*2|$1|k|*0|"),
+            ("XACK k g 1-1 1-1 9", ":1|"),
+            ("XACK k g x", INVALID_ID),
+            ("XACK k none x", ":0|"),
+            ("XDEL k 2-1", ":1|"),
+            ("XREADGROUP GROUP g c STREAMS k 0", "*1|*2|$1|k|*1|*2|$3|2-1|*-1|"),
+            ("XPENDING k g", "*4|:1|$3|2-1|$3|2-1|*1|*2|$1|c|$1|1|"),
+            ("XACK k g 2-1", ":1|"),
+            ("XPENDING k g", "*4|:0|$-1|$-1|*-1|"),
+        ],
+    );
+    port.protocol = Protocol::Resp3;
+    script(
+        &port,
+        &[
+            ("XREADGROUP GROUP g d STREAMS k k 0 >", "%1|$1|k|*0|"),
+            ("XREADGROUP GROUP g d STREAMS k >", "_|"),
+            ("XPENDING k g", "*4|:0|_|_|_|"),
+        ],
+    );
+}
+
+#[test]
+fn pending_entries_are_listed_and_claimed() {
+    let port = stream(4);
+    let entry = |n: u32| format!("*2|$3|{n}-1|*2|$1|f|$1|{n}|");
+    port.ask("XREADGROUP GROUP g a COUNT 3 STREAMS k >");
+    script(
+        &port,
+        &[
+            ("XPENDING k g - +", SYNTAX),
+            ("XPENDING k g IDLE 0 - + 5 a b", SYNTAX),
+            ("XPENDING k g x + y", NOT_AN_INTEGER),
+            ("XPENDING k g - (0-0 1", "-ERR invalid end ID for the interval|"),
+            ("XPENDING k h", "-NOGROUP No such key 'k' or consumer group 'h'|"),
+            ("XPENDING k g - + -1", "*0|"),
+            ("XPENDING k g IDLE 100000 - + 5", "*0|"),
+            ("XPENDING k g - + 5 nobody", "*0|"),
+            ("XCLAIM k h b x y", "-NOGROUP No such key 'k' or consumer group 'h'|"),
+            ("XCLAIM k g b x y", "-ERR Invalid min-idle-time argument for XCLAIM|"),
+            ("XCLAIM k g b 0 1-1 y", "-ERR Unrecognized XCLAIM option 'y'|"),
+            ("XCLAIM k g b 0 1-1 IDLE y", "-ERR Invalid IDLE option argument for XCLAIM|"),
+            ("XCLAIM k g b 0 1-1 9-9", &format!("*1|{}", entry(1))),
+            ("XCLAIM k g b 100000 2-1", "*0|"),
+            ("XCLAIM k g b 0 4-1 FORCE JUSTID", "*1|$3|4-1|"),
+            ("XCLAIM k g b 0 2-1 RETRYCOUNT 7 IDLE 60000", &format!("*1|{}", entry(2))),
+            ("XPENDING k g IDLE 3600000 - + 5", "*0|"),
+            ("XAUTOCLAIM k g c x y", "-ERR Invalid min-idle-time argument for XAUTOCLAIM|"),
+            ("XAUTOCLAIM k h c 0 0 COUNT 0", "-ERR COUNT must be > 0|"),
+            ("XAUTOCLAIM k h c 0 0 FOO", SYNTAX),
+            ("XDEL k 3-1", ":1|"),
+            ("XAUTOCLAIM k g c 0 (1-1 COUNT 2", &format!("*3|$3|4-1|*1|{}*1|$3|3-1|", entry(2))),
+            ("XAUTOCLAIM k g c 0 - JUSTID", "*3|$3|0-0|*3|$3|1-1|$3|2-1|$3|4-1|*0|"),
+        ],
+    );
+    let pending = port.ask("XPENDING k g - + 5");
+    for row in ["$3|1-1|$1|c|", "$3|2-1|$1|c|", "$3|4-1|$1|c|"] {
+        assert!(pending.contains(row), "{pending}");
+    }
+    assert!(pending.starts_with("*3|*4|") && pending.ends_with(":1|"), "FORCE counts as given once: {pending}");
+}
+
+#[test]
+fn xinfo_tells_of_groups_and_consumers() {
+    let port = stream(2);
+    port.ask("XREADGROUP GROUP g c COUNT 1 STREAMS k >");
+    port.ask("XGROUP CREATECONSUMER k g d");
+    let group =
+        "$4|name|$1|g|$9|consumers|:2|$7|pending|:1|$17|last-delivered-id|$3|1-1|$12|entries-read|:1|$3|lag|:1|";
+    script(
+        &port,
+        &[
+            ("XINFO GROUPS k", &format!("*1|*12|{group}")),
+            ("XINFO GROUPS none", "-ERR no such key|"),
+            ("XINFO CONSUMERS k h", "-NOGROUP No such consumer group 'h' for key name 'k'|"),
+        ],
+    );
+    let consumers = port.ask("XINFO CONSUMERS k g");
+    assert!(consumers.starts_with("*2|*8|$4|name|$1|c|$7|pending|:1|$4|idle|:"), "{consumers}");
+    assert!(consumers.contains("*8|$4|name|$1|d|$7|pending|:0|$4|idle|:"), "{consumers}");
+    assert!(consumers.ends_with("$8|inactive|:-1|"), "{consumers}");
+    let full = port.ask("XINFO STREAM k FULL COUNT 1");
+    let head = "$6|groups|*1|*14|$4|name|$1|g|$17|last-delivered-id|$3|1-1|$12|entries-read|:1|$3|lag|:1|$9|pel-count|:1|\
+                $7|pending|*1|*4|$3|1-1|$1|c|:";
+    assert!(full.contains(head), "{full}");
+    assert!(full.ends_with("$11|active-time|:-1|$9|pel-count|:0|$7|pending|*0|"), "{full}");
+}
+
+#[test]
+fn consumers_that_wait_are_served_in_the_order_they_came() {
+    let port = stream(0);
+    let first = port.block(1, "XREADGROUP GROUP g a BLOCK 0 COUNT 1 STREAMS k >");
+    let second = port.block(2, "XREADGROUP GROUP g b BLOCK 0 STREAMS k >");
+    let third = port.block(3, "XREADGROUP GROUP g c BLOCK 0 STREAMS k >");
+    let reader = port.block(4, "XREAD BLOCK 0 STREAMS k $");
+    port.together(&["XADD k 1-1 f v", "XADD k 1-2 f v", "XADD k 1-3 f v"]);
+    let entry = |id: &str| format!("*2|$3|{id}|*2|$1|f|$1|v|");
+    let (one, two, three) = (entry("1-1"), entry("1-2"), entry("1-3"));
+    assert_eq!(first.answer(), format!("*1|*2|$1|k|*1|{one}"));
+    assert_eq!(second.answer(), format!("*1|*2|$1|k|*2|{two}{three}"));
+    assert_eq!(reader.answer(), format!("*1|*2|$1|k|*3|{one}{two}{three}"));
+    assert!(third.is_silent());
+    port.ask("XGROUP SETID k g 0");
+    assert!(third.is_silent(), "a group that goes back wakes nobody");
+    port.together(&["DEL k", "XGROUP CREATE k g 0 MKSTREAM"]);
+    assert!(third.is_silent(), "the group was there again when it looked");
+    port.ask("XGROUP DESTROY k g");
+    let gone = "-NOGROUP No such key 'k' or consumer group 'g' in XREADGROUP with GROUP option|";
+    assert_eq!(third.answer(), gone);
+}
