@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Port;
-use super::batch::{Batch, Place, Plan, Waited, Waits};
+use super::batch::{Batch, Place, Waited, Waits};
 use super::clients::Client;
 use super::commands::unwritten;
+use super::plan::Plan;
 use super::session::Session;
 use crate::tasks::keys::{Answer, Keys, Why};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
