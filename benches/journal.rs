@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tasktail::journal::{Batch, Durability, Journal, PageLimits, Trim};
-use tasktail::model::{Channel, LineText, Timestamp};
+use tasktail::journal::{Batch, Durability, Journal, NewId, PageLimits, Trim};
+use tasktail::model::{Channel, LineText, Octets, Timestamp};
 
 const WRITERS: u64 = 8;
 const BATCH_LINES: u64 = 500;
@@ -75,6 +75,60 @@ fn durable_appends(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a connection of the Redis port does with a pipeline of XADDs: one job of them all.
+async fn add(journal: Journal, jobs: u64) {
+    let text = "x".repeat(99);
+    for _ in 0..jobs {
+        let room = journal.make_room(20_000).await.expect("room");
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let text = text.clone();
+        journal.submit(room, move |keys| {
+            for _ in 0..PIPELINE {
+                let fields = vec![
+                    (Octets::from("line"), Octets::from(&text)),
+                    (Octets::from("timestamp"), Octets::from("2026-05-09T14:23:01.000Z")),
+                    (Octets::from("stream"), Octets::from("stdout")),
+                ];
+                keys.tick();
+                keys.add(b"bench", NewId::Auto, fields).expect("added");
+                keys.trim(b"bench", Trim::AboutMaxLen(10_000, 10_000)).expect("trimmed");
+                keys.settle();
+            }
+            Box::new(|failed| reply.send(failed.is_none()).unwrap_or_default())
+        });
+        assert!(answer.await.expect("an answer"), "durable");
+    }
+}
+
+const PIPELINE: u64 = 100;
+const JOBS: u64 = 200;
+
+fn jobs(c: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut group = c.benchmark_group("journal");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(8))
+        .throughput(Throughput::Elements(8 * JOBS * PIPELINE));
+    group.bench_function("8 clients, jobs of 100 XADD MAXLEN ~", |b| {
+        b.iter_custom(|rounds| {
+            let folder = tempfile::tempdir().expect("a folder");
+            runtime.block_on(async {
+                let journal = Journal::open(folder.path(), Durability::Commit).expect("a store");
+                let start = Instant::now();
+                let clients = (0..8).map(|_| tokio::spawn(add(journal.clone(), rounds * JOBS)));
+                for client in clients.collect::<Vec<_>>() {
+                    client.await.expect("a client");
+                }
+                let taken = start.elapsed();
+                journal.close().await;
+                taken
+            })
+        });
+    });
+    group.finish();
+}
+
 fn reads(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,5 +147,5 @@ fn reads(c: &mut Criterion) {
     runtime.block_on(journal.close());
 }
 
-criterion_group!(benches, durable_appends, reads);
+criterion_group!(benches, durable_appends, jobs, reads);
 criterion_main!(benches);

@@ -208,3 +208,29 @@ async fn an_expired_key_is_gone_at_once_and_marks_who_watches() {
     journal.close().await;
     drop(journal);
 }
+
+#[tokio::test]
+async fn a_sweep_frees_what_is_over_and_packs_a_trickle() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    for ms in 1..=50 {
+        run(&journal, move |keys| add(keys, "trickle", ms..=ms)).await;
+    }
+    run(&journal, |keys| {
+        add(keys, "over", 1..=3);
+        add(keys, "stays", 1..=3);
+        let soon = Timestamp::from_millis(keys.now().as_millis() + 1);
+        keys.expire(b"over", Some(soon)).unwrap();
+        keys.expire(b"stays", Some(Timestamp::from_millis(soon.as_millis() + 3_600_000))).unwrap();
+        while keys.now() <= soon {
+            keys.tick();
+        }
+    })
+    .await;
+    assert_eq!(journal.expire_due().await.unwrap(), 1);
+    assert_eq!(journal.compact_all().await.unwrap(), 49);
+    let stored = journal.store().dump().unwrap().to_string();
+    assert!(!stored.contains("stream over") && stored.contains("stream stays"), "{stored}");
+    assert_eq!(ids(&mut journal.published(), "trickle", ALL), (1..=50).collect::<Vec<_>>());
+    journal.close().await;
+}

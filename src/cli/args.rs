@@ -64,16 +64,22 @@ pub enum Command {
 /// `tasktail serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints `listening on http://ADDR` on stdout once it accepts. SIGTERM and
-SIGINT end it in good order. Every setting may stand in the settings file
+Prints `listening on http://ADDR` on stdout once it accepts, and with --resp
+`redis on redis://ADDR` after it. SIGTERM and SIGINT end it in good order. Every setting may stand in the settings file
 (worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE) too.
 
 Examples:
   tasktail serve
   tasktail serve --listen 127.0.0.1:0 --data /var/lib/tasktail
+  tasktail serve --resp 127.0.0.1:6379       and redis-cli works on its logs
+  tasktail serve --ephemeral --resp 127.0.0.1:0
   tasktail serve --retention-age 30d --retention-bytes 50GiB
   TASKTAIL_LOG=debug tasktail serve --log-format json")]
 pub struct ServeArgs {
+    /// Keep everything in a folder that goes with the server, on a free port unless --listen says
+    /// otherwise, and print the addresses as one JSON object instead: for tests
+    #[arg(long)]
+    pub(super) ephemeral: bool,
     #[command(flatten)]
     pub(super) settings: SettingArgs,
 }

@@ -23,7 +23,7 @@ use crate::client::http::Probe;
 use crate::client::{Endpoint, HttpClient};
 use crate::config::Settings;
 use crate::model::limits;
-use crate::server::{ServeError, Server};
+use crate::server::{ServeError, ServeOptions, Server};
 
 /// On this machine an answer takes no longer, unless the port belongs to something else.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -185,7 +185,9 @@ impl Locator {
     }
 
     async fn start(&self, listen: &str) -> Result<Server, NotStarted> {
-        let starting = Box::pin(Server::start(self.settings.serve_options(listen)));
+        // A port for others is the business of a server of its own.
+        let options = ServeOptions { resp: None, ..self.settings.serve_options(listen) };
+        let starting = Box::pin(Server::start(options));
         starting.await.map_err(|error| match error {
             ServeError::InUse { .. } => NotStarted::FolderTaken,
             ServeError::PortInUse { .. } => NotStarted::PortTaken,

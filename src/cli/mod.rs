@@ -30,7 +30,7 @@ use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, Source};
 
 /// The command line is wrong; clap exits with the same.
 const EXIT_USAGE: u8 = 2;
@@ -83,7 +83,7 @@ fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
 async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
     // Boxed: the commands' futures differ much in size.
     match command {
-        Command::Serve(_) => Box::pin(serve::run(context)).await,
+        Command::Serve(args) => Box::pin(serve::run(args, context)).await,
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Follow(args) => Box::pin(follow::run(args, context)).await,
         Command::Append(args) => Box::pin(append::run(args, context)).await,
@@ -99,6 +99,11 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
 fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
     let mut flags = cli.global.flags();
     if let Command::Serve(args) = &cli.command {
+        if args.ephemeral && cli.global.data.is_some() {
+            let why =
+                "it keeps everything in a folder that goes with it, so --data cannot be meant: use one of the two";
+            return Err(ConfigError::Value { at: Source::Flag("--ephemeral".to_owned()), why: why.to_owned() });
+        }
         flags.extend(SettingArgs::flags(&args.settings));
     }
     let env = |name: &str| std::env::var_os(name);

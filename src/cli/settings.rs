@@ -16,7 +16,7 @@ pub struct GlobalArgs {
     url: Option<OsString>,
     /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
     #[arg(long, global = true, value_name = "DIR")]
-    data: Option<OsString>,
+    pub(super) data: Option<OsString>,
     /// A TOML file with settings [env: TASKTAIL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -110,6 +110,12 @@ pub(super) struct SettingArgs {
     /// Connections served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
     connections_max: Option<OsString>,
+    /// Serve Redis clients on this address too; port 0 picks one [default: off]
+    #[arg(long, value_name = "ADDR")]
+    resp: Option<OsString>,
+    /// Redis clients served at the same time [default: 4096]
+    #[arg(long, value_name = "N")]
+    resp_connections_max: Option<OsString>,
 }
 
 impl SettingArgs {
@@ -124,6 +130,8 @@ impl SettingArgs {
             ("retention_count", &self.retention_count),
             ("retention_bytes", &self.retention_bytes),
             ("connections_max", &self.connections_max),
+            ("resp", &self.resp),
+            ("resp_connections_max", &self.resp_connections_max),
         ])
     }
 }

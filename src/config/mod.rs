@@ -17,7 +17,7 @@ use crate::server::ServeOptions;
 use crate::tasks::{Durability, Retention};
 
 /// Every name, as it stands in the file.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "url",
     "data",
     "listen",
@@ -29,6 +29,8 @@ const KEYS: [&str; 11] = [
     "retention_count",
     "retention_bytes",
     "connections_max",
+    "resp",
+    "resp_connections_max",
 ];
 
 /// What tasktail was told, all sources merged and every value checked.
@@ -42,6 +44,8 @@ pub struct Settings {
     pub data_named: bool,
     /// The address to serve on, and to look for a server at.
     pub listen: String,
+    /// Whether the address was named by someone.
+    pub listen_named: bool,
     /// When a line counts as kept.
     pub durability: Durability,
     /// Lines of a task that stay in its journal.
@@ -54,6 +58,10 @@ pub struct Settings {
     pub retention: Retention,
     /// Connections at the same time.
     pub connections_max: usize,
+    /// The address to serve Redis clients on, if any.
+    pub resp: Option<String>,
+    /// Redis clients at the same time.
+    pub resp_connections_max: usize,
 }
 
 /// Where a value came from.
@@ -163,11 +171,13 @@ impl Settings {
             None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
         };
         let defaults = ServeOptions::default();
+        let listen = parse(find("listen")?, address)?;
         Ok(Self {
             url: parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?,
             data,
             data_named,
-            listen: parse(find("listen")?, address)?.unwrap_or(defaults.listen),
+            listen_named: listen.is_some(),
+            listen: listen.unwrap_or(defaults.listen),
             durability: parse(find("durability")?, durability)?.unwrap_or(defaults.durability),
             live_window_lines: parse(find("live_window_lines")?, positive)?.unwrap_or(defaults.live_window_lines),
             journal_expiry: parse(find("journal_expiry")?, units::duration)?.unwrap_or(defaults.journal_expiry),
@@ -178,6 +188,8 @@ impl Settings {
                 bytes: parse(find("retention_bytes")?, or_off(units::size))?.flatten(),
             },
             connections_max: parse(find("connections_max")?, count)?.unwrap_or(defaults.connections_max),
+            resp: parse(find("resp")?, or_off(address))?.flatten(),
+            resp_connections_max: parse(find("resp_connections_max")?, count)?.unwrap_or(defaults.resp_connections_max),
         })
     }
 
@@ -192,6 +204,8 @@ impl Settings {
             worker_grace: self.worker_grace,
             retention: self.retention,
             connections_max: self.connections_max,
+            resp: self.resp.clone(),
+            resp_connections_max: self.resp_connections_max,
             ..ServeOptions::default()
         }
     }

@@ -123,16 +123,7 @@ impl Look for Published<'_> {
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-        let mut names = self.journal.names()?;
-        let mut failed = None;
-        names.retain(|name| match self.stream(name) {
-            Ok(stream) => stream.is_some(),
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        });
-        failed.map_or(Ok(names), Err)
+        self.journal.inner.streams.names(&self.journal.inner.store, self.now, |stream| stream.tip().exists)
     }
 }
 
@@ -166,16 +157,9 @@ impl Look for Keys<'_> {
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-        let mut names = self.writer.store.stream_names()?;
-        let mut failed = None;
-        names.retain(|name| match self.head(name) {
-            Ok(head) => head.is_some(),
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        });
-        failed.map_or(Ok(names), Err)
+        let heads = &self.writer.heads;
+        let exists = |stream: &Stream| heads.get(&stream.number).map_or(stream.tip().exists, |head| head.tip.exists);
+        self.writer.streams.names(&self.writer.store, self.now, exists)
     }
 }
 
@@ -187,6 +171,20 @@ impl Keys<'_> {
 
     /// Adds an entry; the key comes into being with it. Fields are not empty.
     pub fn add(&mut self, name: &[u8], id: NewId, fields: Fields<'_>) -> Result<EntryId, AddError> {
+        let mut encoded = std::mem::take(&mut self.writer.encoded);
+        encoded.clear();
+        let done = self.add_encoded(name, id, &EntryBody::Fields(fields), &mut encoded);
+        self.writer.encoded = encoded;
+        done
+    }
+
+    fn add_encoded(
+        &mut self,
+        name: &[u8],
+        id: NewId,
+        body: &EntryBody<'_>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<EntryId, AddError> {
         let now_ms = self.now.as_millis();
         let (head, cx) = self.head_or_new(name)?;
         let last = if head.tip.exists || head.stream.kept { head.tip.last_id } else { EntryId::MIN };
@@ -202,12 +200,9 @@ impl Keys<'_> {
         if id <= last {
             return Err(AddError::NotAbove);
         }
-        let body = EntryBody::Fields(fields);
-        let bytes = body.text_bytes();
-        let mut encoded = Vec::new();
-        block::encode_body(&mut encoded, &body).map_err(JournalError::from)?;
-        head.push(&cx, id, &encoded, Some(&body))?;
-        head.tip.total_bytes += bytes;
+        block::encode_body(encoded, body).map_err(JournalError::from)?;
+        head.push(&cx, id, encoded, Some(body))?;
+        head.tip.total_bytes += body.text_bytes();
         self.writer.written += encoded.len();
         self.touch(name);
         Ok(id)

@@ -35,7 +35,7 @@ pub enum SetIdError {
 
 impl Head {
     pub(super) fn set_id(&mut self, cx: &Cx<'_>, tip: NewTip) -> Result<Result<(), SetIdError>, JournalError> {
-        if tip.last_id < self.max_deleted_id && tip.max_deleted_id.is_none() {
+        if tip.last_id < self.max_deleted_id {
             return Ok(Err(SetIdError::BelowDeleted));
         }
         let mut top = None;

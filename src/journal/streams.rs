@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{JournalError, Stream};
+use crate::model::Timestamp;
 use crate::store::{Store, StreamRecord};
 
 /// Streams that were looked up. Readers and the writer share it.
@@ -60,6 +61,37 @@ impl Streams {
         let stream = Arc::new(Stream::load(store, name, record, (self.kept)(name))?);
         self.names.lock().insert(name.into(), stream.clone());
         Ok(stream)
+    }
+
+    /// The names of all keys, in their order. A stream that is not in use is not loaded for it: its
+    /// record says enough.
+    pub(super) fn names(
+        &self,
+        store: &Store,
+        now: Timestamp,
+        exists: impl Fn(&Stream) -> bool,
+    ) -> Result<Vec<Vec<u8>>, JournalError> {
+        let mut found = Vec::new();
+        for row in store.streams() {
+            let (name, record) = row?;
+            let there = match self.at_hand(&name) {
+                Some(stream) => exists(&stream) && !stream.tip().removed && !stream.is_expired(now),
+                None => record.key.exists && record.expires_ms.is_none_or(|at| at > now.as_millis()),
+            };
+            if there {
+                found.push(name.to_vec());
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn is_kept(&self, name: &[u8]) -> bool {
+        (self.kept)(name)
+    }
+
+    /// All streams in use.
+    pub(super) fn in_use(&self) -> Vec<Arc<Stream>> {
+        self.names.lock().values().cloned().collect()
     }
 
     /// Forgets a stream; a later one of the same name stays.

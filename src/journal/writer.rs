@@ -69,6 +69,8 @@ impl Queue {
             durability,
             counters,
             streams,
+            encoded: Vec::new(),
+            recent: None,
             heads: HashMap::new(),
             touched: Vec::new(),
             changed: false,
@@ -108,9 +110,13 @@ pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     durability: Durability,
     counters: Arc<Counters>,
-    streams: Arc<Streams>,
+    pub(super) streams: Arc<Streams>,
+    /// Where the entry that is being added is encoded.
+    pub(super) encoded: Vec<u8>,
+    /// The name and the number of the stream that was found last.
+    recent: Option<(Box<[u8]>, u64)>,
     /// Streams written to; dropped with the stream.
-    heads: HashMap<u64, Head>,
+    pub(super) heads: HashMap<u64, Head>,
     /// Streams of this commit.
     touched: Vec<u64>,
     /// Whether there is anything to commit.
@@ -241,6 +247,23 @@ impl Writer {
 
     /// The number of the stream of this name; one whose time has run out goes.
     pub(super) fn find(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
+        if let Some(number) = self.recent(name)
+            && let Some(head) = self.heads.get(&number)
+            && !head.is_expired(now)
+        {
+            return Ok(Some(number));
+        }
+        let found = self.look_up(name, now)?;
+        self.recent = found.map(|number| (name.into(), number));
+        Ok(found)
+    }
+
+    /// The number found last, if it was of this name: commands of one key come in runs.
+    fn recent(&self, name: &[u8]) -> Option<u64> {
+        self.recent.as_ref().filter(|(recent, _)| **recent == *name).map(|(_, number)| *number)
+    }
+
+    fn look_up(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
         let Some(stream) = self.streams.find(&self.store, name)? else { return Ok(None) };
         if stream.tip().removed {
             return Ok(None);
@@ -257,6 +280,7 @@ impl Writer {
     pub(super) fn begin(&mut self, name: &[u8]) -> Result<u64, JournalError> {
         let stream = self.streams.begin(&self.store, name)?;
         self.heads.insert(stream.number, Head::new(&stream));
+        self.recent = Some((name.into(), stream.number));
         Ok(stream.number)
     }
 
@@ -275,12 +299,13 @@ impl Writer {
     /// A key is part of this commit.
     pub(super) fn include(&mut self, name: &[u8]) {
         self.changed = true;
-        if let Some(stream) = self.streams.at_hand(name)
-            && let Some(head) = self.heads.get_mut(&stream.number)
+        let number = self.recent(name).or_else(|| self.streams.at_hand(name).map(|stream| stream.number));
+        if let Some(number) = number
+            && let Some(head) = self.heads.get_mut(&number)
             && !head.touched
         {
             head.touched = true;
-            self.touched.push(stream.number);
+            self.touched.push(number);
         }
     }
 
@@ -325,6 +350,7 @@ impl Writer {
 
     fn remove(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
         self.changed = true;
+        self.recent = None;
         self.heads.remove(&stream.number);
         stream.tip.send_modify(|tip| tip.removed = true);
         self.store.remove_stream(&stream.name, stream.number)?;

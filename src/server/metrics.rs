@@ -40,6 +40,27 @@ pub(super) struct Metrics {
     pub(super) replies_dropped: Counter,
     /// Peers given up: silent, or not taking anything.
     pub(super) peers_dropped: Counter,
+    /// The Redis port.
+    pub(super) redis: RedisMetrics,
+}
+
+/// What the Redis port counts.
+#[derive(Debug, Default)]
+pub(super) struct RedisMetrics {
+    /// Clients now.
+    pub(super) connections: Gauge,
+    /// Clients that wait in a blocking command.
+    pub(super) blocked: Gauge,
+    /// Clients refused at the limit.
+    pub(super) refused: Counter,
+    /// Commands, those of transactions too.
+    pub(super) commands: Counter,
+    /// Error replies.
+    pub(super) errors: Counter,
+    /// Bytes that came.
+    pub(super) bytes_in: Counter,
+    /// Bytes sent.
+    pub(super) bytes_out: Counter,
 }
 
 impl Metrics {
@@ -48,6 +69,8 @@ impl Metrics {
             ("connections", "Connections now", &self.connections),
             ("workers", "Worker sockets now", &self.workers),
             ("viewers", "Viewers now, by WebSocket or SSE", &self.viewers),
+            ("redis_connections", "Redis clients now", &self.redis.connections),
+            ("redis_blocked", "Redis clients that wait in a blocking command", &self.redis.blocked),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
@@ -62,6 +85,11 @@ impl Metrics {
             ("errors", "Messages and lines that were refused", &self.errors),
             ("replies_dropped", "Error replies that were not sent", &self.replies_dropped),
             ("peers_dropped", "Sockets given up: silent, or taking nothing", &self.peers_dropped),
+            ("redis_connections_refused", "Redis clients over the limit", &self.redis.refused),
+            ("redis_commands", "Commands of Redis clients", &self.redis.commands),
+            ("redis_errors", "Error replies to Redis clients", &self.redis.errors),
+            ("redis_bytes_received", "Bytes that Redis clients sent", &self.redis.bytes_in),
+            ("redis_bytes_sent", "Bytes sent to Redis clients", &self.redis.bytes_out),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -81,6 +109,7 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
         ("line_bytes_max", limits::LINE_BYTES_MAX),
         ("message_bytes_max", limits::MESSAGE_BYTES_MAX),
         ("connections_max", state.options.connections_max),
+        ("resp_connections_max", state.options.resp_connections_max),
     ];
     for (name, value) in limits {
         let value = i64::try_from(value).unwrap_or(i64::MAX);

@@ -7,6 +7,7 @@
 //!                                                    ├─ ingest                    workers' WebSocket
 //!                                                    ├─ metrics                   counters, health
 //!                                                    └─ pages                     HTML and assets
+//! redis (`--resp`)                                                                 Redis clients
 //! ```
 //! `socket` and `oversize` are what all WebSockets stand on; `reject` maps errors to answers.
 //! Nothing in here keeps lines: a viewer's position is in its follower, the truth in the journal.
@@ -27,6 +28,7 @@ mod outbox;
 mod oversize;
 mod pages;
 mod query;
+mod redis;
 mod reject;
 mod routes;
 mod socket;
@@ -69,6 +71,12 @@ pub struct ServeOptions {
     pub retention: Retention,
     /// Connections at one time; one more is answered 503 and closed.
     pub connections_max: usize,
+    /// The address and port for Redis clients; none: no such port.
+    pub resp: Option<String>,
+    /// Redis clients at one time; one more is told so and closed.
+    pub resp_connections_max: usize,
+    /// A Redis client that takes nothing for this long is given up.
+    pub send_timeout: Duration,
     /// Time between two pings, and between two comments on an SSE stream.
     pub heartbeat: Duration,
 }
@@ -84,6 +92,9 @@ impl Default for ServeOptions {
             worker_grace: limits::WORKER_GRACE,
             retention: Retention::default(),
             connections_max: CONNECTIONS_MAX,
+            resp: None,
+            resp_connections_max: CONNECTIONS_MAX,
+            send_timeout: limits::SEND_TIMEOUT,
             heartbeat: limits::HEARTBEAT,
         }
     }
@@ -98,10 +109,12 @@ const SERVER_FILE: &str = "server.json";
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another process listens there.
-    #[error("cannot listen on {listen}: the port is in use; choose another with --listen, or stop the other process")]
+    #[error("cannot listen on {listen}: the port is in use; choose another with {flag}, or stop the other process")]
     PortInUse {
         /// The address asked for.
         listen: String,
+        /// The flag it was asked for with.
+        flag: &'static str,
     },
     /// The address is wrong, or not of this machine, or not allowed.
     #[error("cannot listen on {listen}: {source}")]
@@ -153,6 +166,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
+    redis_addr: Option<SocketAddr>,
     state: SharedState,
 }
 
@@ -160,16 +174,16 @@ impl Server {
     /// Binds, opens the store and serves in the background.
     pub async fn start(options: ServeOptions) -> Result<Server, ServeError> {
         // Bound before the store is opened: a wrong address should cost nothing.
-        let listener = bind(&options.listen).await?;
-        let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
-        let addr = listener.local_addr().map_err(listen_error)?;
-        if !addr.ip().is_loopback() {
-            return Err(ServeError::OpenAddress { listen: options.listen });
-        }
+        let (listener, addr) = bind(&options.listen, "--listen").await?;
+        let resp = match &options.resp {
+            Some(listen) => Some(bind(listen, "--resp").await?),
+            None => None,
+        };
+        let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
         prepare(&options.data).await?;
         let tasks = state::open_tasks(&options).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
-        announce(&options.data, addr).await.map_err(data_error)?;
+        announce(&options.data, addr, redis_addr).await.map_err(data_error)?;
         let state = Arc::new(State {
             tasks,
             options,
@@ -179,7 +193,10 @@ impl Server {
             tracker: TaskTracker::new(),
         });
         state.tracker.spawn(accept::serve(listener, state.clone()));
-        Ok(Server { addr, state })
+        if let Some((listener, addr)) = resp {
+            redis::start(listener, addr, state.clone());
+        }
+        Ok(Server { addr, redis_addr, state })
     }
 
     /// Where it listens.
@@ -190,6 +207,11 @@ impl Server {
     /// `http://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// `redis://ADDRESS:PORT`, if it serves Redis clients.
+    pub fn redis_url(&self) -> Option<String> {
+        self.redis_addr.map(redis_url)
     }
 
     /// Ends it within [`limits::SHUTDOWN_TIMEOUT`]: no connection is accepted, WebSockets are closed with 1001,
@@ -215,11 +237,19 @@ impl Drop for Server {
     }
 }
 
-async fn bind(listen: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortInUse { listen: listen.to_owned() },
-        _ => ServeError::Listen { listen: listen.to_owned(), source },
-    })
+/// Listens on an address of this machine alone.
+async fn bind(listen: &str, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listen_error = |source| ServeError::Listen { listen: listen.to_owned(), source };
+    let bound = TcpListener::bind(listen).await.map_err(|source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { listen: listen.to_owned(), flag },
+        _ => listen_error(source),
+    });
+    let listener = bound?;
+    let addr = listener.local_addr().map_err(listen_error)?;
+    if !addr.ip().is_loopback() {
+        return Err(ServeError::OpenAddress { listen: listen.to_owned() });
+    }
+    Ok((listener, addr))
 }
 
 /// Makes the data folder and proves that it can be written.
@@ -233,9 +263,16 @@ async fn prepare(data: &Path) -> Result<(), ServeError> {
     proof.await.map_err(|source| ServeError::DataFolder { data: data.to_owned(), source })
 }
 
+fn redis_url(addr: SocketAddr) -> String {
+    format!("redis://{addr}")
+}
+
 /// Writes where the server is, so that a second `run` finds it; a reader sees all of it or nothing.
-async fn announce(data: &Path, addr: SocketAddr) -> io::Result<()> {
-    let json = serde_json::json!({ "url": format!("http://{addr}"), "pid": std::process::id() });
+async fn announce(data: &Path, addr: SocketAddr, redis_addr: Option<SocketAddr>) -> io::Result<()> {
+    let mut json = serde_json::json!({ "url": format!("http://{addr}"), "pid": std::process::id() });
+    if let Some(addr) = redis_addr {
+        json["redis"] = redis_url(addr).into();
+    }
     let part = data.join(format!("{SERVER_FILE}.part"));
     tokio::fs::write(&part, format!("{json}\n")).await?;
     tokio::fs::rename(&part, data.join(SERVER_FILE)).await

@@ -140,6 +140,14 @@ impl Store {
         self.streams.iter().keys().map(|key| Ok(key?.to_vec())).collect()
     }
 
+    /// All streams with their records, in the order of the names.
+    pub fn streams(&self) -> impl Iterator<Item = Result<(sled::IVec, StreamRecord), StoreError>> {
+        self.streams.iter().map(|row| {
+            let (name, record) = row?;
+            Ok((name, StreamRecord::decode(&record)?))
+        })
+    }
+
     /// Forgets a stream and its blocks. Cut short, it is finished at the next opening. A later
     /// stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
 use super::{End, LineBatch, TasksError};
+use crate::journal::JournalError;
 use crate::model::{Channel, LineText, TaskId, TaskStatus, Timestamp};
 
 /// Lines over the live window before a step of archiving is worth it.
@@ -137,6 +138,14 @@ impl Keeper {
             if let Err(error) = self.retain().await {
                 tracing::warn!(%error, "retention could not be carried out; it is tried again");
             }
+            let journal = &self.tasks.inner.journal;
+            if let Err(error) = journal.expire_due().await {
+                tracing::warn!(%error, "keys whose time is over could not be removed; it is tried again");
+            }
+            match journal.compact_all().await {
+                Ok(_) | Err(JournalError::Removed) => {}
+                Err(error) => tracing::warn!(%error, "small blocks could not be packed; it is tried again"),
+            }
         }
     }
 
@@ -190,13 +199,7 @@ impl Keeper {
         let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
         let (mut count, mut bytes) = (0, 0);
         for id in keys {
-            let stored = self
-                .tasks
-                .inner
-                .journal
-                .store()
-                .task(id.as_str().as_bytes())
-                .map_err(crate::journal::JournalError::from)?;
+            let stored = self.tasks.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
             let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
             let Some(artifact) = &record.artifact else { continue };
             count += 1;

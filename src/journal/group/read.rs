@@ -184,12 +184,13 @@ impl Meter {
         }
     }
 
-    /// Entries that a group at this id was not given (Redis: `lag`), where that is known.
+    /// Entries that a group at this id was not given (Redis: `lag`), where that is known. Below zero, in
+    /// two's complement, where ENTRIESREAD said too much.
     pub(super) fn lag(&self, at: EntryId, entries_read: Option<u64>) -> Option<u64> {
         if self.entries_added == 0 || self.len == 0 {
             return Some(0);
         }
         let counted = entries_read.filter(|_| at >= self.first_id && !self.has_tombstones_behind(at));
-        counted.or_else(|| self.entries_to(at)).map(|read| self.entries_added.saturating_sub(read))
+        counted.or_else(|| self.entries_to(at)).map(|read| self.entries_added.wrapping_sub(read))
     }
 }

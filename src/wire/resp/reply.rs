@@ -148,6 +148,15 @@ impl Reply {
         }
     }
 
+    /// A map whose `pairs` keys and values are those written since [`Reply::len`] was `at`; see
+    /// [`Reply::array_at`].
+    pub fn map_at(&mut self, at: usize, pairs: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.header_at(at, b'*', pairs * 2),
+            Protocol::Resp3 => self.header_at(at, b'%', pairs),
+        }
+    }
+
     /// A set; its `len` members follow. In RESP2 an array.
     pub fn set(&mut self, len: usize) {
         self.header(if self.protocol == Protocol::Resp3 { b'~' } else { b'*' }, len);
@@ -364,6 +373,12 @@ mod tests {
         reply.bulk_display(format_args!("{:>12}", 7));
         reply.array_at(at, 2);
         assert_eq!(reply.bytes(), b"+OK\r\n*2\r\n:1\r\n$12\r\n           7\r\n");
+        let map = |reply: &mut Reply| {
+            reply.simple("a");
+            reply.integer(1);
+            reply.map_at(0, 1);
+        };
+        assert_eq!(both(map), pair("*2\r\n+a\r\n:1\r\n", "%1\r\n+a\r\n:1\r\n"));
     }
 
     #[test]

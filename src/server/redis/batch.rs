@@ -1,0 +1,435 @@
+//! Commands of one connection: what has come of a pipeline, where it has to run, and its replies.
+//!
+//! A batch runs as a whole: among the writes if any of its commands needs that, else on what is
+//! published. It is handed to where it runs and comes back from there, with the session in it, so
+//! that nothing of a connection is ever shared.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::commands::{Outcome, Refusal, Wait, command, unwritten};
+use super::session::{Session, Transaction};
+use super::table::{Command, HEAVY, Misfit, NO_MULTI, Run, resolve};
+use crate::model::TaskId;
+use crate::tasks::Tasks;
+use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look, Published, Waiting};
+use crate::wire::resp::{Protocol, Reply, Request};
+
+/// Commands in one batch.
+const REQUESTS_MAX: usize = 4096;
+/// Bytes of requests in one batch; one request may be larger.
+const REQUESTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of replies from where on they are sent before more commands run.
+const REPLIES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the commands in a transaction.
+const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that a read may give at once without being taken to a thread of its own.
+const LIGHT_ENTRIES: i64 = 128;
+
+/// Commands on their way.
+pub(super) struct Batch {
+    pub(super) session: Session,
+    pub(super) reply: Reply,
+    requests: VecDeque<Planned>,
+    requests_bytes: usize,
+    adding: Vec<Adding>,
+    /// Replies written since they were last taken.
+    replies: usize,
+    /// What was done since it was last asked.
+    pub(super) done: Counts,
+}
+
+/// What a batch has done.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) commands: u64,
+    pub(super) errors: u64,
+    /// The last command.
+    pub(super) last: Option<&'static str>,
+}
+
+struct Planned {
+    request: Request,
+    command: Result<&'static Command, Misfit>,
+}
+
+/// A task whose key is about to get an entry.
+struct Adding {
+    key: Box<[u8]>,
+    task: Result<KeyTask, String>,
+    added: bool,
+}
+
+/// What the commands of a batch need.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// A place among the writes.
+    pub(super) keys: bool,
+    /// Much time.
+    pub(super) heavy: bool,
+    /// Bytes they may write.
+    pub(super) bytes: usize,
+    /// Keys of tasks that get entries.
+    pub(super) adds: Vec<Box<[u8]>>,
+}
+
+/// Where commands run.
+pub(super) enum Place<'p, 'k> {
+    /// On what everyone can see.
+    Published(&'p Tasks, Published<'p>),
+    /// Among the writes.
+    Keys(&'p mut Keys<'k>),
+}
+
+/// A command that waits; those behind it wait with it.
+pub(super) struct Waits {
+    pub(super) answer: oneshot::Receiver<Waited>,
+    /// When the client gives up.
+    pub(super) deadline: Option<Instant>,
+    /// Whether the answer is to be sent.
+    pub(super) wanted: bool,
+}
+
+/// The reply of a command that has waited, or why it is not durable.
+pub(super) type Waited = Result<Reply, JournalError>;
+
+impl<'p> Place<'p, '_> {
+    pub(super) fn published(tasks: &'p Tasks) -> Self {
+        Self::Published(tasks, tasks.published())
+    }
+
+    fn look(&mut self) -> &mut dyn Look {
+        match self {
+            Self::Published(_, look) => look,
+            Self::Keys(keys) => *keys,
+        }
+    }
+
+    fn tick(&mut self) {
+        match self {
+            Self::Published(tasks, look) => *look = tasks.published(),
+            Self::Keys(keys) => keys.tick(),
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Self::Keys(keys) = self {
+            keys.settle();
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            reply: Reply::new(Protocol::default()),
+            requests: VecDeque::new(),
+            requests_bytes: 0,
+            adding: Vec::new(),
+            replies: 0,
+            done: Counts::default(),
+        }
+    }
+
+    /// Adds a request.
+    pub(super) fn push(&mut self, request: Request) {
+        self.requests_bytes += request.bytes();
+        let command = resolve(&request);
+        self.requests.push_back(Planned { request, command });
+    }
+
+    /// Whether it takes more requests now.
+    pub(super) fn has_room(&self) -> bool {
+        self.requests.len() < REQUESTS_MAX && self.requests_bytes < REQUESTS_BYTES_MAX
+    }
+
+    /// Whether no request is left to be run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// What the requests need, as far as can be seen from here.
+    pub(super) fn plan(&self, tasks: &Tasks) -> Plan {
+        let mut plan = Plan::default();
+        let mut queued = self.session.transaction.as_ref().map(|transaction| &transaction.queue[..]);
+        let mut pending: Option<Vec<(&Command, &Request)>> =
+            queued.take().map(|queue| queue.iter().map(|(command, request)| (*command, request)).collect());
+        for planned in &self.requests {
+            let Ok(command) = planned.command else { continue };
+            match (&mut pending, command.name) {
+                (Some(queue), "exec") => {
+                    plan.keys = true;
+                    for (command, request) in queue.drain(..) {
+                        plan.add(tasks, command, request);
+                    }
+                    pending = None;
+                }
+                (Some(_), "discard" | "reset") => pending = None,
+                (Some(queue), _) => queue.push((command, &planned.request)),
+                (None, "multi") => pending = Some(Vec::new()),
+                (None, _) => plan.add(tasks, command, &planned.request),
+            }
+        }
+        plan.bytes = self.requests_bytes;
+        plan
+    }
+
+    /// Takes in the task of a key that gets an entry, or why there is none.
+    pub(super) fn add_task(&mut self, key: Box<[u8]>, task: Result<KeyTask, String>) {
+        self.adding.push(Adding { key, task, added: false });
+    }
+
+    /// Runs what there is, up to a command that waits, or until there is much to send.
+    pub(super) fn run(&mut self, place: &mut Place<'_, '_>) -> Option<Waits> {
+        while self.reply.len() < REPLIES_BYTES_MAX && !self.session.closing {
+            let Some(Planned { request, command }) = self.requests.pop_front() else { break };
+            self.requests_bytes = self.requests_bytes.saturating_sub(request.bytes());
+            place.tick();
+            let waits = self.step(place, command, &request);
+            place.settle();
+            if waits.is_some() {
+                return waits;
+            }
+        }
+        None
+    }
+
+    fn step(
+        &mut self,
+        place: &mut Place<'_, '_>,
+        command: Result<&'static Command, Misfit>,
+        request: &Request,
+    ) -> Option<Waits> {
+        let start = self.reply.len();
+        self.done.commands += 1;
+        let outcome = match command {
+            Err(misfit) => Err(self.misfit(misfit)),
+            Ok(command) => {
+                self.done.last = Some(command.name);
+                match &mut self.session.transaction {
+                    Some(transaction) if !ends_transaction(command) => {
+                        transaction.queue(command, request, &mut self.reply).map(|()| Outcome::Done)
+                    }
+                    _ => self.run_one(place, command, request, true),
+                }
+            }
+        };
+        let outcome = match (outcome, place) {
+            (Ok(Outcome::Wait(wait)), Place::Keys(keys)) => return Some(self.wait(keys, wait)),
+            (Ok(_), _) => Ok(()),
+            (Err(refusal), _) => Err(refusal),
+        };
+        if let Err(refusal) = outcome {
+            self.refuse(&refusal, start);
+        }
+        if self.session.replies.take() {
+            self.replies += 1;
+        } else {
+            self.reply.truncate(start);
+        }
+        None
+    }
+
+    /// What fits no command spoils a transaction.
+    fn misfit(&mut self, misfit: Misfit) -> Refusal {
+        if misfit.command.is_some_and(|command| matches!(command.run, Run::Exec)) {
+            self.session.end_transaction();
+        } else if let Some(transaction) = &mut self.session.transaction {
+            transaction.aborted = true;
+        }
+        misfit.refusal
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, start: usize) {
+        self.done.errors += 1;
+        self.reply.truncate(start);
+        refusal.write(&mut self.reply);
+    }
+
+    fn run_one(
+        &mut self,
+        place: &mut Place<'_, '_>,
+        command: &'static Command,
+        request: &Request,
+        may_wait: bool,
+    ) -> Result<Outcome, Refusal> {
+        let Self { session, reply, .. } = self;
+        match (&command.run, place) {
+            (Run::Session(run), _) => run(session, request, reply)?,
+            (Run::Report(run), place) => run(session, place.look(), request, reply)?,
+            (Run::Look(run), place) => run(place.look(), request, reply)?,
+            (Run::LookOrWait(run), Place::Published(_, look)) => return run(look, request, reply, false),
+            (Run::LookOrWait(run), Place::Keys(keys)) => return run(*keys, request, reply, may_wait),
+            (Run::Keys(run), Place::Keys(keys)) => run(keys, request, reply)?,
+            (Run::KeysOrWait(run), Place::Keys(keys)) => return run(keys, request, reply, may_wait),
+            (Run::Link(run), Place::Keys(keys)) => run(session, keys, request, reply)?,
+            (Run::Exec, Place::Keys(keys)) => self.exec(keys)?,
+            (Run::Add(run, _), Place::Keys(keys)) => {
+                let key = request.arg(command.first_key());
+                let adding = self.adding.iter_mut().find(|adding| *adding.key == *key);
+                if let Some(adding) = adding {
+                    adding.admit()?;
+                    run(keys, request, &mut self.reply)?;
+                    adding.added = true;
+                } else {
+                    run(keys, request, &mut self.reply)?;
+                }
+            }
+            (Run::Container(_), _) => command::all(reply),
+            // The plan sends them elsewhere.
+            (_, Place::Published(..)) => {
+                return Err(Refusal::Static("ERR this command needs a place among the writes"));
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn exec(&mut self, keys: &mut Keys<'_>) -> Result<(), Refusal> {
+        let Some(transaction) = self.session.transaction.take() else {
+            return Err(Refusal::Static("ERR EXEC without MULTI"));
+        };
+        let watched = std::mem::take(&mut self.session.watched);
+        self.session.note();
+        if transaction.aborted {
+            return Err(Refusal::Static("EXECABORT Transaction discarded because of previous errors."));
+        }
+        // A look removes a key whose time is over, which marks those who watch it.
+        for name in &watched.names {
+            keys.facts(name)?;
+        }
+        if watched.is_dirty() {
+            self.reply.null_array();
+            return Ok(());
+        }
+        self.reply.array(transaction.queue.len());
+        let place = &mut Place::Keys(keys);
+        for (command, request) in &transaction.queue {
+            let start = self.reply.len();
+            self.done.commands += 1;
+            if let Err(refusal) = self.run_one(place, command, request, false) {
+                self.refuse(&refusal, start);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, keys: &mut Keys<'_>, wait: Wait) -> Waits {
+        let wanted = self.session.replies.take();
+        let (sender, answer) = oneshot::channel();
+        let deadline = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let client = &self.session.client;
+        client.facts.lock().command = self.done.last.unwrap_or_default();
+        let (protocol, mut again) = (self.reply.protocol(), wait.again);
+        let mut open = Some((sender, self.session.port.clients.block(client)));
+        let serve = move |keys: &mut Keys<'_>, why| {
+            let mut reply = Reply::new(protocol);
+            if let Err(refusal) = again(keys, why, &mut reply)? {
+                reply.truncate(0);
+                refusal.write(&mut reply);
+            }
+            // Not blocked any more, from here on for everyone.
+            let sender = open.take().map(|(sender, _)| sender)?;
+            let answer: Answer = Box::new(move |failed| {
+                // A client that has gone wants none.
+                sender.send(failed.map_or(Ok(reply), |error| Err(error.clone()))).ok();
+            });
+            Some(answer)
+        };
+        keys.wait(Waiting { client: client.id, keys: wait.keys, serve: Box::new(serve) });
+        Waits { answer, deadline, wanted }
+    }
+
+    /// The commit failed: what was answered is not so.
+    pub(super) fn fail(&mut self, error: &JournalError) {
+        self.reply.truncate(0);
+        for _ in 0..std::mem::take(&mut self.replies) {
+            self.reply.error(unwritten(error));
+        }
+        self.adding.clear();
+        self.session.closing = true;
+    }
+
+    /// What was answered is durable: the tasks are told.
+    pub(super) fn settle(&mut self) {
+        self.replies = 0;
+        for adding in self.adding.drain(..).filter(|adding| adding.added) {
+            if let Ok(task) = adding.task {
+                task.added();
+            }
+        }
+    }
+}
+
+impl Transaction {
+    fn queue(&mut self, command: &'static Command, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+        if command.is(NO_MULTI) {
+            self.aborted = true;
+            return Err(Refusal::Text(format!("ERR Command '{}' not allowed inside a transaction", command.name)));
+        }
+        // Nothing of a transaction that will not run is kept.
+        if !self.aborted {
+            self.bytes += request.bytes();
+            if self.bytes > TRANSACTION_BYTES_MAX {
+                (self.aborted, self.queue) = (true, Vec::new());
+                return Err(Refusal::Text(format!("ERR a transaction has at most {TRANSACTION_BYTES_MAX} bytes")));
+            }
+            self.queue.push((command, request.detached()));
+        }
+        reply.simple("QUEUED");
+        Ok(())
+    }
+}
+
+impl Adding {
+    fn admit(&self) -> Result<(), Refusal> {
+        let refused = match &self.task {
+            Ok(task) => task.admit().err().map(|error| error.to_string()),
+            Err(error) => Some(error.clone()),
+        };
+        refused.map_or(Ok(()), |error| Err(Refusal::Text(format!("ERR {error}"))))
+    }
+}
+
+impl Plan {
+    fn add(&mut self, tasks: &Tasks, command: &Command, request: &Request) {
+        match command.run {
+            Run::Add(_, makes) => {
+                self.keys = true;
+                let key = request.arg(command.first_key());
+                let is_task = TaskId::from_stream_key(key).is_some();
+                if is_task && !self.adds.iter().any(|known| **known == *key) {
+                    let is_there = || matches!(tasks.published().facts(key), Ok(Some(_)));
+                    if makes(request).is_some() || is_there() {
+                        self.adds.push(key.into());
+                    }
+                }
+            }
+            Run::Keys(_) | Run::KeysOrWait(_) | Run::Link(_) | Run::Exec => self.keys = true,
+            Run::LookOrWait(_) => {
+                self.keys |= word(request, b"BLOCK").is_some();
+                self.heavy |= is_heavy(request);
+            }
+            _ => self.heavy |= command.is(HEAVY) && is_heavy(request),
+        }
+    }
+}
+
+/// Whether a command that may be heavy is not bounded to little.
+fn is_heavy(request: &Request) -> bool {
+    let count = word(request, b"COUNT").and_then(|at| std::str::from_utf8(request.arg(at + 1)).ok()?.parse().ok());
+    count.is_none_or(|count: i64| !(0..=LIGHT_ENTRIES).contains(&count)) || request.arg(0).eq_ignore_ascii_case(b"SCAN")
+}
+
+/// Where an option stands.
+fn word(request: &Request, word: &[u8]) -> Option<usize> {
+    let options = request.args().skip(1).take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+    options.into_iter().position(|arg| arg.eq_ignore_ascii_case(word)).map(|at| at + 1)
+}
+
+/// What is not queued within MULTI.
+fn ends_transaction(command: &Command) -> bool {
+    matches!(command.name, "exec" | "discard" | "quit" | "reset")
+}

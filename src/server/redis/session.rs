@@ -1,0 +1,105 @@
+//! A connection's side of the conversation: who it is, and what it has begun. Goes with the
+//! commands to wherever they run, and comes back with their replies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Port;
+use super::clients::Client;
+use super::table::Command;
+use crate::wire::resp::Request;
+
+/// What a connection is.
+pub(super) struct Session {
+    pub(super) port: Arc<Port>,
+    pub(super) client: Arc<Client>,
+    /// Between MULTI and EXEC.
+    pub(super) transaction: Option<Transaction>,
+    pub(super) watched: Watched,
+    pub(super) replies: Replies,
+    /// To be closed once the replies are sent.
+    pub(super) closing: bool,
+}
+
+/// The commands of a transaction.
+#[derive(Default)]
+pub(super) struct Transaction {
+    pub(super) queue: Vec<(&'static Command, Request)>,
+    pub(super) bytes: usize,
+    /// A command could not be queued: EXEC will refuse.
+    pub(super) aborted: bool,
+}
+
+/// The keys of WATCH.
+#[derive(Default)]
+pub(super) struct Watched {
+    pub(super) names: Vec<Box<[u8]>>,
+    /// Set by the writer when one of them changes.
+    pub(super) dirty: Arc<AtomicBool>,
+}
+
+/// Which commands are answered (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not this one, nor the next.
+    SkipNext,
+    /// Not this one.
+    Skip,
+}
+
+impl Session {
+    pub(super) fn new(port: Arc<Port>, client: Arc<Client>) -> Self {
+        Self {
+            port,
+            client,
+            transaction: None,
+            watched: Watched::default(),
+            replies: Replies::default(),
+            closing: false,
+        }
+    }
+
+    /// Ends what MULTI and WATCH began.
+    pub(super) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.watched.clear();
+        self.note();
+    }
+
+    /// Lets the others see how far it is.
+    pub(super) fn note(&self) {
+        let mut facts = self.client.facts.lock();
+        facts.queued = self.transaction.as_ref().map(|transaction| transaction.queue.len());
+        facts.watched = self.watched.names.len();
+    }
+}
+
+impl Watched {
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
+    pub(super) fn clear(&mut self) {
+        if !self.names.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+impl Replies {
+    /// Whether the command that ran is answered; moves on to the next one.
+    pub(super) fn take(&mut self) -> bool {
+        let answered = *self == Self::On;
+        *self = match *self {
+            Self::SkipNext => Self::Skip,
+            Self::Skip => Self::On,
+            other => other,
+        };
+        answered
+    }
+}
