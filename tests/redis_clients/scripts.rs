@@ -80,8 +80,12 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// Runs a command to its good end and gives the lines it said; it gets an answer to those that
 /// `answer` has one for.
 pub(crate) fn converse(mut command: Command, mut answer: impl FnMut(&str) -> Option<String>) -> Vec<String> {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command is there");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command is there");
     let mut stdin = child.stdin.take().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut stderr = child.stderr.take().unwrap();
