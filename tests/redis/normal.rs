@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use crate::script::Compare;
 use crate::wire::Frame;
 
-/// A day: what is this close to now comes from the clock.
-const CLOCK_MS: u64 = 86_400_000;
+/// Four days: what is this close to now comes from the clock. Random sequences expire keys that far ahead.
+const CLOCK_MS: u64 = 4 * 86_400_000;
 
 /// Idle times under this are "just now", however slow the machine.
 const IDLE_SOON_MS: i64 = 15_000;

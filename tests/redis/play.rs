@@ -307,11 +307,15 @@ impl Seat {
         })
     }
 
-    /// `{2}` is the second connection's id.
+    /// `{2}` is the second connection's id, `{protocol}` the protocol's number.
     fn filled_in(&mut self, arg: &[u8], protocol: Protocol) -> Vec<u8> {
         match arg {
             [b'{', digit @ b'0'..=b'9', b'}'] => self.connection(usize::from(digit - b'0'), protocol).id.clone(),
-            _ => arg.to_vec(),
+            _ => match arg.strip_suffix(b"{protocol}") {
+                Some(start) if protocol == Protocol::Resp2 => [start, b"2"].concat(),
+                Some(start) => [start, b"3"].concat(),
+                None => arg.to_vec(),
+            },
         }
     }
 

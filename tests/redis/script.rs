@@ -14,6 +14,7 @@
 //! @older out                               redis 7.0 is not asked any more in this sequence
 //! [near] TTL k                             a number that the clock moves; [sort], [shape], [any]
 //! CLIENT UNBLOCK {2}                       {2} is the id of the second connection
+//! XADD task:logs:7{protocol} ..            2 or 3, for what outlives a sequence
 //! ```
 
 use std::fmt;

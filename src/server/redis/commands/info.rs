@@ -116,8 +116,8 @@ fn persistence(port: &Port, fields: &mut Fields<'_>) {
     fields.put("aof_last_bgrewrite_status", "ok");
     let written = if port.state.tasks.health().is_ok() { "ok" } else { "err" };
     fields.put("aof_last_write_status", written);
-    let fsync = if port.state.options.durability == Durability::Commit { "always" } else { "everysec" };
-    fields.put("aof_fsync", fsync);
+    let durability = if port.state.options.durability == Durability::Commit { "commit" } else { "interval" };
+    fields.put("tasktail_durability", durability);
 }
 
 fn stats(port: &Port, fields: &mut Fields<'_>) {
