@@ -184,6 +184,28 @@ fn repeated(word: &[u8]) -> Vec<u8> {
     parts.unwrap_or_else(|| word.to_vec())
 }
 
+impl Step {
+    /// The connection, when all it does is to send commands that are answered at once.
+    pub(crate) fn calls_of(&self) -> Option<usize> {
+        match self {
+            Self::Call(call) => Some(call.connection),
+            Self::Repeat(..) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// These commands.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        match self {
+            Self::Call(one) => vec![one.clone()],
+            Self::Repeat(from, to, text) => {
+                (*from..=*to).map(|n| call(1, &text.replace('#', &n.to_string()))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Call {
     /// The command's name in upper case.
     pub(crate) fn name(&self) -> String {
