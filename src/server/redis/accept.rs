@@ -27,7 +27,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
-    let places = Arc::new(Semaphore::new(port.connections_max()));
+    let places = Arc::new(Semaphore::new(port.clients_max()));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {

@@ -77,7 +77,7 @@ pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState)
 }
 
 impl Port {
-    fn connections_max(&self) -> usize {
+    fn clients_max(&self) -> usize {
         self.state.options.resp_connections_max
     }
 

@@ -52,7 +52,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "maxclients",
         kind: Kind::Number(1, u32::MAX as i64),
-        value: |port| port.connections_max().to_string(),
+        value: |port| port.clients_max().to_string(),
     },
     Setting { name: "maxmemory", kind: Kind::Memory, value: |_| "0".to_owned() },
     Setting { name: "maxmemory-policy", kind: Kind::OneOf(EVICTIONS), value: |_| "noeviction".to_owned() },
@@ -110,7 +110,7 @@ pub(in super::super) fn get(session: &mut Session, request: &Request, reply: &mu
 
 /// `CONFIG SET name value [name value..]`
 pub(in super::super) fn set(session: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    if request.len() % 2 != 0 {
+    if !request.len().is_multiple_of(2) {
         return Err(Refusal::SYNTAX);
     }
     let mut seen: Vec<&str> = Vec::new();
