@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("connection", include_str!("cases/connection.txt")),
     ("groups", include_str!("cases/groups.txt")),
     ("blocked", include_str!("cases/blocked.txt")),
+    ("texts", include_str!("cases/texts.txt")),
 ];
 
 /// All sequences of all files in both protocols: each that differs is told, not only the first.

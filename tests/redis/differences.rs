@@ -180,6 +180,16 @@ const LIST: &[Difference] = &[
         parts: true,
     },
     Difference {
+        name: "a NUL in a client's name",
+        reason: "the newer one looks at a name up to a NUL only, and lists it so; ours refuses it, as the older one does",
+        when: |case| {
+            let named = case.sub("CLIENT", &["SETNAME"]) || case.sub("CLIENT", &["SETINFO"]);
+            named && case.valkey("+OK") && case.call.args.last().is_some_and(|name| name.contains(&0))
+        },
+        ours: Ours::Own(|frame| frame.text().is_some_and(|text| text.ends_with(b"newlines or special characters."))),
+        parts: false,
+    },
+    Difference {
         name: "subcommands of CLIENT that came later",
         reason: "clients send SETINFO on connect",
         when: |case| case.sub("CLIENT", &["SETINFO", "NO-TOUCH"]) && case.redis("-ERR unknown subcommand"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::differences::{self, Case, Ours};
 use crate::normal::normalise;
 use crate::oracle::{Server, Which, pause, servers};
-use crate::script::{Call, Step, call};
+use crate::script::{Call, Step};
 use crate::wire::{Client, Frame, Lost, PATIENCE, Protocol};
 
 /// Commands that are sent before their answers are read.
@@ -56,10 +56,21 @@ impl Play {
         }
     }
 
-    /// Plays a sequence from an empty keyspace; the error says what differs and what led there.
+    /// Plays a sequence from an empty keyspace; the error says what differs and what led there. Commands of
+    /// one connection that follow each other are sent together, so none of them may end it.
     pub(crate) fn run(&mut self, protocol: Protocol, steps: &[Step]) -> Result<(), String> {
         self.begin(protocol);
-        let done = steps.iter().try_for_each(|step| self.step(step));
+        let together = |one: &Step, next: &Step| match (one.calls_of(), next.calls_of()) {
+            (Some(one), Some(next)) => one == next,
+            _ => false,
+        };
+        let done = steps.chunk_by(together).try_for_each(|steps| match steps {
+            [step] => self.step(step),
+            steps => {
+                self.transcript.extend(steps.iter().map(ToString::to_string));
+                self.pipelines(&steps.iter().flat_map(Step::calls).collect::<Vec<_>>())
+            }
+        });
         done.map_err(|error| format!("{protocol:?}\n{}\n{error}", self.transcript.join("\n")))
     }
 
@@ -85,9 +96,15 @@ impl Play {
             if self.older_out && seat.server.which == Which::Redis {
                 seat.connections.clear();
             }
-            seat.connections.retain(|_, connection| connection.reset(protocol).is_ok());
-            seat.control.ask(&["FLUSHALL"]).unwrap_or_else(|lost| panic!("{:?}: {lost}", seat.server.which));
-            seat.until_blocked(0).unwrap();
+            seat.connections.values_mut().for_each(|connection| connection.send_reset(protocol));
+            seat.control.send(&["FLUSHALL"]);
+        }
+        for seat in &mut self.seats {
+            seat.connections.retain(|_, connection| connection.is_reset(protocol));
+            seat.control.reply().unwrap_or_else(|lost| panic!("{:?}: {lost}", seat.server.which));
+            if !self.blocked.is_empty() {
+                seat.until_blocked(0).unwrap();
+            }
         }
         self.protocol = protocol;
         self.queued.clear();
@@ -118,10 +135,7 @@ impl Play {
                 let call = self.blocked.remove(number).ok_or("nothing is under way on this connection")?;
                 self.answers(&call)
             }
-            Step::Repeat(from, to, text) => {
-                let calls: Vec<Call> = (*from..=*to).map(|n| call(1, &text.replace('#', &n.to_string()))).collect();
-                calls.chunks(PIPELINE).try_for_each(|calls| self.pipeline(calls))
-            }
+            Step::Repeat(..) => self.pipelines(&step.calls()),
             Step::Wait(ms) => {
                 let begun = Instant::now();
                 while begun.elapsed() < Duration::from_millis(*ms) {
@@ -141,6 +155,10 @@ impl Play {
         let older_out = self.older_out;
         let mut seats = self.seats.iter_mut().filter(|seat| !(older_out && seat.server.which == Which::Redis));
         seats.try_for_each(|seat| seat.until_blocked(count))
+    }
+
+    fn pipelines(&mut self, calls: &[Call]) -> Result<(), String> {
+        calls.chunks(PIPELINE).try_for_each(|calls| self.pipeline(calls))
     }
 
     /// Sends all, then compares all; the first difference is told.
@@ -307,11 +325,15 @@ impl Seat {
         })
     }
 
-    /// `{2}` is the second connection's id.
+    /// `{2}` is the second connection's id, `{protocol}` the protocol's number.
     fn filled_in(&mut self, arg: &[u8], protocol: Protocol) -> Vec<u8> {
         match arg {
             [b'{', digit @ b'0'..=b'9', b'}'] => self.connection(usize::from(digit - b'0'), protocol).id.clone(),
-            _ => arg.to_vec(),
+            _ => match arg.strip_suffix(b"{protocol}") {
+                Some(start) if protocol == Protocol::Resp2 => [start, b"2"].concat(),
+                Some(start) => [start, b"3"].concat(),
+                None => arg.to_vec(),
+            },
         }
     }
 
@@ -339,14 +361,16 @@ impl Seat {
 }
 
 impl Connection {
-    fn reset(&mut self, protocol: Protocol) -> Answer {
-        let reset = self.client.ask(&["RESET"])?;
-        if reset.text() != Some(b"RESET") {
-            return Err(Lost::Closed);
-        }
+    fn send_reset(&mut self, protocol: Protocol) {
+        self.client.send(&["RESET"]);
         if protocol == Protocol::Resp3 {
-            return self.client.ask(&["HELLO", "3"]);
+            self.client.send(&["HELLO", "3"]);
         }
-        Ok(reset)
+    }
+
+    /// Whether it is as a new one again; what was left unread on it says no.
+    fn is_reset(&mut self, protocol: Protocol) -> bool {
+        let reset = self.client.reply().is_ok_and(|reset| reset.text() == Some(b"RESET"));
+        reset && (protocol == Protocol::Resp2 || self.client.reply().is_ok())
     }
 }

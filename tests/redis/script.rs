@@ -14,6 +14,7 @@
 //! @older out                               redis 7.0 is not asked any more in this sequence
 //! [near] TTL k                             a number that the clock moves; [sort], [shape], [any]
 //! CLIENT UNBLOCK {2}                       {2} is the id of the second connection
+//! XADD task:logs:7{protocol} ..            2 or 3, for what outlives a sequence
 //! ```
 
 use std::fmt;
@@ -181,6 +182,28 @@ fn repeated(word: &[u8]) -> Vec<u8> {
         Some([before.to_owned(), byte.repeat(count), after[1..].to_owned()].concat().into_bytes())
     });
     parts.unwrap_or_else(|| word.to_vec())
+}
+
+impl Step {
+    /// The connection, when all it does is to send commands that are answered at once.
+    pub(crate) fn calls_of(&self) -> Option<usize> {
+        match self {
+            Self::Call(call) => Some(call.connection),
+            Self::Repeat(..) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// These commands.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        match self {
+            Self::Call(one) => vec![one.clone()],
+            Self::Repeat(from, to, text) => {
+                (*from..=*to).map(|n| call(1, &text.replace('#', &n.to_string()))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Call {

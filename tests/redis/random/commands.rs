@@ -197,11 +197,15 @@ fn expiry() -> Line {
     let when = prop_oneof![
         (31..35_u8).prop_map(|year| format!("PEXPIREAT # {year}000000000000")),
         (31..35_u8).prop_map(|year| format!("EXPIREAT # {year}000000000")),
-        word(&["EXPIRE # 100000", "PEXPIRE # 200000000", "EXPIRE # 0", "PEXPIREAT # 1", "EXPIRE # -1", "EXPIRE # 10a"]),
+        word(&["EXPIRE # 0", "PEXPIREAT # 1", "EXPIRE # -1", "EXPIRE # 10a"]),
     ];
+    let from_now = word(&["EXPIRE # 100000", "PEXPIRE # 200000000"]);
+    // No GT: whether the same time from now is later, the clock tells.
+    let from_now_flags = prop_oneof![2 => Just(""), 3 => select(vec![" NX", " XX", " LT", " XX LT", " NX GT"])];
     let flags = prop_oneof![2 => Just(""), 3 => select(vec![" NX", " XX", " GT", " LT", " XX LT", " NX GT"])];
     prop_oneof![
-        4 => (when, flags, key()).prop_map(|(when, flags, key)| when.replace('#', &key) + flags),
+        3 => (when, flags, key()).prop_map(|(when, flags, key)| when.replace('#', &key) + flags),
+        1 => (from_now, from_now_flags, key()).prop_map(|(when, flags, key)| when.replace('#', &key) + flags),
         2 => key().prop_map(|key| format!("PERSIST {key}")),
         1 => key().prop_map(|key| format!("PEXPIRETIME {key}")),
         1 => (word(&["TTL", "PTTL", "EXPIRETIME"]), key()).prop_map(|(command, key)| format!("[near] {command} {key}")),

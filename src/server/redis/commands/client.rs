@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ids::{integer, is_word, plain_integer};
+use super::ids::{integer, is_word, plain_integer, until_nul};
 use super::{Refusal, help_lines};
 use crate::server::redis::clients::Client;
 use crate::server::redis::session::{Replies, Session};
@@ -52,7 +52,7 @@ pub(in super::super) fn setinfo(session: &mut Session, request: &Request, reply:
     } else if is_word(option, "LIB-VER") {
         ("lib-ver", &mut facts.library_version)
     } else {
-        return Err(Refusal::Bytes([b"ERR Unrecognized option '", option, b"'"].concat()));
+        return Err(Refusal::Bytes([b"ERR Unrecognized option '", until_nul(option), b"'"].concat()));
     };
     if !text.iter().all(u8::is_ascii_graphic) {
         return Err(Refusal::Text(format!("ERR {name} cannot contain spaces, newlines or special characters.")));
@@ -105,7 +105,7 @@ fn lines(clients: &[Arc<Client>]) -> String {
 fn checked_type(kind: &[u8]) -> Result<bool, Refusal> {
     match TYPES.iter().chain(&["slave"]).find(|known| is_word(kind, known)) {
         Some(known) => Ok(*known == "normal"),
-        None => Err(Refusal::Bytes([b"ERR Unknown client type '", kind, b"'"].concat())),
+        None => Err(Refusal::Bytes([b"ERR Unknown client type '", until_nul(kind), b"'"].concat())),
     }
 }
 
@@ -164,7 +164,7 @@ impl<'r> Filter<'r> {
                 filter.none |= !checked_type(value)?;
             } else if is_word(word, "USER") {
                 if value != b"default" {
-                    return Err(Refusal::Bytes([b"ERR No such user '", value, b"'"].concat()));
+                    return Err(Refusal::Bytes([b"ERR No such user '", until_nul(value), b"'"].concat()));
                 }
             } else if is_word(word, "SKIPME") && (is_word(value, "YES") || is_word(value, "NO")) {
                 filter.skip_me = is_word(value, "YES");

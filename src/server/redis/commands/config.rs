@@ -1,7 +1,7 @@
 //! `CONFIG`: the settings that Redis' clients and tools ask for. None of them changes while the
 //! server runs: one may be set to what it is.
 
-use super::ids::plain_integer;
+use super::ids::{plain_integer, until_nul};
 use super::{Refusal, glob, help_lines};
 use crate::server::redis::session::Session;
 use crate::server::redis::{KEEPALIVE, Port};
@@ -117,7 +117,8 @@ pub(in super::super) fn set(session: &mut Session, request: &Request, reply: &mu
     for at in (2..request.len()).step_by(2) {
         let (name, value) = (request.arg(at), request.arg(at + 1));
         let Some(setting) = SETTINGS.iter().find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes())) else {
-            let text = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"].concat();
+            let text =
+                [b"ERR Unknown option or number of arguments for CONFIG SET - '", until_nul(name), b"'"].concat();
             return Err(Refusal::Bytes(text));
         };
         let why = match seen.contains(&setting.name) {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::ids::{integer, is_word, plain_integer};
+use super::ids::{integer, is_word, plain_integer, until_nul};
 use super::keys::flush_mode;
 use super::{Refusal, client, help_lines};
 use crate::server::redis::VERSION;
@@ -70,7 +70,7 @@ pub(in super::super) fn hello(session: &mut Session, request: &Request, reply: &
             name = Some(client::checked_name(request.arg(at + 1))?);
             at += 2;
         } else {
-            return Err(Refusal::Bytes([b"ERR Syntax error in HELLO option '", word, b"'"].concat()));
+            return Err(Refusal::Bytes([b"ERR Syntax error in HELLO option '", until_nul(word), b"'"].concat()));
         }
     }
     if user.is_some_and(|user| user != b"default") {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Refusal;
 use crate::server::redis::session::Session;
 use crate::server::redis::{Port, VERSION};
+use crate::tasks::Durability;
 use crate::tasks::keys::{JournalError, Look};
 use crate::wire::resp::{Reply, Request};
 
@@ -70,6 +71,7 @@ fn server(port: &Port, fields: &mut Fields<'_>) {
     fields.put("redis_version", VERSION);
     fields.put("redis_mode", "standalone");
     fields.put("server_name", "tasktail");
+    fields.put("tasktail_version", env!("CARGO_PKG_VERSION"));
     fields.put("os", std::env::consts::OS);
     fields.put("arch_bits", usize::BITS);
     fields.put("process_id", std::process::id());
@@ -114,6 +116,8 @@ fn persistence(port: &Port, fields: &mut Fields<'_>) {
     fields.put("aof_last_bgrewrite_status", "ok");
     let written = if port.state.tasks.health().is_ok() { "ok" } else { "err" };
     fields.put("aof_last_write_status", written);
+    let durability = if port.state.options.durability == Durability::Commit { "commit" } else { "interval" };
+    fields.put("tasktail_durability", durability);
 }
 
 fn stats(port: &Port, fields: &mut Fields<'_>) {

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::ids::{integer, is_word};
+use super::ids::{integer, is_word, until_nul};
 use super::{Refusal, glob};
 use crate::tasks::keys::{JournalError, Keys, Look};
 use crate::wire::resp::{Reply, Request};
@@ -121,7 +121,7 @@ impl<'r> ScanArgs<'r> {
                 args.pattern = Some(value);
             } else if is_word(word, "TYPE") {
                 if !TYPES.iter().any(|known| is_word(value, known)) {
-                    return Err(Refusal::Bytes([b"ERR unknown type name '", value, b"'"].concat()));
+                    return Err(Refusal::Bytes([b"ERR unknown type name '", until_nul(value), b"'"].concat()));
                 }
                 args.streams = is_word(value, STREAM);
             } else {

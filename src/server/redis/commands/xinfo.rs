@@ -2,7 +2,7 @@
 
 use super::entries::{ALL, entries, entry};
 use super::groups::no_group;
-use super::{Refusal, ids, unknown_subcommand, wrong_subcommand};
+use super::{Refusal, help_lines, ids, unknown_subcommand, wrong_subcommand};
 use crate::model::EntryId;
 use crate::tasks::keys::{GroupError, GroupInfo, Keys, Look, PendingQuery, Range, StreamInfo};
 use crate::wire::resp::{Reply, Request};
@@ -13,16 +13,10 @@ const FULL_COUNT: usize = 10;
 /// A time that never was: it is replied as -1.
 const NEVER: u64 = u64::MAX;
 
-const HELP: [&str; 9] = [
-    "XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "CONSUMERS <key> <groupname>",
-    "    Show consumers of <groupname>.",
-    "GROUPS <key>",
-    "    Show the stream consumer groups.",
-    "STREAM <key> [FULL [COUNT <count>]",
-    "    Show information about the stream.",
-    "HELP",
-    "    Print this help.",
+const HELP: &[&str] = &[
+    "XINFO STREAM key [FULL [COUNT n]]: its length, its ids and its ends; FULL: entries and groups too",
+    "XINFO GROUPS key: how far each group of it is",
+    "XINFO CONSUMERS key group: who reads for the group, and what each has not acknowledged",
 ];
 
 /// What there is to say of a stream.
@@ -36,8 +30,7 @@ pub(in super::super) fn xinfo(keys: &mut Keys<'_>, request: &Request, reply: &mu
     } else if is("CONSUMERS") {
         consumers(keys, request, reply)
     } else if is("HELP") {
-        reply.array(HELP.len());
-        HELP.iter().for_each(|line| reply.simple(line));
+        help_lines(reply, HELP);
         Ok(())
     } else {
         Err(unknown_subcommand(request))

@@ -1,7 +1,7 @@
 //! `XGROUP CREATE key group id|$ [MKSTREAM] [ENTRIESREAD n]`, `SETID key group id|$ [ENTRIESREAD n]`,
 //! `DESTROY key group`, `CREATECONSUMER key group consumer`, `DELCONSUMER key group consumer`, `HELP`
 
-use super::super::{Refusal, ids, unknown_subcommand, wrong_subcommand};
+use super::super::{Refusal, help_lines, ids, unknown_subcommand, wrong_subcommand};
 use super::{found, no_group};
 use crate::tasks::keys::{GroupError, GroupResult, GroupStart, Keys, Look};
 use crate::wire::resp::{Reply, Request};
@@ -11,24 +11,12 @@ const NO_KEY: Refusal = Refusal::Static(
      option to create an empty stream automatically.",
 );
 
-const HELP: [&str; 17] = [
-    "XGROUP <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "CREATE <key> <groupname> <id|$> [option]",
-    "    Create a new consumer group. Options are:",
-    "    * MKSTREAM",
-    "      Create the empty stream if it does not exist.",
-    "    * ENTRIESREAD entries_read",
-    "      Set the group's entries_read counter (internal use).",
-    "CREATECONSUMER <key> <groupname> <consumer>",
-    "    Create a new consumer in the specified group.",
-    "DELCONSUMER <key> <groupname> <consumer>",
-    "    Remove the specified consumer.",
-    "DESTROY <key> <groupname>",
-    "    Remove the specified group.",
-    "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
-    "    Set the current group ID and entries_read counter.",
-    "HELP",
-    "    Print this help.",
+const HELP: &[&str] = &[
+    "XGROUP CREATE key group id|$ [MKSTREAM] [ENTRIESREAD n]: a group that reads from behind the id; MKSTREAM makes the key",
+    "XGROUP SETID key group id|$ [ENTRIESREAD n]: from where it reads on",
+    "XGROUP DESTROY key group: the group goes, and what waits for its acks",
+    "XGROUP CREATECONSUMER key group consumer: one more who reads for it",
+    "XGROUP DELCONSUMER key group consumer: one goes, and what waits for its acks",
 ];
 
 /// Makes, moves and removes groups and consumers.
@@ -55,8 +43,7 @@ pub(in crate::server::redis) fn xgroup(
         let pending = of_key(keys.delete_consumer(key, group, consumer), key, group)?;
         reply.unsigned(pending);
     } else if is("HELP") {
-        reply.array(HELP.len());
-        HELP.iter().for_each(|line| reply.simple(line));
+        help_lines(reply, HELP);
     } else {
         return Err(unknown_subcommand(request));
     }
