@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::writer::{Command, Room};
+use super::queue::{Command, Room};
 use super::{Journal, JournalError, Stream, Trim};
 use crate::model::{Channel, EntryBody, EntryId, Fields, LineText, Mark};
 use crate::store::block;

@@ -180,7 +180,9 @@ impl Head {
     pub(super) fn create(&mut self, cx: &Cx<'_>) -> Result<(), JournalError> {
         self.clear_key();
         self.tip.exists = true;
-        *self.stream.expires.write() = None;
+        if self.is_expired(cx.now) {
+            *self.stream.expires.write() = None;
+        }
         if !self.stored {
             // Before the first block: blocks without a record would belong to nobody.
             cx.store.put_stream(&self.stream.name, &self.record())?;

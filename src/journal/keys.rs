@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::head::{Cx, Head};
+use super::queue::{Command, Room};
 use super::set_id::{NewTip, SetIdError};
 use super::waiting::{Waiting, Why};
-use super::writer::{Answer, Command, Room, Writer};
+use super::writer::{Answer, Writer};
 use super::{Journal, JournalError, Range, Stream, StreamInfo, Trim};
 use crate::model::{Entry, EntryBody, EntryId, Fields, Timestamp};
 use crate::store::block;
@@ -85,10 +86,10 @@ impl Journal {
     }
 
     /// Queues a job behind everything that was queued before. What it gives back is called after the
-    /// commit, with the error if there was none. The job runs on the one thread that writes: it must
-    /// not wait for anything.
+    /// commit, with the error if there was none. One job runs at a time, on the writer's thread or on the
+    /// caller's: it must not wait for anything, and the caller must not hold a lock that it wants.
     pub fn submit(&self, room: Room, job: impl FnOnce(&mut Keys<'_>) -> Answer + Send + 'static) {
-        self.inner.queue.send(Command::Job { job: Job(Box::new(job)), room });
+        self.inner.queue.run(Command::Job { job: Job(Box::new(job)), room });
     }
 
     /// Ends the waits of a client that gave up; see [`Keys::unblock`].

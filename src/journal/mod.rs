@@ -42,6 +42,7 @@ mod head;
 mod info;
 mod keys;
 mod nodes;
+mod queue;
 mod read;
 mod set_id;
 mod stream;
@@ -76,10 +77,11 @@ pub use stream::{Stream, Tip};
 pub use tail::{Tail, Woken};
 pub use trim::Trim;
 
+pub use queue::Room;
+use queue::{Command, Queue};
 use streams::Streams;
 pub use waiting::{Serve, Waiting, Why};
-pub use writer::{Answer, Room};
-use writer::{Command, Queue};
+pub use writer::Answer;
 
 /// When an append is answered and shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,110 +2,28 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::append::{Appended, Batch};
 use super::head::Cx;
 use super::head::Head;
-use super::keys::{Job, Keys, mark_dirty};
+use super::keys::{Keys, mark_dirty};
+use super::queue::{Command, Reply, Room};
 use super::stream::Stream;
 use super::trim::Trim;
-use super::waiting::{Waitings, Why};
+use super::waiting::Waitings;
 use super::{Counters, Durability, JournalError, SYNC_INTERVAL, Streams, compact};
 use crate::model::Timestamp;
 use crate::store::Store;
 
-/// Bytes that may wait to be written; whoever appends more waits.
-const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one group commit; more wait for the next.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A reply, given with what became of the commit.
 pub type Answer = Box<dyn FnOnce(Option<&JournalError>) + Send>;
-type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
-
-/// What the writer is asked to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    Append { stream: Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room, reply: Reply<Appended> },
-    Trim { stream: Arc<Stream>, trim: Trim, reply: Reply<u64> },
-    Remove { stream: Arc<Stream>, reply: Reply<()> },
-    Expire { stream: Arc<Stream>, at: Option<Timestamp>, reply: Reply<()> },
-    Compact { stream: Arc<Stream>, reply: Reply<u64> },
-    Job { job: Job, room: Room },
-    GiveUp { client: u64, why: Why },
-    PutTask { id: Box<[u8]>, record: Option<Vec<u8>>, reply: Reply<()> },
-    Stop { reply: oneshot::Sender<()> },
-}
-
-/// The way to the writer. Appends are bounded by bytes; the other commands are small and few.
-#[derive(Debug)]
-pub(super) struct Queue {
-    sender: mpsc::Sender<Command>,
-    room: Arc<Semaphore>,
-}
-
-/// Room in the queue, given back when dropped: after the commit, or unused.
-#[derive(Debug)]
-pub struct Room {
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Queue {
-    pub(super) fn start(
-        store: Arc<Store>,
-        durability: Durability,
-        counters: Arc<Counters>,
-        streams: Arc<Streams>,
-    ) -> Self {
-        let (sender, commands) = mpsc::channel();
-        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let writer = Writer {
-            store,
-            durability,
-            counters,
-            streams,
-            encoded: Vec::new(),
-            looked: Instant::now(),
-            recent: None,
-            heads: HashMap::new(),
-            touched: Vec::new(),
-            changed: false,
-            watched: HashMap::new(),
-            waiting: Waitings::default(),
-            answers: Vec::new(),
-            written: 0,
-            rooms: Vec::new(),
-            unsynced_since: None,
-        };
-        let thread = std::thread::Builder::new().name("journal-writer".into());
-        if let Err(error) = thread.spawn(move || writer.run(&commands)) {
-            tracing::error!(%error, "the journal's writer could not be started");
-        }
-        Self { sender, room }
-    }
-
-    /// A writer that is gone drops the command, and with it the reply: the caller reads `Closed`.
-    pub(super) fn send(&self, command: Command) {
-        if self.sender.send(command).is_err() {
-            tracing::debug!("a command came after the journal was closed");
-        }
-    }
-
-    pub(super) async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
-        let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
-        let permit = self.room.clone().acquire_many_owned(permits).await.map_err(|_| JournalError::Closed)?;
-        Ok(Room { _permit: permit })
-    }
-
-    pub(super) fn queued_bytes(&self) -> usize {
-        QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
-    }
-}
 
 pub(super) struct Writer {
     pub(super) store: Arc<Store>,
@@ -137,36 +55,66 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, commands: &mpsc::Receiver<Command>) {
-        loop {
-            let wait = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
-            let wait = if self.waiting.len() > 0 { wait.min(EXPIRY_LOOK) } else { wait };
-            let first = match commands.recv_timeout(wait) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.sync_if_due(true),
-            };
-            let mut stop = None;
-            let mut next = first;
-            while let Some(command) = next {
-                match command {
-                    Command::Stop { reply } => {
-                        stop = Some(reply);
-                        break;
-                    }
-                    command => self.take(command),
+    pub(super) fn new(
+        store: Arc<Store>,
+        durability: Durability,
+        counters: Arc<Counters>,
+        streams: Arc<Streams>,
+    ) -> Self {
+        Self {
+            store,
+            durability,
+            counters,
+            streams,
+            encoded: Vec::new(),
+            looked: Instant::now(),
+            recent: None,
+            heads: HashMap::new(),
+            touched: Vec::new(),
+            changed: false,
+            watched: HashMap::new(),
+            waiting: Waitings::default(),
+            answers: Vec::new(),
+            written: 0,
+            rooms: Vec::new(),
+            unsynced_since: None,
+        }
+    }
+
+    /// Does what is queued, up to a commit's size, and commits it. Answers who is to be told that
+    /// nothing will be done any more.
+    pub(super) fn turn(&mut self, mut next: impl FnMut() -> Option<Command>) -> Option<oneshot::Sender<()>> {
+        let mut stop = None;
+        while self.written < COMMIT_BYTES_MAX {
+            match next() {
+                Some(Command::Stop { reply }) => {
+                    stop = Some(reply);
+                    break;
                 }
-                next = if self.written < COMMIT_BYTES_MAX { commands.try_recv().ok() } else { None };
+                Some(command) => self.take(command),
+                None => break,
             }
-            self.expire_waited();
-            self.finish();
-            self.sync_if_due(stop.is_some());
-            if let Some(reply) = stop {
-                // The store is let go before the answer: whoever asked may open it again at once.
-                drop(self);
-                // Whoever asked may have stopped waiting.
-                return reply.send(()).unwrap_or_default();
-            }
+        }
+        self.expire_waited();
+        self.finish();
+        stop
+    }
+
+    /// How long nothing has to be done, if nothing comes.
+    pub(super) fn idle(&self) -> Duration {
+        let sync = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
+        if self.waiting.len() > 0 { sync.min(EXPIRY_LOOK) } else { sync }
+    }
+
+    /// The store, if what was written since the last sync is to be synced now.
+    pub(super) fn take_sync_due(&mut self) -> Option<Arc<Store>> {
+        self.unsynced_since.take_if(|since| since.elapsed() >= SYNC_INTERVAL).map(|_| self.store.clone())
+    }
+
+    /// Makes everything durable and lets the store go.
+    pub(super) fn end(self) {
+        if let Err(error) = self.store.commit() {
+            tracing::error!(%error, "the last sync failed");
         }
     }
 
@@ -440,16 +388,6 @@ impl Writer {
             }
         }
         self.heads.retain(|_, head| Arc::strong_count(&head.stream) > 1);
-    }
-
-    fn sync_if_due(&mut self, now: bool) {
-        let Some(since) = self.unsynced_since else { return };
-        if now || since.elapsed() >= SYNC_INTERVAL {
-            self.unsynced_since = None;
-            if let Err(error) = self.store.commit() {
-                tracing::error!(%error, "a sync failed");
-            }
-        }
     }
 }
 

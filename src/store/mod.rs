@@ -104,6 +104,12 @@ impl Store {
         file.sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
     }
 
+    /// Makes every commit so far durable, without one of its own: writes may be under way.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.check()?;
+        self.committed_file().sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
+    }
+
     /// Hands every write so far to the operating system: survives a kill, not a power cut. A failure
     /// poisons the store.
     pub fn flush(&self) -> Result<(), StoreError> {

@@ -91,6 +91,11 @@ impl Store {
         self.try_write_frame().inspect_err(|error| self.poison(error))
     }
 
+    /// The file that the last commit is in; an earlier file is made durable by its checkpoint.
+    pub(super) fn committed_file(&self) -> Arc<File> {
+        self.log.lock().wal.active().clone()
+    }
+
     fn try_write_frame(&self) -> Result<Arc<File>, StoreError> {
         let mut log = self.log.lock();
         let Log { wal, frame, .. } = &mut *log;
