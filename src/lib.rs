@@ -23,7 +23,7 @@
 //! journal  ordered logs               archive  zstd frames
 //! tasks    a task's life over both    client   the other end of the sockets
 //! server   routes and sockets         worker   process, lines, buffer, uplink
-//! config, cli, main
+//! config, testing, cli, main
 //! ```
 //!
 //! `client` and `worker` never reach the layers on the left: they could be a program of their own.
@@ -57,5 +57,6 @@ pub mod model;
 pub mod server;
 pub mod store;
 pub mod tasks;
+pub mod testing;
 pub mod wire;
 pub mod worker;

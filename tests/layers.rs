@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 13] = [
+const MAY: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("store", &["model"]),
@@ -17,6 +17,7 @@ const MAY: [(&str, &[&str]); 13] = [
     ("client", &["model", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("config", &["model", "client", "server", "tasks"]),
+    ("testing", &["model", "server", "tasks", "config"]),
     ("cli", &["model", "wire", "tasks", "server", "client", "worker", "config"]),
     ("main.rs", &["cli"]),
     ("lib.rs", &[]),

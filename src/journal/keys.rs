@@ -6,8 +6,8 @@
 //! get Redis' order without a lock. Readers that want nothing but what is published use
 //! [`Published`]; the commands are the same by [`Look`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::head::{Cx, Head};
 use super::set_id::{NewTip, SetIdError};
@@ -277,7 +277,16 @@ impl Keys<'_> {
 
     /// Sets `dirty` with the next change of this key (Redis: WATCH).
     pub fn watch(&mut self, name: &[u8], dirty: &Arc<AtomicBool>) {
-        self.writer.watched.entry(name.into()).or_default().push(Arc::downgrade(dirty));
+        let (watched, is_watched) = (&mut self.writer.watched, |dirty: &Weak<_>| dirty.strong_count() > 0);
+        // Whoever let go of a key that nobody changes is still in here: before it grows, those go.
+        if watched.len() == watched.capacity() {
+            watched.retain(|_, watchers| watchers.iter().any(is_watched));
+        }
+        let watchers = watched.entry(name.into()).or_default();
+        if watchers.len() == watchers.capacity() {
+            watchers.retain(is_watched);
+        }
+        watchers.push(Arc::downgrade(dirty));
     }
 
     /// A reader that found nothing: it is asked again with every change of its keys.
@@ -341,8 +350,8 @@ impl Keys<'_> {
 }
 
 /// Marks those who watch a key.
-pub(super) fn mark_dirty(watchers: Vec<std::sync::Weak<AtomicBool>>) {
-    for dirty in watchers.iter().filter_map(std::sync::Weak::upgrade) {
+pub(super) fn mark_dirty(watchers: Vec<Weak<AtomicBool>>) {
+    for dirty in watchers.iter().filter_map(Weak::upgrade) {
         dirty.store(true, Ordering::Release);
     }
 }

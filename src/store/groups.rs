@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Kind};
+use super::wal::Place;
 use super::{Store, StoreError};
 use crate::model::EntryId;
 
@@ -122,9 +123,9 @@ impl Store {
         self.check()?;
         for (key, value) in rows {
             match value {
-                Some(value) => self.groups.insert(key, value)?,
-                None => self.groups.remove(key)?,
-            };
+                Some(value) => self.put(Place::Groups, &key, &value)?,
+                None => self.take(Place::Groups, &key)?,
+            }
         }
         Ok(())
     }
@@ -133,7 +134,7 @@ impl Store {
     pub fn remove_groups(&self, number: u64) -> Result<(), StoreError> {
         self.check()?;
         for key in self.groups.scan_prefix(number.to_be_bytes()).keys() {
-            self.groups.remove(key?)?;
+            self.take(Place::Groups, &key?)?;
         }
         Ok(())
     }

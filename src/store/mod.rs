@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Everything is written by one thread, so what survives a kill is a prefix of its writes: data
-//! first, what points to it after. [`Store::commit`] makes all writes so far durable; a failure
-//! there poisons the store, since nobody can say what reached the disk.
+//! first, what points to it after. [`Store::commit`] makes all writes so far durable, by one write
+//! to the write-ahead log (`wal`) and one sync; sled writes in its own time. A failure there poisons
+//! the store, since nobody can say what reached the disk.
 
 pub mod block;
 pub mod codec;
@@ -19,16 +20,21 @@ pub mod dump;
 pub mod groups;
 mod open;
 mod record;
+mod wal;
+mod write;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::model::EntryId;
 
 pub use open::OpenError;
 pub use record::{KeyRecord, StreamRecord};
+use wal::Place;
+use write::Log;
 
 /// Bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB would
 /// become a loose file that no commit syncs.
@@ -43,8 +49,11 @@ pub struct Store {
     tasks: sled::Tree,
     groups: sled::Tree,
     meta: sled::Tree,
-    /// The file that `flush` writes and, on Linux, does not sync.
-    file: File,
+    /// sled's own file, which its flush writes and, on Linux, does not sync.
+    file: Arc<File>,
+    /// What is written since the last commit, and where commits go. Held for a moment, but for a
+    /// commit that waits for a checkpoint.
+    log: Mutex<Log>,
     folder: PathBuf,
     opening: u64,
     /// Why no write is taken any more.
@@ -91,18 +100,14 @@ impl Store {
 
     /// Makes every write so far durable: survives a kill and a power cut. A failure poisons the store.
     pub fn commit(&self) -> Result<(), StoreError> {
-        self.check()?;
-        let done = self.flush().and_then(|()| self.file.sync_data().map_err(StoreError::Sync));
-        if let Err(error) = &done {
-            self.poison(error);
-        }
-        done
+        let file = self.write_frame()?;
+        file.sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
     }
 
-    /// Hands every write so far to the operating system: survives a kill, not a power cut.
+    /// Hands every write so far to the operating system: survives a kill, not a power cut. A failure
+    /// poisons the store.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.check()?;
-        self.db.flush().map(|_| ()).map_err(StoreError::from)
+        self.write_frame().map(|_| ())
     }
 
     /// Why no write is taken any more, if so.
@@ -131,8 +136,7 @@ impl Store {
     /// Writes the record of a stream.
     pub fn put_stream(&self, name: &[u8], record: &StreamRecord) -> Result<(), StoreError> {
         self.check()?;
-        self.streams.insert(name, record.encode()?)?;
-        Ok(())
+        self.put(Place::Streams, name, &record.encode()?)
     }
 
     /// The names of all streams, in their order.
@@ -152,20 +156,19 @@ impl Store {
     /// stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
         self.check()?;
-        self.meta.insert(garbage_key(number), &[])?;
+        self.put(Place::Meta, &garbage_key(number), &[])?;
         if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
-            self.streams.remove(name)?;
+            self.take(Place::Streams, name)?;
         }
         self.finish_removal(number)
     }
 
     fn finish_removal(&self, number: u64) -> Result<(), StoreError> {
         for key in self.blocks.scan_prefix(number.to_be_bytes()).keys() {
-            self.blocks.remove(key?)?;
+            self.take(Place::Blocks, &key?)?;
         }
         self.remove_groups(number)?;
-        self.meta.remove(garbage_key(number))?;
-        Ok(())
+        self.take(Place::Meta, &garbage_key(number))
     }
 
     /// Writes a block. One too large for a value is stored in parts, the first part last: where
@@ -175,7 +178,7 @@ impl Store {
         let parts = bytes.chunks(VALUE_BYTES_MAX);
         for (part, bytes) in parts.enumerate().collect::<Vec<_>>().into_iter().rev() {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.blocks.insert(block_key(number, first, part), bytes)?;
+            self.put(Place::Blocks, &block_key(number, first, part), bytes)?;
         }
         Ok(())
     }
@@ -198,7 +201,7 @@ impl Store {
         self.check()?;
         for part in 0..bytes.div_ceil(VALUE_BYTES_MAX).max(1) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.blocks.remove(block_key(number, first, part))?;
+            self.take(Place::Blocks, &block_key(number, first, part))?;
         }
         Ok(())
     }
@@ -209,7 +212,7 @@ impl Store {
         let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX).max(1);
         for part in parts(bytes)..parts(before) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.blocks.remove(block_key(number, first, part))?;
+            self.take(Place::Blocks, &block_key(number, first, part))?;
         }
         Ok(())
     }
@@ -257,10 +260,9 @@ impl Store {
     pub fn put_task(&self, id: &[u8], record: Option<&[u8]>) -> Result<(), StoreError> {
         self.check()?;
         match record {
-            Some(record) => self.tasks.insert(id, record)?,
-            None => self.tasks.remove(id)?,
-        };
-        Ok(())
+            Some(record) => self.put(Place::Tasks, id, record),
+            None => self.take(Place::Tasks, id),
+        }
     }
 }
 

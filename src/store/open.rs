@@ -8,9 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::write::Log;
 use super::{GARBAGE, Store, StoreError};
 use crate::model::Timestamp;
 
@@ -81,8 +83,10 @@ impl Store {
             let what = "it has forgotten what it held, its files were cut or overwritten".into();
             return Err(StoreError::Damaged { at: folder.display().to_string(), what });
         }
+        let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
+        let trees = [&blocks, &streams, &tasks, &groups, &meta];
+        let log = Mutex::new(Log::open(folder, &db, trees, &file)?);
         meta.insert(OPENING, &opening.to_be_bytes())?;
-        let file = File::open(folder.join("db")).map_err(StoreError::Sync)?;
         let store = Self {
             db,
             blocks,
@@ -91,6 +95,7 @@ impl Store {
             groups,
             meta,
             file,
+            log,
             folder: folder.to_owned(),
             opening,
             poison: RwLock::new(None),
@@ -101,6 +106,7 @@ impl Store {
             }
         }
         store.commit()?;
+        store.checkpoint()?;
         fs::write(folder.join(WITNESS), format!("{opening}\n")).map_err(StoreError::Sync)?;
         // New names in a folder are durable only once the folder is.
         for place in [Some(folder), folder.parent()].into_iter().flatten() {
@@ -251,8 +257,14 @@ mod tests {
             entries.filter(|name| name.to_string_lossy().starts_with("journal.damaged-")).count()
         };
         let before = kept(parent.path());
-        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), None);
+        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), Some(record(7)), "it is in the log of commits");
         assert_eq!(kept(parent.path()), before + 1, "what was forgotten is kept aside");
+
+        for name in ["db", "wal.0", "wal.1"] {
+            fs::write(folder.join(name), b"").unwrap();
+        }
+        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), None);
+        assert_eq!(kept(parent.path()), before + 2, "what was forgotten is kept aside");
 
         fs::write(folder.join("conf"), b"garbage").unwrap();
         fs::write(folder.join("db"), vec![0xA5; 300_000]).unwrap();

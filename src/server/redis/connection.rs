@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Port;
-use super::batch::{Batch, Place, Plan, Waited, Waits};
+use super::batch::{Batch, Place, Waited, Waits};
 use super::clients::Client;
 use super::commands::unwritten;
+use super::plan::Plan;
 use super::session::Session;
 use crate::tasks::keys::{Answer, Keys, Why};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
@@ -310,8 +311,21 @@ impl Connection {
             self.port.state.metrics.redis.errors.inc();
             batch.reply.error(error.reply_text());
             self.send(&mut batch.reply).await?;
+            self.stream.shutdown().await?;
+            self.linger().await;
+            return Ok(());
         }
         self.stream.shutdown().await
+    }
+
+    /// Takes what is still coming: closed with bytes unread, the system would take the last word back.
+    async fn linger(&mut self) {
+        let mut sink = vec![0; KEEP_BYTES];
+        let taken = timeout(LAST_SEND_TIMEOUT, async { while matches!(self.stream.read(&mut sink).await, Ok(1..)) {} });
+        tokio::select! {
+            _ = taken => {}
+            () = self.port.state.shutdown.cancelled() => {}
+        }
     }
 }
 

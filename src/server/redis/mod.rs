@@ -4,7 +4,8 @@
 //! accept ── connection ── batch ──┬─ published keys     nothing but reads
 //!                                 └─ the writer's keys  everything else, one job a pipeline
 //! ```
-//! - `connection` reads what has come, hands it over as a `batch`, sends the replies.
+//! - `connection` reads what has come, hands it over as a `batch`, sends the replies;
+//!   `plan` says what a batch needs.
 //! - `table` finds the command of a request; `list` is all of them.
 //! - `commands` is what each does; `transaction` what MULTI, EXEC and WATCH do.
 //! - `session` is what a connection is, `clients` what the others see of it.
@@ -15,6 +16,7 @@ mod clients;
 mod commands;
 mod connection;
 mod list;
+mod plan;
 mod session;
 mod table;
 mod transaction;

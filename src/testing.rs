@@ -1,0 +1,167 @@
+//! A server for tests: on free ports, over a folder of its own, gone when it is dropped.
+//!
+//! ```
+//! use redis::Commands;
+//! use redis::streams::{StreamReadOptions, StreamReadReply};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = tasktail::testing::Server::start()?;
+//! let mut redis = redis::Client::open(server.redis_url())?.get_connection()?;
+//!
+//! let id: String = redis.xadd("task:logs:42", "*", &[("line", "Building..."), ("stream", "stdout")])?;
+//!
+//! let options = StreamReadOptions::default().block(1_000).count(10);
+//! let read: Option<StreamReadReply> = redis.xread_options(&["task:logs:42"], &["0"], &options)?;
+//! let entry = &read.ok_or("nothing there")?.keys[0].ids[0];
+//! assert_eq!((&entry.id, entry.get("line")), (&id, Some("Building...".to_owned())));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::server::{self, ServeError, ServeOptions};
+
+/// A running server. May be started and dropped within a runtime or without one: it has its own.
+#[derive(Debug)]
+pub struct Server {
+    http_url: String,
+    redis_url: String,
+    /// Dropped to end it.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    folder: TempDir,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No folder, thread or runtime for it.
+    #[error("a server for a test cannot be started: {0}")]
+    System(#[from] io::Error),
+    /// The server did not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// What the server's thread tells once: its addresses, or why there are none.
+type Started = Result<(String, String), StartError>;
+
+impl Server {
+    /// Starts a server with the default options, and waits until it accepts.
+    ///
+    /// # Errors
+    /// The system has no folder, thread or port for it.
+    pub fn start() -> Result<Self, StartError> {
+        Self::start_with(|_| {})
+    }
+
+    /// The same with options of one's own. Data folder and addresses are set before.
+    ///
+    /// # Errors
+    /// As [`Server::start`], and what is wrong with the options.
+    pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Result<Self, StartError> {
+        let folder = tempfile::Builder::new().prefix("tasktail-").tempdir()?;
+        let any_port = || "127.0.0.1:0".to_owned();
+        let mut options = ServeOptions {
+            listen: any_port(),
+            resp: Some(any_port()),
+            data: folder.path().join("data"),
+            ..ServeOptions::default()
+        };
+        change(&mut options);
+        let (tell, told) = mpsc::sync_channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("tasktail-testing".to_owned());
+        let thread = thread.spawn(move || run(options, &tell, stopped))?;
+        let gone = |_| Err(io::Error::other("its thread has ended").into());
+        let (http_url, redis_url) = told.recv().unwrap_or_else(gone)?;
+        Ok(Self { http_url, redis_url, stop: Some(stop), thread: Some(thread), folder })
+    }
+
+    /// `http://127.0.0.1:PORT`: pages, HTTP routes and WebSockets.
+    pub fn http_url(&self) -> &str {
+        &self.http_url
+    }
+
+    /// `redis://127.0.0.1:PORT`; empty if the options turned the port off.
+    pub fn redis_url(&self) -> &str {
+        &self.redis_url
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.folder().join("data")
+    }
+
+    /// The folder that goes with the server.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of a server for a test has panicked");
+        }
+    }
+}
+
+/// The server's thread, from its start to its end.
+fn run(options: ServeOptions, tell: &mpsc::SyncSender<Started>, stopped: oneshot::Receiver<()>) {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        // Whoever asked waits for the answer.
+        Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+    };
+    runtime.block_on(async {
+        let server = match Box::pin(server::Server::start(options)).await {
+            Ok(server) => server,
+            Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+        };
+        let urls = (server.url(), server.redis_url().unwrap_or_default());
+        if tell.send(Ok(urls)).is_ok() {
+            // An error is the sender's drop, which is how the end is said.
+            stopped.await.unwrap_or_default();
+        }
+        if let Err(error) = server.shutdown().await {
+            tracing::warn!(%error, "a server for a test did not end well");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn accepts(url: &str) -> bool {
+        TcpStream::connect(url.split_once("//").unwrap().1).is_ok()
+    }
+
+    #[test]
+    fn a_server_goes_with_its_folder() {
+        let server = Server::start().unwrap();
+        let urls = [server.http_url().to_owned(), server.redis_url().to_owned()];
+        let folder = server.folder().to_owned();
+        assert!(urls.iter().all(|url| accepts(url)) && server.data().is_dir());
+        drop(server);
+        assert!(!urls.iter().any(|url| accepts(url)) && !folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_server_starts_and_ends_within_a_runtime() {
+        drop(Server::start().unwrap());
+        let error = Server::start_with(|options| options.resp = Some("0.0.0.0:0".to_owned())).unwrap_err();
+        assert!(error.to_string().contains("loopback"), "{error}");
+    }
+}
