@@ -260,8 +260,9 @@ fn what_was_answered_survives_kills_at_any_moment_and_no_id_comes_again() {
                     assert_eq!(all.entries.get(id), Some(&format!("{writer}:{given}")), "round {number}: {id:?}");
                 }
                 answers += broken.given.len();
-                let state = broken.answered.settle(broken.open.make_contiguous(), look(&mut client, writer, &all));
+                let mut state = broken.answered.settle(broken.open.make_contiguous(), look(&mut client, writer, &all));
                 no_id_again(&mut client, &state);
+                state.shorten(&mut client);
                 state
             })
             .collect();

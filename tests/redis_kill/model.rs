@@ -11,6 +11,9 @@ pub(crate) type Id = (u64, u64);
 /// Entries that `MAXLEN ~` leaves at least.
 const ABOUT_LEN: u64 = 150;
 
+/// Entries with the server's ids that a round begins with, at most.
+const STAR_LEN: usize = 100;
+
 /// A command, or a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -258,6 +261,16 @@ impl State {
             pending: seen.pending,
             all: seen.all,
         }
+    }
+
+    /// Lets the oldest entries go, so that a long run does not grow.
+    pub(crate) fn shorten(&mut self, client: &mut Client) {
+        let trimmed =
+            client.ask(&["XTRIM", &format!("star:{}", self.writer), "MAXLEN", &STAR_LEN.to_string()]).unwrap();
+        let gone = self.star.len().saturating_sub(STAR_LEN);
+        assert_eq!(trimmed, Frame::Line(b':', gone.to_string().into_bytes()));
+        let gone: Vec<Id> = (0..gone).filter_map(|_| self.star.pop_first()).collect();
+        self.star_deleted = gone.into_iter().collect();
     }
 
     fn check_exact(&self, after: &Self, open: &[Op], seen: &Seen) {
