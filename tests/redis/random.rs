@@ -14,7 +14,7 @@ use crate::script::{Step, step};
 use crate::wire::Protocol;
 
 /// Sequences of a normal run; TASKTAIL_DIFFERENTIAL_RUNS asks for another number.
-const RUNS: u32 = 1_500;
+const RUNS: u32 = 3_000;
 
 /// A random sequence, shown as it would be written.
 #[derive(Clone)]
