@@ -4,11 +4,13 @@
 //! copy of it without sled's snapshots is tried, and only if that fails too is a new store begun.
 //! A store that opens and knows nothing of its past is treated the same.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -50,8 +52,18 @@ impl Store {
         fs::create_dir_all(folder).map_err(not_writable)?;
         prove_writable(folder).map_err(not_writable)?;
         remove_half_made_snapshots(folder).map_err(not_writable)?;
-        match Self::try_open(folder) {
-            Ok(store) => Ok(store),
+        let closed_before = CLOSED.lock().contains(folder);
+        let deadline = Instant::now() + CLOSING_TIMEOUT;
+        let mut opened = Self::try_open(folder);
+        while closed_before && opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
+            std::thread::park_timeout(CLOSING_LOOK);
+            opened = Self::try_open(folder);
+        }
+        match opened {
+            Ok(store) => {
+                CLOSED.lock().remove(folder);
+                Ok(store)
+            }
             Err(error) if is_locked(&error) => Err(OpenError::InUse { folder: folder.to_owned() }),
             Err(StoreError::Sled(sled::Error::Io(source))) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Err(not_writable(source))
@@ -115,6 +127,19 @@ impl Store {
         Ok(store)
     }
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end_checkpoint();
+        CLOSED.lock().insert(self.folder.clone());
+    }
+}
+
+/// Folders that this process had open and has closed: sled's own threads may hold one a little longer.
+static CLOSED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// How long such a folder is waited for, and between two looks.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
 /// The `meta` key of the counter of openings.
 const OPENING: &[u8] = b"opening";

@@ -118,18 +118,18 @@ impl Store {
         Ok(file)
     }
 
+    /// Waits for a checkpoint that is under way and makes a last one: the next opening has nothing to do
+    /// again.
+    pub(super) fn end_checkpoint(&self) {
+        let waited = self.log.lock().wait();
+        if let Err(error) = waited.and_then(|()| self.checkpoint()) {
+            tracing::error!(%error, "a checkpoint failed; the next opening does the last commits again");
+        }
+    }
+
     /// Makes sled's own file durable, with everything that is committed.
     pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
         make_durable(&self.db, &self.file)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // A checkpoint holds sled open; whoever opens the folder next must find it closed.
-        if let Err(error) = self.log.lock().wait() {
-            tracing::error!(%error, "a checkpoint failed; the next opening does the last commits again");
-        }
     }
 }
 
