@@ -159,9 +159,9 @@ impl Shared {
         for _ in 0..TURNS_MAX {
             let Some(mut writer) = self.writer.try_lock() else { return };
             let Some(at_work) = writer.as_mut() else { return };
-            let before = at_work.idle();
+            let before = at_work.expects_to_wake();
             let stop = at_work.turn(|| self.next());
-            let sooner = at_work.idle() < before;
+            let sooner = !before && at_work.expects_to_wake();
             if stop.is_some() {
                 return self.end(writer, stop);
             }

@@ -100,6 +100,11 @@ impl Writer {
         stop
     }
 
+    /// Whether something will have to be done even if nothing comes.
+    pub(super) fn expects_to_wake(&self) -> bool {
+        self.unsynced_since.is_some() || self.waiting.len() > 0
+    }
+
     /// How long nothing has to be done, if nothing comes.
     pub(super) fn idle(&self) -> Duration {
         let sync = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
