@@ -106,7 +106,8 @@ impl Queue {
         }
     }
 
-    /// Queues a job. Not to be called under a lock that a job may want.
+    /// Queues a job, and under [`Durability::Interval`] carries out what is queued. Not to be called
+    /// under a lock that a job may want.
     pub(super) fn run(&self, command: Command) {
         match self.durability {
             Durability::Commit => self.send(command),
