@@ -70,6 +70,13 @@ fn start_and_check(home: &Home, what: &str) -> String {
     serve.err()
 }
 
+/// The log of commits is gone too: as long as it goes back far enough, nothing else matters.
+fn lose_commits(folder: &Path) {
+    for name in ["wal.0", "wal.1"] {
+        fs::write(folder.join(name), "").unwrap();
+    }
+}
+
 fn ended(serve: &mut Background) -> bool {
     serve.child.try_wait().unwrap().is_some()
 }
@@ -81,6 +88,7 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
     let db = data(&home).join("journal/db");
     overwrite(&db, 0, usize::MAX);
     fs::write(data(&home).join("journal/conf"), "garbage").unwrap();
+    lose_commits(&data(&home).join("journal"));
     let said = start_and_check(&home, "all of it is garbage");
     assert!(said.contains("kept aside") && said.contains("listed again"), "{said}");
     let kept = aside(&home);
@@ -90,7 +98,14 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
 
 #[test]
 fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
-    for what in ["cut to half", "cut to nothing", "garbage in the middle", "garbage at the start", "no snapshot"] {
+    for what in [
+        "cut to half",
+        "cut to nothing",
+        "cut to nothing, but for the commits",
+        "garbage in the middle",
+        "garbage at the start",
+        "no snapshot",
+    ] {
         let home = Home::new();
         after_a_kill(&home);
         let folder = data(&home).join("journal");
@@ -98,6 +113,7 @@ fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
         let len = fs::metadata(&db).unwrap().len();
         let half = usize::try_from(len / 2).unwrap();
         match what {
+            "cut to nothing, but for the commits" => fs::write(&db, "").unwrap(),
             "cut to half" => fs::File::options().write(true).open(&db).unwrap().set_len(len / 2).unwrap(),
             "cut to nothing" => fs::File::options().write(true).open(&db).unwrap().set_len(0).unwrap(),
             "garbage in the middle" => overwrite(&db, half, half + 64 * 1024),
@@ -110,8 +126,17 @@ fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
                 }
             }
         }
+        if what != "cut to nothing, but for the commits" {
+            lose_commits(&folder);
+        }
         let said = start_and_check(&home, what);
         match what {
+            "cut to nothing, but for the commits" => {
+                assert!(
+                    aside(&home).len() == 1 && !said.contains("listed again"),
+                    "{what}: it is all there again: {said}"
+                );
+            }
             "no snapshot" => assert!(!said.contains("damaged"), "{what}: it opens without a loss: {said}"),
             "cut to nothing" | "garbage at the start" => {
                 assert!(aside(&home).len() == 1 && said.contains("kept aside"), "{what}: {said}");
