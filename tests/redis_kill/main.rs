@@ -25,6 +25,8 @@ use model::{Id, Op, Seen, State, entries, field, id_of, pairs};
 use wire::{Client, Frame, Lost};
 
 const ROUNDS_DEFAULT: u64 = 20;
+/// By turns. Both survive a kill; only the first a power cut.
+const DURABILITIES: [&str; 2] = ["commit", "interval"];
 const WRITERS: usize = 4;
 /// Commands that a connection sends together, and those it leaves unanswered, at most.
 const PIPELINE: u64 = 40;
@@ -36,10 +38,11 @@ struct Server(Child);
 
 impl Server {
     /// On an address that is free between two of them.
-    fn start(data: &Path, address: SocketAddr) -> Self {
+    fn start(data: &Path, address: SocketAddr, durability: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tasktail"))
             .args(["serve", "--listen", "127.0.0.1:0", "--resp", &address.to_string(), "--data"])
             .arg(data)
+            .args(["--durability", durability])
             .env("TASKTAIL_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -236,7 +239,7 @@ fn what_was_answered_survives_kills_at_any_moment_and_no_id_comes_again() {
     let folder = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut dice = Dice(u64::from(std::process::id()));
-    let mut server = Server::start(folder.path(), address);
+    let mut server = Server::start(folder.path(), address, DURABILITIES[1]);
     let mut states: Vec<State> =
         (0..WRITERS).map(|writer| State::begin(writer, &mut Client::connect(address).unwrap())).collect();
     let mut all = All::default();
@@ -245,7 +248,7 @@ fn what_was_answered_survives_kills_at_any_moment_and_no_id_comes_again() {
     for number in 0..rounds {
         let last = all.last();
         let (broken, seen) = round(address, server, states, &all, &mut dice);
-        server = Server::start(folder.path(), address);
+        server = Server::start(folder.path(), address, DURABILITIES[usize::from(number % 2 == 1)]);
         let mut client = Client::connect(address).unwrap();
         all.read(&mut client);
         for (id, value) in seen {
