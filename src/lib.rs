@@ -11,6 +11,8 @@
 //! - **entry**: one item of a journal, with an id `ms-seq`. **line number**: dense, from 1, never
 //!   reused: what a person cites. **channel**: `stdout`, `stderr` or `internal`.
 //! - **tip**: where a journal ends; what readers watch. **cursor**: a place in a log, opaque.
+//! - **key**: a journal as the Redis port sees it; it may go while the lines stay. **job**: a run of
+//!   its commands, carried out with nothing in between.
 //! - **seq**: the number a worker gives a line in its *session*; what makes a resend harmless.
 //!
 //! # Layers
@@ -37,6 +39,9 @@
 //!    --ack--> uplink -> buffer forgets
 //! tip -> tasks/follow (reads the page itself) -> server/live -> wire/viewer -> browser
 //! ```
+//!
+//! From a Redis client: `server/redis/connection` (a pipeline is one job) -> `tasks/keys` (the task
+//! behind the key) -> `journal/keys` (on the writer) -> the same tip, the same readers.
 //!
 //! Down once; the single arrow back is the ack, and it means durable.
 //!

@@ -5,7 +5,7 @@
 //!                                                                        tip ──> tail (reads the page itself)
 //! ```
 //!
-//! - One thread writes. It takes everything that waits, makes it durable once, then publishes:
+//! - One writes at a time (`queue` says who). It takes everything that waits, makes it durable once, then publishes:
 //!   what a reader sees is durable ([`Durability::Commit`]), and load makes the batch larger, not
 //!   the wait longer.
 //! - Ids and line numbers grow and are never reused, whatever the clock does.
@@ -37,6 +37,7 @@
 mod append;
 mod compact;
 mod delete;
+mod find;
 mod group;
 mod head;
 mod info;

@@ -9,7 +9,7 @@
 //!   tree `meta`     `opening`, `garbage/` stream number                          -> counters, unfinished removals
 //! ```
 //!
-//! Everything is written by one thread, so what survives a kill is a prefix of its writes: data
+//! One writes at a time, so what survives a kill is a prefix of its writes: data
 //! first, what points to it after. [`Store::commit`] makes all writes so far durable, by one write
 //! to the write-ahead log (`wal`) and one sync; sled writes in its own time. A failure there poisons
 //! the store, since nobody can say what reached the disk.

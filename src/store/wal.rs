@@ -122,14 +122,12 @@ impl Wal {
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
         let files = [Arc::new(open("wal.0")?), Arc::new(open("wal.1")?)];
         let sizes = [files[0].metadata()?.len(), files[1].metadata()?.len()];
-        let mut found = [read(&files[0], sizes[0])?, read(&files[1], sizes[1])?].concat();
+        let mut found = read(&files[0], sizes[0], known)?;
+        found.append(&mut read(&files[1], sizes[1], known)?);
         found.sort_by_key(|(number, _)| *number);
         let mut next = known + 1;
         for (number, frame) in &found {
-            if *number < next {
-                continue;
-            }
-            if *number > next {
+            if *number != next {
                 tracing::error!(
                     wanted = next,
                     found = number,
@@ -190,15 +188,17 @@ pub(super) enum WalError {
     Sled(#[from] sled::Error),
 }
 
-/// The frames at the beginning of a file that follow one another; what is behind them is older.
-fn read(file: &File, size: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
+/// The frames above `known` among those at the beginning of a file that follow one another; what is
+/// behind these is older.
+fn read(file: &File, size: u64, known: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let mut frames: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut last = None;
     let mut at = 0;
     while at + HEAD_BYTES as u64 <= size {
         let mut head = [0; HEAD_BYTES];
         file.read_exact_at(&mut head, at)?;
         let (len, crc, number) = parse_head(&head);
-        let follows = frames.last().is_none_or(|(last, _)| last + 1 == number);
+        let follows = last.is_none_or(|last: u64| last + 1 == number);
         if len == 0 || len > FRAME_BYTES_MAX || !follows || at + (HEAD_BYTES + len) as u64 > size {
             break;
         }
@@ -207,7 +207,10 @@ fn read(file: &File, size: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
         if crc32fast::hash(&whole) != crc {
             break;
         }
-        frames.push((number, whole.split_off(8)));
+        if number > known {
+            frames.push((number, whole.split_off(8)));
+        }
+        last = Some(number);
         at += (HEAD_BYTES + len) as u64;
     }
     Ok(frames)

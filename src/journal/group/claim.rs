@@ -76,31 +76,31 @@ impl Keys<'_> {
         }
         let mut claimed = 0;
         for id in ids {
-            let known = self.with_group(name, group, |group| {
+            let waits = self.with_group(name, group, |group| {
                 let pending = group.group.pending.get(id);
-                let waits = pending.map(|it| now.as_millis().saturating_sub(it.delivered.as_millis()));
-                Ok(waits.map_or(claim.force, |idle| idle >= claim.idle_ms_min))
+                Ok(pending.map(|it| now.as_millis().saturating_sub(it.delivered.as_millis())))
             })?;
-            let is_pending = self.with_group(name, group, |group| Ok(group.group.pending.contains_key(id)))?;
-            if !self.entry(name, *id, &mut |_| {})? {
-                if is_pending == Ok(true) {
-                    self.with_group(name, group, |group| Ok(group.forget(*id)))?.ok();
+            let Ok(waits) = waits else { continue };
+            let wanted = waits.map_or(claim.force, |idle| idle >= claim.idle_ms_min);
+            if !wanted && waits.is_none() {
+                continue;
+            }
+            if !self.entry(name, *id, &mut |entry| {
+                if wanted {
+                    each(entry)
                 }
-                continue;
+            })? {
+                self.with_group(name, group, |group| Ok(group.forget(*id)))?.ok();
+            } else if wanted {
+                self.take(name, group, consumer, *id, &claim)?.ok();
+                claimed += 1;
             }
-            if known != Ok(true) {
-                continue;
-            }
-            self.take(name, group, consumer, *id, &claim)?.ok();
-            self.entry(name, *id, each)?;
-            claimed += 1;
         }
-        let done = self.with_group(name, group, |group| {
+        self.with_group(name, group, |group| {
             let consumer = group.see(consumer, now);
             group.write_consumer(&consumer)?;
             Ok(claimed)
-        })?;
-        Ok(done)
+        })
     }
 
     /// Gives a consumer what others have been holding for long (Redis: XAUTOCLAIM).
@@ -134,12 +134,16 @@ impl Keys<'_> {
                 found.next = id;
                 break;
             }
-            if !self.entry(name, id, &mut |_| {})? {
+            let is_due = idle_ms >= wanted.idle_ms_min;
+            if !self.entry(name, id, &mut |entry| {
+                if is_due {
+                    each(entry)
+                }
+            })? {
                 self.with_group(name, group, |group| Ok(group.forget(id)))?.ok();
                 found.deleted.push(id);
-            } else if idle_ms >= wanted.idle_ms_min {
+            } else if is_due {
                 self.take(name, group, consumer, id, &claim)?.ok();
-                self.entry(name, id, each)?;
                 found.claimed += 1;
             }
         }

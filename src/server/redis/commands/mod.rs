@@ -72,6 +72,30 @@ pub(super) struct Wait {
     pub(super) again: Again,
 }
 
+impl Wait {
+    /// Waits for these keys, for ever if `block` is zero. `look` runs the command again and tells
+    /// whether it has found something; where it has not, it has written nothing.
+    fn until(
+        keys: Vec<Box<[u8]>>,
+        block: Duration,
+        mut look: impl FnMut(&mut Keys<'_>, &mut Reply) -> Result<bool, Refusal> + Send + 'static,
+    ) -> Self {
+        let again: Again = Box::new(move |keys, why, reply| match why {
+            Why::Changed => match look(keys, reply) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(refusal) => Some(Err(refusal)),
+            },
+            Why::TimedOut => {
+                reply.null_array();
+                Some(Ok(()))
+            }
+            Why::Unblocked => Some(Err(Refusal::UNBLOCKED)),
+        });
+        Self { keys, timeout: Some(block).filter(|block| !block.is_zero()), again }
+    }
+}
+
 /// See [`Wait::again`].
 pub(super) type Again = Box<dyn FnMut(&mut Keys<'_>, Why, &mut Reply) -> Option<Result<(), Refusal>> + Send>;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::entries::{ALL, entries};
 use super::{Outcome, Refusal, Wait, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{Look, Range, Why};
+use crate::tasks::keys::{Look, Range};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// What comes before the keys.
@@ -68,22 +68,8 @@ pub(in super::super) fn xread<L: Look + ?Sized>(
 }
 
 fn wait(places: Vec<Place>, count: usize, block: Duration) -> Wait {
-    Wait {
-        keys: places.iter().map(|place| place.key.clone()).collect(),
-        timeout: Some(block).filter(|block| !block.is_zero()),
-        again: Box::new(move |keys, why, reply| match why {
-            Why::Changed => match serve(keys, &places, count, reply) {
-                Ok(true) => Some(Ok(())),
-                Ok(false) => None,
-                Err(refusal) => Some(Err(refusal)),
-            },
-            Why::TimedOut => {
-                reply.null_array();
-                Some(Ok(()))
-            }
-            Why::Unblocked => Some(Err(Refusal::UNBLOCKED)),
-        }),
-    }
+    let keys = places.iter().map(|place| place.key.clone()).collect();
+    Wait::until(keys, block, move |keys, reply| serve(keys, &places, count, reply))
 }
 
 fn since<L: Look + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since, Refusal> {

@@ -10,7 +10,7 @@ use super::super::xread::{ReadArgs, key_header, keys_header};
 use super::super::{Outcome, Refusal, Wait, ids};
 use super::{found, no_key_or_group};
 use crate::model::EntryId;
-use crate::tasks::keys::{Keys, Look, Why};
+use crate::tasks::keys::{Keys, Look};
 use crate::wire::resp::{Reply, Request};
 
 /// A consumer's question.
@@ -136,21 +136,7 @@ impl Reader {
     }
 
     fn wait(self, block: Duration) -> Wait {
-        Wait {
-            keys: self.places.iter().map(|place| place.key.clone()).collect(),
-            timeout: Some(block).filter(|block| !block.is_zero()),
-            again: Box::new(move |keys, why, reply| match why {
-                Why::Changed => match self.again(keys, reply) {
-                    Ok(true) => Some(Ok(())),
-                    Ok(false) => None,
-                    Err(refusal) => Some(Err(refusal)),
-                },
-                Why::TimedOut => {
-                    reply.null_array();
-                    Some(Ok(()))
-                }
-                Why::Unblocked => Some(Err(Refusal::UNBLOCKED)),
-            }),
-        }
+        let keys = self.places.iter().map(|place| place.key.clone()).collect();
+        Wait::until(keys, block, move |keys, reply| self.again(keys, reply))
     }
 }
