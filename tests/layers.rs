@@ -6,19 +6,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 14] = [
+const MAY: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("store", &["model"]),
     ("journal", &["model", "store"]),
     ("archive", &["model", "store"]),
+    ("events", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
-    ("server", &["model", "wire", "tasks"]),
+    ("runs", &["model", "journal", "events", "tasks"]),
+    ("server", &["model", "wire", "events", "tasks", "runs"]),
     ("client", &["model", "wire"]),
     ("worker", &["model", "wire", "client"]),
+    ("dashboard", &["model", "events", "client"]),
+    ("doctor", &["model", "wire", "events", "client"]),
     ("config", &["model", "client", "server", "tasks"]),
     ("testing", &["model", "server", "tasks", "config"]),
-    ("cli", &["model", "wire", "tasks", "server", "client", "worker", "config"]),
+    ("cli", &["model", "wire", "events", "tasks", "server", "client", "worker", "dashboard", "doctor", "config"]),
     ("main.rs", &["cli"]),
     ("lib.rs", &[]),
 ];

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::dashboard::DashboardArgs;
+use super::doctor::DoctorArgs;
+use super::events::EventsArgs;
 use super::settings::{GlobalArgs, SettingArgs};
+use super::ship::ShipArgs;
 use crate::config::units;
 use crate::model::{Channel, ChannelSet, Cursor, TaskId, TaskStatus};
 
@@ -57,6 +61,14 @@ pub enum Command {
     Export(ExportArgs),
     /// Remove tasks: their logs and all that is known of them
     Rm(RmArgs),
+    /// Follow growing files as a task's lines
+    Ship(ShipArgs),
+    /// Record and read the events of a run, in a file or at a server
+    Events(EventsArgs),
+    /// Watch a run on the whole screen
+    Dashboard(DashboardArgs),
+    /// Send a sentinel through every hop and say where it stops
+    Doctor(DoctorArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

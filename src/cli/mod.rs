@@ -7,6 +7,9 @@
 mod append;
 mod args;
 mod completions;
+mod dashboard;
+mod doctor;
+mod events;
 mod export;
 mod follow;
 mod list;
@@ -16,6 +19,7 @@ mod rm;
 mod run;
 mod serve;
 mod settings;
+mod ship;
 mod show;
 mod text;
 
@@ -92,6 +96,10 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
         Command::Show(args) => Box::pin(show::run(args, context)).await,
         Command::Export(args) => Box::pin(export::run(args, context)).await,
         Command::Rm(args) => Box::pin(rm::run(args, context)).await,
+        Command::Ship(args) => Box::pin(ship::run(args, context)).await,
+        Command::Events(args) => Box::pin(events::run(args, context)).await,
+        Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, context)).await,
         Command::Completions(_) => Ok(0),
     }
 }

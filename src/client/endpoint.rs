@@ -68,6 +68,11 @@ impl Endpoint {
     pub fn task_page(&self, task: &crate::model::TaskId) -> String {
         format!("{self}/tasks/{task}")
     }
+
+    /// The page of a run, for people.
+    pub fn run_page(&self, run: &crate::model::RunId) -> String {
+        format!("{self}/runs/{run}")
+    }
 }
 
 impl fmt::Display for Endpoint {

@@ -7,6 +7,8 @@ pub mod connect;
 pub mod endpoint;
 pub mod follow;
 pub mod http;
+mod run;
 
 pub use endpoint::{BadUrl, Endpoint};
 pub use http::{ClientError, HttpClient};
+pub use run::{RunFollower, RunItem, RunStart};

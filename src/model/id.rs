@@ -155,6 +155,57 @@ impl FromStr for TaskId {
     }
 }
 
+/// The id of a run, a workflow that emits events: it has the form of a task's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(TaskId);
+
+/// A text that cannot be a run's id, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a run's id has the form of a task's: {0}")]
+pub struct BadRunId(#[from] BadTaskId);
+
+impl RunId {
+    /// The characters of the id.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The key of the run's journal on the Redis port: `run:events:{id}`.
+    pub fn stream_key(&self) -> String {
+        format!("{RUN_STREAM_PREFIX}{}", self.0)
+    }
+
+    /// The run whose journal has this key, if it is a run's.
+    pub fn from_stream_key(key: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(key).ok()?;
+        text.strip_prefix(RUN_STREAM_PREFIX)?.parse().ok()
+    }
+}
+
+/// What the key of every run's journal begins with.
+const RUN_STREAM_PREFIX: &str = "run:events:";
+
+impl From<TaskId> for RunId {
+    /// The run of a task whose events name none.
+    fn from(task: TaskId) -> Self {
+        Self(task)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = BadRunId;
+
+    fn from_str(text: &str) -> Result<Self, BadRunId> {
+        Ok(Self(text.parse()?))
+    }
+}
+
 impl<'de> Deserialize<'de> for TaskId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;

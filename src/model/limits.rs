@@ -44,3 +44,9 @@ pub const WORD_BYTES_MAX: usize = 1024;
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// The address of a server when nothing else is said.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7117";
+/// Bytes of one event as compact JSON.
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// An event is on the screen this long after it came, at the latest.
+pub const DASHBOARD_REFRESH: Duration = Duration::from_millis(100);
+/// A followed file is looked at this often even when the system reports no change in it.
+pub const FILE_POLL: Duration = Duration::from_secs(1);

@@ -5,17 +5,23 @@
 
 mod cursor;
 mod entry;
+mod event;
+mod hop;
 mod id;
 pub mod limits;
 mod line;
+mod run;
 mod shell;
 mod task;
 mod time;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use entry::{Entry, EntryBody, Fields, Octets};
-pub use id::{BadEntryId, BadTaskId, EntryId, TaskId};
+pub use event::{Count, Event, EventFault, EventKind, EventView, Moment, Text};
+pub use hop::{Hop, HopFault, HopMeter, Pipeline};
+pub use id::{BadEntryId, BadRunId, BadTaskId, EntryId, RunId, TaskId};
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapReason, Line, LineText, Mark};
+pub use run::{Gate, Repetition, RepetitionStatus, Row, Run, RunStatus, RunSummary, Step, StepState};
 pub use shell::command_line;
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
 pub use time::{BadTimestamp, Timestamp};

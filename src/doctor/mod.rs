@@ -1,0 +1,1 @@
+//! A sentinel through every hop of the pipe, and where it stops.

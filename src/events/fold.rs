@@ -1,0 +1,370 @@
+//! A run's state, rebuilt from its events one by one.
+//!
+//! - A benchmark's repetition is what its last *status* event says. A log event tells what is being
+//!   done and starts a repetition that was pending; it never reopens one that has ended. A status
+//!   event that happened before the end (by the origin's clock) does not either.
+//! - A pipeline's run and steps are what their `new_state` says, or what the event's type implies.
+
+use std::collections::HashMap;
+
+use crate::model::{
+    EventKind, EventView, Gate, Repetition, RepetitionStatus, Run, RunId, RunStatus, Step, StepState, Timestamp,
+};
+
+/// Warnings that are kept.
+const WARNINGS_MAX: usize = 20;
+/// Characters of an action, an error or a reason that the state keeps.
+const WORDS_CHARS_MAX: usize = 400;
+/// Repetitions, and steps, that one run has at most; events of others only count.
+pub const ROWS_MAX: usize = 10_000;
+
+/// A run as far as its events were applied.
+#[derive(Clone, Debug)]
+pub struct RunFold {
+    run: Run,
+    repetitions: HashMap<(String, String, u64), usize>,
+    steps: HashMap<String, usize>,
+}
+
+/// Whether an event may have changed the status of a row or of the run.
+#[derive(PartialEq)]
+enum Changed {
+    Status,
+    Nothing,
+}
+
+impl RunFold {
+    /// A run without events.
+    pub fn new(id: RunId) -> Self {
+        let run = Run {
+            id,
+            status: RunStatus::Pending,
+            state: None,
+            reason: None,
+            started: None,
+            ended: None,
+            updated: None,
+            source: None,
+            events: 0,
+            failures: 0,
+            journal: Vec::new(),
+            steps: Vec::new(),
+            gates: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Self { run, repetitions: HashMap::new(), steps: HashMap::new() }
+    }
+
+    /// Takes the next event, which arrived at `arrived`.
+    pub fn apply(&mut self, event: &EventView<'_>, arrived: Timestamp) {
+        let at = event.origin().unwrap_or(arrived);
+        self.run.events += 1;
+        self.run.failures += u64::from(event.is_failure());
+        self.run.started = Some(self.run.started.map_or(at, |started| started.min(at)));
+        self.run.updated = Some(arrived);
+        if let Some(source) = &event.source {
+            self.run.source = Some(source.to_string());
+        }
+        let settled = match event.schema() {
+            EventKind::Pipeline => self.pipeline(event, at),
+            EventKind::Benchmark => self.benchmark(event, at),
+        };
+        // Looks at every row, and log events come by the million.
+        if settled == Changed::Status {
+            self.settle(at);
+        }
+    }
+
+    /// The run as it is now.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    fn benchmark(&mut self, event: &EventView<'_>, at: Timestamp) -> Changed {
+        let (Some(host), Some(workload), Some(number)) = (&event.host, &event.workload, event.repetition) else {
+            return Changed::Nothing;
+        };
+        let total = event.repetitions();
+        if total.is_some_and(|total| number.0 > total) {
+            self.warn(format!("{host} {workload}: repetition {} of {}", number.0, total.unwrap_or(0)));
+        }
+        let key = (host.to_string(), workload.to_string(), number.0);
+        let index = match self.repetitions.get(&key) {
+            Some(index) => *index,
+            None if self.run.journal.len() >= ROWS_MAX => {
+                self.warn(format!("over {ROWS_MAX} repetitions: the rest is not in the journal"));
+                return Changed::Nothing;
+            }
+            None => {
+                let index = self.run.journal.len();
+                let (host, workload) = (key.0.clone(), key.1.clone());
+                self.run.journal.push(Repetition { host, workload, repetition: number.0, ..Repetition::default() });
+                self.repetitions.insert(key, index);
+                index
+            }
+        };
+        let Some(item) = self.run.journal.get_mut(index) else { return Changed::Nothing };
+        item.events += 1;
+        item.total_repetitions = total.or(item.total_repetitions);
+        let message = event.message.as_deref().filter(|text| !text.is_empty());
+        if event.is_log() {
+            let starts = item.status == RepetitionStatus::Pending;
+            if starts {
+                item.status = RepetitionStatus::Running;
+                item.started = Some(at);
+            }
+            if !item.status.is_end() {
+                item.action = message.map(brief).or(item.action.take());
+            }
+            if event.is_failure() {
+                item.error_type = event.error_type.as_deref().map(brief).or(item.error_type.take());
+                item.error = message.map(brief).or(item.error.take());
+            }
+            return if starts { Changed::Status } else { Changed::Nothing };
+        }
+        let status = RepetitionStatus::from_word(event.status.as_deref().unwrap_or_default());
+        let late = item.status.is_end() && item.ended.is_some_and(|ended| at < ended);
+        if late {
+            return Changed::Nothing;
+        }
+        if status == RepetitionStatus::Running && item.status != RepetitionStatus::Running {
+            let number = item.repetition;
+            let (host, workload) = (std::mem::take(&mut item.host), std::mem::take(&mut item.workload));
+            let (total_repetitions, events) = (item.total_repetitions, item.events);
+            *item =
+                Repetition { host, workload, repetition: number, total_repetitions, events, ..Repetition::default() };
+            item.started = Some(at);
+        }
+        item.status = status;
+        item.action = message.map(brief).or(item.action.take());
+        if status.is_end() {
+            item.ended = Some(at);
+            let said = message.and_then(duration_said);
+            item.duration_s = said.or_else(|| item.started.map(|started| seconds(started, at)));
+        }
+        if status == RepetitionStatus::Failed {
+            item.error_type = event.error_type.as_deref().map(brief).or(item.error_type.take());
+            item.error = message.map(brief).or(item.error.take());
+        }
+        Changed::Status
+    }
+
+    fn pipeline(&mut self, event: &EventView<'_>, at: Timestamp) -> Changed {
+        let kind = event.event_type.as_deref().unwrap_or_default();
+        let reason = event.reason.as_deref().map(brief);
+        if let Some(of) = kind.strip_prefix("run.") {
+            if let Some(state) = event.new_state.as_deref().or((of == "created").then_some("created")) {
+                let known = self.run.state.as_deref();
+                let expected = event.previous_state.as_deref();
+                if let (Some(known), Some(expected)) = (known, expected)
+                    && known != expected
+                {
+                    let text = format!("{kind} says the run was {expected} before, it was {known}");
+                    self.warn(text);
+                }
+                self.run.state = Some(brief(state));
+                self.run.reason = reason;
+            } else if of == "completed" {
+                self.run.state.get_or_insert_with(|| "completed".to_owned());
+            }
+            if of == "completed" || matches!(event.new_state.as_deref(), Some("succeeded" | "failed" | "rolled_back")) {
+                self.run.ended = Some(at);
+            } else if of == "state_changed" {
+                self.run.ended = None;
+            }
+            return Changed::Status;
+        }
+        let Some(id) = event.step_id.as_deref() else { return Changed::Nothing };
+        if kind == "gate.failed" {
+            let error_class = event.error_class.as_deref().map(brief);
+            if self.run.gates.len() < ROWS_MAX {
+                self.run.gates.push(Gate { step_id: id.to_owned(), error_class, reason, at: Some(at) });
+            }
+            return Changed::Nothing;
+        }
+        let Some(step) = self.step(id) else { return Changed::Nothing };
+        let Some(state) = event.new_state.as_deref().and_then(step_state).or_else(|| implied(kind)) else {
+            return Changed::Nothing;
+        };
+        step.attempt = event.attempt.map_or(step.attempt, |count| count.0);
+        step.retries += u64::from(kind == "step.retried");
+        match state {
+            StepState::Running => {
+                (step.started, step.ended, step.duration_s) = (Some(at), None, None);
+                (step.error_class, step.reason) = (None, reason);
+            }
+            StepState::Pending => step.reason = reason,
+            _ => {
+                step.ended = Some(at);
+                step.duration_s = step.started.map(|started| seconds(started, at));
+                step.error_class = event.error_class.as_deref().map(brief);
+                step.reason = reason;
+            }
+        }
+        step.state = state;
+        Changed::Status
+    }
+
+    fn step(&mut self, id: &str) -> Option<&mut Step> {
+        let index = match self.steps.get(id) {
+            Some(index) => *index,
+            None if self.run.steps.len() >= ROWS_MAX => {
+                self.warn(format!("over {ROWS_MAX} steps: the rest is not shown"));
+                return None;
+            }
+            None => {
+                self.run.steps.push(Step { step_id: id.to_owned(), ..Step::default() });
+                self.steps.insert(id.to_owned(), self.run.steps.len() - 1);
+                self.run.steps.len() - 1
+            }
+        };
+        self.run.steps.get_mut(index)
+    }
+
+    /// The run's own status, out of what it says and what its parts are.
+    fn settle(&mut self, at: Timestamp) {
+        let run = &mut self.run;
+        run.status = match run.state.as_deref() {
+            Some("succeeded" | "completed") => RunStatus::Done,
+            Some("failed" | "rolled_back") => RunStatus::Failed,
+            Some("blocked") => RunStatus::Blocked,
+            Some("created") => RunStatus::Pending,
+            Some(_) => RunStatus::Running,
+            None => {
+                let rows = run.rows();
+                let status = overall(rows.iter().map(|row| row.status), &run.steps);
+                run.ended = if status.is_end() { run.ended.or(Some(at)) } else { None };
+                status
+            }
+        };
+    }
+
+    fn warn(&mut self, text: String) {
+        let warnings = &mut self.run.warnings;
+        if warnings.len() < WARNINGS_MAX && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+}
+
+fn overall(rows: impl Iterator<Item = RunStatus>, steps: &[Step]) -> RunStatus {
+    let steps = steps.iter().map(|step| match step.state {
+        StepState::Pending => RunStatus::Pending,
+        StepState::Running => RunStatus::Running,
+        StepState::Succeeded => RunStatus::Done,
+        StepState::Failed => RunStatus::Failed,
+        StepState::Compensated | StepState::Skipped => RunStatus::Skipped,
+    });
+    let (mut open, mut began, mut failed, mut done, mut other) = (false, false, false, false, false);
+    for status in rows.chain(steps) {
+        open |= !status.is_end();
+        began |= status != RunStatus::Pending;
+        failed |= status == RunStatus::Failed;
+        done |= matches!(status, RunStatus::Done | RunStatus::Partial);
+        other |= matches!(status, RunStatus::Skipped | RunStatus::Partial);
+    }
+    match () {
+        () if open && began => RunStatus::Running,
+        () if open || !began => RunStatus::Pending,
+        () if failed => RunStatus::Failed,
+        () if done && other => RunStatus::Partial,
+        () if done => RunStatus::Done,
+        () => RunStatus::Skipped,
+    }
+}
+
+fn step_state(word: &str) -> Option<StepState> {
+    Some(match word {
+        "pending" => StepState::Pending,
+        "running" => StepState::Running,
+        "succeeded" => StepState::Succeeded,
+        "failed" => StepState::Failed,
+        "compensated" => StepState::Compensated,
+        "skipped" => StepState::Skipped,
+        _ => return None,
+    })
+}
+
+fn implied(kind: &str) -> Option<StepState> {
+    match kind {
+        "step.retried" => Some(StepState::Pending),
+        "step.started" => Some(StepState::Running),
+        _ => step_state(kind.strip_prefix("step.")?),
+    }
+}
+
+/// `duration=12.3s` in a message.
+fn duration_said(message: &str) -> Option<f64> {
+    let (_, rest) = message.split_once("duration=")?;
+    let end = rest.find('s')?;
+    rest[..end].parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a duration in milliseconds is far below 2^52")]
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.as_millis().saturating_sub(from.as_millis()) as f64 / 1000.0
+}
+
+fn brief(text: &str) -> String {
+    text.chars().take(WORDS_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Event;
+
+    fn run(lines: &[&str]) -> Run {
+        let mut fold = RunFold::new("r".parse().unwrap());
+        for (at, line) in lines.iter().enumerate() {
+            fold.apply(&Event::parse(line).unwrap().view(), Timestamp::from_millis(1000 * (at as u64 + 1)));
+        }
+        fold.run().clone()
+    }
+
+    fn status(status: &str, extra: &str) -> String {
+        format!(r#"{{"host":"h","workload":"fio","repetition":1,"total_repetitions":2,"status":"{status}"{extra}}}"#)
+    }
+
+    #[test]
+    fn formats_1_11_a_late_log_event_never_reopens_a_repetition() {
+        let log = status("running", r#","type":"log","message":"late""#);
+        let run = run(&[&status("running", ""), &status("done", r#","message":"duration=12.3s""#), &log]);
+        let item = &run.journal[0];
+        assert_eq!((item.status, item.duration_s, item.events), (RepetitionStatus::Done, Some(12.3), 3));
+        let row = &run.rows()[0];
+        assert_eq!((row.status, row.ended, row.total), (RunStatus::Running, 1, 2), "the second is still to come");
+    }
+
+    #[test]
+    fn a_status_that_happened_before_the_end_does_not_reopen_it_but_a_later_one_does() {
+        let at = |word: &str, s: u32| status(word, &format!(r#","timestamp":{s}"#));
+        let ended = run(&[&at("running", 10), &at("done", 20), &at("running", 15)]);
+        assert_eq!(ended.journal[0].status, RepetitionStatus::Done);
+        let again = run(&[&at("running", 10), &at("failed", 20), &at("running", 25)]);
+        assert_eq!((again.journal[0].status, again.journal[0].error.clone()), (RepetitionStatus::Running, None));
+    }
+
+    #[test]
+    fn a_pipeline_that_fails_at_a_gate_is_told_whole() {
+        let run = run(&[
+            r#"{"event_type":"run.created","new_state":"created"}"#,
+            r#"{"event_type":"run.state_changed","previous_state":"created","new_state":"executing"}"#,
+            r#"{"event_type":"step.started","step_id":"bench","new_state":"running"}"#,
+            r#"{"event_type":"step.failed","step_id":"bench","error_class":"hard_gate_failed","reason":"95 % below 97 %","new_state":"failed"}"#,
+            r#"{"event_type":"gate.failed","step_id":"bench","error_class":"hard_gate_failed","reason":"95 % below 97 %"}"#,
+            r#"{"event_type":"run.completed","reason":"Hard gate failed: bench","new_state":"failed"}"#,
+        ]);
+        assert_eq!((run.status, run.state.as_deref(), run.gates.len()), (RunStatus::Failed, Some("failed"), 1));
+        assert_eq!((run.steps[0].state, run.steps[0].duration_s), (StepState::Failed, Some(1.0)));
+        assert_eq!((run.failures, run.ended), (3, Some(Timestamp::from_millis(6000))));
+        assert!(run.warnings.is_empty(), "{:?}", run.warnings);
+    }
+
+    #[test]
+    fn unknown_repetitions_and_totals_are_shown_with_a_warning_not_ignored() {
+        let run = run(&[r#"{"host":"h","workload":"w","repetition":5,"total_repetitions":3,"status":"running"}"#]);
+        assert_eq!(run.journal.len(), 1);
+        assert!(run.warnings[0].contains("repetition 5 of 3"), "{:?}", run.warnings);
+    }
+}

@@ -1,0 +1,1 @@
+//! Runs: their events in journals `run:events:{id}`, each kept once, and the state they tell.
