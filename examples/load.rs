@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release --example load -- latency           1 viewer,     1,000 lines/s
 //! cargo run --release --example load -- fanout            1,000 viewers, 1,000 lines/s
+//! cargo run --release --example load -- events            a runner's 1,000 events/s to a client by SSE
+//! cargo run --release --example load -- screen            the same at 20 events/s, to the dashboard's screen
 //! cargo run --release --example load -- export            a finished log of 1,000,000 lines as NDJSON
 //! cargo run --release --example load -- start             1,000 finished tasks: time to `listening`, memory idle
 //! ```
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde::Deserialize;
+use tasktail::client::{HttpClient, RunFollower, RunItem, RunStart};
 use tasktail::worker::{Worker, WorkerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -128,6 +131,125 @@ async fn view(address: String, task: &'static str, lines: u64) -> Result<Vec<u64
     }
     ensure!(delays.len() as u64 == lines, "{lines} lines were written, {} came", delays.len());
     Ok(delays)
+}
+
+/// The runner: an event each interval, holding the time at which it is written.
+fn emit_events(count: u64, per_second: u64) -> Result<()> {
+    let start = Instant::now();
+    let mut out = std::io::stdout();
+    for n in 0..count {
+        let due = Duration::from_micros(n * 1_000_000 / per_second);
+        if let Some(wait) = due.checked_sub(start.elapsed()) {
+            std::thread::park_timeout(wait);
+        }
+        let us = now_us();
+        let line = format!(
+            "LB_EVENT {{\"run_id\": \"load\", \"host\": \"h1\", \"workload\": \"fio\", \"repetition\": 1, \
+             \"total_repetitions\": 3, \"status\": \"running\", \"type\": \"log\", \"level\": \"INFO\", \
+             \"message\": \"sent {us} end\", \"timestamp\": {}.{:06}}}\n",
+            us / 1_000_000,
+            us % 1_000_000
+        );
+        out.write_all(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The time in an event's message.
+fn sent(text: &str) -> Option<u64> {
+    text.split_once("sent ")?.1.split(' ').next()?.parse().ok()
+}
+
+/// A worker whose command prints so many events.
+async fn run_events(server: &Server, count: u64, per_second: u64) -> Result<()> {
+    let this = std::env::current_exe()?.to_string_lossy().into_owned();
+    let mut options = WorkerOptions::new(&server.url, "load".parse()?);
+    options.show = false;
+    let command = ["emit-events".to_owned(), count.to_string(), per_second.to_string()];
+    let command = std::iter::once(this).chain(command).map(Into::into).collect();
+    Worker::run(options, command).await?;
+    Ok(())
+}
+
+/// Events of a runner, through worker, journal, extraction, run, to one client by SSE.
+async fn events() -> Result<()> {
+    const COUNT: u64 = 10_000;
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(folder.path())?;
+    let client = HttpClient::new(server.url.parse()?);
+    let mut follower = RunFollower::new(client, "load".parse()?, RunStart::First);
+    let reading = tokio::spawn(async move {
+        let mut delays = Vec::new();
+        let mut last = 0;
+        while (delays.len() as u64) < COUNT {
+            match follower.next().await? {
+                RunItem::Event { event, .. } => {
+                    let arrived = now_us();
+                    let sent = sent(event.view().message.as_deref().unwrap_or_default()).context("a time")?;
+                    ensure!(sent >= last, "an event came twice, or out of order");
+                    last = sent;
+                    delays.push(arrived.saturating_sub(sent));
+                }
+                RunItem::Connected => {}
+                other => bail!("{other:?}"),
+            }
+        }
+        Ok(delays)
+    });
+    run_events(&server, COUNT, 1_000).await?;
+    let mut delays =
+        tokio::time::timeout(Duration::from_secs(30), reading).await.context("events are missing")???;
+    delays.sort_unstable();
+    println!(
+        "{COUNT} events at 1,000/s, runner's line to SSE client, durable: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; every event once",
+        percentile(&delays, 50),
+        percentile(&delays, 99),
+        percentile(&delays, 100),
+    );
+    Ok(())
+}
+
+/// Events of a runner, to what the dashboard shows in a terminal of tmux.
+async fn screen() -> Result<()> {
+    const COUNT: u64 = 200;
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(folder.path())?;
+    let socket = format!("load-{}", std::process::id());
+    let tmux = |args: &[&str]| -> Result<String> {
+        let output = Command::new("tmux").args(["-L", &socket]).args(args).output().context("tmux")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let binary = std::env::var("TASKTAIL_BIN").unwrap_or_else(|_| "target/release/tasktail".to_owned());
+    let command = format!("{binary} --url {} dashboard --run load", server.url);
+    tmux(&["new-session", "-d", "-x", "120", "-y", "40", &command])?;
+    let running = run_events(&server, COUNT, 20);
+    let watching = async {
+        let mut delays = std::collections::BTreeMap::new();
+        let until = Instant::now() + Duration::from_secs(20);
+        while (delays.len() as u64) < COUNT && Instant::now() < until {
+            let shown = tmux(&["capture-pane", "-p"])?;
+            let now = now_us();
+            for time in shown.lines().filter_map(sent) {
+                delays.entry(time).or_insert(now.saturating_sub(time));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok::<_, anyhow::Error>(delays)
+    };
+    let (ran, delays) = tokio::join!(running, watching);
+    tmux(&["kill-server"])?;
+    ran?;
+    let mut delays: Vec<u64> = delays?.into_values().collect();
+    let seen = delays.len();
+    delays.sort_unstable();
+    println!(
+        "{seen} of {COUNT} events at 20/s seen on the dashboard's screen: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms (a look takes some milliseconds itself)",
+        percentile(&delays, 50),
+        percentile(&delays, 99),
+        percentile(&delays, 100),
+    );
+    ensure!(seen as u64 == COUNT, "not every event was seen");
+    Ok(())
 }
 
 fn percentile(sorted: &[u64], percent: usize) -> f64 {
@@ -276,10 +398,13 @@ async fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["emit", lines, rate] => emit(lines.parse()?, rate.parse()?),
+        ["emit-events", count, rate] => emit_events(count.parse()?, rate.parse()?),
+        ["events"] => events().await,
+        ["screen"] => screen().await,
         ["latency"] => viewers(1, 10).await,
         ["fanout"] => viewers(1_000, 10).await,
         ["export"] => export().await,
         ["start"] => start().await,
-        _ => bail!("name one of latency, fanout, export, start"),
+        _ => bail!("name one of latency, fanout, events, screen, export, start"),
     }
 }
