@@ -1,7 +1,7 @@
 //! tasktail: a task's output, live in the browser and the terminal, and kept when it ends.
 //!
-//! A worker wraps a command, a server keeps an ordered log for each task, people follow it. This
-//! page is the map.
+//! A worker wraps a command, a server keeps an ordered log for each task, people follow it. Events
+//! that a runner writes go the same way, to a run, its dashboard and its page. This page is the map.
 //!
 //! # Words
 //!
@@ -13,6 +13,9 @@
 //! - **tip**: where a journal ends; what readers watch. **cursor**: a place in a log, opaque.
 //! - **key**: a journal as the Redis port sees it; it may go while the lines stay. **job**: a run of
 //!   its commands, carried out with nothing in between.
+//! - **event**: one JSON object of a runner. **run**: a workflow that emits events; its journal is
+//!   `run:events:{id}`. **identity**: an event's `event_id`, its own or one made of what it says.
+//! - **hop**: a place on the way of a line or an event that counts what it saw.
 //! - **seq**: the number a worker gives a line in its *session*; what makes a resend harmless.
 //!
 //! # Layers
@@ -23,12 +26,15 @@
 //! model    words, no I/O
 //! store    sled and bytes             wire     what crosses a socket
 //! journal  ordered logs               archive  zstd frames
-//! tasks    a task's life over both    client   the other end of the sockets
+//! tasks    a task's life over both    events   events out of text and files, a run's state
+//! runs     a run's events, each once  client   the other end of the sockets
 //! server   routes and sockets         worker   process, lines, buffer, uplink
+//!                                     dashboard, doctor
 //! config, testing, cli, main
 //! ```
 //!
-//! `client` and `worker` never reach the layers on the left: they could be a program of their own.
+//! `client`, `worker`, `dashboard` and `doctor` never reach the layers on the left: they could be a
+//! program of their own. `events` is used on both sides.
 //!
 //! # One line of output
 //!
@@ -45,6 +51,15 @@
 //!
 //! Down once; the single arrow back is the ack, and it means durable.
 //!
+//! # One event of a runner
+//!
+//! ```text
+//! line in a task's log -> server's bridge (follows the log) -> events/extract (out of any escaping, with an id)
+//! file in the runs folder -> events/follow ------------------^
+//! POST of NDJSON ---------------------------------------------> runs (known already?) -> journal -> SSE -> dashboard, page
+//!                                                                          ^--- events/fold: the state, rebuilt from the journal
+//! ```
+//!
 //! # Invariants
 //!
 //! 1. What a reader sees is durable (unless `--durability interval` says otherwise).
@@ -52,6 +67,7 @@
 //! 3. A line that is not there is told: by a `gap`, never by silence.
 //! 4. Every queue is bounded. A slow viewer costs only itself; a slow server never slows the child.
 //! 5. A kill at any moment leaves what was acked, once.
+//! 6. An event is in its run once, whatever ways it came by, and what could not be read is counted.
 
 pub mod archive;
 pub mod cli;
