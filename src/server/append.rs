@@ -61,7 +61,7 @@ pub(super) async fn lines(
 
 /// Reads the rest of a body that is refused: closing while the client still writes would cost it
 /// the answer. Bounded; a client beyond that finds out the hard way.
-async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let mut bytes = 0;
     let drained = async {
         while let Some(Ok(chunk)) = body.next().await {
@@ -308,7 +308,7 @@ async fn whole(mut body: Body) -> Result<BytesMut, ApiError> {
 }
 
 /// The media type of a request, in small letters and without parameters.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
 }

@@ -40,6 +40,8 @@ pub struct TaskFacts {
 pub struct Stats {
     /// Lines made durable.
     pub lines_stored: u64,
+    /// When the last of them was.
+    pub last_stored: Option<Timestamp>,
     /// Group commits.
     pub commits: u64,
     /// Repeated lines of a session that were dropped.
@@ -274,6 +276,7 @@ impl Tasks {
     pub fn stats(&self) -> Stats {
         let counters = self.inner.journal.counters();
         Stats {
+            last_stored: counters.last_entry(),
             lines_stored: counters.entries.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
             repeats_dropped: counters.repeats.load(Ordering::Relaxed),
