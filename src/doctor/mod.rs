@@ -7,9 +7,12 @@
 //! events_file -> follower -> runs_folder                a file, and the server's bridge from it
 //! ```
 //!
+//! [`explain`] is the other half: what became of each event in output that was captured.
+//!
 //! Every hop is looked at by itself as far as that is possible: where the worker's socket is broken
 //! the lines go in by HTTP, so that one fault is one finding. What the sentinel left is removed.
 
+pub mod explain;
 mod hops;
 mod runs;
 mod sentinel;

@@ -14,6 +14,7 @@
 //! same event that comes by two ways (a runner's stdout, and the file that a callback writes) is the
 //! same on both, while two equal messages on one way are two events. See [`Identities`].
 
+pub mod budget;
 mod extract;
 mod fold;
 mod follow;
@@ -28,4 +29,4 @@ pub use follow::{
 };
 pub use identity::Identities;
 pub use log::{EventLog, EventStream, LogError, LogFault, Logged, ReadEvents, StreamItem, Sync};
-pub use text::{clean, one_line};
+pub use text::{clean, one_line, without_time};

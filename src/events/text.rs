@@ -30,6 +30,13 @@ pub fn one_line(event: &EventView<'_>) -> String {
     if let Some(at) = event.origin().or_else(|| event.received()) {
         write!(out, "{at} ").ok();
     }
+    out.push_str(&without_time(event));
+    out
+}
+
+/// The same without the time.
+pub fn without_time(event: &EventView<'_>) -> String {
+    let mut out = String::new();
     let mut word = |text: &str| {
         out.push_str(&clean(text));
         out.push(' ');

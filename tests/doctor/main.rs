@@ -173,16 +173,21 @@ async fn the_command_prints_each_hop_and_its_exit_code_tells() {
     let url = bench.server.url();
     let doctor = |url: String| {
         tokio::task::spawn_blocking(move || {
-            Command::new(env!("CARGO_BIN_EXE_tasktail")).args(["--url", &url, "doctor", "--timeout", "4s"]).output().unwrap()
+            Command::new(env!("CARGO_BIN_EXE_tasktail"))
+                .args(["--url", &url, "doctor", "--timeout", "4s"])
+                .output()
+                .unwrap()
         })
     };
     let good = doctor(url).await.unwrap();
     let text = String::from_utf8(good.stdout).unwrap();
     assert!(good.status.success(), "{text}");
-    assert!(text.lines().any(|line| line.contains("viewer_socket") && line.contains("ok") && line.contains("ms")), "{text}");
-    let proxied = proxy::start(bench.server.addr(), |line| {
-        if line.contains("/ws/v1/tasks/") { Deal::Cut } else { Deal::Pass }
-    });
+    assert!(
+        text.lines().any(|line| line.contains("viewer_socket") && line.contains("ok") && line.contains("ms")),
+        "{text}"
+    );
+    let proxied =
+        proxy::start(bench.server.addr(), |line| if line.contains("/ws/v1/tasks/") { Deal::Cut } else { Deal::Pass });
     let bad = doctor(proxied.await).await.unwrap();
     let text = String::from_utf8(bad.stdout).unwrap();
     assert_eq!(bad.status.code(), Some(1), "{text}");
