@@ -197,6 +197,12 @@ impl FileFollower {
         self.source.as_ref().map(Source::identity)
     }
 
+    /// What is there of a line whose newline has not come, for one who does not wait for it; less
+    /// the parts that were given.
+    pub fn into_unfinished(self) -> Bytes {
+        self.source.map(Source::into_unfinished).unwrap_or_default()
+    }
+
     /// What comes next; waits for it. Cancel-safe.
     ///
     /// # Errors

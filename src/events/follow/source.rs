@@ -132,6 +132,10 @@ impl Source {
         self.offset + self.pending.len() as u64
     }
 
+    pub(super) fn into_unfinished(self) -> Bytes {
+        self.pending.into()
+    }
+
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
