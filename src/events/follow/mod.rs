@@ -139,6 +139,8 @@ pub struct FileFollower {
     watch: Watch,
     siblings: Siblings,
     source: Option<Source>,
+    /// What happened to the file whose copy `source` is at present: its rest is read there first.
+    broken: Option<FollowNotice>,
     /// At most a handful: what one event of the file has to tell.
     ready: VecDeque<Followed>,
     /// Whether the present silence was told.
@@ -166,7 +168,18 @@ impl FileFollower {
             source.skip_to_last_line().map_err(failed)?;
         }
         let (ready, missing) = (VecDeque::new(), None);
-        Ok(Self { path, options, watch, siblings, source, ready, caught_up: false, missing, waiting: false })
+        Ok(Self {
+            path,
+            options,
+            watch,
+            siblings,
+            source,
+            broken: None,
+            ready,
+            caught_up: false,
+            missing,
+            waiting: false,
+        })
     }
 
     /// The file's name.
@@ -182,6 +195,12 @@ impl FileFollower {
     /// Which file is read at present; none as long as there is none.
     pub fn identity(&self) -> Option<FileIdentity> {
         self.source.as_ref().map(Source::identity)
+    }
+
+    /// What is there of a line whose newline has not come, for one who does not wait for it; less
+    /// the parts that were given.
+    pub fn into_unfinished(self) -> Bytes {
+        self.source.map(Source::into_unfinished).unwrap_or_default()
     }
 
     /// What comes next; waits for it. Cancel-safe.
@@ -220,8 +239,8 @@ impl FileFollower {
                 self.ready.push_back(Followed::Lines { bytes: part, offset });
                 return Ok(Some(Followed::Notice(FollowNotice::TooLong)));
             }
-            Read::Shorter => self.restart(FollowNotice::Truncated { read }),
-            Read::Other => self.restart(FollowNotice::Rewritten),
+            Read::Shorter => return self.restart(FollowNotice::Truncated { read }),
+            Read::Other => return self.restart(FollowNotice::Rewritten),
             Read::Nothing => self.switch(named)?,
         }
         Ok(self.ready.pop_front())
@@ -242,14 +261,20 @@ impl FileFollower {
         if told { Ok(Some(Followed::Notice(FollowNotice::Appeared))) } else { self.try_look() }
     }
 
-    /// The same file has other content.
-    fn restart(&mut self, notice: FollowNotice) {
-        let Some(source) = &mut self.source else { return };
+    /// The same file has other content. If it was copied before that, as logrotate's `copytruncate`
+    /// does, what was not read of it is in the copy.
+    fn restart(&mut self, notice: FollowNotice) -> io::Result<Option<Followed>> {
+        let Some(source) = &mut self.source else { return Ok(None) };
+        let copy = if self.broken.is_none() { self.siblings.copy_of(source) } else { None };
+        if let Some(copy) = copy {
+            self.source = Some(copy);
+            self.broken = Some(notice);
+            return self.try_look();
+        }
         let torn = source.restart();
         self.give_torn(torn);
         self.ready.push_back(Followed::Notice(notice));
-        // A copy that was made before a truncation holds what was given.
-        self.siblings.know_all();
+        Ok(self.ready.pop_front())
     }
 
     /// The file at hand has nothing more to give: looks for the one that follows it.
@@ -271,7 +296,7 @@ impl FileFollower {
         let next = match self.siblings.next_after(Some(source), Some(&named)) {
             Some(sibling) => sibling,
             // The writer still has the old file open: as long as the new one is empty, it goes on there.
-            None if named.bytes == 0 => return Ok(()),
+            None if named.bytes == 0 && self.broken.is_none() => return Ok(()),
             None => match Source::open(&self.path) {
                 Ok(next) => next,
                 // It has just gone again, or its owner has not let us in yet.
@@ -288,7 +313,7 @@ impl FileFollower {
         for path in missed {
             self.ready.push_back(Followed::Notice(FollowNotice::Missed { path }));
         }
-        self.ready.push_back(Followed::Notice(FollowNotice::Rotated));
+        self.ready.push_back(Followed::Notice(self.broken.take().unwrap_or(FollowNotice::Rotated)));
         self.watch.refresh();
         Ok(())
     }

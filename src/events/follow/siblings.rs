@@ -40,13 +40,29 @@ impl Siblings {
         let folder = super::watch::folder_of(path);
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
         let mut siblings = Self { folder, name, known: HashSet::new() };
-        siblings.know_all();
+        siblings.known = siblings.list().into_iter().map(|sibling| sibling.identity).collect();
         siblings
     }
 
-    /// All that are there now hold nothing new.
-    pub(super) fn know_all(&mut self) {
-        self.known = self.list().into_iter().map(|sibling| sibling.identity).collect();
+    /// The copy of a file that was truncated or rewritten since, if it holds more than what was
+    /// read; at the place of reading. Older copies hold nothing new.
+    pub(super) fn copy_of(&mut self, lost: &Source) -> Option<Source> {
+        let mut best: Option<(u64, Source)> = None;
+        for sibling in self.list() {
+            if sibling.is_compressed() || self.known.contains(&sibling.identity) || lost.position() == 0 {
+                continue;
+            }
+            let Ok(candidate) = Source::open(&sibling.path) else { continue };
+            let bytes = sibling.metadata.len();
+            if !lost.was_copied_to(&candidate, bytes) {
+                continue;
+            }
+            self.known.insert(sibling.identity);
+            if bytes > lost.position() && best.as_ref().is_none_or(|(most, _)| bytes > *most) {
+                best = Some((bytes, candidate));
+            }
+        }
+        best.map(|(_, copy)| lost.resumed_in(copy))
     }
 
     /// The oldest file that had the name after `old` and before `named`, opened.

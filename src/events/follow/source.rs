@@ -132,6 +132,10 @@ impl Source {
         self.offset + self.pending.len() as u64
     }
 
+    pub(super) fn into_unfinished(self) -> Bytes {
+        self.pending.into()
+    }
+
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
@@ -212,9 +216,28 @@ impl Source {
 
     /// Whether the bytes that were read still stand in the file.
     fn is_same(&self) -> io::Result<bool> {
+        self.stands_in(self)
+    }
+
+    fn stands_in(&self, other: &Source) -> io::Result<bool> {
         let place = self.position();
-        let tail = self.bytes_at(place.saturating_sub(self.tail.len() as u64), place)?;
-        Ok(tail == self.tail && self.bytes_at(0, self.head.len() as u64)? == self.head)
+        let tail = other.bytes_at(place.saturating_sub(self.tail.len() as u64), place)?;
+        Ok(tail == self.tail && other.bytes_at(0, self.head.len() as u64)? == self.head)
+    }
+
+    /// Whether `other`, of so many bytes, was copied from this file when what was read stood in it,
+    /// or before.
+    pub(super) fn was_copied_to(&self, other: &Source, bytes: u64) -> bool {
+        if bytes >= self.position() {
+            return self.stands_in(other).unwrap_or(false);
+        }
+        other.bytes_at(0, bytes.min(HEAD_BYTES as u64)).is_ok_and(|head| self.head.starts_with(&head))
+    }
+
+    /// The place of reading in a copy of the file.
+    pub(super) fn resumed_in(&self, copy: Source) -> Self {
+        let (pending, head, tail) = (self.pending.clone(), self.head.clone(), self.tail.clone());
+        Self { offset: self.offset, in_parts: self.in_parts, pending, head, tail, ..copy }
     }
 
     /// Goes back to the begin. Gives the half line that was at hand, with a newline, and its place.
