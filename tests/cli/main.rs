@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 mod alone;
+mod events;
+mod explain;
 mod support;
 mod usage;
 mod with_server;
