@@ -16,6 +16,7 @@
 //!
 //! Not here: how events are found in a text ([`crate::events`]), and routes ([`crate::server`]).
 
+mod bridge;
 mod follow;
 mod handle;
 mod keep;
@@ -23,6 +24,7 @@ mod list;
 mod meters;
 mod page;
 mod state;
+mod wrap;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -205,6 +205,11 @@ impl Server {
             tracker: TaskTracker::new(),
         });
         state.tracker.spawn(accept::serve(listener, state.clone()));
+        let bridging = state.clone();
+        state.tracker.spawn(async move {
+            let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
+            runs.bridge(tasks.clone(), shutdown.clone(), tracker.clone()).await;
+        });
         let keeping = state.clone();
         state.tracker.spawn(async move {
             tokio::select! {

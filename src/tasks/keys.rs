@@ -42,6 +42,11 @@ impl KeyTask {
         }
     }
 
+    /// This is being added.
+    pub fn note(&self, bytes: &[u8]) {
+        self.0.note_events(bytes);
+    }
+
     /// Entries were added: the task is alive, and older lines may be due for its archive.
     pub fn added(&self) {
         self.0.heartbeat();

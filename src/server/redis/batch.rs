@@ -265,6 +265,7 @@ impl Batch {
                 if let Some(adding) = adding {
                     adding.admit()?;
                     run(keys, request, &mut self.reply)?;
+                    adding.note(request);
                     adding.added = true;
                 } else {
                     run(keys, request, &mut self.reply)?;
@@ -379,6 +380,12 @@ impl Transaction {
 }
 
 impl Adding {
+    fn note(&self, request: &Request) {
+        if let Ok(task) = &self.task {
+            request.args().for_each(|word| task.note(word));
+        }
+    }
+
     fn admit(&self) -> Result<(), Refusal> {
         let refused = match &self.task {
             Ok(task) => task.admit().err().map(|error| error.to_string()),
