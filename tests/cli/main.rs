@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 mod alone;
 mod ship;
+mod events;
+mod explain;
 mod support;
 mod usage;
 mod with_server;

@@ -38,8 +38,11 @@ pub(super) struct Sent {
 struct Answer {
     appended: u64,
     duplicates: u64,
+    /// The first of them.
     #[serde(default)]
     rejected: Vec<Refusal>,
+    #[serde(default)]
+    rejected_count: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,7 +92,7 @@ impl Poster {
             let excerpt: String = event.chars().take(80).collect();
             self.output.announce(format_args!("refused by the server: {}: {}", clean(why), clean(&excerpt)));
         }
-        let rejected = answer.rejected.len() as u64;
+        let rejected = answer.rejected_count.max(answer.rejected.len() as u64);
         Ok(Sent { appended: answer.appended, duplicates: answer.duplicates, rejected })
     }
 

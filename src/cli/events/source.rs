@@ -43,7 +43,8 @@ pub(super) struct All {
 #[derive(Debug, Deserialize)]
 struct Page {
     events: Vec<Event>,
-    cursor: Option<String>,
+    /// Where there is more: behind this place.
+    next: Option<String>,
 }
 
 impl Source {
@@ -93,10 +94,9 @@ impl Source {
                 loop {
                     let query = [("after", after.clone()), ("limit", Some(PAGE_EVENTS.to_string()))];
                     let page = page(&client, id, &query).await?;
-                    let ended = page.events.is_empty() || page.cursor.is_none() || page.cursor == after;
                     all.events.extend(page.events);
-                    after = page.cursor;
-                    if ended {
+                    after = page.next;
+                    if after.is_none() {
                         return Ok(all);
                     }
                 }
