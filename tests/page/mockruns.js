@@ -39,6 +39,8 @@ export class MockRuns {
     this.pipeline = { hops: [] };
     this.streams = new Set();
     this.waiting = new Set();
+    /** The status that streams, and what a page asks beside them, are refused with. */
+    this.refuse = null;
     /** Requests for streams, with the Last-Event-ID each bore. */
     this.opened = [];
   }
@@ -78,6 +80,10 @@ export class MockRuns {
     }
     const [, id, rest] = /^\/api\/v1\/runs(?:\/([^/]+)(?:\/(.*))?)?$/.exec(url.pathname) ?? [null, null, null];
     if (!url.pathname.startsWith("/api/v1/runs")) return false;
+    if (this.refuse) {
+      server.problem(response, this.refuse, "refused");
+      return true;
+    }
     if (id === undefined) {
       server.json(response, { runs: [...this.runs.values()].reverse().map((run) => run.now()) });
       return true;
