@@ -27,14 +27,27 @@ const FILES: &[(&str, &str)] = files![
     "ansi.js",
     "api.js",
     "controls.js",
+    "eventrow.js",
+    "events.js",
     "format.js",
     "header.js",
     "icon.js",
     "keys.js",
     "links.js",
     "list.js",
+    "livelist.js",
     "loader.js",
+    "logpage.js",
     "rows.js",
+    "run.css",
+    "run.js",
+    "runcontrols.js",
+    "runfeed.js",
+    "runjournal.js",
+    "runlog.js",
+    "runs.js",
+    "runstate.js",
+    "runstatus.js",
     "scroller.js",
     "search.js",
     "socket.js",
@@ -60,6 +73,16 @@ pub(crate) fn task_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("assets/task.html") }
 }
 
+/// The page of all runs, `GET /runs`.
+pub(crate) fn runs_page() -> Asset {
+    Asset { content_type: HTML, body: include_str!("assets/runs.html") }
+}
+
+/// The page of one run, `GET /runs/{id}`: the same for every id, as a task's is.
+pub(crate) fn run_page() -> Asset {
+    Asset { content_type: HTML, body: include_str!("assets/run.html") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_file_that_is_asked_for_is_there() {
-        for page in [list_page(), task_page()] {
+        for page in [list_page(), task_page(), runs_page(), run_page()] {
             let names = quoted(page.body, "\"/assets/");
             assert!(names.len() >= 2, "a page loads a style and a script: {names:?}");
             for name in names {
@@ -88,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_pages_keep_their_own_policy() {
-        for page in [list_page(), task_page()] {
+        for page in [list_page(), task_page(), runs_page(), run_page()] {
             for forbidden in ["style=\"", "<style", " onclick", " onload", "javascript:", "http://", "https://"] {
                 assert!(!page.body.contains(forbidden), "{forbidden}");
             }

@@ -17,6 +17,16 @@ pub(super) fn task(headers: &HeaderMap) -> Response {
     serve(&assets::task_page(), headers)
 }
 
+/// `GET /runs`.
+pub(super) fn runs(headers: &HeaderMap) -> Response {
+    serve(&assets::runs_page(), headers)
+}
+
+/// `GET /runs/{id}`: one page for all, as a task's is.
+pub(super) fn run(headers: &HeaderMap) -> Response {
+    serve(&assets::run_page(), headers)
+}
+
 /// `GET /assets/{name}`.
 pub(super) fn asset(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let found = assets::asset(name);

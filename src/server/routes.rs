@@ -186,11 +186,16 @@ fn page_routes() -> BoxedFilter<(Response,)> {
         .and(get())
         .and(headers())
         .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::task(&headers))));
+    let runs = path!("runs").and(get()).and(headers()).map(|headers: HeaderMap| pages::runs(&headers));
+    let run = path!("runs" / String)
+        .and(get())
+        .and(headers())
+        .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::run(&headers))));
     let asset = path!("assets" / String)
         .and(get())
         .and(headers())
         .map(|name: String, headers: HeaderMap| answer(pages::asset(&name, &headers)));
-    list.or(task).unify().or(asset).unify().boxed()
+    list.or(task).unify().or(runs).unify().or(run).unify().or(asset).unify().boxed()
 }
 
 /// GET, and HEAD as health checks ask; hyper leaves out the body.

@@ -88,6 +88,16 @@ export class RealServer {
     }
   }
 
+  /** Posts events of a run. */
+  async events(id, events) {
+    for (let at = 0; at < events.length; at += BATCH_LINES) {
+      const body = events.slice(at, at + BATCH_LINES).map((event) => JSON.stringify(event)).join("\n") + "\n";
+      const url = `${this.url}/api/v1/runs/${encodeURIComponent(id)}/events`;
+      const response = await fetch(url, { method: "POST", headers: { "content-type": "application/x-ndjson" }, body });
+      if (!response.ok) throw new Error(`${id}: ${response.status} ${await response.text()}`);
+    }
+  }
+
   async end(id, exitCode) {
     await this.post(`${encodeURIComponent(id)}/end`, "application/json", JSON.stringify({ exit_code: exitCode }));
   }

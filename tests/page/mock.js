@@ -4,6 +4,7 @@
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
+import { MockRuns } from "./mockruns.js";
 
 const ASSETS = new URL("../../src/server/assets/", import.meta.url);
 const TYPES = { html: "text/html", css: "text/css", js: "text/javascript" };
@@ -69,6 +70,7 @@ export class MockServer {
   constructor() {
     this.port = 0;
     this.tasks = new Map();
+    this.runs = new MockRuns();
     this.epochs = 0;
     this.requests = [];
     this.waiting = new Set();
@@ -87,6 +89,10 @@ export class MockServer {
   async start_task(id, facts = {}) {
     Object.assign(this.make(id).facts, facts);
     this.make(id).wake();
+  }
+
+  async events(id, events) {
+    this.runs.append(id, events);
   }
 
   async append(id, lines) {
@@ -108,6 +114,7 @@ export class MockServer {
   /** Cuts every connection without a goodbye. */
   cut() {
     for (const socket of this.sockets) socket.terminate();
+    this.runs.cut();
   }
 
   /** Answers nothing any more, until `back()`. */
@@ -155,10 +162,13 @@ export class MockServer {
     this.requests.push(url);
     const path = url.pathname;
     if (path === "/") return this.file(response, "list.html");
+    if (path === "/runs") return this.file(response, "runs.html");
+    if (path.startsWith("/runs/")) return this.file(response, "run.html");
     if (path.startsWith("/tasks/")) return this.file(response, "task.html");
     if (path.startsWith("/assets/")) return this.file(response, path.slice("/assets/".length));
     const [, id, rest] = /^\/api\/v1\/tasks(?:\/([^/]+)(?:\/(.*))?)?$/.exec(path) ?? [];
     if (this.refuse) return this.problem(response, this.refuse, "unauthorized");
+    if (this.runs.answer(this, request, response, url)) return undefined;
     if (path === "/api/v1/tasks") return this.json(response, this.list(url.searchParams));
     const task = this.tasks.get(decodeURIComponent(id ?? ""));
     if (!task) return this.problem(response, 404, "not_found");

@@ -33,3 +33,9 @@ export const taskUrl = (id) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 export const fetchTask = (id, signal) => getJson(taskUrl(id), signal);
 export const fetchLines = (id, parameters, signal) => getJson(`${taskUrl(id)}/lines${query(parameters)}`, signal);
 export const fetchTasks = (parameters, signal) => getJson(`/api/v1/tasks${query(parameters)}`, signal);
+
+export const runUrl = (id) => `/api/v1/runs/${encodeURIComponent(id)}`;
+export const fetchRun = (id, signal) => getJson(runUrl(id), signal);
+export const fetchEvents = (id, parameters, signal) => getJson(`${runUrl(id)}/events${query(parameters)}`, signal);
+export const fetchRuns = (parameters, signal) => getJson(`/api/v1/runs${query(parameters)}`, signal);
+export const fetchPipeline = (signal) => getJson("/api/v1/pipeline", signal);

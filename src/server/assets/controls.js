@@ -22,14 +22,7 @@ function bindButtons(page) {
   for (const button of document.querySelectorAll(".channel")) {
     button.addEventListener("click", () => page.toggleChannel(button.dataset.stream));
   }
-  byId("time").addEventListener("click", () => nextTimeMode(page));
-  byId("wrap").addEventListener("click", () => page.toggleWrap());
-  byId("follow").addEventListener("click", () => page.scroller.follow(!page.scroller.following));
-  byId("pill").addEventListener("click", () => {
-    page.scroller.follow(true);
-    page.viewport.focus({ preventScroll: true });
-  });
-  byId("help-open").addEventListener("click", () => byId("help").showModal());
+  bindView(page);
   byId("link").addEventListener("click", () => page.socket.retryNow());
   const menu = byId("download");
   document.addEventListener("click", (event) => {
@@ -42,12 +35,29 @@ function bindButtons(page) {
   });
 }
 
+/** The buttons that every log has: time, wrap, follow, the pill, the help. */
+export function bindView(page) {
+  byId("time").addEventListener("click", () => nextTimeMode(page));
+  byId("wrap").addEventListener("click", () => page.toggleWrap());
+  byId("follow").addEventListener("click", () => page.scroller.follow(!page.scroller.following));
+  byId("pill").addEventListener("click", () => {
+    page.scroller.follow(true);
+    page.viewport.focus({ preventScroll: true });
+  });
+  byId("help-open").addEventListener("click", () => byId("help").showModal());
+}
+
 function nextTimeMode(page) {
   const mode = TIME_MODES[(TIME_MODES.indexOf(page.builder.timeMode) + 1) % TIME_MODES.length];
   page.builder.timeMode = mode;
-  byId("time").textContent = TIME_WORDS[mode];
-  page.viewport.dataset.time = mode;
+  showTimeMode(page);
   page.scroller.rebuild();
+}
+
+/** Says which time column there is. */
+export function showTimeMode(page) {
+  byId("time").textContent = TIME_WORDS[page.builder.timeMode];
+  page.viewport.dataset.time = page.builder.timeMode;
 }
 
 function bindSearch(page) {
@@ -88,7 +98,8 @@ function bindSearch(page) {
   });
 }
 
-function bindLog(page) {
+/** The log itself: clicks on numbers, selecting, and copying by `copyText(rows)`. */
+export function bindLog(page, copyText = linesOf) {
   const { viewport, scroller } = page;
   viewport.addEventListener("click", (event) => {
     const number = event.target.closest(".num");
@@ -105,41 +116,35 @@ function bindLog(page) {
     const inLog = !selection.isCollapsed && viewport.contains(selection.anchorNode);
     if (inLog && scroller.following) scroller.follow(false);
   });
-  document.addEventListener("copy", (event) => copy(event, viewport));
+  document.addEventListener("copy", (event) => copy(event, viewport, copyText));
 }
 
-// Rows are separate blocks; put together again they are the lines as they were written.
-function copy(event, viewport) {
+function copy(event, viewport, copyText) {
   const selection = document.getSelection();
   if (selection.isCollapsed || !viewport.contains(selection.anchorNode)) return;
   const rows = selection.getRangeAt(0).cloneContents().querySelectorAll(".row");
   rows.forEach((row) => row.querySelector(".more")?.remove());
   if (rows.length === 0) return;
+  event.clipboardData.setData("text/plain", copyText(rows));
+  event.preventDefault();
+}
+
+// Rows are separate blocks; put together again they are the lines as they were written.
+function linesOf(rows) {
   let text = "";
   rows.forEach((row, index) => {
     text += row.querySelector(".text")?.textContent ?? "";
     if (index < rows.length - 1 && !row.classList.contains("partial") && !row.classList.contains("gap")) text += "\n";
   });
-  event.clipboardData.setData("text/plain", text);
-  event.preventDefault();
+  return text;
 }
 
-function bindKeys(page) {
+/** The keys that every log has. */
+export function moves(page) {
   const { scroller } = page;
-  // Past the last one comes the first again, as with search.
-  const toError = async (find, wrapped) => {
-    const look = (from) => find(page.id, from, page.streamWords() ?? undefined).catch(() => null);
-    page.goTo((await look(page.here())) ?? (await look(wrapped)));
-  };
   const down = () => scroller.moveBy(scroller.rowHeight);
   const up = () => scroller.moveBy(-scroller.rowHeight);
-  const channel = (index) => document.querySelectorAll(".channel")[index].click();
-  listenForKeys({
-    "/": () => byId("query").select(),
-    n: () => page.goTo(page.search.next(page.here())),
-    N: () => page.goTo(page.search.previous(page.here())),
-    e: () => toError(nextError, 0),
-    E: () => toError(previousError, page.store.last + 1),
+  return {
     g: () => scroller.toStart(),
     Home: () => scroller.toStart(),
     G: () => scroller.follow(true),
@@ -153,10 +158,27 @@ function bindKeys(page) {
     PageUp: () => scroller.moveByPages(-1),
     t: () => nextTimeMode(page),
     w: () => page.toggleWrap(),
+    "?": () => byId("help").showModal(),
+  };
+}
+
+function bindKeys(page) {
+  // Past the last one comes the first again, as with search.
+  const toError = async (find, wrapped) => {
+    const look = (from) => find(page.id, from, page.streamWords() ?? undefined).catch(() => null);
+    page.goTo((await look(page.here())) ?? (await look(wrapped)));
+  };
+  const channel = (index) => document.querySelectorAll(".channel")[index].click();
+  listenForKeys({
+    ...moves(page),
+    "/": () => byId("query").select(),
+    n: () => page.goTo(page.search.next(page.here())),
+    N: () => page.goTo(page.search.previous(page.here())),
+    e: () => toError(nextError, 0),
+    E: () => toError(previousError, page.store.last + 1),
     1: () => channel(0),
     2: () => channel(1),
     3: () => channel(2),
     Escape: () => page.dropMarks(),
-    "?": () => byId("help").showModal(),
   });
 }

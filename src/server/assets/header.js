@@ -75,7 +75,8 @@ export class Header {
     setText("host", task.host ?? "");
     byId("host").title = task.host ? `runs on ${task.host}` : "";
     const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
-      const chip = document.createElement("span");
+      const chip = document.createElement(key === "run" && value !== "" ? "a" : "span");
+      if (chip.tagName === "A") chip.href = `/runs/${encodeURIComponent(value)}`;
       chip.className = "chip";
       chip.textContent = value === "" ? key : `${key}: ${value}`;
       return chip;

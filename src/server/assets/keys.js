@@ -1,17 +1,33 @@
-// The keyboard: one table, shown by the help dialog as it is.
+// The keyboard: one table for each kind of log, shown by the help dialog as it is.
 
-export const KEYS = [
-  ["/", "search the whole log"],
-  ["n  N", "next, previous hit"],
-  ["e  E", "next, previous stderr or error-looking line"],
+const MOVES = [
   ["g  G", "beginning, end"],
-  ["f  End", "follow new lines"],
+  ["f  End", "follow what is new"],
   ["j  k  ↓  ↑", "one line down, up"],
   ["Space  PgDn  PgUp", "one page"],
   ["t", "time: off, clock, since start, since the line before"],
   ["w", "wrap long lines"],
+];
+
+export const TASK_KEYS = [
+  ["/", "search the whole log"],
+  ["n  N", "next, previous hit"],
+  ["e  E", "next, previous stderr or error-looking line"],
+  ...MOVES,
   ["1  2  3", "stdout, stderr, internal on or off"],
   ["Esc", "leave search, drop the marked lines"],
+  ["?", "this help"],
+];
+
+export const RUN_KEYS = [
+  ["/", "filter the log stream"],
+  ["e  E", "next, previous failure"],
+  ["l", "summary (look-alikes are one row) or all"],
+  ["x", "failures only"],
+  ["p", "pause, go on"],
+  ...MOVES,
+  ["Enter", "the whole event as JSON"],
+  ["Esc", "leave the filter, drop the marked rows"],
   ["?", "this help"],
 ];
 
@@ -32,8 +48,8 @@ export function listenForKeys(actions) {
 }
 
 /** Fills the help dialog's list. */
-export function fillHelp(list) {
-  for (const [keys, meaning] of KEYS) {
+export function fillHelp(list, table = TASK_KEYS) {
+  for (const [keys, meaning] of table) {
     const term = document.createElement("dt");
     for (const key of keys.split("  ")) {
       const cap = document.createElement("kbd");

@@ -18,7 +18,8 @@ export function markGap(line) {
   return { from: line.n, to: line.n, reason, count: Number(match[1]) };
 }
 
-const element = (tag, className, text) => {
+/** An element with a class and, perhaps, a text. */
+export const element = (tag, className, text) => {
   const made = document.createElement(tag);
   made.className = className;
   if (text !== undefined) made.textContent = text;
@@ -103,7 +104,8 @@ function clipped(text, charsMax) {
   return { spans, hidden };
 }
 
-function numberCell(n) {
+/** The number of a row, which links it. */
+export function numberCell(n) {
   const cell = element("a", "num");
   cell.href = `#L${n}`;
   cell.tabIndex = -1;

@@ -38,6 +38,8 @@ export class Scroller {
     this.measureRow();
     new ResizeObserver(() => {
       this.measureRow();
+      // Where the browser moved the bar to fit, nobody scrolled.
+      this.barTop = this.viewport.scrollTop;
       this.invalidate();
     }).observe(this.viewport);
     this.viewport.addEventListener("scroll", () => this.nativeScroll(), { passive: true });

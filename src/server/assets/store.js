@@ -109,6 +109,22 @@ export class Store {
     }
   }
 
+  /** The last item, if what is known reaches to the end of the log. */
+  get tail() {
+    const chunk = this.chunks[this.chunks.length - 1];
+    return chunk && chunk.to >= this.last ? chunk.items[chunk.items.length - 1] ?? null : null;
+  }
+
+  /** Another item in the place of the one with number n; null: its number has none from now on. */
+  replace(n, item) {
+    const chunk = this.chunks[this.chunkFrom(n)];
+    const place = chunk ? lowerBound(chunk.items, n) : 0;
+    if (chunk?.items[place]?.n !== n) return;
+    this.account(chunk, -1);
+    chunk.items.splice(place, 1, ...(item === null ? [] : [item]));
+    this.account(chunk, 1);
+  }
+
   /** Notes that the log reaches to n without keeping anything. */
   grow(n) {
     this.last = Math.max(this.last, n);

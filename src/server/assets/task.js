@@ -3,38 +3,31 @@
 
 import { fetchLines } from "./api.js";
 import { bindControls } from "./controls.js";
-import { count, counted } from "./format.js";
+import { count } from "./format.js";
 import { Header } from "./header.js";
 import { fillHelp } from "./keys.js";
-import { linkOf, parseLink, stretch } from "./links.js";
 import { gapItem, isWide, Loader } from "./loader.js";
+import { KEPT_BEYOND_LINES, LogPage } from "./logpage.js";
 import { RowBuilder } from "./rows.js";
 import { Scroller } from "./scroller.js";
 import { paintHits, Search } from "./search.js";
 import { LiveSocket } from "./socket.js";
 import { Store } from "./store.js";
 
-// Lines that come while somebody reads further up are kept this far, then only counted.
-const KEPT_BEYOND_LINES = 2000;
 // Counting stops where it would cost more than it tells.
 const COUNT_LINES_MAX = 1000;
 const COUNT_REQUESTS_MAX = 20;
 const STREAMS = ["stdout", "stderr", "internal"];
 
-class TaskPage {
+class TaskPage extends LogPage {
   constructor(id) {
-    this.id = id;
-    this.store = new Store();
+    super(id, new Store(), "line");
     this.builder = new RowBuilder();
     this.header = new Header(id);
     this.shown = new Set(STREAMS);
     this.counts = { stderr: 0, internal: 0 };
     this.counted = 0;
-    this.unread = 0;
-    this.current = null;
-    this.marked = null;
     this.searchAgain = () => {};
-    this.viewport = document.getElementById("log");
     this.loader = new Loader(id, this.store, () => this.streamWords(), () => this.scroller.invalidate());
     this.search = new Search(id, () => this.drawSearch());
     this.scroller = new Scroller(this.viewport, this.store, {
@@ -60,6 +53,10 @@ class TaskPage {
     this.followChanged();
     this.goToLink();
     this.socket.connect();
+  }
+
+  get over() {
+    return this.header.over;
   }
 
   /** `stream=` for the server, or null when every channel is shown. */
@@ -166,14 +163,6 @@ class TaskPage {
     return this.missing && again ? "not_found" : state === "not_found" ? "waiting" : state;
   }
 
-  followChanged() {
-    const { following } = this.scroller;
-    document.getElementById("follow").setAttribute("aria-pressed", String(following));
-    document.documentElement.dataset.following = String(following);
-    if (following) this.unread = 0;
-    else this.keepUpto = this.store.last + KEPT_BEYOND_LINES;
-  }
-
   /** Switches a channel; the last one that is on stays on. */
   toggleChannel(stream) {
     if (this.shown.has(stream) && this.shown.size === 1) this.shown = new Set(STREAMS);
@@ -183,60 +172,9 @@ class TaskPage {
     }
     this.loader.restart();
     this.store.forgetLines();
-    this.scroller.uniformNumbers = this.streamWords() === null;
-    this.scroller.uniform = this.scroller.uniformNumbers && !this.wrapped;
+    this.numbersHaveRows(this.streamWords() === null);
     this.scroller.rebuild();
     this.searchAgain();
-  }
-
-  toggleWrap() {
-    this.wrapped = !this.wrapped;
-    this.viewport.classList.toggle("wrap", this.wrapped);
-    document.getElementById("wrap").setAttribute("aria-pressed", String(this.wrapped));
-    this.scroller.uniform = this.scroller.uniformNumbers && !this.wrapped;
-    this.scroller.invalidate();
-  }
-
-  /** Goes to a line and makes it the one that the next search starts from. */
-  goTo(n) {
-    if (n === null) return;
-    this.current = n;
-    this.scroller.reveal(n);
-  }
-
-  /** The line that `n` and `e` start from: where they went last, if that is still on the screen. */
-  here() {
-    const { list, following, anchor, rows, shift, height } = this.scroller;
-    const row = this.current === null ? null : rows.get(this.current);
-    const top = row ? row.element.offsetTop - shift : -1;
-    if (top >= 0 && top < height) return this.current;
-    return following || list.length === 0 ? this.store.last + 1 : anchor.n;
-  }
-
-  clickNumber(n, extend) {
-    this.linkFrom = extend ? this.linkFrom ?? this.marked?.first : n;
-    this.marked = extend ? stretch(this.linkFrom, n) : { first: n, last: n };
-    // Replaced, not pushed: clicking about must not fill the way back.
-    history.replaceState(null, "", linkOf(this.marked));
-    this.scroller.follow(false);
-    this.drawMarks();
-  }
-
-  goToLink() {
-    this.marked = parseLink(location.hash);
-    if (this.marked) {
-      this.linkFrom = this.marked.first;
-      this.current = this.marked.first;
-      this.scroller.reveal(this.marked.first);
-    }
-    this.scroller.invalidate();
-  }
-
-  dropMarks() {
-    this.marked = null;
-    this.current = null;
-    history.replaceState(null, "", location.pathname + location.search);
-    this.drawMarks();
   }
 
   drawn() {
@@ -246,22 +184,6 @@ class TaskPage {
     this.header.drawLive();
     this.drawCounts();
     paintHits(this.viewport.querySelectorAll(".row > .text"), this.search.local);
-  }
-
-  drawMarks() {
-    const { marked } = this;
-    for (const [n, { element }] of this.scroller.rows) {
-      element.classList.toggle("marked", marked !== null && n >= marked.first && n <= marked.last);
-      element.classList.toggle("current", n === this.current);
-    }
-  }
-
-  drawPill() {
-    const pill = document.getElementById("pill");
-    pill.hidden = this.scroller.following || this.scroller.fits === true && this.unread === 0 || this.store.last === 0;
-    const words = this.unread > 0 ? `↓ ${counted(this.unread, "new line")} · follow` : this.header.over ? "↓ end" : "↓ follow";
-    pill.classList.toggle("fresh", this.unread > 0);
-    if (pill.textContent !== words) pill.textContent = words;
   }
 
   drawCounts() {
