@@ -30,27 +30,28 @@ impl Counts {
         self.rejected.values().sum()
     }
 
-    /// The hops in order, each with what left it.
-    pub fn words(&self, of_text: bool, pipeline: Option<&Pipeline>) -> Vec<String> {
-        let mut words: Vec<String> = pipeline
-            .map(|pipeline| pipeline.hops.iter().filter(|hop| is_used(hop)).map(hop).collect())
-            .unwrap_or_default();
+    /// The hops in this process, in order, each with what left it.
+    pub fn here(&self, of_text: bool) -> Vec<String> {
+        let rejected = match self.rejected_all() {
+            0 => String::new(),
+            count => format!(" ({} rejected)", thousands(count)),
+        };
+        let mut words = Vec::with_capacity(5);
         if of_text {
             words.push(format!("input {}", thousands(self.input)));
         }
-        if of_text || pipeline.is_none() || self.rejected_all() > 0 {
-            let rejected = match self.rejected_all() {
-                0 => String::new(),
-                count => format!(" ({} rejected)", thousands(count)),
-            };
-            let name = if of_text { "extraction" } else { "received" };
-            words.push(format!("{name} {}{rejected}", thousands(self.found)));
-        }
+        let name = if of_text { "extraction" } else { "arrived" };
+        words.push(format!("{name} {}{rejected}", thousands(self.found)));
         words.push(format!("dedupe {}", thousands(self.found - self.repeated)));
         words.push(format!("run {}", thousands(self.run)));
         words.push(format!("screen {}", thousands(self.screen)));
         words
     }
+}
+
+/// The hops of a server that have seen anything, in order, each with what left it.
+pub(super) fn there(pipeline: &Pipeline) -> Vec<String> {
+    pipeline.hops.iter().filter(|hop| is_used(hop)).map(hop).collect()
 }
 
 fn is_used(hop: &Hop) -> bool {

@@ -30,7 +30,8 @@ pub(super) fn warnings(state: &State, now: Timestamp) -> Vec<String> {
     let counts = &state.counts;
     if counts.rejected_all() > 0 {
         let reasons: Vec<String> = counts.rejected.iter().map(|(word, count)| format!("{word} {count}")).collect();
-        all.push(format!("{} rejected ({})", thousands(counts.rejected_all()), reasons.join(", ")));
+        let last = state.last_rejected.as_ref().map(|why| format!(", the last: {why}")).unwrap_or_default();
+        all.push(format!("{} rejected ({}){last}", thousands(counts.rejected_all()), reasons.join(", ")));
     }
     all.extend(state.trouble.clone());
     if counts.found == 0 && counts.named_only > 0 {

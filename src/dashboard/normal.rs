@@ -137,7 +137,8 @@ fn is_none(before: &str, after: &str) -> bool {
     if matches!(value, Some("0" | "false" | "False" | "null" | "None" | "none")) {
         return true;
     }
-    let said = before.trim_end_matches(quiet).rsplit(|c: char| !c.is_alphanumeric()).next();
+    // The words before it, but not the value of another count: `unreachable=0 failed=1`.
+    let said = before.trim_end_matches(quiet).rsplit(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | ':')).next();
     matches!(said, Some("0" | "no" | "No" | "without"))
 }
 

@@ -3,16 +3,14 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::hint;
 use super::state::{Link, State};
 use super::text::{duration, fit, pad, width, wrap};
+use super::{counts, hint};
 use crate::events::clean;
 use crate::model::{Gate, Row, Run, RunStatus, Step, StepState, Timestamp};
 
 /// Cells of a bar of progress.
 const BAR: u64 = 8;
-/// Lines that the hops take at most.
-const HOP_LINES_MAX: usize = 2;
 
 /// One row of the Run Journal.
 struct Entry {
@@ -252,14 +250,28 @@ pub(super) fn color(status: RunStatus) -> Color {
 
 /// The Event Status: whether it is live, the hops, and what does not look right, in at most `room` lines.
 pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize) -> Vec<Line<'static>> {
-    let hops = wrap(&state.counts.words(state.of_text, state.pipeline.as_ref()), " → ", columns);
-    let hop_lines = hops.len().min(HOP_LINES_MAX);
-    let mut lines = vec![Line::styled(fit(&hint::stream(state, now), columns), stream_style(state))];
-    // Where they end is what is looked for: of too many lines the last ones.
-    let hidden = hops.len() - hop_lines;
-    for (nth, hops) in hops.into_iter().skip(hidden).enumerate() {
-        let begin = if nth == 0 && hidden > 0 { "… " } else { "" };
-        lines.push(Line::raw(fit(&format!("{begin}{hops}"), columns)));
+    let stream = hint::stream(state, now);
+    let here = state.counts.here(state.of_text).join(" → ");
+    let style = stream_style(state);
+    let mut lines = Vec::with_capacity(room);
+    if state.pipeline.is_some() && width(&stream) + 3 + width(&here) <= columns {
+        lines.push(Line::from(vec![Span::styled(stream, style), Span::raw(format!(" · {here}"))]));
+    } else {
+        lines.push(Line::styled(fit(&stream, columns), style));
+        lines.push(Line::raw(fit(&here, columns)));
+    }
+    if let Some(pipeline) = &state.pipeline {
+        let hops = wrap(&counts::there(pipeline), " → ", columns.saturating_sub(8));
+        // Where they end is what is looked for: of too many lines the last ones.
+        let hidden = hops.len().saturating_sub(room.saturating_sub(lines.len() + 1).max(1));
+        for (nth, hops) in hops.into_iter().skip(hidden).enumerate() {
+            let begin = match (nth, hidden) {
+                (0, 0) => "server: ",
+                (0, _) => "server … ",
+                _ => "        ",
+            };
+            lines.push(Line::raw(fit(&format!("{begin}{hops}"), columns)));
+        }
     }
     let warnings = hint::warnings(state, now);
     let space = room.saturating_sub(lines.len()).max(1);

@@ -1,6 +1,8 @@
 //! The terminal: taken over and always given back, drawn when something came, and its keys.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
@@ -33,18 +35,26 @@ pub enum ScreenError {
     /// The terminal fails.
     #[error("the terminal cannot be used: {0}")]
     Terminal(#[source] io::Error),
+    /// Something in this process broke down.
+    #[error("tasktail broke down; the words above say where")]
+    Panic,
     /// The input fails.
     #[error(transparent)]
     Input(#[from] InputError),
 }
 
-/// The terminal while it is ours. Given back when this is dropped; on a panic before its words are printed.
-struct Screen(DefaultTerminal);
+/// The terminal while it is ours. Given back when this is dropped; on a panic, in whatever thread,
+/// before its words are printed.
+struct Screen {
+    terminal: DefaultTerminal,
+    /// A panic has given the terminal back: not to be drawn on any more.
+    panicked: Arc<AtomicBool>,
+}
 
 impl Screen {
     fn take() -> Result<Self, ScreenError> {
         match ratatui::try_init() {
-            Ok(terminal) => Ok(Self(terminal)),
+            Ok(terminal) => Ok(Self { terminal, panicked: watch_panics() }),
             Err(error) => {
                 ratatui::try_restore().ok();
                 Err(ScreenError::Terminal(error))
@@ -53,7 +63,10 @@ impl Screen {
     }
 
     fn draw(&mut self, state: &mut State) -> Result<(), ScreenError> {
-        let drawn = self.0.draw(|frame| view::draw(frame, state, Timestamp::now()));
+        if self.panicked.load(Ordering::SeqCst) {
+            return Err(ScreenError::Panic);
+        }
+        let drawn = self.terminal.draw(|frame| view::draw(frame, state, Timestamp::now()));
         drawn.map(drop).map_err(ScreenError::Terminal)
     }
 }
@@ -61,9 +74,20 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
-        self.0.show_cursor().ok();
+        self.terminal.show_cursor().ok();
         ratatui::try_restore().ok();
     }
+}
+
+/// Ratatui's hook gives the terminal back; whoever draws has to know of it.
+fn watch_panics() -> Arc<AtomicBool> {
+    let panicked = Arc::new(AtomicBool::new(false));
+    let (flag, hook) = (Arc::clone(&panicked), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |info| {
+        flag.store(true, Ordering::SeqCst);
+        hook(info);
+    }));
+    panicked
 }
 
 /// The signals that ask for an end.

@@ -78,6 +78,7 @@ pub struct State {
     pub(super) last: Option<(Timestamp, String)>,
     /// The newest thing that went wrong on the way.
     pub(super) trouble: Option<String>,
+    pub(super) last_rejected: Option<String>,
     pub(super) mode: Mode,
     pub(super) filter: String,
     pub(super) typing: bool,
@@ -105,6 +106,7 @@ impl State {
             link: Link::Open,
             last: None,
             trouble: None,
+            last_rejected: None,
             mode: Mode::default(),
             filter: String::new(),
             typing: false,
@@ -133,7 +135,7 @@ impl State {
             Item::Rejected { reason, message, excerpt } => {
                 *self.counts.rejected.entry(reason).or_default() += 1;
                 let text = format!("not an event: {message}: {excerpt}");
-                self.trouble = Some(format!("last rejected: {message}"));
+                self.last_rejected = Some(message);
                 self.both(Row { lines: 0, ..Row::text(&text, Level::Warning, now) });
             }
             Item::Note(text) => self.both(Row { lines: 0, ..Row::text(&text, Level::Note, now) }),

@@ -55,7 +55,7 @@ fn draw_panels(frame: &mut Frame<'_>, state: &mut State, area: Rect, now: Timest
     // Its title and header are part of its third.
     let journal_rows = wanted.min(usize::from(area.height / 3).saturating_sub(1)).max(1);
     let (title, journal) = panels::journal(state, journal_rows.saturating_sub(1), columns);
-    let room = if area.height >= 40 { 5 } else { 3 };
+    let room = if area.height >= 40 { 6 } else { 4 };
     let status = panels::status(state, now, columns, room);
     let [top, middle, log, footer] = Layout::vertical([
         Constraint::Length(height(&journal)),
@@ -126,6 +126,7 @@ fn log_title(state: &State, status: Option<String>) -> String {
         count => format!(" · {} errors", thousands(count as u64)),
     };
     let hidden = match state.hidden {
+        1 if state.mode == Mode::Summary => " · 1 line left out".to_owned(),
         count if count > 0 && state.mode == Mode::Summary => format!(" · {} lines left out", thousands(count)),
         _ => String::new(),
     };
@@ -140,7 +141,7 @@ fn line(row: &Row, columns: usize, shift: usize, marked: bool) -> Line<'static> 
         spans.push(Span::styled(format!("{word:LEVEL$} "), style.add_modifier(Modifier::BOLD)));
     }
     if let Some(place) = &row.place {
-        spans.push(Span::styled(format!("{place} "), Color::Cyan));
+        spans.push(Span::styled(format!("{} ", fit(place, columns / 3)), Color::Cyan));
     }
     let used: usize = spans.iter().map(Span::width).sum();
     let error = row.error.as_ref().map(|error| format!(" [{error}]")).unwrap_or_default();
