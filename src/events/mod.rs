@@ -23,7 +23,9 @@ mod text;
 
 pub use extract::{Extracted, Extractor, ExtractorOptions, Form, Found, Rejected, TASK_TOKEN, TOKEN, TaskMark};
 pub use fold::{ROWS_MAX, RunFold};
-pub use follow::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed};
+pub use follow::{
+    FileFollower, FileIdentity, FollowFileError, FollowFileOptions, FollowNotice, Followed, LINE_HELD_BYTES_MAX,
+};
 pub use identity::Identities;
 pub use log::{EventLog, EventStream, LogError, LogFault, Logged, ReadEvents, StreamItem, Sync};
 pub use text::{clean, one_line};

@@ -1,0 +1,179 @@
+//! The last events of a file, read in blocks from its end.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use memchr::memrchr;
+
+use super::ReadEvents;
+use super::read::{Judged, LINE_BYTES_MAX, Place};
+use crate::model::EventFault;
+
+/// Bytes of the first block; each next one is twice as long, up to the largest.
+const BLOCK_BYTES: u64 = 16 * 1024;
+const BLOCK_BYTES_MAX: u64 = 256 * 1024;
+/// Faults that are kept; a file of nothing else is not read to its begin.
+const FAULTS_MAX: usize = 10_000;
+
+pub(super) fn tail(path: &Path, n: usize) -> io::Result<ReadEvents> {
+    let file = File::open(path)?;
+    let end = file.metadata()?.len();
+    last(n, end, |bytes, offset| file.read_exact_at(bytes, offset))
+}
+
+/// The lines that end at or behind the place that is reached, which goes down.
+struct Tail {
+    found: ReadEvents,
+    wanted: usize,
+    /// The end of a line whose begin is not reached: its last bytes first come, and how many more
+    /// there are behind them.
+    line: Vec<u8>,
+    over: u64,
+}
+
+fn last(n: usize, end: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>) -> io::Result<ReadEvents> {
+    let mut tail = Tail { found: ReadEvents::default(), wanted: n, line: Vec::new(), over: 0 };
+    let (mut upper, mut block_bytes) = (end, BLOCK_BYTES);
+    let mut block = Vec::new();
+    while upper > 0 && !tail.is_done() {
+        let lower = upper.saturating_sub(block_bytes);
+        block.resize(usize::try_from(upper - lower).unwrap_or_default(), 0);
+        read(&mut block, lower)?;
+        tail.take(&block, lower);
+        upper = lower;
+        block_bytes = (block_bytes * 2).min(BLOCK_BYTES_MAX);
+    }
+    if upper == 0 && !tail.is_done() {
+        tail.end_line(0);
+    }
+    tail.found.events.reverse();
+    tail.found.faults.reverse();
+    Ok(tail.found)
+}
+
+impl Tail {
+    fn is_done(&self) -> bool {
+        self.found.events.len() >= self.wanted || self.found.faults.len() >= FAULTS_MAX
+    }
+
+    /// Takes the block before what was taken.
+    fn take(&mut self, block: &[u8], offset: u64) {
+        let mut rest = block;
+        while let Some(newline) = memrchr(b'\n', rest) {
+            let (before, line) = rest.split_at(newline + 1);
+            self.put_before(line);
+            self.end_line(offset + before.len() as u64);
+            if self.is_done() {
+                return;
+            }
+            // The newline belongs to the line that it ends.
+            self.line.push(b'\n');
+            rest = before.get(..newline).unwrap_or_default();
+        }
+        self.put_before(rest);
+    }
+
+    fn put_before(&mut self, begin: &[u8]) {
+        let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+        if begin.len() > room || self.over > 0 {
+            // Too long for an event: its begin is all that will be shown.
+            self.over += self.line.len() as u64;
+            self.line.clear();
+        }
+        self.line.splice(0..0, begin.iter().copied());
+    }
+
+    /// The line at hand begins here.
+    fn end_line(&mut self, offset: u64) {
+        let place = Place { line: 0, offset };
+        let over = std::mem::take(&mut self.over);
+        if self.line.is_empty() && over == 0 {
+            return;
+        }
+        let judged: Judged = if over > 0 {
+            let bytes = usize::try_from(over).unwrap_or(usize::MAX).saturating_add(self.line.len());
+            place.fault(&self.line, Some(EventFault::TooLong(bytes)))
+        } else {
+            place.judge(&self.line, 0)
+        };
+        self.found.push(judged);
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::*;
+
+    const LINE: &str = r#"{"event_type":"step.started","event_id":"e","n":1}"#;
+
+    /// The last events of a text, and how many bytes were read for them.
+    fn counted(n: usize, text: &[u8]) -> (ReadEvents, usize) {
+        let mut cost = 0;
+        let found = last(n, text.len() as u64, |block, offset| {
+            let offset = usize::try_from(offset).unwrap();
+            block.copy_from_slice(&text[offset..offset + block.len()]);
+            cost += block.len();
+            Ok(())
+        });
+        (found.unwrap(), cost)
+    }
+
+    #[test]
+    fn formats_2_1_tail_costs_what_it_gives_and_not_the_file() {
+        let text = format!("{LINE}\n").repeat(200_000);
+        let (found, cost) = counted(20, text.as_bytes());
+        assert_eq!((found.events.len(), found.faults.len()), (20, 0));
+        assert_eq!(found.events[19].offset as usize, text.len() - LINE.len() - 1);
+        assert!(cost <= 16 * 1024, "{cost} bytes were read");
+        let (found, cost) = counted(10_000, text.as_bytes());
+        assert_eq!(found.events.len(), 10_000);
+        assert!(cost < 3 * 10_000 * LINE.len(), "{cost} bytes were read");
+    }
+
+    #[test]
+    fn it_is_the_same_as_the_end_of_everything() {
+        let mut text = Vec::new();
+        for n in 0..3_000 {
+            match n % 7 {
+                0 => text.extend_from_slice(b"\n"),
+                1 => text.extend_from_slice(b"{\"half\":\n"),
+                2 => text.extend_from_slice(format!("{LINE}\r\n").as_bytes()),
+                3 => text.extend_from_slice(b"\xff\xfe\n"),
+                _ => {
+                    text.extend_from_slice(format!("{{\"event_type\":\"t\",\"n\":\"{}\"}}\n", "x".repeat(n)).as_bytes())
+                }
+            }
+        }
+        text.extend_from_slice(b"{\"event_type\":\"st");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, &text).unwrap();
+        let all = read::read_all(&path).unwrap();
+        for n in [0, 1, 20, 500, 5_000] {
+            let found = counted(n, &text).0;
+            let expected = all.events.iter().skip(all.events.len().saturating_sub(n)).map(|logged| logged.offset);
+            assert!(found.events.iter().map(|logged| logged.offset).eq(expected), "the last {n}");
+            let begin = found.events.first().map_or(text.len() as u64, |logged| logged.offset);
+            let begin = if n > all.events.len() { 0 } else { begin };
+            let faults = all.faults.iter().filter(|fault| fault.offset > begin || begin == 0);
+            let faults = faults.map(|fault| (fault.offset, &fault.fault, &fault.excerpt));
+            let got = found.faults.iter().map(|fault| (fault.offset, &fault.fault, &fault.excerpt));
+            assert!(n == 0 || got.eq(faults), "the last {n}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_a_fault_and_not_held() {
+        let long = "x".repeat(3 * LINE_BYTES_MAX);
+        let text = format!("{LINE}\nbegin{long}\n{LINE}\n");
+        let (found, _) = counted(2, text.as_bytes());
+        assert_eq!(found.events.len(), 2);
+        let fault = &found.faults[0];
+        assert_eq!((fault.offset as usize, fault.fault.as_ref().unwrap().reason()), (LINE.len() + 1, "too_long"));
+        assert!(fault.excerpt.starts_with("begin"), "{}", fault.excerpt);
+    }
+}
