@@ -1,13 +1,120 @@
 //! `tasktail dashboard`: a run on the whole screen.
 
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
 use clap::Args;
 
-use super::Context;
+use super::locate::{Locator, Purpose};
+use super::output::Output;
+use super::{Context, interrupted};
+use crate::client::HttpClient;
+use crate::config::{ConfigError, Source};
+use crate::dashboard::{self, Feed, Input, Level, Row, State};
+use crate::model::{RunId, RunStatus};
 
 /// `tasktail dashboard`.
 #[derive(Debug, Args)]
-pub struct DashboardArgs {}
+#[command(after_help = "\
+Three panels: the Run Journal (every repetition or step and its state), the
+Event Status (is the stream live, and what has each hop seen: where events
+vanish, the numbers drop) and the Log Stream. Events are shown as they come,
+from a run at a server, from text on stdin (LB_EVENT lines in the output of
+Ansible or any other program), or from a file.
+Keys: q leaves, ? shows the others. At the end of stdin the last screen stays
+until q; with --exit it ends at once. Where stdout is no terminal the log is
+printed line by line instead. The exit code is 0, with --exit-status 1 if the
+run failed.
 
-pub(super) async fn run(_args: DashboardArgs, _context: Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+Examples:
+  tasktail dashboard --run nightly-7
+  ansible-playbook -i hosts bench.yml | tasktail dashboard
+  ansible-playbook bench.yml 2>&1 | tasktail dashboard --log ansible.log
+  tasktail dashboard --file runs/r1/events.jsonl
+  ./bench.sh | tasktail dashboard --exit --exit-status > bench.log")]
+pub struct DashboardArgs {
+    /// The run, at a server; one that is not there yet is waited for
+    #[arg(long, value_name = "ID", conflicts_with_all = ["file", "log"])]
+    pub(super) run: Option<RunId>,
+    /// A file of events (events.jsonl) or of text that holds them; it may still grow
+    #[arg(long, value_name = "FILE", conflicts_with = "log")]
+    pub(super) file: Option<PathBuf>,
+    /// Keep the text of stdin in this file, byte for byte
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// Leave at once when stdin ends; with --run or --file, when everything in the run has ended
+    #[arg(long)]
+    pub(super) exit: bool,
+    /// Exit with 1 if the run failed
+    #[arg(long)]
+    pub(super) exit_status: bool,
+}
+
+pub(super) async fn run(args: DashboardArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    let locator = Locator::new(settings, output, Purpose::Look);
+    let result = show(args, &locator, output).await;
+    locator.close().await;
+    result
+}
+
+async fn show(args: DashboardArgs, locator: &Locator, output: Output) -> anyhow::Result<u8> {
+    let input = input(&args, locator).await?;
+    let state = State::new(input.source(), input.is_text(), args.run.clone());
+    let feed = input.start().await?;
+    let state = if io::stdout().is_terminal() {
+        Box::pin(dashboard::show(feed, state, args.exit)).await?
+    } else {
+        Box::pin(print(feed, state, args.exit, output)).await?
+    };
+    tell_end(&state, output);
+    let failed = state.run().is_some_and(|run| run.status == RunStatus::Failed);
+    Ok(u8::from(args.exit_status && failed))
+}
+
+async fn input(args: &DashboardArgs, locator: &Locator) -> anyhow::Result<Input> {
+    if let Some(run) = &args.run {
+        let events = locator.client().await?;
+        let counters = HttpClient::new(events.endpoint().clone());
+        return Ok(Input::Server { events, counters, run: run.clone() });
+    }
+    if let Some(file) = &args.file {
+        return Ok(Input::File(file.clone()));
+    }
+    if io::stdin().is_terminal() {
+        let why = "there is nothing to show: name a run (--run ID) or a file (--file FILE), \
+                   or pipe a command's output in (ansible-playbook ... | tasktail dashboard)";
+        return Err(ConfigError::Value { at: Source::Flag("--run".to_owned()), why: why.to_owned() }.into());
+    }
+    Ok(Input::Pipe { keep: args.log.clone() })
+}
+
+/// The log line by line, until its end or Ctrl-C.
+async fn print(feed: Feed, mut state: State, exit: bool, output: Output) -> anyhow::Result<State> {
+    let mut each = |row: &Row| {
+        if row.lines + row.events > 0 {
+            return output.line(row.plain());
+        }
+        output.note(row.plain());
+        Ok(())
+    };
+    tokio::select! {
+        result = dashboard::follow_plain(feed, &mut state, exit, &mut each) => result?,
+        result = interrupted() => result?,
+    }
+    Ok(state)
+}
+
+/// What a person wants to know when the screen is gone again.
+fn tell_end(state: &State, output: Output) {
+    let Some(run) = state.run() else {
+        let counts = state.counts();
+        return output.note(format_args!("no event in {} lines of text", counts.input));
+    };
+    let failures = if run.failures > 0 { format!(", {} of a failure", run.failures) } else { String::new() };
+    output.note(format_args!("run {}: {}, {} events{failures}", run.id, run.status, run.events));
+    let failed = state.all().rows().rev().find(|row| row.level == Level::Error && row.events > 0);
+    if let Some(row) = failed {
+        output.note(format_args!("last failure: {}", row.plain()));
+    }
 }

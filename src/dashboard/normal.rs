@@ -1,0 +1,258 @@
+//! What stays the same in a line from one repetition to the next, and what marks a failure. Known by
+//! the line's form, never by the name of a task.
+
+use std::net::Ipv4Addr;
+
+/// What stands where a number, a time, a duration or an id stood.
+const HOLE: char = '#';
+/// Digits in a row inside a name from which on they are an id; fewer tell `h1` from `h2`.
+const ID_DIGITS_MIN: usize = 5;
+/// Characters of a hexadecimal id.
+const HEX_CHARS_MIN: usize = 7;
+/// What may stand behind a number without making a name of it.
+const UNITS: [&str; 37] = [
+    "s", "sec", "secs", "ms", "us", "µs", "ns", "m", "min", "mins", "h", "d", "B", "b", "k", "K", "M", "G", "kB", "KB",
+    "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "x", "T", "Z", "th", "st", "nd", "rd", "Hz", "bps", "e",
+];
+/// Words that tell of a failure, in lower case.
+const FAILURES: [&str; 11] = [
+    "failed",
+    "fatal",
+    "unreachable",
+    "error",
+    "errors",
+    "failure",
+    "failures",
+    "critical",
+    "panicked",
+    "traceback",
+    "exception",
+];
+
+/// The line with what changes from one repetition to the next taken out. Numbers that are a part of
+/// a name (`h1`, `cfg-01`) and addresses stay: two hosts are not one.
+pub fn normalise(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line.trim();
+    while let Some(first) = rest.chars().next() {
+        let is_word = in_word(first);
+        let end = rest.find(|c| in_word(c) != is_word).unwrap_or(rest.len());
+        let (part, behind) = rest.split_at(end);
+        if is_word {
+            word(part, &mut out);
+        } else {
+            // Columns and bars grow and shrink with what stands in them.
+            let mut last = '\0';
+            for c in part.chars().filter(|c| std::mem::replace(&mut last, *c) != *c) {
+                out.push(c);
+            }
+        }
+        rest = behind;
+    }
+    out
+}
+
+fn in_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | ',')
+}
+
+fn word(part: &str, out: &mut String) {
+    let core = part.trim_matches(|c: char| !c.is_alphanumeric());
+    if core.is_empty() || !core.bytes().any(|byte| byte.is_ascii_digit()) || core.parse::<Ipv4Addr>().is_ok() {
+        out.push_str(part);
+        return;
+    }
+    let from = part.find(core).unwrap_or(0);
+    let (before, after) = (&part[..from], &part[from + core.len()..]);
+    out.push_str(before.trim_end_matches('-'));
+    if is_measure(core) || is_hex(core) {
+        out.push(HOLE)
+    } else {
+        name(core, out)
+    }
+    out.push_str(after);
+}
+
+/// Numbers with units and what joins them: `2.5s`, `0m05.0s`, `10:15:05`, `2026-01-03T11:55:41Z`.
+fn is_measure(core: &str) -> bool {
+    if !core.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
+    core.split(|c: char| !c.is_alphabetic()).all(|letters| letters.is_empty() || UNITS.contains(&letters))
+}
+
+fn is_hex(core: &str) -> bool {
+    let digits = core.strip_prefix("0x").unwrap_or(core);
+    let count = digits.bytes().filter(u8::is_ascii_hexdigit).count();
+    count >= HEX_CHARS_MIN && digits.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+        || core.starts_with("0x") && count == digits.len()
+}
+
+fn name(core: &str, out: &mut String) {
+    let mut rest = core;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits >= ID_DIGITS_MIN {
+            out.push(HOLE);
+        } else {
+            out.push_str(&rest[..digits]);
+        }
+        rest = &rest[digits..];
+        let others = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        out.push_str(&rest[..others]);
+        rest = &rest[others..];
+    }
+}
+
+/// Whether a line of text tells of a failure. A count of none (`failed=0`) does not, nor does the
+/// name of a task (`TASK [Stop on a failed poll]`).
+pub fn is_failure_text(line: &str) -> bool {
+    let line = line.trim();
+    if header(line).is_some() || is_recap(line) || line.ends_with(" skipped") || done_in(line).is_some() {
+        return false;
+    }
+    let in_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut at = 0;
+    while at < line.len() {
+        let rest = &line[at..];
+        let end = rest.find(|c| !in_name(c)).unwrap_or(rest.len());
+        if end == 0 {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+            continue;
+        }
+        let word = &rest[..end];
+        if FAILURES.iter().any(|known| word.eq_ignore_ascii_case(known)) && !is_none(&line[..at], &rest[end..]) {
+            return true;
+        }
+        at += end;
+    }
+    false
+}
+
+/// Whether what stands round a word says that there were none: `failed=0`, `"failed": false`, `0 errors`.
+fn is_none(before: &str, after: &str) -> bool {
+    let quiet = |c: char| matches!(c, '"' | '\'' | ' ');
+    let value = after.trim_start_matches(quiet).strip_prefix(['=', ':']).map(|value| value.trim_start_matches(quiet));
+    let value = value.map(|value| value.split(|c: char| !c.is_alphanumeric()).next().unwrap_or(""));
+    if matches!(value, Some("0" | "false" | "False" | "null" | "None" | "none")) {
+        return true;
+    }
+    // The words before it, but not the value of another count: `unreachable=0 failed=1`.
+    let said = before.trim_end_matches(quiet).rsplit(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | ':')).next();
+    matches!(said, Some("0" | "no" | "No" | "without"))
+}
+
+/// The name in `TASK [name] ***`, `PLAY [name] ***` or `RUNNING HANDLER [name] ***`.
+pub(super) fn header(line: &str) -> Option<&str> {
+    let rest = ["TASK [", "PLAY [", "RUNNING HANDLER ["].iter().find_map(|begin| line.strip_prefix(begin))?;
+    rest.rsplit_once(']').map(|(name, _)| name)
+}
+
+fn is_recap(line: &str) -> bool {
+    line.starts_with("PLAY RECAP")
+}
+
+/// The text before `done in 2.5s` at a line's end, and the duration.
+pub(super) fn done_in(line: &str) -> Option<(&str, &str)> {
+    let (before, duration) = line.trim_end().rsplit_once(" done in ")?;
+    let number = duration.strip_suffix('s')?;
+    number.parse::<f64>().is_ok().then_some((before, duration))
+}
+
+/// `• [phase] (host) what`: the phase with the host, and what.
+pub(super) fn phase_and_host(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let body = line.strip_prefix("• ").unwrap_or(line);
+    let (phase, rest) = body.strip_prefix('[')?.split_once("] (")?;
+    let (host, what) = rest.split_once(')')?;
+    let end = 1 + phase.len() + 3 + host.len() + 1;
+    Some((&body[..end], what.trim_start()))
+}
+
+/// The lines of one result that Ansible printed, of which a summary shows the first.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    inside: bool,
+}
+
+impl Results {
+    /// An event stood in the first line of a result.
+    pub(super) fn begin(&mut self) {
+        self.inside = true;
+    }
+
+    /// Whether the line only says more of a result that went well, or says nothing.
+    pub(super) fn is_detail(&mut self, line: &str) -> bool {
+        let bare = line.trim();
+        if bare.chars().all(|c| matches!(c, '{' | '}' | '[' | ']' | ',' | '"' | '\'' | ')')) {
+            self.inside &= bare != "}" || line.starts_with(' ');
+            return true;
+        }
+        if line.starts_with([' ', '\t']) {
+            return self.inside && !is_failure_text(line);
+        }
+        let good = ["ok: [", "changed: [", "skipping: [", "included: "].iter().any(|begin| line.starts_with(begin));
+        self.inside = good && (bare.ends_with("=> {") || bare.ends_with("=>"));
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_times_and_ids_go_and_names_stay() {
+        for (line, expected) in [
+            ("k6[c] stdout: running (0m05.0s), 10/10 VUs", "k6[c] stdout: running (#), #/# VUs"),
+            ("ok: [h1]", "ok: [h1]"),
+            ("ok: [10.0.0.12]", "ok: [10.0.0.12]"),
+            ("Delay done in 10.0s", "Delay done in #s".replace("#s", "#").as_str()),
+            ("2026-01-03T11:55:41Z took 12%", "# took #%"),
+            ("job j742818273645.1234 of cfg-01", "job j#.1234 of cfg-01"),
+            ("id a4f691b9-fdd3-401c-8608-2f6dadaf5b93", "id #"),
+            ("commit 1a2b3c4d, at 0xff", "commit #, at #"),
+            ("a   b", "a b"),
+            ("temp -5 of 1,204", "temp # of #"),
+        ] {
+            assert_eq!(normalise(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_from_counts_of_none_and_from_names() {
+        for line in [
+            "fatal: [h1]: UNREACHABLE! => {",
+            "failed: [h1] (item=2) => {",
+            "h1 : ok=5 changed=1 unreachable=0 failed=1 skipped=0",
+            "ERROR! the role was not found",
+            "    \"failed\": true",
+            "• [run-fio] (h1) Poll failed",
+            "2 errors",
+            "error",
+        ] {
+            assert!(is_failure_text(line), "{line}");
+        }
+        for line in [
+            "h1 : ok=5 changed=1 unreachable=0 failed=0 skipped=0",
+            "TASK [Stop on a failed poll] ****",
+            "• [run-fio] (h1) Stop on a failed poll skipped",
+            "0 errors, no failures",
+            "    \"failed\": false,",
+            "ok: [h1]",
+            "errors: 0",
+        ] {
+            assert!(!is_failure_text(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_good_result_says_more_is_a_detail_and_what_a_bad_one_says_is_not() {
+        let mut results = Results::default();
+        let mut detail = |line: &str| results.is_detail(line);
+        assert!(!detail("ok: [h1] => {") && detail("    \"msg\": \"hello\"") && detail("}"));
+        assert!(!detail("fatal: [h1]: FAILED! => {") && !detail("    \"msg\": \"no such file\"") && detail("}"));
+        assert!(detail("") && !detail("    indented text of a program"));
+        assert!(!detail("ok: [h1] =>") && detail("    msg: hello") && !detail("TASK [x] ***"));
+    }
+}

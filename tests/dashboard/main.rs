@@ -1,0 +1,9 @@
+//! The terminal dashboard: what stands on the screen at several sizes, what the log counts, and one
+//! run in a real terminal.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod repetition;
+mod screens;
+mod support;
+mod terminal;
