@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 mod alone;
-mod ship;
 mod events;
 mod explain;
+mod ship;
 mod support;
 mod usage;
 mod with_server;

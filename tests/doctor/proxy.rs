@@ -69,7 +69,7 @@ async fn serve(mut near: TcpStream, target: SocketAddr, deal: &Dealer) -> Option
             let end = read_until_blank(&mut far, &mut answer).await?;
             near.write_all(&answer[..end]).await.ok()?;
             // Until the client gives up.
-            near.read(&mut [0; 64]).await.ok();
+            near.read_u8().await.ok();
         }
         Deal::Change(from, to) => {
             let mut answer = Vec::new();
