@@ -190,7 +190,7 @@ fn page_routes() -> BoxedFilter<(Response,)> {
     let run = path!("runs" / String)
         .and(get())
         .and(headers())
-        .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::run(&headers))));
+        .map(|id: String, headers: HeaderMap| answer(query::run_id(&id).map(|_| pages::run(&headers))));
     let asset = path!("assets" / String)
         .and(get())
         .and(headers())

@@ -101,6 +101,10 @@ export class MockRuns {
     const limit = Number(parameters.get("limit") ?? 1000);
     const failures = parameters.get("failures") === "1";
     const events = [];
+    if (parameters.has("tail") && failures) {
+      const last = run.events.findLastIndex(isFailure);
+      return last < 0 ? { events, cursor: run.cursor(run.events.length) } : { events: [run.events[last]], cursor: run.cursor(last + 1) };
+    }
     let n = Number(parameters.get("from") ?? 1) - 1;
     while (n < run.events.length && events.length < limit) {
       n += 1;

@@ -145,6 +145,7 @@ class RunPage extends LogPage {
   /** The next or the previous failure; past the last one comes the first again. */
   async toFailure(next) {
     const { log } = this;
+    if (this.run?.failures === 0) return;
     const row = this.scroller.rows.get(this.here());
     const from = row?.item.last ?? this.here();
     const look = (n) => (next ? log.nextFailure(n) : log.previousFailure(n)).catch(() => null);

@@ -17,6 +17,7 @@ const PAGE_EVENTS = 500;
 const SPARSE_PAGE_EVENTS = 5000;
 const RETRY_MS = 1500;
 const FAILURE_STEPS_MAX = 60;
+const LEAP_FAILURES_MAX = 1024;
 
 export class RunLog {
   /** `onChange` is called when there are rows where none were. */
@@ -216,24 +217,29 @@ export class RunLog {
     return null;
   }
 
-  // The route reads downwards only: this steps back in growing strides until there is a failure
-  // behind it, then halves what is left.
+  // The route reads downwards only. The very last failure it gives at once; else this steps back in
+  // growing strides until there is one, then goes on from it in leaps.
   async lastWithin(from, to) {
+    const last = await this.reach({ tail: 1, limit: 1 });
+    if (last !== null && last.n <= to) return last.n >= from ? last : null;
     let best = null;
     for (let stride = PAGE_EVENTS, start = to + 1; best === null && start > from; stride *= 4) {
       start = Math.max(from, to - stride + 1);
       best = await this.ask(start, to);
     }
-    for (let low = (best?.n ?? to) + 1, high = to; low <= high; ) {
-      const middle = low + ((high - low) >> 1);
-      const found = await this.ask(middle, to);
-      if (found === null) high = middle - 1;
-      else {
-        best = found;
-        low = found.n + 1;
-      }
+    for (let leap = 1, growing = true; best !== null && leap >= 1; ) {
+      const found = await this.reach({ from: best.n + 1, limit: leap });
+      if (found !== null && found.n <= to) best = found;
+      else growing = false;
+      leap = growing ? Math.min(leap * 2, LEAP_FAILURES_MAX) : Math.floor(leap / 2);
     }
     return best;
+  }
+
+  // The last of exactly `limit` failures, or null if there are fewer.
+  async reach(parameters) {
+    const { events, cursor } = await fetchEvents(this.id, { failures: 1, ...parameters });
+    return events.length < parameters.limit ? null : itemOf(placeOf(cursor) ?? 0, events[events.length - 1]);
   }
 
   // The first failure from number `from` on, by the server.
