@@ -267,14 +267,18 @@ async fn formats_1_4_a_line_comes_when_it_is_written_not_at_the_next_poll() {
             }
         }
     });
+    let open = || OpenOptions::new().append(true).create(true).open(&path).unwrap();
+    // Kept open: closing would be told as well.
+    let mut writer = open();
     for n in 0..50 {
         if n == 30 {
             folder.rename("a.log", "a.log.1");
+            writer = open();
         }
         if n == 49 {
             put(&folder.path("a.end"), "");
         }
-        put(&path, &format!("{n}\n"));
+        writer.write_all(format!("{n}\n").as_bytes()).unwrap();
         let line = timeout(LIMIT, lines.recv()).await.expect("at once").unwrap();
         assert_eq!(line, format!("{n}\n"));
     }
