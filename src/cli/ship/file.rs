@@ -50,6 +50,9 @@ pub(super) struct Shipment<'a> {
     /// Whether the next piece goes on with a line.
     in_line: bool,
     lines: Sender<'a>,
+    /// What was written to a file after the next was begun: not among the numbers of either.
+    late: Sender<'a>,
+    is_late: bool,
     notes: Sender<'a>,
     /// Where lines are numbered from a file's begin.
     sessions: Option<Sessions>,
@@ -70,14 +73,14 @@ impl<'a> Shipment<'a> {
         follower: FileFollower,
         name: String,
         mut prefix: String,
-        (lines, notes): (Sender<'a>, Sender<'a>),
+        [lines, late, notes]: [Sender<'a>; 3],
         from_start: Option<TaskId>,
         output: Output,
     ) -> Self {
         prefix.truncate(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
         let splitter = LineSplitter::new(LINE_BYTES_MAX - prefix.len());
         let sessions = from_start.map(|task| Sessions { task, at_begin: true, used: HashSet::new() });
-        Self { follower, name, prefix, splitter, in_line: false, lines, notes, sessions, output }
+        Self { follower, name, prefix, splitter, in_line: false, lines, late, is_late: false, notes, sessions, output }
     }
 
     /// Sends lines as they come, until everything that is there is sent (`once`), or until it is to
@@ -108,6 +111,9 @@ impl<'a> Shipment<'a> {
     async fn send(&mut self, found: Followed) -> anyhow::Result<()> {
         match found {
             Followed::Lines { bytes, .. } => {
+                if std::mem::take(&mut self.is_late) {
+                    return self.send_late(&bytes).await;
+                }
                 let mut rest = &*bytes;
                 while let Some(line) = self.splitter.next_line(&mut rest) {
                     self.push(line)?;
@@ -118,6 +124,16 @@ impl<'a> Shipment<'a> {
             Followed::Notice(notice) => self.note(&notice).await,
             Followed::CaughtUp => Ok(()),
         }
+    }
+
+    async fn send_late(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
+        let mut splitter = LineSplitter::new(LINE_BYTES_MAX - self.prefix.len());
+        while let Some(mut line) = splitter.next_line(&mut bytes) {
+            line.text.insert_str(0, &self.prefix);
+            self.late.push(&line)?;
+            self.late.flush_if_full().await?;
+        }
+        self.late.flush().await
     }
 
     fn push(&mut self, mut line: SplitLine) -> anyhow::Result<()> {
@@ -137,6 +153,7 @@ impl<'a> Shipment<'a> {
         if let (Appeared | Rewritten | Rotated | Truncated { .. }, Some(sessions)) = (notice, &mut self.sessions) {
             sessions.at_begin = true;
         }
+        self.is_late = *notice == FollowNotice::Late;
         let text = format!("{}: {}", self.name, clean(&notice.to_string()));
         self.output.note(&text);
         self.notes.push(&SplitLine { text, ..SplitLine::default() })?;
@@ -169,7 +186,7 @@ impl<'a> Shipment<'a> {
             }
             self.lines.flush().await?;
         }
-        Ok(Shipped { file: self.name, sent: self.lines.sent(), last_line: self.lines.last_line() })
+        Ok(Shipped { file: self.name, sent: self.lines.sent() + self.late.sent(), last_line: self.lines.last_line() })
     }
 }
 

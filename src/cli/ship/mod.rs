@@ -123,7 +123,7 @@ async fn ship(args: &ShipArgs, followers: Vec<FileFollower>, locator: &Locator, 
     };
     let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|(follower, name)| {
         let prefix = if named { format!("{name}: ") } else { String::new() };
-        let senders = (sender(args.stream), sender(Channel::Internal));
+        let senders = [sender(args.stream), sender(args.stream), sender(Channel::Internal)];
         let begin = (args.from_start || args.no_follow).then(|| args.task.clone());
         Shipment::new(follower, name, prefix, senders, begin, output).run(args.no_follow, stop.clone())
     });
