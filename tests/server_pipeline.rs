@@ -103,7 +103,7 @@ async fn what_looks_like_an_event_is_told_in_the_log_and_counted() {
     server.end("t").await;
     let lines = server.get("/api/v1/tasks/t/lines?stream=internal").await.json();
     let notes = common::texts(&lines);
-    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert_eq!(notes.len(), 1, "{notes:?} {}", hop(&server, "extraction").await);
     assert!(notes[0].starts_with("[event on line 2 not read: ") && notes[0].contains("repetition"), "{notes:?}");
     assert_eq!(messages(&events(&server, "r").await), ["good"], "when the end is known, so are the events");
     let extraction = hop(&server, "extraction").await;
