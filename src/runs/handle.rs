@@ -195,3 +195,34 @@ impl RunHandle {
         Ok(run.filter(|run| run.events > 0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::Event;
+    use crate::runs::{Incoming, RunMeters, Runs};
+    use crate::tasks::{Tasks, TasksOptions};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_that_nobody_uses_is_let_go_and_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+        let runs = Runs::new(&tasks, std::sync::Arc::new(RunMeters::default()));
+        let event =
+            |id: &str| Incoming::new(Event::parse(&format!(r#"{{"event_type":"x","event_id":"{id}"}}"#)).unwrap());
+        let run = runs.get_or_new(&"r".parse().unwrap());
+        assert_eq!(run.append(&[event("a"), event("b"), event("a")]).await.unwrap().appended, 2);
+        assert_eq!(runs.let_go(Duration::ZERO), 1, "somebody has it");
+        drop(run);
+        assert_eq!(runs.let_go(Duration::from_secs(60)), 1, "not for long enough");
+        assert_eq!(runs.let_go(Duration::ZERO), 0);
+        let run = runs.get(&"r".parse().unwrap()).unwrap().unwrap();
+        let appended = run.append(&[event("b"), event("c")]).await.unwrap();
+        assert_eq!((appended.appended, appended.duplicates), (1, 1));
+        assert_eq!(run.state().await.unwrap().unwrap().events, 3);
+        let counted = runs.meters().run_state.snapshot();
+        assert_eq!(counted.received, 3, "what is read again is not counted again");
+        tasks.close().await;
+    }
+}

@@ -96,6 +96,16 @@ impl EventfulTasks {
     }
 }
 
+impl Drop for EventfulTasks {
+    /// Nobody takes tasks any more: none is to wait for it.
+    fn drop(&mut self) {
+        let eventful = &self.tasks.inner.eventful;
+        eventful.listening.store(false, Ordering::Release);
+        let left = std::mem::take(&mut *eventful.tasks.lock());
+        left.into_iter().map(EventsGuard).for_each(drop);
+    }
+}
+
 impl Tasks {
     /// From now on tasks with events are gathered. To be asked for once; tasks that are there already
     /// are looked at with [`TaskHandle::look_for_events`].

@@ -47,6 +47,25 @@ fn events_of_a_command_are_in_its_run_when_it_has_ended() {
 }
 
 #[test]
+fn events_are_there_after_a_server_that_lived_as_long_as_its_command_and_after_a_kill() {
+    let home = Home::new();
+    home.ok(&["run", "--task", "alone", "--", "sh", "-c", SAY]);
+    let mut server = home.serve();
+    assert_eq!(messages(&server.url, "alone"), ["one"]);
+    let lines: String =
+        (0..500).map(|n| format!("LB_EVENT {{\"event_type\":\"x\",\"message\":\"{}\"}}\n", n / 2)).collect();
+    home.run_with(&["append", "--task", "t"], lines.as_bytes());
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let server = home.serve();
+    let (_, tip) = ask(&server.url, "/api/v1/tasks/t");
+    let kept = serde_json::from_str::<Value>(&tip).unwrap()["lines"].as_u64().unwrap();
+    until("every event of the lines that are there", || messages(&server.url, "t").len() as u64 >= kept);
+    let wanted: Vec<String> = (0..kept).map(|n| (n / 2).to_string()).collect();
+    assert_eq!(messages(&server.url, "t"), wanted);
+}
+
+#[test]
 fn each_line_of_a_tool_becomes_an_event() {
     let home = Home::new();
     let server = home.serve();
