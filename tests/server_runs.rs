@@ -244,3 +244,19 @@ async fn runs_are_listed_by_their_last_events() {
     let first = server.get("/api/v1/runs?limit=1").await.json()["runs"][0].clone();
     assert_eq!((&first["status"], &first["failures"]), (&json!("running"), &json!(1)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_events_by_several_senders_at_once_are_there_once() {
+    let server = serve().await;
+    let body: String = (0..300).map(|n| format!("{{\"event_type\":\"x\",\"event_id\":\"e{n}\"}}\n")).collect();
+    // Some go away before their answer: what they began must be known to those behind them.
+    for wait_us in [500, 1_000, 2_000, 4_000] {
+        let gone = server.open(Method::POST, "/api/v1/runs/r/events", &NDJSON, body.clone().into());
+        tokio::time::timeout(std::time::Duration::from_micros(wait_us), gone).await.ok();
+    }
+    let posts = (0..6).map(|_| post(&server, "/api/v1/runs/r/events", body.clone()));
+    let done = futures::future::join_all(posts).await;
+    assert!(done.iter().all(|answer| counts(answer)[0] + counts(answer)[1] == 300));
+    assert_eq!(events(&server, "").await.len(), 300);
+    assert_eq!(server.get("/api/v1/pipeline").await.json()["hops"][10]["deduplicated"], 0, "none is there twice");
+}

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::keep::{self, Incoming};
 use super::state::State;
-use super::{Inner as All, Refused, RunsError, list};
+use super::{Inner as All, Refused, RunMeters, RunsError, list};
 use crate::journal::{Batch, JournalError, Stream};
 use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
 
@@ -70,6 +70,11 @@ impl RunHandle {
         &self.run.id
     }
 
+    /// What the hops have counted.
+    pub(super) fn meters(&self) -> &RunMeters {
+        &self.all.meters
+    }
+
     /// Its journal, if it has one.
     pub(super) fn stream(&self) -> Result<Option<Arc<Stream>>, RunsError> {
         Ok(self.all.journal.stream(self.id().stream_key().as_bytes())?)
@@ -98,19 +103,22 @@ impl RunHandle {
         let dedupe = &self.all.meters.dedupe;
         dedupe.received(kept.len() as u64);
         dedupe.parsed(kept.len() as u64);
-        let mut rest = &kept[..];
-        while !rest.is_empty() {
+        while !kept.is_empty() {
             let mut bytes = 0;
-            let count = rest.iter().take_while(|(event, _)| {
+            let count = kept.iter().take_while(|(event, _)| {
                 let fits = bytes == 0 || bytes + event.as_str().len() <= BATCH_BYTES_MAX;
                 bytes += event.as_str().len();
                 fits
             });
-            let (now, later) = rest.split_at(count.count());
-            let appended = self.append_batch(now).await?;
+            let later = kept.split_off(count.count());
+            let (batch, run) = (std::mem::replace(&mut kept, later), self.clone());
+            let count = batch.len() as u64;
+            // The caller may go away. What was begun is carried through under the lock: let go too
+            // early, the next to come would find events new that are on their way.
+            let appended = tokio::spawn(async move { run.append_batch(&batch).await }).await;
+            let appended = appended.map_err(|_| JournalError::Closed)??;
             done.appended += appended;
-            done.duplicates += now.len() as u64 - appended;
-            rest = later;
+            done.duplicates += count - appended;
         }
         dedupe.deduplicated(done.duplicates);
         dedupe.delivered(done.appended);
@@ -185,5 +193,36 @@ impl RunHandle {
     pub async fn state(&self) -> Result<Option<Run>, RunsError> {
         let run = self.look(|state| state.fold.run().clone()).await?;
         Ok(run.filter(|run| run.events > 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::Event;
+    use crate::runs::{Incoming, RunMeters, Runs};
+    use crate::tasks::{Tasks, TasksOptions};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_that_nobody_uses_is_let_go_and_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+        let runs = Runs::new(&tasks, std::sync::Arc::new(RunMeters::default()));
+        let event =
+            |id: &str| Incoming::new(Event::parse(&format!(r#"{{"event_type":"x","event_id":"{id}"}}"#)).unwrap());
+        let run = runs.get_or_new(&"r".parse().unwrap());
+        assert_eq!(run.append(&[event("a"), event("b"), event("a")]).await.unwrap().appended, 2);
+        assert_eq!(runs.let_go(Duration::ZERO), 1, "somebody has it");
+        drop(run);
+        assert_eq!(runs.let_go(Duration::from_secs(60)), 1, "not for long enough");
+        assert_eq!(runs.let_go(Duration::ZERO), 0);
+        let run = runs.get(&"r".parse().unwrap()).unwrap().unwrap();
+        let appended = run.append(&[event("b"), event("c")]).await.unwrap();
+        assert_eq!((appended.appended, appended.duplicates), (1, 1));
+        assert_eq!(run.state().await.unwrap().unwrap().events, 3);
+        let counted = runs.meters().run_state.snapshot();
+        assert_eq!(counted.received, 3, "what is read again is not counted again");
+        tasks.close().await;
     }
 }

@@ -17,6 +17,7 @@
 //! Not here: how events are found in a text ([`crate::events`]), and routes ([`crate::server`]).
 
 mod bridge;
+mod folder;
 mod follow;
 mod handle;
 mod keep;
@@ -46,9 +47,9 @@ pub use page::{EventFilter, EventPage, Stored};
 
 /// A run that nobody uses for this long is let go from memory.
 pub const IDLE_MAX: Duration = Duration::from_secs(10 * 60);
-/// Bytes that an event of a run in use takes in memory: the print of its id, its line number, and
-/// the share of a hash table that is never full.
-pub const SEEN_BYTES_EACH: usize = 50;
+/// Bytes that an event of a run in use takes in memory at most: the print of its id, its line number,
+/// and the share of a hash table that has just grown (half of that when it is full).
+pub const SEEN_BYTES_EACH: usize = 57;
 /// Between two looks for runs that nobody uses.
 const SWEEP: Duration = Duration::from_secs(60);
 

@@ -5,6 +5,7 @@ mod alone;
 mod events;
 mod explain;
 mod ship;
+mod run_events;
 mod support;
 mod usage;
 mod with_server;
