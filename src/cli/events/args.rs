@@ -287,7 +287,7 @@ like an event and cannot be read is told on stderr.
 Examples:
   ansible-playbook site.yml | tasktail events extract
   tasktail events extract --tasks run.log | jq -r .message
-  k6 run load.js 2>&1 | tee k6.log | tasktail events extract --ids | tasktail events record --stdin --run nightly-7
+  ./runner | tasktail events extract --ids | tasktail events record --stdin --run nightly-7
   tasktail events extract --strict run.log > events.jsonl")]
 pub(super) struct ExtractArgs {
     /// The text [default: stdin]

@@ -240,7 +240,10 @@ impl Feed {
                             *from = 0;
                             Next::Nothing
                         }
-                        FollowNotice::Waiting | FollowNotice::Torn => Next::Nothing,
+                        FollowNotice::Waiting
+                        | FollowNotice::Torn
+                        | FollowNotice::TooLong
+                        | FollowNotice::Missed { .. } => Next::Nothing,
                     }
                 }
                 StreamItem::CaughtUp => Next::CaughtUp,

@@ -223,15 +223,7 @@ pub(super) fn tell_fault(path: &Path, fault: &LogFault, output: Output) {
 
 /// Tells what happened to a followed file.
 pub(super) fn notice(path: &Path, notice: &FollowNotice, output: Output) {
-    let what = match notice {
-        FollowNotice::Waiting => "is not there yet; waiting for it",
-        FollowNotice::Appeared => "is there now",
-        FollowNotice::Truncated { .. } => "became shorter; it is read from its begin again",
-        FollowNotice::Rotated => "was replaced by another file; that one is read now",
-        FollowNotice::Rewritten => "has another content now; it is read from its begin again",
-        FollowNotice::Torn => "was replaced while its last line was not whole",
-    };
-    output.note(format_args!("{} {what}", path.display()));
+    output.note(format_args!("{}: {notice}", path.display()));
 }
 
 #[cfg(test)]
