@@ -19,9 +19,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// `tasktail doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --explain: for each event in captured output whether it was recognised, rejected (and why) or there
-already (and where), and what is likely behind it. Exit code 1 if nothing was recognised or something was
-rejected.
+With --explain: for each event in captured output whether it was recognised,
+rejected (and why) or there already (and where), and what is likely behind it.
+Exit code 1 if nothing was recognised or something was rejected.
 
 Examples:
   tasktail doctor

@@ -32,7 +32,7 @@ enum Next {
 enum Feed {
     File {
         log: EventLog,
-        stream: EventStream,
+        stream: Box<EventStream>,
         /// Events of the present file before this byte were printed already.
         from: u64,
     },
@@ -71,7 +71,7 @@ async fn forever(
         Source::File(log) => {
             let log = EventLog::new(log.path());
             // Before the last events are read: what is written in between comes by both ways, not by none.
-            let stream = log.stream(begin.is_none())?;
+            let stream = Box::new(log.stream(begin.is_none())?);
             let mut from = 0;
             if let Some(lines) = begin.filter(|_| log.path().exists()) {
                 if printer.types().is_all() {
@@ -129,7 +129,7 @@ async fn until_end(
     let (mut feed, id) = match source {
         Source::File(log) => {
             let log = EventLog::new(log.path());
-            let (stream, id) = (log.stream(true)?, source::default_run(log.path())?);
+            let (stream, id) = (Box::new(log.stream(true)?), source::default_run(log.path())?);
             (Feed::File { log, stream, from: 0 }, id)
         }
         Source::Run { locator, id } => {

@@ -178,12 +178,18 @@ pub(super) fn status_style(status: RunStatus) -> Style {
 }
 
 fn json_summary(summary: &budget::Summary) -> String {
-    serde_json::json!({ "summary": summary }).to_string()
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        summary: &'a budget::Summary,
+    }
+    // Numbers and two words: nothing in it can fail.
+    serde_json::to_string(&Line { summary }).unwrap_or_default()
 }
 
 fn pretty_summary(summary: &budget::Summary) -> String {
     let budget::Summary { run, status, events, failures, shown, left_out } = summary;
-    format!("# {run} {status}: {events} events, {failures} failures; {shown} shown, {left_out} left out")
+    let s = if *failures == 1 { "" } else { "s" };
+    format!("# {run} {status}: {events} events, {failures} failure{s}; {shown} shown, {left_out} left out")
 }
 
 /// An event for people, perhaps one of which not all fields are left.
