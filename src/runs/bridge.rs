@@ -286,11 +286,13 @@ impl Bridge {
             }
         }
         if self.next > self.notes.known_through {
-            let texts = self.notes.take();
-            if !texts.is_empty()
-                && let Err(error) = self.task.note(&texts).await
-            {
-                tracing::debug!(task = %self.task.id(), %error, "events that could not be read are only counted");
+            let texts: Vec<String> = self.notes.due.values().cloned().collect();
+            if !texts.is_empty() {
+                match self.task.note(&texts).await {
+                    Ok(()) => self.notes.told.extend(std::mem::take(&mut self.notes.due).into_keys()),
+                    // The end was begun: it waits for us in a moment, and takes them then.
+                    Err(error) => tracing::debug!(task = %self.task.id(), %error, "no note was taken"),
+                }
             }
         }
         Ok(())
@@ -356,11 +358,5 @@ impl Notes {
             self.silenced = true;
             self.due.remove(&u64::MAX);
         }
-    }
-
-    fn take(&mut self) -> Vec<String> {
-        let due = std::mem::take(&mut self.due);
-        self.told.extend(due.keys());
-        due.into_values().collect()
     }
 }

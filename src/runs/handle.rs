@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::keep::{self, Incoming};
 use super::state::State;
-use super::{Inner as All, Refused, RunsError, list};
+use super::{Inner as All, Refused, RunMeters, RunsError, list};
 use crate::journal::{Batch, JournalError, Stream};
 use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
 
@@ -70,6 +70,11 @@ impl RunHandle {
         &self.run.id
     }
 
+    /// What the hops have counted.
+    pub(super) fn meters(&self) -> &RunMeters {
+        &self.all.meters
+    }
+
     /// Its journal, if it has one.
     pub(super) fn stream(&self) -> Result<Option<Arc<Stream>>, RunsError> {
         Ok(self.all.journal.stream(self.id().stream_key().as_bytes())?)
@@ -98,19 +103,22 @@ impl RunHandle {
         let dedupe = &self.all.meters.dedupe;
         dedupe.received(kept.len() as u64);
         dedupe.parsed(kept.len() as u64);
-        let mut rest = &kept[..];
-        while !rest.is_empty() {
+        while !kept.is_empty() {
             let mut bytes = 0;
-            let count = rest.iter().take_while(|(event, _)| {
+            let count = kept.iter().take_while(|(event, _)| {
                 let fits = bytes == 0 || bytes + event.as_str().len() <= BATCH_BYTES_MAX;
                 bytes += event.as_str().len();
                 fits
             });
-            let (now, later) = rest.split_at(count.count());
-            let appended = self.append_batch(now).await?;
+            let later = kept.split_off(count.count());
+            let (batch, run) = (std::mem::replace(&mut kept, later), self.clone());
+            let count = batch.len() as u64;
+            // The caller may go away. What was begun is carried through under the lock: let go too
+            // early, the next to come would find events new that are on their way.
+            let appended = tokio::spawn(async move { run.append_batch(&batch).await }).await;
+            let appended = appended.map_err(|_| JournalError::Closed)??;
             done.appended += appended;
-            done.duplicates += now.len() as u64 - appended;
-            rest = later;
+            done.duplicates += count - appended;
         }
         dedupe.deduplicated(done.duplicates);
         dedupe.delivered(done.appended);

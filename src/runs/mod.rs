@@ -17,6 +17,7 @@
 //! Not here: how events are found in a text ([`crate::events`]), and routes ([`crate::server`]).
 
 mod bridge;
+mod folder;
 mod follow;
 mod handle;
 mod keep;

@@ -210,6 +210,13 @@ impl Server {
             let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
             runs.bridge(tasks.clone(), shutdown.clone(), tracker.clone()).await;
         });
+        if let Some(folder) = state.options.runs.clone() {
+            let bridging = state.clone();
+            state.tracker.spawn(async move {
+                let State { runs, shutdown, tracker, .. } = &*bridging;
+                runs.bridge_folder(folder, shutdown.clone(), tracker.clone()).await;
+            });
+        }
         let keeping = state.clone();
         state.tracker.spawn(async move {
             tokio::select! {

@@ -23,7 +23,7 @@ const TOKEN: &[u8] = b"LB_EVENT";
 /// The label by which a task says what its lines are: `off`, they hold no events; `lines`, each is one.
 pub const EVENTS_LABEL: &str = "events";
 /// How long the end of a task waits for its events to be in their run.
-const EVENTS_WAIT: Duration = Duration::from_secs(2);
+const EVENTS_WAIT: Duration = Duration::from_secs(3);
 
 /// A task nobody has to look at.
 const PLAIN: u8 = 0;
