@@ -85,7 +85,7 @@ async fn forever(
                 } else {
                     let read = log.read_all()?;
                     from = read.events.last().map_or(0, |last| last.offset + 1);
-                    let wanted = |event: &&Event| printer.types().matches(&event.view());
+                    let wanted = |event: &&Event| printer.types().wants(event);
                     let mut events: Vec<Event> =
                         read.events.iter().map(|logged| &logged.event).filter(wanted).cloned().collect();
                     for event in events.split_off(events.len().saturating_sub(lines)) {
@@ -158,7 +158,7 @@ async fn until_end(
                 watch.apply(&event);
                 if caught_up || begin.is_none() {
                     printer.event(&event)?;
-                } else if printer.types().matches(&event.view()) {
+                } else if printer.types().wants(&event) {
                     held.push_back(event);
                     if held.len() > begin.unwrap_or_default() {
                         held.pop_front();
