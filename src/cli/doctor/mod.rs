@@ -24,9 +24,9 @@ its follower and the server's folder of runs. Each hop is `ok` with its
 milliseconds, or what arrived, what was expected and the likely cause. What
 the sentinel left is removed. Exit code 1 if a hop failed.
 
-With --explain: for each event in captured output whether it was recognised, rejected (and why) or there
-already (and where), and what is likely behind it. Exit code 1 if nothing was recognised or something was
-rejected.
+With --explain: for each event in captured output whether it was recognised,
+rejected (and why) or there already (and where), and what is likely behind it.
+Exit code 1 if nothing was recognised or something was rejected.
 
 Examples:
   tasktail doctor

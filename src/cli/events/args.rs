@@ -10,8 +10,9 @@ use crate::model::RunId;
 /// `tasktail events`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each works on a file of events, one JSON object a line (events.jsonl in the current folder where none is
-named), or with --run on a run at a server. What is wrong in a file is told on stderr and passed over.
+Each works on a file of events, one JSON object a line (events.jsonl in the
+current folder where none is named), or with --run on a run at a server. What
+is wrong in a file is told on stderr and passed over.
 
 Examples:
   tasktail events record --type step.started --step build
@@ -73,9 +74,11 @@ pub(super) struct ViewArgs {
 /// `events record`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the event's id. It gets an event_id and the time, and the run's id: --run-id, or TASKTAIL_RUN, or
-the name of the file's folder. --type makes a pipeline's event, --host and --workload one of a benchmark,
-which is a log event unless --status says otherwise. A value of --field that is JSON stays what it is.
+Prints the event's id. It gets an event_id and the time, and the run's id:
+--run-id, or TASKTAIL_RUN, or the name of the file's folder. --type makes a
+pipeline's event, --host and --workload one of a benchmark, which is a log
+event unless --status says otherwise. A value of --field that is JSON stays
+what it is.
 
 Examples:
   tasktail events record --type run.created --state created runs/nightly-7/events.jsonl
@@ -171,8 +174,9 @@ pub(super) struct TailArgs {
 /// `events follow`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ends with Ctrl-C, or with --until-end when the run has ended: at run.completed, or when every step and
-repetition has. A file or a run that is not there yet is waited for.
+Ends with Ctrl-C, or with --until-end when the run has ended: at
+run.completed, or when every step and repetition has. A file or a run that is
+not there yet is waited for.
 
 Examples:
   tasktail events follow
@@ -201,9 +205,10 @@ pub(super) struct FollowArgs {
 /// `events failures`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --budget: the first failure and what led to it, how the run ended, the first failure of each step or
-repetition, then others. Look-alikes are one line with `\"repeated\":N`, and the first line counts what is
-shown and what is left out.
+With --budget: the first failure and what led to it, how the run ended, the
+first failure of each step or repetition, then others. Look-alikes are one
+line with `\"repeated\":N`, and the first line counts what is shown and what
+is left out.
 
 Examples:
   tasktail events failures
@@ -256,8 +261,9 @@ pub(super) struct TimelineArgs {
 /// `events ship`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each event arrives once, also when the server or this command is started anew: one that has no id gets one
-from what it says and where it stands. A server that is away is waited for.
+Each event arrives once, also when the server or this command is started anew:
+one that has no id gets one from what it says and where it stands. A server
+that is away is waited for.
 
 Examples:
   tasktail events ship runs/nightly-7/events.jsonl --run nightly-7
@@ -281,13 +287,14 @@ pub(super) struct ShipArgs {
 /// `events extract`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints each event as it was printed, compact, at once. One that Ansible printed twice comes once. What looks
-like an event and cannot be read is told on stderr.
+Prints each event as it was printed, compact, at once. One that Ansible
+printed twice comes once. What looks like an event and cannot be read is told
+on stderr.
 
 Examples:
   ansible-playbook site.yml | tasktail events extract
   tasktail events extract --tasks run.log | jq -r .message
-  k6 run load.js 2>&1 | tee k6.log | tasktail events extract --ids | tasktail events record --stdin --run nightly-7
+  ./runner | tasktail events extract --ids | tasktail events record --stdin --run nightly-7
   tasktail events extract --strict run.log > events.jsonl")]
 pub(super) struct ExtractArgs {
     /// The text [default: stdin]

@@ -32,7 +32,7 @@ enum Next {
 enum Feed {
     File {
         log: EventLog,
-        stream: EventStream,
+        stream: Box<EventStream>,
         /// Events of the present file before this byte were printed already.
         from: u64,
     },
@@ -71,7 +71,7 @@ async fn forever(
         Source::File(log) => {
             let log = EventLog::new(log.path());
             // Before the last events are read: what is written in between comes by both ways, not by none.
-            let stream = log.stream(begin.is_none())?;
+            let stream = Box::new(log.stream(begin.is_none())?);
             let mut from = 0;
             if let Some(lines) = begin.filter(|_| log.path().exists()) {
                 if printer.types().is_all() {
@@ -85,7 +85,7 @@ async fn forever(
                 } else {
                     let read = log.read_all()?;
                     from = read.events.last().map_or(0, |last| last.offset + 1);
-                    let wanted = |event: &&Event| printer.types().matches(&event.view());
+                    let wanted = |event: &&Event| printer.types().wants(event);
                     let mut events: Vec<Event> =
                         read.events.iter().map(|logged| &logged.event).filter(wanted).cloned().collect();
                     for event in events.split_off(events.len().saturating_sub(lines)) {
@@ -129,7 +129,7 @@ async fn until_end(
     let (mut feed, id) = match source {
         Source::File(log) => {
             let log = EventLog::new(log.path());
-            let (stream, id) = (log.stream(true)?, source::default_run(log.path())?);
+            let (stream, id) = (Box::new(log.stream(true)?), source::default_run(log.path())?);
             (Feed::File { log, stream, from: 0 }, id)
         }
         Source::Run { locator, id } => {
@@ -158,7 +158,7 @@ async fn until_end(
                 watch.apply(&event);
                 if caught_up || begin.is_none() {
                     printer.event(&event)?;
-                } else if printer.types().matches(&event.view()) {
+                } else if printer.types().wants(&event) {
                     held.push_back(event);
                     if held.len() > begin.unwrap_or_default() {
                         held.pop_front();
@@ -240,7 +240,10 @@ impl Feed {
                             *from = 0;
                             Next::Nothing
                         }
-                        _ => Next::Nothing,
+                        FollowNotice::Waiting
+                        | FollowNotice::Torn
+                        | FollowNotice::TooLong
+                        | FollowNotice::Missed { .. } => Next::Nothing,
                     }
                 }
                 StreamItem::CaughtUp => Next::CaughtUp,

@@ -46,7 +46,12 @@ impl Types {
         self.0.is_empty()
     }
 
-    /// Whether this one is.
+    /// Whether this one is; not read where all are.
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        self.is_all() || self.matches(&event.view())
+    }
+
+    /// Whether one that looks so is.
     pub(super) fn matches(&self, event: &EventView<'_>) -> bool {
         self.is_all() || self.0.iter().any(|pattern| glob(pattern, event.type_word()))
     }
@@ -83,7 +88,7 @@ impl Printer {
 
     /// Prints an event if it is of a wanted type.
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
-        if !self.types.is_all() && !self.types.matches(&event.view()) {
+        if !self.types.wants(event) {
             return Ok(());
         }
         match &self.view.fields {
@@ -95,7 +100,7 @@ impl Printer {
 
     /// Prints the most telling events within a size.
     pub(super) fn within(&mut self, events: &[Event], run: &Run, scope: Scope, bytes: u64) -> anyhow::Result<()> {
-        let wanted: Vec<&Event> = events.iter().filter(|event| self.types.matches(&event.view())).collect();
+        let wanted: Vec<&Event> = events.iter().filter(|event| self.types.wants(event)).collect();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let form = Form {
             summary: if self.view.pretty { &pretty_summary } else { &json_summary },
@@ -178,12 +183,18 @@ pub(super) fn status_style(status: RunStatus) -> Style {
 }
 
 fn json_summary(summary: &budget::Summary) -> String {
-    serde_json::json!({ "summary": summary }).to_string()
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        summary: &'a budget::Summary,
+    }
+    // Numbers and two words: nothing in it can fail.
+    serde_json::to_string(&Line { summary }).unwrap_or_default()
 }
 
 fn pretty_summary(summary: &budget::Summary) -> String {
     let budget::Summary { run, status, events, failures, shown, left_out } = summary;
-    format!("# {run} {status}: {events} events, {failures} failures; {shown} shown, {left_out} left out")
+    let s = if *failures == 1 { "" } else { "s" };
+    format!("# {run} {status}: {events} events, {failures} failure{s}; {shown} shown, {left_out} left out")
 }
 
 /// An event for people, perhaps one of which not all fields are left.

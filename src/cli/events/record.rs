@@ -1,20 +1,25 @@
 //! `tasktail events record`: makes an event and appends it.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::sync::mpsc;
 use ulid::Ulid;
 
 use super::args::RecordArgs;
-use super::ship::{self, Poster};
+use super::ship::{self, BATCH_BYTES, Poster};
 use super::source::{self, FILE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
 use crate::events::{EventLog, Sync, clean};
 use crate::model::{Event, RunId, Timestamp, limits};
+
+/// Lines of stdin that may wait while others are appended; then stdin waits.
+const LINES_MAX: usize = 1_024;
 
 /// Where events go.
 enum Target {
@@ -50,44 +55,45 @@ pub(super) async fn run(args: RecordArgs, context: Context) -> anyhow::Result<u8
 
 async fn one(args: &RecordArgs, target: &mut Target, run: &RunId, output: Output) -> anyhow::Result<u8> {
     let event = make(args, run)?;
-    let id = event.view().event_id.map(|id| id.to_string()).unwrap_or_default();
-    if target.append(vec![event]).await? > 0 {
+    let id = id_of(&event);
+    if !target.append(vec![event]).await?.is_empty() {
         return Ok(1);
     }
     tell(&id, output)?;
     Ok(0)
 }
 
-/// Takes each line of stdin as an event, as it comes.
+/// Takes each line of stdin as an event, as it comes; those that are there at once go together.
 async fn from_stdin(target: &mut Target, run: &RunId, output: Output) -> anyhow::Result<u8> {
-    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut lines = read_stdin();
     let (mut number, mut rejected) = (0u64, 0u64);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // One byte more than an event may have, so that a longer line is told from one that fits.
-        let mut limited = (&mut stdin).take(limits::EVENT_BYTES_MAX as u64 * 2);
-        if limited.read_until(b'\n', &mut line).await.context("cannot read stdin")? == 0 {
-            break;
-        }
-        number += 1;
-        let text = String::from_utf8_lossy(&line);
-        if text.trim().is_empty() {
-            continue;
-        }
-        match Event::parse(&text) {
-            Ok(event) => {
-                let event = complete(&event, run);
-                let id = event.view().event_id.map(|id| id.to_string()).unwrap_or_default();
-                let refused = target.append(vec![event]).await?;
-                rejected += refused;
-                if refused == 0 {
-                    tell(&id, output)?;
+    while let Some(line) = lines.recv().await {
+        let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(line));
+        while let Some(line) = next {
+            let line = line.context("cannot read stdin")?;
+            number += 1;
+            let text = String::from_utf8_lossy(&line);
+            if !text.trim().is_empty() {
+                match Event::parse(&text) {
+                    Ok(event) => events.push(complete(&event, run)),
+                    Err(fault) => {
+                        rejected += 1;
+                        output.announce(format_args!("stdin:{number}: {}", clean(&fault.to_string())));
+                    }
                 }
             }
-            Err(fault) => {
-                rejected += 1;
-                output.announce(format_args!("stdin:{number}: {}", clean(&fault.to_string())));
+            bytes += line.len();
+            next = if bytes < BATCH_BYTES { lines.try_recv().ok() } else { None };
+        }
+        if events.is_empty() {
+            continue;
+        }
+        let ids: Vec<String> = events.iter().map(id_of).collect();
+        let refused = target.append(events).await?;
+        rejected += refused.len() as u64;
+        for (at, id) in ids.iter().enumerate() {
+            if !refused.contains(&at) {
+                tell(id, output)?;
             }
         }
     }
@@ -95,6 +101,33 @@ async fn from_stdin(target: &mut Target, run: &RunId, output: Output) -> anyhow:
         output.note(format_args!("{rejected} of {number} lines were not recorded"));
     }
     Ok(u8::from(rejected > 0))
+}
+
+/// Stdin line by line, read ahead a little.
+fn read_stdin() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(LINES_MAX);
+    tokio::spawn(async move {
+        let mut stdin = BufReader::new(tokio::io::stdin());
+        loop {
+            let mut line = Vec::new();
+            // A line that is longer than an event may be comes in parts, which are none.
+            let mut limited = (&mut stdin).take(limits::EVENT_BYTES_MAX as u64 * 2);
+            let read = match limited.read_until(b'\n', &mut line).await {
+                Ok(0) => return,
+                Ok(_) => Ok(line),
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.send(read).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn id_of(event: &Event) -> String {
+    event.view().event_id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 fn tell(id: &str, output: Output) -> anyhow::Result<()> {
@@ -107,14 +140,14 @@ fn tell(id: &str, output: Output) -> anyhow::Result<()> {
 }
 
 impl Target {
-    /// Appends events; gives how many were refused.
-    async fn append(&mut self, events: Vec<Event>) -> anyhow::Result<u64> {
+    /// Appends events; gives the places of those that were refused.
+    async fn append(&mut self, events: Vec<Event>) -> anyhow::Result<Vec<usize>> {
         match self {
             Target::File(log, sync) => {
                 log.append(&events, *sync)?;
-                Ok(0)
+                Ok(Vec::new())
             }
-            Target::Run(poster) => poster.post(&events).await.map(|sent| sent.rejected),
+            Target::Run(poster) => poster.post(&events).await.map(|sent| sent.refused),
         }
     }
 }

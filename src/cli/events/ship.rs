@@ -22,16 +22,21 @@ use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, L
 use crate::model::{Event, RunId};
 
 /// A batch is sent once its body has this size.
-const BATCH_BYTES: usize = 512 * 1024;
+pub(super) const BATCH_BYTES: usize = 512 * 1024;
 /// A server that is away longer than this ends a command that does not follow.
 pub(super) const RETRY_FOR: Duration = Duration::from_secs(60);
 
 /// What became of events that were sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sent {
+    /// Events that are new.
     pub(super) appended: u64,
+    /// Events that were there already.
     pub(super) duplicates: u64,
+    /// Events that were refused.
     pub(super) rejected: u64,
+    /// The places of the first of these among the ones that were sent.
+    pub(super) refused: Vec<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,7 +98,8 @@ impl Poster {
             self.output.announce(format_args!("refused by the server: {}: {}", clean(why), clean(&excerpt)));
         }
         let rejected = answer.rejected_count.max(answer.rejected.len() as u64);
-        Ok(Sent { appended: answer.appended, duplicates: answer.duplicates, rejected })
+        let refused = answer.rejected.iter().map(|refusal| refusal.index).collect();
+        Ok(Sent { appended: answer.appended, duplicates: answer.duplicates, rejected, refused })
     }
 
     /// Ends the server that had to be started, if one was.
@@ -170,13 +176,13 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
         log,
         batch: Vec::new(),
         batch_bytes: 0,
-        skip: is_there && !args.from_start,
+        skip: is_there && !args.from_start && !args.no_follow,
         sent: Sent::default(),
         faults: 0,
     };
-    let result = shipper.work(args.no_follow).await;
+    let result = if args.no_follow { shipper.once().await } else { shipper.work().await };
     shipper.poster.close().await;
-    let Sent { appended, duplicates, rejected } = shipper.sent;
+    let Sent { appended, duplicates, rejected, .. } = shipper.sent;
     result?;
     if output.json() {
         output.object(&serde_json::json!({
@@ -213,7 +219,18 @@ struct Shipper {
 }
 
 impl Shipper {
-    async fn work(&mut self, no_follow: bool) -> anyhow::Result<()> {
+    /// Sends what is there; a last line that has no newline yet counts if it is whole.
+    async fn once(&mut self) -> anyhow::Result<()> {
+        let read = self.log.read_all()?;
+        print::faults(self.log.path(), &read.faults, self.output);
+        self.faults = read.faults.len() as u64;
+        for logged in &read.events {
+            self.take(logged).await?;
+        }
+        self.flush().await
+    }
+
+    async fn work(&mut self) -> anyhow::Result<()> {
         loop {
             let item = match self.stream.next().now_or_never() {
                 Some(item) => item?,
@@ -238,9 +255,6 @@ impl Shipper {
                 StreamItem::CaughtUp => {
                     self.skip = false;
                     self.flush().await?;
-                    if no_follow {
-                        return Ok(());
-                    }
                 }
             }
         }

@@ -62,13 +62,17 @@ fn show(run: &Run, faults: usize, lines: &mut Lines) -> anyhow::Result<()> {
     let state = run.state.as_deref().map(|state| format!(" ({state}{reason})")).unwrap_or_default();
     let took = run.started.zip(run.ended).map(|(from, to)| format!(", after {}", between(from, to)));
     let ended = run.ended.map(|at| format!("{at}{}", took.unwrap_or_default()));
-    let failures = if run.failures > 0 { format!(", {} of a failure", run.failures) } else { String::new() };
+    let failures = if run.failures > 0 { format!(", {} of them of a failure", run.failures) } else { String::new() };
     let facts = [
         ("started", run.started.map(|at| at.to_string())),
         ("ended", ended),
         ("events", Some(format!("{}{failures}", run.events))),
         ("source", run.source.clone()),
-        ("faults", (faults > 0).then(|| format!("{faults} lines are no events"))),
+        (
+            "faults",
+            (faults > 0)
+                .then(|| format!("{faults} {}", if faults == 1 { "line is no event" } else { "lines are no events" })),
+        ),
     ];
     lines.plain(&format!("{:<9} {}", "run:", run.id))?;
     lines.styled(&clean(&format!("{:<9} {}{state}", "status:", run.status)), status_style(run.status))?;

@@ -30,7 +30,7 @@ async fn tail(
     if let Some(bytes) = budget {
         let mut events = source.all(output).await?.events;
         let run = the_run(source, &events).await?;
-        events.retain(|event| printer.types().matches(&event.view()));
+        events.retain(|event| printer.types().wants(event));
         let from = lines.map_or(0, |lines| events.len().saturating_sub(lines));
         return printer.within(events.get(from..).unwrap_or_default(), &run, Scope::All, bytes);
     }
@@ -54,7 +54,7 @@ pub(super) async fn last(
         return source.last(lines, output).await;
     }
     let mut events = source.all(output).await?.events;
-    events.retain(|event| printer.types().matches(&event.view()));
+    events.retain(|event| printer.types().wants(event));
     Ok(events.split_off(events.len().saturating_sub(lines)))
 }
 

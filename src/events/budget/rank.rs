@@ -102,6 +102,7 @@ impl Facts {
         if let Some(first) = first {
             order.push(Candidate { at: first, must: true });
             order.extend(self.before(first).map(|at| Candidate { at, must: true }));
+            order.extend(first.checked_sub(1).map(may));
         }
         let last = failures.last().copied();
         let endings = self.places(|fact| fact.class == Class::Ending).rev().take(4);
