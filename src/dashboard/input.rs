@@ -2,7 +2,7 @@
 //! queue; when that is full the reader waits, and nothing is dropped.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::fs::File;
@@ -24,7 +24,7 @@ const ITEMS_MAX: usize = 4096;
 /// Bytes read from a pipe at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// What may go on in a next line is shown without it after this silence.
-const FLUSH_AFTER: Duration = Duration::from_millis(50);
+const FLUSH_AFTER: Duration = Duration::from_millis(120);
 /// How often the server's counters are asked for.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 /// A server that has not told its counters by then is asked again later.
@@ -282,24 +282,12 @@ async fn read_file(mut follower: FileFollower, is_events: bool, sender: mpsc::Se
                     lines = Lines::new(is_events);
                     found.push(Item::Reset);
                 }
-                found.push(Item::Note(notice_words(&notice, follower.path())));
+                found.push(Item::Note(format!("{}: {notice}", follower.path().display())));
             }
         }
         if send_all(&sender, &mut found).await.is_err() {
             return Ok(());
         }
-    }
-}
-
-fn notice_words(notice: &FollowNotice, path: &Path) -> String {
-    let path = path.display();
-    match notice {
-        FollowNotice::Waiting => format!("{path} is not there yet: it is waited for"),
-        FollowNotice::Appeared => format!("{path} is there"),
-        FollowNotice::Truncated { read } => format!("{path} became shorter than the {read} bytes that were read"),
-        FollowNotice::Rotated => format!("{path} is another file now; the old one was read to its end"),
-        FollowNotice::Rewritten => format!("{path} was rewritten"),
-        FollowNotice::Torn => format!("the last line of {path} has no newline"),
     }
 }
 

@@ -75,7 +75,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
         self.terminal.show_cursor().ok();
-        ratatui::try_restore().ok();
+        // Given back twice, the cursor would jump to before the panic's words.
+        if !self.panicked.load(Ordering::SeqCst) {
+            ratatui::try_restore().ok();
+        }
     }
 }
 

@@ -8,7 +8,9 @@ pub fn events(verbose: bool) -> Vec<String> {
     let polled: Vec<&str> = STREAM.lines().filter_map(|line| line.strip_prefix("LB_EVENT ")).collect();
     let event = |workload: &str, repetition: u32, status: &str, message: &str| {
         let message = serde_json::Value::from(message);
-        format!(r#"{{"host": "localhost", "workload": "{workload}", "repetition": {repetition}, "status": "{status}", "message": {message}}}"#)
+        format!(
+            r#"{{"host": "localhost", "workload": "{workload}", "repetition": {repetition}, "status": "{status}", "message": {message}}}"#
+        )
     };
     let mut all = vec![r#"{"run_id": "run-1", "host": "localhost", "workload": "dfaas", "repetition": 1, "total_repetitions": 3, "status": "running"}"#.to_owned()];
     all.extend(EVENTS.lines().map(with_host));

@@ -172,4 +172,3 @@ fn rejected(place: Place, fault: EventFault, text: &str) -> Found<'static> {
 pub(super) fn too_long(place: Place, length: usize, text: &str) -> Found<'static> {
     rejected(place, EventFault::TooLong(length), text)
 }
-
