@@ -13,7 +13,7 @@ use crate::model::{Gate, Row, Run, RunStatus, Step, StepState, Timestamp};
 const BAR: u64 = 8;
 
 /// One row of the Run Journal.
-struct Entry {
+pub(super) struct Entry {
     label: [String; 2],
     status: RunStatus,
     /// Its state, where it is no status of a run.
@@ -24,23 +24,22 @@ struct Entry {
 }
 
 /// The Run Journal: its title, its header and its rows, at most `rows` of them, `columns` wide.
-pub(super) fn journal(state: &State, rows: usize, columns: usize) -> (String, Vec<Line<'static>>) {
-    let entries = state.run().map(entries).unwrap_or_default();
+pub(super) fn journal(state: &State, entries: &[Entry], rows: usize, columns: usize) -> (String, Vec<Line<'static>>) {
     let left_out = entries.len().saturating_sub(rows);
     let title = journal_title(state, left_out);
     if entries.is_empty() {
         return (title, vec![Line::styled("no repetition or step is known yet", Modifier::DIM)]);
     }
     let pipeline = entries.iter().all(|entry| entry.label[1].is_empty());
-    let widths = Widths::new(&entries, columns, pipeline);
+    let widths = Widths::new(entries, columns, pipeline);
     let mut lines = vec![widths.header(pipeline)];
-    lines.extend(choose(&entries, rows).into_iter().map(|entry| widths.line(entry)));
+    lines.extend(choose(entries, rows).into_iter().map(|entry| widths.line(entry)));
     (title, lines)
 }
 
-/// How many rows the journal would like to have.
-pub(super) fn journal_rows(state: &State) -> usize {
-    state.run().map_or(0, |run| run.rows().len() + run.steps.len() + run.gates.len())
+/// All rows that the journal has.
+pub(super) fn entries(state: &State) -> Vec<Entry> {
+    state.run().map(run_entries).unwrap_or_default()
 }
 
 fn journal_title(state: &State, left_out: usize) -> String {
@@ -62,7 +61,7 @@ fn journal_title(state: &State, left_out: usize) -> String {
     title
 }
 
-fn entries(run: &Run) -> Vec<Entry> {
+fn run_entries(run: &Run) -> Vec<Entry> {
     let steps = run.steps.iter().map(step);
     run.rows().iter().map(repetitions).chain(steps).chain(run.gates.iter().map(gate)).collect()
 }

@@ -53,6 +53,9 @@ struct Screen {
 
 impl Screen {
     fn take() -> Result<Self, ScreenError> {
+        if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
+            ratatui::crossterm::style::force_color_output(false);
+        }
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self { terminal, panicked: watch_panics() }),
             Err(error) => {
