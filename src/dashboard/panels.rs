@@ -250,14 +250,15 @@ pub(super) fn color(status: RunStatus) -> Color {
 /// The Event Status: whether it is live, the hops, and what does not look right, in at most `room` lines.
 pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize) -> Vec<Line<'static>> {
     let stream = hint::stream(state, now);
-    let here = state.counts.here(state.of_text).join(" → ");
+    let words = state.counts.here(state.of_text);
+    let here = words.join(" → ");
     let style = stream_style(state);
     let mut lines = Vec::with_capacity(room);
     if state.pipeline.is_some() && width(&stream) + 3 + width(&here) <= columns {
         lines.push(Line::from(vec![Span::styled(stream, style), Span::raw(format!(" · {here}"))]));
     } else {
         lines.push(Line::styled(fit(&stream, columns), style));
-        lines.push(Line::raw(fit(&here, columns)));
+        lines.extend(wrap(&words, " → ", columns).iter().take(2).map(|hops| Line::raw(fit(hops, columns))));
     }
     if let Some(pipeline) = &state.pipeline {
         let hops = wrap(&counts::there(pipeline), " → ", columns.saturating_sub(8));
