@@ -4,7 +4,7 @@ const EVENTS: &str = include_str!("events.jsonl");
 const STREAM: &str = include_str!("stream.txt");
 
 /// Each as the object that was printed; those without a host have the one of their line in front.
-pub fn events(verbose: bool) -> Vec<String> {
+pub(crate) fn events(verbose: bool) -> Vec<String> {
     let polled: Vec<&str> = STREAM.lines().filter_map(|line| line.strip_prefix("LB_EVENT ")).collect();
     let event = |workload: &str, repetition: u32, status: &str, message: &str| {
         let message = serde_json::Value::from(message);

@@ -135,3 +135,19 @@ fn the_helper_folds_as_a_dump_does() {
     assert!(folded.lines().count() > 1 && folded.contains("''"), "{folded}");
     assert!(matches!(&all(&format!("ok: [h] => \n{folded}"))[..], [Item::Text(1, _), Item::Event(_)]));
 }
+
+#[test]
+fn the_fuzzers_corpus_is_the_same_in_any_pieces() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/extract");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read(&path).unwrap();
+        let whole = in_pieces([&text[..]], None);
+        for size in 1..text.len() {
+            assert_eq!(in_pieces(text.chunks(size), None), whole, "{} in pieces of {size}", path.display());
+        }
+        found += usize::from(whole.iter().any(|item| matches!(item, Item::Event(_))));
+    }
+    assert!(found >= 6, "events in {found} files");
+}

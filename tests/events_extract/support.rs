@@ -4,7 +4,7 @@ use tasktail::events::{Extracted, Extractor, ExtractorOptions, Form, Found, Reje
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub(crate) enum Item {
     Event(Extracted),
     Echo(Extracted, u64),
     Task(u64, String),
@@ -12,7 +12,7 @@ pub enum Item {
     Text(u64, String),
 }
 
-pub fn item(found: Found<'_>) -> Item {
+pub(crate) fn item(found: Found<'_>) -> Item {
     match found {
         Found::Event(event) => Item::Event(event),
         Found::Echo { again, of } => Item::Echo(again, of),
@@ -23,7 +23,7 @@ pub fn item(found: Found<'_>) -> Item {
 }
 
 /// All of a text that comes in the pieces given.
-pub fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>) -> Vec<Item> {
+pub(crate) fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>) -> Vec<Item> {
     let mut extractor = Extractor::new(ExtractorOptions { host: host.map(str::to_owned), texts: true });
     let mut items = Vec::new();
     for piece in pieces {
@@ -35,12 +35,12 @@ pub fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&s
 }
 
 /// All of a text.
-pub fn all(text: &str) -> Vec<Item> {
+pub(crate) fn all(text: &str) -> Vec<Item> {
     in_pieces([text.as_bytes()], None)
 }
 
 /// The events of a text without their echoes; nothing may be rejected.
-pub fn events(text: &str) -> Vec<Extracted> {
+pub(crate) fn events(text: &str) -> Vec<Extracted> {
     let event = |item| match item {
         Item::Event(event) => Some(event),
         Item::Rejected(rejected) => panic!("{rejected:?} in {text}"),
@@ -50,7 +50,7 @@ pub fn events(text: &str) -> Vec<Extracted> {
 }
 
 /// Its reasons of rejection.
-pub fn reasons(items: &[Item]) -> Vec<&'static str> {
+pub(crate) fn reasons(items: &[Item]) -> Vec<&'static str> {
     let reason = |item: &Item| match item {
         Item::Rejected(rejected) => Some(rejected.fault.reason()),
         _ => None,
@@ -59,24 +59,24 @@ pub fn reasons(items: &[Item]) -> Vec<&'static str> {
 }
 
 /// The numbers of the lines that were given as text.
-pub fn texts(items: &[Item]) -> Vec<u64> {
+pub(crate) fn texts(items: &[Item]) -> Vec<u64> {
     items.iter().filter_map(|item| if let Item::Text(line, _) = item { Some(*line) } else { None }).collect()
 }
 
 /// The messages of its events, and the forms they came in.
-pub fn messages(text: &str) -> Vec<(String, Form)> {
+pub(crate) fn messages(text: &str) -> Vec<(String, Form)> {
     let message = |event: Extracted| (event.event.view().message.unwrap_or_default().to_string(), event.form);
     events(text).into_iter().map(message).collect()
 }
 
 /// An event of a benchmark.
-pub fn event(message: &str) -> String {
+pub(crate) fn event(message: &str) -> String {
     let message = serde_json::Value::from(message);
     format!(r#"{{"host": "h1", "workload": "fio", "repetition": 1, "status": "running", "message": {message}}}"#)
 }
 
 /// The text as it stands in a JSON string of so many levels, without the quotes.
-pub fn escaped(text: &str, levels: usize) -> String {
+pub(crate) fn escaped(text: &str, levels: usize) -> String {
     (0..levels).fold(text.to_owned(), |text, _| {
         let quoted = serde_json::Value::from(text).to_string();
         quoted[1..quoted.len() - 1].to_owned()

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+/// Bytes of a title or a link that is taken for one.
+const TITLE_BYTES_MAX: usize = 4096;
+
 /// Which quoting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quoting {
@@ -166,7 +169,7 @@ fn sequence(bytes: &[u8]) -> usize {
             (2 + parameters + 1).min(bytes.len())
         }
         // Of a title or a link that does not end here only its begin goes: what follows may be an event.
-        Some(b']') => bytes.iter().position(|byte| *byte == 0x07).map_or(2, |end| end + 1),
+        Some(b']') => bytes.iter().take(TITLE_BYTES_MAX).position(|byte| *byte == 0x07).map_or(2, |end| end + 1),
         Some(0x20..0x7f) => 2,
         _ => 1,
     }
