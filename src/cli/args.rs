@@ -12,7 +12,7 @@ use super::events::EventsArgs;
 use super::settings::{GlobalArgs, SettingArgs};
 use super::ship::ShipArgs;
 use crate::config::units;
-use crate::model::{Channel, ChannelSet, Cursor, TaskId, TaskStatus};
+use crate::model::{Channel, ChannelSet, Cursor, RunId, TaskId, TaskStatus};
 
 /// A task's output, live in the browser and the terminal, and kept when it ends.
 #[derive(Debug, Parser)]
@@ -109,7 +109,9 @@ Examples:
   tasktail run -- make -j8
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
   tasktail run --pty -- cargo build
-  tasktail --url http://logs.example:7117 run -- ./job")]
+  tasktail --url http://logs.example:7117 run -- ./job
+  tasktail run --run nightly-7 -- ansible-playbook site.yml      its LB_EVENT lines are events of that run
+  tasktail run --emit-events --workload dfaas --repetition 1/3 -- k6 run load.js")]
 pub struct RunArgs {
     /// The task's id [default: made from the command's name, unique]
     #[arg(long, value_name = "ID")]
@@ -123,6 +125,27 @@ pub struct RunArgs {
     /// Give the command a terminal: exact order of its output, and its colours
     #[arg(long)]
     pub(super) pty: bool,
+    /// The run that the output's events belong to, unless they name one [default: the task's id]
+    #[arg(long, value_name = "ID")]
+    pub(super) run: Option<RunId>,
+    /// Look for no events in the output [env: LB_ENABLE_EVENT_LOGGING=0|false|no]
+    #[arg(long, conflicts_with = "emit_events")]
+    pub(super) no_events: bool,
+    /// Make an event of each line, and of the command's begin and end: for tools that write none
+    #[arg(long, requires = "workload")]
+    pub(super) emit_events: bool,
+    /// The workload of these events
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) workload: Option<String>,
+    /// Which repetition this is, and of how many, such as 1/3
+    #[arg(long, value_name = "N/TOTAL", requires = "emit_events", value_parser = repetition)]
+    pub(super) repetition: Option<String>,
+    /// The host of these events [default: this machine]
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) host: Option<String>,
+    /// The configuration that the command runs with, for its lines: `k6[NAME] stdout: ...` [default: stream]
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) config_name: Option<String>,
     /// How long the command may take to end after SIGINT or SIGTERM before it is killed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub(super) grace: Duration,
@@ -306,6 +329,16 @@ pub struct CompletionsArgs {
 
 fn channels(text: &str) -> Result<ChannelSet, String> {
     text.parse::<ChannelSet>().map_err(|error| error.to_string())
+}
+
+/// `1/3`, or `1` where nobody knows how many there are to be.
+fn repetition(text: &str) -> Result<String, String> {
+    let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
+    let right = match text.split_once('/') {
+        Some((of, total)) => number(of).zip(number(total)).is_some_and(|(of, total)| of <= total),
+        None => number(text).is_some(),
+    };
+    if right { Ok(text.to_owned()) } else { Err("write which repetition it is and of how many, such as 1/3".into()) }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,5 +1,6 @@
 //! `tasktail run`: a command, its output here and at a server.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use crate::worker::{Worker, WorkerOptions};
 
 /// Characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
+/// What turns events off in `LB_ENABLE_EVENT_LOGGING`, in any case.
+const OFF_WORDS: [&str; 3] = ["0", "false", "no"];
 /// Where nobody is, and nobody can be: for a worker that has no server yet.
 const NOWHERE: &str = "http://127.0.0.1:0";
 
 pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let task = match args.task {
+    let task = match args.task.clone() {
         Some(task) => task,
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
@@ -39,7 +42,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         }
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
-    options.labels = args.labels.into_iter().collect();
+    options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
+    options.labels.extend(args.labels);
     options.tee = args.tee;
     options.pty = args.pty;
     options.kill_grace = args.grace;
@@ -59,6 +63,25 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             Ok(code)
         }
     }
+}
+
+/// What the server is to do with events in the output, as labels of the task.
+fn event_labels(args: &RunArgs, logging: Option<&str>) -> BTreeMap<String, String> {
+    let off = args.no_events || logging.is_some_and(|word| OFF_WORDS.iter().any(|off| word.eq_ignore_ascii_case(off)));
+    let events = match (args.emit_events, off) {
+        (true, _) => Some("lines".to_owned()),
+        (false, true) => Some("off".to_owned()),
+        (false, false) => None,
+    };
+    let labels = [
+        ("events", events),
+        ("run", args.run.as_ref().map(ToString::to_string)),
+        ("workload", args.workload.clone()),
+        ("repetition", args.repetition.clone()),
+        ("host", args.host.clone()),
+        ("config", args.config_name.clone()),
+    ];
+    labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// When the server we used has gone with the process it lived in, its place is taken here.

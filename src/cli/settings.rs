@@ -116,6 +116,10 @@ pub(super) struct SettingArgs {
     /// Redis clients served at the same time [default: 4096]
     #[arg(long, value_name = "N")]
     resp_connections_max: Option<OsString>,
+    /// Take the events of runs from this folder of RUN/events.jsonl, as they are written [env: TASKTAIL_RUNS]
+    /// [default: off]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<OsString>,
 }
 
 impl SettingArgs {
@@ -132,6 +136,7 @@ impl SettingArgs {
             ("connections_max", &self.connections_max),
             ("resp", &self.resp),
             ("resp_connections_max", &self.resp_connections_max),
+            ("runs", &self.runs),
         ])
     }
 }

@@ -17,7 +17,7 @@ use crate::server::ServeOptions;
 use crate::tasks::{Durability, Retention};
 
 /// Every name, as it stands in the file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "url",
     "data",
     "listen",
@@ -31,6 +31,7 @@ const KEYS: [&str; 13] = [
     "connections_max",
     "resp",
     "resp_connections_max",
+    "runs",
 ];
 
 /// What tasktail was told, all sources merged and every value checked.
@@ -62,6 +63,8 @@ pub struct Settings {
     pub resp: Option<String>,
     /// Redis clients at the same time.
     pub resp_connections_max: usize,
+    /// A folder of `RUN/events.jsonl` to take events from, if any.
+    pub runs: Option<PathBuf>,
 }
 
 /// Where a value came from.
@@ -190,6 +193,7 @@ impl Settings {
             connections_max: parse(find("connections_max")?, count)?.unwrap_or(defaults.connections_max),
             resp: parse(find("resp")?, or_off(address))?.flatten(),
             resp_connections_max: parse(find("resp_connections_max")?, count)?.unwrap_or(defaults.resp_connections_max),
+            runs: folder_or_off(find("runs")?)?,
         })
     }
 
@@ -206,6 +210,7 @@ impl Settings {
             connections_max: self.connections_max,
             resp: self.resp.clone(),
             resp_connections_max: self.resp_connections_max,
+            runs: self.runs.clone(),
             ..ServeOptions::default()
         }
     }
@@ -235,6 +240,17 @@ fn find(
             let why = format!("a text or a number is wanted, not a value of type {}", other.type_str());
             Err(ConfigError::Value { at, why })
         }
+    }
+}
+
+/// A folder's name, which need not be UTF-8; `off` takes back what a weaker source has set.
+fn folder_or_off(found: Option<Found>) -> Result<Option<PathBuf>, ConfigError> {
+    match found {
+        Some((at, name)) if name.is_empty() => {
+            Err(ConfigError::Value { at, why: "the folder's name is empty".to_owned() })
+        }
+        Some((_, name)) if name == "off" => Ok(None),
+        found => Ok(found.map(|(_, name)| PathBuf::from(name))),
     }
 }
 

@@ -73,3 +73,11 @@ fn a_file_that_was_named_must_be_there() {
     let error = Settings::load(&Flags::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
     assert!(error.to_string().contains("/nowhere/config.toml"), "{error}");
 }
+
+#[test]
+fn the_folder_of_runs_may_be_taken_back() {
+    let runs = |flags: &[(&'static str, &str)]| load(flags, &[("TASKTAIL_RUNS", "/runs")], None).map(|s| s.runs);
+    assert_eq!(runs(&[]).unwrap().as_deref(), Some(Path::new("/runs")));
+    assert_eq!(runs(&[("runs", "off")]).unwrap(), None);
+    assert!(runs(&[("runs", "")]).unwrap_err().to_string().contains("--runs"));
+}

@@ -131,6 +131,11 @@ impl Batch {
         Some((&session.name, (session.first_seq + numbered).saturating_sub(1)))
     }
 
+    /// The entries as they are stored: texts stand in it as they are.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
     /// Bytes it takes in the queue.
     pub fn bytes(&self) -> usize {
         self.encoded.len() + self.items.len() * size_of::<Item>()

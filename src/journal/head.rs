@@ -335,7 +335,11 @@ impl Head {
     /// Shows this commit to readers, and answers which blocks are to leave the store.
     pub(super) fn publish(&mut self, counters: &Counters) -> Vec<BlockRef> {
         self.touched = false;
-        Counters::add(&counters.entries, self.tip.last_line - self.stream.tip().last_line);
+        let added = self.tip.last_line - self.stream.tip().last_line;
+        Counters::add(&counters.entries, added);
+        if added > 0 {
+            counters.last_entry_ms.store(self.tip.last_id.ms, std::sync::atomic::Ordering::Relaxed);
+        }
         {
             let mut blocks = self.stream.blocks.write();
             blocks.drain(..self.cut);

@@ -72,7 +72,7 @@ pub use group::{
 pub use info::StreamInfo;
 pub use keys::{AddError, KeyFacts, Keys, Look, NewId, Published};
 pub use nodes::NODE_ENTRIES_MAX;
-pub use read::{Page, PageLimits, Range};
+pub use read::{EntryPage, Page, PageLimits, Range};
 pub use set_id::{NewTip, SetIdError};
 pub use stream::{Stream, Tip};
 pub use tail::{Tail, Woken};
@@ -140,6 +140,8 @@ struct Inner {
 pub struct Counters {
     /// Entries made durable.
     pub entries: AtomicU64,
+    /// When the last of them was, in milliseconds since 1970; 0 if none was.
+    pub last_entry_ms: AtomicU64,
     /// Group commits.
     pub commits: AtomicU64,
     /// Blocks written.
@@ -258,6 +260,26 @@ impl Journal {
         Ok(self.inner.store.stream_names()?)
     }
 
+    /// Keys whose names begin so, each with an id that no entry of it is far above: the last one's, or
+    /// that of its block's first where the stream is not in use. No stream is loaded for it.
+    pub fn newest(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
+        let (now, store) = (Timestamp::now(), &self.inner.store);
+        let mut found = Vec::new();
+        for row in store.streams_of(prefix) {
+            let (name, record) = row?;
+            match self.inner.streams.at_hand(&name) {
+                Some(stream) if stream.is_gone(now) || !stream.tip().exists => {}
+                Some(stream) => found.push((name.to_vec(), stream.tip().last_id)),
+                None if record.expires_ms.is_some_and(|at| at <= now.as_millis()) => {}
+                None => {
+                    let last = store.last_block(record.number)?.unwrap_or_default();
+                    found.push((name.to_vec(), last.max(record.last_id)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes a stream, its entries and all that is known of it (Redis: DEL). Readers are woken.
     pub async fn remove(&self, stream: &Arc<Stream>) -> Result<(), JournalError> {
         self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await
@@ -330,6 +352,12 @@ impl Journal {
 }
 
 impl Counters {
+    /// When an entry was made durable last.
+    pub fn last_entry(&self) -> Option<Timestamp> {
+        let ms = self.last_entry_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| Timestamp::from_millis(ms))
+    }
+
     fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }

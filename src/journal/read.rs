@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::stream::BlockRef;
 use super::view::Pick;
-use super::{Journal, JournalError, Stream};
+use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
 use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Timestamp};
 use crate::store::block;
@@ -49,46 +49,75 @@ pub struct Range {
     pub reverse: bool,
 }
 
+/// Entries in order, whatever they hold; deleted ones too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryPage {
+    /// Consecutive entries, the first at or behind the one asked for.
+    pub entries: Vec<Entry<'static>>,
+    /// The last that was here at the time.
+    pub last_line: u64,
+}
+
 impl Journal {
     /// Lines from number `from` on. Empty if `from` is behind the tip.
     pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<Page, JournalError> {
+        let size = |line: &Line<'_>| line.line.len();
+        let (lines, tip) = self.read_as(stream, from, limits, size, into_line)?;
+        Ok(Page { lines, first_line: tip.first_line, last_line: tip.last_line })
+    }
+
+    /// Entries from number `from` on, as they were added.
+    pub fn read_entries(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<EntryPage, JournalError> {
+        let size = |entry: &Entry<'_>| usize::try_from(entry.body.text_bytes()).unwrap_or(usize::MAX);
+        let into = |entry: Entry<'_>| Entry { id: entry.id, n: entry.n, body: entry.body.into_owned() };
+        let (entries, tip) = self.read_as(stream, from, limits, size, into)?;
+        Ok(EntryPage { entries, last_line: tip.last_line })
+    }
+
+    fn read_as<T: Numbered>(
+        &self,
+        stream: &Stream,
+        from: u64,
+        limits: PageLimits,
+        size: impl Fn(&T) -> usize,
+        into: impl Fn(Entry<'_>) -> T,
+    ) -> Result<(Vec<T>, Tip), JournalError> {
         'again: loop {
             let tip = stream.tip();
             if stream.is_gone(Timestamp::now()) {
                 return Err(JournalError::Removed);
             }
             let from = from.max(tip.first_line);
-            let mut page = Page { lines: Vec::new(), first_line: tip.first_line, last_line: tip.last_line };
+            let mut found: Vec<T> = Vec::new();
             let mut bytes = 0;
-            for found in blocks_from(stream, from, limits) {
-                let Some(value) = self.inner.store.block(stream.number, found.first, found.bytes as usize)? else {
+            for row in blocks_from(stream, from, limits) {
+                let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
                     // Trimmed or packed in the meantime: the rows are another by now.
                     std::thread::yield_now();
                     continue 'again;
                 };
                 let mut full = false;
-                block::decode(found.first, &value, |entry| {
+                block::decode(row.first, &value, |entry| {
                     // A block that was packed meanwhile holds what the next rows held.
-                    if entry.n < from || page.lines.last().is_some_and(|last| last.n >= entry.n) {
+                    if entry.n < from || found.last().is_some_and(|last| last.n() >= entry.n) {
                         return true;
                     }
                     if entry.n > tip.last_line {
                         return false;
                     }
-                    let line = into_line(entry);
-                    full = !page.lines.is_empty()
-                        && (page.lines.len() >= limits.lines || bytes + line.line.len() > limits.bytes);
-                    bytes += line.line.len();
+                    let item = into(entry);
+                    full = !found.is_empty() && (found.len() >= limits.lines || bytes + size(&item) > limits.bytes);
+                    bytes += size(&item);
                     if !full {
-                        page.lines.push(line);
+                        found.push(item);
                     }
                     !full
                 })?;
-                if full || page.lines.len() >= limits.lines {
+                if full || found.len() >= limits.lines {
                     break;
                 }
             }
-            return Ok(page);
+            return Ok((found, tip));
         }
     }
 
@@ -158,6 +187,23 @@ impl Journal {
             }
         }
         Ok(None)
+    }
+}
+
+/// What has a line number.
+trait Numbered {
+    fn n(&self) -> u64;
+}
+
+impl Numbered for Line<'_> {
+    fn n(&self) -> u64 {
+        self.n
+    }
+}
+
+impl Numbered for Entry<'_> {
+    fn n(&self) -> u64 {
+        self.n
     }
 }
 

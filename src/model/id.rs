@@ -165,6 +165,9 @@ pub struct RunId(TaskId);
 pub struct BadRunId(#[from] BadTaskId);
 
 impl RunId {
+    /// What the key of every run's journal begins with.
+    pub const STREAM_PREFIX: &str = "run:events:";
+
     /// The characters of the id.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -172,18 +175,15 @@ impl RunId {
 
     /// The key of the run's journal on the Redis port: `run:events:{id}`.
     pub fn stream_key(&self) -> String {
-        format!("{RUN_STREAM_PREFIX}{}", self.0)
+        format!("{}{}", Self::STREAM_PREFIX, self.0)
     }
 
     /// The run whose journal has this key, if it is a run's.
     pub fn from_stream_key(key: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(key).ok()?;
-        text.strip_prefix(RUN_STREAM_PREFIX)?.parse().ok()
+        text.strip_prefix(Self::STREAM_PREFIX)?.parse().ok()
     }
 }
-
-/// What the key of every run's journal begins with.
-const RUN_STREAM_PREFIX: &str = "run:events:";
 
 impl From<TaskId> for RunId {
     /// The run of a task whose events name none.

@@ -61,7 +61,7 @@ pub(super) async fn lines(
 
 /// Reads the rest of a body that is refused: closing while the client still writes would cost it
 /// the answer. Bounded; a client beyond that finds out the hard way.
-async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let mut bytes = 0;
     let drained = async {
         while let Some(Ok(chunk)) = body.next().await {
@@ -106,6 +106,7 @@ async fn append_body(
         Ok(()) => Ok(warp::reply::json(&append.done.answer()).into_response()),
         Err((row, error)) => {
             append.state.metrics.errors.inc();
+            append.state.hops.http_lines.rejected(error.code(), error.detail());
             // What came before the fault stays.
             append.flush().await?;
             append.settle(0).await?;
@@ -147,7 +148,8 @@ struct Append {
     /// The session and the number of the next line.
     session: Option<(String, u64)>,
     batch: LineBatch,
-    tickets: VecDeque<Ticket>,
+    /// What is not durable yet, with the lines in it.
+    tickets: VecDeque<(Ticket, u64)>,
     done: Done,
 }
 
@@ -213,12 +215,15 @@ impl Append {
             *next += 1;
         }
         self.state.metrics.lines_received.inc();
+        self.state.hops.http_lines.received(1);
+        self.state.hops.http_lines.parsed(1);
     }
 
     async fn flush(&mut self) -> Result<(), ApiError> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        let lines = self.batch.len() as u64;
         let batch = std::mem::replace(&mut self.batch, new_batch(self.session.as_ref()));
         let handle = match &self.handle {
             Some(handle) => handle,
@@ -226,15 +231,17 @@ impl Append {
             None => self.handle.insert(self.state.tasks.get_or_create(&self.id).await?),
         };
         let ticket = handle.append(batch).await?;
-        self.tickets.push_back(ticket);
+        self.tickets.push_back((ticket, lines));
         self.settle(IN_FLIGHT_MAX).await
     }
 
     /// Waits until at most so many batches are not durable yet.
     async fn settle(&mut self, in_flight: usize) -> Result<(), ApiError> {
         while self.tickets.len() > in_flight {
-            let Some(ticket) = self.tickets.pop_front() else { break };
-            let appended = ticket.await?;
+            let Some((ticket, lines)) = self.tickets.pop_front() else { break };
+            let appended = ticket.await.inspect_err(|error| self.state.hops.http_lines.failed(&error.to_string()))?;
+            self.state.hops.http_lines.stored(appended.count);
+            self.state.hops.http_lines.deduplicated(lines.saturating_sub(appended.count));
             if appended.count > 0 {
                 self.state.metrics.lines_stored.inc_by(appended.count);
                 self.done.appended += appended.count;
@@ -308,7 +315,7 @@ async fn whole(mut body: Body) -> Result<BytesMut, ApiError> {
 }
 
 /// The media type of a request, in small letters and without parameters.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
 }

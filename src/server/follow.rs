@@ -168,6 +168,7 @@ impl Subscriptions {
                 if let FollowEvent::Page(page) = &event {
                     let lines = u64::try_from(page.lines.len()).unwrap_or(0);
                     self.state.metrics.lines_delivered.inc_by(lines);
+                    self.state.hops.viewer_socket.delivered(lines);
                 }
                 frames::event(event)
             }

@@ -54,6 +54,7 @@ struct InFlight {
     task: TaskRef,
     ticket: Ticket,
     bytes: usize,
+    lines: u64,
 }
 
 /// The batch that lines are being put into.
@@ -155,10 +156,10 @@ impl Ingest {
         if oversize::is_marker(bytes) {
             let limit = limits::MESSAGE_BYTES_MAX;
             let message = format!("a message has at most {limit} bytes: this one was skipped");
-            return self.outbox.error(&self.state, "too_large", message, None);
+            return self.refuse("too_large", message, None);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return self.outbox.error(&self.state, "bad_json", "the message is not UTF-8".to_owned(), None);
+            return self.refuse("bad_json", "the message is not UTF-8".to_owned(), None);
         };
         match WorkerMessage::parse(text, Timestamp::now()) {
             Ok(WorkerMessage::Lines { task, first_seq, lines }) => self.lines(task, first_seq, lines).await,
@@ -170,7 +171,13 @@ impl Ingest {
     }
 
     fn bad(&self, error: BadMessage) {
-        self.outbox.error(&self.state, error.code, error.message, error.task);
+        self.refuse(error.code, error.message, error.task);
+    }
+
+    /// A message or a line was not taken: it is counted, and the worker is told.
+    fn refuse(&self, code: &'static str, message: String, task: Option<TaskRef>) {
+        self.state.hops.worker_socket.rejected(code, &message);
+        self.outbox.error(&self.state, code, message, task);
     }
 
     fn hello(&self, worker: Option<&str>) {
@@ -208,9 +215,12 @@ impl Ingest {
         }
         if first_seq == Some(0) {
             let message = "field `seq` (or `first_seq`) counts from 1".to_owned();
-            return self.outbox.error(&self.state, "bad_message", message, Some(task));
+            return self.refuse("bad_message", message, Some(task));
         }
         self.state.metrics.lines_received.inc_by(u64::try_from(lines.len()).unwrap_or(0));
+        let hop = &self.state.hops.worker_socket;
+        hop.received(lines.len() as u64);
+        hop.parsed(lines.iter().filter(|line| line.is_ok()).count() as u64);
         let mut seq = first_seq;
         for line in lines {
             match line {
@@ -271,7 +281,7 @@ impl Ingest {
         if !self.has_room(&task) {
             return;
         }
-        let bytes = batch.bytes();
+        let (bytes, lines) = (batch.bytes(), batch.len() as u64);
         let appended = match self.spoken.handle(&self.state.tasks, &task.id).await {
             Ok(handle) => handle.append(batch).await,
             Err(error) => Err(error),
@@ -279,7 +289,7 @@ impl Ingest {
         match appended {
             Ok(ticket) => {
                 self.in_flight_bytes += bytes;
-                self.in_flight.push_back(InFlight { task, ticket, bytes });
+                self.in_flight.push_back(InFlight { task, ticket, bytes, lines });
             }
             Err(error) => self.failed(&task, &error),
         }
@@ -316,6 +326,9 @@ impl Ingest {
         match settled {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
+                let hop = &self.state.hops.worker_socket;
+                hop.stored(appended.count);
+                hop.deduplicated(in_flight.lines.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
                     self.outbox.ack(&in_flight.task, seq);
                 }
@@ -351,6 +364,7 @@ impl Ingest {
     /// with what it has not seen acked.
     fn failed(&mut self, task: &TaskRef, error: &TasksError) {
         let code = reject::code_of(error);
+        self.state.hops.worker_socket.failed(&error.to_string());
         self.outbox.error(&self.state, code, error.to_string(), Some(task.clone()));
         match error {
             TasksError::Ended(id) => self.spoken.ended(id),

@@ -141,6 +141,7 @@ async fn tell_event(state: &State, sink: &mut Sink, event: FollowEvent) -> Resul
         send(sink, frames::text(frame)).await?;
     }
     state.metrics.lines_delivered.inc_by(u64::try_from(lines).unwrap_or(0));
+    state.hops.viewer_socket.delivered(lines as u64);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
+use super::pipeline;
 use super::reject::ApiError;
 use super::state::State;
 use crate::model::limits;
@@ -135,6 +136,7 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
+    pipeline::register(state, &mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::new(500, "internal", "the metrics could not be written"))?;
     let mut response = Response::new(text.into());

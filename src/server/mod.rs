@@ -7,6 +7,8 @@
 //!                                                    ├─ ingest                    workers' WebSocket
 //!                                                    ├─ metrics                   counters, health
 //!                                                    └─ pages                     HTML and assets
+//!                                                    ├─ runs                      events of runs: in, pages, SSE
+//!                                                    ├─ pipeline                  what every hop has seen
 //! redis (`--resp`)                                                                 Redis clients
 //! ```
 //! `socket` and `oversize` are what all WebSockets stand on; `reject` maps errors to answers.
@@ -27,10 +29,12 @@ mod metrics;
 mod outbox;
 mod oversize;
 mod pages;
+mod pipeline;
 mod query;
 mod redis;
 mod reject;
 mod routes;
+mod runs;
 mod socket;
 mod spoken;
 mod sse;
@@ -48,8 +52,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::limits;
+use crate::runs::Runs;
 use crate::tasks::{Durability, Retention};
 use metrics::Metrics;
+use pipeline::Hops;
 use state::{SharedState, State};
 
 /// How a server is to be run.
@@ -75,6 +81,8 @@ pub struct ServeOptions {
     pub resp: Option<String>,
     /// Redis clients at one time; one more is told so and closed.
     pub resp_connections_max: usize,
+    /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
+    pub runs: Option<PathBuf>,
     /// A Redis client that takes nothing for this long is given up.
     pub send_timeout: Duration,
     /// Time between two pings, and between two comments on an SSE stream.
@@ -94,6 +102,7 @@ impl Default for ServeOptions {
             connections_max: CONNECTIONS_MAX,
             resp: None,
             resp_connections_max: CONNECTIONS_MAX,
+            runs: None,
             send_timeout: limits::SEND_TIMEOUT,
             heartbeat: limits::HEARTBEAT,
         }
@@ -184,8 +193,11 @@ impl Server {
         let tasks = state::open_tasks(&options).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
         announce(&options.data, addr, redis_addr).await.map_err(data_error)?;
+        let hops = Hops::default();
         let state = Arc::new(State {
+            runs: Runs::new(&tasks, hops.runs.clone()),
             tasks,
+            hops,
             options,
             loopback: addr.ip().is_loopback(),
             metrics: Metrics::default(),
@@ -193,6 +205,25 @@ impl Server {
             tracker: TaskTracker::new(),
         });
         state.tracker.spawn(accept::serve(listener, state.clone()));
+        let bridging = state.clone();
+        state.tracker.spawn(async move {
+            let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
+            runs.bridge(tasks.clone(), shutdown.clone(), tracker.clone()).await;
+        });
+        if let Some(folder) = state.options.runs.clone() {
+            let bridging = state.clone();
+            state.tracker.spawn(async move {
+                let State { runs, shutdown, tracker, .. } = &*bridging;
+                runs.bridge_folder(folder, shutdown.clone(), tracker.clone()).await;
+            });
+        }
+        let keeping = state.clone();
+        state.tracker.spawn(async move {
+            tokio::select! {
+                () = keeping.shutdown.cancelled() => {}
+                () = keeping.runs.keep() => {}
+            }
+        });
         if let Some((listener, addr)) = resp {
             redis::start(listener, addr, state.clone());
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use super::reject::ApiError;
-use crate::model::{Cursor, TaskId};
+use crate::model::{Cursor, RunId, TaskId};
 use crate::tasks::Start;
 
 /// Parameters of a request; one that is not asked for is ignored.
@@ -80,6 +80,13 @@ pub(super) fn task_id(segment: &str) -> Result<TaskId, ApiError> {
     let decoded = percent_decode_str(segment).decode_utf8();
     let decoded = decoded.map_err(|_| ApiError::new(400, "bad_id", "the task id in the path is not UTF-8"))?;
     decoded.parse().map_err(|error| ApiError::new(400, "bad_id", format!("the task id in the path: {error}")))
+}
+
+/// A run's id out of a path.
+pub(super) fn run_id(segment: &str) -> Result<RunId, ApiError> {
+    let decoded = percent_decode_str(segment).decode_utf8();
+    let decoded = decoded.map_err(|_| ApiError::new(400, "bad_id", "the run id in the path is not UTF-8"))?;
+    decoded.parse().map_err(|error| ApiError::new(400, "bad_id", format!("the run id in the path: {error}")))
 }
 
 #[cfg(test)]

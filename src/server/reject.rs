@@ -24,6 +24,10 @@ use crate::wire::problem::{PROBLEM_JSON, Problem};
 /// The close code for a task that is not there.
 pub(super) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 
+/// Words for what is wrong with a row, as counters know them.
+const CODES: [&str; 9] =
+    ["bad_body", "bad_line", "bad_message", "bad_json", "too_large", "task_ended", "removed", "read_only", "closing"];
+
 /// A request that was not done, and why.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -59,6 +63,16 @@ impl ApiError {
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.inner.extra.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Its stable word, as counters know it.
+    pub(super) fn code(&self) -> &'static str {
+        CODES.iter().find(|code| **code == self.inner.problem.code).copied().unwrap_or("refused")
+    }
+
+    /// In words.
+    pub(super) fn detail(&self) -> &str {
+        &self.inner.problem.detail
     }
 
     /// What it says.

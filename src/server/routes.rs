@@ -16,12 +16,12 @@ use super::query::{self, Query};
 use super::reject::{self, ApiError, answer};
 use super::socket::Upgrade;
 use super::state::SharedState;
-use super::{api, append, follow, ingest, lines, live, log, metrics, pages, sse};
+use super::{api, append, follow, ingest, lines, live, log, metrics, pages, pipeline, runs, sse};
 
 /// All routes, and an answer to everything else.
 pub(super) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
     let areas = sockets(state).or(tasks(state)).unify().or(log_routes(state)).unify();
-    let areas = areas.boxed().or(health(state)).unify().or(page_routes()).unify();
+    let areas = areas.boxed().or(run_routes(state)).unify().or(health(state)).unify().or(page_routes()).unify();
     areas.recover(reject::recover).unify().boxed()
 }
 
@@ -120,7 +120,63 @@ fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
     let readyz = readyz.map(|state: SharedState| answer(metrics::readyz(&state)));
     let counters = path!("metrics").and(get()).and(with(state));
     let counters = counters.map(|state: SharedState| answer(metrics::metrics(&state)));
-    healthz.or(readyz).unify().or(counters).unify().boxed()
+    let hops = path!("api" / "v1" / "pipeline").and(warp::get()).and(with(state));
+    let hops = hops.map(|state: SharedState| pipeline::pipeline(&state));
+    healthz.or(readyz).unify().or(counters).unify().or(hops).unify().boxed()
+}
+
+fn run_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let list = path!("api" / "v1" / "runs").and(warp::get()).and(with(state)).and(raw_query()).then(
+        |state: SharedState, raw: String| async move {
+            let listed = async { runs::list(state, Query::parse(&raw)?).await };
+            answer(listed.await)
+        },
+    );
+    let show = path!("api" / "v1" / "runs" / String).and(warp::get()).and(with(state)).then(
+        |id: String, state: SharedState| async move {
+            let shown = async { runs::show(state, query::run_id(&id)?).await };
+            answer(shown.await)
+        },
+    );
+    let remove = path!("api" / "v1" / "runs" / String).and(warp::delete()).and(with(state)).then(
+        |id: String, state: SharedState| async move {
+            let removed = async { runs::remove(state, query::run_id(&id)?).await };
+            answer(removed.await)
+        },
+    );
+    list.or(show).unify().or(remove).unify().or(event_routes(state)).unify().boxed()
+}
+
+fn event_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let append = path!("api" / "v1" / "runs" / String / "events")
+        .and(warp::post())
+        .and(with(state))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .and(body())
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: append::Body| async move {
+            let appended =
+                async { runs::append::events(state, query::run_id(&id)?, Query::parse(&raw)?, headers, body).await };
+            answer(appended.await)
+        });
+    let events =
+        path!("api" / "v1" / "runs" / String / "events").and(warp::get()).and(with(state)).and(raw_query()).then(
+            |id: String, state: SharedState, raw: String| async move {
+                let read = async { runs::events::page(state, query::run_id(&id)?, Query::parse(&raw)?).await };
+                answer(read.await)
+            },
+        );
+    let stream = path!("api" / "v1" / "runs" / String / "events" / "stream")
+        .and(warp::get())
+        .and(with(state))
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap| async move {
+            let streamed =
+                async { runs::stream::stream(state, query::run_id(&id)?, Query::parse(&raw)?, headers).await };
+            answer(streamed.await)
+        });
+    append.or(events).unify().or(stream).unify().boxed()
 }
 
 fn page_routes() -> BoxedFilter<(Response,)> {

@@ -33,11 +33,8 @@ pub(super) async fn stream(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let start = match headers.get("last-event-id").filter(|value| !value.is_empty()) {
-        Some(value) => {
-            let cursor = value.to_str().ok().and_then(|text| text.parse::<Cursor>().ok());
-            Start::After(cursor.ok_or_else(|| ApiError::new(400, "bad_cursor", "header Last-Event-ID is no cursor"))?)
-        }
+    let start = match last_event_id(&headers)? {
+        Some(cursor) => Start::After(cursor),
         None => query.start()?,
     };
     let wait = query.flag("wait")?;
@@ -49,20 +46,42 @@ pub(super) async fn stream(
     };
     let heartbeat = state.options.heartbeat;
     let beat = interval_at(Instant::now() + heartbeat, heartbeat);
-    state.metrics.viewers.inc();
-    let viewer = Viewer { counted: Counted(state), id, start, follower, beat, over: false };
+    let viewer = Viewer { counted: Counted::new(state), id, start, follower, beat, over: false };
     let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });
-    let mut response =
-        warp::reply::stream(Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>))).into_response();
+    let body = Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>));
+    Ok(event_stream(warp::reply::stream(body).into_response()))
+}
+
+/// The cursor that a browser sends by itself after a break.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
+    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let cursor = value.to_str().ok().and_then(|text| text.parse::<Cursor>().ok());
+    let bad = || ApiError::new(400, "bad_cursor", "header Last-Event-ID is no cursor");
+    cursor.ok_or_else(bad).map(Some)
+}
+
+/// A response marked as a stream of events that nobody is to keep or to gather.
+pub(super) fn event_stream(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
-/// The state, and one viewer less in its count when dropped.
-struct Counted(SharedState);
+/// The state, and one viewer more in its count until it is dropped.
+pub(super) struct Counted(SharedState);
+
+impl Counted {
+    pub(super) fn new(state: SharedState) -> Self {
+        state.metrics.viewers.inc();
+        Self(state)
+    }
+
+    pub(super) fn state(&self) -> &SharedState {
+        &self.0
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -109,6 +128,7 @@ impl Viewer {
                 Ok(Some(FollowEvent::Page(page))) => {
                     put_page(&mut out, &page);
                     state.metrics.lines_delivered.inc_by(u64::try_from(page.lines.len()).unwrap_or(0));
+                    state.hops.sse.delivered(page.lines.len() as u64);
                 }
                 Ok(Some(FollowEvent::Reset { epoch, reason })) => {
                     let data = serde_json::json!({ "epoch": epoch.to_string(), "reason": reason });
@@ -150,7 +170,12 @@ fn put_page(out: &mut Vec<u8>, page: &LogPage) {
     }
 }
 
-fn put_event(out: &mut Vec<u8>, event: Option<&'static str>, id: Option<Cursor>, data: &impl serde::Serialize) {
+pub(super) fn put_event(
+    out: &mut Vec<u8>,
+    event: Option<&'static str>,
+    id: Option<Cursor>,
+    data: &impl serde::Serialize,
+) {
     if let Some(event) = event {
         out.extend_from_slice(format!("event: {event}\n").as_bytes());
     }

@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
+use super::pipeline::Hops;
 use super::{ServeError, ServeOptions};
+use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 
 /// Shared by all connections; lives as long as the last of them.
@@ -14,12 +16,16 @@ use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 pub(super) struct State {
     /// The tasks and their logs.
     pub(super) tasks: Tasks,
+    /// The runs and their events.
+    pub(super) runs: Runs,
     /// What the server was started with.
     pub(super) options: ServeOptions,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(super) loopback: bool,
     /// Counters of the server itself.
     pub(super) metrics: Metrics,
+    /// Counters of every hop.
+    pub(super) hops: Hops,
     /// Cancelled when the server is to end: sockets close with 1001, streams end.
     pub(super) shutdown: CancellationToken,
     /// Every connection and every socket; empty when all are gone.

@@ -158,6 +158,20 @@ impl Store {
         })
     }
 
+    /// The streams whose names begin so, with their records, in the order of the names.
+    pub fn streams_of(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(sled::IVec, StreamRecord), StoreError>> {
+        self.streams.scan_prefix(prefix).map(|row| {
+            let (name, record) = row?;
+            Ok((name, StreamRecord::decode(&record)?))
+        })
+    }
+
+    /// The first id of a stream's last block, if it has one.
+    pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
+        let key = self.blocks.scan_prefix(number.to_be_bytes()).keys().next_back().transpose()?;
+        Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
+    }
+
     /// Forgets a stream and its blocks. Cut short, it is finished at the next opening. A later
     /// stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {

@@ -83,7 +83,10 @@ impl Keeper {
 
     fn seal(&mut self, task: TaskHandle) {
         let now = Instant::now();
+        // Sealed it would not be found again after a kill.
+        let owes = task.owes_events() && task.with_record(|record| record.status.is_final());
         if task.is_sealed()
+            || owes
             || self.retry.get(task.id()).is_some_and(|at| *at > now)
             || task.inner.archiving.swap(true, Ordering::AcqRel)
         {

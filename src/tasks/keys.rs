@@ -13,6 +13,7 @@ use super::TasksError;
 use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
+use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
@@ -41,6 +42,11 @@ impl KeyTask {
         }
     }
 
+    /// This is being added.
+    pub fn note(&self, bytes: &[u8]) {
+        self.0.note_events(bytes);
+    }
+
     /// Entries were added: the task is alive, and older lines may be due for its archive.
     pub fn added(&self) {
         self.0.heartbeat();
@@ -64,6 +70,11 @@ impl KeyTask {
 }
 
 impl Tasks {
+    /// The journal itself: runs keep their events in it, beside the tasks' lines.
+    pub fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
     /// The published keys, as they are now.
     pub fn published(&self) -> Published<'_> {
         self.inner.journal.published()

@@ -12,6 +12,7 @@
 //! done, what was not is done again.
 
 mod adopt;
+mod eventful;
 mod follow;
 mod keeper;
 pub mod keys;
@@ -33,6 +34,7 @@ use crate::model::{TaskId, limits};
 pub use crate::store::OpenError;
 
 pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
+pub use eventful::{EVENTS_LABEL, EventfulTasks, EventsGuard};
 pub use follow::{FollowEvent, Follower, Start};
 pub use list::{ListQuery, TaskPage};
 pub use log::LogPage;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
+use super::eventful::Waiting;
 use super::record::TaskRecord;
 use super::task::{Inner as TaskInner, TaskHandle};
 use super::{TasksError, TasksOpenError, TasksOptions, keeper};
@@ -40,6 +41,8 @@ pub struct TaskFacts {
 pub struct Stats {
     /// Lines made durable.
     pub lines_stored: u64,
+    /// When the last of them was.
+    pub last_stored: Option<Timestamp>,
     /// Group commits.
     pub commits: u64,
     /// Repeated lines of a session that were dropped.
@@ -83,6 +86,8 @@ pub(super) struct Inner {
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
     pub(super) tasks_lost: AtomicU64,
+    /// Tasks with events that nobody has taken yet.
+    pub(super) eventful: Waiting,
     /// One task is made or loaded at a time.
     pub(super) making: tokio::sync::Mutex<()>,
 }
@@ -111,6 +116,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
+            eventful: Waiting::default(),
             making: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
@@ -274,6 +280,7 @@ impl Tasks {
     pub fn stats(&self) -> Stats {
         let counters = self.inner.journal.counters();
         Stats {
+            last_stored: counters.last_entry(),
             lines_stored: counters.entries.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
             repeats_dropped: counters.repeats.load(Ordering::Relaxed),

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::eventful::Events;
 use super::follow::SharedPages;
 use super::record::TaskRecord;
 use super::registry::{self, Tasks};
-use super::{TaskFacts, TasksError};
+use super::{End, TaskFacts, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
 use crate::model::{Cursor, EntryId, Epoch, Task, TaskId, TaskStatus, Timestamp};
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     /// Recent pages at the live end, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
+    pub(super) events: Events,
     /// Held while lines go to the archive, and while everything goes: never both.
     pub(super) settling: tokio::sync::Mutex<()>,
 }
@@ -49,6 +51,8 @@ pub(super) struct State {
     pub(super) record: TaskRecord,
     /// The end was said and is not durable yet.
     pub(super) ending: bool,
+    /// How, while the end waits for the task's events.
+    pub(super) closing: Option<End>,
     pub(super) removed: bool,
 }
 
@@ -82,13 +86,14 @@ impl TaskHandle {
             window_lines: registry.options.live_window_lines,
             archive,
             stream: RwLock::new(stream),
-            state: Mutex::new(State { record, ending: false, removed: false }),
+            state: Mutex::new(State { record, ending: false, closing: None, removed: false }),
             changed: watch::Sender::new(0),
             workers: AtomicUsize::new(0),
             heard: Mutex::new(Instant::now()),
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
+            events: Events::default(),
             settling: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -262,6 +267,7 @@ impl TaskHandle {
         self.heartbeat();
         self.queue_record()?.await?;
         self.notify();
+        self.note_label();
         Ok(())
     }
 

@@ -123,6 +123,7 @@ impl TaskHandle {
             self.notify();
         }
         self.heartbeat();
+        self.note_events(batch.encoded());
         let state = self.inner.state.lock();
         let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
             return Err(TasksError::Ended(self.id().clone()));
@@ -183,14 +184,15 @@ impl TaskHandle {
         };
         // The caller may go away; an end that was begun is carried through.
         let (task, (reply, done)) = (self.clone(), oneshot::channel());
+        let end = End { at: next.ended, ..end };
         tokio::spawn(async move {
-            reply.send(task.finish_end(next, end.session).await).ok();
+            reply.send(task.finish_end(next, end).await).ok();
         });
         done.await.map_err(|_| TasksError::Closed)??;
         Ok(EndOutcome::Ended)
     }
 
-    async fn finish_end(&self, mut next: TaskRecord, session: Option<(String, u64)>) -> Result<(), TasksError> {
+    async fn finish_end(&self, mut next: TaskRecord, end: End) -> Result<(), TasksError> {
         // Queued behind the last lines: answered, their numbers are known.
         let drained = match self.stream() {
             Some(stream) => {
@@ -198,6 +200,8 @@ impl TaskHandle {
             }
             None => Ok(Vec::new()),
         };
+        let session = end.session.clone();
+        self.close_events(end).await;
         let done = match drained {
             Ok(sessions) => {
                 next.sessions = sessions;

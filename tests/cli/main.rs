@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 mod alone;
+mod run_events;
 mod support;
 mod usage;
 mod with_server;

@@ -13,6 +13,7 @@ use super::commands::{Outcome, Refusal, Wait, command, unwritten};
 use super::plan::Plan;
 use super::session::{Session, Transaction};
 use super::table::{Command, Misfit, NO_MULTI, Run, resolve};
+use crate::model::RunId;
 use crate::tasks::Tasks;
 use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look, Published, Waiting};
 use crate::wire::resp::{Protocol, Reply, Request};
@@ -44,6 +45,11 @@ pub(super) struct Batch {
 pub(super) struct Counts {
     pub(super) commands: u64,
     pub(super) errors: u64,
+    /// Entries that were to be added, and those that were.
+    pub(super) adds: u64,
+    pub(super) added: u64,
+    /// Whether some of them are events of runs.
+    pub(super) of_runs: bool,
     /// The last command.
     pub(super) last: Option<&'static str>,
 }
@@ -254,14 +260,18 @@ impl Batch {
             (Run::Exec, Place::Keys(keys)) => self.exec(keys)?,
             (Run::Add(run, _), Place::Keys(keys)) => {
                 let key = request.arg(command.first_key());
+                self.done.adds += 1;
                 let adding = self.adding.iter_mut().find(|adding| *adding.key == *key);
                 if let Some(adding) = adding {
                     adding.admit()?;
                     run(keys, request, &mut self.reply)?;
+                    adding.note(request);
                     adding.added = true;
                 } else {
                     run(keys, request, &mut self.reply)?;
+                    self.done.of_runs |= RunId::from_stream_key(key).is_some();
                 }
+                self.done.added += 1;
             }
             (Run::Container(_), _) => command::all(reply),
             // The plan sends them elsewhere.
@@ -334,6 +344,7 @@ impl Batch {
             self.reply.error(unwritten(error));
         }
         self.adding.clear();
+        self.done.added = 0;
         self.session.closing = true;
     }
 
@@ -369,6 +380,12 @@ impl Transaction {
 }
 
 impl Adding {
+    fn note(&self, request: &Request) {
+        if let Ok(task) = &self.task {
+            request.args().for_each(|word| task.note(word));
+        }
+    }
+
     fn admit(&self) -> Result<(), Refusal> {
         let refused = match &self.task {
             Ok(task) => task.admit().err().map(|error| error.to_string()),

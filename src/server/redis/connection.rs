@@ -201,6 +201,16 @@ impl Connection {
         let metrics = &self.port.state.metrics.redis;
         metrics.commands.inc_by(done.commands);
         metrics.errors.inc_by(done.errors);
+        let hop = &self.port.state.hops.redis;
+        hop.received(done.adds);
+        hop.parsed(done.adds);
+        hop.stored(done.added);
+        for _ in done.added..done.adds {
+            hop.rejected("refused", "an XADD was refused; its client was told why");
+        }
+        if done.of_runs {
+            self.port.state.runs.touch();
+        }
         let mut facts = self.client.facts.lock();
         facts.commands += done.commands;
         facts.command = done.last.unwrap_or(facts.command);

@@ -1,0 +1,159 @@
+//! A task whose lines are events: what `tasktail run --emit-events` asks for.
+//!
+//! For a tool that knows nothing of events (k6, fio): each line becomes a log event, and the task's
+//! begin and end become the status of one repetition. The labels of the task say of which:
+//! `events=lines`, `run`, `workload`, `repetition=1/3`, `config`, `host`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Incoming, Source};
+use crate::model::{Event, Line, RunId, Task, TaskStatus, Timestamp};
+use crate::tasks::EVENTS_LABEL;
+
+/// The configuration's name where none was given.
+const CONFIG_DEFAULT: &str = "stream";
+/// Bytes of a line that its event tells.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+
+/// How lines become events.
+#[derive(Debug)]
+pub(super) struct Wrap {
+    run: RunId,
+    source: Arc<str>,
+    host: String,
+    workload: String,
+    repetition: u64,
+    total: Option<u64>,
+    /// `k6[stream]`.
+    name: String,
+    started: Timestamp,
+}
+
+impl Wrap {
+    /// If the task's labels ask for it.
+    pub(super) fn of(task: &Task, run: &RunId) -> Option<Self> {
+        let label = |name: &str| task.labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        if label(EVENTS_LABEL) != Some("lines") {
+            return None;
+        }
+        let program = task.command.first().map_or("task", String::as_str);
+        let program = Path::new(program).file_name().map_or("task".into(), |name| name.to_string_lossy());
+        let repetition = label("repetition").unwrap_or("1");
+        let (number, total) = match repetition.split_once('/') {
+            Some((number, total)) => (number.parse().ok(), total.parse().ok()),
+            None => (repetition.parse().ok(), None),
+        };
+        Some(Self {
+            run: run.clone(),
+            source: format!("task:{}", task.id).into(),
+            host: label("host").or(task.host.as_deref()).unwrap_or("localhost").to_owned(),
+            workload: label("workload").unwrap_or(&program).to_owned(),
+            repetition: number.unwrap_or(1),
+            total,
+            name: format!("{program}[{}]", label("config").unwrap_or(CONFIG_DEFAULT)),
+            started: task.started.unwrap_or(task.created),
+        })
+    }
+
+    /// What is told before the first line.
+    pub(super) fn begin(&self) -> Vec<Incoming> {
+        let started = format!("{} log stream started", self.name);
+        let running = self.event("running", "running", None, None, self.started);
+        let mark = self.event("started", "running", Some("INFO"), Some(&started), self.started);
+        running.into_iter().chain(mark).collect()
+    }
+
+    /// A line.
+    pub(super) fn line(&self, n: u64, is_stderr: bool, line: &Line<'_>) -> Option<Incoming> {
+        let text = &line.line[..line.line.floor_char_boundary(LINE_BYTES_MAX)];
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let message = format!("{} {}: {text}", self.name, if is_stderr { "stderr" } else { "stdout" });
+        let mut event = self.event(&n.to_string(), "running", Some(level(text)), Some(&message), line.timestamp)?;
+        event.source = Some(Source { name: self.source.clone(), seq: Some(n) });
+        Some(event)
+    }
+
+    /// What is told behind the last line.
+    pub(super) fn end(&self, task: &Task) -> Vec<Incoming> {
+        let ended = task.ended.unwrap_or_else(Timestamp::now);
+        let tenths = ended.as_millis().saturating_sub(self.started.as_millis()) / 100;
+        let duration = format!("duration={}.{}s", tenths / 10, tenths % 10);
+        let (status, message) = match (task.status, task.exit_code, task.signal) {
+            (TaskStatus::Completed, Some(0), None) => ("done", duration),
+            (TaskStatus::Aborted, _, _) => ("stopped", format!("stopped {duration}")),
+            (TaskStatus::Lost, _, _) => ("failed", format!("its worker is lost {duration}")),
+            (_, _, Some(signal)) => ("failed", format!("signal {signal} {duration}")),
+            (_, Some(code), None) => ("failed", format!("exit code {code} {duration}")),
+            (_, None, None) => ("failed", format!("no exit code {duration}")),
+        };
+        let stopped = format!("{} log stream stopped", self.name);
+        let mark = self.event("stopped", "running", Some("INFO"), Some(&stopped), ended);
+        let end = self.event("end", status, None, Some(&message), ended);
+        mark.into_iter().chain(end).collect()
+    }
+
+    /// A log event if it has a level, else one of the status. `place` names it within the task.
+    fn event(
+        &self,
+        place: &str,
+        status: &str,
+        level: Option<&str>,
+        message: Option<&str>,
+        at: Timestamp,
+    ) -> Option<Incoming> {
+        let object = json!({
+            "event_id": format!("{}:{place}", self.source),
+            "run_id": self.run,
+            "host": self.host,
+            "workload": self.workload,
+            "repetition": self.repetition,
+            "total_repetitions": self.total,
+            "status": status,
+            "type": if level.is_some() { "log" } else { "status" },
+            "level": level,
+            "message": message,
+            "timestamp": seconds(at),
+        });
+        let event = Event::parse(&object.to_string());
+        let event = event.inspect_err(|error| tracing::warn!(%error, "a line could not be made an event")).ok()?;
+        Some(Incoming { event, source: Some(Source { name: self.source.clone(), seq: None }) })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
+fn seconds(at: Timestamp) -> Value {
+    json!(at.as_millis() as f64 / 1000.0)
+}
+
+/// The level that a line in logfmt names (`level=warning`, as k6 writes it), in the word of the
+/// benchmark's own logger.
+fn level(line: &str) -> &'static str {
+    let word = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("level="));
+    match word.map(|word| word.trim_matches('"')) {
+        Some("trace" | "debug") => "DEBUG",
+        Some("warn" | "warning") => "WARNING",
+        Some("error") => "ERROR",
+        Some("fatal" | "panic" | "critical") => "CRITICAL",
+        _ => "INFO",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_from_logfmt_and_nothing_else() {
+        for (line, wanted) in [
+            ("time=\"2026-01-03T11:55:41Z\" level=warning msg=\"Request Failed\"", "WARNING"),
+            ("level=error", "ERROR"),
+            ("running (0m05.0s), 10/10 VUs", "INFO"),
+            ("an error of some level=loud kind", "INFO"),
+        ] {
+            assert_eq!(level(line), wanted, "{line}");
+        }
+    }
+}

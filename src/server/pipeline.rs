@@ -1,0 +1,140 @@
+//! What every hop of a line or an event has seen: `GET /api/v1/pipeline`, and the same in `/metrics`.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use warp::reply::{Reply, Response};
+
+use super::state::State;
+use crate::model::{Hop, HopMeter, Pipeline};
+use crate::runs::RunMeters;
+
+/// The hops of the server; those between a door and a run's state are in [`RunMeters`].
+#[derive(Debug)]
+pub(super) struct Hops {
+    /// Lines of workers.
+    pub(super) worker_socket: HopMeter,
+    /// Lines by POST.
+    pub(super) http_lines: HopMeter,
+    /// Entries by XADD.
+    pub(super) redis: HopMeter,
+    /// What the store took.
+    pub(super) journal: HopMeter,
+    /// Lines to viewers' sockets.
+    pub(super) viewer_socket: HopMeter,
+    /// Lines to SSE streams.
+    pub(super) sse: HopMeter,
+    /// Events by POST.
+    pub(super) runs_http: HopMeter,
+    /// Events to SSE streams.
+    pub(super) runs_sse: HopMeter,
+    /// The rest.
+    pub(super) runs: Arc<RunMeters>,
+}
+
+impl Default for Hops {
+    fn default() -> Self {
+        Self {
+            worker_socket: HopMeter::new("worker_socket"),
+            http_lines: HopMeter::new("http_lines"),
+            redis: HopMeter::new("redis"),
+            journal: HopMeter::new("journal"),
+            viewer_socket: HopMeter::new("viewer_socket"),
+            sse: HopMeter::new("sse"),
+            runs_http: HopMeter::new("runs_http"),
+            runs_sse: HopMeter::new("runs_sse"),
+            runs: Arc::default(),
+        }
+    }
+}
+
+impl Hops {
+    /// In the order in which an event meets them.
+    fn all(&self) -> [&HopMeter; 12] {
+        [
+            &self.worker_socket,
+            &self.http_lines,
+            &self.redis,
+            &self.journal,
+            &self.viewer_socket,
+            &self.sse,
+            &self.runs.extraction,
+            &self.runs_http,
+            &self.runs.runs_folder,
+            &self.runs.dedupe,
+            &self.runs.run_state,
+            &self.runs_sse,
+        ]
+    }
+}
+
+/// The hops as they are now. What all doors have stored only the journal knows.
+fn snapshot(state: &State) -> Vec<Hop> {
+    let stats = state.tasks.stats();
+    if let Err(reason) = state.tasks.health() {
+        state.hops.journal.failed(&reason);
+    }
+    let mut hops: Vec<Hop> = state.hops.all().into_iter().map(HopMeter::snapshot).collect();
+    if let Some(journal) = hops.iter_mut().find(|hop| hop.hop == state.hops.journal.name()) {
+        journal.stored = stats.lines_stored;
+        journal.deduplicated = stats.repeats_dropped;
+        journal.received = stats.lines_stored + stats.repeats_dropped;
+        journal.parsed = journal.received;
+        journal.last = stats.last_stored;
+    }
+    hops
+}
+
+/// `GET /api/v1/pipeline`.
+pub(super) fn pipeline(state: &State) -> Response {
+    let runs_folder = state.options.runs.as_ref().map(|folder| folder.display().to_string());
+    let body = Pipeline { hops: snapshot(state), runs_folder };
+    warp::reply::with_header(warp::reply::json(&body), "cache-control", "no-store").into_response()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HopLabel {
+    hop: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectedLabel {
+    hop: String,
+    reason: String,
+}
+
+/// A count of a hop.
+type CountOf = fn(&Hop) -> u64;
+
+/// The counts of a hop with their names and what they mean.
+const COUNTS: [(&str, &str, CountOf); 6] = [
+    ("hop_received", "Items that came to a hop", |hop| hop.received),
+    ("hop_parsed", "Items that a hop could read", |hop| hop.parsed),
+    ("hop_deduplicated", "Items that were there already", |hop| hop.deduplicated),
+    ("hop_stored", "Items that a hop made durable", |hop| hop.stored),
+    ("hop_delivered", "Items that a hop gave on", |hop| hop.delivered),
+    ("hop_dropped", "Items that were lost at a hop", |hop| hop.dropped),
+];
+
+/// Adds the hops' counts.
+pub(super) fn register(state: &State, registry: &mut Registry) {
+    let hops = snapshot(state);
+    for (name, help, count) in COUNTS {
+        let family = Family::<HopLabel, Counter>::default();
+        for hop in &hops {
+            family.get_or_create(&HopLabel { hop: hop.hop.clone() }).inc_by(count(hop));
+        }
+        registry.register(name, help, family);
+    }
+    let family = Family::<RejectedLabel, Counter>::default();
+    for hop in &hops {
+        for (reason, count) in &hop.rejected {
+            let label = RejectedLabel { hop: hop.hop.clone(), reason: reason.clone() };
+            family.get_or_create(&label).inc_by(*count);
+        }
+    }
+    registry.register("hop_rejected", "Items that a hop could not take", family);
+}

@@ -1,0 +1,49 @@
+//! `GET /api/v1/runs/{id}/events?type=&failures=1&after=|from=|tail=&limit=`: a page of a run's events.
+//!
+//! A filter looks at a bounded number of events a request, so an answer may have fewer than `limit`
+//! though there are more: then it has `next`, the cursor to go on behind.
+
+use serde_json::{Value, json};
+use warp::reply::Response;
+
+use super::{filter, find, fresh};
+use crate::model::{RunId, limits};
+use crate::runs::RunsError;
+use crate::server::query::Query;
+use crate::server::reject::ApiError;
+use crate::server::state::SharedState;
+use crate::tasks::Start;
+
+/// Answers the route.
+pub(in crate::server) async fn page(state: SharedState, id: RunId, query: Query) -> Result<Response, ApiError> {
+    let (limit, max) = (query.number("limit")?, limits::PAGE_LINES_MAX as u64);
+    let limit = limit.unwrap_or(limits::PAGE_LINES_DEFAULT as u64);
+    if limit == 0 || limit > max {
+        return Err(ApiError::bad_query("limit", format!("must be 1 to {max}")));
+    }
+    let (filter, start) = (filter(&query)?, query.start()?);
+    let run = find(&state, &id)?;
+    let from = match start {
+        Start::From(from) => from,
+        Start::Tail(tail) => run.line_before(tail.min(limit), &filter).await?,
+        Start::After(cursor) => run.line_after(&cursor)?,
+    };
+    let page = run.page(from, usize::try_from(limit).unwrap_or(usize::MAX), &filter).await?;
+    let page = page.ok_or_else(|| super::no_run(&id))?;
+    let events: Vec<_> = page.events.iter().map(|stored| &stored.event).collect();
+    let mut body = json!({ "events": events, "cursor": page.cursor });
+    if page.more {
+        body["next"] = Value::String(page.cursor.to_string());
+    }
+    Ok(fresh(&body))
+}
+
+impl From<RunsError> for ApiError {
+    fn from(error: RunsError) -> Self {
+        match error {
+            RunsError::Journal(error) => crate::tasks::TasksError::from(error).into(),
+            RunsError::Removed(_) => Self::new(404, "removed", error.to_string()),
+            RunsError::Reset(_) => Self::new(409, "reset", format!("{error}: begin again with from=1")),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Runs over HTTP: the list, one run's state, its removal; beside them `append` (events in),
+//! `events` (a page of them) and `stream` (all of them, live).
+
+pub(super) mod append;
+pub(super) mod events;
+pub(super) mod stream;
+
+use serde_json::json;
+use warp::http::StatusCode;
+use warp::reply::{Reply, Response};
+
+use super::query::Query;
+use super::reject::ApiError;
+use super::state::SharedState;
+use crate::model::{RunId, RunStatus};
+use crate::runs::{EventFilter, RunHandle, RunQuery};
+
+/// Runs in one answer when the caller names no limit, and at most.
+const LIST_DEFAULT: u64 = 100;
+const LIST_MAX: u64 = 1_000;
+
+/// `GET /api/v1/runs?status=&limit=`.
+pub(super) async fn list(state: SharedState, query: Query) -> Result<Response, ApiError> {
+    let limit = query.number("limit")?.unwrap_or(LIST_DEFAULT);
+    if limit == 0 || limit > LIST_MAX {
+        return Err(ApiError::bad_query("limit", format!("must be 1 to {LIST_MAX}")));
+    }
+    let status = match query.text("status") {
+        None => None,
+        Some(word) => Some(serde_json::from_value::<RunStatus>(word.into()).map_err(|_| {
+            ApiError::bad_query("status", "must be pending, running, blocked, done, failed, skipped or partial")
+        })?),
+    };
+    let asked = RunQuery { status, limit: usize::try_from(limit).unwrap_or(usize::MAX) };
+    let runs = state.runs.list(&asked).await?;
+    Ok(fresh(&json!({ "runs": runs })))
+}
+
+/// `GET /api/v1/runs/{id}`.
+pub(super) async fn show(state: SharedState, id: RunId) -> Result<Response, ApiError> {
+    let run = find(&state, &id)?.state().await?;
+    Ok(fresh(&run.ok_or_else(|| no_run(&id))?))
+}
+
+/// `DELETE /api/v1/runs/{id}`: 204; its readers are told `reset`.
+pub(super) async fn remove(state: SharedState, id: RunId) -> Result<Response, ApiError> {
+    if !state.runs.remove(&id).await? {
+        return Err(no_run(&id));
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn find(state: &SharedState, id: &RunId) -> Result<RunHandle, ApiError> {
+    state.runs.get(id)?.ok_or_else(|| no_run(id))
+}
+
+fn no_run(id: &RunId) -> ApiError {
+    ApiError::new(404, "not_found", format!("there is no run `{id}`"))
+}
+
+/// `type=` and `failures=1`.
+fn filter(query: &Query) -> Result<EventFilter, ApiError> {
+    let mut filter: EventFilter = query.get("type")?.unwrap_or_default();
+    filter.failures = query.flag("failures")?;
+    Ok(filter)
+}
+
+/// JSON that is true only now.
+fn fresh(body: &impl serde::Serialize) -> Response {
+    warp::reply::with_header(warp::reply::json(body), "cache-control", "no-store").into_response()
+}
