@@ -42,7 +42,11 @@ impl Counts {
         }
         let name = if of_text { "extraction" } else { "arrived" };
         words.push(format!("{name} {}{rejected}", thousands(self.found)));
-        words.push(format!("dedupe {}", thousands(self.found - self.repeated)));
+        let repeated = match self.repeated {
+            0 => String::new(),
+            count => format!(" ({} repeated)", thousands(count)),
+        };
+        words.push(format!("dedupe {}{repeated}", thousands(self.found - self.repeated)));
         words.push(format!("run {}", thousands(self.run)));
         words.push(format!("screen {}", thousands(self.screen)));
         words

@@ -25,7 +25,7 @@ pub(super) fn warnings(state: &State, now: Timestamp) -> Vec<String> {
         let passed = now.as_millis().saturating_sub(since.as_millis());
         let left = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX).saturating_sub(passed).div_ceil(1000);
         let when = if left == 0 { "trying again".to_owned() } else { format!("retry in {left} s") };
-        all.push(format!("disconnected: {why}; {when}"));
+        all.push(format!("disconnected, {when}: {why}"));
     }
     let counts = &state.counts;
     if counts.rejected_all() > 0 {

@@ -24,7 +24,7 @@ const ITEMS_MAX: usize = 4096;
 /// Bytes read from a pipe at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// What may go on in a next line is shown without it after this silence.
-const FLUSH_AFTER: Duration = Duration::from_millis(50);
+const FLUSH_AFTER: Duration = Duration::from_millis(120);
 /// How often the server's counters are asked for.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 /// A server that has not told its counters by then is asked again later.

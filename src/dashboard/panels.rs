@@ -13,7 +13,7 @@ use crate::model::{Gate, Row, Run, RunStatus, Step, StepState, Timestamp};
 const BAR: u64 = 8;
 
 /// One row of the Run Journal.
-struct Entry {
+pub(super) struct Entry {
     label: [String; 2],
     status: RunStatus,
     /// Its state, where it is no status of a run.
@@ -24,23 +24,22 @@ struct Entry {
 }
 
 /// The Run Journal: its title, its header and its rows, at most `rows` of them, `columns` wide.
-pub(super) fn journal(state: &State, rows: usize, columns: usize) -> (String, Vec<Line<'static>>) {
-    let entries = state.run().map(entries).unwrap_or_default();
+pub(super) fn journal(state: &State, entries: &[Entry], rows: usize, columns: usize) -> (String, Vec<Line<'static>>) {
     let left_out = entries.len().saturating_sub(rows);
     let title = journal_title(state, left_out);
     if entries.is_empty() {
         return (title, vec![Line::styled("no repetition or step is known yet", Modifier::DIM)]);
     }
     let pipeline = entries.iter().all(|entry| entry.label[1].is_empty());
-    let widths = Widths::new(&entries, columns, pipeline);
+    let widths = Widths::new(entries, columns, pipeline);
     let mut lines = vec![widths.header(pipeline)];
-    lines.extend(choose(&entries, rows).into_iter().map(|entry| widths.line(entry)));
+    lines.extend(choose(entries, rows).into_iter().map(|entry| widths.line(entry)));
     (title, lines)
 }
 
-/// How many rows the journal would like to have.
-pub(super) fn journal_rows(state: &State) -> usize {
-    state.run().map_or(0, |run| run.rows().len() + run.steps.len() + run.gates.len())
+/// All rows that the journal has.
+pub(super) fn entries(state: &State) -> Vec<Entry> {
+    state.run().map(run_entries).unwrap_or_default()
 }
 
 fn journal_title(state: &State, left_out: usize) -> String {
@@ -62,7 +61,7 @@ fn journal_title(state: &State, left_out: usize) -> String {
     title
 }
 
-fn entries(run: &Run) -> Vec<Entry> {
+fn run_entries(run: &Run) -> Vec<Entry> {
     let steps = run.steps.iter().map(step);
     run.rows().iter().map(repetitions).chain(steps).chain(run.gates.iter().map(gate)).collect()
 }
@@ -251,14 +250,15 @@ pub(super) fn color(status: RunStatus) -> Color {
 /// The Event Status: whether it is live, the hops, and what does not look right, in at most `room` lines.
 pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize) -> Vec<Line<'static>> {
     let stream = hint::stream(state, now);
-    let here = state.counts.here(state.of_text).join(" → ");
+    let words = state.counts.here(state.of_text);
+    let here = words.join(" → ");
     let style = stream_style(state);
     let mut lines = Vec::with_capacity(room);
     if state.pipeline.is_some() && width(&stream) + 3 + width(&here) <= columns {
         lines.push(Line::from(vec![Span::styled(stream, style), Span::raw(format!(" · {here}"))]));
     } else {
         lines.push(Line::styled(fit(&stream, columns), style));
-        lines.push(Line::raw(fit(&here, columns)));
+        lines.extend(wrap(&words, " → ", columns).iter().take(2).map(|hops| Line::raw(fit(hops, columns))));
     }
     if let Some(pipeline) = &state.pipeline {
         let hops = wrap(&counts::there(pipeline), " → ", columns.saturating_sub(8));

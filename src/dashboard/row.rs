@@ -178,8 +178,8 @@ fn pipeline(view: &EventView<'_>) -> String {
     }
     match (view.previous_state.as_deref(), view.new_state.as_deref()) {
         (Some(from), Some(to)) => text.push_str(&format!(" {from}→{to}")),
-        // A step's own event says its state already.
-        (None, Some(to)) if !text.ends_with(to) => text.push_str(&format!(" →{to}")),
+        // Most events of a step say its state already.
+        (None, Some(to)) if !says(view.type_word(), to) => text.push_str(&format!(" →{to}")),
         _ => {}
     }
     for said in [view.reason.as_deref(), view.artifact_path.as_deref()].into_iter().flatten() {
@@ -187,6 +187,11 @@ fn pipeline(view: &EventView<'_>) -> String {
         text.push_str(said);
     }
     text
+}
+
+/// Whether the type of an event names the state it leads to.
+fn says(kind: &str, state: &str) -> bool {
+    kind.ends_with(state) || kind.ends_with(".started") && state == "running"
 }
 
 fn brief(text: &str) -> Arc<str> {

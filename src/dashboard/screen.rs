@@ -53,6 +53,9 @@ struct Screen {
 
 impl Screen {
     fn take() -> Result<Self, ScreenError> {
+        if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
+            ratatui::crossterm::style::force_color_output(false);
+        }
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self { terminal, panicked: watch_panics() }),
             Err(error) => {
@@ -75,7 +78,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
         self.terminal.show_cursor().ok();
-        ratatui::try_restore().ok();
+        // Given back twice, the cursor would jump to before the panic's words.
+        if !self.panicked.load(Ordering::SeqCst) {
+            ratatui::try_restore().ok();
+        }
     }
 }
 

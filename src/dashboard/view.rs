@@ -51,10 +51,11 @@ pub fn draw(frame: &mut Frame<'_>, state: &mut State, now: Timestamp) {
 
 fn draw_panels(frame: &mut Frame<'_>, state: &mut State, area: Rect, now: Timestamp) {
     let columns = usize::from(area.width);
-    let wanted = panels::journal_rows(state) + 1;
+    let entries = panels::entries(state);
+    let wanted = entries.len() + 1;
     // Its title and header are part of its third.
     let journal_rows = wanted.min(usize::from(area.height / 3).saturating_sub(1)).max(1);
-    let (title, journal) = panels::journal(state, journal_rows.saturating_sub(1), columns);
+    let (title, journal) = panels::journal(state, &entries, journal_rows.saturating_sub(1), columns);
     let room = if area.height >= 40 { 6 } else { 4 };
     let status = panels::status(state, now, columns, room);
     let [top, middle, log, footer] = Layout::vertical([
