@@ -4,8 +4,8 @@
 mod alone;
 mod events;
 mod explain;
-mod ship;
 mod run_events;
+mod ship;
 mod support;
 mod usage;
 mod with_server;

@@ -243,6 +243,7 @@ impl Feed {
                         FollowNotice::Waiting
                         | FollowNotice::Torn
                         | FollowNotice::TooLong
+                        | FollowNotice::Late
                         | FollowNotice::Missed { .. } => Next::Nothing,
                     }
                 }
