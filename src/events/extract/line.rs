@@ -55,7 +55,11 @@ impl Extractor {
             self.yaml.close();
         }
         self.block.track(&plain);
-        if quiet && !self.block.is_yaml {
+        if !token && self.held.is_none() {
+            let (block, indented) = (&mut self.block, plain.first().is_none_or(|byte| *byte == b' '));
+            if indented && (block.is_yaml || self.yaml.is_open()) {
+                self.yaml.line(&plain, &mut |key| block.set_key(key));
+            }
             return self.text(&physical, each);
         }
         let line = String::from_utf8_lossy(&plain);

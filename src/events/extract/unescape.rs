@@ -169,7 +169,7 @@ fn sequence(bytes: &[u8]) -> usize {
             (2 + parameters + 1).min(bytes.len())
         }
         // Of a title or a link that does not end here only its begin goes: what follows may be an event.
-        Some(b']') => bytes.iter().take(TITLE_BYTES_MAX).position(|byte| *byte == 0x07).map_or(2, |end| end + 1),
+        Some(b']') => memchr(0x07, &bytes[..bytes.len().min(TITLE_BYTES_MAX)]).map_or(2, |end| end + 1),
         Some(0x20..0x7f) => 2,
         _ => 1,
     }
