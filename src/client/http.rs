@@ -241,7 +241,7 @@ impl HttpClient {
                     return Ok(answer);
                 }
                 // The server closed the idle connection before it saw anything of this request.
-                Ok(Err(error)) if reused && error.is_canceled() => {
+                Ok(Err(error)) if reused && (error.is_canceled() || error.is_closed()) => {
                     reused = false;
                     sender = self.connect().await?;
                 }

@@ -228,9 +228,9 @@ impl RunFold {
             Some("succeeded" | "completed") => RunStatus::Done,
             Some("failed" | "rolled_back") => RunStatus::Failed,
             Some("blocked") => RunStatus::Blocked,
-            Some("created") => RunStatus::Pending,
-            Some(_) => RunStatus::Running,
-            None => {
+            Some(state) if state != "created" => RunStatus::Running,
+            // Nothing more was said of the run itself: its parts tell.
+            _ => {
                 let rows = run.rows();
                 let status = overall(rows.iter().map(|row| row.status), &run.steps);
                 run.ended = if status.is_end() { run.ended.or(Some(at)) } else { None };
@@ -359,6 +359,15 @@ mod tests {
         assert_eq!((run.steps[0].state, run.steps[0].duration_s), (StepState::Failed, Some(1.0)));
         assert_eq!((run.failures, run.ended), (3, Some(Timestamp::from_millis(6000))));
         assert!(run.warnings.is_empty(), "{:?}", run.warnings);
+    }
+
+    #[test]
+    fn a_run_that_was_only_created_is_what_its_steps_are() {
+        let created = r#"{"event_type":"run.created","new_state":"created"}"#;
+        let step = |word: &str| format!(r#"{{"event_type":"step.{word}","step_id":"s"}}"#);
+        assert_eq!(run(&[created]).status, RunStatus::Pending);
+        assert_eq!(run(&[created, &step("started")]).status, RunStatus::Running);
+        assert_eq!(run(&[created, &step("started"), &step("failed")]).status, RunStatus::Failed);
     }
 
     #[test]

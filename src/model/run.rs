@@ -1,5 +1,6 @@
 //! What a run looks like: rebuilt from its events, shown by the server, the dashboard and the page.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -207,11 +208,10 @@ impl Run {
     /// The rows of the Run Journal, in the order of their first events.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let mut groups: Vec<Vec<&Repetition>> = Vec::new();
+        let mut places: HashMap<(&str, &str), usize> = HashMap::new();
         for item in &self.journal {
-            let same = |group: &&mut Vec<&Repetition>| {
-                group.first().is_some_and(|first| first.host == item.host && first.workload == item.workload)
-            };
-            match groups.iter_mut().find(same) {
+            let place = *places.entry((&item.host, &item.workload)).or_insert(groups.len());
+            match groups.get_mut(place) {
                 Some(group) => group.push(item),
                 None => groups.push(vec![item]),
             }

@@ -3,16 +3,25 @@
 //! A filter looks at a bounded number of events a request, so an answer may have fewer than `limit`
 //! though there are more: then it has `next`, the cursor to go on behind.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use warp::reply::Response;
 
 use super::{filter, find, fresh};
-use crate::model::{RunId, limits};
+use crate::model::{Cursor, Event, RunId, limits};
 use crate::runs::RunsError;
 use crate::server::query::Query;
 use crate::server::reject::ApiError;
 use crate::server::state::SharedState;
 use crate::tasks::Start;
+
+/// A page of events, each as it is stored.
+#[derive(Serialize)]
+struct Answer<'a> {
+    events: Vec<&'a Event>,
+    cursor: Cursor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Cursor>,
+}
 
 /// Answers the route.
 pub(in crate::server) async fn page(state: SharedState, id: RunId, query: Query) -> Result<Response, ApiError> {
@@ -30,12 +39,8 @@ pub(in crate::server) async fn page(state: SharedState, id: RunId, query: Query)
     };
     let page = run.page(from, usize::try_from(limit).unwrap_or(usize::MAX), &filter).await?;
     let page = page.ok_or_else(|| super::no_run(&id))?;
-    let events: Vec<_> = page.events.iter().map(|stored| &stored.event).collect();
-    let mut body = json!({ "events": events, "cursor": page.cursor });
-    if page.more {
-        body["next"] = Value::String(page.cursor.to_string());
-    }
-    Ok(fresh(&body))
+    let events = page.events.iter().map(|stored| &stored.event).collect();
+    Ok(fresh(&Answer { events, cursor: page.cursor, next: page.more.then_some(page.cursor) }))
 }
 
 impl From<RunsError> for ApiError {
