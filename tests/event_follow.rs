@@ -182,6 +182,21 @@ async fn the_old_file_is_read_to_its_end_when_another_takes_its_name() {
 }
 
 #[tokio::test]
+async fn a_writer_that_comes_over_late_loses_nothing() {
+    let folder = Folder::new();
+    put(&folder.log(), "one\n");
+    let mut follower = follow(&folder.log(), true);
+    folder.rename("a.log", "a.log.1");
+    put(&folder.log(), "two\n");
+    assert_eq!(drain(&mut follower).await, "one\n<Rotated>two\n");
+    put(&folder.path("a.log.1"), "late\n");
+    put(&folder.log(), "three\n");
+    assert_eq!(drain(&mut follower).await, "three\n<Late>late\n");
+    put(&folder.log(), "four\n");
+    assert_eq!(drain(&mut follower).await, "four\n");
+}
+
+#[tokio::test]
 async fn several_rotations_between_two_looks_lose_nothing() {
     let folder = Folder::new();
     put(&folder.path("a.log.1"), "from before\n");
@@ -252,14 +267,18 @@ async fn formats_1_4_a_line_comes_when_it_is_written_not_at_the_next_poll() {
             }
         }
     });
+    let open = || OpenOptions::new().append(true).create(true).open(&path).unwrap();
+    // Kept open: closing would be told as well.
+    let mut writer = open();
     for n in 0..50 {
         if n == 30 {
             folder.rename("a.log", "a.log.1");
+            writer = open();
         }
         if n == 49 {
             put(&folder.path("a.end"), "");
         }
-        put(&path, &format!("{n}\n"));
+        writer.write_all(format!("{n}\n").as_bytes()).unwrap();
         let line = timeout(LIMIT, lines.recv()).await.expect("at once").unwrap();
         assert_eq!(line, format!("{n}\n"));
     }

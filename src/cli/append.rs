@@ -1,41 +1,27 @@
 //! `tasktail append` and `tasktail end`: a voice for jobs that have no worker.
 //!
-//! Lines go out in batches, as many as are there and one at once if there is one. Each batch says
-//! which of this session's lines it begins with, so a batch that is sent again, because its answer
-//! was lost, doubles nothing.
+//! Lines go out as `sending` has it: as many as are there, and one at once if there is one.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use backon::{BackoffBuilder, ExponentialBuilder};
+use anyhow::Context as _;
 use bytes::Bytes;
-use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
-use ulid::Ulid;
 
 use super::args::{AppendArgs, EndArgs};
 use super::locate::{Locator, Purpose};
 use super::output::Output;
+use super::sending::{Patience, Sender};
 use super::{Context, show};
-use crate::client::{ClientError, HttpClient};
-use crate::model::{Channel, TaskId, Timestamp};
-use crate::wire::worker::OutgoingLine;
 use crate::worker::LineSplitter;
 
-/// A batch is sent once its body has this size.
-const BATCH_BYTES: usize = 512 * 1024;
 /// Read from stdin at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that may wait while a batch is on its way; then stdin waits.
 const CHUNKS_MAX: usize = 16;
 /// A server that is away longer than this ends the command.
 const RETRY_FOR: Duration = Duration::from_secs(60);
-
-#[derive(Debug, Deserialize)]
-struct Appended {
-    last_line: u64,
-}
 
 pub(super) async fn run(args: AppendArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
@@ -66,17 +52,8 @@ async fn send_end(args: &EndArgs, locator: &Locator) -> anyhow::Result<serde_jso
 }
 
 async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
-    let mut sender = Sender {
-        client: locator.client().await?,
-        locator,
-        output,
-        task: args.task,
-        channel: args.stream,
-        session: Ulid::generate().to_string(),
-        next_seq: 1,
-        batch: Batch::default(),
-        last_line: 0,
-    };
+    let client = locator.client().await?;
+    let mut sender = Sender::new(client, locator, output, args.task, args.stream, Patience::For(RETRY_FOR));
     let mut splitter = LineSplitter::default();
     match args.text {
         Some(text) => sender.take(&mut splitter, text.as_bytes()).await?,
@@ -92,12 +69,11 @@ async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::
         }
     }
     while let Some(line) = splitter.finish() {
-        sender.push(&line.text, line.partial, line.lossy)?;
+        sender.push(&line)?;
     }
     sender.flush().await?;
     if output.json() {
-        let appended = sender.next_seq - 1;
-        output.object(&serde_json::json!({ "appended": appended, "last_line": sender.last_line }))?;
+        output.object(&serde_json::json!({ "appended": sender.sent(), "last_line": sender.last_line() }))?;
     }
     Ok(())
 }
@@ -121,97 +97,4 @@ fn read_stdin() -> mpsc::Receiver<std::io::Result<Bytes>> {
         }
     });
     receiver
-}
-
-/// Lines on their way, numbered.
-struct Sender<'a> {
-    client: HttpClient,
-    locator: &'a Locator,
-    output: Output,
-    task: TaskId,
-    channel: Channel,
-    session: String,
-    /// The number of the first line that is not sent yet.
-    next_seq: u64,
-    batch: Batch,
-    /// The line number that the server gave to the last line.
-    last_line: u64,
-}
-
-#[derive(Default)]
-struct Batch {
-    body: Vec<u8>,
-    lines: u64,
-}
-
-impl Sender<'_> {
-    async fn take(&mut self, splitter: &mut LineSplitter, mut bytes: &[u8]) -> anyhow::Result<()> {
-        while let Some(line) = splitter.next_line(&mut bytes) {
-            self.push(&line.text, line.partial, line.lossy)?;
-            if self.batch.body.len() >= BATCH_BYTES {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, line: &str, partial: bool, lossy: bool) -> anyhow::Result<()> {
-        let line = OutgoingLine { line, timestamp: Timestamp::now(), channel: self.channel, partial, lossy };
-        serde_json::to_writer(&mut self.batch.body, &line)?;
-        self.batch.body.push(b'\n');
-        self.batch.lines += 1;
-        Ok(())
-    }
-
-    /// Sends what is gathered and waits until it is kept.
-    async fn flush(&mut self) -> anyhow::Result<()> {
-        let Batch { body, lines } = std::mem::take(&mut self.batch);
-        if lines == 0 {
-            return Ok(());
-        }
-        let body = Bytes::from(body);
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(RETRY_FOR))
-            .build();
-        let mut noted = false;
-        loop {
-            match self.post(&body).await {
-                Ok(answer) => {
-                    self.next_seq += lines;
-                    self.last_line = answer.last_line;
-                    return Ok(());
-                }
-                Err(error) if error.is_passing() => {
-                    let Some(delay) = delays.next() else {
-                        bail!("{error}; the {lines} lines from line {} of the input on were not sent", self.next_seq);
-                    };
-                    if !std::mem::replace(&mut noted, true) {
-                        self.output.note(format_args!("{error}; trying again"));
-                    }
-                    tokio::time::sleep(delay).await;
-                    self.look_again().await;
-                }
-                Err(error) => return Err(show::task_error(error, &self.task, self.client.endpoint())),
-            }
-        }
-    }
-
-    async fn post(&self, body: &Bytes) -> Result<Appended, ClientError> {
-        let path = format!("/api/v1/tasks/{}/lines", self.task);
-        let query = [("session", Some(self.session.clone())), ("first_seq", Some(self.next_seq.to_string()))];
-        self.client.post(&path, &query, "application/x-ndjson", body.clone()).await
-    }
-
-    /// The server may be elsewhere now.
-    async fn look_again(&mut self) {
-        if let Ok(endpoint) = self.locator.endpoint_after_loss().await
-            && endpoint != *self.client.endpoint()
-        {
-            self.client = HttpClient::new(endpoint);
-        }
-    }
 }

@@ -133,6 +133,15 @@ impl Locator {
         self.endpoint().await
     }
 
+    /// Where the server is now, if it answers; none is started in its place, so that one that is
+    /// away for long finds its data folder free when it comes back.
+    pub(super) async fn found_again(&self) -> Option<Endpoint> {
+        if self.settings.url.is_some() || self.is_own().await {
+            return self.endpoint().await.ok();
+        }
+        self.find().await
+    }
+
     /// A client of that server.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod locate;
 mod output;
 mod rm;
 mod run;
+mod sending;
 mod serve;
 mod settings;
 mod ship;

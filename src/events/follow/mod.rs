@@ -10,7 +10,8 @@
 //! local files, where they take less than handing them to another thread does.
 //!
 //! What cannot be had: lines that a writer appended and destroyed (by truncation, or by deleting a
-//! file that was rotated away) between two looks. Nothing in the file tells of them.
+//! file that was rotated away) between two looks, and what it appends to the old file long after
+//! another has begun the new one.
 
 mod siblings;
 mod source;
@@ -35,6 +36,9 @@ pub(super) use self::watch::folder_of;
 
 /// Bytes of whole lines that are given at once, unless one line has more.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Writers of one file do not come over to the new one at the same moment: the old one is looked at
+/// for so long.
+const LATE_WRITERS: Duration = Duration::from_secs(10);
 /// Bytes of a line that are held until its newline comes; a longer one is given in parts.
 pub const LINE_HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -92,6 +96,9 @@ pub enum FollowNotice {
     Torn,
     /// The next line has more than [`LINE_HELD_BYTES_MAX`] and comes in parts, the last of which holds its newline.
     TooLong,
+    /// The next lines were written to the old file after the new one was begun. They and their
+    /// offset are of the old one.
+    Late,
     /// A file that had the name for a while was compressed before it could be read.
     Missed {
         /// What it is called now.
@@ -111,6 +118,7 @@ impl fmt::Display for FollowNotice {
             FollowNotice::Rewritten => f.write_str("it was rewritten, reading it from its begin"),
             FollowNotice::Torn => f.write_str("its last line ended without a newline"),
             FollowNotice::TooLong => write!(f, "its next line has over {LINE_HELD_BYTES_MAX} bytes, it comes in parts"),
+            FollowNotice::Late => f.write_str("the next lines were written to the old file after the rotation"),
             FollowNotice::Missed { path } => {
                 write!(f, "a file of this name was compressed before it was read: {}", path.display())
             }
@@ -141,6 +149,8 @@ pub struct FileFollower {
     source: Option<Source>,
     /// What happened to the file whose copy `source` is at present: its rest is read there first.
     broken: Option<FollowNotice>,
+    /// The file before this one, and until when it is looked at.
+    late: Option<(Source, Instant)>,
     /// At most a handful: what one event of the file has to tell.
     ready: VecDeque<Followed>,
     /// Whether the present silence was told.
@@ -175,6 +185,7 @@ impl FileFollower {
             siblings,
             source,
             broken: None,
+            late: None,
             ready,
             caught_up: false,
             missing,
@@ -195,6 +206,12 @@ impl FileFollower {
     /// Which file is read at present; none as long as there is none.
     pub fn identity(&self) -> Option<FileIdentity> {
         self.source.as_ref().map(Source::identity)
+    }
+
+    /// What is there of a line whose newline has not come, for one who does not wait for it; less
+    /// the parts that were given.
+    pub fn into_unfinished(self) -> Bytes {
+        self.source.map(Source::into_unfinished).unwrap_or_default()
     }
 
     /// What comes next; waits for it. Cancel-safe.
@@ -235,7 +252,10 @@ impl FileFollower {
             }
             Read::Shorter => return self.restart(FollowNotice::Truncated { read }),
             Read::Other => return self.restart(FollowNotice::Rewritten),
-            Read::Nothing => self.switch(named)?,
+            Read::Nothing => {}
+        }
+        if !self.read_late()? {
+            self.switch(named)?;
         }
         Ok(self.ready.pop_front())
     }
@@ -271,6 +291,22 @@ impl FileFollower {
         Ok(self.ready.pop_front())
     }
 
+    /// Whether the old file has got more.
+    fn read_late(&mut self) -> io::Result<bool> {
+        let Some((old, until)) = &mut self.late else { return Ok(false) };
+        let over = Instant::now() > *until;
+        match old.read()? {
+            Read::Lines { bytes, offset } | Read::TooLong { part: bytes, offset } => {
+                self.ready.push_back(Followed::Notice(FollowNotice::Late));
+                self.ready.push_back(Followed::Lines { bytes, offset });
+                return Ok(true);
+            }
+            Read::Nothing if !over => {}
+            Read::Nothing | Read::Shorter | Read::Other => self.late = None,
+        }
+        Ok(false)
+    }
+
     /// The file at hand has nothing more to give: looks for the one that follows it.
     fn switch(&mut self, named: Option<Named>) -> io::Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
@@ -302,7 +338,10 @@ impl FileFollower {
         };
         self.waiting = false;
         let missed = self.siblings.compressed_since(source);
-        let torn = self.source.replace(next).and_then(|mut old| old.restart());
+        let mut old = self.source.replace(next);
+        let torn = old.as_mut().and_then(Source::end_line);
+        // A copy has no writer.
+        self.late = old.filter(|_| self.broken.is_none()).map(|old| (old, Instant::now() + LATE_WRITERS));
         self.give_torn(torn);
         for path in missed {
             self.ready.push_back(Followed::Notice(FollowNotice::Missed { path }));

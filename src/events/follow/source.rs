@@ -132,6 +132,10 @@ impl Source {
         self.offset + self.pending.len() as u64
     }
 
+    pub(super) fn into_unfinished(self) -> Bytes {
+        self.pending.into()
+    }
+
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
@@ -236,14 +240,21 @@ impl Source {
         Self { offset: self.offset, in_parts: self.in_parts, pending, head, tail, ..copy }
     }
 
-    /// Goes back to the begin. Gives the half line that was at hand, with a newline, and its place.
+    /// Goes back to the begin. Gives the half line that was at hand, as [`Source::end_line`].
     pub(super) fn restart(&mut self) -> Option<(Bytes, u64)> {
-        let mut torn = std::mem::take(&mut self.pending);
-        let offset = std::mem::take(&mut self.offset);
-        let ends_a_line = !torn.is_empty() || self.in_parts;
-        self.in_parts = false;
+        let torn = self.end_line();
+        self.offset = 0;
         self.head.clear();
         self.tail.clear();
+        torn
+    }
+
+    /// The half line at hand has come to its end: gives it, with a newline, and its place.
+    pub(super) fn end_line(&mut self) -> Option<(Bytes, u64)> {
+        let mut torn = std::mem::take(&mut self.pending);
+        let offset = self.offset;
+        self.offset += torn.len() as u64;
+        let ends_a_line = std::mem::take(&mut self.in_parts) || !torn.is_empty();
         ends_a_line.then(|| {
             torn.push(b'\n');
             (Bytes::from(torn), offset)

@@ -20,6 +20,8 @@ pub struct EventStream {
     offset: u64,
     /// The number of the line before them, if they are counted.
     line: Option<u64>,
+    /// Whether the lines at hand, or the next, are of the file before this one; they are not counted.
+    is_late: bool,
     /// Whether the next bytes belong to a line that is too long and was reported.
     in_parts: bool,
 }
@@ -30,7 +32,7 @@ impl EventStream {
         let follower = FileFollower::new(path, options).map_err(failed)?;
         // Lines are counted from a file's begin only.
         let line = (from_start || follower.offset() == 0).then_some(0);
-        Ok(Self { follower, lines: Bytes::new(), offset: 0, line, in_parts: false })
+        Ok(Self { follower, lines: Bytes::new(), offset: 0, line, is_late: false, in_parts: false })
     }
 
     /// What comes next; waits for it. Cancel-safe.
@@ -40,6 +42,7 @@ impl EventStream {
     pub async fn next(&mut self) -> Result<StreamItem, LogError> {
         loop {
             while let Some((place, line)) = self.next_line() {
+                self.is_late &= !self.lines.is_empty();
                 match self.judge(place, &line) {
                     Judged::Event(event) => return Ok(StreamItem::Event(event)),
                     Judged::Fault(fault) => return Ok(StreamItem::Fault(fault)),
@@ -55,6 +58,7 @@ impl EventStream {
                         Appeared | Rewritten | Rotated | Truncated { .. } => self.line = Some(0),
                         // The fault says it.
                         TooLong => continue,
+                        FollowNotice::Late => self.is_late = true,
                         FollowNotice::Waiting | FollowNotice::Torn | FollowNotice::Missed { .. } => {}
                     }
                     return Ok(StreamItem::Notice(notice));
@@ -69,10 +73,11 @@ impl EventStream {
         }
         let end = memchr::memchr(b'\n', &self.lines).map_or(self.lines.len(), |newline| newline + 1);
         let line = self.lines.split_to(end);
-        if !self.in_parts {
+        if !self.in_parts && !self.is_late {
             self.line = self.line.map(|number| number + 1);
         }
-        let place = Place { line: self.line.unwrap_or(0), offset: self.offset };
+        let number = self.line.filter(|_| !self.is_late).unwrap_or(0);
+        let place = Place { line: number, offset: self.offset };
         self.offset += line.len() as u64;
         Some((place, line))
     }

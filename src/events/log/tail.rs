@@ -127,7 +127,7 @@ mod tests {
         let text = format!("{LINE}\n").repeat(200_000);
         let (found, cost) = counted(20, text.as_bytes());
         assert_eq!((found.events.len(), found.faults.len()), (20, 0));
-        assert_eq!(found.events[19].offset as usize, text.len() - LINE.len() - 1);
+        assert_eq!(found.events[19].offset, (text.len() - LINE.len() - 1) as u64);
         assert!(cost <= 16 * 1024, "{cost} bytes were read");
         let (found, cost) = counted(10_000, text.as_bytes());
         assert_eq!(found.events.len(), 10_000);
@@ -173,7 +173,8 @@ mod tests {
         let (found, _) = counted(2, text.as_bytes());
         assert_eq!(found.events.len(), 2);
         let fault = &found.faults[0];
-        assert_eq!((fault.offset as usize, fault.fault.as_ref().unwrap().reason()), (LINE.len() + 1, "too_long"));
+        let place = LINE.len() as u64 + 1;
+        assert_eq!((fault.offset, fault.fault.as_ref().unwrap().reason()), (place, "too_long"));
         assert!(fault.excerpt.starts_with("begin"), "{}", fault.excerpt);
     }
 }

@@ -140,7 +140,7 @@ impl File {
                 // A run whose file is not there may be let go like any other.
                 *self.shared.quiet.lock() = Some(Quiet { since: Instant::now(), stamp: None });
             }
-            FollowNotice::Appeared | FollowNotice::Torn => {}
+            FollowNotice::Appeared | FollowNotice::Torn | FollowNotice::Late => {}
         }
         if !matches!(notice, FollowNotice::Waiting | FollowNotice::Appeared) {
             tracing::info!(file = %self.path.display(), "{notice}");
