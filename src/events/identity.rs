@@ -191,8 +191,7 @@ mod tests {
     #[test]
     fn formats_1_7_what_differs_in_level_or_time_is_another_event() {
         let mut way = Identities::default();
-        let event =
-            |extra: &str| format!(r#"{{"host":"h","workload":"w","repetition":1,"status":"x","message":"m"{extra}}}"#);
+        let event = |extra: &str| format!(r#"{{"host":"h","workload":"w","repetition":1,"status":"x","message":"m"{extra}}}"#);
         let of = |way: &mut Identities, extra: &str| id(way, &event(extra)).rsplit_once('-').unwrap().0.to_owned();
         let contents = ["", r#","level":"INFO""#, r#","level":"ERROR""#, r#","timestamp":1.5"#, r#","logger":"k6""#];
         let contents = contents.map(|extra| of(&mut way, extra));

@@ -52,8 +52,7 @@ fn no_cutting_and_no_line_end_makes_a_difference() {
             assert!(in_pieces(text.as_bytes().chunks(size), None) == whole, "{name} in pieces of {size}");
         }
         let events = |items: &[Item]| -> Vec<String> {
-            let event =
-                |item: &Item| if let Item::Event(event) = item { Some(event.identified.to_string()) } else { None };
+            let event = |item: &Item| if let Item::Event(event) = item { Some(event.identified.to_string()) } else { None };
             items.iter().filter_map(event).collect()
         };
         let crlf = all(&text.replace('\n', "\r\n"));
@@ -113,21 +112,14 @@ fn formats_1_7_all_places_of_one_event_are_one_event() {
     let ids: Vec<_> = items
         .iter()
         .filter(|item| same(item))
-        .map(|item| {
-            if let Item::Event(event) = item {
-                event.identified.view().event_id.unwrap().to_string()
-            } else {
-                String::new()
-            }
-        })
+        .map(|item| if let Item::Event(event) = item { event.identified.view().event_id.unwrap().to_string() } else { String::new() })
         .collect();
     assert_eq!((ids.len(), ids[0].ends_with("-1"), ids[1].ends_with("-2")), (2, true, true), "{ids:?}");
 }
 
 #[test]
 fn a_fold_is_waited_for_and_a_silence_ends_the_waiting() {
-    let text =
-        "ok: [h1] => \n    msg: 'LB_EVENT {\"workload\": \"w\", \"repetition\":\n        1, \"status\": \"done\"}'\n";
+    let text = "ok: [h1] => \n    msg: 'LB_EVENT {\"workload\": \"w\", \"repetition\":\n        1, \"status\": \"done\"}'\n";
     let (head, tail) = text.split_at(text.find("        1").unwrap());
     let mut extractor = Extractor::new(ExtractorOptions::default());
     let mut found = Vec::new();

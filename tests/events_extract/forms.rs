@@ -25,8 +25,7 @@ fn formats_1_1_the_literal_lines() {
 
 #[test]
 fn formats_1_1_tasks_and_what_their_names_say() {
-    let line =
-        r#"LB_TASK {"host": "h1", "task": "Poll LB_EVENT stream LB_EVENT {\"x\"", "duration_s": 2.5, "status": "ok"}"#;
+    let line = r#"LB_TASK {"host": "h1", "task": "Poll LB_EVENT stream LB_EVENT {\"x\"", "duration_s": 2.5, "status": "ok"}"#;
     let [Item::Task(1, json)] = &all(line)[..] else { panic!("{:?}", all(line)) };
     assert_eq!(json, &line["LB_TASK ".len()..].replace("\": ", "\":").replace(", \"", ",\""));
     assert_eq!(reasons(&all("LB_TASK {\"host\": \n")), ["not_json"]);
@@ -122,16 +121,10 @@ fn formats_1_6_two_events_on_one_line_and_1_8_glued_ones() {
     for joint in [" ", "", " and ", "\r"] {
         assert_eq!(said(&format!("LB_EVENT {one}{joint}LB_EVENT {two}\n\n")), ["one", "two }"], "{joint:?}");
     }
-    assert_eq!(
-        said(&format!("{{\"stdout\": \"{}\"}}", escaped(&format!("LB_EVENT {one}\nLB_EVENT {two}\n"), 1))),
-        ["one", "two }"]
-    );
+    assert_eq!(said(&format!("{{\"stdout\": \"{}\"}}", escaped(&format!("LB_EVENT {one}\nLB_EVENT {two}\n"), 1))), ["one", "two }"]);
     // The first writer was cut short by the second.
     let items = all(&format!("LB_EVENT {}LB_EVENT {two}\n", &one[..20]));
-    assert!(
-        matches!(&items[..], [Item::Rejected(_), Item::Event(event)] if event.event.as_str().contains("two }")),
-        "{items:?}"
-    );
+    assert!(matches!(&items[..], [Item::Rejected(_), Item::Event(event)] if event.event.as_str().contains("two }")), "{items:?}");
 }
 
 #[test]
@@ -150,10 +143,7 @@ fn formats_1_6_what_cannot_be_read_is_rejected_with_the_reason() {
         assert_eq!((reasons(&items), texts(&items)), (vec![reason], vec![1]), "{text}");
         let Some(Item::Rejected(rejected)) = items.last() else { panic!("{items:?}") };
         assert_eq!(rejected.line, 2);
-        assert!(
-            text.contains(&rejected.excerpt) || rejected.excerpt.starts_with('{') || text.contains('\\'),
-            "{rejected:?}"
-        );
+        assert!(text.contains(&rejected.excerpt) || rejected.excerpt.starts_with('{') || text.contains('\\'), "{rejected:?}");
     }
 }
 
@@ -163,9 +153,7 @@ fn formats_1_7_equal_ones_in_no_result_and_in_two_results_are_different_events()
     assert_eq!(events(&format!("{line}\n{line}\n")).len(), 2);
     let result = format!("ok: [h1] => (item={line}) => {{\n    \"msg\": \"{}\"\n}}\n", escaped(&line, 1));
     let items = all(&result.repeat(3));
-    let ids = items
-        .iter()
-        .filter_map(|item| if let Item::Event(event) = item { Some(event.identified.to_string()) } else { None });
+    let ids = items.iter().filter_map(|item| if let Item::Event(event) = item { Some(event.identified.to_string()) } else { None });
     let ids: std::collections::HashSet<_> = ids.collect();
     assert_eq!(ids.len(), 3, "{items:?}");
     // Another level or another logger is another event, and the level is not lost.
@@ -180,7 +168,5 @@ fn colours_stand_anywhere_and_are_not_part_of_it() {
     let line = format!("\u{1b}[0;32mnote: \u{1b}[1mLB_EVENT\u{1b}[0m {}\u{1b}[0m", event("m \u{1b}[31mred"));
     assert_eq!(messages(&line), [("m \u{1b}[31mred".to_owned(), Form::Plain)]);
     assert_eq!(events(&line)[0].offset, 17);
-    assert!(
-        matches!(&all("\u{1b}[1mtext\u{1b}[0m\r\n")[..], [Item::Text(1, text)] if text == "\u{1b}[1mtext\u{1b}[0m")
-    );
+    assert!(matches!(&all("\u{1b}[1mtext\u{1b}[0m\r\n")[..], [Item::Text(1, text)] if text == "\u{1b}[1mtext\u{1b}[0m"));
 }

@@ -30,11 +30,7 @@ fn a_line_without_end_is_taken_in_pieces() {
 #[test]
 fn a_scalar_without_end_is_not_held_for_ever() {
     let fold = format!("        {}\n", "words ".repeat(1000));
-    let text = format!(
-        "ok: [h] => \n    msg: 'LB_EVENT {{\"message\": \"\n{}    rc: 0\nLB_EVENT {}\n",
-        fold.repeat(1000),
-        event("next")
-    );
+    let text = format!("ok: [h] => \n    msg: 'LB_EVENT {{\"message\": \"\n{}    rc: 0\nLB_EVENT {}\n", fold.repeat(1000), event("next"));
     let mut extractor = Extractor::new(ExtractorOptions::default());
     let mut found = Vec::new();
     for line in text.split_inclusive('\n') {
@@ -48,18 +44,8 @@ fn a_scalar_without_end_is_not_held_for_ever() {
 #[test]
 fn hostile_lines_cost_no_more_than_their_length() {
     let units = [
-        "LB_EVENT {",
-        "LB_EVENT {\"",
-        "LB_EVENT {\"a\":[",
-        "LB_EVENT {\\\"",
-        "LB_EVENT {\\\\\\\"a",
-        "LB_EVENT {\"a\":\"b\",\"",
-        "LB_EVENT {}",
-        "'LB_EVENT {''",
-        "\u{1b}]LB_EVENT",
-        "(item={LB_EVENT {",
-        "LB_EVENT {\"a\":{}, \"",
-        "\"LB_TASK {[",
+        "LB_EVENT {", "LB_EVENT {\"", "LB_EVENT {\"a\":[", "LB_EVENT {\\\"", "LB_EVENT {\\\\\\\"a", "LB_EVENT {\"a\":\"b\",\"",
+        "LB_EVENT {}", "'LB_EVENT {''", "\u{1b}]LB_EVENT", "(item={LB_EVENT {", "LB_EVENT {\"a\":{}, \"", "\"LB_TASK {[",
     ];
     for unit in units {
         for head in ["", "ok: [h] => (item=", "ok: [h] => \n    msg: '", "ok: [h] => \n    msg: "] {

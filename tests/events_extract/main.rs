@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod ansible;
-#[path = "../ansible/expected.rs"]
-mod expected;
 mod forms;
 mod limits;
 mod properties;
 mod support;
+#[path = "../ansible/expected.rs"]
+mod expected;

@@ -59,10 +59,7 @@ fn wrapped(line: &str) -> [String; 9] {
         format!("{item}{{\n    \"msg\": \"{}\"\n}}\n", escaped(line, 1)),
         format!("{item}\n{}", single_quoted(line)),
         format!("ok: [h1] => \n    k:\n{}", double_quoted(line)),
-        format!(
-            "ok: [h1] => {{\"stdout\": \"{0}\", \"stdout_lines\": [\"{0}\"], \"msg\": \"{0}\"}}\n",
-            escaped(line, 1)
-        ),
+        format!("ok: [h1] => {{\"stdout\": \"{0}\", \"stdout_lines\": [\"{0}\"], \"msg\": \"{0}\"}}\n", escaped(line, 1)),
     ]
 }
 

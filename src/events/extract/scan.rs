@@ -6,8 +6,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr2;
 use memchr::memmem::Finder;
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 use super::unescape::{Quoting, string_end, unescape};

@@ -172,3 +172,4 @@ fn rejected(place: Place, fault: EventFault, text: &str) -> Found<'static> {
 pub(super) fn too_long(place: Place, length: usize, text: &str) -> Found<'static> {
     rejected(place, EventFault::TooLong(length), text)
 }
+

@@ -93,8 +93,7 @@ impl Yaml {
             None => entry.value > indent,
         };
         let quoted = matches!(line.get(entry.value), Some(b'\'' | b'"'));
-        let part =
-            (is_yaml && (quoted || entry.value < line.len())).then(|| self.begin(line, entry.value, entry.parent));
+        let part = (is_yaml && (quoted || entry.value < line.len())).then(|| self.begin(line, entry.value, entry.parent));
         part.flatten()
     }
 
@@ -144,10 +143,9 @@ fn entry(line: &[u8], indent: usize) -> Entry<'_> {
         _ if quoting != Quoting::Plain => return Entry { key: None, key_is_quoted: false, parent, value: at },
         _ => (0, false),
     };
-    let colon = rest[from..]
-        .iter()
-        .enumerate()
-        .position(|(offset, byte)| *byte == b':' && matches!(rest.get(from + offset + 1), None | Some(b' ')));
+    let colon = rest[from..].iter().enumerate().position(|(offset, byte)| {
+        *byte == b':' && matches!(rest.get(from + offset + 1), None | Some(b' '))
+    });
     let Some(colon) = colon else { return Entry { key: None, key_is_quoted: false, parent, value: at } };
     let key = if key_is_quoted { &rest[1..from - 1] } else { &rest[..colon] };
     let behind = at + from + colon + 1;
@@ -183,8 +181,7 @@ mod tests {
         let guess = |line: &str| Yaml::default().guess(line.as_bytes()).map(|part| part.start);
         assert_eq!(guess("    msg: 'LB_EVENT"), Some(10));
         assert_eq!(guess("    - \"LB_EVENT"), Some(7));
-        for line in ["    \"msg\": \"LB_EVENT {\\\"", "msg: 'LB_EVENT", "    LB_EVENT {\"a\": 1", "    at 12:30 it: x"]
-        {
+        for line in ["    \"msg\": \"LB_EVENT {\\\"", "msg: 'LB_EVENT", "    LB_EVENT {\"a\": 1", "    at 12:30 it: x"] {
             assert_eq!(guess(line), None, "{line}");
         }
     }
