@@ -78,7 +78,7 @@ pub(super) struct Looked {
 }
 
 impl RunHandle {
-    /// The events from line `from` on, at most `limit`; a filter looks at [`SCAN_MAX`] entries at most.
+    /// The events from line `from` on, at most `limit`; a filter looks at 200,000 entries at most.
     ///
     /// # Errors
     /// The journal cannot be read; `None` where there is no such run.
@@ -145,7 +145,7 @@ impl RunHandle {
     }
 
     /// The line from which on there are so many events that are wanted, or all there are; at most
-    /// [`SCAN_MAX`] entries are looked at. 1 where there is no such run.
+    /// 200,000 entries are looked at. 1 where there is no such run.
     ///
     /// # Errors
     /// The journal cannot be read.

@@ -326,9 +326,8 @@ impl Ingest {
         match settled {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
-                let hop = &self.state.hops.worker_socket;
-                hop.stored(appended.count);
-                hop.deduplicated(in_flight.lines.saturating_sub(appended.count));
+                self.state.hops.worker_socket.stored(appended.count);
+                self.state.hops.worker_socket.deduplicated(in_flight.lines.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
                     self.outbox.ack(&in_flight.task, seq);
                 }

@@ -105,11 +105,8 @@ fn each_line_of_a_tool_becomes_an_event() {
 #[test]
 fn a_wrong_repetition_names_the_flag() {
     let home = Home::new();
-    for bad in ["3", "0/3", "4/3", "x/3"] {
+    for bad in ["0", "0/3", "4/3", "x/3", "1/"] {
         let done = home.run(&["run", "--emit-events", "--workload", "w", "--repetition", bad, "--", "true"]);
-        if bad == "3" {
-            continue;
-        }
         assert_eq!(done.code, Some(2), "{bad}");
         assert!(done.stderr.contains("--repetition") && done.stderr.contains("1/3"), "{bad}: {}", done.stderr);
     }
