@@ -50,7 +50,7 @@ impl Extractor {
             self.release(each);
             return self.generic(&physical, &String::from_utf8_lossy(&plain), each);
         }
-        if !plain.first().is_none_or(|byte| *byte == b' ') {
+        if plain.first().is_some_and(|byte| *byte != b' ') {
             self.release(each);
             self.yaml.close();
         }
@@ -116,11 +116,11 @@ impl Extractor {
         let text = if self.options.texts { shown(physical) } else { Cow::Borrowed("") };
         held.lines.push((physical.line, text.into_owned()));
         let closed = part.end.is_some();
+        // Nothing tells the end of a scalar without quotes; where an object may end it is tried.
+        let may_end = is_unquoted(held.style) && (held.lines.len() == 1 || scalar.contains(['}', ']']));
         if held.raw.len() > HELD_BYTES_MAX {
             self.overflow(held, each);
-        } else if closed || (is_unquoted(held.style) && scalar.contains(['}', ']']) && !self.is_half(&held)) {
-            self.settle_held(held, each);
-        } else if is_unquoted(held.style) && held.lines.len() == 1 && !self.is_half(&held) {
+        } else if closed || (may_end && !self.is_half(&held)) {
             self.settle_held(held, each);
         } else {
             self.held = Some(held);
