@@ -110,7 +110,7 @@ async fn a_broken_hop_is_named_and_no_other() {
     };
     assert_eq!(failed(&bench.examine(held).await), ["sse"], "a proxy that buffers");
     let dedupe = one("POST", "/events", || Deal::ChangeBody("\"event_id\"", "\"event_1d\""));
-    assert_eq!(failed(&bench.examine(dedupe).await)[..2], ["runs_http", "dedupe"], "ids are lost on the way");
+    assert_eq!(failed(&bench.examine(dedupe).await), ["dedupe"], "ids are lost on the way");
     let state = |line: &str| {
         let is_run = line.starts_with("GET /api/v1/runs/") && !line.contains("/events");
         if is_run { Deal::Change("\"done\"", "\"d0ne\"") } else { Deal::Pass }
@@ -191,8 +191,8 @@ async fn the_command_prints_each_hop_and_its_exit_code_tells() {
     let bad = doctor(proxied.await).await.unwrap();
     let text = String::from_utf8(bad.stdout).unwrap();
     assert_eq!(bad.status.code(), Some(1), "{text}");
-    let at = text.find("viewer_socket").unwrap();
-    for word in ["FAILED", "502", "expected", "proxy"] {
+    let at = text.find("FAILED").unwrap();
+    for word in ["viewer_socket", "502", "expected", "proxy"] {
         assert!(text[at..].contains(word), "{word}: {text}");
     }
 }
