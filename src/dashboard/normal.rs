@@ -111,6 +111,7 @@ pub fn is_failure_text(line: &str) -> bool {
     if header(line).is_some() || is_recap(line) || line.ends_with(" skipped") || done_in(line).is_some() {
         return false;
     }
+    let line = without_item(line);
     let in_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut at = 0;
     while at < line.len() {
@@ -127,6 +128,19 @@ pub fn is_failure_text(line: &str) -> bool {
         at += end;
     }
     false
+}
+
+/// A result that went well, without the loop's item: that is what went in, whatever words it has.
+fn without_item(line: &str) -> &str {
+    if !is_good(line) || !line.contains(" => (item=") {
+        return line;
+    }
+    line.rsplit_once(") => ").map_or("", |(_, said)| said)
+}
+
+/// Whether the line begins a result that went well.
+fn is_good(line: &str) -> bool {
+    ["ok: [", "changed: [", "skipping: [", "included: "].iter().any(|begin| line.starts_with(begin))
 }
 
 /// Whether what stands round a word says that there were none: `failed=0`, `"failed": false`, `0 errors`.
@@ -191,8 +205,7 @@ impl Results {
         if line.starts_with([' ', '\t']) {
             return self.inside && !is_failure_text(line);
         }
-        let good = ["ok: [", "changed: [", "skipping: [", "included: "].iter().any(|begin| line.starts_with(begin));
-        self.inside = good && (bare.ends_with("=> {") || bare.ends_with("=>"));
+        self.inside = is_good(line) && (bare.ends_with("=> {") || bare.ends_with("=>"));
         false
     }
 }
@@ -229,6 +242,7 @@ mod tests {
             "    \"failed\": true",
             "• [run-fio] (h1) Poll failed",
             "2 errors",
+            "ok: [h1] => (item=3) => {\"msg\": \"ERROR: disk full\"}",
             "error",
         ] {
             assert!(is_failure_text(line), "{line}");
@@ -240,6 +254,7 @@ mod tests {
             "0 errors, no failures",
             "    \"failed\": false,",
             "ok: [h1]",
+            "ok: [h1] => (item={'level': 'ERROR', 'status': 'failed'}) => {",
             "errors: 0",
         ] {
             assert!(!is_failure_text(line), "{line}");
