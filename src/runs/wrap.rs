@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{Incoming, Source};
 use crate::model::{Event, Line, RunId, Task, TaskStatus, Timestamp};
@@ -30,6 +30,26 @@ pub(super) struct Wrap {
     /// `k6[stream]`.
     name: String,
     started: Timestamp,
+}
+
+/// The event of a line, its fields in the order in which a runner prints them.
+#[derive(Serialize)]
+struct Wrapped<'a> {
+    event_id: String,
+    run_id: &'a RunId,
+    host: &'a str,
+    workload: &'a str,
+    repetition: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_repetitions: Option<u64>,
+    status: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    timestamp: f64,
 }
 
 impl Wrap {
@@ -104,28 +124,28 @@ impl Wrap {
         message: Option<&str>,
         at: Timestamp,
     ) -> Option<Incoming> {
-        let object = json!({
-            "event_id": format!("{}:{place}", self.source),
-            "run_id": self.run,
-            "host": self.host,
-            "workload": self.workload,
-            "repetition": self.repetition,
-            "total_repetitions": self.total,
-            "status": status,
-            "type": if level.is_some() { "log" } else { "status" },
-            "level": level,
-            "message": message,
-            "timestamp": seconds(at),
-        });
-        let event = Event::parse(&object.to_string());
+        let wrapped = Wrapped {
+            event_id: format!("{}:{place}", self.source),
+            run_id: &self.run,
+            host: &self.host,
+            workload: &self.workload,
+            repetition: self.repetition,
+            total_repetitions: self.total,
+            status,
+            kind: if level.is_some() { "log" } else { "status" },
+            level,
+            message,
+            timestamp: seconds(at),
+        };
+        let event = Event::parse(&serde_json::to_string(&wrapped).unwrap_or_default());
         let event = event.inspect_err(|error| tracing::warn!(%error, "a line could not be made an event")).ok()?;
         Some(Incoming { event, source: Some(Source { name: self.source.clone(), seq: None }) })
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
-fn seconds(at: Timestamp) -> Value {
-    json!(at.as_millis() as f64 / 1000.0)
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1000.0
 }
 
 /// The level that a line in logfmt names (`level=warning`, as k6 writes it), in the word of the

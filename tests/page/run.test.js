@@ -38,7 +38,7 @@ test("the three panels fill as events come", { skip: !real() }, async () => {
   const page = await open("panels");
   await untilVisible(page, 2);
   await untilText(page, "#repetitions", "h1");
-  await untilText(page, '#repetitions [data-state="running"] .progress', "0/3");
+  await untilText(page, '#repetitions [data-state="running"] .progress', "1/3");
   await untilText(page, "#repetitions .action", "k6[cfg1] log stream started");
   await untilText(page, "#event-state", "● live (http, ");
   await untilText(page, '[data-hop="runs_http"]', "2");
@@ -47,7 +47,7 @@ test("the three panels fill as events come", { skip: !real() }, async () => {
     log("boom", { level: "ERROR", error_type: "K6ExecutionError", repetition: 2 }),
     status("failed", { host: "h2", workload: "fio", total_repetitions: 1, message: "disk full" }),
   ]);
-  await untilText(page, "#repetitions tr:nth-child(1) .progress", "1/3");
+  await untilText(page, "#repetitions tr:nth-child(1) .progress", "2/3");
   await untilText(page, "#repetitions tr:nth-child(1) .last", "12.3s");
   await untilText(page, '#repetitions [data-state="failed"] .action', "disk full");
   await untilText(page, "#failure-count", "2");

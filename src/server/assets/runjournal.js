@@ -32,6 +32,7 @@ function rowOf(key, items) {
   const total = Math.max(0, ...items.map((item) => item.total_repetitions ?? 0));
   return {
     key, host: items[0].host, workload: items[0].workload, total, ended: ended.length, status: statusOf(items, total),
+    current: Math.max(latest?.repetition ?? 0, ended.length),
     action: latest?.action ?? "", error: items.findLast((item) => item.error != null)?.error ?? "",
     last: ended.at(-1)?.duration_s ?? null, failed: ended.filter((item) => item.status === "failed").length,
   };
@@ -176,7 +177,7 @@ function fillRepetition(row, facts) {
   const total = Math.max(facts.total, facts.ended);
   row.bar.className = `progress-bar ${facts.failed > 0 ? "failed" : kindOf(markOf(facts.status))}`;
   row.fill.style.width = `${total === 0 ? 0 : Math.round((facts.ended / total) * 100)}%`;
-  setText(row.number, facts.total === 0 ? count(facts.ended) : `${count(facts.ended)}/${count(facts.total)}`);
+  setText(row.number, facts.total === 0 ? count(facts.current) : `${count(facts.current)}/${count(facts.total)}`);
   const failed = facts.status === "failed" && facts.error !== "";
   row.action.classList.toggle("error", failed);
   setWords(row.action, failed ? facts.error : facts.action);
