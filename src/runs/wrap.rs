@@ -23,6 +23,8 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Wrap {
     run: RunId,
     source: Arc<str>,
+    /// What the ids of its events begin with. Another task that is called the same later has others.
+    ids: String,
     host: String,
     workload: String,
     repetition: u64,
@@ -34,7 +36,7 @@ pub(super) struct Wrap {
 
 impl Wrap {
     /// If the task's labels ask for it.
-    pub(super) fn of(task: &Task, run: &RunId) -> Option<Self> {
+    pub(super) fn of(task: &Task, birth: u64, run: &RunId) -> Option<Self> {
         let label = |name: &str| task.labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if label(EVENTS_LABEL) != Some("lines") {
             return None;
@@ -49,6 +51,7 @@ impl Wrap {
         Some(Self {
             run: run.clone(),
             source: format!("task:{}", task.id).into(),
+            ids: format!("task:{}:{birth:x}", task.id),
             host: label("host").or(task.host.as_deref()).unwrap_or("localhost").to_owned(),
             workload: label("workload").unwrap_or(&program).to_owned(),
             repetition: number.unwrap_or(1),
@@ -105,7 +108,7 @@ impl Wrap {
         at: Timestamp,
     ) -> Option<Incoming> {
         let object = json!({
-            "event_id": format!("{}:{place}", self.source),
+            "event_id": format!("{}:{place}", self.ids),
             "run_id": self.run,
             "host": self.host,
             "workload": self.workload,
