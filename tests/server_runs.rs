@@ -346,3 +346,24 @@ async fn a_follower_stays_true_while_a_redis_client_takes_entries_out() {
         assert_eq!(run["events"], 1, "{round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_given_more_time_is_no_other_log() {
+    let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
+    let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut sse = Sse::open(&server, "/api/v1/runs/r/events/stream?wait=1", &[]).await;
+    let key = "run:events:r";
+    let text = |message: &str| log("INFO", message).to_string();
+    let _: String = redis.xadd(key, "*", &[("event", text("a"))]).await.unwrap();
+    let _: bool = redis.pexpire(key, 500).await.unwrap();
+    let _: String = redis.xadd(key, "*", &[("event", text("b"))]).await.unwrap();
+    assert_eq!(sse.next().await.1["message"], "a");
+    assert_eq!(sse.next().await.1["message"], "b");
+    // The follower waits, and knows of the time.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let _: bool = redis.persist(key).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let _: String = redis.xadd(key, "*", &[("event", text("c"))]).await.unwrap();
+    assert_eq!(sse.next().await.1["message"], "c", "nothing comes again");
+}
