@@ -150,6 +150,7 @@ fn a_log_that_was_rotated_or_deleted_is_begun_again() {
     assert_eq!((found.events.len(), &found.events[0].event), (1, &step(3)));
 }
 
+/// formats 2.1: nothing there guards a short write or a full disk.
 #[test]
 fn an_event_that_is_not_kept_is_an_error_that_names_the_file() {
     let (folder, path) = folder();

@@ -216,6 +216,7 @@ fn write(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// formats 1.8: a half line is waited for, what cannot be read is counted at its hop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_runs_is_bridged_as_it_grows() {
     let server = serve_with(|options| {

@@ -1,5 +1,5 @@
 //! A run's events by server-sent events with real curl, while the server is killed and started again:
-//! each event once, in order, behind the `Last-Event-ID` that curl had last.
+//! each event once, in order, and whole (formats 2.1: no half line, no empty line in it), behind the `Last-Event-ID` that curl had last.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
