@@ -358,3 +358,24 @@ fn has_files(folder: &Path) -> bool {
         })
     })
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_becomes_an_event_whatever_is_in_it() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    worker
+        .say(json!({"type":"task_start","work_request_id":"k","session":"s","labels":{"events":"lines","run":"r"}}))
+        .await;
+    worker.say(common::numbered("k", 1, &["TASK [Poll LB_EVENT stream] ****"])).await;
+    worker.acked(1).await;
+    // Control characters take six bytes each in JSON.
+    let long = "\u{1}".repeat(200 * 1024);
+    assert_eq!(server.append("k", &format!("{long}\nlast\n")).await.status, 200);
+    server.end("k").await;
+    let found = events(&server, "r").await;
+    let said = messages(&found);
+    let has = |part: &str| said.iter().any(|message| message.contains(part));
+    assert!(has("TASK [Poll LB_EVENT stream] ****") && has("stdout: last"), "{}", said.len());
+    assert!(has("\u{1}\u{1}") && has("[cut: 204800 bytes in all]"), "a long line is cut, and says so");
+}

@@ -260,7 +260,7 @@ impl Bridge {
     /// A line that holds events of its own is not one itself.
     fn wrap_line(&mut self, channel: usize, n: u64, line: &Line<'_>) {
         if let Some(wrap) = &self.wrap
-            && !line.line.contains(TOKEN)
+            && line.line.split_once(TOKEN).is_none_or(|(_, rest)| !rest.contains('{'))
         {
             self.found.extend(wrap.line(n, channel == 1, line));
         }
