@@ -258,6 +258,15 @@ async fn a_folder_of_runs_is_bridged_as_it_grows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_were_not_read_when_their_task_ended_are_read_after_the_next_start() {
+    after_the_next_start(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_task_whose_time_ran_out_meanwhile_are_read_after_the_next_start() {
+    after_the_next_start(false).await;
+}
+
+async fn after_the_next_start(ends: bool) {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
     let mut eventful = tasks.eventful();
@@ -268,11 +277,16 @@ async fn events_that_were_not_read_when_their_task_ended_are_read_after_the_next
     task.append(lines).await.unwrap().await.unwrap();
     // Whoever reads the events is cut short, as by a kill.
     drop(eventful.next().await);
-    task.end(End::default()).await.unwrap();
+    let mut options = TasksOptions { events: true, ..TasksOptions::default() };
+    if ends {
+        task.end(End::default()).await.unwrap();
+    } else {
+        options.journal_expiry = Duration::from_millis(50);
+    }
     tasks.close().await;
     drop((task, tasks, eventful));
 
-    let tasks = Tasks::open(folder.path(), TasksOptions { events: true, ..TasksOptions::default() }).await.unwrap();
+    let tasks = Tasks::open(folder.path(), options).await.unwrap();
     // A server may take its time; meanwhile ended tasks are sealed, and sealed ones are read no more.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let runs = Runs::new(&tasks, Arc::new(RunMeters::default()));

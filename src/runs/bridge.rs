@@ -316,6 +316,9 @@ impl Bridge {
 
 /// The facts of a task as they will be at its end.
 fn ended(mut task: Task, end: &End) -> Task {
+    if task.status == TaskStatus::Lost && task.ended.is_some() {
+        return task;
+    }
     task.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
     (task.exit_code, task.signal, task.ended) = (end.exit_code, end.signal, end.at);
     task

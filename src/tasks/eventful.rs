@@ -143,7 +143,9 @@ impl TaskHandle {
     /// Marks the task if these bytes, which are being appended, hold an event.
     pub(super) fn note_events(&self, bytes: &[u8]) {
         static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TOKEN));
-        if self.is_unmarked() && FINDER.find(bytes).is_some() {
+        // An end that was announced and did not come: the task goes on.
+        let is_read = self.inner.events.0.load(Ordering::Acquire) == DONE;
+        if (is_read || self.is_unmarked()) && FINDER.find(bytes).is_some() {
             self.mark();
         }
     }
@@ -163,7 +165,7 @@ impl TaskHandle {
         }
         let events = &self.inner.events.0;
         let mark = |from| events.compare_exchange(from, MARKED, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if mark(PLAIN) || mark(UNSEEN) {
+        if mark(PLAIN) || mark(UNSEEN) || mark(DONE) {
             eventful.tasks.lock().push(self.clone());
             eventful.added.send_modify(|version| *version += 1);
         }
@@ -209,14 +211,19 @@ impl TaskHandle {
         self.inner.state.lock().closing.clone()
     }
 
+    /// Tells whoever reads the events that no more lines come.
+    pub(super) fn announce_end(&self, end: End) {
+        self.inner.state.lock().closing = Some(end);
+        self.inner.changed.send_modify(|version| *version += 1);
+    }
+
     /// The end is about to be: whoever reads the events reads the rest and is waited for.
     pub(super) async fn close_events(&self, end: End) {
         if !self.has_event_reader() {
             return;
         }
         let mut changes = self.changes();
-        self.inner.state.lock().closing = Some(end);
-        self.inner.changed.send_modify(|version| *version += 1);
+        self.announce_end(end);
         let read = changes.wait_for(|_| !self.has_event_reader());
         if tokio::time::timeout(EVENTS_WAIT, read).await.is_err() {
             tracing::warn!(task = %self.id(), "a task ends before all its events are in their run; the rest follows");

@@ -183,12 +183,24 @@ impl Keeper {
         if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired {
             return Ok(());
         }
-        task.change(|record| {
-            record.status = TaskStatus::Lost;
-            record.ended.get_or_insert(last);
-        })
-        .await?;
-        self.seal(task);
+        let has_reader = task.has_event_reader();
+        if task.owes_events() && !has_reader {
+            // Sealed it would not be found again.
+            return Ok(());
+        }
+        if task.with_record(|record| record.status != TaskStatus::Lost || record.ended.is_none()) {
+            task.change(|record| {
+                record.status = TaskStatus::Lost;
+                record.ended.get_or_insert(last);
+            })
+            .await?;
+        }
+        if has_reader {
+            // It comes to its end, and the next look finds it there.
+            task.announce_end(End { at: Some(last), ..End::default() });
+        } else {
+            self.seal(task);
+        }
         Ok(())
     }
 

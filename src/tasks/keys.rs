@@ -52,6 +52,9 @@ impl KeyTask {
         self.0.heartbeat();
         let resumed = {
             let mut state = self.0.inner.state.lock();
+            if !state.ending {
+                state.closing = None;
+            }
             state.record.status == TaskStatus::Lost && {
                 state.record.status = TaskStatus::Running;
                 true
