@@ -273,7 +273,9 @@ async fn after_the_next_start(ends: bool) {
     let task = tasks.get_or_create(&"t".parse().unwrap()).await.unwrap();
     let text = format!("LB_EVENT {}", status("done"));
     let mut lines = LineBatch::new();
-    lines.push(&LineText { text: text.as_str().into(), ..LineText::default() });
+    for text in [&text, "LB_EVENT {\"half"] {
+        lines.push(&LineText { text: text.into(), ..LineText::default() });
+    }
     task.append(lines).await.unwrap().await.unwrap();
     // Whoever reads the events is cut short, as by a kill.
     drop(eventful.next().await);

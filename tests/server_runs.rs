@@ -270,10 +270,11 @@ async fn an_event_that_was_taken_can_be_read_however_long_it_is() {
     };
     post(&server, "/api/v1/runs/r/events", long("first", 200)).await;
     for bytes in [1024 * 1024, 1024 * 1024 - 40, 1024 * 1024 - 200] {
-        let answer = post(&server, "/api/v1/runs/r/events", long(&bytes.to_string(), bytes)).await;
+        let id = bytes.to_string();
+        let answer = post(&server, "/api/v1/runs/r/events", long(&id, bytes)).await;
         let [appended, _, refused] = counts(&answer);
         assert_eq!(appended + refused, 1, "{bytes}");
-        let there = events(&server, "").await.iter().any(|event| event["event_id"] == bytes.to_string());
+        let there = events(&server, "").await.iter().any(|event| event["event_id"] == *id);
         assert_eq!(there, appended == 1, "{bytes}");
     }
     assert_eq!(events(&server, "").await.len(), 2);

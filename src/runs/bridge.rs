@@ -42,11 +42,11 @@ impl Runs {
         let mut eventful = tasks.eventful();
         let look = async {
             for task in tasks.open_tasks() {
-                if let Err(error) = task.look_for_events().await {
-                    if !matches!(error, TasksError::Removed(_)) {
-                        self.meters().extraction.failed(&format!("task {}: {error}", task.id()));
-                        tracing::warn!(task = %task.id(), %error, "a task could not be looked at for events; the next start does it");
-                    }
+                if let Err(error) = task.look_for_events().await
+                    && !matches!(error, TasksError::Removed(_))
+                {
+                    self.meters().extraction.failed(&format!("task {}: {error}", task.id()));
+                    tracing::warn!(task = %task.id(), %error, "a task could not be looked at for events; the next start does it");
                 }
             }
             std::future::pending::<()>().await;

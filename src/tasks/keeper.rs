@@ -180,7 +180,9 @@ impl Keeper {
         let now = Timestamp::now();
         let age = now.as_millis().saturating_sub(last.as_millis());
         let expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
-        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired {
+        // What its reader notes in its log is no sign of life.
+        let given_up = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
+        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired && !given_up {
             return Ok(());
         }
         let has_reader = task.has_event_reader();
@@ -188,7 +190,7 @@ impl Keeper {
             // Sealed it would not be found again.
             return Ok(());
         }
-        if task.with_record(|record| record.status != TaskStatus::Lost || record.ended.is_none()) {
+        if !given_up {
             task.change(|record| {
                 record.status = TaskStatus::Lost;
                 record.ended.get_or_insert(last);

@@ -57,6 +57,7 @@ impl KeyTask {
             }
             state.record.status == TaskStatus::Lost && {
                 state.record.status = TaskStatus::Running;
+                state.record.ended = None;
                 true
             }
         };
