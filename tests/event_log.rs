@@ -151,6 +151,24 @@ fn a_log_that_was_rotated_or_deleted_is_begun_again() {
 }
 
 #[test]
+fn an_event_that_is_appended_can_be_read_however_long_it_is() {
+    let (_folder, path) = folder();
+    let log = EventLog::new(&path);
+    let long = |bytes: usize| {
+        let text = r#"{"event_type":"x","pad":""}"#;
+        event(&format!("{}{}\"}}", &text[..text.len() - 2], "p".repeat(bytes - text.len())))
+    };
+    let mut kept = 0;
+    for bytes in [200, 1024 * 1024, 1024 * 1024 - 20, 1024 * 1024 - 200] {
+        kept += usize::from(log.append(&[long(bytes)], Sync::Flush).is_ok());
+        let found = log.read_all().unwrap();
+        assert_eq!((found.events.len(), found.faults.len()), (kept, 0), "{bytes}");
+    }
+    assert_eq!(kept, 2);
+}
+
+/// formats 2.1: nothing there guards a short write or a full disk.
+#[test]
 fn an_event_that_is_not_kept_is_an_error_that_names_the_file() {
     let (folder, path) = folder();
     std::fs::write(&path, "").unwrap();

@@ -6,13 +6,19 @@ mod common;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use common::{TestServer, options, serve, serve_with};
 use hyper::Method;
 use serde_json::{Value, json};
 use tasktail::events::Identities;
-use tasktail::model::Event;
+use tasktail::model::{Event, LineText};
+use tasktail::runs::{RunMeters, Runs};
 use tasktail::server::Server;
+use tasktail::tasks::{End, LineBatch, Tasks, TasksOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
 
@@ -210,6 +216,7 @@ fn write(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// formats 1.8: a half line is waited for, what cannot be read is counted at its hop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_runs_is_bridged_as_it_grows() {
     let server = serve_with(|options| {
@@ -247,4 +254,144 @@ async fn a_folder_of_runs_is_bridged_as_it_grows() {
     until_events(&server, "three", 1).await;
     std::fs::write(&file, line("a") + &line("a") + &line("b") + &line("e")).unwrap();
     assert_eq!(messages(&until_events(&server, "one", 4).await), ["a", "a", "b", "e"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_not_read_when_their_task_ended_are_read_after_the_next_start() {
+    after_the_next_start(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_task_whose_time_ran_out_meanwhile_are_read_after_the_next_start() {
+    after_the_next_start(false).await;
+}
+
+async fn after_the_next_start(ends: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+    let mut eventful = tasks.eventful();
+    let task = tasks.get_or_create(&"t".parse().unwrap()).await.unwrap();
+    let text = format!("LB_EVENT {}", status("done"));
+    let mut lines = LineBatch::new();
+    for text in [&text, "LB_EVENT {\"half"] {
+        lines.push(&LineText { text: text.into(), ..LineText::default() });
+    }
+    task.append(lines).await.unwrap().await.unwrap();
+    // Whoever reads the events is cut short, as by a kill.
+    drop(eventful.next().await);
+    let mut options = TasksOptions { events: true, ..TasksOptions::default() };
+    if ends {
+        task.end(End::default()).await.unwrap();
+    } else {
+        options.journal_expiry = Duration::from_millis(50);
+    }
+    tasks.close().await;
+    drop((task, tasks, eventful));
+
+    let tasks = Tasks::open(folder.path(), options).await.unwrap();
+    // A server may take its time; meanwhile ended tasks are sealed, and sealed ones are read no more.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let runs = Runs::new(&tasks, Arc::new(RunMeters::default()));
+    let (stop, tracker, bridged) = (CancellationToken::new(), TaskTracker::new(), runs.clone());
+    let bridge = tokio::spawn({
+        let (tasks, stop) = (tasks.clone(), stop.clone());
+        async move { bridged.bridge(tasks, stop, tracker).await }
+    });
+    let run = runs.get_or_new(&"r".parse().unwrap());
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while run.state().await.unwrap().is_none_or(|run| run.events != 1) {
+        assert!(tokio::time::Instant::now() < until, "the event never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let id = "t".parse().unwrap();
+    while tasks.get(&id).await.unwrap().unwrap().facts().artifact.is_none() {
+        assert!(tokio::time::Instant::now() < until, "the task is never sealed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    bridge.await.unwrap();
+    tasks.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_another_task_of_the_same_name_are_other_events() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    for (session, line) in [("first", "one"), ("second", "two")] {
+        let labels = json!({"events":"lines","run":"r"});
+        worker.say(json!({"type":"task_start","work_request_id":"k","session":session,"labels":labels})).await;
+        let mut batch = common::numbered("k", 1, &[line]);
+        batch["session"] = session.into();
+        worker.say(batch).await;
+        worker.acked(1).await;
+        server.end("k").await;
+        let found = events(&server, "r").await;
+        assert!(messages(&found).iter().any(|message| message.ends_with(line)), "{line}: {found:?}");
+        assert_eq!(server.ask(Method::DELETE, "/api/v1/tasks/k", &[], "").await.status, 204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_removed_begins_anew_with_what_its_file_gets_then() {
+    let server = serve_with(|options| {
+        options.runs = Some(options.data.parent().unwrap().join("runs"));
+    })
+    .await;
+    let file = server.folder.path().join("runs/one/events.jsonl");
+    write(&file, &format!("{}\n{}\n", log("INFO", "a"), log("INFO", "b")));
+    until_events(&server, "one", 2).await;
+    assert_eq!(server.ask(Method::DELETE, "/api/v1/runs/one", &[], "").await.status, 204);
+    write(&file, &format!("{}\n", log("INFO", "c")));
+    assert_eq!(messages(&until_events(&server, "one", 1).await), ["c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_went_with_their_archive_are_counted_where_events_are_looked_for() {
+    let server = serve_with(|options| options.live_window_lines = 100).await;
+    let text: String = (0..6_000).map(|n| format!("line {n}\n")).collect();
+    server.append("t", &text).await;
+    server.append("t", &format!("LB_EVENT {}\n", status("running"))).await;
+    until_events(&server, "r", 1).await;
+    let folder = server.folder.path().join("data/archive");
+    server.until("lines in the archive", || async { has_files(&folder) }).await;
+    let TestServer { server, folder } = server;
+    let mut options = options(&folder);
+    options.live_window_lines = 100;
+    server.shutdown().await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("data/archive")).unwrap();
+    let server = TestServer { server: Server::start(options).await.unwrap(), folder };
+    server.until("the gap", || async { hop(&server, "extraction").await["dropped"].as_u64() > Some(0) }).await;
+    let told = hop(&server, "extraction").await["last_error"]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("are not there any more"), "{told}");
+}
+
+fn has_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let path = entry.path();
+            if path.is_dir() { has_files(&path) } else { std::fs::metadata(path).is_ok_and(|facts| facts.len() > 0) }
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_becomes_an_event_whatever_is_in_it() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    worker
+        .say(json!({"type":"task_start","work_request_id":"k","session":"s","labels":{"events":"lines","run":"r"}}))
+        .await;
+    worker.say(common::numbered("k", 1, &["TASK [Poll LB_EVENT stream] ****"])).await;
+    worker.acked(1).await;
+    // Control characters take six bytes each in JSON.
+    let long = "\u{1}".repeat(200 * 1024);
+    assert_eq!(server.append("k", &format!("{long}\nlast\n")).await.status, 200);
+    server.end("k").await;
+    let found = events(&server, "r").await;
+    let said = messages(&found);
+    let has = |part: &str| said.iter().any(|message| message.contains(part));
+    assert!(has("TASK [Poll LB_EVENT stream] ****") && has("stdout: last"), "{}", said.len());
+    assert!(has("\u{1}\u{1}") && has("[cut: 204800 bytes in all]"), "a long line is cut, and says so");
 }

@@ -260,3 +260,111 @@ async fn the_same_events_by_several_senders_at_once_are_there_once() {
     assert_eq!(events(&server, "").await.len(), 300);
     assert_eq!(server.get("/api/v1/pipeline").await.json()["hops"][10]["deduplicated"], 0, "none is there twice");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_taken_can_be_read_however_long_it_is() {
+    let server = serve().await;
+    let long = |id: &str, bytes: usize| {
+        let event = json!({"event_type":"x","event_id":id,"pad":""}).to_string();
+        format!("{}{}\"}}\n", &event[..event.len() - 2], "p".repeat(bytes - event.len()))
+    };
+    post(&server, "/api/v1/runs/r/events", long("first", 200)).await;
+    for bytes in [1024 * 1024, 1024 * 1024 - 40, 1024 * 1024 - 200] {
+        let id = bytes.to_string();
+        let answer = post(&server, "/api/v1/runs/r/events", long(&id, bytes)).await;
+        let [appended, _, refused] = counts(&answer);
+        assert_eq!(appended + refused, 1, "{bytes}");
+        let there = events(&server, "").await.iter().any(|event| event["event_id"] == *id);
+        assert_eq!(there, appended == 1, "{bytes}");
+    }
+    assert_eq!(events(&server, "").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_passes_an_entry_of_a_redis_client_that_is_too_long() {
+    let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
+    let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let event = json!({"event_type":"x","pad":""}).to_string();
+    let long = format!("{}{}\"}}", &event[..event.len() - 2], "p".repeat(1024 * 1024 - event.len()));
+    for text in [&event, &long, &event] {
+        let _id: String = redis.xadd("run:events:r", "*", &[("event", text)]).await.unwrap();
+    }
+    let endpoint = format!("http://{}", server.server.addr()).parse().unwrap();
+    let client = tasktail::client::HttpClient::new(endpoint);
+    let mut follower = tasktail::client::RunFollower::new(client, "r".parse().unwrap(), Default::default());
+    for _ in 0..2 {
+        loop {
+            match within("an event", follower.next()).await.unwrap() {
+                tasktail::client::RunItem::Event { .. } => break,
+                tasktail::client::RunItem::Connected => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let run = server.get("/api/v1/runs/r").await.json();
+    assert_eq!(run["events"], 2, "what is not shown is not counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_stays_true_while_a_redis_client_takes_entries_out() {
+    let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
+    let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let path = "/api/v1/runs/r/events/stream?wait=1";
+    let mut sse = Sse::open(&server, path, &[]).await;
+    let key = "run:events:r";
+    let add = async |redis: &mut redis::aio::MultiplexedConnection, message: &str| -> String {
+        let text = log("INFO", message).to_string();
+        redis.xadd(key, "*", &[("event", text)]).await.unwrap()
+    };
+    let first = add(&mut redis, "a").await;
+    assert_eq!(sse.next().await.1["message"], "a");
+    let _: u64 = redis.xdel(key, &[first]).await.unwrap();
+    add(&mut redis, "b").await;
+    assert_eq!(sse.next().await.1["message"], "b");
+    // Nothing is left, and the run is there.
+    let _: u64 = redis.xtrim(key, redis::streams::StreamMaxlen::Equals(0)).await.unwrap();
+    assert_eq!(events(&server, "").await.len(), 0);
+    add(&mut redis, "c").await;
+    assert_eq!(sse.next().await.1["message"], "c");
+    let mut late = Sse::open(&server, path, &[]).await;
+    assert_eq!(late.next().await.1["message"], "c");
+    // The key goes, by DEL and by its time; what comes then is of another log.
+    for round in ["d", "e"] {
+        if round == "d" {
+            let _: u64 = redis.del(key).await.unwrap();
+        } else {
+            let _: bool = redis.pexpire(key, 1).await.unwrap();
+            server.until("the key goes", || async { server.get("/api/v1/runs/r").await.status == 404 }).await;
+        }
+        assert_eq!(sse.next().await.0, "reset");
+        assert_eq!(late.next().await.0, "reset");
+        add(&mut redis, round).await;
+        assert_eq!(sse.next().await.1["message"], round);
+        assert_eq!(late.next().await.1["message"], round);
+        let run = server.get("/api/v1/runs/r").await.json();
+        assert_eq!(run["events"], 1, "{round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_given_more_time_is_no_other_log() {
+    let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
+    let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut sse = Sse::open(&server, "/api/v1/runs/r/events/stream?wait=1", &[]).await;
+    let key = "run:events:r";
+    let text = |message: &str| log("INFO", message).to_string();
+    let _: String = redis.xadd(key, "*", &[("event", text("a"))]).await.unwrap();
+    let _: bool = redis.pexpire(key, 500).await.unwrap();
+    let _: String = redis.xadd(key, "*", &[("event", text("b"))]).await.unwrap();
+    assert_eq!(sse.next().await.1["message"], "a");
+    assert_eq!(sse.next().await.1["message"], "b");
+    // The follower waits, and knows of the time.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let _: bool = redis.persist(key).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let _: String = redis.xadd(key, "*", &[("event", text("c"))]).await.unwrap();
+    assert_eq!(sse.next().await.1["message"], "c", "nothing comes again");
+}

@@ -25,7 +25,8 @@ pub struct Tail {
 pub enum Woken {
     /// There is something to read.
     Grown,
-    /// The stream was removed, or its time has run out as it was known when the wait began.
+    /// The stream was removed, or its time has run out; a time that was set during the wait is not
+    /// known to it.
     Removed,
 }
 
@@ -63,21 +64,26 @@ impl Tail {
     /// Waits until there is something at or behind its place, or the stream is gone. Cancel-safe.
     pub async fn wait(&mut self) -> Woken {
         let next = self.next;
-        let gone = self.stream.expires().map(|at| at.as_millis().saturating_sub(Timestamp::now().as_millis()));
-        let expiry = async {
-            match gone {
-                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-                None => std::future::pending().await,
+        loop {
+            let gone = self.stream.expires().map(|at| at.as_millis().saturating_sub(Timestamp::now().as_millis()));
+            let expiry = async {
+                match gone {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let grown = self.tip.wait_for(|tip| tip.last_line >= next || tip.removed);
+            tokio::select! {
+                biased;
+                tip = grown => return match tip {
+                    Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
+                    _ => Woken::Removed,
+                },
+                // It may have been given more time meanwhile.
+                () = expiry => if self.stream.is_expired(Timestamp::now()) {
+                    return Woken::Removed;
+                },
             }
-        };
-        let grown = self.tip.wait_for(|tip| tip.last_line >= next || tip.removed);
-        tokio::select! {
-            biased;
-            tip = grown => match tip {
-                Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
-                _ => Woken::Removed,
-            },
-            () = expiry => Woken::Removed,
         }
     }
 }

@@ -42,8 +42,11 @@ impl Runs {
         let mut eventful = tasks.eventful();
         let look = async {
             for task in tasks.open_tasks() {
-                if let Err(error) = task.look_for_events().await {
-                    tracing::debug!(task = %task.id(), %error, "a task could not be looked at for events");
+                if let Err(error) = task.look_for_events().await
+                    && !matches!(error, TasksError::Removed(_))
+                {
+                    self.meters().extraction.failed(&format!("task {}: {error}", task.id()));
+                    tracing::warn!(task = %task.id(), %error, "a task could not be looked at for events; the next start does it");
                 }
             }
             std::future::pending::<()>().await;
@@ -104,7 +107,7 @@ impl Bridge {
         let default_run = default_run.unwrap_or_else(|| RunId::from(task.id().clone()));
         let known_through = facts.last_line;
         Self {
-            wrap: Wrap::of(&facts, &default_run),
+            wrap: Wrap::of(&facts, task.epoch().birth, &default_run),
             source: format!("task:{}", task.id()).into(),
             next: 1,
             texts: [text(), text()],
@@ -195,12 +198,7 @@ impl Bridge {
     }
 
     async fn finish(&mut self, facts: &Task) -> Result<(), BridgeError> {
-        for channel in 0..self.texts.len() {
-            if let Some((n, line)) = self.texts.get_mut(channel).and_then(|text| text.joined.take()) {
-                self.feed(channel, n, &line);
-            }
-        }
-        self.each_text(Extractor::finish);
+        self.end_texts(Extractor::finish);
         if let Some(wrap) = &self.wrap {
             self.found.extend(wrap.end(facts));
         }
@@ -208,7 +206,24 @@ impl Bridge {
         self.send().await
     }
 
+    /// Nothing follows what has come so far.
+    fn end_texts(&mut self, what: impl Fn(&mut Extractor, &mut dyn FnMut(Found<'_>))) {
+        for channel in 0..self.texts.len() {
+            if let Some((n, line)) = self.texts.get_mut(channel).and_then(|text| text.joined.take()) {
+                self.feed(channel, n, &line);
+            }
+        }
+        self.each_text(what);
+    }
+
     fn page(&mut self, page: &LogPage) {
+        if let Some(gap) = &page.gap {
+            self.end_texts(Extractor::flush);
+            let meter = &self.meters().extraction;
+            meter.dropped(gap.count);
+            let lines = format!("lines {} to {}", gap.from, gap.to);
+            meter.failed(&format!("{}: {lines} are not there any more, nor are their events", self.source));
+        }
         for line in &page.lines {
             match line.channel {
                 Channel::Internal => self.notes.seen(&line.line),
@@ -245,7 +260,7 @@ impl Bridge {
     /// A line that holds events of its own is not one itself.
     fn wrap_line(&mut self, channel: usize, n: u64, line: &Line<'_>) {
         if let Some(wrap) = &self.wrap
-            && !line.line.contains(TOKEN)
+            && line.line.split_once(TOKEN).is_none_or(|(_, rest)| !rest.contains('{'))
         {
             self.found.extend(wrap.line(n, channel == 1, line));
         }
@@ -301,6 +316,9 @@ impl Bridge {
 
 /// The facts of a task as they will be at its end.
 fn ended(mut task: Task, end: &End) -> Task {
+    if task.status == TaskStatus::Lost && task.ended.is_some() {
+        return task;
+    }
     task.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
     (task.exit_code, task.signal, task.ended) = (end.exit_code, end.signal, end.at);
     task

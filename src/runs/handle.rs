@@ -115,17 +115,30 @@ impl RunHandle {
             let count = batch.len() as u64;
             // The caller may go away. What was begun is carried through under the lock: let go too
             // early, the next to come would find events new that are on their way.
-            let appended = tokio::spawn(async move { run.append_batch(&batch).await }).await;
-            let appended = appended.map_err(|_| JournalError::Closed)??;
+            let appended = tokio::spawn(async move { run.append_and_tell(&batch).await }).await;
+            let appended = match appended {
+                Ok(Ok(appended)) => appended,
+                Ok(Err(error)) => {
+                    self.all.meters.dedupe.failed(&format!("run {}: {error}", self.id()));
+                    return Err(error);
+                }
+                Err(_) => return Err(JournalError::Closed.into()),
+            };
             done.appended += appended;
             done.duplicates += count - appended;
         }
-        dedupe.deduplicated(done.duplicates);
-        dedupe.delivered(done.appended);
-        if done.appended > 0 {
+        Ok(done)
+    }
+
+    /// Counts what became of a batch and wakes who waits for the run, also where nobody asks any more.
+    async fn append_and_tell(&self, events: &[(crate::model::Event, keep::Print)]) -> Result<u64, RunsError> {
+        let appended = self.append_batch(events).await?;
+        self.all.meters.dedupe.deduplicated(events.len() as u64 - appended);
+        self.all.meters.dedupe.delivered(appended);
+        if appended > 0 {
             self.all.changes.send_modify(|version| *version += 1);
         }
-        Ok(done)
+        Ok(appended)
     }
 
     async fn append_batch(&self, events: &[(crate::model::Event, keep::Print)]) -> Result<u64, RunsError> {
@@ -200,8 +213,10 @@ impl RunHandle {
 mod tests {
     use std::time::Duration;
 
+    use futures::FutureExt as _;
+
     use crate::model::Event;
-    use crate::runs::{Incoming, RunMeters, Runs};
+    use crate::runs::{EventFilter, Incoming, RunMeters, RunNews, RunStart, Runs};
     use crate::tasks::{Tasks, TasksOptions};
 
     #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +238,22 @@ mod tests {
         assert_eq!(run.state().await.unwrap().unwrap().events, 3);
         let counted = runs.meters().run_state.snapshot();
         assert_eq!(counted.received, 3, "what is read again is not counted again");
+        tasks.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_caller_that_went_away_has_begun_is_told_to_who_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+        let runs = Runs::new(&tasks, std::sync::Arc::new(RunMeters::default()));
+        let run = runs.get_or_new(&"r".parse().unwrap());
+        let mut tail = run.follow(RunStart::First, EventFilter::default());
+        assert!(tail.next().now_or_never().is_none(), "there is nothing yet");
+        let events = [Incoming::new(Event::parse(r#"{"event_type":"x"}"#).unwrap())];
+        assert!(run.append(&events).now_or_never().is_none(), "begun, and given up");
+        let news = tokio::time::timeout(Duration::from_secs(20), tail.next()).await;
+        assert!(matches!(news.expect("the run has come").unwrap(), RunNews::Events(events) if events.len() == 1));
+        assert_eq!(runs.meters().dedupe.snapshot().delivered, 1);
         tasks.close().await;
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-use crate::model::{Entry, EntryBody, Event, EventFault, EventView, Fields, Octets, Timestamp};
+use crate::model::{Entry, EntryBody, Event, EventFault, EventView, Fields, Octets, Timestamp, limits};
 
 /// The field of an entry that holds the event.
 const FIELD: &[u8] = b"event";
@@ -71,8 +71,14 @@ impl Incoming {
             }
         }
         added.push(("received_utc", json!(received)));
-        Ok((self.event.with(&added), print))
+        Ok((check_length(self.event.with(&added))?, print))
     }
+}
+
+/// What is longer than an event could not be read again, here or by a follower.
+fn check_length(event: Event) -> Result<Event, EventFault> {
+    let bytes = event.as_str().len();
+    if bytes > limits::EVENT_BYTES_MAX { Err(EventFault::TooLong(bytes)) } else { Ok(event) }
 }
 
 /// An id that tells nothing apart is no id.
@@ -142,6 +148,6 @@ fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, Print), EventFaul
     if view.received_utc.is_none() {
         added.push(("received_utc", json!(Timestamp::from_millis(entry.id.ms))));
     }
-    let event = if added.is_empty() { event } else { event.with(&added) };
+    let event = if added.is_empty() { event } else { check_length(event.with(&added))? };
     Ok((event, print))
 }

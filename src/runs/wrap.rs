@@ -10,19 +10,21 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Incoming, Source};
-use crate::model::{Event, Line, RunId, Task, TaskStatus, Timestamp};
+use crate::model::{Event, Line, RunId, Task, TaskStatus, Timestamp, limits};
 use crate::tasks::EVENTS_LABEL;
 
 /// The configuration's name where none was given.
 const CONFIG_DEFAULT: &str = "stream";
-/// Bytes of a line that its event tells.
-const LINE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a line that its event tells. A byte takes at most six in JSON, so an event is never too long.
+const LINE_BYTES_MAX: usize = 128 * 1024;
 
 /// How lines become events.
 #[derive(Debug)]
 pub(super) struct Wrap {
     run: RunId,
     source: Arc<str>,
+    /// What the ids of its events begin with. Another task that is called the same later has others.
+    ids: String,
     host: String,
     workload: String,
     repetition: u64,
@@ -54,13 +56,14 @@ struct Wrapped<'a> {
 
 impl Wrap {
     /// If the task's labels ask for it.
-    pub(super) fn of(task: &Task, run: &RunId) -> Option<Self> {
+    pub(super) fn of(task: &Task, birth: u64, run: &RunId) -> Option<Self> {
         let label = |name: &str| task.labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if label(EVENTS_LABEL) != Some("lines") {
             return None;
         }
         let program = task.command.first().map_or("task", String::as_str);
         let program = Path::new(program).file_name().map_or("task".into(), |name| name.to_string_lossy());
+        let program = &program[..program.floor_char_boundary(limits::WORD_BYTES_MAX)];
         let repetition = label("repetition").unwrap_or("1");
         let (number, total) = match repetition.split_once('/') {
             Some((number, total)) => (number.parse().ok(), total.parse().ok()),
@@ -69,8 +72,9 @@ impl Wrap {
         Some(Self {
             run: run.clone(),
             source: format!("task:{}", task.id).into(),
+            ids: format!("task:{}:{birth:x}", task.id),
             host: label("host").or(task.host.as_deref()).unwrap_or("localhost").to_owned(),
-            workload: label("workload").unwrap_or(&program).to_owned(),
+            workload: label("workload").unwrap_or(program).to_owned(),
             repetition: number.unwrap_or(1),
             total,
             name: format!("{program}[{}]", label("config").unwrap_or(CONFIG_DEFAULT)),
@@ -89,8 +93,13 @@ impl Wrap {
     /// A line.
     pub(super) fn line(&self, n: u64, is_stderr: bool, line: &Line<'_>) -> Option<Incoming> {
         let text = &line.line[..line.line.floor_char_boundary(LINE_BYTES_MAX)];
+        let cut = if text.len() < line.line.len() {
+            format!(" [cut: {} bytes in all]", line.line.len())
+        } else {
+            String::new()
+        };
         let text = text.strip_suffix('\r').unwrap_or(text);
-        let message = format!("{} {}: {text}", self.name, if is_stderr { "stderr" } else { "stdout" });
+        let message = format!("{} {}: {text}{cut}", self.name, if is_stderr { "stderr" } else { "stdout" });
         let mut event = self.event(&n.to_string(), "running", Some(level(text)), Some(&message), line.timestamp)?;
         event.source = Some(Source { name: self.source.clone(), seq: Some(n) });
         Some(event)
@@ -125,7 +134,7 @@ impl Wrap {
         at: Timestamp,
     ) -> Option<Incoming> {
         let wrapped = Wrapped {
-            event_id: format!("{}:{place}", self.source),
+            event_id: format!("{}:{place}", self.ids),
             run_id: &self.run,
             host: &self.host,
             workload: &self.workload,

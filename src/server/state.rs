@@ -43,6 +43,7 @@ pub(super) async fn open_tasks(options: &ServeOptions) -> Result<Tasks, ServeErr
         journal_expiry: options.journal_expiry,
         worker_grace: options.worker_grace,
         retention: options.retention,
+        events: true,
     };
     let opened = Tasks::open(&options.data, tasks_options).await;
     let data = options.data.clone();

@@ -33,6 +33,9 @@ const MARKED: u8 = 1;
 const LEFT: u8 = 2;
 /// All its events are in their run.
 const DONE: u8 = 3;
+/// It was open when the store was, and nobody has looked yet whether it holds events: sealed now, it
+/// would never be looked at.
+const UNSEEN: u8 = 4;
 
 /// What a task knows of its events.
 #[derive(Debug, Default)]
@@ -49,9 +52,10 @@ pub(super) struct Waiting {
     listening: AtomicBool,
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Self { tasks: Mutex::default(), added: watch::Sender::new(0), listening: AtomicBool::new(false) }
+impl Waiting {
+    /// `listening` says that somebody is to come for the tasks.
+    pub(super) fn new(listening: bool) -> Self {
+        Self { tasks: Mutex::default(), added: watch::Sender::new(0), listening: AtomicBool::new(listening) }
     }
 }
 
@@ -126,10 +130,22 @@ impl TaskHandle {
         self.with_record(|record| record.labels.get(name).cloned())
     }
 
+    /// The store has just been opened, and somebody is to look at the task.
+    pub(super) fn is_to_be_looked_at(&self) {
+        self.inner.events.0.store(UNSEEN, Ordering::Release);
+    }
+
+    /// Whether it is not known yet that it holds events.
+    fn is_unmarked(&self) -> bool {
+        matches!(self.inner.events.0.load(Ordering::Acquire), PLAIN | UNSEEN)
+    }
+
     /// Marks the task if these bytes, which are being appended, hold an event.
     pub(super) fn note_events(&self, bytes: &[u8]) {
         static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TOKEN));
-        if self.inner.events.0.load(Ordering::Acquire) == PLAIN && FINDER.find(bytes).is_some() {
+        // An end that was announced and did not come: the task goes on.
+        let is_read = self.inner.events.0.load(Ordering::Acquire) == DONE;
+        if (is_read || self.is_unmarked()) && FINDER.find(bytes).is_some() {
             self.mark();
         }
     }
@@ -147,8 +163,9 @@ impl TaskHandle {
         if !eventful.listening.load(Ordering::Acquire) || self.label(EVENTS_LABEL).as_deref() == Some("off") {
             return;
         }
-        let marked = self.inner.events.0.compare_exchange(PLAIN, MARKED, Ordering::AcqRel, Ordering::Acquire);
-        if marked.is_ok() {
+        let events = &self.inner.events.0;
+        let mark = |from| events.compare_exchange(from, MARKED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if mark(PLAIN) || mark(UNSEEN) || mark(DONE) {
             eventful.tasks.lock().push(self.clone());
             eventful.added.send_modify(|version| *version += 1);
         }
@@ -159,7 +176,7 @@ impl TaskHandle {
     pub async fn look_for_events(&self) -> Result<(), TasksError> {
         self.note_label();
         let mut next = 1;
-        while self.inner.events.0.load(Ordering::Acquire) == PLAIN {
+        while self.is_unmarked() {
             let page = self.read(next, PageLimits::default()).await?;
             if page.is_empty() {
                 break;
@@ -168,12 +185,15 @@ impl TaskHandle {
             next = page.next;
             tokio::task::yield_now().await;
         }
+        // Marked meanwhile, it stays so.
+        self.inner.events.0.compare_exchange(UNSEEN, PLAIN, Ordering::AcqRel, Ordering::Acquire).ok();
         Ok(())
     }
 
-    /// Whether its events are still to be brought into their run, or were not all.
+    /// Whether its events are still to be brought into their run, or were not all, or it is not known
+    /// whether it has any.
     pub(super) fn owes_events(&self) -> bool {
-        matches!(self.inner.events.0.load(Ordering::Acquire), MARKED | LEFT)
+        matches!(self.inner.events.0.load(Ordering::Acquire), MARKED | LEFT | UNSEEN)
     }
 
     /// Whether somebody reads its events.
@@ -191,14 +211,19 @@ impl TaskHandle {
         self.inner.state.lock().closing.clone()
     }
 
+    /// Tells whoever reads the events that no more lines come.
+    pub(super) fn announce_end(&self, end: End) {
+        self.inner.state.lock().closing = Some(end);
+        self.inner.changed.send_modify(|version| *version += 1);
+    }
+
     /// The end is about to be: whoever reads the events reads the rest and is waited for.
     pub(super) async fn close_events(&self, end: End) {
         if !self.has_event_reader() {
             return;
         }
         let mut changes = self.changes();
-        self.inner.state.lock().closing = Some(end);
-        self.inner.changed.send_modify(|version| *version += 1);
+        self.announce_end(end);
         let read = changes.wait_for(|_| !self.has_event_reader());
         if tokio::time::timeout(EVENTS_WAIT, read).await.is_err() {
             tracing::warn!(task = %self.id(), "a task ends before all its events are in their run; the rest follows");

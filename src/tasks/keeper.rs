@@ -180,15 +180,29 @@ impl Keeper {
         let now = Timestamp::now();
         let age = now.as_millis().saturating_sub(last.as_millis());
         let expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
-        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired {
+        // What its reader notes in its log is no sign of life.
+        let given_up = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
+        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired && !given_up {
             return Ok(());
         }
-        task.change(|record| {
-            record.status = TaskStatus::Lost;
-            record.ended.get_or_insert(last);
-        })
-        .await?;
-        self.seal(task);
+        let has_reader = task.has_event_reader();
+        if task.owes_events() && !has_reader {
+            // Sealed it would not be found again.
+            return Ok(());
+        }
+        if !given_up {
+            task.change(|record| {
+                record.status = TaskStatus::Lost;
+                record.ended.get_or_insert(last);
+            })
+            .await?;
+        }
+        if has_reader {
+            // It comes to its end, and the next look finds it there.
+            task.announce_end(End { at: Some(last), ..End::default() });
+        } else {
+            self.seal(task);
+        }
         Ok(())
     }
 

@@ -52,8 +52,12 @@ impl KeyTask {
         self.0.heartbeat();
         let resumed = {
             let mut state = self.0.inner.state.lock();
+            if !state.ending {
+                state.closing = None;
+            }
             state.record.status == TaskStatus::Lost && {
                 state.record.status = TaskStatus::Running;
+                state.record.ended = None;
                 true
             }
         };

@@ -66,6 +66,9 @@ pub struct TasksOptions {
     pub worker_grace: Duration,
     /// What of finished tasks is kept.
     pub retention: Retention,
+    /// Somebody is to take [`Tasks::eventful`] and to look at all open tasks: until then none that
+    /// was open already is sealed.
+    pub events: bool,
 }
 
 impl Default for TasksOptions {
@@ -76,6 +79,7 @@ impl Default for TasksOptions {
             journal_expiry: limits::JOURNAL_EXPIRY,
             worker_grace: limits::WORKER_GRACE,
             retention: Retention::default(),
+            events: false,
         }
     }
 }

@@ -106,6 +106,7 @@ impl Tasks {
         let inner = Inner {
             journal,
             archives,
+            eventful: Waiting::new(options.events),
             options,
             open: Mutex::default(),
             sealed: Mutex::default(),
@@ -116,13 +117,15 @@ impl Tasks {
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
-            eventful: Waiting::default(),
             making: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
         tasks.load_all()?;
         tasks.adopt_all().await?;
         tasks.drop_leftovers().await?;
+        if tasks.inner.options.events {
+            tasks.open_tasks().iter().for_each(TaskHandle::is_to_be_looked_at);
+        }
         tasks.inner.tracker.spawn(keeper::keep(tasks.clone(), woken));
         Ok(tasks)
     }

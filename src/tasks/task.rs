@@ -263,6 +263,7 @@ impl TaskHandle {
             }
             state.record.describe(facts.command, facts.host, facts.labels, facts.started);
             state.record.status = TaskStatus::Running;
+            state.record.ended = None;
         }
         self.heartbeat();
         self.queue_record()?.await?;

@@ -116,6 +116,7 @@ impl TaskHandle {
                     _ => Err(TasksError::Ended(self.id().clone())),
                 };
             }
+            (state.closing, state.record.ended) = (None, None);
             std::mem::replace(&mut state.record.status, TaskStatus::Running) != TaskStatus::Running
         };
         if resumed {

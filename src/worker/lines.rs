@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn formats_1_12_a_line_that_a_chunk_border_cuts_is_one_line() {
+        let line = "k6 remote: running (0m05.0s), 10/10 VUs, 48 complete and 0 interrupted iterations";
+        let text = format!("{line}\n{line}\n");
+        for cut in 0..text.len() {
+            let (one, two) = text.as_bytes().split_at(cut);
+            let lines: Vec<String> = split(&[one, two], 256).into_iter().map(|line| line.text).collect();
+            assert_eq!(lines, [line, line], "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn a_long_line_is_cut_at_the_limit_and_marked() {
         let lines = split(&[b"abcdefghij\nk"], 4);
         let seen: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.partial)).collect();

@@ -227,6 +227,7 @@ fn formats_2_1_a_half_last_line_stops_nothing() {
     assert_eq!(parsed(&status)[0]["faults"], 1);
 }
 
+/// formats 1.8 and 2.1: errors are not swallowed, and a bad line raises nothing.
 #[test]
 fn bad_lines_are_told_with_line_and_byte_and_passed_over() {
     let mut lines: Vec<&str> = RUN.lines().collect();
@@ -437,6 +438,7 @@ fn follow_of_a_run_gives_events_as_they_are_recorded() {
     assert_eq!(finish(tap.child).code, Some(130));
 }
 
+/// formats 1.8: an event that whoever takes it fails on is not lost, it is given again.
 #[test]
 fn ship_brings_each_event_once_through_a_servers_restart() {
     let home = Home::new();

@@ -2,7 +2,22 @@
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 10] = ["serve", "run", "follow", "append", "end", "list", "show", "export", "rm", "completions"];
+const COMMANDS: [&str; 14] = [
+    "serve",
+    "run",
+    "follow",
+    "append",
+    "ship",
+    "events",
+    "dashboard",
+    "end",
+    "list",
+    "show",
+    "export",
+    "rm",
+    "doctor",
+    "completions",
+];
 
 #[test]
 fn help_of_every_command_has_an_example() {

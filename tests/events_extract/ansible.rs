@@ -15,6 +15,8 @@ const SAMPLES: [(&str, &str); 6] = [
     ("ansible-yaml-v-colour", include_str!("../../data/samples/ansible-yaml-v-colour.txt")),
 ];
 
+/// formats 1.5: single, in a loop (twice in the text), folded by the YAML format.
+///
 /// The line of the playbook that Ansible shows cut off under an error is text, not half an event.
 #[test]
 fn every_event_arrives_once_in_every_format_of_real_ansible() {
@@ -106,7 +108,7 @@ fn formats_1_7_all_places_of_one_event_are_one_event() {
         };
         items.iter().filter(count).count()
     };
-    // With -v a command's item is in the item, `item`, `stdout` and `stdout_lines`; `cmd` is no output.
+    // formats 1.6, a poll's events: with -v a command's item is in the item, `item`, `stdout` and `stdout_lines`; `cmd` is no output.
     assert_eq!((of("\"looped\"", false), of("\"looped\"", true)), (2, 6));
     assert_eq!((of("\"polled\"", false), of("\"polled\"", true)), (9, 6));
     let same = |item: &Item| matches!(item, Item::Event(event) if event.event.as_str().contains("the same again"));

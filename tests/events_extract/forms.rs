@@ -83,6 +83,26 @@ fn formats_1_5_lines_that_name_the_token_and_hold_no_event_are_text() {
 
 /// Each row of the table, plain, as an item and in `msg`: all three the same.
 #[test]
+fn formats_1_5_a_looped_result_and_a_folded_one_are_one_event_each() {
+    let looped = r#"ok: [localhost] => (item=LB_EVENT {"host": "h1", "workload": "dfaas", "repetition": 1, "status": "running", "message": "k6[cfg1] log stream started", "timestamp": 1767437741.25}) => {
+    "msg": "LB_EVENT {\"host\": \"h1\", \"workload\": \"dfaas\", \"repetition\": 1, \"status\": \"running\", \"message\": \"k6[cfg1] log stream started\", \"timestamp\": 1767437741.25}"
+}
+"#;
+    let folded = r#"ok: [localhost] =>
+    msg: 'LB_EVENT {"run_id": "run-20260103-115541", "host": "dfaas-target", "workload":
+        "dfaas", "repetition": 1, "total_repetitions": 3, "status": "running", "type":
+        "log", "level": "INFO", "message": "k6[cfg1] log stream started", "timestamp":
+        1767437741.25}'
+"#;
+    for text in [looped, folded] {
+        let items = all(text);
+        assert_eq!(events(text).len(), 1, "{items:?}");
+        assert!(!items.iter().any(|item| matches!(item, Item::Rejected(_))), "{items:?}");
+        assert!(messages(text)[0].0 == "k6[cfg1] log stream started", "{items:?}");
+    }
+}
+
+#[test]
 fn formats_1_6_every_message_is_the_same_in_every_form() {
     let rows = [
         ("plain line", "words"),

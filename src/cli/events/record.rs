@@ -16,7 +16,7 @@ use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
 use crate::events::{EventLog, Sync, clean};
-use crate::model::{Event, RunId, Timestamp, limits};
+use crate::model::{Event, EventFault, RunId, Timestamp, limits};
 
 /// Lines of stdin that may wait while others are appended; then stdin waits.
 const LINES_MAX: usize = 1_024;
@@ -74,8 +74,8 @@ async fn from_stdin(target: &mut Target, run: &RunId, output: Output) -> anyhow:
             number += 1;
             let text = String::from_utf8_lossy(&line);
             if !text.trim().is_empty() {
-                match Event::parse(&text) {
-                    Ok(event) => events.push(complete(&event, run)),
+                match Event::parse(&text).and_then(|event| complete(&event, run)) {
+                    Ok(event) => events.push(event),
                     Err(fault) => {
                         rejected += 1;
                         output.announce(format_args!("stdin:{number}: {}", clean(&fault.to_string())));
@@ -153,12 +153,14 @@ impl Target {
 }
 
 /// The event with what every event has: an id, its run and its time.
-fn complete(event: &Event, run: &RunId) -> Event {
+fn complete(event: &Event, run: &RunId) -> Result<Event, EventFault> {
     let mut added = vec![("event_id", Value::from(new_id())), ("run_id", run.as_str().into())];
     if event.view().origin().is_none() {
         added.push(("timestamp_utc", Timestamp::now().to_string().into()));
     }
-    event.with(&added)
+    let event = event.with(&added);
+    let bytes = event.as_str().len();
+    if bytes > limits::EVENT_BYTES_MAX { Err(EventFault::TooLong(bytes)) } else { Ok(event) }
 }
 
 fn new_id() -> String {

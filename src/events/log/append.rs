@@ -21,7 +21,7 @@ use ulid::Ulid;
 
 use super::Sync;
 use crate::events::follow::{FileIdentity, folder_of};
-use crate::model::{Event, EventKind, Timestamp};
+use crate::model::{Event, EventFault, EventKind, Timestamp, limits};
 
 /// Only its owner reads and writes a log that is made here.
 const FILE_MODE: u32 = 0o600;
@@ -74,7 +74,9 @@ impl Appender {
         let mut lines = Vec::with_capacity(events.len() * EVENT_BYTES + 1);
         // The newline that ends a torn line, if there is one.
         lines.push(b'\n');
-        events.iter().for_each(|event| put_line(&mut lines, event));
+        for event in events {
+            put_line(&mut lines, event)?;
+        }
         let (number, open) = self.write(path, &lines)?;
         match sync {
             Sync::Flush => Ok(()),
@@ -205,7 +207,11 @@ impl Drop for FileLock {
 }
 
 /// The event as it is kept, and a newline.
-fn put_line(lines: &mut Vec<u8>, event: &Event) {
+///
+/// # Errors
+/// It has become longer than what is read again.
+fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    let begin = lines.len();
     let view = event.view();
     let mut added: Vec<(&str, Value)> = Vec::new();
     if view.event_id.is_none() {
@@ -223,7 +229,12 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) {
     } else {
         lines.extend_from_slice(event.with(&added).as_str().as_bytes());
     }
+    let bytes = lines.len() - begin;
+    if bytes > limits::EVENT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(bytes)));
+    }
     lines.push(b'\n');
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]
