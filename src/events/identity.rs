@@ -103,15 +103,18 @@ pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerp
 
 /// The same as [`object`] of an object whose fields are known: most stand there as they count.
 fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
+    let mut fields = SmallVec::<[_; 16]>::new();
     let mut order = SmallVec::<[_; 16]>::new();
     for (number, (name, text, kind)) in object.fields().enumerate() {
+        fields.push((name, text, kind));
         if kind != Kind::Null && !ADDED.contains(&name) {
-            order.push((begin_of(name), name, number, text, kind));
+            order.push((begin_of(name), number));
         }
     }
-    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| fields[a.1].0.cmp(fields[b.1].0)));
     out.push(b'{');
-    for (_, name, number, text, kind) in order {
+    for (_, number) in order {
+        let (name, text, kind) = fields[number];
         match kind {
             Kind::Array | Kind::Object | Kind::String(Escapes::Any | Escapes::Halves) => {
                 string(name, out);

@@ -6,6 +6,7 @@
 //! same there.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -34,10 +35,16 @@ pub(crate) struct Object<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Field {
     /// Its name, without the quotes.
-    name: (usize, usize),
+    name: (u32, u32),
     /// Where its value ends; it begins behind the name's quote and the colon.
-    end: usize,
+    end: u32,
     kind: Kind,
+}
+
+impl Field {
+    fn name(&self) -> Range<usize> {
+        self.name.0 as usize..self.name.1 as usize
+    }
 }
 
 /// What a value is, as far as it matters to those who read it.
@@ -77,11 +84,10 @@ impl<'a> Object<'a> {
 
     /// Reads the object that a text begins with; gives its length there, too.
     pub(crate) fn read_first(text: &'a str) -> Option<(Self, usize)> {
+        // What is longer is none of those that are read here; and places fit.
+        let text = &text[..text.floor_char_boundary(limits::EVENT_BYTES_MAX)];
         let mut reader = Reader { text, at: 0, copied: 0, left_out: 0, compact: String::new() };
         let fields = reader.fields()?;
-        if reader.at > limits::EVENT_BYTES_MAX {
-            return None;
-        }
         let text = if reader.left_out == 0 {
             Cow::Borrowed(&text[..reader.at])
         } else {
@@ -98,20 +104,20 @@ impl<'a> Object<'a> {
 
     /// The fields in their order: the name, the value as it is written, and what that is.
     pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str, Kind)> {
-        self.fields.iter().map(|field| {
-            let (start, end) = field.name;
-            (&self.text[start..end], &self.text[end + 2..field.end], field.kind)
-        })
+        let text: &str = &self.text;
+        self.fields
+            .iter()
+            .map(move |field| (&text[field.name()], &text[field.name.1 as usize + 2..field.end as usize], field.kind))
     }
 
     /// A field with its name, as it is written, by its number.
     pub(crate) fn field_text(&self, number: usize) -> &str {
-        self.fields.get(number).map_or("", |field| &self.text[field.name.0 - 1..field.end])
+        self.fields.get(number).map_or("", |field| &self.text[field.name.0 as usize - 1..field.end as usize])
     }
 
     /// What the value of a field is.
     pub(crate) fn kind_of(&self, name: &str) -> Option<Kind> {
-        self.fields().find(|(known, ..)| *known == name).map(|(.., kind)| kind)
+        self.fields.iter().find(|field| &self.text[field.name()] == name).map(|field| field.kind)
     }
 
     /// The object without the fields that are `null`, and with those of `added` that it has not behind
@@ -174,10 +180,8 @@ impl Reader<'_> {
             if self.string()? != Escapes::None {
                 return None;
             }
-            let name = &self.text.as_bytes()[start..self.at - 1];
-            let mark = mark_of(name);
-            let place = start - self.left_out;
-            let name = (place, place + name.len());
+            let mark = mark_of(&self.text.as_bytes()[start..self.at - 1]);
+            let name = (self.place(start)?, self.place(self.at - 1)?);
             if seen & mark != 0 && self.is_known(&fields, start) {
                 return None;
             }
@@ -185,7 +189,7 @@ impl Reader<'_> {
             self.token();
             self.byte(b':')?;
             let kind = self.value(0)?;
-            fields.push(Field { name, end: self.at - self.left_out, kind });
+            fields.push(Field { name, end: self.place(self.at)?, kind });
             match self.token() {
                 b',' => self.at += 1,
                 b'}' => break,
@@ -196,13 +200,18 @@ impl Reader<'_> {
         Some(fields)
     }
 
+    /// Where a place of the text is in the compact one.
+    fn place(&self, at: usize) -> Option<u32> {
+        u32::try_from(at - self.left_out).ok()
+    }
+
     /// Whether the name that begins at `start` came before.
     fn is_known(&self, fields: &[Field], start: usize) -> bool {
         let name = &self.text.as_bytes()[start..self.at - 1];
         // Those before it are in the compact text, but for its last bytes.
         let compact = self.compact.as_bytes();
         let known = |field: &Field| {
-            let (from, to) = field.name;
+            let Range { start: from, end: to } = field.name();
             if to - from != name.len() {
                 return false;
             }

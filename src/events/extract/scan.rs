@@ -10,7 +10,7 @@ use memchr::memchr2;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
-use super::unescape::{Quoting, string_end, unescape};
+use super::unescape::{Quoting, unescape_string};
 use super::{TASK_TOKEN, TOKEN};
 use crate::model::EventFault;
 use crate::model::json::Object;
@@ -140,8 +140,8 @@ impl<'a> Scan<'a, '_> {
             };
             let outer = level == 0;
             if let Some(quoting) = quoting.filter(|_| level < LEVELS_MAX) {
-                let end = string_end(&text.as_bytes()[start..], quoting).map_or(text.len(), |end| start + end);
-                let inner = unescape(&text[start..end], quoting).0;
+                let (inner, length) = unescape_string(&text[start..], quoting);
+                let end = start + length;
                 let mut deep = Scan {
                     each: &mut *self.each,
                     nth: self.nth,

@@ -1,6 +1,6 @@
 //! From an object behind a token to what is told of it: its host, its identity, whether it is an echo.
 
-use super::block::{Block, Slot};
+use super::block::{Block, Slot, item_in};
 use super::scan::{Body, Finding, IsJson, Token};
 use super::{EXCERPT_CHARS_MAX, Extracted, Extractor, Form, Found, Rejected, TaskMark};
 use crate::events::Identities;
@@ -49,8 +49,8 @@ impl<'a> Settle<'a> {
 
     /// The words of an item that Python printed, and what stands behind them.
     pub(super) fn split_repr<'t>(&self, line: &'t str) -> (&'t str, &'t str) {
-        let item = line.split_once("(item=").filter(|_| self.block.slot == Slot::Item);
-        if !item.is_some_and(|(_, item)| item.starts_with(['{', '['])) {
+        let item = if self.block.slot == Slot::Item { item_in(line.as_bytes()) } else { None };
+        if !item.is_some_and(|item| line[item..].starts_with(['{', '['])) {
             return ("", line);
         }
         let end = ["}) => ", "]) => "].iter().filter_map(|end| line.find(end)).min();
