@@ -147,7 +147,9 @@ proptest! {
 
     #[test]
     fn what_is_found_does_not_depend_on_whether_lines_are_asked_for(
-        lines in prop::collection::vec(prop::sample::select(LINES), 0..80),
+        // Few different ones, so that they meet.
+        lines in prop::collection::vec(prop::sample::select(LINES), 1..8)
+            .prop_flat_map(|few| prop::collection::vec(prop::sample::select(few), 0..60)),
         size in prop_oneof![1..100usize, Just(1 << 16)],
     ) {
         let text = lines.concat().into_bytes();
@@ -174,6 +176,17 @@ proptest! {
         if quiet {
             let ends = u64::from(text.is_empty() || text.ends_with(b"\n"));
             prop_assert_eq!(items.len() as u64, lines - ends);
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_passed_over_end_a_failures_report() {
+    let event = "LB_EVENT {\"host\":\"h\",\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}\n";
+    for (between, again) in [("", true), ("TASK [a] ***\n", false), ("ok: [h1] => \n", false)] {
+        let text = format!("[ERROR]: Task failed\n{event}{between}failed: [h] => \n    msg: x\n    {event}");
+        for items in [without_texts([text.as_bytes()], None), in_pieces([text.as_bytes()], None)] {
+            assert_eq!(items.iter().any(|item| matches!(item, Item::Echo(..))), again, "{text}: {items:?}");
         }
     }
 }
