@@ -13,8 +13,10 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::model::Event;
+use crate::model::json::{Escapes, Kind, Object};
 
 /// Fields that hops of ours add.
 const ADDED: [&str; 3] = ["source", "source_seq", "received_utc"];
@@ -37,10 +39,8 @@ pub struct Identities {
 impl Identities {
     /// The event with an `event_id`: its own, or one that the same event gets on every way.
     pub fn identify(&mut self, event: &Event) -> Event {
-        if has_id(event) {
-            return event.with(&[]);
-        }
-        self.number(event, fingerprint(event))
+        let object = Object::read(event.as_str());
+        if has_id(event, object.as_ref()) { event.with(&[]) } else { self.number(event, object.as_ref(), None) }
     }
 
     /// Different events that came without an id.
@@ -53,38 +53,87 @@ impl Identities {
         self.seen.is_empty()
     }
 
-    /// The same for an event whose fingerprint is known.
-    pub(super) fn identify_known(&mut self, event: &Event, content: Fingerprint) -> Event {
-        if has_id(event) { event.with(&[]) } else { self.number(event, content) }
+    /// The same for an event whose fingerprint is known, and that was read already if it is usual.
+    pub(super) fn identify_known(&mut self, event: &Event, object: Option<&Object<'_>>, content: Fingerprint) -> Event {
+        if has_id(event, object) { event.with(&[]) } else { self.number(event, object, Some(content)) }
     }
 
-    fn number(&mut self, event: &Event, content: Fingerprint) -> Event {
+    fn number(&mut self, event: &Event, object: Option<&Object<'_>>, content: Option<Fingerprint>) -> Event {
+        let content = content.unwrap_or_else(|| fingerprint(event, object));
         let count = self.seen.entry(content).or_default();
         *count = count.saturating_add(1);
-        let mut id = String::with_capacity(40);
-        id.push_str("c-");
+        let mut id = String::with_capacity(48);
+        id.push_str("\"c-");
         for byte in content {
-            write!(id, "{byte:02x}").ok();
+            for digit in [byte >> 4, byte & 15] {
+                id.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+            }
         }
-        write!(id, "-{count}").ok();
-        event.with(&[("event_id", id.into())])
+        write!(id, "-{count}\"").ok();
+        match object {
+            Some(object) => Event::kept(object, &[("event_id", &id)]),
+            None => event.with(&[("event_id", id.trim_matches('"').into())]),
+        }
     }
 }
 
-fn has_id(event: &Event) -> bool {
-    event.as_str().contains("event_id") && event.view().event_id.is_some()
+fn has_id(event: &Event, object: Option<&Object<'_>>) -> bool {
+    match object {
+        Some(object) => object.kind_of("event_id").is_some_and(|kind| kind != Kind::Null),
+        None => event.as_str().contains("event_id") && event.view().event_id.is_some(),
+    }
 }
 
-/// What the event says, its own id with it.
-pub(super) fn fingerprint(event: &Event) -> Fingerprint {
-    let mut fields = event.fields();
-    fields.retain(|(name, _)| !ADDED.contains(&&**name));
-    let mut canonical = Vec::with_capacity(event.as_str().len());
-    object(fields, &mut canonical, 0);
+/// What the event says, its own id with it; `object` is what was read of it already, if it is usual.
+pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerprint {
+    let mut canonical = Vec::with_capacity(event.as_str().len() + 1);
+    match object {
+        Some(object) => usual(object, &mut canonical),
+        None => {
+            let mut fields = event.fields();
+            fields.retain(|(name, _)| !ADDED.contains(&&**name));
+            self::object(fields, &mut canonical, 0);
+        }
+    }
     let hash = Sha256::digest(&canonical);
     let mut content = Fingerprint::default();
     content.copy_from_slice(&hash[..16]);
     content
+}
+
+/// The same as [`object`] of an object whose fields are known: most stand there as they count.
+fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
+    let mut fields = SmallVec::<[_; 16]>::new();
+    let mut order = SmallVec::<[_; 16]>::new();
+    for (number, (name, text, kind)) in object.fields().enumerate() {
+        fields.push((name, text, kind));
+        if kind != Kind::Null && !ADDED.contains(&name) {
+            order.push((begin_of(name), number));
+        }
+    }
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| fields[a.1].0.cmp(fields[b.1].0)));
+    out.push(b'{');
+    for (_, number) in order {
+        let (name, text, kind) = fields[number];
+        match kind {
+            Kind::Array | Kind::Object | Kind::String(Escapes::Any | Escapes::Halves) => {
+                string(name, out);
+                out.push(b':');
+                value(text, out, 1);
+            }
+            _ => out.extend_from_slice(object.field_text(number).as_bytes()),
+        }
+        out.push(b',');
+    }
+    out.push(b'}');
+}
+
+/// The first bytes of a name, in the order of names.
+fn begin_of(name: &str) -> u64 {
+    let mut begin = [0; 8];
+    let known = name.len().min(begin.len());
+    begin[..known].copy_from_slice(&name.as_bytes()[..known]);
+    u64::from_be_bytes(begin)
 }
 
 fn object(mut fields: Vec<(Cow<'_, str>, &RawValue)>, out: &mut Vec<u8>, depth: usize) {
@@ -218,5 +267,18 @@ mod tests {
         assert!(way.is_empty());
         let deep = format!(r#"{{"event_type":"x","deep":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
         assert!(id(&mut way, &deep).starts_with("c-"));
+    }
+
+    #[test]
+    fn what_was_read_in_one_pass_has_the_fingerprint_of_the_long_way() {
+        let more = r#"{"host":"h","source":"x","workload":"w\u0041\n\"","repetition":1.0,"status":"\/","received_utc":1,"a":{"z":1,"b":null},"ab":"a\\","aa":-0.5,"hosts":[],"repetition_of_it":null,"":"\ud83d\ude00","x":"\ud83d"}"#;
+        for text in [PLAIN, OTHER, more] {
+            let event = Event::parse(&text.replace("1.0", "1")).unwrap();
+            let object = Object::read(event.as_str()).unwrap();
+            assert_eq!(fingerprint(&event, Some(&object)), fingerprint(&event, None), "{event}");
+            let mut ways = [Identities::default(), Identities::default()];
+            let long = ways[0].number(&event, None, None);
+            assert_eq!(ways[1].number(&event, Some(&object), None), long);
+        }
     }
 }

@@ -15,6 +15,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::check::{check, compact, is_event};
+use super::json::Object;
 use super::{Timestamp, limits};
 
 /// One event: a JSON object on one line, checked to be readable as one of the two schemas.
@@ -157,8 +159,28 @@ impl Event {
         if text.len() > limits::EVENT_BYTES_MAX {
             return Err(EventFault::TooLong(text.len()));
         }
+        if let Some(event) = Object::read(text).as_ref().and_then(Self::of) {
+            return Ok(event);
+        }
         check(text)?;
         Ok(Self(compact(text).into()))
+    }
+
+    /// The event that an object is. `None` says that it is none, or an unusual one: [`Event::parse`]
+    /// knows.
+    pub(crate) fn of(object: &Object<'_>) -> Option<Self> {
+        is_event(object).then(|| Self(object.text().into()))
+    }
+
+    /// A text that is taken for an event, for tests.
+    #[cfg(test)]
+    pub(super) fn unchecked(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The same with those of `added` that the object has not, and without `null`; the values are JSON.
+    pub(crate) fn kept(object: &Object<'_>, added: &[(&str, &str)]) -> Self {
+        Self(object.kept(added).into())
     }
 
     /// The JSON object, on one line.
@@ -181,6 +203,17 @@ impl Event {
     /// behind its own.
     #[must_use]
     pub fn with(&self, added: &[(&str, serde_json::Value)]) -> Self {
+        let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if let Some(object) = Object::read(&self.0).filter(|_| added.iter().all(|(name, _)| is_plain(name))) {
+            let values: Vec<_> = added.iter().map(|(_, value)| value.to_string()).collect();
+            let added: Vec<_> = added.iter().zip(&values).map(|((name, _), value)| (*name, value.as_str())).collect();
+            return Self::kept(&object, &added);
+        }
+        self.with_the_long_way(added)
+    }
+
+    /// The same for any event.
+    pub(super) fn with_the_long_way(&self, added: &[(&str, serde_json::Value)]) -> Self {
         let mut fields = self.fields();
         fields.retain(|(_, value)| value.get() != "null");
         let mut out = String::with_capacity(self.0.len() + 96);
@@ -206,73 +239,6 @@ fn put(out: &mut String, joint: &mut char, name: &str, value: &str) {
     out.push_str(value);
 }
 
-/// Whether the text is an event, without a copy of it.
-fn check(text: &str) -> Result<(), EventFault> {
-    let view = match serde_json::from_str::<EventView<'_>>(text) {
-        Ok(view) if text.starts_with('{') => view,
-        Ok(_) => return Err(EventFault::NotObject),
-        Err(error) => return Err(diagnose(text, &error)),
-    };
-    view.missing().map_or(Ok(()), |field| Err(EventFault::MissingField(field)))
-}
-
-/// Says what is wrong with a text that could not be read as an event.
-fn diagnose(text: &str, error: &serde_json::Error) -> EventFault {
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
-        return EventFault::NotJson(error.to_string());
-    };
-    let serde_json::Value::Object(fields) = value else { return EventFault::NotObject };
-    let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
-    for field in counts {
-        if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
-            return EventFault::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
-        }
-    }
-    for field in ["timestamp", "timestamp_utc", "received_utc"] {
-        if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
-            return EventFault::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
-        }
-    }
-    EventFault::NotJson(error.to_string())
-}
-
-fn brief(value: &serde_json::Value) -> String {
-    value.to_string().chars().take(60).collect()
-}
-
-/// The text without white space between its tokens; borrowed if there is none.
-fn compact(text: &str) -> Cow<'_, str> {
-    let (mut in_string, mut escaped, mut found) = (false, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b' ' | b'\n' | b'\r' | b'\t' if !in_string => {
-                found = true;
-                break;
-            }
-            _ => {}
-        }
-    }
-    if !found {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    (in_string, escaped) = (false, false);
-    for c in text.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            ' ' | '\n' | '\r' | '\t' if !in_string => continue,
-            _ => {}
-        }
-        out.push(c);
-    }
-    Cow::Owned(out)
-}
-
 impl EventView<'_> {
     /// Which schema it follows; `event_type` decides.
     pub fn schema(&self) -> EventKind {
@@ -280,7 +246,7 @@ impl EventView<'_> {
     }
 
     /// The first required field that is not there.
-    fn missing(&self) -> Option<&'static str> {
+    pub(super) fn missing(&self) -> Option<&'static str> {
         if self.event_type.is_some() {
             return None;
         }

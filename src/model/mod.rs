@@ -3,11 +3,13 @@
 //! Everything here is checked once, where it enters (a flag, a path, a message), and is then
 //! carried as a type that cannot be wrong.
 
+mod check;
 mod cursor;
 mod entry;
 mod event;
 mod hop;
 mod id;
+pub(crate) mod json;
 pub mod limits;
 mod line;
 mod run;

@@ -3,7 +3,46 @@
 use proptest::prelude::*;
 use tasktail::model::Event;
 
-use crate::support::{Item, all, escaped, event, events, in_pieces};
+use crate::support::{Item, all, escaped, event, events, in_pieces, without_texts};
+
+/// Lines that change what the lines behind them are part of, lines that go on, and events; most have
+/// no host, and are of that of their result.
+const LINES: &[&str] = &[
+    "TASK [a] ***\n",
+    "PLAY [b] ***\n",
+    "RUNNING HANDLER [c] ***\n",
+    "...ignoring\n",
+    "\n",
+    "ok: [h1] => {\n",
+    "ok: [h2 -> other] => \n",
+    "ok: [h3] => (item=x) => \n",
+    "changed: [h4] => (item=a\n",
+    "\u{1b}[0;32mok: [h5] => {\r\n",
+    "failed: [h6] (item=x) => \n",
+    "fatal: [h7]: FAILED! => {\n",
+    "FAILED - RETRYING: [h8]: x\n",
+    "[ERROR]: Task failed\n",
+    "Origin: /p.yml:1:1\n",
+    "3 - debug:\n",
+    "any text\n",
+    "    \"msg\": \"x\"\n",
+    "    \"cmd\": \"x\",\n",
+    "}\n",
+    "    msg: 'open\n",
+    "    cmd:\n",
+    "    - |-\n",
+    "    stdout: >-\n",
+    "        closed'\n",
+    "    \"open\n",
+    "        LB_EVENT {\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}\n",
+    "LB_EVENT {\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}\n",
+    "LB_EVENT {\"host\":\"h\",\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}\n",
+    "    \"msg\": \"LB_EVENT {\\\"workload\\\":\\\"w\\\",\\\"repetition\\\":1,\\\"status\\\":\\\"x\\\"}\"\n",
+    "    msg: 'LB_EVENT {\"workload\":\"w\",\n",
+    "        \"repetition\":1,\"status\":\"x\"}'\n",
+    "ok: [h1] => (item=LB_EVENT {\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}) => {\n",
+    "an LB_ of its own\n",
+];
 
 /// Texts of what hurts.
 fn message() -> impl Strategy<Value = String> {
@@ -107,6 +146,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_found_does_not_depend_on_whether_lines_are_asked_for(
+        // Few different ones, so that they meet.
+        lines in prop::collection::vec(prop::sample::select(LINES), 1..8)
+            .prop_flat_map(|few| prop::collection::vec(prop::sample::select(few), 0..60)),
+        size in prop_oneof![1..100usize, Just(1 << 16)],
+    ) {
+        let text = lines.concat().into_bytes();
+        let mut found = in_pieces(text.chunks(size), None);
+        found.retain(|item| !matches!(item, Item::Text(..)));
+        prop_assert_eq!(without_texts(text.chunks(size), None), found, "{}", lines.concat());
+    }
+
+    #[test]
     fn no_bytes_do_harm_and_no_line_is_lost(
         pieces in prop::collection::vec(prop_oneof![
             Just(b"LB_EVENT {".to_vec()), Just(b"\n".to_vec()), Just(b"\n    msg: '".to_vec()), Just(b"ok: [h] => ".to_vec()),
@@ -124,6 +176,17 @@ proptest! {
         if quiet {
             let ends = u64::from(text.is_empty() || text.ends_with(b"\n"));
             prop_assert_eq!(items.len() as u64, lines - ends);
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_passed_over_end_a_failures_report() {
+    let event = "LB_EVENT {\"host\":\"h\",\"workload\":\"w\",\"repetition\":1,\"status\":\"x\"}\n";
+    for (between, again) in [("", true), ("TASK [a] ***\n", false), ("ok: [h1] => \n", false)] {
+        let text = format!("[ERROR]: Task failed\n{event}{between}failed: [h] => \n    msg: x\n    {event}");
+        for items in [without_texts([text.as_bytes()], None), in_pieces([text.as_bytes()], None)] {
+            assert_eq!(items.iter().any(|item| matches!(item, Item::Echo(..))), again, "{text}: {items:?}");
         }
     }
 }

@@ -24,7 +24,16 @@ pub(crate) fn item(found: Found<'_>) -> Item {
 
 /// All of a text that comes in the pieces given.
 pub(crate) fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>) -> Vec<Item> {
-    let mut extractor = Extractor::new(ExtractorOptions { host: host.map(str::to_owned), texts: true });
+    extracted(pieces, host, true)
+}
+
+/// The same of an extractor that is not asked for lines that hold nothing.
+pub(crate) fn without_texts<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>) -> Vec<Item> {
+    extracted(pieces, host, false)
+}
+
+fn extracted<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>, texts: bool) -> Vec<Item> {
+    let mut extractor = Extractor::new(ExtractorOptions { host: host.map(str::to_owned), texts });
     let mut items = Vec::new();
     for piece in pieces {
         extractor.feed(piece, &mut |found| items.push(item(found)));

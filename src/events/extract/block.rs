@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
+use memchr::memrchr;
 
 use crate::events::identity::Fingerprint;
 use crate::model::Event;
@@ -29,8 +31,14 @@ const RESULTS: [&[u8]; 8] = [
     b"rescued: [",
     b"FAILED - RETRYING: [",
 ];
+/// How lines that begin a failure's report begin.
+const ERROR: &[u8] = b"[ERROR]: ";
 /// How lines that end a failure's report begin.
 const BANNERS: [&[u8]; 4] = [b"TASK [", b"PLAY ", b"RUNNING HANDLER [", b"..."];
+
+/// What begins the words of an item, and what ends them before a result.
+static ITEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("(item="));
+static ITEM_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(") => {"));
 
 /// A place in a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -126,12 +134,12 @@ impl Block {
             self.kind = Kind::Result;
             self.host.clear();
             self.host.extend_from_slice(host_in(&line[head.len()..]));
-            let item = memmem::find(line, b"(item=").is_some();
+            let item = item_in(line).is_some();
             self.slot = if item { Slot::Item } else { Slot::Body };
             self.is_yaml = false;
             self.item_open = item;
             self.end_of_head(line);
-        } else if line.starts_with(b"[ERROR]: ") {
+        } else if line.starts_with(ERROR) {
             self.forget();
             (self.kind, self.slot, self.item_open, self.is_yaml) = (Kind::Error, Slot::Error, false, false);
         } else if self.kind == Kind::None {
@@ -152,7 +160,7 @@ impl Block {
     fn end_of_head(&mut self, line: &[u8]) {
         let line = line.trim_ascii_end();
         let ends = line.ends_with(b"=> {") || line.ends_with(b"=>") || line.ends_with(b")");
-        if ends || memmem::find(line, b") => {").is_some() {
+        if ends || ITEM_END.find(line).is_some() {
             self.item_open = false;
         }
         self.is_yaml = line.ends_with(b"=>");
@@ -176,13 +184,15 @@ impl Block {
             return;
         }
         let mut before = gap;
-        while let Some((head, _)) = before.rsplit_once("\":") {
+        while let Some(colon) = memrchr(b':', before.as_bytes()) {
+            before = &before[..colon];
             // An escaped quote is in a text, not at its end.
-            if let Some((_, key)) = head.rsplit_once('"').filter(|_| !head.ends_with('\\')) {
-                self.slot = slot_of(key.as_bytes());
+            if let Some(head) = before.strip_suffix('"').filter(|head| !head.ends_with('\\'))
+                && let Some(quote) = memrchr(b'"', head.as_bytes())
+            {
+                self.slot = slot_of(&head.as_bytes()[quote + 1..]);
                 return;
             }
-            before = head;
         }
     }
 
@@ -223,6 +233,22 @@ impl Block {
             self.remembered = 0;
         }
     }
+}
+
+/// Where the words of an item begin in a line.
+pub(super) fn item_in(line: &[u8]) -> Option<usize> {
+    ITEM.find(line).map(|at| at + ITEM.needle().len())
+}
+
+/// Whether what the line is part of does not depend on the lines before it.
+pub(super) fn begins_anew(line: &[u8]) -> bool {
+    let is = |head: &&[u8]| line.starts_with(head);
+    let first = line.first().copied().unwrap_or(b' ');
+    !matches!(first, b' ' | b'\t' | b'}')
+        && (BANNERS.iter().any(is)
+            || line.starts_with(ERROR)
+            // What failed goes on with the report before it.
+            || RESULTS.iter().any(|head| is(head) && !head.starts_with(b"fa")))
 }
 
 fn slot_of(key: &[u8]) -> Slot {

@@ -48,7 +48,7 @@ impl Extractor {
         let plain = without_colours(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes));
         if !physical.begins {
             self.release(each);
-            return self.generic(&physical, &String::from_utf8_lossy(&plain), each);
+            return self.generic(&physical, &lossy(&plain), each);
         }
         if plain.first().is_some_and(|byte| *byte != b' ') {
             self.release(each);
@@ -62,7 +62,7 @@ impl Extractor {
             }
             return self.text(&physical, each);
         }
-        let line = String::from_utf8_lossy(&plain);
+        let line = lossy(&plain);
         self.visible(&physical, &line, token, each);
     }
 
@@ -238,7 +238,12 @@ fn places(physical: &Physical<'_>) -> impl Iterator<Item = Place> {
 
 fn shown<'a>(physical: &Physical<'a>) -> Cow<'a, str> {
     let bytes = physical.bytes;
-    String::from_utf8_lossy(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes))
+    lossy(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes))
+}
+
+/// The same as the standard's, which goes byte by byte also where nothing is wrong.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn give_texts(asked: bool, lines: &[(u64, String)], each: &mut dyn FnMut(Found<'_>)) {

@@ -219,11 +219,33 @@ impl Extractor {
         self.held.is_some()
     }
 
+    /// Passes over whole lines without tokens, up to the last from which on the lines before it do not
+    /// matter; gives their bytes.
+    fn pass_over(&mut self, lines: &[u8]) -> usize {
+        let mut begin = lines.len();
+        while let Some(end) = begin.checked_sub(1) {
+            begin = memchr::memrchr(b'\n', &lines[..end]).map_or(0, |newline| newline + 1);
+            if block::begins_anew(&lines[begin..]) {
+                break;
+            }
+        }
+        self.line += memchr::memchr_iter(b'\n', &lines[..begin]).count() as u64;
+        self.offset += begin as u64;
+        begin
+    }
+
     /// Takes the whole lines of `bytes`, which begin where the text goes on; gives the bytes left.
     fn region(&mut self, bytes: &[u8], each: &mut dyn FnMut(Found<'_>)) -> usize {
         let mut at = 0;
         let mut token = scan::next_token(bytes, 0).map_or(usize::MAX, |(at, _)| at);
+        // Up to here lines are taken one by one.
+        let mut looked = 0;
         loop {
+            if at >= looked && self.held.is_none() && !self.inside_line && !self.options.texts {
+                let quiet = memchr::memrchr(b'\n', &bytes[at..token.min(bytes.len())]).map_or(0, |end| end + 1);
+                looked = at + quiet.max(1);
+                at += self.pass_over(&bytes[at..at + quiet]);
+            }
             let rest = &bytes[at..];
             let limit = rest.len().min(HELD_BYTES_MAX);
             let newline = memchr::memchr(b'\n', &rest[..limit]);

@@ -10,9 +10,10 @@ use memchr::memchr2;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
-use super::unescape::{Quoting, string_end, unescape};
+use super::unescape::{Quoting, unescape_string};
 use super::{TASK_TOKEN, TOKEN};
 use crate::model::EventFault;
+use crate::model::json::Object;
 
 /// Levels of escaping that are followed; each doubles the backslashes.
 const LEVELS_MAX: u8 = 10;
@@ -84,7 +85,11 @@ pub(super) struct Finding<'a> {
 #[derive(Debug)]
 pub(super) enum Body<'a> {
     /// Braces that close. Whether it is an event shows later.
-    Object(&'a str),
+    Object {
+        text: &'a str,
+        /// What was read of it, if it is usual.
+        read: Option<Object<'a>>,
+    },
     /// No object.
     Broken {
         fault: EventFault,
@@ -135,8 +140,8 @@ impl<'a> Scan<'a, '_> {
             };
             let outer = level == 0;
             if let Some(quoting) = quoting.filter(|_| level < LEVELS_MAX) {
-                let end = string_end(&text.as_bytes()[start..], quoting).map_or(text.len(), |end| start + end);
-                let inner = unescape(&text[start..end], quoting).0;
+                let (inner, length) = unescape_string(&text[start..], quoting);
+                let end = start + length;
                 let mut deep = Scan {
                     each: &mut *self.each,
                     nth: self.nth,
@@ -162,18 +167,22 @@ impl<'a> Scan<'a, '_> {
     /// Gives the object at `brace`; where to go on.
     fn object(&mut self, text: &'a str, place: (usize, usize), token: Token, level: u8, gap_start: usize) -> usize {
         let (start, brace) = place;
-        let end = if self.vain_bytes == 0 { None } else { object_end(&text.as_bytes()[brace..]) };
+        let rest = if self.vain_bytes == 0 { "" } else { &text[brace..] };
+        let (end, read) = match Object::read_first(rest) {
+            Some((object, length)) => (Some(length), Some(object)),
+            None => (object_end(rest.as_bytes()), None),
+        };
         let nth = self.nth;
         self.nth += 1;
         let (stop, body) = match end {
-            Some(length) => (brace + length, Body::Object(&text[brace..brace + length])),
+            Some(length) => (brace + length, Body::Object { text: &text[brace..brace + length], read }),
             None => {
                 let (fault, half) = self.why(&text[brace..]);
                 let stop = if half { text.len() } else { brace + 1 };
                 (stop, Body::Broken { fault, text: &text[start..], half })
             }
         };
-        let whole = matches!(body, Body::Object(_));
+        let whole = matches!(body, Body::Object { .. });
         let span = if level == 0 { (start, stop) } else { self.span };
         let gap = if level == 0 { &text[gap_start..start] } else { std::mem::take(&mut self.gap) };
         let is_json = (self.each)(Finding { token, nth, level, span, gap, body });

@@ -1,10 +1,11 @@
 //! From an object behind a token to what is told of it: its host, its identity, whether it is an echo.
 
-use super::block::{Block, Slot};
+use super::block::{Block, Slot, item_in};
 use super::scan::{Body, Finding, IsJson, Token};
 use super::{EXCERPT_CHARS_MAX, Extracted, Extractor, Form, Found, Rejected, TaskMark};
 use crate::events::Identities;
 use crate::events::identity::{Pairs, fingerprint};
+use crate::model::json::Object;
 use crate::model::{Event, EventFault};
 
 /// Where a token stands.
@@ -48,8 +49,8 @@ impl<'a> Settle<'a> {
 
     /// The words of an item that Python printed, and what stands behind them.
     pub(super) fn split_repr<'t>(&self, line: &'t str) -> (&'t str, &'t str) {
-        let item = line.split_once("(item=").filter(|_| self.block.slot == Slot::Item);
-        if !item.is_some_and(|(_, item)| item.starts_with(['{', '['])) {
+        let item = if self.block.slot == Slot::Item { item_in(line.as_bytes()) } else { None };
+        if !item.is_some_and(|item| line[item..].starts_with(['{', '['])) {
             return ("", line);
         }
         let end = ["}) => ", "]) => "].iter().filter_map(|end| line.find(end)).min();
@@ -68,8 +69,8 @@ impl<'a> Settle<'a> {
             return true;
         }
         let place = self.place(finding);
-        let text = match &finding.body {
-            Body::Object(text) => *text,
+        let (text, object) = match &finding.body {
+            Body::Object { text, read } => (*text, read.as_ref()),
             Body::Broken { fault, text, .. } => {
                 each(rejected(place, fault.clone(), text));
                 return false;
@@ -78,9 +79,15 @@ impl<'a> Settle<'a> {
         if finding.token == Token::Task {
             return self.task(place, slot, text, each);
         }
+        if let Some(object) = object
+            && let Some(event) = Event::of(object)
+        {
+            each(self.event(event, Some(object), place, slot, form(slot, finding.level)));
+            return true;
+        }
         match self.read(text) {
             Ok(event) => {
-                each(self.event(event, place, slot, form(slot, finding.level)));
+                each(self.event(event, None, place, slot, form(slot, finding.level)));
                 true
             }
             // It comes again, below, with the host it is of.
@@ -113,14 +120,21 @@ impl<'a> Settle<'a> {
         Event::parse(&with_host(text, host))
     }
 
-    fn event(&mut self, event: Event, place: Place, slot: Slot, form: Form) -> Found<'static> {
+    fn event(
+        &mut self,
+        event: Event,
+        object: Option<&Object<'_>>,
+        place: Place,
+        slot: Slot,
+        form: Form,
+    ) -> Found<'static> {
         let Place { line, offset } = place;
-        let content = fingerprint(&event);
+        let content = fingerprint(&event, object);
         if let Some(first) = self.block.seen(content, slot) {
             let again = Extracted { event, identified: first.identified, line, offset, form };
             return Found::Echo { again, of: first.line };
         }
-        let identified = self.identities.identify_known(&event, content);
+        let identified = self.identities.identify_known(&event, object, content);
         self.block.remember(content, line, &identified);
         Found::Event(Extracted { event, identified, line, offset, form })
     }
@@ -131,7 +145,7 @@ impl<'a> Settle<'a> {
         match Event::parse(&with_field(text, "event_type", "task")) {
             Ok(event) => {
                 let json = event.as_str().replacen("\"event_type\":\"task\",", "", 1);
-                let content = fingerprint(&event);
+                let content = fingerprint(&event, None);
                 if self.block.seen(content, slot).is_none() {
                     self.block.remember(content, place.line, &event);
                     each(Found::Task(TaskMark { line: place.line, json }));

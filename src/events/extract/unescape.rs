@@ -7,6 +7,12 @@ use memchr::{memchr, memchr2};
 
 /// Bytes of a title or a link that is taken for one.
 const TITLE_BYTES_MAX: usize = 4096;
+/// Room for what comes out of a text, at first, and what of it is always free.
+const OUT_BYTES: usize = 4096;
+const SLACK_BYTES: usize = 16;
+
+const LOW: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// Which quoting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,106 +50,188 @@ pub(super) fn string_end(bytes: &[u8], quoting: Quoting) -> Option<usize> {
 /// The text without one level of quoting, and where in it each newline of `text` stood. A newline is
 /// a fold: one space, or one newline less than there are.
 pub(super) fn unescape(text: &str, quoting: Quoting) -> (String, Vec<usize>) {
-    let bytes = text.as_bytes();
-    let mut out = String::with_capacity(text.len());
-    let mut breaks = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let special = bytes[at..].iter().position(|byte| matches!(byte, b'\\' | b'\'' | b'\n'));
-        let next = special.map_or(bytes.len(), |offset| at + offset);
-        out.push_str(&text[at..next]);
-        at = next;
-        match bytes.get(at) {
-            None => break,
-            Some(b'\n') => at = fold(bytes, at, &mut out, &mut breaks),
-            Some(b'\'') => {
-                out.push('\'');
-                at += if quoting == Quoting::Single && bytes.get(at + 1) == Some(&b'\'') { 2 } else { 1 };
-            }
-            Some(_) if matches!(quoting, Quoting::Single | Quoting::Plain) => {
-                out.push('\\');
-                at += 1;
-            }
-            Some(_) => at = escape(text, at, quoting, &mut out, &mut breaks),
+    let mut out = Out::of(text);
+    out.take(text, quoting, false);
+    (out.text(), out.breaks)
+}
+
+/// The same of the text before its closing quote, or of all of it; and where that is.
+pub(super) fn unescape_string(text: &str, quoting: Quoting) -> (String, usize) {
+    let mut out = Out::of(text);
+    let end = out.take(text, quoting, true);
+    (out.text(), end)
+}
+
+/// What comes out.
+struct Out {
+    /// Longer than what is filled, so that eight bytes more always fit.
+    bytes: Vec<u8>,
+    filled: usize,
+    breaks: Vec<usize>,
+}
+
+impl Out {
+    fn of(text: &str) -> Self {
+        Self { bytes: vec![0; text.len().min(OUT_BYTES) + SLACK_BYTES], filled: 0, breaks: Vec::new() }
+    }
+
+    fn text(&mut self) -> String {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.filled);
+        // Whole characters went in, in their order.
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn make_room(&mut self) {
+        if self.bytes.len() < self.filled + SLACK_BYTES {
+            self.bytes.resize(self.bytes.len() * 2, 0);
         }
     }
-    (out, breaks)
-}
 
-/// A run of newlines at `at`.
-fn fold(bytes: &[u8], mut at: usize, out: &mut String, breaks: &mut Vec<usize>) -> usize {
-    let mut newlines = 0;
-    while bytes.get(at) == Some(&b'\n') {
-        newlines += 1;
-        breaks.push(out.len());
-        at += 1;
+    fn byte(&mut self, byte: u8) {
+        self.make_room();
+        self.bytes[self.filled] = byte;
+        self.filled += 1;
     }
-    match newlines {
-        1 => out.push(' '),
-        _ => out.extend(std::iter::repeat_n('\n', newlines - 1)),
-    }
-    at
-}
 
-/// The escape at `at`; gives the place behind it. What is none stays as it is.
-fn escape(text: &str, at: usize, quoting: Quoting, out: &mut String, breaks: &mut Vec<usize>) -> usize {
-    let yaml = quoting == Quoting::Double;
-    let Some(letter) = text[at + 1..].chars().next() else {
-        out.push('\\');
-        return at + 1;
-    };
-    let simple = match letter {
-        'n' => '\n',
-        't' => '\t',
-        'r' => '\r',
-        'b' => '\u{8}',
-        'f' => '\u{c}',
-        '"' | '\\' | '/' | '\'' => letter,
-        ' ' if yaml => ' ',
-        '0' if yaml => '\0',
-        'a' if yaml => '\u{7}',
-        'v' if yaml => '\u{b}',
-        'e' if yaml => '\u{1b}',
-        'N' if yaml => '\u{85}',
-        '_' if yaml => '\u{a0}',
-        'L' if yaml => '\u{2028}',
-        'P' if yaml => '\u{2029}',
-        '\n' => {
-            breaks.push(out.len());
+    fn push(&mut self, letter: char) {
+        letter.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.byte(byte));
+    }
+
+    /// Takes what stands before the closing quote if that is asked for, else all.
+    fn take(&mut self, text: &str, quoting: Quoting, stops: bool) -> usize {
+        let bytes = text.as_bytes();
+        let quote = match quoting {
+            Quoting::Double if stops => b'"',
+            Quoting::Single | Quoting::Repr => b'\'',
+            Quoting::Double | Quoting::Plain => b'\n',
+        };
+        let escaped = matches!(quoting, Quoting::Double | Quoting::Repr);
+        let specials = [quote, if escaped { b'\\' } else { b'\n' }, b'\n'].map(|byte| LOW * u64::from(byte));
+        let mut at = 0;
+        loop {
+            at = self.plain(bytes, at, specials);
+            match bytes.get(at) {
+                None => return at,
+                Some(b'\n') => at = self.fold(bytes, at),
+                Some(b'\\') if escaped => at = self.escape(text, at, quoting),
+                Some(byte) if *byte != quote => {
+                    self.byte(*byte);
+                    at += 1;
+                }
+                Some(b'\'') if quoting == Quoting::Single && bytes.get(at + 1) == Some(&b'\'') => {
+                    self.byte(b'\'');
+                    at += 2;
+                }
+                Some(_) if stops => return at,
+                Some(byte) => {
+                    self.byte(*byte);
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    /// Copies bytes up to the next special one, eight at once; of the last seven none.
+    #[inline]
+    fn plain(&mut self, bytes: &[u8], mut at: usize, specials: [u64; 3]) -> usize {
+        while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            self.make_room();
+            let word = u64::from_le_bytes(*eight);
+            let [a, b, c] = specials.map(|special| (word ^ special).wrapping_sub(LOW) & !(word ^ special));
+            self.bytes[self.filled..self.filled + 8].copy_from_slice(eight);
+            // The lowest bit is right: what is borrowed goes up.
+            let plain = ((a | b | c) & HIGH).trailing_zeros() as usize / 8;
+            self.filled += plain;
+            at += plain;
+            if plain < 8 {
+                break;
+            }
+        }
+        at
+    }
+
+    /// A run of newlines at `at`.
+    fn fold(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        let mut newlines = 0;
+        while bytes.get(at) == Some(&b'\n') {
+            newlines += 1;
+            self.breaks.push(self.filled);
+            at += 1;
+        }
+        match newlines {
+            1 => self.byte(b' '),
+            _ => (1..newlines).for_each(|_| self.byte(b'\n')),
+        }
+        at
+    }
+
+    /// The escape at `at`; gives the place behind it. What is none stays as it is.
+    fn escape(&mut self, text: &str, at: usize, quoting: Quoting) -> usize {
+        if let Some(byte @ (b'"' | b'\\')) = text.as_bytes().get(at + 1) {
+            self.byte(*byte);
             return at + 2;
         }
-        'x' => return coded(text, at, 2, out),
-        'u' => return coded(text, at, 4, out),
-        'U' => return coded(text, at, 8, out),
-        other => {
-            out.push('\\');
-            other
-        }
-    };
-    out.push(simple);
-    at + 1 + letter.len_utf8()
-}
-
-/// A character by its number, in so many hex digits; two halves of a pair make one.
-fn coded(text: &str, at: usize, digits: usize, out: &mut String) -> usize {
-    let number = |at: usize| {
-        let digits = text.get(at + 2..at + 2 + digits)?;
-        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
-    };
-    let Some(first) = number(at) else {
-        out.push('\\');
-        return at + 1;
-    };
-    let end = at + 2 + digits;
-    if (0xd800..0xdc00).contains(&first)
-        && text[end..].starts_with("\\u")
-        && let Some(second) = number(end).filter(|second| (0xdc00..0xe000).contains(second))
-    {
-        out.extend(char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)));
-        return end + 6;
+        let yaml = quoting == Quoting::Double;
+        let Some(letter) = text[at + 1..].chars().next() else {
+            self.byte(b'\\');
+            return at + 1;
+        };
+        let simple = match letter {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            '/' | '\'' => letter,
+            ' ' if yaml => ' ',
+            '0' if yaml => '\0',
+            'a' if yaml => '\u{7}',
+            'v' if yaml => '\u{b}',
+            'e' if yaml => '\u{1b}',
+            'N' if yaml => '\u{85}',
+            '_' if yaml => '\u{a0}',
+            'L' if yaml => '\u{2028}',
+            'P' if yaml => '\u{2029}',
+            '\n' => {
+                self.breaks.push(self.filled);
+                return at + 2;
+            }
+            'x' => return self.coded(text, at, 2),
+            'u' => return self.coded(text, at, 4),
+            'U' => return self.coded(text, at, 8),
+            other => {
+                self.byte(b'\\');
+                other
+            }
+        };
+        self.push(simple);
+        at + 1 + letter.len_utf8()
     }
-    out.push(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
-    end
+
+    /// A character by its number, in so many hex digits; two halves of a pair make one.
+    fn coded(&mut self, text: &str, at: usize, digits: usize) -> usize {
+        let number = |at: usize| {
+            let digits = text.get(at + 2..at + 2 + digits)?;
+            digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+        };
+        let Some(first) = number(at) else {
+            self.byte(b'\\');
+            return at + 1;
+        };
+        let end = at + 2 + digits;
+        if (0xd800..0xdc00).contains(&first)
+            && text[end..].starts_with("\\u")
+            && let Some(second) = number(end).filter(|second| (0xdc00..0xe000).contains(second))
+        {
+            if let Some(letter) = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)) {
+                self.push(letter);
+            }
+            return end + 6;
+        }
+        self.push(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+        end
+    }
 }
 
 /// The line without the escape sequences of a terminal. None stands in JSON: there ESC is `\u001b`.

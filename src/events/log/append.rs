@@ -21,7 +21,19 @@ use ulid::Ulid;
 
 use super::Sync;
 use crate::events::follow::{FileIdentity, folder_of};
-use crate::model::{Event, EventFault, EventKind, Timestamp, limits};
+///
+/// # Errors
+/// It has become longer than what is read again.
+fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    let begin = lines.len();
+    // What was taken as an event is within the limit.
+    if let Some(object) = Object::read(event.as_str())
+        && is_as_kept(&object)
+    {
+        lines.extend_from_slice(event.as_str().as_bytes());
+        lines.push(b'\n');
+        return Ok(());
+    }
 
 /// Only its owner reads and writes a log that is made here.
 const FILE_MODE: u32 = 0o600;
@@ -48,6 +60,8 @@ pub(super) struct Appender {
 struct Open {
     file: File,
     identity: FileIdentity,
+    /// How long the file is if our last append is still its end; 0 if that is not known.
+    ends: AtomicU64,
     /// Appends that are with the system. Grows only under the appender's lock.
     written: AtomicU64,
     /// Whether the file's name is on the disk.
@@ -102,11 +116,14 @@ impl Appender {
             }
         };
         let open = at_hand.insert(open);
-        let lines = if open.ends_torn(bytes) { lines } else { lines.get(1..).unwrap_or_default() };
+        let known = open.ends.swap(0, Ordering::Relaxed) == bytes;
+        let lines = if !known && open.ends_torn(bytes) { lines } else { lines.get(1..).unwrap_or_default() };
         // One call, unless the system takes less; then the rest, still under the lock. What an error
         // leaves of an event is ended by the next append. It is not cut off: a writer that takes no
         // lock may have appended behind it.
         (&open.file).write_all(lines)?;
+        // A file that is longer or shorter then has another end: another writer's.
+        open.ends.store(bytes + lines.len() as u64, Ordering::Relaxed);
         let number = open.written.load(Ordering::Relaxed) + 1;
         open.written.store(number, Ordering::Release);
         Ok((number, Arc::clone(open)))
@@ -125,8 +142,8 @@ impl Open {
             other => other?,
         };
         let identity = FileIdentity::of(&file.metadata()?);
-        let (written, folder_synced) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { file, identity, written, folder_synced, syncs: Mutex::default(), synced: Condvar::new() })
+        let (ends, written, folder_synced) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { file, identity, ends, written, folder_synced, syncs: Mutex::default(), synced: Condvar::new() })
     }
 
     /// Whether the last line has no newline.
@@ -207,11 +224,21 @@ impl Drop for FileLock {
 }
 
 /// The event as it is kept, and a newline.
+<<<<<<< HEAD
 ///
 /// # Errors
 /// It has become longer than what is read again.
 fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     let begin = lines.len();
+=======
+fn put_line(lines: &mut Vec<u8>, event: &Event) {
+    if let Some(object) = Object::read(event.as_str())
+        && is_as_kept(&object)
+    {
+        lines.extend_from_slice(event.as_str().as_bytes());
+        return lines.push(b'\n');
+    }
+>>>>>>> speed
     let view = event.view();
     let mut added: Vec<(&str, Value)> = Vec::new();
     if view.event_id.is_none() {
@@ -224,17 +251,26 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
             EventKind::Benchmark => ("timestamp", seconds(now).into()),
         });
     }
-    if added.is_empty() && !event.as_str().contains(":null") {
-        lines.extend_from_slice(event.as_str().as_bytes());
-    } else {
-        lines.extend_from_slice(event.with(&added).as_str().as_bytes());
-    }
+    lines.extend_from_slice(event.with(&added).as_str().as_bytes());
     let bytes = lines.len() - begin;
     if bytes > limits::EVENT_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(bytes)));
     }
     lines.push(b'\n');
     Ok(())
+}
+
+/// Whether it has an id and a time, and no `null`.
+fn is_as_kept(object: &Object<'_>) -> bool {
+    let (mut has_id, mut has_time) = (false, false);
+    for (name, _, kind) in object.fields() {
+        has_id |= name == "event_id";
+        has_time |= matches!(name, "timestamp_utc" | "timestamp");
+        if kind == Kind::Null {
+            return false;
+        }
+    }
+    has_id && has_time
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{LogFault, Logged, ReadEvents};
 use crate::model::{Event, EventFault, limits};
 
-/// Read at once.
-const BLOCK_BYTES: usize = 256 * 1024;
+/// Read at once. Larger ones are got from the system anew for each file, page by page.
+const BLOCK_BYTES: usize = 64 * 1024;
 /// Characters of a fault's excerpt.
 const EXCERPT_CHARS_MAX: usize = 120;
 /// Bytes of a line that are held: enough to know that no more will do.

@@ -1,0 +1,226 @@
+//! Whether a text is an event, and that text without white space.
+//!
+//! Nearly all events are usual, and are known by one pass over their text ([`is_event`]). The rest is
+//! read by `serde_json`, which also says what is wrong with what is none ([`check`]).
+
+use std::borrow::Cow;
+
+use super::json::{Escapes, Kind, Object};
+use super::{EventFault, EventView};
+
+/// What a field of [`EventView`] holds.
+#[derive(Clone, Copy)]
+enum Holds {
+    Text,
+    Count,
+    Moment,
+    Any,
+}
+
+/// Whether an object is surely an event: what [`check`] takes, but for the unusual.
+pub(super) fn is_event(object: &Object<'_>) -> bool {
+    // Of the fields that make a benchmark's event, those that are there.
+    let (mut is_pipeline, mut there) = (false, 0u8);
+    for (name, _, kind) in object.fields() {
+        let (holds, bit) = match name {
+            "event_type" => (Holds::Text, 1 << 4),
+            "host" => (Holds::Text, 1),
+            "workload" => (Holds::Text, 1 << 1),
+            "status" => (Holds::Text, 1 << 2),
+            "repetition" => (Holds::Count, 1 << 3),
+            "total_repetitions" | "total" | "attempt" | "source_seq" => (Holds::Count, 0),
+            "timestamp" | "timestamp_utc" | "received_utc" => (Holds::Moment, 0),
+            "event_id" | "run_id" | "source" | "actor" | "step_id" | "error_class" | "reason" | "previous_state"
+            | "new_state" | "artifact_path" | "type" | "level" | "message" | "logger" | "error_type" => {
+                (Holds::Text, 0)
+            }
+            _ => (Holds::Any, 0),
+        };
+        let fits = match (holds, kind) {
+            (_, Kind::Null) => continue,
+            (Holds::Any, _) | (Holds::Text, Kind::Bool) => true,
+            (Holds::Count, kind) => kind == Kind::Count,
+            (Holds::Text | Holds::Moment, Kind::String(escapes)) => escapes != Escapes::Halves,
+            (Holds::Text | Holds::Moment, kind) => matches!(kind, Kind::Count | Kind::Number),
+        };
+        if !fits {
+            return false;
+        }
+        is_pipeline |= bit == 1 << 4;
+        there |= bit;
+    }
+    is_pipeline || there == 0b1111
+}
+
+/// Whether the text is an event, without a copy of it.
+pub(super) fn check(text: &str) -> Result<(), EventFault> {
+    let view = match serde_json::from_str::<EventView<'_>>(text) {
+        Ok(view) if text.starts_with('{') => view,
+        Ok(_) => return Err(EventFault::NotObject),
+        Err(error) => return Err(diagnose(text, &error)),
+    };
+    view.missing().map_or(Ok(()), |field| Err(EventFault::MissingField(field)))
+}
+
+/// Says what is wrong with a text that could not be read as an event.
+fn diagnose(text: &str, error: &serde_json::Error) -> EventFault {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
+        return EventFault::NotJson(error.to_string());
+    };
+    let serde_json::Value::Object(fields) = value else { return EventFault::NotObject };
+    let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
+    for field in counts {
+        if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
+            return EventFault::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
+        }
+    }
+    for field in ["timestamp", "timestamp_utc", "received_utc"] {
+        if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
+            return EventFault::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
+        }
+    }
+    EventFault::NotJson(error.to_string())
+}
+
+fn brief(value: &serde_json::Value) -> String {
+    value.to_string().chars().take(60).collect()
+}
+
+/// The text without white space between its tokens; borrowed if there is none.
+pub(super) fn compact(text: &str) -> Cow<'_, str> {
+    let (mut in_string, mut escaped, mut found) = (false, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b' ' | b'\n' | b'\r' | b'\t' if !in_string => {
+                found = true;
+                break;
+            }
+            _ => {}
+        }
+    }
+    if !found {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    (in_string, escaped) = (false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            ' ' | '\n' | '\r' | '\t' if !in_string => continue,
+            _ => {}
+        }
+        out.push(c);
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Event;
+
+    /// What objects are made of, and some that no object has.
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        " ",
+        "\n",
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-0",
+        "-1",
+        "01",
+        "1.5",
+        "1.",
+        "-",
+        "1e5",
+        "1e999",
+        "12345678901234567890",
+        "123456789012345678",
+        "\"\"",
+        "\"host\":",
+        "\"host\"",
+        "\"repetition\":",
+        "\"timestamp\":",
+        "\"error_context\":",
+        "\"x\":",
+        "\"\\u0068ost\":",
+        "\"a\\u00e8\"",
+        "\"a\\ud83d\"",
+        "\"\\ud83d\\ude00\"",
+        "\"a\\/b\"",
+        "\"a\\qb\"",
+        "\"\\u00\"",
+        "\"a\\\"b\\\\\\n\"",
+        "\"caff\u{e8}\"",
+        "\"\u{1}\"",
+        "\"\t\"",
+        "\"\u{7f}\"",
+        "{\"a\":[1, {\"b\" : null}]}",
+        "{\"a\":1,\"a\":2}",
+        "[]",
+        "{ }",
+    ];
+    const EVENTS: [&str; 3] = [
+        r#"{"run_id": "r1", "host": "h", "workload": "dfaas", "repetition": 1, "total_repetitions": 3, "status": "running", "message": "a \"b\" {", "timestamp": 1767435305.1, "type": "log", "level": "INFO", "error_type": null, "error_context": {"x": [1, 2]}, "x": 7}"#,
+        r#"{"event_id":"a4f691b9","event_type":"run.created","run_id":"run_abc","timestamp_utc":"2026-11-21T03:03:10.943301+00:00","actor":"runner","attempt":0,"reason":"Manual trigger","new_state":null}"#,
+        r#"{"host":"h","workload":"w","repetition":1,"status":"x"}"#,
+    ];
+
+    /// Events in which something was put, or put in place of something.
+    fn texts() -> impl Strategy<Value = String> {
+        let change = (any::<prop::sample::Index>(), 0..12usize, prop::sample::select(PIECES));
+        (prop::sample::select(&EVENTS), prop::collection::vec(change, 0..4)).prop_map(|(event, changes)| {
+            let mut chars: Vec<char> = event.chars().collect();
+            for (place, length, piece) in changes {
+                let at = place.index(chars.len());
+                chars.splice(at..(at + length).min(chars.len()), piece.chars());
+            }
+            chars.into_iter().collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_read_in_one_pass_is_what_the_long_way_reads(text in texts()) {
+            let text = text.trim();
+            let Some(object) = Object::read(text) else { return Ok(()) };
+            prop_assert_eq!(object.text(), &*compact(text));
+            let event = Event::unchecked(object.text());
+            let fields = event.fields();
+            let known: Vec<_> = fields.iter().map(|(name, value)| (&**name, value.get())).collect();
+            let read: Vec<_> = object.fields().map(|(name, value, _)| (name, value)).collect();
+            prop_assert_eq!(known, read);
+            prop_assert!(!is_event(&object) || check(text).is_ok(), "{}", text);
+            let added = [("event_id", "1".into()), ("host", "y".into())];
+            prop_assert_eq!(event.with(&added), event.with_the_long_way(&added));
+        }
+    }
+
+    #[test]
+    fn usual_events_are_read_in_one_pass() {
+        for event in EVENTS {
+            assert!(Object::read(event).is_some_and(|object| is_event(&object)), "{event}");
+        }
+        assert!(Object::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "of a name that comes twice the last counts");
+        assert!(Object::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
+    }
+}
