@@ -21,19 +21,8 @@ use ulid::Ulid;
 
 use super::Sync;
 use crate::events::follow::{FileIdentity, folder_of};
-///
-/// # Errors
-/// It has become longer than what is read again.
-fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
-    let begin = lines.len();
-    // What was taken as an event is within the limit.
-    if let Some(object) = Object::read(event.as_str())
-        && is_as_kept(&object)
-    {
-        lines.extend_from_slice(event.as_str().as_bytes());
-        lines.push(b'\n');
-        return Ok(());
-    }
+use crate::model::json::{Kind, Object};
+use crate::model::{Event, EventFault, EventKind, Timestamp, limits};
 
 /// Only its owner reads and writes a log that is made here.
 const FILE_MODE: u32 = 0o600;
@@ -224,21 +213,18 @@ impl Drop for FileLock {
 }
 
 /// The event as it is kept, and a newline.
-<<<<<<< HEAD
 ///
 /// # Errors
 /// It has become longer than what is read again.
 fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
-    let begin = lines.len();
-=======
-fn put_line(lines: &mut Vec<u8>, event: &Event) {
+    // What was taken as an event is within the limit.
     if let Some(object) = Object::read(event.as_str())
         && is_as_kept(&object)
     {
         lines.extend_from_slice(event.as_str().as_bytes());
-        return lines.push(b'\n');
+        lines.push(b'\n');
+        return Ok(());
     }
->>>>>>> speed
     let view = event.view();
     let mut added: Vec<(&str, Value)> = Vec::new();
     if view.event_id.is_none() {
@@ -251,11 +237,11 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) {
             EventKind::Benchmark => ("timestamp", seconds(now).into()),
         });
     }
-    lines.extend_from_slice(event.with(&added).as_str().as_bytes());
-    let bytes = lines.len() - begin;
-    if bytes > limits::EVENT_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(bytes)));
+    let kept = event.with(&added);
+    if kept.as_str().len() > limits::EVENT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(kept.as_str().len())));
     }
+    lines.extend_from_slice(kept.as_str().as_bytes());
     lines.push(b'\n');
     Ok(())
 }
