@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -22,6 +22,9 @@ use crate::model::json::{Escapes, Kind, Object};
 const ADDED: [&str; 3] = ["source", "source_seq", "received_utc"];
 /// Objects in objects whose fields are put in order; deeper ones count as they are written.
 const DEPTH_MAX: usize = 32;
+
+/// Bytes of an id in its quotes, at most.
+const ID_BYTES: usize = 48;
 
 /// What an event says, in 128 bits.
 pub(super) type Fingerprint = [u8; 16];
@@ -62,14 +65,13 @@ impl Identities {
         let content = content.unwrap_or_else(|| fingerprint(event, object));
         let count = self.seen.entry(content).or_default();
         *count = count.saturating_add(1);
-        let mut id = String::with_capacity(48);
+        let mut id = String::with_capacity(ID_BYTES);
         id.push_str("\"c-");
-        for byte in content {
-            for digit in [byte >> 4, byte & 15] {
-                id.push(char::from_digit(digit.into(), 16).unwrap_or_default());
-            }
-        }
-        write!(id, "-{count}\"").ok();
+        let digit = |digit: u8| char::from(b"0123456789abcdef"[usize::from(digit & 15)]);
+        id.extend(content.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
+        id.push('-');
+        id.push_str(itoa::Buffer::new().format(*count));
+        id.push('"');
         match object {
             Some(object) => Event::kept(object, &[("event_id", &id)]),
             None => event.with(&[("event_id", id.trim_matches('"').into())]),
