@@ -46,7 +46,7 @@ pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7117";
 /// Bytes of one event as compact JSON.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// An event is on the screen this long after it came, at the latest.
-pub const DASHBOARD_REFRESH: Duration = Duration::from_millis(100);
+/// Between two drawings of the dashboard at least; what comes after a longer pause is drawn at once.
+pub const DASHBOARD_REFRESH: Duration = Duration::from_millis(30);
 /// A followed file is looked at this often even when the system reports no change in it.
 pub const FILE_POLL: Duration = Duration::from_secs(1);

@@ -16,10 +16,11 @@ mod run;
 mod shell;
 mod task;
 mod time;
+mod view;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use entry::{Entry, EntryBody, Fields, Octets};
-pub use event::{Count, Event, EventFault, EventKind, EventView, Moment, Text};
+pub use event::{Event, EventFault, EventKind};
 pub use hop::{Hop, HopFault, HopMeter, Pipeline};
 pub use id::{BadEntryId, BadRunId, BadTaskId, EntryId, RunId, TaskId};
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapReason, Line, LineText, Mark};
@@ -27,3 +28,4 @@ pub use run::{Gate, Repetition, RepetitionStatus, Row, Run, RunStatus, RunSummar
 pub use shell::command_line;
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
 pub use time::{BadTimestamp, Timestamp};
+pub use view::{Count, EventView, Moment, Text};
