@@ -121,6 +121,17 @@ async fn what_looks_like_an_event_is_told_in_the_log_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_run_that_cannot_be_is_in_the_tasks_own_run_and_that_is_told() {
+    let server = serve().await;
+    let mut event = log("INFO", "lost?");
+    event["run_id"] = json!("a/b");
+    server.append("t", &format!("LB_EVENT {event}\n")).await;
+    assert_eq!(messages(&until_events(&server, "t", 1).await), ["lost?"]);
+    let told = hop(&server, "extraction").await["last_error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(told.starts_with("task:t, line 1: field `run_id`") && told.contains("run t"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_doubles_no_event_of_a_task_that_goes_on() {
     let server = serve().await;
     let line = |message: &str| format!("LB_EVENT {}\n", log("INFO", message));

@@ -14,7 +14,7 @@ use super::wrap::Wrap;
 use super::{Incoming, RunMeters, Runs, RunsError, Source};
 use crate::events::{Extractor, ExtractorOptions, Found, Rejected, TOKEN, clean};
 use crate::journal::PageLimits;
-use crate::model::{Channel, Line, RunId, Task, TaskStatus};
+use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{End, EventsGuard, FollowEvent, LogPage, Start, TaskHandle, Tasks, TasksError};
 
 /// Lines in a task's log that tell of an event that could not be read.
@@ -279,12 +279,24 @@ impl Bridge {
         }
     }
 
+    /// The run an event names; the task's own if it names none, or one that cannot be, which is told.
+    fn run_of(&self, incoming: &Incoming) -> RunId {
+        let view = incoming.event.view();
+        let Some(named) = &view.run_id else { return self.default_run.clone() };
+        named.parse().unwrap_or_else(|error: BadRunId| {
+            let line = incoming.source.as_ref().and_then(|source| source.seq).unwrap_or_default();
+            let text =
+                format!("{}, line {line}: field `run_id`: {error}; it is in run {}", self.source, self.default_run);
+            self.runs.meters().extraction.failed(&text);
+            self.default_run.clone()
+        })
+    }
+
     /// Gives what was found to its runs, and the notes to the log.
     async fn send(&mut self) -> Result<(), BridgeError> {
         let mut by_run: Vec<(RunId, Vec<Incoming>)> = Vec::new();
-        for incoming in self.found.drain(..) {
-            let run = incoming.event.view().run_id.and_then(|run| run.parse().ok());
-            let run = run.unwrap_or_else(|| self.default_run.clone());
+        for incoming in std::mem::take(&mut self.found) {
+            let run = self.run_of(&incoming);
             match by_run.iter_mut().find(|(known, _)| *known == run) {
                 Some((_, events)) => events.push(incoming),
                 None => by_run.push((run, vec![incoming])),
