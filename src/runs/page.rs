@@ -92,7 +92,10 @@ impl RunHandle {
         };
         while page.events.len() < limit && bytes < PAGE_BYTES_MAX && next < from.saturating_add(SCAN_MAX) {
             let rest = if filter.takes_all() { limit - page.events.len() } else { limits::TAIL_PAGE_LINES };
-            let looked = self.look_from(&stream, next, rest, filter).await?;
+            let looked = match self.look_from(&stream, next, rest, filter).await {
+                Err(RunsError::Journal(JournalError::Removed)) => return Ok(None),
+                looked => looked?,
+            };
             let Some(behind) = looked.behind else { break };
             (page.cursor, next) = (behind, behind.n + 1);
             for stored in looked.events {
