@@ -357,14 +357,15 @@ async fn a_key_that_was_given_more_time_is_no_other_log() {
     let key = "run:events:r";
     let text = |message: &str| log("INFO", message).to_string();
     let _: String = redis.xadd(key, "*", &[("event", text("a"))]).await.unwrap();
-    let _: bool = redis.pexpire(key, 500).await.unwrap();
+    let _: bool = redis.pexpire(key, 3_000).await.unwrap();
     let _: String = redis.xadd(key, "*", &[("event", text("b"))]).await.unwrap();
     assert_eq!(sse.next().await.1["message"], "a");
     assert_eq!(sse.next().await.1["message"], "b");
     // The follower waits, and knows of the time.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let _: bool = redis.persist(key).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    // The time that it knows has to pass.
+    tokio::time::sleep(std::time::Duration::from_millis(3_000)).await;
     let _: String = redis.xadd(key, "*", &[("event", text("c"))]).await.unwrap();
     assert_eq!(sse.next().await.1["message"], "c", "nothing comes again");
 }
