@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
+use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskFacts, TaskHandle, Tasks, TasksOptions};
 
@@ -24,7 +25,8 @@ fn folder_of(version: &str) -> PathBuf {
 /// Tasks of the past must not expire under the test.
 fn options() -> TasksOptions {
     let journal_expiry = Duration::from_secs(1_000 * 365 * 24 * 3600);
-    TasksOptions { live_window_lines: WINDOW_LINES, journal_expiry, ..TasksOptions::default() }
+    let limits = Limits { live_window_lines: WINDOW_LINES, journal_expiry, ..Limits::default() };
+    TasksOptions { limits, ..TasksOptions::default() }
 }
 
 fn id(text: &str) -> TaskId {

@@ -112,7 +112,7 @@ async fn bytes_that_are_no_request_close_their_connection_alone() {
 
 #[tokio::test]
 async fn a_client_too_many_is_told_so() {
-    let server = serve_redis(|options| options.resp_connections_max = 1).await;
+    let server = serve_redis(|options| options.limits.resp_connections_max = 1).await;
     let mut first = Redis::connect(&server).await;
     assert_eq!(first.ask("PING").await, "+PONG");
     let mut second = Redis::connect(&server).await;

@@ -164,7 +164,7 @@ async fn health_and_metrics_are_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_too_many_is_refused() {
-    let server = serve_with(|options| options.connections_max = 1).await;
+    let server = serve_with(|options| options.limits.connections_max = 1).await;
     let held = server.socket("/ws/v1/tasks/t?wait=1").await;
     assert_eq!(server.get("/healthz").await.status, 503);
     drop(held);

@@ -294,7 +294,7 @@ async fn after_the_next_start(ends: bool) {
     if ends {
         task.end(End::default()).await.unwrap();
     } else {
-        options.journal_expiry = Duration::from_millis(50);
+        options.limits.journal_expiry = Duration::from_millis(50);
     }
     tasks.close().await;
     drop((task, tasks, eventful));
@@ -359,7 +359,7 @@ async fn a_run_that_is_removed_begins_anew_with_what_its_file_gets_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_went_with_their_archive_are_counted_where_events_are_looked_for() {
-    let server = serve_with(|options| options.live_window_lines = 100).await;
+    let server = serve_with(|options| options.limits.live_window_lines = 100).await;
     let text: String = (0..6_000).map(|n| format!("line {n}\n")).collect();
     server.append("t", &text).await;
     server.append("t", &format!("LB_EVENT {}\n", status("running"))).await;
@@ -368,7 +368,7 @@ async fn lines_that_went_with_their_archive_are_counted_where_events_are_looked_
     server.until("lines in the archive", || async { has_files(&folder) }).await;
     let TestServer { server, folder } = server;
     let mut options = options(&folder);
-    options.live_window_lines = 100;
+    options.limits.live_window_lines = 100;
     server.shutdown().await.unwrap();
     std::fs::remove_dir_all(folder.path().join("data/archive")).unwrap();
     let server = TestServer { server: Server::start(options).await.unwrap(), folder };

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, EntryId, Fields, LineText, Octets, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::keys::{Keys, Look, NewId, Range, Trim};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
@@ -15,7 +16,12 @@ const KEY: &[u8] = b"task:logs:42";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn open(folder: &Path) -> Tasks {
-    Tasks::open(folder, TasksOptions { live_window_lines: 1_000, ..TasksOptions::default() }).await.unwrap()
+    Tasks::open(
+        folder,
+        TasksOptions { limits: Limits { live_window_lines: 1_000, ..Limits::default() }, ..TasksOptions::default() },
+    )
+    .await
+    .unwrap()
 }
 
 async fn task(tasks: &Tasks) -> TaskHandle {

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use tasktail::journal::{Durability, Journal};
+use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{
-    End, EndOutcome, FollowEvent, LineBatch, PageLimits, Retention, Start, TaskFacts, TaskHandle, Tasks, TasksError,
-    TasksOptions,
+    End, EndOutcome, FollowEvent, LineBatch, PageLimits, Start, TaskFacts, TaskHandle, Tasks, TasksError, TasksOptions,
 };
 
 fn options() -> TasksOptions {
-    TasksOptions { live_window_lines: 1_000, ..TasksOptions::default() }
+    with(Limits::default())
+}
+
+fn with(limits: Limits) -> TasksOptions {
+    TasksOptions { limits: Limits { live_window_lines: 1_000, ..limits }, ..TasksOptions::default() }
 }
 
 async fn open(folder: &Path) -> Tasks {
@@ -173,9 +177,10 @@ async fn numbered_lines_are_taken_once_and_a_hole_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_without_its_worker_is_lost_and_can_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let tasks = Tasks::open(folder.path(), TasksOptions { worker_grace: Duration::from_millis(20), ..options() })
-        .await
-        .unwrap();
+    let tasks =
+        Tasks::open(folder.path(), with(Limits { worker_grace: Duration::from_millis(20), ..Limits::default() }))
+            .await
+            .unwrap();
     let task = tasks.get_or_create(&id("l")).await.unwrap();
     let worker = task.attach();
     append(&task, 1, 3).await;
@@ -196,9 +201,10 @@ async fn a_task_without_its_worker_is_lost_and_can_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_nobody_finishes_is_sealed_when_its_time_is_over() {
     let folder = tempfile::tempdir().unwrap();
-    let tasks = Tasks::open(folder.path(), TasksOptions { journal_expiry: Duration::from_millis(50), ..options() })
-        .await
-        .unwrap();
+    let tasks =
+        Tasks::open(folder.path(), with(Limits { journal_expiry: Duration::from_millis(50), ..Limits::default() }))
+            .await
+            .unwrap();
     let task = tasks.get_or_create(&id("e")).await.unwrap();
     append(&task, 1, 3).await;
     let task = sealed(&tasks, &id("e")).await;
@@ -350,11 +356,11 @@ async fn retention_removes_the_oldest_finished_tasks_and_no_running_one() {
     tasks.close().await;
     drop((running, tasks));
     for (retention, kept) in [
-        (Retention { age: Some(Duration::from_secs(3600)), ..Retention::default() }, 5),
-        (Retention { count: Some(3), ..Retention::default() }, 3),
-        (Retention { bytes: Some(1), ..Retention::default() }, 0),
+        (Limits { retention_age: Some(Duration::from_secs(3600)), ..Limits::default() }, 5),
+        (Limits { retention_count: Some(3), ..Limits::default() }, 3),
+        (Limits { retention_bytes: Some(1), ..Limits::default() }, 0),
     ] {
-        let tasks = Tasks::open(folder.path(), TasksOptions { retention, ..options() }).await.unwrap();
+        let tasks = Tasks::open(folder.path(), with(retention.clone())).await.unwrap();
         let mut changes = tasks.changes();
         while tasks.stats().tasks != kept + 1 {
             tokio::time::timeout(Duration::from_secs(10), changes.changed())

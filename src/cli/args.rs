@@ -11,7 +11,7 @@ use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
 use super::settings::{GlobalArgs, SettingArgs};
 use super::ship::ShipArgs;
-use crate::config::units;
+use crate::model::units;
 use crate::model::{Channel, ChannelSet, Cursor, RunId, TaskId, TaskStatus};
 
 /// A task's output, live in the browser and the terminal, and kept when it ends.

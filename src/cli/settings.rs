@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 
 use crate::config::Flags;
+use crate::model::limits::{Limit, Limits};
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -89,55 +91,66 @@ pub(super) struct SettingArgs {
     /// every 200 ms [env: TASKTAIL_DURABILITY] [default: commit]
     #[arg(long, value_name = "WHEN")]
     durability: Option<OsString>,
-    /// Lines of a task that stay in its journal; older ones move to its archive [default: 10000]
-    #[arg(long, value_name = "N")]
-    live_window_lines: Option<OsString>,
-    /// A journal nobody finished goes this long after its last line [default: 24h]
-    #[arg(long, value_name = "TIME")]
-    journal_expiry: Option<OsString>,
-    /// A task whose worker is silent this long is called lost [default: 60s]
-    #[arg(long, value_name = "TIME")]
-    worker_grace: Option<OsString>,
-    /// Remove tasks this long after their end, such as 30d [default: off]
-    #[arg(long, value_name = "TIME")]
-    retention_age: Option<OsString>,
-    /// Keep this many finished tasks, the newest [default: off]
-    #[arg(long, value_name = "N")]
-    retention_count: Option<OsString>,
-    /// Keep finished tasks up to this size altogether, the newest, such as 10GiB [default: off]
-    #[arg(long, value_name = "SIZE")]
-    retention_bytes: Option<OsString>,
-    /// Connections served at the same time [default: 4096]
-    #[arg(long, value_name = "N")]
-    connections_max: Option<OsString>,
     /// Serve Redis clients on this address too; port 0 picks one [default: off]
     #[arg(long, value_name = "ADDR")]
     resp: Option<OsString>,
-    /// Redis clients served at the same time [default: 4096]
-    #[arg(long, value_name = "N")]
-    resp_connections_max: Option<OsString>,
     /// Take the events of runs from this folder of RUN/events.jsonl, as they are written [env: TASKTAIL_RUNS]
     /// [default: off]
     #[arg(long, value_name = "DIR")]
     runs: Option<OsString>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 impl SettingArgs {
     pub(super) fn flags(&self) -> Flags {
-        pick([
+        let mut flags = pick([
             ("listen", &self.listen),
             ("durability", &self.durability),
-            ("live_window_lines", &self.live_window_lines),
-            ("journal_expiry", &self.journal_expiry),
-            ("worker_grace", &self.worker_grace),
-            ("retention_age", &self.retention_age),
-            ("retention_count", &self.retention_count),
-            ("retention_bytes", &self.retention_bytes),
-            ("connections_max", &self.connections_max),
             ("resp", &self.resp),
-            ("resp_connections_max", &self.resp_connections_max),
             ("runs", &self.runs),
-        ])
+        ]);
+        flags.extend(self.limits.0.iter().cloned());
+        flags
+    }
+}
+
+/// A flag for every limit, as their table has them.
+#[derive(Clone, Debug, Default)]
+struct LimitArgs(Flags);
+
+/// The flags' names, which clap keeps for as long as the program runs.
+static LIMIT_FLAGS: LazyLock<Vec<String>> =
+    LazyLock::new(|| Limit::ALL.iter().map(|limit| limit.name().replace('_', "-")).collect());
+
+impl Args for LimitArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let defaults = Limits::default();
+        let args = Limit::ALL.iter().zip(LIMIT_FLAGS.iter()).map(|(limit, flag)| {
+            clap::Arg::new(limit.name())
+                .long(flag.as_str())
+                .value_name(limit.value_name())
+                .value_parser(clap::value_parser!(OsString))
+                .help_heading("Limits")
+                .help(format!("{} [default: {}]", limit.help(), defaults.show(*limit)))
+        });
+        command.args(args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for LimitArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |limit: &Limit| Some((limit.name(), matches.get_one::<OsString>(limit.name())?.clone()));
+        Ok(Self(Limit::ALL.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(Self::from_arg_matches(matches)?.0);
+        Ok(())
     }
 }
 

@@ -4,35 +4,21 @@
 //! `worker_grace` in the file, `TASKTAIL_WORKER_GRACE` in the environment, `--worker-grace` on the
 //! command line. A value that is wrong is refused with the place it came from.
 
-pub mod units;
-
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::client::Endpoint;
-use crate::model::limits;
+use crate::model::limits::{self, Limit, Limits};
 use crate::server::ServeOptions;
-use crate::tasks::{Durability, Retention};
+use crate::tasks::Durability;
 
-/// Every name, as it stands in the file.
-const KEYS: [&str; 14] = [
-    "url",
-    "data",
-    "listen",
-    "durability",
-    "live_window_lines",
-    "journal_expiry",
-    "worker_grace",
-    "retention_age",
-    "retention_count",
-    "retention_bytes",
-    "connections_max",
-    "resp",
-    "resp_connections_max",
-    "runs",
-];
+/// Every name, as it stands in the file, beside those of the limits.
+const KEYS: [&str; 6] = ["url", "data", "listen", "durability", "resp", "runs"];
+
+fn known_keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(Limit::ALL.iter().map(|limit| limit.name()))
+}
 
 /// What tasktail was told, all sources merged and every value checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,20 +35,10 @@ pub struct Settings {
     pub listen_named: bool,
     /// When a line counts as kept.
     pub durability: Durability,
-    /// Lines of a task that stay in its journal.
-    pub live_window_lines: u64,
-    /// From the last line of a journal nobody finished to its end.
-    pub journal_expiry: Duration,
-    /// From a worker's last sign to its task being `lost`.
-    pub worker_grace: Duration,
-    /// Which finished tasks are removed.
-    pub retention: Retention,
-    /// Connections at the same time.
-    pub connections_max: usize,
+    /// The limits in force.
+    pub limits: Limits,
     /// The address to serve Redis clients on, if any.
     pub resp: Option<String>,
-    /// Redis clients at the same time.
-    pub resp_connections_max: usize,
     /// A folder of `RUN/events.jsonl` to take events from, if any.
     pub runs: Option<PathBuf>,
 }
@@ -116,7 +92,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A key that means nothing.
-    #[error("{}: there is no setting `{key}`; known are {}", path.display(), KEYS.join(", "))]
+    #[error("{}: there is no setting `{key}`; known are {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -174,6 +150,10 @@ impl Settings {
             None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
         };
         let defaults = ServeOptions::default();
+        let mut limits = defaults.limits;
+        for limit in Limit::ALL {
+            parse(find(limit.name())?, |text| limits.set(*limit, text))?;
+        }
         let listen = parse(find("listen")?, address)?;
         Ok(Self {
             url: parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?,
@@ -182,17 +162,8 @@ impl Settings {
             listen_named: listen.is_some(),
             listen: listen.unwrap_or(defaults.listen),
             durability: parse(find("durability")?, durability)?.unwrap_or(defaults.durability),
-            live_window_lines: parse(find("live_window_lines")?, positive)?.unwrap_or(defaults.live_window_lines),
-            journal_expiry: parse(find("journal_expiry")?, units::duration)?.unwrap_or(defaults.journal_expiry),
-            worker_grace: parse(find("worker_grace")?, units::duration)?.unwrap_or(defaults.worker_grace),
-            retention: Retention {
-                age: parse(find("retention_age")?, or_off(units::duration))?.flatten(),
-                count: parse(find("retention_count")?, or_off(positive))?.flatten(),
-                bytes: parse(find("retention_bytes")?, or_off(units::size))?.flatten(),
-            },
-            connections_max: parse(find("connections_max")?, count)?.unwrap_or(defaults.connections_max),
+            limits,
             resp: parse(find("resp")?, or_off(address))?.flatten(),
-            resp_connections_max: parse(find("resp_connections_max")?, count)?.unwrap_or(defaults.resp_connections_max),
             runs: folder_or_off(find("runs")?)?,
         })
     }
@@ -203,13 +174,8 @@ impl Settings {
             listen: listen.to_owned(),
             data: self.data.clone(),
             durability: self.durability,
-            live_window_lines: self.live_window_lines,
-            journal_expiry: self.journal_expiry,
-            worker_grace: self.worker_grace,
-            retention: self.retention,
-            connections_max: self.connections_max,
+            limits: self.limits.clone(),
             resp: self.resp.clone(),
-            resp_connections_max: self.resp_connections_max,
             runs: self.runs.clone(),
             ..ServeOptions::default()
         }
@@ -254,7 +220,7 @@ fn folder_or_off(found: Option<Found>) -> Result<Option<PathBuf>, ConfigError> {
     }
 }
 
-fn parse<T>(found: Option<Found>, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
+fn parse<T>(found: Option<Found>, mut read: impl FnMut(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
     let Some((at, value)) = found else { return Ok(None) };
     let Some(text) = value.to_str() else {
         return Err(ConfigError::Value { at, why: "the value is not UTF-8".to_owned() });
@@ -269,7 +235,7 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
         path: path.to_owned(),
         why: error.to_string().trim_end().to_owned(),
     })?;
-    match table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+    match table.keys().find(|key| !known_keys().any(|known| known == key.as_str())) {
         Some(key) => Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone() }),
         None => Ok(table),
     }
@@ -293,15 +259,6 @@ fn durability(text: &str) -> Result<Durability, String> {
         "interval" => Ok(Durability::Interval),
         _ => Err(format!("`{text}` is not a durability: write commit or interval")),
     }
-}
-
-fn positive(text: &str) -> Result<u64, String> {
-    let number = text.trim().replace('_', "").parse::<u64>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("`{text}` is not a number above zero, such as 10000"))
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    usize::try_from(positive(text)?).map_err(|error| error.to_string())
 }
 
 /// `off` takes back what a weaker source has set.

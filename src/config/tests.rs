@@ -1,5 +1,7 @@
 //! Which source wins, and what is said of a bad value.
 
+use std::time::Duration;
+
 use super::*;
 
 fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>) -> Result<Settings, ConfigError> {
@@ -20,14 +22,14 @@ fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>
 fn the_strongest_source_wins() {
     let file = Some("worker_grace = '10s'\nlisten = '127.0.0.1:1'\nconnections_max = 7");
     let settings = load(&[("worker_grace", "30s")], &[("TASKTAIL_WORKER_GRACE", "20s")], file).unwrap();
-    assert_eq!(settings.worker_grace, Duration::from_secs(30), "flag");
+    assert_eq!(settings.limits.worker_grace, Duration::from_secs(30), "flag");
     let settings = load(&[], &[("TASKTAIL_WORKER_GRACE", "20s"), ("TASKTAIL_LISTEN", "")], file).unwrap();
-    assert_eq!(settings.worker_grace, Duration::from_secs(20), "environment");
+    assert_eq!(settings.limits.worker_grace, Duration::from_secs(20), "environment");
     assert_eq!(settings.listen, "127.0.0.1:1", "file; an empty variable is none");
-    assert_eq!(settings.connections_max, 7);
+    assert_eq!(settings.limits.connections_max, 7);
     let settings = load(&[], &[], None).unwrap();
-    assert_eq!(settings.worker_grace, limits::WORKER_GRACE, "default");
-    assert_eq!((settings.url, settings.retention), (None, Retention::default()));
+    assert_eq!(settings.limits.worker_grace, Limits::default().worker_grace, "default");
+    assert_eq!(settings.url, None);
 }
 
 #[test]
@@ -43,9 +45,9 @@ fn the_data_folder_follows_the_xdg_rules() {
 #[test]
 fn retention_can_be_set_and_taken_back() {
     let file = Some("retention_age = '30d'\nretention_count = 1000\nretention_bytes = '10GiB'");
-    let retention = load(&[("retention_count", "off")], &[], file).unwrap().retention;
-    assert_eq!(retention.age, Some(Duration::from_secs(30 * 86_400)));
-    assert_eq!((retention.count, retention.bytes), (None, Some(10 << 30)));
+    let limits = load(&[("retention_count", "off")], &[], file).unwrap().limits;
+    assert_eq!(limits.retention_age, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!((limits.retention_count, limits.retention_bytes), (None, Some(10 << 30)));
 }
 
 #[test]

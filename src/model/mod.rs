@@ -16,6 +16,7 @@ mod run;
 mod shell;
 mod task;
 mod time;
+pub mod units;
 mod view;
 
 pub use cursor::{BadCursor, Cursor, Epoch};

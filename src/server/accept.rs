@@ -21,9 +21,8 @@ use warp::reply::Response;
 
 use super::state::SharedState;
 use super::{guard, routes};
+use crate::model::limits::Limit;
 
-/// A client must have sent the head of its request by then.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A pause after the system refused a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// hyper's buffer for a request's head; a longer one is answered 431.
@@ -41,11 +40,13 @@ pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, state: SharedState) {
-    let places = Arc::new(Semaphore::new(state.options.connections_max));
+    let limits = &state.options.limits;
+    let places = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(places));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_BYTES_MAX);
     loop {
         let accepted = tokio::select! {
             () = state.shutdown.cancelled() => return,
@@ -64,6 +65,7 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         }
         let Ok(place) = places.clone().try_acquire_owned() else {
             state.metrics.refused.inc();
+            state.hits.count(Limit::connections_max);
             if let Ok(place) = refusals.clone().try_acquire_owned() {
                 state.tracker.spawn(refuse(stream, place));
             }

@@ -2,6 +2,7 @@
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -12,7 +13,7 @@ use warp::reply::{Reply, Response};
 use super::pipeline;
 use super::reject::ApiError;
 use super::state::State;
-use crate::model::limits;
+use crate::model::limits::{self, Limit};
 
 /// What the server itself counts; the tasks layer counts what it stores.
 #[derive(Debug, Default)]
@@ -106,16 +107,12 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     registry.register("server", "The server and its durability", Info::new(durability));
     let ready = i64::from(state.tasks.health().is_ok());
     registry.register("ready", "1 if the store can be written", ConstGauge::new(ready));
-    let limits = [
-        ("line_bytes_max", limits::LINE_BYTES_MAX),
-        ("message_bytes_max", limits::MESSAGE_BYTES_MAX),
-        ("connections_max", state.options.connections_max),
-        ("resp_connections_max", state.options.resp_connections_max),
-    ];
+    let limits = [("line_bytes_max", limits::LINE_BYTES_MAX), ("message_bytes_max", limits::MESSAGE_BYTES_MAX)];
     for (name, value) in limits {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         registry.register(name, "A limit of this server", ConstGauge::new(value));
     }
+    register_limits(state, &mut registry);
     let stats = state.tasks.stats();
     let counters = [
         ("lines_stored", "Lines made durable in all journals", stats.lines_stored),
@@ -143,6 +140,17 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// Each limit that can be set: its value (infinite when it is off), and how often it was reached.
+fn register_limits(state: &State, registry: &mut Registry) {
+    let reached = Family::<[(&str, &str); 1], Counter>::default();
+    for limit in Limit::ALL {
+        let value = state.options.limits.number(*limit).unwrap_or(f64::INFINITY);
+        registry.register(limit.name(), limit.help(), ConstGauge::new(value));
+        reached.get_or_create(&[("limit", limit.name())]).inc_by(state.hits.get(*limit));
+    }
+    registry.register("limit_reached", "How often a limit was reached", reached);
 }
 
 /// `GET /healthz`: the process lives.

@@ -51,9 +51,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::limits;
+use crate::model::limits::{self, Hits, Limits};
 use crate::runs::Runs;
-use crate::tasks::{Durability, Retention};
+use crate::tasks::Durability;
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
@@ -67,20 +67,10 @@ pub struct ServeOptions {
     pub data: PathBuf,
     /// When a line counts as stored.
     pub durability: Durability,
-    /// Lines of a task that stay in its journal.
-    pub live_window_lines: u64,
-    /// A journal nobody finished goes this long after its last line.
-    pub journal_expiry: Duration,
-    /// A task whose worker is silent this long is `lost`.
-    pub worker_grace: Duration,
-    /// Which finished tasks are kept.
-    pub retention: Retention,
-    /// Connections at one time; one more is answered 503 and closed.
-    pub connections_max: usize,
+    /// The limits in force.
+    pub limits: Limits,
     /// The address and port for Redis clients; none: no such port.
     pub resp: Option<String>,
-    /// Redis clients at one time; one more is told so and closed.
-    pub resp_connections_max: usize,
     /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
     pub runs: Option<PathBuf>,
     /// A Redis client that takes nothing for this long is given up.
@@ -95,13 +85,8 @@ impl Default for ServeOptions {
             listen: limits::LISTEN_DEFAULT.to_owned(),
             data: PathBuf::from("tasktail"),
             durability: Durability::Commit,
-            live_window_lines: limits::LIVE_WINDOW_LINES,
-            journal_expiry: limits::JOURNAL_EXPIRY,
-            worker_grace: limits::WORKER_GRACE,
-            retention: Retention::default(),
-            connections_max: CONNECTIONS_MAX,
+            limits: Limits::default(),
             resp: None,
-            resp_connections_max: CONNECTIONS_MAX,
             runs: None,
             send_timeout: limits::SEND_TIMEOUT,
             heartbeat: limits::HEARTBEAT,
@@ -109,8 +94,6 @@ impl Default for ServeOptions {
     }
 }
 
-/// Connections at one time unless said otherwise.
-const CONNECTIONS_MAX: usize = 4096;
 /// The file in the data folder that says where the server is, while it runs.
 const SERVER_FILE: &str = "server.json";
 
@@ -190,7 +173,8 @@ impl Server {
         };
         let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
         prepare(&options.data).await?;
-        let tasks = state::open_tasks(&options).await?;
+        let hits = Arc::<Hits>::default();
+        let tasks = state::open_tasks(&options, &hits).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
         announce(&options.data, addr, redis_addr).await.map_err(data_error)?;
         let hops = Hops::default();
@@ -198,6 +182,7 @@ impl Server {
             runs: Runs::new(&tasks, hops.runs.clone()),
             tasks,
             hops,
+            hits,
             options,
             loopback: addr.ip().is_loopback(),
             metrics: Metrics::default(),

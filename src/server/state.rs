@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
 use super::{ServeError, ServeOptions};
+use crate::model::limits::Hits;
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 
@@ -20,6 +21,8 @@ pub(super) struct State {
     pub(super) runs: Runs,
     /// What the server was started with.
     pub(super) options: ServeOptions,
+    /// How often each limit was reached.
+    pub(super) hits: Arc<Hits>,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(super) loopback: bool,
     /// Counters of the server itself.
@@ -36,13 +39,11 @@ pub(super) struct State {
 pub(super) type SharedState = Arc<State>;
 
 /// Opens the store: the one place that knows how.
-pub(super) async fn open_tasks(options: &ServeOptions) -> Result<Tasks, ServeError> {
+pub(super) async fn open_tasks(options: &ServeOptions, hits: &Arc<Hits>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         durability: options.durability,
-        live_window_lines: options.live_window_lines,
-        journal_expiry: options.journal_expiry,
-        worker_grace: options.worker_grace,
-        retention: options.retention,
+        limits: options.limits.clone(),
+        hits: hits.clone(),
         events: true,
     };
     let opened = Tasks::open(&options.data, tasks_options).await;

@@ -67,7 +67,7 @@ struct Keeper {
 
 impl Keeper {
     fn archive(&self, task: TaskHandle) {
-        let (archivers, window) = (self.archivers.clone(), self.tasks.inner.options.live_window_lines);
+        let (archivers, window) = (self.archivers.clone(), self.tasks.inner.options.limits.live_window_lines);
         self.tasks.inner.tracker.spawn(async move {
             let Ok(_permit) = archivers.acquire().await else { return };
             let done = task.archive_older(window).await;
@@ -125,7 +125,7 @@ impl Keeper {
             }
             let kept = match status {
                 TaskStatus::Running
-                    if task.silence().is_some_and(|silence| silence > self.tasks.inner.options.worker_grace) =>
+                    if task.silence().is_some_and(|silence| silence > self.tasks.inner.options.limits.worker_grace) =>
                 {
                     self.lose(&task).await
                 }
@@ -154,7 +154,7 @@ impl Keeper {
 
     /// The worker is away for longer than the grace.
     async fn lose(&self, task: &TaskHandle) -> Result<(), TasksError> {
-        let grace = self.tasks.inner.options.worker_grace;
+        let grace = self.tasks.inner.options.limits.worker_grace;
         let text = format!("the worker has been silent for {grace:?}: the task is lost, unless its worker comes back");
         let mut batch = LineBatch::new();
         batch.push(&LineText {
@@ -182,7 +182,7 @@ impl Keeper {
         let expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
         // What its reader notes in its log is no sign of life.
         let given_up = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
-        if u128::from(age) < self.tasks.inner.options.journal_expiry.as_millis() && !expired && !given_up {
+        if u128::from(age) < self.tasks.inner.options.limits.journal_expiry.as_millis() && !expired && !given_up {
             return Ok(());
         }
         let has_reader = task.has_event_reader();
@@ -208,8 +208,9 @@ impl Keeper {
 
     /// Removes finished tasks beyond what retention keeps, oldest first.
     async fn retain(&self) -> Result<(), TasksError> {
-        let retention = self.tasks.inner.options.retention;
-        if retention == super::Retention::default() {
+        let limits = &self.tasks.inner.options.limits;
+        let (age_max, count_max, bytes_max) = (limits.retention_age, limits.retention_count, limits.retention_bytes);
+        if (age_max, count_max, bytes_max) == (None, None, None) {
             return Ok(());
         }
         let now = Timestamp::now().as_millis();
@@ -222,8 +223,8 @@ impl Keeper {
             count += 1;
             bytes += artifact.bytes;
             let age = now.saturating_sub(record.ended.unwrap_or(record.created).as_millis());
-            let old = retention.age.is_some_and(|max| u128::from(age) > max.as_millis());
-            if old || retention.count.is_some_and(|max| count > max) || retention.bytes.is_some_and(|max| bytes > max) {
+            let old = age_max.is_some_and(|max| u128::from(age) > max.as_millis());
+            if old || count_max.is_some_and(|max| count > max) || bytes_max.is_some_and(|max| bytes > max) {
                 tracing::info!(task = %id, "removed, as retention says");
                 self.tasks.remove(&id).await?;
             }

@@ -26,11 +26,11 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::archive::ArchiveError;
 use crate::journal::JournalError;
-use crate::model::{TaskId, limits};
+use crate::model::TaskId;
+use crate::model::limits::{Hits, Limits};
 pub use crate::store::OpenError;
 
 pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
@@ -42,46 +42,18 @@ pub use registry::{Stats, TaskFacts, Tasks};
 pub use task::{TaskHandle, WorkerGuard};
 pub use write::{Appended, End, EndOutcome, Ticket};
 
-/// What of finished tasks is kept; nothing is removed unless one of these is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Tasks that ended longer ago go.
-    pub age: Option<Duration>,
-    /// The newest so many finished tasks stay.
-    pub count: Option<u64>,
-    /// The newest finished tasks whose archives make up so many bytes stay.
-    pub bytes: Option<u64>,
-}
-
 /// How tasks are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TasksOptions {
     /// When a line is acked and shown.
     pub durability: Durability,
-    /// Lines of a task that stay in its journal; older ones are in its archive.
-    pub live_window_lines: u64,
-    /// A task that nobody finishes is sealed as `lost` this long after its last line.
-    pub journal_expiry: Duration,
-    /// A task whose worker is away this long is `lost`; it can still be resumed.
-    pub worker_grace: Duration,
-    /// What of finished tasks is kept.
-    pub retention: Retention,
+    /// The limits in force.
+    pub limits: Limits,
+    /// Where it is counted that one of them was reached.
+    pub hits: Arc<Hits>,
     /// Somebody is to take [`Tasks::eventful`] and to look at all open tasks: until then none that
     /// was open already is sealed.
     pub events: bool,
-}
-
-impl Default for TasksOptions {
-    fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            live_window_lines: limits::LIVE_WINDOW_LINES,
-            journal_expiry: limits::JOURNAL_EXPIRY,
-            worker_grace: limits::WORKER_GRACE,
-            retention: Retention::default(),
-            events: false,
-        }
-    }
 }
 
 /// What can go wrong with a task.

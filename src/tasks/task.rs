@@ -83,7 +83,7 @@ impl TaskHandle {
             id: id.clone(),
             journal: registry.journal.clone(),
             registry: Arc::downgrade(registry),
-            window_lines: registry.options.live_window_lines,
+            window_lines: registry.options.limits.live_window_lines,
             archive,
             stream: RwLock::new(stream),
             state: Mutex::new(State { record, ending: false, closing: None, removed: false }),

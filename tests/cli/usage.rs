@@ -100,3 +100,18 @@ fn a_server_that_is_not_there_is_one_clear_line() {
         assert!(!home.path("f").exists());
     }
 }
+
+/// Every limit is a flag of `serve` with its default, whatever else is in the table.
+#[test]
+fn every_limit_is_in_the_help_of_serve() {
+    use tasktail::model::limits::{Limit, Limits};
+    let home = Home::new();
+    let help = home.ok(&["serve", "--help"]);
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let defaults = Limits::default();
+    for limit in Limit::ALL {
+        let flag = format!("--{} <{}>", limit.name().replace('_', "-"), limit.value_name());
+        assert!(words.contains(&flag), "{flag}\n{help}");
+        assert!(words.contains(&format!("{} [default: {}]", limit.help(), defaults.show(*limit))), "{help}");
+    }
+}

@@ -11,9 +11,9 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::Context;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
-use crate::config::units;
 use crate::doctor::{self, Check, DoctorOptions, Finding};
 use crate::events::clean;
+use crate::model::units;
 
 /// `tasktail doctor`.
 #[derive(Debug, Args)]

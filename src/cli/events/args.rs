@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use crate::config::units;
 use crate::model::RunId;
+use crate::model::units;
 
 /// `tasktail events`.
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use super::super::output::Output;
 use super::super::show::{self, task_error};
 use crate::client::follow::Start;
 use crate::client::{ClientError, HttpClient};
-use crate::config::units;
+use crate::model::units;
 use crate::model::{Channel, ChannelSet, Line, Timestamp, limits};
 
 /// The answer to a search.

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Port;
 use super::connection;
+use crate::model::limits::Limit;
 
 /// A pause after the system refused a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
-    let places = Arc::new(Semaphore::new(port.clients_max()));
+    let places = Arc::new(Semaphore::new(port.clients_max().min(Semaphore::MAX_PERMITS)));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -44,6 +45,7 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
             port.state.metrics.redis.refused.inc();
+            port.state.hits.count(Limit::resp_connections_max);
             if let Ok(place) = refusals.clone().try_acquire_owned() {
                 port.state.tracker.spawn(refuse(stream, place));
             }

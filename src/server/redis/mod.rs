@@ -80,7 +80,7 @@ pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState)
 
 impl Port {
     fn clients_max(&self) -> usize {
-        self.state.options.resp_connections_max
+        usize::try_from(self.state.options.limits.resp_connections_max).unwrap_or(usize::MAX)
     }
 
     /// What was counted since the last reset.

@@ -1,8 +1,17 @@
-//! Durations and sizes as people write them: `24h`, `1h30m`, `10GiB`.
+//! Counts, durations and sizes as people write them: `10_000`, `24h`, `1h30m`, `10GiB`.
 
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
+
+/// Reads a number above zero; `_` may stand between its digits.
+///
+/// # Errors
+/// What is wrong and what would be right, in words.
+pub fn count(text: &str) -> Result<u64, String> {
+    let number = text.trim().replace('_', "").parse::<u64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("`{text}` is not a number above zero, such as 10000"))
+}
 
 /// Reads `30s`, `5m`, `24h`, `30d`, `1h30m`; a day has 24 hours.
 ///
@@ -52,6 +61,28 @@ pub fn size(text: &str) -> Result<u64, String> {
     whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(part)).ok_or_else(bad)
 }
 
+/// Writes a duration in its largest whole unit: `90m`, `24h`, `1500ms`.
+pub fn show_duration(time: Duration) -> String {
+    let ms = time.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    // A day is written in hours, as people say 24h.
+    let unit = units.into_iter().find(|(_, length)| ms > *length && ms.is_multiple_of(*length));
+    match unit {
+        Some((unit, length)) => format!("{}{unit}", ms / length),
+        None if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// Writes a size in its largest whole unit of 1024: `64KiB`, `10GiB`, `1000`.
+pub fn show_size(bytes: u64) -> String {
+    let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1u64 << 10)];
+    match units.into_iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size)) {
+        Some((unit, size)) => format!("{}{unit}", bytes / size),
+        None => bytes.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +96,18 @@ mod tests {
         }
         for bad in ["", "soon", "5", "-5m", "1mo", "5 parsecs"] {
             assert!(duration(bad).unwrap_err().contains("such as"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for ms in [1, 500, 1_000, 1_500, 60_000, 61_000, 3_600_000, 86_400_000, 30 * 86_400_000] {
+            let time = Duration::from_millis(ms);
+            assert_eq!(duration(&show_duration(time)), Ok(time), "{}", show_duration(time));
+        }
+        assert_eq!(show_duration(Duration::from_secs(86_400)), "24h");
+        for bytes in [0, 1, 1_000, 1_024, 65_536, 3 << 20, (3 << 20) + 1, 10 << 30] {
+            assert_eq!(size(&show_size(bytes)), Ok(bytes), "{}", show_size(bytes));
         }
     }
 

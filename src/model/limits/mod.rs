@@ -1,6 +1,12 @@
-//! Every limit with its name and its default; units are last in the name.
+//! Every limit with its name and its default; units are last in the name. Those that a person can
+//! set are rows of one table, [`Limits`]; the constants are part of the protocols or of no use to set.
+
+mod kind;
+mod table;
 
 use std::time::Duration;
+
+pub use table::{Hits, Limit, Limits};
 
 /// Characters of a task's id.
 pub const TASK_ID_CHARS_MAX: usize = 128;
@@ -8,12 +14,6 @@ pub const TASK_ID_CHARS_MAX: usize = 128;
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one WebSocket message from a worker or a viewer; a larger one is skipped with an error.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Lines of a task that stay in its journal; older ones are in its archive.
-pub const LIVE_WINDOW_LINES: u64 = 10_000;
-/// A journal nobody finished goes this long after its last line.
-pub const JOURNAL_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A task whose worker is silent this long is `lost`.
-pub const WORKER_GRACE: Duration = Duration::from_secs(60);
 /// Lines a worker keeps for a server that is slow or away; then the drop rule.
 pub const WORKER_BUFFER_LINES: usize = 10_000;
 /// Bytes a worker keeps for a server that is slow or away; then the drop rule.

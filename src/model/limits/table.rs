@@ -1,0 +1,163 @@
+//! The limits that can be set, as one table: a row is a name, a kind, a default and a sentence. The
+//! struct, the settings, the flags with their help, and the metrics all follow from it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::kind::{BytesOrOff, Count, CountOrOff, Kind, Time, TimeOrOff};
+
+macro_rules! limits {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident = $default:expr;)+) => {
+        /// The limits in force.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $help])+ pub $name: <$kind as Kind>::Value,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// The name of a limit, as its setting has it.
+        #[expect(non_camel_case_types, reason = "a limit has one name everywhere")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Limit {
+            $($(#[doc = $help])+ $name,)+
+        }
+
+        impl Limit {
+            /// All of them, in the order of the table.
+            pub const ALL: &[Limit] = &[$(Limit::$name),+];
+
+            /// The setting's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Limit::$name => stringify!($name),)+ }
+            }
+
+            /// What it limits, in one sentence.
+            pub fn help(self) -> &'static str {
+                match self { $(Limit::$name => concat!($($help),+).trim(),)+ }
+            }
+
+            /// What stands for its value in a usage text: `N`, `SIZE`, `TIME`.
+            pub const fn value_name(self) -> &'static str {
+                match self { $(Limit::$name => <$kind as Kind>::VALUE_NAME,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Sets a limit to what a person wrote.
+            ///
+            /// # Errors
+            /// What is wrong with the text, and what would be right.
+            pub fn set(&mut self, limit: Limit, text: &str) -> Result<(), String> {
+                match limit { $(Limit::$name => self.$name = <$kind as Kind>::parse(text)?,)+ }
+                Ok(())
+            }
+
+            /// Its value as a number: a count, bytes, or seconds; `None` if it is off.
+            pub fn number(&self, limit: Limit) -> Option<f64> {
+                match limit { $(Limit::$name => <$kind as Kind>::number(&self.$name),)+ }
+            }
+
+            /// Its value as a person writes it.
+            pub fn show(&self, limit: Limit) -> String {
+                match limit { $(Limit::$name => <$kind as Kind>::show(&self.$name),)+ }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Lines of a task that stay in its journal; older ones move to its archive
+    live_window_lines: Count = 10_000;
+    /// A journal nobody finished goes this long after its last line
+    journal_expiry: Time = Duration::from_hours(24);
+    /// A task whose worker is silent this long is called lost; the worker can still come back
+    worker_grace: Time = Duration::from_secs(60);
+    /// Finished tasks are removed this long after their end, such as 30d
+    retention_age: TimeOrOff = None;
+    /// Finished tasks kept, the newest
+    retention_count: CountOrOff = None;
+    /// Finished tasks are kept up to this size altogether, the newest, such as 10GiB
+    retention_bytes: BytesOrOff = None;
+    /// Connections served at the same time; one more is answered 503
+    connections_max: Count = 4096;
+    /// Redis clients served at the same time; one more is told so and closed
+    resp_connections_max: Count = 4096;
+    /// A client must have sent the head of its request by then
+    header_timeout: Time = Duration::from_secs(20);
+}
+
+impl Limit {
+    /// The limit of this name.
+    pub fn from_name(name: &str) -> Option<Limit> {
+        Limit::ALL.iter().copied().find(|limit| limit.name() == name)
+    }
+}
+
+/// How often each limit was reached.
+#[derive(Debug)]
+pub struct Hits([AtomicU64; Limit::ALL.len()]);
+
+impl Default for Hits {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Hits {
+    /// The limit was reached once more.
+    pub fn count(&self, limit: Limit) {
+        self.add(limit, 1);
+    }
+
+    /// The limit was reached so many times more.
+    pub fn add(&self, limit: Limit, times: u64) {
+        if let Some(hits) = self.0.get(limit as usize) {
+            hits.fetch_add(times, Ordering::Relaxed);
+        }
+    }
+
+    /// How often it was reached since the start.
+    pub fn get(&self, limit: Limit) -> u64 {
+        self.0.get(limit as usize).map_or(0, |hits| hits.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_set() {
+        let mut limits = Limits::default();
+        for limit in Limit::ALL {
+            let shown = limits.show(*limit);
+            assert_eq!(limits.set(*limit, &shown), Ok(()), "{}: {shown}", limit.name());
+            assert_eq!(Limit::from_name(limit.name()), Some(*limit));
+            assert!(!limit.help().ends_with('.') && limit.help().len() > 10, "{}", limit.name());
+        }
+        assert_eq!(limits, Limits::default());
+    }
+
+    #[test]
+    fn each_kind_says_what_it_takes() {
+        assert!(Count::parse("0").unwrap_err().contains("above zero"));
+        assert!(BytesOrOff::parse("much").unwrap_err().ends_with(", or off"));
+        assert_eq!(TimeOrOff::parse("off"), Ok(None));
+        assert_eq!(CountOrOff::parse("5"), Ok(Some(5)));
+        assert_eq!(BytesOrOff::show(&Some(3 << 20)), "3MiB");
+        assert_eq!(Time::show(&Duration::from_secs(5_400)), "90m");
+    }
+
+    #[test]
+    fn hits_are_counted_by_limit() {
+        let hits = Hits::default();
+        hits.count(Limit::resp_connections_max);
+        hits.add(Limit::resp_connections_max, 2);
+        assert_eq!((hits.get(Limit::resp_connections_max), hits.get(Limit::connections_max)), (3, 0));
+    }
+}
