@@ -1,7 +1,7 @@
 //! Frames and the notes before them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,15 @@ pub(super) struct FrameRef {
 impl FrameRef {
     pub(super) fn last_line(&self) -> u64 {
         self.first_line + u64::from(self.lines) - 1
+    }
+
+    /// Whether a frame can stand behind `before`, or at the beginning: right there in the file, with
+    /// lines of higher numbers. A row out of a file is not believed before that.
+    pub(super) fn follows(&self, before: Option<&FrameRef>) -> bool {
+        let (at, line) = before.map_or((0, 0), |before| (before.end(), before.last_line()));
+        let is_whole = self.lines > 0 && self.note_bytes == NOTE_BYTES && self.raw_bytes <= RAW_BYTES_MAX;
+        let is_counted = self.first_line > line && self.first_line.checked_add(u64::from(self.lines)).is_some();
+        is_whole && is_counted && self.at == at
     }
 
     /// Where the data frame begins.
@@ -77,6 +86,10 @@ fn note(row: &FrameRef) -> io::Result<Vec<u8>> {
     skippable(NOTE_MAGIC, &payload)
 }
 
+/// Bytes of NDJSON in one frame at most, whatever a note says: a frame is closed at
+/// [`super::FRAME_BYTES`], and the largest line, every character of it escaped, fits in here.
+const RAW_BYTES_MAX: u32 = 128 << 20;
+
 /// Bytes of a note: room for every number at its longest.
 const NOTE_BYTES: u32 = 96;
 
@@ -85,7 +98,7 @@ pub(super) fn walk(file: &File) -> io::Result<(Vec<FrameRef>, u64)> {
     let size = file.metadata()?.len();
     let mut rows = Vec::new();
     let mut at = 0;
-    while let Some(row) = read_note(file, at, size)? {
+    while let Some(row) = read_note(file, at, size)?.filter(|row| row.follows(rows.last())) {
         at = row.end();
         rows.push(row);
     }
@@ -111,14 +124,17 @@ fn read_note(file: &File, at: u64, size: u64) -> io::Result<Option<FrameRef>> {
     }
     let mut reader = bincode::Deserializer::from_slice(&note[8..], codec::options());
     let row = FrameRef::deserialize(&mut reader).ok();
-    Ok(row.filter(|row| row.at == at && row.note_bytes == NOTE_BYTES && row.lines > 0 && row.end() <= size))
+    Ok(row.filter(|row| row.at == at && row.end() <= size))
 }
 
 /// The NDJSON of a frame.
 pub(super) fn unpack(file: &File, row: &FrameRef) -> io::Result<Vec<u8>> {
     let mut packed = vec![0; row.packed_bytes as usize];
     file.read_exact_at(&mut packed, row.data_at())?;
-    let raw = zstd::bulk::decompress(&packed, row.raw_bytes as usize)?;
+    // Room for an ordinary frame; beyond it grows with what is really there, since a note may say anything.
+    let mut raw = Vec::with_capacity(row.raw_bytes.min(1 << 20) as usize + 1);
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(&packed[..])?.single_frame();
+    decoder.by_ref().take(u64::from(row.raw_bytes) + 1).read_to_end(&mut raw)?;
     if raw.len() != row.raw_bytes as usize {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame has not the length that its note says"));
     }

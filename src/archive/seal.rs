@@ -113,7 +113,8 @@ fn read_index(file: &File) -> io::Result<Vec<FrameRef>> {
     let mut reader = bincode::Deserializer::from_slice(&index, codec::options());
     let rows: Vec<FrameRef> =
         serde::Deserialize::deserialize(&mut reader).map_err(|e| invalid(&format!("its index cannot be read: {e}")))?;
-    if rows.iter().any(|row| row.lines == 0 || row.end() > size) {
+    let before = std::iter::once(None).chain(rows.iter().map(Some));
+    if !rows.iter().zip(before).all(|(row, before)| row.follows(before) && row.end() <= size) {
         return Err(invalid("its index names frames that are not there"));
     }
     Ok(rows)

@@ -40,6 +40,9 @@ mod spoken;
 mod sse;
 mod state;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
