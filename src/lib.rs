@@ -23,7 +23,7 @@
 //! A folder is a layer; imports go only downward (`tests/layers.rs` holds this):
 //!
 //! ```text
-//! model    words, no I/O
+//! model    words, no I/O             transport  a connection, plain or under TLS
 //! store    sled and bytes             wire     what crosses a socket
 //! journal  ordered logs               archive  zstd frames
 //! tasks    a task's life over both    events   events out of text and files, a run's state
@@ -83,5 +83,6 @@ pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod testing;
+pub mod transport;
 pub mod wire;
 pub mod worker;

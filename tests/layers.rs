@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 18] = [
+const MAY: [(&str, &[&str]); 19] = [
     ("model", &[]),
+    ("transport", &[]),
     ("wire", &["model"]),
     ("store", &["model"]),
     ("journal", &["model", "store"]),
@@ -15,12 +16,12 @@ const MAY: [(&str, &[&str]); 18] = [
     ("events", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
     ("runs", &["model", "journal", "events", "tasks"]),
-    ("server", &["model", "wire", "events", "tasks", "runs"]),
-    ("client", &["model", "wire"]),
+    ("server", &["model", "transport", "wire", "events", "tasks", "runs"]),
+    ("client", &["model", "transport", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("dashboard", &["model", "events", "client"]),
     ("doctor", &["model", "wire", "events", "client"]),
-    ("config", &["model", "client", "server", "tasks"]),
+    ("config", &["model", "transport", "client", "server", "tasks"]),
     ("testing", &["model", "server", "tasks", "config"]),
     ("cli", &["model", "wire", "events", "tasks", "server", "client", "worker", "dashboard", "doctor", "config"]),
     ("main.rs", &["cli"]),

@@ -83,7 +83,7 @@ impl Locator {
         }
         let mut own = self.own.lock().await;
         if let Some(server) = &*own {
-            return server.url().parse().context("the server's own address");
+            return self.of_own(server);
         }
         let mut listen = match self.purpose {
             Purpose::Task => self.settings.listen.clone(),
@@ -95,7 +95,7 @@ impl Locator {
             }
             match self.start(&listen).await {
                 Ok(server) => {
-                    let endpoint = server.url().parse().context("the server's own address")?;
+                    let endpoint = self.of_own(&server)?;
                     *own = Some(server);
                     return Ok(endpoint);
                 }
@@ -176,8 +176,30 @@ impl Locator {
     }
 
     async fn at_default_address(&self) -> Option<Endpoint> {
-        let endpoint = default_endpoint(&self.settings.listen)?;
-        (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT).await == Probe::Tasktail).then_some(endpoint)
+        let plain = default_endpoint("http", &self.settings.listen)?;
+        match HttpClient::new(plain.clone()).probe(PROBE_TIMEOUT).await {
+            Probe::Tasktail => Some(plain),
+            // Its certificate is to prove it, as one on any machine; if it cannot, its data folder may.
+            Probe::WantsHttps => {
+                let secure = default_endpoint("https", &self.settings.listen)?.trusting(self.settings.ca_file.clone());
+                let probe = HttpClient::new(secure.clone()).probe(PROBE_TIMEOUT * 4).await;
+                (probe == Probe::Tasktail).then_some(secure)
+            }
+            Probe::Unproven(_) | Probe::Other | Probe::Nobody => None,
+        }
+    }
+
+    /// A server inside this process; under TLS its own word for its certificate is as good as it gets.
+    fn of_own(&self, server: &Server) -> anyhow::Result<Endpoint> {
+        self.reachable(&server.url()).context("the server's own address")
+    }
+
+    /// The server over our data folder, which proves itself with the certificate that it left there.
+    fn reachable(&self, url: &str) -> anyhow::Result<Endpoint> {
+        let (scheme, addr) = url.split_once("://").unwrap_or_default();
+        let endpoint = default_endpoint(scheme, addr).with_context(|| format!("`{url}` is no address"))?;
+        let certificate = std::path::absolute(self.settings.data.join("server.pem"))?;
+        Ok(if scheme == "https" { endpoint.trusting(Some(certificate)) } else { endpoint })
     }
 
     /// The server that `server.json` names, if its process lives: a file that a killed server left
@@ -189,7 +211,7 @@ impl Locator {
         if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
             return None;
         }
-        let endpoint: Endpoint = file.url.parse().ok()?;
+        let endpoint = self.reachable(&file.url).ok()?;
         (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT * 4).await == Probe::Tasktail).then_some(endpoint)
     }
 
@@ -206,7 +228,7 @@ impl Locator {
 }
 
 /// Where a server with this `listen` setting is reached from this machine; none for port 0.
-fn default_endpoint(listen: &str) -> Option<Endpoint> {
+fn default_endpoint(scheme: &str, listen: &str) -> Option<Endpoint> {
     let reachable = match listen.parse::<SocketAddr>() {
         Ok(addr) if addr.port() == 0 => return None,
         Ok(addr) => match addr.ip() {
@@ -217,7 +239,7 @@ fn default_endpoint(listen: &str) -> Option<Endpoint> {
         Err(_) if listen.ends_with(":0") => return None,
         Err(_) => listen.to_owned(),
     };
-    format!("http://{reachable}").parse().ok()
+    format!("{scheme}://{reachable}").parse().ok()
 }
 
 fn any_port(listen: &str) -> String {
@@ -230,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_default_address_is_one_that_can_be_reached() {
-        let shown = |listen| default_endpoint(listen).map(|endpoint| endpoint.to_string());
+        let shown = |listen| default_endpoint("http", listen).map(|endpoint| endpoint.to_string());
         assert_eq!(shown("127.0.0.1:7117").as_deref(), Some("http://127.0.0.1:7117"));
         assert_eq!(shown("0.0.0.0:80").as_deref(), Some("http://127.0.0.1:80"));
         assert_eq!(shown("[::]:80").as_deref(), Some("http://[::1]:80"));

@@ -38,10 +38,11 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         Err(error) => {
             let why = super::output::chain(&error);
             output.note(format_args!("no server: {why}; the command runs, its output is only here"));
-            NOWHERE.parse()?
+            NOWHERE.parse::<Endpoint>()?
         }
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
+    options.ca_file = endpoint.ca_file().map(Path::to_owned);
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
     options.labels.extend(args.labels);
     options.tee = args.tee;
@@ -91,7 +92,7 @@ fn reconnect(locator: &Arc<Locator>) -> crate::worker::Reconnect {
         let locator = Arc::clone(&locator);
         Box::pin(async move {
             match locator.endpoint().await {
-                Ok(endpoint) => Some(Endpoint::to_string(&endpoint)),
+                Ok(endpoint) => Some(endpoint),
                 Err(error) => {
                     tracing::debug!("no server: {error:#}");
                     None

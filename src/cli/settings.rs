@@ -16,6 +16,10 @@ pub struct GlobalArgs {
     /// The server to use [env: TASKTAIL_URL] [default: the one on this machine, or one in this process]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<OsString>,
+    /// Certificates (PEM) to trust beside this machine's own, for a server at https://: those of other authorities, or
+    /// the server's itself [env: TASKTAIL_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<OsString>,
     /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data: Option<OsString>,
@@ -45,7 +49,7 @@ pub struct GlobalArgs {
 
 impl GlobalArgs {
     pub(super) fn flags(&self) -> Flags {
-        pick([("url", &self.url), ("data", &self.data)])
+        pick([("url", &self.url), ("ca_file", &self.ca_file), ("data", &self.data)])
     }
 }
 
@@ -94,6 +98,13 @@ pub(super) struct SettingArgs {
     /// Serve Redis clients on this address too; port 0 picks one [default: off]
     #[arg(long, value_name = "ADDR")]
     resp: Option<OsString>,
+    /// Speak https, and rediss on the Redis port, with this certificate (PEM, with those between it and its root);
+    /// a new one is taken when the file changes [env: TASKTAIL_TLS_CERT] [default: off]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<OsString>,
+    /// The certificate's private key (PEM) [env: TASKTAIL_TLS_KEY] [default: off]
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<OsString>,
     /// Take the events of runs from this folder of RUN/events.jsonl, as they are written [env: TASKTAIL_RUNS]
     /// [default: off]
     #[arg(long, value_name = "DIR")]
@@ -108,6 +119,8 @@ impl SettingArgs {
             ("listen", &self.listen),
             ("durability", &self.durability),
             ("resp", &self.resp),
+            ("tls_cert", &self.tls_cert),
+            ("tls_key", &self.tls_key),
             ("runs", &self.runs),
         ]);
         flags.extend(self.limits.0.iter().cloned());

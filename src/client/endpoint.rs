@@ -1,21 +1,55 @@
 //! Where a server is: the parsed form of `--url`.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::transport::HAS_TLS;
 
 /// What may stand in a query value as it is (RFC 3986, "unreserved").
 const QUERY_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The address of a server: `http://HOST[:PORT][/PREFIX]`.
+/// The address of a server, `http://HOST[:PORT][/PREFIX]` or `https://`, and what is trusted to prove
+/// that it is the one.
 ///
 /// Checked once; the prefix, for a server behind a reverse proxy, never ends in `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    scheme: Scheme,
+    /// Certificates to trust beside the machine's own.
+    ca_file: Option<Arc<Path>>,
     host: String,
     port: u16,
     prefix: String,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// As it is.
+    Http,
+    /// Under TLS.
+    Https,
+}
+
+impl Scheme {
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Scheme::Http => ("http", "ws"),
+            Scheme::Https => ("https", "wss"),
+        }
+    }
+
+    /// The port where the address names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
 }
 
 /// A text that is not the address of a server, with the reason.
@@ -27,6 +61,23 @@ pub struct BadUrl {
 }
 
 impl Endpoint {
+    /// The same, trusting what is in this file too: authorities, or the server's own certificate.
+    #[must_use]
+    pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
+        self.ca_file = ca_file.map(Arc::from);
+        self
+    }
+
+    /// How it is spoken to.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The certificates that are trusted beside the machine's own.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
     /// The server's host: a name, an IPv4 address, or an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
@@ -61,7 +112,7 @@ impl Endpoint {
 
     /// The same for a WebSocket, as a whole URL.
     pub fn ws_url(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
-        format!("ws://{}{}", self.authority(), self.target(path, query))
+        format!("{}://{}{}", self.scheme.names().1, self.authority(), self.target(path, query))
     }
 
     /// The page of a task, for people.
@@ -77,7 +128,7 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.prefix)
+        write!(f, "{}://{}:{}{}", self.scheme.names().0, self.host, self.port, self.prefix)
     }
 }
 
@@ -87,12 +138,13 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let bad = |why| BadUrl { text: text.chars().take(200).collect(), why };
         let uri: hyper::Uri = text.trim().parse().map_err(|_| bad("it cannot be read as a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("https is not spoken here, only http")),
-            Some(_) => return Err(bad("it is of another kind than http")),
-            None => return Err(bad("`http://` is missing")),
-        }
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") if HAS_TLS => Scheme::Https,
+            Some("https") => return Err(bad("this tasktail was built without TLS, so it speaks no https")),
+            Some(_) => return Err(bad("it is of another kind than http and https")),
+            None => return Err(bad("`http://` or `https://` is missing")),
+        };
         let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(bad("a name or password in it would be seen by everyone on this machine"));
@@ -104,9 +156,10 @@ impl FromStr for Endpoint {
         if host.is_empty() {
             return Err(bad("it names no host"));
         }
-        let port =
-            authority.port().map_or(Ok(80), |port| port.as_str().parse().map_err(|_| bad("its port is wrong")))?;
-        Ok(Self { host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
+        let read_port =
+            |port: hyper::http::uri::Port<&str>| port.as_str().parse().map_err(|_| bad("its port is wrong"));
+        let port = authority.port().map_or(Ok(scheme.default_port()), read_port)?;
+        Ok(Self { scheme, ca_file: None, host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 }
 
@@ -121,6 +174,8 @@ mod tests {
             ("http://127.0.0.1:7117/", "http://127.0.0.1:7117"),
             ("http://logs.example/tail/", "http://logs.example:80/tail"),
             ("http://[::1]:7117", "http://[::1]:7117"),
+            #[cfg(feature = "tls")]
+            ("https://logs.example/tail", "https://logs.example:443/tail"),
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
         }
@@ -131,7 +186,8 @@ mod tests {
     fn what_is_no_address_says_why() {
         for (text, why) in [
             ("127.0.0.1:7117", "missing"),
-            ("https://logs.example", "https"),
+            #[cfg(not(feature = "tls"))]
+            ("https://logs.example", "built without TLS"),
             ("ftp://x", "another kind"),
             ("http://u:p@x", "password"),
             ("http://x?y=1", "query"),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
@@ -17,6 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::{Endpoint, http};
 use crate::model::{Cursor, Gap, Line, Task, TaskId, limits};
+use crate::transport::Stream;
 use crate::wire::problem::Problem;
 use crate::wire::viewer::ServerMessage;
 
@@ -98,7 +98,7 @@ pub struct Follower {
     start: Start,
     wait: bool,
     relocate: Option<Relocate>,
-    socket: Option<WebSocketStream<TcpStream>>,
+    socket: Option<WebSocketStream<Stream>>,
     place: Place,
     opened: bool,
     broken: bool,
@@ -251,7 +251,7 @@ impl Follower {
         }
     }
 
-    async fn dial(&self) -> Result<WebSocketStream<TcpStream>, Failure> {
+    async fn dial(&self) -> Result<WebSocketStream<Stream>, Failure> {
         let passing = |error: std::io::Error| Failure::Passing(error.to_string());
         let stream = http::open(&self.endpoint).await.map_err(passing)?;
         let config = WebSocketConfig::default()
@@ -312,7 +312,7 @@ impl Place {
 }
 
 /// The next message; `None` for a ping and the like, after which one asks again.
-async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Result<Option<ServerMessage>, Failure> {
+async fn receive(socket: &mut WebSocketStream<Stream>) -> Result<Option<ServerMessage>, Failure> {
     let frame = match timeout(SILENCE_MAX, socket.next()).await {
         Err(_) => return Err(Failure::Passing("the server has gone silent".to_owned())),
         Ok(None) => return Err(Failure::Passing("the server hung up".to_owned())),

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -19,8 +19,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Endpoint;
-use crate::wire::problem::Problem;
+use super::{Endpoint, Scheme};
+use crate::transport::{self, Stream};
+use crate::wire::problem::{HTTPS_REQUIRED, Problem};
 
 /// A connection that is not there by then counts as refused.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,10 +79,14 @@ impl ClientError {
 }
 
 /// What answers at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// A tasktail server.
     Tasktail,
+    /// A tasktail server that speaks https only.
+    WantsHttps,
+    /// Someone who cannot prove to be the one; why, in words.
+    Unproven(String),
     /// Something else, or something that does not answer.
     Other,
     /// Nobody: the address is free.
@@ -114,12 +119,20 @@ impl HttpClient {
             let answer = self.send(Method::GET, &target, None).await?;
             let named = is_tasktail(&answer);
             let body = self.collect(answer).await?;
-            Ok::<_, ClientError>(named || memchr::memmem::find(&body, b"tasktail").is_some())
+            let says = |word: &str| memchr::memmem::find(&body, word.as_bytes()).is_some();
+            Ok::<_, ClientError>(match (says(HTTPS_REQUIRED), named || says("tasktail")) {
+                (true, _) => Probe::WantsHttps,
+                (false, true) => Probe::Tasktail,
+                (false, false) => Probe::Other,
+            })
         };
         match timeout(limit, ask).await {
-            Ok(Ok(true)) => Probe::Tasktail,
+            Ok(Ok(probe)) => probe,
+            Ok(Err(ClientError::Connect { source, .. })) if source.kind() == std::io::ErrorKind::InvalidData => {
+                Probe::Unproven(source.to_string())
+            }
             Ok(Err(ClientError::Connect { .. })) => Probe::Nobody,
-            Ok(Ok(false) | Err(_)) | Err(_) => Probe::Other,
+            Ok(Err(_)) | Err(_) => Probe::Other,
         }
     }
 
@@ -171,7 +184,8 @@ impl HttpClient {
         &self,
         path: &str,
         query: &[(&str, Option<String>)],
-    ) -> Result<(Option<u64>, impl Stream<Item = Result<Bytes, ClientError>> + Send + use<>), ClientError> {
+    ) -> Result<(Option<u64>, impl futures::Stream<Item = Result<Bytes, ClientError>> + Send + use<>), ClientError>
+    {
         let answer = self.send(Method::GET, &self.endpoint.target(path, query), None).await?;
         if !answer.status().is_success() {
             return Err(self.refusal(answer).await);
@@ -283,12 +297,17 @@ impl HttpClient {
     }
 }
 
-/// A TCP connection to a server, made within a few seconds or not at all.
-pub(super) async fn open(endpoint: &Endpoint) -> std::io::Result<TcpStream> {
-    let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
-    let stream = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// A connection to a server, under TLS if it is to be, made within a few seconds or not at all.
+pub(super) async fn open(endpoint: &Endpoint) -> std::io::Result<Stream> {
+    let connecting = async {
+        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+        stream.set_nodelay(true)?;
+        match endpoint.scheme() {
+            Scheme::Http => Ok(Stream::Plain(stream)),
+            Scheme::Https => Box::pin(transport::secure(stream, endpoint.host(), endpoint.ca_file())).await,
+        }
+    };
+    timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
 /// Waits for the connection to be free, then sends.
@@ -305,7 +324,7 @@ fn is_tasktail(answer: &Response<Incoming>) -> bool {
     answer.headers().get(SERVER).is_some_and(|name| name.as_bytes().starts_with(b"tasktail"))
 }
 
-fn chunks(body: Incoming, url: String) -> impl Stream<Item = Result<Bytes, ClientError>> + Send {
+fn chunks(body: Incoming, url: String) -> impl futures::Stream<Item = Result<Bytes, ClientError>> + Send {
     let read = |(mut body, url): (http_body_util::BodyDataStream<Incoming>, String)| async move {
         let why = match timeout(ANSWER_TIMEOUT, body.next()).await {
             Ok(None) => return None,

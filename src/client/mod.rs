@@ -9,6 +9,6 @@ pub mod follow;
 pub mod http;
 mod run;
 
-pub use endpoint::{BadUrl, Endpoint};
+pub use endpoint::{BadUrl, Endpoint, Scheme};
 pub use http::{ClientError, HttpClient};
 pub use run::{RunFollower, RunItem, RunStart};

@@ -12,9 +12,10 @@ use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
 use crate::server::ServeOptions;
 use crate::tasks::Durability;
+use crate::transport::CertificateFiles;
 
 /// Every name, as it stands in the file, beside those of the limits.
-const KEYS: [&str; 6] = ["url", "data", "listen", "durability", "resp", "runs"];
+const KEYS: [&str; 9] = ["url", "ca_file", "data", "listen", "durability", "resp", "runs", "tls_cert", "tls_key"];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
     KEYS.into_iter().chain(Limit::ALL.iter().map(|limit| limit.name()))
@@ -25,6 +26,8 @@ fn known_keys() -> impl Iterator<Item = &'static str> {
 pub struct Settings {
     /// The server to use; none means: look for one, or be one.
     pub url: Option<Endpoint>,
+    /// A file of certificates to trust beside the machine's own.
+    pub ca_file: Option<PathBuf>,
     /// The data folder.
     pub data: PathBuf,
     /// Whether the data folder was named by someone: then another server's folder will not do.
@@ -41,6 +44,8 @@ pub struct Settings {
     pub resp: Option<String>,
     /// A folder of `RUN/events.jsonl` to take events from, if any.
     pub runs: Option<PathBuf>,
+    /// The server's certificate, if it is to speak TLS.
+    pub tls: Option<CertificateFiles>,
 }
 
 /// Where a value came from.
@@ -155,8 +160,11 @@ impl Settings {
             parse(find(limit.name())?, |text| limits.set(*limit, text))?;
         }
         let listen = parse(find("listen")?, address)?;
+        let url = parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?;
+        let ca_file = path_or_off(find("ca_file")?, "file")?;
         Ok(Self {
-            url: parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?,
+            url: url.map(|url| url.trusting(ca_file.clone())),
+            ca_file,
             data,
             data_named,
             listen_named: listen.is_some(),
@@ -164,7 +172,8 @@ impl Settings {
             durability: parse(find("durability")?, durability)?.unwrap_or(defaults.durability),
             limits,
             resp: parse(find("resp")?, or_off(address))?.flatten(),
-            runs: folder_or_off(find("runs")?)?,
+            runs: path_or_off(find("runs")?, "folder")?,
+            tls: certificate_files(find("tls_cert")?, find("tls_key")?)?,
         })
     }
 
@@ -177,6 +186,7 @@ impl Settings {
             limits: self.limits.clone(),
             resp: self.resp.clone(),
             runs: self.runs.clone(),
+            tls: self.tls.clone(),
             ..ServeOptions::default()
         }
     }
@@ -209,14 +219,31 @@ fn find(
     }
 }
 
-/// A folder's name, which need not be UTF-8; `off` takes back what a weaker source has set.
-fn folder_or_off(found: Option<Found>) -> Result<Option<PathBuf>, ConfigError> {
+/// The name of a file or a folder, which need not be UTF-8; `off` takes back what a weaker source has set.
+fn path_or_off(found: Option<Found>, kind: &str) -> Result<Option<PathBuf>, ConfigError> {
     match found {
         Some((at, name)) if name.is_empty() => {
-            Err(ConfigError::Value { at, why: "the folder's name is empty".to_owned() })
+            Err(ConfigError::Value { at, why: format!("the {kind}'s name is empty") })
         }
         Some((_, name)) if name == "off" => Ok(None),
         found => Ok(found.map(|(_, name)| PathBuf::from(name))),
+    }
+}
+
+/// A certificate and its key: both or none.
+fn certificate_files(cert: Option<Found>, key: Option<Found>) -> Result<Option<CertificateFiles>, ConfigError> {
+    let at = [&cert, &key].map(|found| found.as_ref().map(|(at, _)| at.clone()));
+    match (path_or_off(cert, "file")?, path_or_off(key, "file")?, at) {
+        (Some(cert), Some(key), _) => Ok(Some(CertificateFiles { cert, key })),
+        (Some(_), None, [Some(at), _]) => {
+            let why = "a certificate is of no use without its key: set tls_key (--tls-key FILE) too".to_owned();
+            Err(ConfigError::Value { at, why })
+        }
+        (None, Some(_), [_, Some(at)]) => {
+            let why = "a key is of no use without its certificate: set tls_cert (--tls-cert FILE) too".to_owned();
+            Err(ConfigError::Value { at, why })
+        }
+        _ => Ok(None),
     }
 }
 

@@ -21,6 +21,16 @@ impl Examination {
         let url = self.options.endpoint.to_string();
         match self.client.probe(self.options.timeout).await {
             Probe::Tasktail => Ok(()),
+            Probe::WantsHttps => Err(Trouble::new(
+                format!("the server at {url} speaks https only"),
+                expected,
+                "its address begins with https://",
+            )),
+            Probe::Unproven(why) => Err(Trouble::new(
+                format!("{url}: {why}"),
+                expected,
+                "the certificate, or what is trusted here (--ca-file), is not the right one",
+            )),
             Probe::Other => Err(Trouble::new(
                 format!("{url} answers, but not as tasktail does"),
                 expected,

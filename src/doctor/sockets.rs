@@ -91,13 +91,13 @@ impl Examination {
     }
 
     async fn open(&self, path: &str) -> Result<Socket, Trouble> {
-        connect::connect(&self.options.endpoint.to_string(), path, None).await.map_err(|error| {
+        connect::connect(&self.options.endpoint, path, None).await.map_err(|error| {
             let cause = match &error {
-                ConnectError::Refused(_) | ConnectError::Protocol(_) => {
+                ConnectError::Refused { .. } | ConnectError::Protocol(_) => {
                     "something between here and the server does not pass WebSockets on (a proxy without Upgrade?)"
                 }
                 ConnectError::Unreachable(_) | ConnectError::Timeout => "the server has gone, or takes no connection",
-                ConnectError::BadUrl(_) => "the address is wrong",
+                ConnectError::BadToken => "the token was not copied whole",
             };
             Trouble::new(format!("no WebSocket at {path}: {error}"), "an open WebSocket", cause)
         })

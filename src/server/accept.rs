@@ -20,8 +20,9 @@ use warp::http::Request;
 use warp::reply::Response;
 
 use super::state::SharedState;
-use super::{guard, routes};
+use super::{guard, handshake, routes};
 use crate::model::limits::Limit;
+use crate::transport::Spoken;
 
 /// A pause after the system refused a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -66,7 +67,10 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         let Ok(place) = places.clone().try_acquire_owned() else {
             state.metrics.refused.inc();
             state.hits.count(Limit::connections_max);
-            if let Ok(place) = refusals.clone().try_acquire_owned() {
+            // Under TLS only a handshake could tell it, which costs more than it is worth.
+            if state.tls.is_none()
+                && let Ok(place) = refusals.clone().try_acquire_owned()
+            {
                 state.tracker.spawn(refuse(stream, place));
             }
             continue;
@@ -109,6 +113,10 @@ where
         }
     });
     state.metrics.connections.inc();
+    let Some(stream) = handshake::open(stream, Spoken::Http, &state).await else {
+        state.metrics.connections.dec();
+        return;
+    };
     let connection = builder.serve_connection(TokioIo::new(stream), guarded).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

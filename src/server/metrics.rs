@@ -22,6 +22,10 @@ pub(super) struct Metrics {
     pub(super) connections: Gauge,
     /// Connections refused at the limit.
     pub(super) refused: Counter,
+    /// Connections without a good TLS handshake, where it is asked for.
+    pub(super) handshakes_failed: Counter,
+    /// New certificates taken from their files.
+    pub(super) certificates_renewed: Counter,
     /// HTTP requests.
     pub(super) requests: Counter,
     /// Worker sockets now.
@@ -79,6 +83,8 @@ impl Metrics {
         }
         let counters = [
             ("connections_refused", "Connections over the limit", &self.refused),
+            ("tls_handshakes_failed", "Connections without a good TLS handshake", &self.handshakes_failed),
+            ("tls_certificates_renewed", "New certificates taken from their files", &self.certificates_renewed),
             ("http_requests", "HTTP requests", &self.requests),
             ("lines_received", "Lines that workers and appends brought", &self.lines_received),
             ("bytes_received", "Bytes of messages and bodies with lines", &self.bytes_received),

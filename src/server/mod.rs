@@ -1,7 +1,7 @@
 //! The server: warp filters behind an accept loop of its own, over [`crate::tasks`].
 //!
 //! ```text
-//! accept ── guard (own host? own origin?) ── routes ─┬─ api, append, lines, log   HTTP
+//! accept ── handshake (TLS) ── guard (own host? own origin?) ── routes ─┬─ api, append, lines, log   HTTP
 //!                                                    ├─ sse                       one task, live
 //!                                                    ├─ live, follow              viewers' WebSockets
 //!                                                    ├─ ingest                    workers' WebSocket
@@ -15,12 +15,14 @@
 //! Nothing in here keeps lines: a viewer's position is in its follower, the truth in the journal.
 
 mod accept;
+mod announce;
 mod api;
 mod append;
 mod assets;
 mod follow;
 mod frames;
 mod guard;
+mod handshake;
 mod ingest;
 mod lines;
 mod live;
@@ -57,6 +59,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::limits::{self, Hits, Limits};
 use crate::runs::Runs;
 use crate::tasks::Durability;
+use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
@@ -72,6 +75,8 @@ pub struct ServeOptions {
     pub durability: Durability,
     /// The limits in force.
     pub limits: Limits,
+    /// The certificate for both ports; none: they speak without TLS.
+    pub tls: Option<CertificateFiles>,
     /// The address and port for Redis clients; none: no such port.
     pub resp: Option<String>,
     /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
@@ -89,6 +94,7 @@ impl Default for ServeOptions {
             data: PathBuf::from("tasktail"),
             durability: Durability::Commit,
             limits: Limits::default(),
+            tls: None,
             resp: None,
             runs: None,
             send_timeout: limits::SEND_TIMEOUT,
@@ -96,9 +102,6 @@ impl Default for ServeOptions {
         }
     }
 }
-
-/// The file in the data folder that says where the server is, while it runs.
-const SERVER_FILE: &str = "server.json";
 
 /// Why a server did not start, or did not end well: one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +130,9 @@ pub enum ServeError {
         /// The address asked for.
         listen: String,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data folder cannot be written.
     #[error("cannot write to the data folder {}: {source}", data.display())]
     DataFolder {
@@ -168,6 +174,10 @@ pub struct Server {
 impl Server {
     /// Binds, opens the store and serves in the background.
     pub async fn start(options: ServeOptions) -> Result<Server, ServeError> {
+        let tls = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
+        if let Some(tls) = &tls {
+            handshake::warn(tls);
+        }
         // Bound before the store is opened: a wrong address should cost nothing.
         let (listener, addr) = bind(&options.listen, "--listen").await?;
         let resp = match &options.resp {
@@ -179,7 +189,11 @@ impl Server {
         let hits = Arc::<Hits>::default();
         let tasks = state::open_tasks(&options, &hits).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
-        announce(&options.data, addr, redis_addr).await.map_err(data_error)?;
+        if let Some(tls) = &tls {
+            announce::certificate(&options.data, tls).await.map_err(data_error)?;
+        }
+        let urls = (http_url(addr, tls.is_some()), redis_addr.map(|addr| redis_url(addr, tls.is_some())));
+        announce::server(&options.data, &urls.0, urls.1.as_deref()).await.map_err(data_error)?;
         let hops = Hops::default();
         let state = Arc::new(State {
             runs: Runs::new(&tasks, hops.runs.clone()),
@@ -188,11 +202,13 @@ impl Server {
             hits,
             options,
             loopback: addr.ip().is_loopback(),
+            tls,
             metrics: Metrics::default(),
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
         state.tracker.spawn(accept::serve(listener, state.clone()));
+        state.tracker.spawn(handshake::renew(state.clone()));
         let bridging = state.clone();
         state.tracker.spawn(async move {
             let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
@@ -223,14 +239,14 @@ impl Server {
         self.addr
     }
 
-    /// `http://ADDRESS:PORT`.
+    /// `http://ADDRESS:PORT`, or `https://`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        http_url(self.addr, self.state.tls.is_some())
     }
 
-    /// `redis://ADDRESS:PORT`, if it serves Redis clients.
+    /// `redis://ADDRESS:PORT`, or `rediss://`, if it serves Redis clients.
     pub fn redis_url(&self) -> Option<String> {
-        self.redis_addr.map(redis_url)
+        self.redis_addr.map(|addr| redis_url(addr, self.state.tls.is_some()))
     }
 
     /// Ends it within [`limits::SHUTDOWN_TIMEOUT`]: no connection is accepted, WebSockets are closed with 1001,
@@ -240,11 +256,8 @@ impl Server {
         self.state.tracker.close();
         let finished = timeout(limits::SHUTDOWN_TIMEOUT, self.state.tracker.wait()).await;
         let connections = self.state.tracker.len();
-        // While the folder is still ours: whoever opens it next writes a file of its own.
-        let file = self.state.options.data.join(SERVER_FILE);
-        if let Err(error) = tokio::fs::remove_file(&file).await {
-            tracing::warn!(%error, "{SERVER_FILE} could not be removed");
-        }
+        // While the folder is still ours: whoever opens it next writes files of its own.
+        announce::withdraw(&self.state.options.data).await;
         self.state.tasks.close().await;
         finished.map_err(|_| ServeError::Hung { connections })
     }
@@ -282,17 +295,10 @@ async fn prepare(data: &Path) -> Result<(), ServeError> {
     proof.await.map_err(|source| ServeError::DataFolder { data: data.to_owned(), source })
 }
 
-fn redis_url(addr: SocketAddr) -> String {
-    format!("redis://{addr}")
+fn http_url(addr: SocketAddr, tls: bool) -> String {
+    format!("{}://{addr}", if tls { "https" } else { "http" })
 }
 
-/// Writes where the server is, so that a second `run` finds it; a reader sees all of it or nothing.
-async fn announce(data: &Path, addr: SocketAddr, redis_addr: Option<SocketAddr>) -> io::Result<()> {
-    let mut json = serde_json::json!({ "url": format!("http://{addr}"), "pid": std::process::id() });
-    if let Some(addr) = redis_addr {
-        json["redis"] = redis_url(addr).into();
-    }
-    let part = data.join(format!("{SERVER_FILE}.part"));
-    tokio::fs::write(&part, format!("{json}\n")).await?;
-    tokio::fs::rename(&part, data.join(SERVER_FILE)).await
+fn redis_url(addr: SocketAddr, tls: bool) -> String {
+    format!("{}://{addr}", if tls { "rediss" } else { "redis" })
 }

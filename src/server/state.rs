@@ -11,6 +11,7 @@ use super::{ServeError, ServeOptions};
 use crate::model::limits::Hits;
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
+use crate::transport::Acceptor;
 
 /// Shared by all connections; lives as long as the last of them.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct State {
     pub(super) hits: Arc<Hits>,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(super) loopback: bool,
+    /// The certificate, where TLS is spoken.
+    pub(super) tls: Option<Arc<Acceptor>>,
     /// Counters of the server itself.
     pub(super) metrics: Metrics,
     /// Counters of every hop.

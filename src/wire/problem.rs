@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The code of a request that came without TLS where it is spoken.
+pub const HTTPS_REQUIRED: &str = "https_required";
+
 /// What went wrong with a request, for people (`detail`) and for programs (`code`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

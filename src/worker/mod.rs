@@ -47,6 +47,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::client::{BadUrl, Endpoint};
 use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::{Channel, TaskId, Timestamp};
 
@@ -58,13 +59,15 @@ pub type Notes = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Asked for another server after an attempt to connect has failed: gives its URL, or `None` to
 /// keep trying the same one. Never called while a connection is alive.
-pub type Reconnect = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
+pub type Reconnect = Arc<dyn Fn() -> BoxFuture<'static, Option<Endpoint>> + Send + Sync>;
 
 /// What a worker needs to know; [`WorkerOptions::new`] fills in the defaults.
 #[derive(Clone)]
 pub struct WorkerOptions {
-    /// The server: `http://HOST:PORT`. The child finds it as `TASKTAIL_URL`.
+    /// The server: `http://HOST:PORT`, or `https://`. The child finds it as `TASKTAIL_URL`.
     pub url: String,
+    /// Certificates to trust beside the machine's own. The child finds the file as `TASKTAIL_CA_FILE`.
+    pub ca_file: Option<PathBuf>,
     /// The task. The child finds it as `TASKTAIL_TASK`.
     pub task: TaskId,
     /// Words attached to the task.
@@ -101,6 +104,7 @@ impl WorkerOptions {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             url: url.into(),
+            ca_file: None,
             task,
             labels: BTreeMap::new(),
             worker: host.clone(),
@@ -136,13 +140,8 @@ impl fmt::Debug for WorkerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Not an `http://HOST:PORT`.
-    #[error("`{url}` is not the URL of a server: {reason}")]
-    BadUrl {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    BadUrl(#[from] BadUrl),
     /// Nothing to run.
     #[error("no command was given")]
     NoCommand,
@@ -291,13 +290,12 @@ impl Worker {
     }
 
     fn start(options: WorkerOptions, mut command: Vec<String>) -> Result<Self, WorkerError> {
-        crate::client::connect::check_url(&options.url)
-            .map_err(|reason| WorkerError::BadUrl { url: options.url.clone(), reason })?;
+        let server = options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone());
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
         limit_command(&mut command);
         let shared = Arc::new(Shared::new());
-        let uplink = runtime.spawn(Uplink::new(options, command, Arc::clone(&shared)).run());
+        let uplink = runtime.spawn(Uplink::new(options, server, command, Arc::clone(&shared)).run());
         Ok(Self { shared, uplink: AbortOnDropHandle::new(uplink) })
     }
 }

@@ -129,6 +129,9 @@ impl Running {
         let mut child = Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
         child.args(command.iter().skip(1));
         child.env("TASKTAIL_URL", &options.url).env("TASKTAIL_TASK", options.task.as_str());
+        if let Some(file) = options.ca_file.as_deref().and_then(|file| std::path::absolute(file).ok()) {
+            child.env("TASKTAIL_CA_FILE", file);
+        }
         let (child, sources, terminal) =
             if options.pty { start_on_terminal(child)? } else { start_on_pipes(child, own_group)? };
         let no_pid = || io::Error::other("it has no process id");

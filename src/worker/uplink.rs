@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use super::shared::Shared;
 use super::{Delivery, WorkerOptions};
+use crate::client::Endpoint;
 use crate::client::connect::{CONNECT_TIMEOUT, Socket, connect};
 use crate::model::Timestamp;
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT, WORKER_BUFFER_LINES};
@@ -60,7 +61,7 @@ pub(super) struct Uplink {
     options: WorkerOptions,
     command: Vec<String>,
     shared: Arc<Shared>,
-    url: String,
+    server: Endpoint,
     session: String,
     started: Timestamp,
     /// Set while there is no connection.
@@ -76,9 +77,9 @@ struct Away {
 
 impl Uplink {
     /// A new session of the task.
-    pub(super) fn new(options: WorkerOptions, command: Vec<String>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(options: WorkerOptions, server: Endpoint, command: Vec<String>, shared: Arc<Shared>) -> Self {
         Self {
-            url: options.url.trim_end_matches('/').to_owned(),
+            server,
             options,
             command,
             shared,
@@ -103,7 +104,7 @@ impl Uplink {
                 1 => "1 line and the end of the task".to_owned(),
                 n => format!("{n} lines and the end of the task"),
             };
-            self.note(format_args!("{what} could not be delivered to {}", self.url));
+            self.note(format_args!("{what} could not be delivered to {}", self.server));
         }
         delivery
     }
@@ -143,7 +144,7 @@ impl Uplink {
 
     /// Connects, says who it is, and learns what the server has of this session.
     async fn open(&self) -> Result<(Socket, u64), Over> {
-        let mut socket = connect(&self.url, PATH, self.options.token.as_deref()).await.map_err(|e| e.to_string())?;
+        let mut socket = connect(&self.server, PATH, self.options.token.as_deref()).await.map_err(|e| e.to_string())?;
         let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.options.worker };
         let start = Outgoing::TaskStart {
             work_request_id: self.options.task.as_str(),
@@ -249,13 +250,12 @@ impl Uplink {
     /// Asks the owner for another server, if it offers to know one.
     async fn move_to_another_server(&mut self) -> bool {
         let Some(reconnect) = &self.options.reconnect else { return false };
-        let Some(url) = reconnect().await else { return false };
-        let url = url.trim_end_matches('/').to_owned();
-        if url == self.url {
+        let Some(server) = reconnect().await else { return false };
+        if server == self.server {
             return false;
         }
-        self.note(format_args!("going on with the server at {url}"));
-        self.url = url;
+        self.note(format_args!("going on with the server at {server}"));
+        self.server = server;
         true
     }
 
@@ -271,7 +271,7 @@ impl Uplink {
         let what = if again { "connection lost" } else { "no connection" };
         self.note(format_args!(
             "{what} to {} ({lost}): the task goes on, up to {WORKER_BUFFER_LINES} lines are kept for the server",
-            self.url
+            self.server
         ));
         self.away = Some(Away { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
     }
@@ -285,7 +285,7 @@ impl Uplink {
             1 => "1 line skipped".to_owned(),
             n => format!("{n} lines skipped"),
         };
-        self.note(format_args!("{again} to {} after {seconds:.1} s, {lost}", self.url));
+        self.note(format_args!("{again} to {} after {seconds:.1} s, {lost}", self.server));
         self.shared.push_own(format!("worker {again} after {seconds:.1} s, {lost}"));
     }
 }

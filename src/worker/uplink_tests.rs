@@ -288,9 +288,9 @@ async fn the_owner_can_name_another_server() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = server.url.clone();
     let options = WorkerOptions {
-        reconnect: Some(Arc::new(move || -> BoxFuture<'static, Option<String>> {
+        reconnect: Some(Arc::new(move || -> BoxFuture<'static, Option<Endpoint>> {
             let url = url.clone();
-            Box::pin(async move { Some(url) })
+            Box::pin(async move { url.parse().ok() })
         })),
         ..options(&format!("http://{closed}"), &server.notes)
     };

@@ -87,6 +87,8 @@ limits! {
     connections_max: Count = 4096;
     /// Redis clients served at the same time; one more is told so and closed
     resp_connections_max: Count = 4096;
+    /// A client must have shaken hands by then, where TLS is spoken
+    handshake_timeout: Time = Duration::from_secs(10);
     /// A client must have sent the head of its request by then
     header_timeout: Time = Duration::from_secs(20);
 }

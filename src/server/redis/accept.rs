@@ -46,7 +46,10 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
         let Ok(place) = places.clone().try_acquire_owned() else {
             port.state.metrics.redis.refused.inc();
             port.state.hits.count(Limit::resp_connections_max);
-            if let Ok(place) = refusals.clone().try_acquire_owned() {
+            // Under TLS only a handshake could tell it, which costs more than it is worth.
+            if port.state.tls.is_none()
+                && let Ok(place) = refusals.clone().try_acquire_owned()
+            {
                 port.state.tracker.spawn(refuse(stream, place));
             }
             continue;

@@ -16,7 +16,9 @@ use super::clients::Client;
 use super::commands::unwritten;
 use super::plan::Plan;
 use super::session::Session;
+use crate::server::handshake;
 use crate::tasks::keys::{Answer, Keys, Why};
+use crate::transport::{Spoken, Stream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
 /// Bytes that are read while a command waits; what comes then stays with the system.
@@ -30,20 +32,22 @@ const LAST_SEND_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: OwnedSemaphorePermit) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
-    let session = Session::new(port.clone(), client.clone());
-    let parser = Parser::new(RequestLimits::default());
-    let mut connection = Connection { stream, parser, broken: None, filled: false, port, client };
-    // Boxed: the batch goes back and forth.
-    let ended = connection.serve(Box::new(Batch::new(session))).await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, client = id, "a Redis client's connection ended");
+    if let Some(stream) = handshake::open(stream, Spoken::Redis, &port.state).await {
+        let session = Session::new(port.clone(), client.clone());
+        let parser = Parser::new(RequestLimits::default());
+        let mut connection = Connection { stream, parser, broken: None, filled: false, port: port.clone(), client };
+        // Boxed: the batch goes back and forth.
+        let ended = connection.serve(Box::new(Batch::new(session))).await;
+        if let Err(error) = ended {
+            tracing::debug!(%error, client = id, "a Redis client's connection ended");
+        }
     }
-    connection.port.state.metrics.redis.connections.dec();
-    connection.port.clients.remove(id);
+    port.state.metrics.redis.connections.dec();
+    port.clients.remove(id);
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     parser: Parser,
     /// What came is no request: an error once what came before is answered.
     broken: Option<ProtocolError>,
@@ -286,13 +290,17 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        while sent < bytes.len() {
+        while sent < bytes.len() || self.stream.is_tls() {
             let shutdown = async {
                 self.port.state.shutdown.cancelled().await;
                 sleep(LAST_SEND_TIMEOUT).await;
             };
+            let rest = &bytes[sent..];
+            let write = async {
+                if rest.is_empty() { self.stream.flush().await.map(|()| 0) } else { self.stream.write(rest).await }
+            };
             let written = tokio::select! {
-                written = timeout(self.port.state.options.send_timeout, self.stream.write(&bytes[sent..])) => written,
+                written = timeout(self.port.state.options.send_timeout, write) => written,
                 () = shutdown => return Err(ending()),
                 () = self.client.end.cancelled() => return Err(ending()),
             };
@@ -301,6 +309,7 @@ impl Connection {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies"));
             };
             match written? {
+                0 if rest.is_empty() => break,
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => sent += count,
             }
@@ -321,11 +330,16 @@ impl Connection {
             self.port.state.metrics.redis.errors.inc();
             batch.reply.error(error.reply_text());
             self.send(&mut batch.reply).await?;
-            self.stream.shutdown().await?;
+            self.hang_up().await?;
             self.linger().await;
             return Ok(());
         }
-        self.stream.shutdown().await
+        self.hang_up().await
+    }
+
+    /// Says that nothing more comes; under TLS that is a message too, which the client must take.
+    async fn hang_up(&mut self) -> io::Result<()> {
+        timeout(LAST_SEND_TIMEOUT, self.stream.shutdown()).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Takes what is still coming: closed with bytes unread, the system would take the last word back.

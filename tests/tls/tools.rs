@@ -1,0 +1,68 @@
+//! curl and redis-cli, as people use them.
+
+use std::process::{Command, Stdio};
+
+use crate::certs::Folder;
+use crate::secure;
+
+/// What a program printed on stdout, its exit code and its stderr.
+async fn said(program: &'static str, args: Vec<String>, stdin: String) -> (String, Option<i32>, String) {
+    let run = move || {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} is needed: {error}"));
+        let mut pipe = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || std::io::Write::write_all(&mut pipe, stdin.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().ok();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (text(output.stdout), output.status.code(), text(output.stderr))
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_speaks_to_it() {
+    let folder = Folder::usual();
+    let server = secure(&folder, |_| {}).await;
+    let (url, ca) = (server.server.url(), folder.path("ca.pem").display().to_string());
+    for version in ["--tlsv1.2 --tls-max 1.2", "--tlsv1.3"] {
+        let (out, code, err) =
+            said("curl", words(&format!("-sS -v --max-time 20 {version} --cacert {ca} {url}/healthz")), String::new())
+                .await;
+        assert_eq!(code, Some(0), "{version}: {err}");
+        assert!(out.contains("tasktail") && err.contains("ALPN: server accepted http/1.1"), "{version}: {out} {err}");
+    }
+    let old = format!("-sS --max-time 20 --tls-max 1.1 --cacert {ca} {url}/healthz");
+    assert_ne!(said("curl", words(&old), String::new()).await.1, Some(0), "TLS 1.1");
+    let unknown = said("curl", words(&format!("-sS --max-time 20 {url}/healthz")), String::new()).await;
+    assert_eq!(unknown.1, Some(60), "{}", unknown.2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cli_speaks_to_it() {
+    let folder = Folder::usual();
+    let server = secure(&folder, |_| {}).await;
+    let url = server.server.redis_url().unwrap();
+    let port = url.rsplit_once(':').unwrap().1;
+    let cli = format!("-h 127.0.0.1 -p {port} --tls --cacert {}", folder.path("ca.pem").display());
+    let ask = async |args: &str, stdin: String| {
+        let (out, code, err) = said("redis-cli", words(format!("{cli} {args}").trim_end()), stdin).await;
+        assert_eq!(code, Some(0), "{args}: {out} {err}");
+        out
+    };
+    assert_eq!(ask("PING", String::new()).await, "PONG\n");
+    // A pipeline in, and a reply back that is far larger than any buffer.
+    let long = "x".repeat(1_000);
+    let adds: String = (0..1_000).map(|n| format!("XADD task:logs:7 * line {n}-{long}\n")).collect();
+    assert_eq!(ask("", adds).await.lines().count(), 1_000);
+    let all = ask("--json XRANGE task:logs:7 - +", String::new()).await;
+    assert_eq!((all.matches(&long).count(), all.contains("999-x")), (1_000, true));
+    let blocked = ask("XREAD BLOCK 50 STREAMS task:logs:7 $", String::new()).await;
+    assert_eq!(blocked.trim(), "");
+    assert!(ask("CLIENT LIST", String::new()).await.contains("cmd=client|list"));
+}
