@@ -79,7 +79,7 @@ pub(super) fn encode(row: &mut FrameRef, raw: &[u8], at: u64) -> io::Result<Vec<
     Ok(bytes)
 }
 
-fn note(row: &FrameRef) -> io::Result<Vec<u8>> {
+pub(super) fn note(row: &FrameRef) -> io::Result<Vec<u8>> {
     let mut payload = Vec::with_capacity(NOTE_BYTES as usize);
     codec::append(&mut payload, row).map_err(io::Error::other)?;
     payload.resize(NOTE_BYTES as usize - 8, 0);

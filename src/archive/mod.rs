@@ -13,7 +13,11 @@
 //!
 //! A note says what the frame behind it holds, so a file that was cut by a kill is cut back to its
 //! last whole frame. `zstdcat` prints an archive whole, sealed or not.
+//!
+//! Within a frame line numbers are dense. Between two frames they may jump: there the middle of a log
+//! that was over its limit has gone ([`Archive::drop_middle`]), and that is all that says so.
 
+mod drop_middle;
 mod frame;
 mod read;
 mod seal;
@@ -24,10 +28,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::model::{EntryId, Line, TaskId};
+pub use drop_middle::Hole;
 use frame::FrameRef;
 
 /// Bytes of NDJSON in one frame, about.
@@ -62,6 +68,23 @@ pub enum ArchiveError {
 #[derive(Clone, Debug)]
 pub struct Archives {
     folder: PathBuf,
+    /// Bytes of all files in it.
+    bytes: Arc<Total>,
+}
+
+/// Bytes of several files: kept by whoever changes one.
+#[derive(Debug, Default)]
+struct Total(AtomicU64);
+
+impl Total {
+    /// A file has another size now.
+    fn resized(&self, before: u64, now: u64) {
+        if now >= before {
+            self.0.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.0.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Archives {
@@ -72,7 +95,29 @@ impl Archives {
             doing: "opened",
             source,
         })?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), bytes: Arc::default() })
+    }
+
+    /// Counts what is there, and removes what a kill has left half made. To be called once, before
+    /// any archive is opened, by the one process that writes here.
+    pub fn take_stock(&self) -> Result<(), ArchiveError> {
+        let error = |source| ArchiveError::Io { path: self.folder.clone(), doing: "read", source };
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.folder).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(drop_middle::NEW_SUFFIX)) {
+                fs::remove_file(entry.path()).map_err(error)?;
+            } else {
+                bytes += entry.metadata().map_err(error)?.len();
+            }
+        }
+        self.bytes.0.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of all archives.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.0.load(Ordering::Relaxed)
     }
 
     /// Where a task's sealed archive is.
@@ -90,9 +135,9 @@ impl Archives {
         let sealed = self.sealed_path(id);
         // What is in the way of the final name is not an archive: the growing one is read on.
         if sealed.is_file() {
-            return Archive::open_sealed(sealed);
+            return Archive::open_sealed(sealed, self.bytes.clone());
         }
-        Archive::open_growing(self.open_path(id), sealed)
+        Archive::open_growing(self.open_path(id), sealed, self.bytes.clone())
     }
 
     /// Every task that has an archive, sealed or growing. Files of other names are passed over.
@@ -117,11 +162,11 @@ impl Archives {
     /// Removes whatever there is of a task.
     pub fn remove(&self, id: &TaskId) -> Result<(), ArchiveError> {
         for path in [self.sealed_path(id), self.open_path(id)] {
+            let bytes = fs::metadata(&path).map_or(0, |file| file.len());
             match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(ArchiveError::Io { path, doing: "removed", source });
-                }
-                _ => {}
+                Ok(()) => self.bytes.resized(bytes, 0),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(ArchiveError::Io { path, doing: "removed", source }),
             }
         }
         Ok(())
@@ -139,8 +184,10 @@ pub struct Archive {
     writer: Mutex<Writer>,
     /// Published frames, in order.
     frames: RwLock<Frames>,
-    /// The frame read last, unpacked: pages follow one another.
+    /// The frame read last, by its first line, unpacked: pages follow one another.
     cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+    /// Bytes of all archives.
+    total: Arc<Total>,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +195,8 @@ struct Frames {
     file: Option<Arc<File>>,
     rows: Vec<FrameRef>,
     sealed: bool,
+    /// Lines between frames that are not there.
+    missing: u64,
 }
 
 #[derive(Debug, Default)]
@@ -160,22 +209,33 @@ struct Writer {
     next: Option<FrameRef>,
     /// Frames written but not synced.
     unpublished: Vec<FrameRef>,
+    /// The file has a name that the folder does not keep through a power cut yet.
+    unnamed: bool,
 }
 
 impl Archive {
-    fn open_growing(growing: PathBuf, sealed: PathBuf) -> Result<Self, ArchiveError> {
-        let archive =
-            Self { growing, sealed, writer: Mutex::default(), frames: RwLock::default(), cache: Mutex::default() };
+    fn open_growing(growing: PathBuf, sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {
+        let archive = Self {
+            growing,
+            sealed,
+            writer: Mutex::default(),
+            frames: RwLock::default(),
+            cache: Mutex::default(),
+            total,
+        };
         if archive.growing.exists() {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .open(&archive.growing)
                 .map_err(|e| archive.error("opened", e))?;
+            let before = file.metadata().map_err(|e| archive.error("read", e))?.len();
             let (rows, len) = frame::walk(&file).map_err(|e| archive.error("read", e))?;
             file.set_len(len).map_err(|e| archive.error("cut back", e))?;
+            archive.total.resized(before, len);
             archive.writer.lock().len = len;
-            *archive.frames.write() = Frames { file: Some(Arc::new(file)), rows, sealed: false };
+            let missing = drop_middle::missing(&rows);
+            *archive.frames.write() = Frames { file: Some(Arc::new(file)), rows, sealed: false, missing };
         }
         Ok(archive)
     }
@@ -238,13 +298,32 @@ impl Archive {
         let mut writer = self.writer.lock();
         let done = self.write_frame(&mut writer).and_then(|()| {
             let Some(file) = self.frames.read().file.clone() else { return Ok(()) };
-            file.sync_data().map_err(|e| self.error("synced", e))
+            file.sync_data().map_err(|e| self.error("synced", e))?;
+            self.keep_name(&mut writer)
         });
         match done {
-            Ok(()) => self.frames.write().rows.append(&mut writer.unpublished),
+            Ok(()) => {
+                let mut frames = self.frames.write();
+                frames.missing += drop_middle::missing_before(frames.rows.last(), writer.unpublished.first());
+                frames.missing += drop_middle::missing(&writer.unpublished);
+                frames.rows.append(&mut writer.unpublished);
+            }
             Err(_) => self.cut_back(&mut writer),
         }
         done
+    }
+
+    /// A file that was synced is there after a power cut only if its folder was synced, too.
+    fn keep_name(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
+        if writer.unnamed {
+            self.sync_folder().map_err(|e| self.error("synced", e))?;
+            writer.unnamed = false;
+        }
+        Ok(())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.sealed.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
     /// Forgets what was pushed since the last sync.
@@ -254,7 +333,9 @@ impl Archive {
 
     fn cut_back(&self, writer: &mut Writer) {
         let frames = self.frames.read();
+        let before = writer.len;
         writer.len = frames.rows.last().map_or(0, FrameRef::end);
+        self.total.resized(before, writer.len);
         writer.raw.clear();
         writer.next = None;
         writer.unpublished.clear();
@@ -265,22 +346,24 @@ impl Archive {
 
     fn write_frame(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
         let Some(mut row) = writer.next.take() else { return Ok(()) };
-        let file = self.file_to_write()?;
+        let file = self.file_to_write(writer)?;
         let bytes = frame::encode(&mut row, &writer.raw, writer.len).map_err(|e| self.error("written", e))?;
         file.write_all_at(&bytes, writer.len).map_err(|e| self.error("written", e))?;
         writer.len += bytes.len() as u64;
+        self.total.resized(0, bytes.len() as u64);
         writer.raw.clear();
         writer.unpublished.push(row);
         Ok(())
     }
 
-    fn file_to_write(&self) -> Result<Arc<File>, ArchiveError> {
+    fn file_to_write(&self, writer: &mut Writer) -> Result<Arc<File>, ArchiveError> {
         if let Some(file) = &self.frames.read().file {
             return Ok(file.clone());
         }
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.growing);
         let file = Arc::new(options.map_err(|e| self.error("opened", e))?);
         self.frames.write().file = Some(file.clone());
+        writer.unnamed = true;
         Ok(file)
     }
 }

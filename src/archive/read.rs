@@ -9,13 +9,17 @@ use crate::model::Line;
 
 impl Archive {
     /// Lines from number `from` on: at most `lines`, and about `bytes` of NDJSON; one is always
-    /// given. Empty if `from` is behind the last line inside.
+    /// given. They are consecutive; the first is behind `from` if that is in a [`Hole`]. Empty if `from`
+    /// is behind the last line inside.
     pub fn read(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
         let mut found = Vec::new();
         let mut taken = 0;
         let mut next = from;
         while found.len() < lines && taken < bytes {
             let Some((file, row)) = self.frame_of(next) else { break };
+            if row.first_line > next && !found.is_empty() {
+                break;
+            }
             let raw = self.unpacked(&file, &row)?;
             // Lines are one row each and dense, so those before `next` need not be parsed.
             let skip = usize::try_from(next.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
@@ -37,7 +41,8 @@ impl Archive {
         Ok(found)
     }
 
-    /// The NDJSON of the frame that holds this line, and the number of the line after it.
+    /// The NDJSON of the frame that holds this line, or of the next behind it, and the number of the
+    /// line after that.
     pub fn frame_from(&self, line: u64) -> Result<Option<(Vec<u8>, u64)>, ArchiveError> {
         let Some((file, row)) = self.frame_of(line) else { return Ok(None) };
         let raw = frame::unpack(&file, &row).map_err(|e| self.error("read", e))?;
@@ -56,12 +61,11 @@ impl Archive {
     }
 
     fn unpacked(&self, file: &File, row: &FrameRef) -> Result<Arc<Vec<u8>>, ArchiveError> {
-        if let Some((at, raw)) = self.cache.lock().as_ref().filter(|(at, _)| *at == row.at) {
-            debug_assert_eq!(*at, row.at);
+        if let Some((_, raw)) = self.cache.lock().as_ref().filter(|(first, _)| *first == row.first_line) {
             return Ok(raw.clone());
         }
         let raw = Arc::new(frame::unpack(file, row).map_err(|e| self.error("read", e))?);
-        *self.cache.lock() = Some((row.at, raw.clone()));
+        *self.cache.lock() = Some((row.first_line, raw.clone()));
         Ok(raw)
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::frame::{self, FrameRef, INDEX_MAGIC, SKIPPABLE_HEADER_BYTES};
-use super::{Archive, ArchiveError, Frames, Writer};
+use super::{Archive, ArchiveError, Frames, Total, Writer, drop_middle};
 use crate::model::Artifact;
 use crate::store::codec;
 
@@ -27,16 +27,19 @@ impl Archive {
         self.sync()?;
         let mut writer = self.writer.lock();
         if !self.is_sealed() {
-            let file = self.file_to_write()?;
+            let file = self.file_to_write(&mut writer)?;
             let rows = self.frames.read().rows.clone();
             let done = write_tail(&file, &rows, writer.len).and_then(|len| {
                 file.sync_all()?;
                 fs::rename(&self.growing, &self.sealed)?;
-                self.sealed.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+                self.sync_folder()?;
                 Ok(len)
             });
             match done {
-                Ok(len) => writer.len = len,
+                Ok(len) => {
+                    self.total.resized(writer.len, len);
+                    writer.len = len;
+                }
                 Err(source) => {
                     self.cut_back(&mut writer);
                     return Err(self.error("sealed", source));
@@ -48,17 +51,19 @@ impl Archive {
         Ok(Artifact { bytes: writer.len, sha256 })
     }
 
-    pub(super) fn open_sealed(sealed: PathBuf) -> Result<Self, ArchiveError> {
+    pub(super) fn open_sealed(sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {
         let file =
             File::open(&sealed).map_err(|source| ArchiveError::Io { path: sealed.clone(), doing: "opened", source })?;
         let read = read_index(&file).and_then(|rows| Ok((rows, file.metadata()?.len())));
         let (rows, len) = read.map_err(|e| ArchiveError::Damaged { path: sealed.clone(), what: e.to_string() })?;
+        let missing = drop_middle::missing(&rows);
         let archive = Self {
             growing: sealed.with_extension("zst.open"),
             sealed,
             writer: parking_lot::Mutex::new(Writer { len, ..Writer::default() }),
-            frames: parking_lot::RwLock::new(Frames { file: Some(Arc::new(file)), rows, sealed: true }),
+            frames: parking_lot::RwLock::new(Frames { file: Some(Arc::new(file)), rows, sealed: true, missing }),
             cache: parking_lot::Mutex::default(),
+            total,
         };
         Ok(archive)
     }

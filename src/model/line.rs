@@ -136,7 +136,13 @@ impl Line<'_> {
         if self.channel != Channel::Internal {
             return None;
         }
-        Mark::parse(&self.line).map(|mark| Gap { from: self.n, to: self.n, reason: mark.reason, count: mark.count })
+        Mark::parse(&self.line).map(|mark| Gap {
+            from: self.n,
+            to: self.n,
+            reason: mark.reason,
+            count: mark.count,
+            marked: true,
+        })
     }
 }
 
@@ -170,9 +176,10 @@ pub enum GapReason {
 
 /// Lines that a reader does not get, in words it can show.
 ///
-/// `trimmed` and `quota` name line numbers that cannot be read any more. `skipped` and
-/// `lost_in_transit` lines never had numbers: `from` and `to` both name the `internal` line that
-/// stands in their place, so numbers stay dense.
+/// A gap names line numbers that cannot be read any more (`trimmed`, and `quota` for the middle of a
+/// log that grew over its limit). Lines that were never stored (`skipped`, `lost_in_transit`, and
+/// `quota` for what came faster than it may) never had numbers: such a gap is `marked`, and `from` and
+/// `to` both name the `internal` line that stands in their place, so numbers stay dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// First line number concerned.
@@ -183,6 +190,9 @@ pub struct Gap {
     pub reason: GapReason,
     /// How many lines are missing.
     pub count: u64,
+    /// An `internal` line stands in their place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
 }
 
 /// The text of an `internal` line that stands for lines which are not there.
@@ -195,27 +205,42 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// `[15 messages skipped]`, the text that the blueprint fixes, or `[15 messages lost in transit]`.
+    /// `[15 messages skipped]`, the text that the blueprint fixes, `[15 messages lost in transit]`, or
+    /// `[15 lines over the limit of 1000 lines/s]`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (count, rest) = text.strip_prefix('[')?.split_once(" messages ")?;
+        let (count, rest) = text.strip_prefix('[')?.split_once(' ')?;
         let reason = match rest {
-            "skipped]" => GapReason::Skipped,
-            "lost in transit]" => GapReason::LostInTransit,
+            "messages skipped]" => GapReason::Skipped,
+            "messages lost in transit]" => GapReason::LostInTransit,
+            over if over.starts_with("lines over the limit of ") && over.ends_with(']') => GapReason::Quota,
             _ => return None,
         };
         Some(Self { reason, count: count.parse().ok()? })
+    }
+
+    /// The text for lines that were over a limit, which is named in words.
+    pub fn over(count: u64, limit: &str) -> String {
+        format!("[{count} lines over the limit of {limit}]")
+    }
+
+    /// The same text with another count.
+    pub fn recounted(text: &str, count: u64) -> String {
+        match text.split_once(' ') {
+            Some((_, rest)) => format!("[{count} {rest}"),
+            None => text.to_owned(),
+        }
     }
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = match self.reason {
-            GapReason::Skipped => "skipped",
-            GapReason::LostInTransit => "lost in transit",
-            GapReason::Trimmed => "trimmed",
-            GapReason::Quota => "over quota",
-        };
-        write!(f, "[{} messages {words}]", self.count)
+        let Mark { reason, count } = self;
+        match reason {
+            GapReason::Skipped => write!(f, "[{count} messages skipped]"),
+            GapReason::LostInTransit => write!(f, "[{count} messages lost in transit]"),
+            GapReason::Trimmed => write!(f, "[{count} messages trimmed]"),
+            GapReason::Quota => f.write_str(&Self::over(*count, "this task")),
+        }
     }
 }
 
@@ -225,10 +250,14 @@ mod tests {
 
     #[test]
     fn marks_read_back_what_they_write() {
-        for reason in [GapReason::Skipped, GapReason::LostInTransit] {
+        for reason in [GapReason::Skipped, GapReason::LostInTransit, GapReason::Quota] {
             let mark = Mark { reason, count: 15 };
             assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+            assert_eq!(Mark::parse(&Mark::recounted(&mark.to_string(), 7)), Some(Mark { reason, count: 7 }));
         }
+        let rate = Mark::over(1_234, "1000 lines/s");
+        assert_eq!(rate, "[1234 lines over the limit of 1000 lines/s]");
+        assert_eq!(Mark::parse(&rate), Some(Mark { reason: GapReason::Quota, count: 1_234 }));
         assert_eq!(Mark::parse("[x messages skipped]"), None);
         assert_eq!(Mark::parse("15 messages skipped"), None);
     }

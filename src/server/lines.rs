@@ -143,10 +143,18 @@ impl Answer {
         let mut found: Vec<Vec<Line<'static>>> = Vec::new();
         let mut count = 0;
         while count < tail && end > first && scanned < SCAN_LINES_MAX {
+            if let Some(gap) = self.handle.gap_at(end - 1) {
+                self.gaps.push(gap);
+                end = gap.from;
+                continue;
+            }
             let begin = end.saturating_sub(READ_LINES).max(first);
+            // A gap that begins before is met with the next step.
+            let begin = self.handle.gap_at(begin).map_or(begin, |gap| gap.to + 1);
             let mut at = begin;
             while at < end {
                 let page = self.handle.read(at, page_limits(end - at)).await?;
+                self.gaps.extend(page.gap);
                 for line in page.lines.iter().filter(|line| line.n < end) {
                     self.take(line);
                 }
@@ -172,6 +180,7 @@ impl Answer {
             let first = first.n;
             self.gaps.retain(|gap| gap.to >= first);
         }
+        self.gaps.sort_by_key(|gap| gap.from);
         Ok(())
     }
 

@@ -126,6 +126,11 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
         ("repeats_dropped", "Lines that a worker sent again and that were there already", stats.repeats_dropped),
         ("seal_failures", "Seals that failed and are tried again", stats.seal_failures),
         ("tasks_lost", "Tasks whose worker went silent", stats.tasks_lost),
+        (
+            "lines_dropped_over_task_bytes",
+            "Lines dropped out of the middle of logs over their limit",
+            stats.quota_lines,
+        ),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -133,6 +138,7 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     let gauges = [
         ("journal_queued_bytes", "Bytes that wait to be written", stats.queued_bytes),
         ("journal_disk_bytes", "Bytes of the journals on disk", stats.journal_bytes),
+        ("archive_disk_bytes", "Bytes of the archives on disk", stats.archive_bytes),
         ("tasks", "All tasks", stats.tasks),
         ("tasks_open", "Tasks that are not sealed yet", stats.tasks_open),
     ];

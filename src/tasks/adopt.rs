@@ -89,7 +89,7 @@ fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError
         next = last.n + 1;
         for line in &lines {
             record.bytes += line.line.len() as u64 + 1;
-            let skipped = line.gap().filter(|gap| gap.reason == GapReason::Skipped);
+            let skipped = line.gap().filter(|gap| matches!(gap.reason, GapReason::Skipped | GapReason::Quota));
             record.skipped_lines += skipped.map_or(0, |gap| gap.count);
         }
     }

@@ -8,10 +8,13 @@ use futures::Stream;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
 use crate::journal::JournalError;
-use crate::model::{Cursor, EntryId, Gap, GapReason, Line};
+use crate::model::{Channel, Cursor, EntryId, Gap, GapReason, Line, Mark, Timestamp};
 
 /// Lines of one page of the whole log when it is exported from the journal.
 const EXPORT_PAGE: PageLimits = PageLimits { lines: 5_000, bytes: 1024 * 1024 };
+
+/// Which limit a log was over whose middle is not there.
+const LOG_LIMIT: &str = "a task's log";
 
 /// Some lines of a task's log, in order.
 #[derive(Debug)]
@@ -104,22 +107,34 @@ impl TaskHandle {
     fn page(&self, from: u64, lines: Vec<Line<'static>>) -> LogPage {
         let (first_line, last_line) = self.readable();
         let found = lines.first().map(|line| line.n);
-        let gap =
-            found.filter(|n| *n > from).map(|n| Gap { from, to: n - 1, reason: GapReason::Trimmed, count: n - from });
+        let gap = found.filter(|n| *n > from).map(|n| self.gap(from, n - 1));
         let next = lines.last().map_or(from, |line| line.n + 1);
         let id = lines.last().map_or(EntryId::MIN, |line| line.id);
         let cursor = Cursor { epoch: self.epoch(), n: next - 1, id };
         LogPage { lines, gap, cursor, next, first_line, last_line, encoded: OnceLock::new() }
     }
 
+    /// These lines cannot be read: what is not between frames of the archive was never in one.
+    fn gap(&self, from: u64, to: u64) -> Gap {
+        let quota = self.archive().hole_at(from).is_some();
+        let reason = if quota { GapReason::Quota } else { GapReason::Trimmed };
+        Gap { from, to, reason, count: to - from + 1, marked: false }
+    }
+
+    /// The gap that this line is in, from its first line to its last, if it is in one.
+    pub fn gap_at(&self, line: u64) -> Option<Gap> {
+        self.archive().hole_at(line).map(|hole| self.gap(hole.from, hole.to))
+    }
+
     /// Everything from here to the end is gone, and no archive has it.
     fn all_trimmed(&self, from: u64, to: u64) -> LogPage {
-        let gap = Some(Gap { from, to, reason: GapReason::Trimmed, count: to - from + 1 });
+        let gap = Some(self.gap(from, to));
         let cursor = Cursor { epoch: self.epoch(), n: to, id: EntryId::MIN };
         LogPage { gap, cursor, next: to + 1, ..self.page(to + 1, Vec::new()) }
     }
 
-    /// The whole log as NDJSON, chunk by chunk, up to where it ends now.
+    /// The whole log as NDJSON, chunk by chunk, up to where it ends now. Where lines are missing
+    /// between others there is one row of the channel `internal` that says so, with a field `gap`.
     pub fn export(&self) -> impl Stream<Item = Result<Bytes, TasksError>> + Send + 'static {
         let to = self.readable().1;
         futures::stream::try_unfold((self.clone(), 1), move |(task, from)| async move {
@@ -135,6 +150,9 @@ impl TaskHandle {
     }
 
     fn export_chunk(&self, from: u64, to: u64) -> Result<Option<(Bytes, u64)>, TasksError> {
+        if let Some(hole) = self.archive().hole_at(from) {
+            return Ok(Some((gap_row(self.gap(from, hole.to.min(to)), hole.before), hole.to + 1)));
+        }
         if from <= self.archived_through()
             && let Some((mut raw, next)) = self.archive().frame_from(from)?
         {
@@ -159,4 +177,26 @@ impl TaskHandle {
         }
         Ok(Some((raw.into(), page.next)))
     }
+}
+
+/// What stands in an export for lines that are not there.
+fn gap_row(gap: Gap, before: EntryId) -> Bytes {
+    #[derive(serde::Serialize)]
+    struct Row<'a> {
+        #[serde(flatten)]
+        line: Line<'a>,
+        gap: Gap,
+    }
+    let line = Line {
+        n: gap.from,
+        id: before,
+        timestamp: Timestamp::from_millis(before.ms),
+        channel: Channel::Internal,
+        line: Mark::over(gap.count, LOG_LIMIT).into(),
+        partial: false,
+        lossy: false,
+    };
+    let mut raw = serde_json::to_vec(&Row { line, gap }).unwrap_or_default();
+    raw.push(b'\n');
+    raw.into()
 }

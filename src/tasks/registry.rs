@@ -51,6 +51,8 @@ pub struct Stats {
     pub queued_bytes: u64,
     /// Bytes of the journals on disk.
     pub journal_bytes: u64,
+    /// Bytes of the archives on disk.
+    pub archive_bytes: u64,
     /// All tasks.
     pub tasks: u64,
     /// Tasks that are not sealed yet.
@@ -59,6 +61,8 @@ pub struct Stats {
     pub seal_failures: u64,
     /// Tasks that became `lost`.
     pub tasks_lost: u64,
+    /// Lines that were dropped out of the middle of logs over their limit.
+    pub quota_lines: u64,
 }
 
 /// All tasks of a store. Cheap to clone.
@@ -86,6 +90,8 @@ pub(super) struct Inner {
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
     pub(super) tasks_lost: AtomicU64,
+    /// Lines dropped out of the middle of logs.
+    pub(super) quota_lines: AtomicU64,
     /// Tasks with events that nobody has taken yet.
     pub(super) eventful: Waiting,
     /// One task is made or loaded at a time.
@@ -102,6 +108,7 @@ impl Tasks {
             TaskId::from_stream_key(name).is_some()
         })?;
         let archives = Archives::open(&data.join("archive"))?;
+        archives.take_stock()?;
         let (wake, woken) = mpsc::unbounded_channel();
         let inner = Inner {
             journal,
@@ -117,6 +124,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
+            quota_lines: AtomicU64::new(0),
             making: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
@@ -289,10 +297,12 @@ impl Tasks {
             repeats_dropped: counters.repeats.load(Ordering::Relaxed),
             queued_bytes: self.inner.journal.queued_bytes() as u64,
             journal_bytes: self.inner.journal.store().size_on_disk(),
+            archive_bytes: self.inner.archives.bytes(),
             tasks: self.inner.index.lock().len() as u64,
             tasks_open: self.inner.open.lock().len() as u64,
             seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
             tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
+            quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
         }
     }
 

@@ -1,15 +1,20 @@
 //! Lines on their way from the journal to the archive, and the seal at the end.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use super::TasksError;
 use super::task::TaskHandle;
 use crate::archive::ArchiveError;
 use crate::journal::Trim;
 use crate::model::Artifact;
+use crate::model::limits::Limit;
 
 /// Lines that are archived between two syncs at most.
 const SYNC_LINES: u64 = 50_000;
+/// Bytes of their text at most; of a log with a limit a quarter of that, if it is less.
+const SYNC_BYTES: u64 = 32 * 1024 * 1024;
+const SYNC_BYTES_MIN: u64 = 64 * 1024;
 
 impl TaskHandle {
     /// Archives everything older than the live window, then lets the journal forget it.
@@ -72,6 +77,7 @@ impl TaskHandle {
         {
             self.archive_through(stream.tip().last_line)?;
         }
+        self.drop_middle();
         Ok(self.archive().seal()?)
     }
 
@@ -80,16 +86,22 @@ impl TaskHandle {
     fn archive_through(&self, to: u64) -> Result<(), TasksError> {
         let Some(stream) = self.stream() else { return Ok(()) };
         let archive = self.archive();
+        let step_bytes = self.inner.bytes_max.map_or(SYNC_BYTES, |max| (max / 4).clamp(SYNC_BYTES_MIN, SYNC_BYTES));
         while archive.last_line() < to {
             let from = archive.last_line() + 1;
             let end = to.min(from.max(stream.tip().first_line) + SYNC_LINES - 1);
-            let failed = self.journal().scan(&stream, from, end, |line| match archive.push(&line) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::<ArchiveError>::Break(error),
+            let mut bytes = 0;
+            let stopped = self.journal().scan(&stream, from, end, |line| {
+                bytes += line.line.len() as u64;
+                match archive.push(&line) {
+                    Ok(()) if bytes < step_bytes => ControlFlow::Continue(()),
+                    Ok(()) => ControlFlow::Break(None),
+                    Err(error) => ControlFlow::<Option<ArchiveError>>::Break(Some(error)),
+                }
             });
-            let synced = match failed {
-                Ok(None) => archive.sync().map_err(TasksError::from),
-                Ok(Some(error)) => Err(error.into()),
+            let synced = match stopped {
+                Ok(None | Some(None)) => archive.sync().map_err(TasksError::from),
+                Ok(Some(Some(error))) => Err(error.into()),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = synced {
@@ -100,8 +112,29 @@ impl TaskHandle {
                 // Nothing of it is in the journal any more.
                 break;
             }
+            self.drop_middle();
         }
         Ok(())
+    }
+
+    /// A log over its limit loses its middle. Where that fails it stays as it is, whole and durable,
+    /// and it is tried again with the next lines.
+    fn drop_middle(&self) {
+        let Some(max) = self.inner.bytes_max else { return };
+        match self.archive().drop_middle(max) {
+            Ok(0) => {}
+            Ok(lines) => {
+                tracing::info!(task = %self.id(), lines, bytes_max = max, "the middle of a log over its limit was dropped");
+                if let Some(tasks) = self.registry() {
+                    tasks.inner.quota_lines.fetch_add(lines, Ordering::Relaxed);
+                    tasks.inner.options.hits.count(Limit::task_bytes_max);
+                }
+                self.notify();
+            }
+            Err(error) => {
+                tracing::warn!(task = %self.id(), %error, "a log over its limit could not be made smaller; it is tried again");
+            }
+        }
     }
 }
 

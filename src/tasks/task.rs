@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) journal: Journal,
     registry: Weak<registry::Inner>,
     pub(super) window_lines: u64,
+    /// Bytes that its archive may have.
+    pub(super) bytes_max: Option<u64>,
     archive: Archive,
     /// Gone once the archive is sealed and holds everything.
     stream: RwLock<Option<Arc<Stream>>>,
@@ -84,6 +86,7 @@ impl TaskHandle {
             journal: registry.journal.clone(),
             registry: Arc::downgrade(registry),
             window_lines: registry.options.limits.live_window_lines,
+            bytes_max: registry.options.limits.task_bytes_max,
             archive,
             stream: RwLock::new(stream),
             state: Mutex::new(State { record, ending: false, closing: None, removed: false }),
@@ -183,7 +186,10 @@ impl TaskHandle {
         }
         task.first_line = first_line;
         task.last_line = last_line;
-        task.trimmed_lines = if last_line == 0 { task.lines } else { first_line - 1 };
+        task.trimmed_lines = match last_line {
+            0 => task.lines,
+            _ => first_line - 1 + self.inner.archive.missing_lines(),
+        };
         task.live = self.inner.workers.load(Ordering::Acquire) > 0 && !state.record.status.is_final();
         task
     }

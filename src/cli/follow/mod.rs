@@ -143,14 +143,20 @@ impl Session<'_> {
         self.last = Some(task);
     }
 
-    /// Skipped lines have a line in their place that says so; of the others nothing is to be seen.
+    /// A marked gap has a line in its place that says so; of the others nothing is to be seen.
     fn gap(&self, gap: Gap) {
-        let Gap { from, to, reason, count } = gap;
+        let Gap { from, to, reason, count, marked } = gap;
+        if marked && self.printer.shows_internal() {
+            return;
+        }
         match reason {
             GapReason::Trimmed => self.output.note(format_args!("lines {from} to {to} are no longer there")),
-            GapReason::Quota => self.output.note(format_args!("lines {from} to {to} are over the task's quota")),
-            GapReason::Skipped if self.printer.shows_internal() => {}
-            GapReason::LostInTransit if self.printer.shows_internal() => {}
+            GapReason::Quota if marked => {
+                self.output.note(format_args!("{count} lines were over the task's limit before line {from}"));
+            }
+            GapReason::Quota => self.output.note(format_args!(
+                "lines {from} to {to} were not kept: the log was over its limit, which leaves its head and its tail"
+            )),
             GapReason::Skipped => self.output.note(format_args!("{count} lines were skipped before line {from}")),
             GapReason::LostInTransit => {
                 self.output.note(format_args!("{count} lines were lost in transit before line {from}"));

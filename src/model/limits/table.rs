@@ -83,6 +83,8 @@ limits! {
     retention_count: CountOrOff = None;
     /// Finished tasks are kept up to this size altogether, the newest, such as 10GiB
     retention_bytes: BytesOrOff = None;
+    /// Bytes of a task's archive; of a longer log head and tail are kept, and the middle goes with a gap that says so
+    task_bytes_max: BytesOrOff = Some(1 << 30);
     /// Connections served at the same time; one more is answered 503
     connections_max: Count = 4096;
     /// Redis clients served at the same time; one more is told so and closed

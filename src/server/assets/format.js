@@ -103,7 +103,9 @@ export function gapWords(gap) {
     case "skipped": return `${lines} ${were} skipped by the worker (output too fast)`;
     case "lost_in_transit": return `${lines} ${were} lost on the way from the worker`;
     case "trimmed": return `${numbers} ${were} trimmed and can no longer be read`;
-    case "quota": return `${numbers} went over this task's quota and ${were} not kept`;
+    case "quota": return gap.marked
+      ? `${lines} ${were} over this task's limit and ${were} not kept`
+      : `${numbers} ${were} not kept: the log grew over its limit, which leaves its head and its tail`;
     default: return `${numbers} cannot be read`;
   }
 }

@@ -72,6 +72,6 @@ export class Loader {
 }
 
 /** Whether a gap names numbers that cannot be read, rather than a line that says so itself. */
-export const isWide = (gap) => gap.reason !== "skipped" && gap.reason !== "lost_in_transit";
+export const isWide = (gap) => gap.marked !== true;
 
 export const gapItem = (gap) => ({ gap: true, n: gap.from, to: gap.to, from: gap.from, reason: gap.reason, count: gap.count });

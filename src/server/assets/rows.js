@@ -5,7 +5,7 @@ import { clock, count, delta, gapWords, span } from "./format.js";
 
 // Nobody reads more of one line at a glance, and laying out 64 KiB in each row would stutter.
 const SHOWN_CHARS_MAX = 4000;
-const MARK = /^\[(\d+) messages (skipped|lost in transit)\]$/;
+const MARK = /^\[(\d+) (messages skipped|messages lost in transit|lines over the limit of [^\]]+)\]$/;
 
 export const TIME_MODES = ["off", "clock", "start", "delta"];
 
@@ -14,8 +14,8 @@ export function markGap(line) {
   if (line.stream !== "internal") return null;
   const match = MARK.exec(line.line);
   if (!match) return null;
-  const reason = match[2] === "skipped" ? "skipped" : "lost_in_transit";
-  return { from: line.n, to: line.n, reason, count: Number(match[1]) };
+  const reason = { "messages skipped": "skipped", "messages lost in transit": "lost_in_transit" }[match[2]] ?? "quota";
+  return { from: line.n, to: line.n, reason, count: Number(match[1]), marked: true };
 }
 
 /** An element with a class and, perhaps, a text. */
