@@ -27,6 +27,7 @@
 //! store    sled and bytes             wire     what crosses a socket
 //! journal  ordered logs               archive  zstd frames
 //! tasks    a task's life over both    events   events out of text and files, a run's state
+//! auth     tokens, who may do what
 //! runs     a run's events, each once  client   the other end of the sockets
 //! server   routes and sockets         worker   process, lines, buffer, uplink
 //!                                     dashboard, doctor
@@ -70,6 +71,7 @@
 //! 6. An event is in its run once, whatever ways it came by, and what could not be read is counted.
 
 pub mod archive;
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 19] = [
+const MAY: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -14,16 +14,20 @@ const MAY: [(&str, &[&str]); 19] = [
     ("journal", &["model", "store"]),
     ("archive", &["model", "store"]),
     ("events", &["model"]),
+    ("auth", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
     ("runs", &["model", "journal", "events", "tasks"]),
-    ("server", &["model", "transport", "wire", "events", "tasks", "runs"]),
+    ("server", &["model", "transport", "wire", "events", "tasks", "runs", "auth"]),
     ("client", &["model", "transport", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("dashboard", &["model", "events", "client"]),
     ("doctor", &["model", "wire", "events", "client"]),
     ("config", &["model", "transport", "client", "server", "tasks"]),
     ("testing", &["model", "server", "tasks", "config"]),
-    ("cli", &["model", "wire", "events", "tasks", "server", "client", "worker", "dashboard", "doctor", "config"]),
+    (
+        "cli",
+        &["model", "wire", "events", "tasks", "auth", "server", "client", "worker", "dashboard", "doctor", "config"],
+    ),
     ("main.rs", &["cli"]),
     ("lib.rs", &[]),
 ];

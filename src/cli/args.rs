@@ -11,6 +11,7 @@ use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
 use super::settings::{GlobalArgs, SettingArgs};
 use super::ship::ShipArgs;
+use super::token::TokenArgs;
 use crate::model::units;
 use crate::model::{Channel, ChannelSet, Cursor, RunId, TaskId, TaskStatus};
 
@@ -69,6 +70,8 @@ pub enum Command {
     Dashboard(DashboardArgs),
     /// Send a sentinel through every hop and say where it stops
     Doctor(DoctorArgs),
+    /// Make, list and revoke the access tokens of a store
+    Token(TokenArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

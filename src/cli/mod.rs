@@ -23,6 +23,7 @@ mod settings;
 mod ship;
 mod show;
 mod text;
+mod token;
 
 use std::process::ExitCode;
 
@@ -101,6 +102,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
         Command::Events(args) => Box::pin(events::run(args, context)).await,
         Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, context)).await,
+        Command::Token(args) => token::run(args, &context),
         Command::Completions(_) => Ok(0),
     }
 }

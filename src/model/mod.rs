@@ -7,6 +7,7 @@ mod check;
 mod cursor;
 mod entry;
 mod event;
+pub(crate) mod glob;
 mod hop;
 mod id;
 pub(crate) mod json;

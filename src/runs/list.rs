@@ -40,6 +40,18 @@ impl Runs {
     /// # Errors
     /// The journal cannot be read.
     pub async fn list(&self, query: &RunQuery) -> Result<Vec<RunSummary>, RunsError> {
+        self.list_where(query, |_| true).await
+    }
+
+    /// As [`Runs::list`], of those runs alone that may be seen.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn list_where(
+        &self,
+        query: &RunQuery,
+        is_visible: impl Fn(&RunId) -> bool,
+    ) -> Result<Vec<RunSummary>, RunsError> {
         let mut rows = self.inner.journal.newest(RunId::STREAM_PREFIX.as_bytes())?;
         rows.sort_by(|(a, last_a), (b, last_b)| last_b.cmp(last_a).then_with(|| a.cmp(b)));
         let mut found = Vec::new();
@@ -47,7 +59,8 @@ impl Runs {
             if found.len() >= query.limit {
                 break;
             }
-            let Some(id) = RunId::from_stream_key(&name) else { continue };
+            let id = RunId::from_stream_key(&name).filter(&is_visible);
+            let Some(id) = id else { continue };
             let Some(summary) = self.summary(&id).await? else { continue };
             if summary.events > 0 && query.status.is_none_or(|status| status == summary.status) {
                 found.push(summary);

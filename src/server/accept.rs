@@ -4,6 +4,7 @@
 //! WebSocket or a stream is open.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use warp::http::Request;
 use warp::reply::Response;
 
 use super::state::SharedState;
-use super::{guard, handshake, routes};
+use super::{access, guard, handshake, routes};
 use crate::model::limits::Limit;
 use crate::transport::Spoken;
 
@@ -53,8 +54,8 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
             () = state.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -75,7 +76,8 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
             }
             continue;
         };
-        state.tracker.spawn(connection(stream, Arc::new(place), builder.clone(), service.clone(), state.clone()));
+        let serving = (builder.clone(), service.clone());
+        state.tracker.spawn(connection(stream, peer, Arc::new(place), serving, state.clone()));
     }
 }
 
@@ -92,22 +94,39 @@ async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     tracing::debug!(?said, "a connection over the limit was refused");
 }
 
-async fn connection<S>(stream: TcpStream, place: Place, builder: http1::Builder, service: S, state: SharedState)
-where
+async fn connection<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    (builder, service): (http1::Builder, S),
+    state: SharedState,
+) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     let guarded = hyper::service::service_fn({
         let state = state.clone();
         move |mut request: Request<Incoming>| {
-            let checked = guard::check(request.method(), request.headers(), state.loopback);
-            let service = service.clone();
+            let (service, state) = (service.clone(), state.clone());
             request.extensions_mut().insert(place.clone());
             state.metrics.requests.inc();
             async move {
-                match checked {
-                    Ok(()) => service.call(request).await,
-                    Err(error) => Ok(error.into_response()),
+                if let Err(error) = guard::check(request.method(), request.headers(), state.loopback) {
+                    return Ok(error.into_response());
+                }
+                let caller = match access::admit(&state, peer, &mut request).await {
+                    Ok(caller) => caller,
+                    Err(response) => return Ok(response),
+                };
+                // What is read goes out in a stream, which ends by itself.
+                let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {
+                    return service.call(request).await;
+                };
+                let mut lease = state.gate.lease(caller);
+                tokio::select! {
+                    biased;
+                    response = service.call(request) => response,
+                    ended = lease.ended() => Ok(access::unauthorized(ended)),
                 }
             }
         }

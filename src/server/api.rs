@@ -7,6 +7,7 @@ use warp::reply::{Reply, Response};
 use super::query::Query;
 use super::reject::ApiError;
 use super::state::SharedState;
+use crate::auth::Caller;
 use crate::model::TaskId;
 use crate::tasks::ListQuery;
 
@@ -14,8 +15,8 @@ use crate::tasks::ListQuery;
 const LIST_DEFAULT: u64 = 100;
 const LIST_MAX: u64 = 1_000;
 
-/// `GET /api/v1/tasks?status=&label=k:v&limit=&after=`.
-pub(super) async fn list(state: SharedState, query: Query) -> Result<Response, ApiError> {
+/// `GET /api/v1/tasks?status=&label=k:v&limit=&after=`: those that are the caller's to see.
+pub(super) async fn list(state: SharedState, caller: Caller, query: Query) -> Result<Response, ApiError> {
     let limit = query.number("limit")?.unwrap_or(LIST_DEFAULT);
     if limit == 0 || limit > LIST_MAX {
         return Err(ApiError::bad_query("limit", format!("must be 1 to {LIST_MAX}")));
@@ -33,7 +34,7 @@ pub(super) async fn list(state: SharedState, query: Query) -> Result<Response, A
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         after: query.text("after").map(str::to_owned),
     };
-    let page = state.tasks.list(&asked).await?;
+    let page = state.tasks.list_where(&asked, |task| caller.sees_task(task)).await?;
     Ok(fresh(&json!({ "tasks": page.tasks, "next": page.next })))
 }
 

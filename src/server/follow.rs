@@ -16,10 +16,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
 use super::live::find;
-use super::reject::{self, ApiError};
+use super::reject::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
 use super::state::{SharedState, State};
 use super::{frames, oversize};
+use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
 use crate::tasks::{FollowEvent, Follower, Start, TasksError};
 use crate::wire::viewer::FollowRequest;
@@ -32,10 +33,10 @@ const REQUESTS_MAX: usize = 16;
 /// Answers the handshake.
 pub(super) fn follow(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
     let shared = state.clone();
-    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer| async move {
+    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer, lease| async move {
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
         let reader = listen(&shared, source, peer, sender);
-        both(reader, Box::pin(tell(shared.clone(), sink, receiver))).await;
+        both(reader, Box::pin(tell(shared.clone(), sink, lease, receiver))).await;
     })
 }
 
@@ -76,17 +77,23 @@ type Told = (TaskId, Result<FollowEvent, TasksError>);
 /// All subscriptions of a connection.
 struct Subscriptions {
     state: SharedState,
+    caller: Caller,
     streams: SelectAll<Abortable<BoxStream<'static, Told>>>,
     by_task: HashMap<TaskId, AbortHandle>,
 }
 
-async fn tell(state: SharedState, mut sink: Sink, mut requests: mpsc::Receiver<Asked>) {
-    let mut all = Subscriptions { state: state.clone(), streams: SelectAll::new(), by_task: HashMap::new() };
-    let ended = all.tell(&state, &mut sink, &mut requests).await;
+async fn tell(state: SharedState, mut sink: Sink, mut lease: Lease, mut requests: mpsc::Receiver<Asked>) {
+    let caller = lease.caller().clone();
+    let mut all = Subscriptions { state: state.clone(), caller, streams: SelectAll::new(), by_task: HashMap::new() };
+    let ended = tokio::select! {
+        biased;
+        ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
+        told = all.tell(&state, &mut sink, &mut requests) => told.map(|()| (CloseCode::Away, "the server ends")),
+    };
     let count = i64::try_from(all.by_task.len()).unwrap_or(0);
     state.metrics.viewers.dec_by(count);
     match ended {
-        Ok(()) => close(&mut sink, CloseCode::Away, "the server ends").await,
+        Ok((code, reason)) => close(&mut sink, code, reason).await,
         Err(gone) => tracing::debug!(%gone, "a viewer went"),
     }
 }
@@ -127,6 +134,11 @@ impl Subscriptions {
             FollowRequest::Unsubscribe { task } => self.forget(&parse(task)?),
             FollowRequest::Subscribe { task, after, from, tail, wait } => {
                 let id = parse(task)?;
+                if !self.caller.sees_task(&id) {
+                    // As if it were not there.
+                    let absent = TasksError::NotFound(id.clone());
+                    return Err((Some(id), reject::code_of(&absent), absent.to_string()));
+                }
                 let start = match (after, from, tail) {
                     (Some(cursor), _, _) => Start::After(
                         cursor

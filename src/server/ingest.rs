@@ -18,13 +18,15 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
+use super::access;
 use super::outbox::Outbox;
 use super::oversize;
-use super::reject::{self, ApiError};
+use super::reject::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Peer, Sizes, Source, Upgrade, both};
 use super::spoken::{AllSpoken, BATCH_BYTES_MAX, TASKS_MAX, pieces};
 use super::state::SharedState;
-use crate::model::{Channel, LineText, Timestamp, limits};
+use crate::auth::{Caller, Lease, Object, Scope};
+use crate::model::{Channel, LineText, RunId, Timestamp, limits};
 use crate::tasks::{Appended, End, EndOutcome, LineBatch, TaskFacts, TasksError, Ticket};
 use crate::wire::worker::{
     BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
@@ -40,11 +42,11 @@ const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// Answers the handshake.
 pub(super) fn ingest(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
     let shared = state.clone();
-    upgrade.accept(state, Sizes::WORKER, move |sink, source, peer| async move {
+    upgrade.accept(state, Sizes::WORKER, move |sink, source, peer, lease| async move {
         shared.metrics.workers.inc();
         let outbox = Arc::new(Outbox::default());
-        let ingest = Ingest::new(shared.clone(), outbox.clone());
-        both(Box::pin(ingest.run(source, peer)), outbox.write(&shared, sink)).await;
+        let ingest = Ingest::new(shared.clone(), outbox.clone(), lease.caller().clone());
+        both(Box::pin(ingest.run(source, peer, lease)), outbox.write(&shared, sink)).await;
         shared.metrics.workers.dec();
     })
 }
@@ -68,6 +70,8 @@ struct Pending {
 struct Ingest {
     state: SharedState,
     outbox: Arc<Outbox>,
+    /// Whose connection it is: asked about each task that it speaks of.
+    caller: Caller,
     spoken: AllSpoken,
     pending: Option<Pending>,
     /// In the order they were given; at most [`IN_FLIGHT_BYTES_MAX`] and one batch.
@@ -78,13 +82,13 @@ struct Ingest {
 }
 
 impl Ingest {
-    fn new(state: SharedState, outbox: Arc<Outbox>) -> Self {
+    fn new(state: SharedState, outbox: Arc<Outbox>, caller: Caller) -> Self {
         let (spoken, in_flight) = (AllSpoken::new(), VecDeque::new());
-        Self { state, outbox, spoken, pending: None, in_flight, in_flight_bytes: 0, closing: false }
+        Self { state, outbox, caller, spoken, pending: None, in_flight, in_flight_bytes: 0, closing: false }
     }
 
     /// The reading half: runs until the worker goes.
-    async fn run(mut self, mut source: Source, peer: Peer) {
+    async fn run(mut self, mut source: Source, peer: Peer, mut lease: Lease) {
         let mut beat = interval((self.state.options.heartbeat / 3).max(Duration::from_millis(1)));
         let (mut heard, mut heard_at) = (0, Instant::now());
         let shutdown = self.state.shutdown.clone();
@@ -96,6 +100,7 @@ impl Ingest {
                     self.settle_all().await;
                     self.close(CloseCode::Away, "the server ends");
                 }
+                ended = lease.ended() => self.close(CLOSE_UNAUTHORIZED, ended.reason()),
                 settled = oldest(&mut self.in_flight), if !self.in_flight.is_empty() => self.settle(settled),
                 _ = beat.tick() => {
                     if peer.received() != heard || !room {
@@ -161,13 +166,37 @@ impl Ingest {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return self.refuse("bad_json", "the message is not UTF-8".to_owned(), None);
         };
-        match WorkerMessage::parse(text, Timestamp::now()) {
+        let parsed = WorkerMessage::parse(text, Timestamp::now());
+        if let Ok(message) = &parsed
+            && let Err((task, error)) = self.permit(message)
+        {
+            self.outbox.be_polite();
+            return self.refuse(error.code(), error.detail().to_owned(), Some(task));
+        }
+        match parsed {
             Ok(WorkerMessage::Lines { task, first_seq, lines }) => self.lines(task, first_seq, lines).await,
             Ok(WorkerMessage::End(end)) => self.end(end).await,
             Ok(WorkerMessage::TaskStart(start)) => self.start(start).await,
             Ok(WorkerMessage::Hello { worker }) => self.hello(worker.as_deref()),
             Err(error) => self.bad(error),
         }
+    }
+
+    /// Whether the caller may say this of its task, and of the run that a label names.
+    fn permit(&self, message: &WorkerMessage<'_>) -> Result<(), (TaskRef, ApiError)> {
+        let (task, run) = match message {
+            WorkerMessage::Lines { task, .. } => (task, None),
+            WorkerMessage::End(end) => (&end.task, None),
+            WorkerMessage::TaskStart(start) => (&start.task, start.labels.get("run")),
+            WorkerMessage::Hello { .. } => return Ok(()),
+        };
+        let absent = || ApiError::no_task(&task.id);
+        let may = access::permit(&self.caller, Scope::Write, Object::Task(&task.id), absent);
+        let may = may.and_then(|()| match run.and_then(|run| run.parse::<RunId>().ok()) {
+            Some(run) => access::permit(&self.caller, Scope::Write, Object::Run(&run), || ApiError::no_run(&run)),
+            None => Ok(()),
+        });
+        may.map_err(|error| (task.clone(), error))
     }
 
     fn bad(&self, error: BadMessage) {

@@ -13,9 +13,10 @@ use warp::reply::Response;
 
 use super::frames;
 use super::query::Query;
-use super::reject::{self, ApiError};
+use super::reject::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
 use super::state::{SharedState, State};
+use crate::auth::Lease;
 use crate::model::TaskId;
 use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
 
@@ -26,9 +27,9 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn view(state: &SharedState, id: TaskId, query: &Query, upgrade: Upgrade) -> Result<Response, ApiError> {
     let (start, wait) = (query.start()?, query.flag("wait")?);
     let shared = state.clone();
-    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer| async move {
+    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer, lease| async move {
         shared.metrics.viewers.inc();
-        let writer = tell(&shared, sink, id, start, wait);
+        let writer = tell(&shared, sink, lease, id, start, wait);
         both(listen(&shared, source, peer), writer).await;
         shared.metrics.viewers.dec();
     })
@@ -48,9 +49,13 @@ async fn listen(state: &State, mut source: Source, peer: Peer) {
     }
 }
 
-async fn tell(state: &State, mut sink: Sink, id: TaskId, start: Start, wait: bool) {
-    // Boxed: a thousand idle viewers should not carry the largest state of this future each.
-    let told = Box::pin(tell_all(state, &mut sink, id, start, wait)).await;
+async fn tell(state: &State, mut sink: Sink, mut lease: Lease, id: TaskId, start: Start, wait: bool) {
+    let told = tokio::select! {
+        biased;
+        ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
+        // Boxed: a thousand idle viewers should not carry the largest state of this future each.
+        told = Box::pin(tell_all(state, &mut sink, id, start, wait)) => told,
+    };
     match told {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
         Err(gone) => {

@@ -1,9 +1,11 @@
 //! `GET /api/v1/tasks/{id}/log`: the whole log as a download, streamed; one that is not finished
 //! ends at its tip.
 
+use std::error::Error;
+
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use futures::stream::{BoxStream, unfold};
+use futures::{Stream, StreamExt};
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
@@ -11,11 +13,12 @@ use super::query::Query;
 use super::reject::ApiError;
 use super::sse::Shareable;
 use super::state::SharedState;
+use crate::auth::Lease;
 use crate::model::{Channel, Line, TaskId};
 use crate::tasks::TasksError;
 
 /// Answers the route.
-pub(super) async fn download(state: SharedState, id: TaskId, query: Query) -> Result<Response, ApiError> {
+pub(super) async fn download(state: SharedState, id: TaskId, query: Query, lease: Lease) -> Result<Response, ApiError> {
     let timestamps = query.flag("timestamps")?;
     let (kind, ending, text) = match query.text("format") {
         None | Some("text") => ("text/plain; charset=utf-8", "log", true),
@@ -25,7 +28,7 @@ pub(super) async fn download(state: SharedState, id: TaskId, query: Query) -> Re
     let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
     let ndjson = handle.export().boxed();
     let chunks = if text { as_text(ndjson, timestamps) } else { ndjson };
-    let mut response = warp::reply::stream(Shareable::new(chunks)).into_response();
+    let mut response = warp::reply::stream(Shareable::new(while_leased(chunks, lease))).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -37,6 +40,18 @@ pub(super) async fn download(state: SharedState, id: TaskId, query: Query) -> Re
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
+}
+
+/// Breaks off when the caller's time is over: what ended in good order would look whole.
+fn while_leased(chunks: Chunks, lease: Lease) -> impl Stream<Item = Result<Bytes, Box<dyn Error + Send + Sync>>> {
+    unfold(Some((chunks, lease)), |open| async move {
+        let (mut chunks, mut lease) = open?;
+        tokio::select! {
+            biased;
+            ended = lease.ended() => Some((Err(ended.reason().into()), None)),
+            chunk = chunks.next() => Some((chunk?.map_err(Into::into), Some((chunks, lease)))),
+        }
+    })
 }
 
 type Chunks = BoxStream<'static, Result<Bytes, TasksError>>;

@@ -1,7 +1,9 @@
 //! The server: warp filters behind an accept loop of its own, over [`crate::tasks`].
 //!
 //! ```text
-//! accept ── handshake (TLS) ── guard (own host? own origin?) ── routes ─┬─ api, append, lines, log   HTTP
+//! accept ── handshake (TLS) ── guard (own host? own origin?) ── access (whose token? may it?)
+//!                                                    │
+//!                                            routes ─┬─ api, append, lines, log   HTTP
 //!                                                    ├─ sse                       one task, live
 //!                                                    ├─ live, follow              viewers' WebSockets
 //!                                                    ├─ ingest                    workers' WebSocket
@@ -15,6 +17,7 @@
 //! Nothing in here keeps lines: a viewer's position is in its follower, the truth in the journal.
 
 mod accept;
+mod access;
 mod announce;
 mod api;
 mod append;
@@ -56,13 +59,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Gate, Secret};
 use crate::model::limits::{self, Hits, Limits};
 use crate::runs::Runs;
 use crate::tasks::Durability;
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
+use access::Throttle;
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
+
+pub use access::{Need, ROUTES, Route};
 
 /// How a server is to be run.
 #[derive(Clone, Debug)]
@@ -194,6 +201,7 @@ impl Server {
         }
         let urls = (http_url(addr, tls.is_some()), redis_addr.map(|addr| redis_url(addr, tls.is_some())));
         announce::server(&options.data, &urls.0, urls.1.as_deref()).await.map_err(data_error)?;
+        let gate = Arc::new(Gate::open(&options.data).map_err(data_error)?);
         let hops = Hops::default();
         let state = Arc::new(State {
             runs: Runs::new(&tasks, hops.runs.clone()),
@@ -201,12 +209,15 @@ impl Server {
             hops,
             hits,
             options,
+            gate,
+            throttle: Throttle::default(),
             loopback: addr.ip().is_loopback(),
             tls,
             metrics: Metrics::default(),
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
+        state.tracker.spawn(state.gate.clone().follow(state.shutdown.clone()));
         state.tracker.spawn(accept::serve(listener, state.clone()));
         state.tracker.spawn(handshake::renew(state.clone()));
         let bridging = state.clone();
@@ -247,6 +258,12 @@ impl Server {
     /// `redis://ADDRESS:PORT`, or `rediss://`, if it serves Redis clients.
     pub fn redis_url(&self) -> Option<String> {
         self.redis_addr.map(|addr| redis_url(addr, self.state.tls.is_some()))
+    }
+
+    /// The token that this process itself comes in with, in a store that asks for one: whoever could
+    /// open the data folder may do everything with it. It is kept in memory alone.
+    pub fn owner_token(&self) -> &Secret {
+        self.state.gate.owner()
     }
 
     /// Ends it within [`limits::SHUTDOWN_TIMEOUT`]: no connection is accepted, WebSockets are closed with 1001,

@@ -37,6 +37,11 @@ impl Query {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Whether a parameter is there, in whatever case.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name))
+    }
+
     /// A parameter read as what it should be.
     pub(super) fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError>
     where

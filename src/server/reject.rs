@@ -3,7 +3,11 @@
 //!
 //! | what | HTTP | `code` | WebSocket close |
 //! |---|---|---|---|
-//! | no such route, no such task | 404 | `not_found` | 4404 |
+//! | no such route, no such task, or not the caller's to know of | 404 | `not_found` | 4404 |
+//! | no access token, or one that is not taken (any more) | 401 | `unauthorized` | 4401 |
+//! | the token's scope is too small | 403 | `forbidden` | stays open |
+//! | too many wrong tokens from one address | 429 | `too_many_attempts` | |
+//! | the store's tokens cannot be read | 503 | `tokens_unreadable` | 4401 |
 //! | the task was removed while it was read | 404 | `removed` | 4404 |
 //! | the task has ended | 409 | `task_ended` | stays open |
 //! | the store takes no writes | 503 | `read_only` | 1013 |
@@ -18,15 +22,30 @@ use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::reject::{MethodNotAllowed, Rejection};
 use warp::reply::Response as WarpResponse;
 
+use crate::auth::{Object, Scope};
 use crate::tasks::TasksError;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
 /// The close code for a task that is not there.
 pub(super) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 
+/// The close code for a caller whose time is over: its token was revoked, has expired, ...
+pub(super) const CLOSE_UNAUTHORIZED: CloseCode = CloseCode::Library(4401);
+
 /// Words for what is wrong with a row, as counters know them.
-const CODES: [&str; 9] =
-    ["bad_body", "bad_line", "bad_message", "bad_json", "too_large", "task_ended", "removed", "read_only", "closing"];
+const CODES: [&str; 11] = [
+    "bad_body",
+    "bad_line",
+    "bad_message",
+    "bad_json",
+    "too_large",
+    "task_ended",
+    "removed",
+    "read_only",
+    "closing",
+    "forbidden",
+    "not_found",
+];
 
 /// A request that was not done, and why.
 #[derive(Debug)]
@@ -57,6 +76,27 @@ impl ApiError {
     /// 404 for a task.
     pub(super) fn no_task(id: impl std::fmt::Display) -> Self {
         Self::new(404, "not_found", format!("there is no task `{id}`"))
+    }
+
+    /// 404 for a run.
+    pub(super) fn no_run(id: impl std::fmt::Display) -> Self {
+        Self::new(404, "not_found", format!("there is no run `{id}`"))
+    }
+
+    /// 404 for a path.
+    pub(super) fn no_route() -> Self {
+        Self::new(404, "not_found", "there is no such route")
+    }
+
+    /// 405 for a path that is there.
+    pub(super) fn other_method() -> Self {
+        Self::new(405, "method_not_allowed", "this route is there, but not for this method")
+    }
+
+    /// 403: what is asked for takes more than the caller has.
+    pub(super) fn forbidden(scope: Scope, object: Object<'_>) -> Self {
+        let what = if object == Object::Store { " for all tasks and runs" } else { "" };
+        Self::new(403, "forbidden", format!("this takes an access token of scope `{scope}`{what}"))
     }
 
     /// The same problem with one more member.
@@ -144,9 +184,9 @@ pub(super) fn answer(result: Result<WarpResponse, ApiError>) -> WarpResponse {
 /// What no filter took: an unknown path or a wrong method.
 pub(super) async fn recover(rejection: Rejection) -> Result<WarpResponse, Infallible> {
     let error = if rejection.is_not_found() {
-        ApiError::new(404, "not_found", "there is no such route")
+        ApiError::no_route()
     } else if rejection.find::<MethodNotAllowed>().is_some() {
-        ApiError::new(405, "method_not_allowed", "this route is there, but not for this method")
+        ApiError::other_method()
     } else {
         tracing::warn!(?rejection, "a request was rejected without a reason");
         ApiError::new(400, "bad_request", "the request could not be understood")

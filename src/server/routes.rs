@@ -17,6 +17,7 @@ use super::reject::{self, ApiError, answer};
 use super::socket::Upgrade;
 use super::state::SharedState;
 use super::{api, append, follow, ingest, lines, live, log, metrics, pages, pipeline, runs, sse};
+use crate::auth::{Caller, Lease};
 
 /// All routes, and an answer to everything else.
 pub(super) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
@@ -26,9 +27,9 @@ pub(super) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
 }
 
 fn tasks(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let list = path!("api" / "v1" / "tasks").and(warp::get()).and(with(state)).and(raw_query()).then(
-        |state: SharedState, raw: String| async move {
-            let listed = async { api::list(state, Query::parse(&raw)?).await };
+    let list = path!("api" / "v1" / "tasks").and(warp::get()).and(with(state)).and(caller()).and(raw_query()).then(
+        |state: SharedState, caller: Caller, raw: String| async move {
+            let listed = async { api::list(state, caller, Query::parse(&raw)?).await };
             answer(listed.await)
         },
     );
@@ -75,42 +76,45 @@ fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
                 answer(read.await)
             },
         );
-    let log = path!("api" / "v1" / "tasks" / String / "log").and(warp::get()).and(with(state)).and(raw_query()).then(
-        |id: String, state: SharedState, raw: String| async move {
-            let read = async { log::download(state, query::task_id(&id)?, Query::parse(&raw)?).await };
+    let log = path!("api" / "v1" / "tasks" / String / "log").and(warp::get()).and(leased(state)).and(raw_query()).then(
+        |id: String, (state, lease): (SharedState, Lease), raw: String| async move {
+            let read = async { log::download(state, query::task_id(&id)?, Query::parse(&raw)?, lease).await };
             answer(read.await)
         },
     );
     let stream = path!("api" / "v1" / "tasks" / String / "stream")
         .and(warp::get())
-        .and(with(state))
+        .and(leased(state))
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap| async move {
-            let streamed = async { sse::stream(state, query::task_id(&id)?, Query::parse(&raw)?, headers).await };
+        .then(|id: String, (state, lease): (SharedState, Lease), raw: String, headers: HeaderMap| async move {
+            let streamed =
+                async { sse::stream(state, query::task_id(&id)?, Query::parse(&raw)?, headers, lease).await };
             answer(streamed.await)
         });
     append.or(lines).unify().or(log).unify().or(stream).unify().boxed()
 }
 
 fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let worker = path!("ws" / "v1" / "worker").and(warp::get()).and(with(state)).and(upgrade()).map(
+    let worker = path!("ws" / "v1" / "worker").and(warp::get()).and(with(state)).and(upgrade(state)).map(
         |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
             answer(upgrade.and_then(|upgrade| ingest::ingest(&state, upgrade)))
         },
     );
-    let many = path!("ws" / "v1" / "follow").and(warp::get()).and(with(state)).and(upgrade()).map(
+    let many = path!("ws" / "v1" / "follow").and(warp::get()).and(with(state)).and(upgrade(state)).map(
         |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
             answer(upgrade.and_then(|upgrade| follow::follow(&state, upgrade)))
         },
     );
-    let one =
-        path!("ws" / "v1" / "tasks" / String).and(warp::get()).and(with(state)).and(raw_query()).and(upgrade()).map(
-            |id: String, state: SharedState, raw: String, upgrade: Result<Upgrade, ApiError>| {
-                let viewed = || live::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
-                answer(viewed())
-            },
-        );
+    let one = path!("ws" / "v1" / "tasks" / String)
+        .and(warp::get())
+        .and(with(state))
+        .and(raw_query())
+        .and(upgrade(state))
+        .map(|id: String, state: SharedState, raw: String, upgrade: Result<Upgrade, ApiError>| {
+            let viewed = || live::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
+            answer(viewed())
+        });
     worker.or(many).unify().or(one).unify().boxed()
 }
 
@@ -120,15 +124,15 @@ fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
     let readyz = readyz.map(|state: SharedState| answer(metrics::readyz(&state)));
     let counters = path!("metrics").and(get()).and(with(state));
     let counters = counters.map(|state: SharedState| answer(metrics::metrics(&state)));
-    let hops = path!("api" / "v1" / "pipeline").and(warp::get()).and(with(state));
-    let hops = hops.map(|state: SharedState| pipeline::pipeline(&state));
+    let hops = path!("api" / "v1" / "pipeline").and(warp::get()).and(with(state)).and(caller());
+    let hops = hops.map(|state: SharedState, caller: Caller| pipeline::pipeline(&state, &caller));
     healthz.or(readyz).unify().or(counters).unify().or(hops).unify().boxed()
 }
 
 fn run_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let list = path!("api" / "v1" / "runs").and(warp::get()).and(with(state)).and(raw_query()).then(
-        |state: SharedState, raw: String| async move {
-            let listed = async { runs::list(state, Query::parse(&raw)?).await };
+    let list = path!("api" / "v1" / "runs").and(warp::get()).and(with(state)).and(caller()).and(raw_query()).then(
+        |state: SharedState, caller: Caller, raw: String| async move {
+            let listed = async { runs::list(state, caller, Query::parse(&raw)?).await };
             answer(listed.await)
         },
     );
@@ -168,12 +172,12 @@ fn event_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
         );
     let stream = path!("api" / "v1" / "runs" / String / "events" / "stream")
         .and(warp::get())
-        .and(with(state))
+        .and(leased(state))
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap| async move {
+        .then(|id: String, (state, lease): (SharedState, Lease), raw: String, headers: HeaderMap| async move {
             let streamed =
-                async { runs::stream::stream(state, query::run_id(&id)?, Query::parse(&raw)?, headers).await };
+                async { runs::stream::stream(state, query::run_id(&id)?, Query::parse(&raw)?, headers, lease).await };
             answer(streamed.await)
         });
     append.or(events).unify().or(stream).unify().boxed()
@@ -221,10 +225,28 @@ fn boxed<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Sen
     body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))).boxed()
 }
 
+/// Who was let in by `access`. A public route has none: asked for there it is a fault of ours.
+fn caller() -> impl Filter<Extract = (Caller,), Error = warp::Rejection> + Copy {
+    warp::ext::get::<Caller>()
+}
+
+/// The state, and the lease of whoever was let in: for what goes on.
+fn leased(
+    state: &SharedState,
+) -> impl Filter<Extract = ((SharedState, Lease),), Error = warp::Rejection> + Clone + use<> {
+    let state = state.clone();
+    caller().map(move |caller| (state.clone(), state.gate.lease(caller)))
+}
+
 /// The handshake of a WebSocket, checked.
-fn upgrade() -> impl Filter<Extract = (Result<Upgrade, ApiError>,), Error = Infallible> + Clone {
-    warp::header::headers_cloned()
+fn upgrade(
+    state: &SharedState,
+) -> impl Filter<Extract = (Result<Upgrade, ApiError>,), Error = warp::Rejection> + Clone + use<> {
+    leased(state)
+        .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Place>())
-        .map(|headers: HeaderMap, on: Option<OnUpgrade>, place: Option<Place>| Upgrade::check(&headers, on, place))
+        .map(|(_, lease): (SharedState, Lease), headers: HeaderMap, on: Option<OnUpgrade>, place: Option<Place>| {
+            Upgrade::check(&headers, on, place, lease)
+        })
 }

@@ -3,8 +3,8 @@
 //!
 //! Not `warp::ws`: it gives each connection a read buffer of 128 KiB and clears it at each read.
 //!
-//! Close codes: 1000 all told, 1001 the server ends, 1011 a fault of ours, 1013 try again later,
-//! 4404 the task is not there (or no longer).
+//! Close codes: 1000 all told, 1001 the server ends, 1011 a fault of ours, 1013 try again later, 4401 the
+//! caller's token is not taken any more, 4404 the task is not there (or no longer).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -30,6 +30,7 @@ use super::accept::Place;
 use super::oversize::Oversize;
 use super::reject::ApiError;
 use super::state::SharedState;
+use crate::auth::Lease;
 use crate::model::limits;
 
 /// A server's end of a WebSocket.
@@ -74,6 +75,7 @@ pub(super) struct Upgrade {
     on_upgrade: OnUpgrade,
     accept_key: String,
     place: Place,
+    lease: Lease,
 }
 
 impl Upgrade {
@@ -82,6 +84,7 @@ impl Upgrade {
         headers: &HeaderMap,
         on_upgrade: Option<OnUpgrade>,
         place: Option<Place>,
+        lease: Lease,
     ) -> Result<Self, ApiError> {
         let has = |name: header::HeaderName, word: &str| {
             let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -98,16 +101,16 @@ impl Upgrade {
         let (Some(on_upgrade), Some(place)) = (on_upgrade, place) else {
             return Err(ApiError::new(400, "bad_handshake", "this connection cannot become a WebSocket"));
         };
-        Ok(Self { on_upgrade, accept_key: derive_accept_key(key.as_bytes()), place })
+        Ok(Self { on_upgrade, accept_key: derive_accept_key(key.as_bytes()), place, lease })
     }
 
     /// Answers 101 and runs `talk` on the socket, in the background, known to the shutdown.
     pub(super) fn accept<F, T>(self, state: &SharedState, sizes: Sizes, talk: F) -> Result<Response, ApiError>
     where
-        F: FnOnce(Sink, Source, Peer) -> T + Send + 'static,
+        F: FnOnce(Sink, Source, Peer, Lease) -> T + Send + 'static,
         T: Future<Output = ()> + Send,
     {
-        let Self { on_upgrade, accept_key, place } = self;
+        let Self { on_upgrade, accept_key, place, lease } = self;
         let accept_key = HeaderValue::from_str(&accept_key)
             .map_err(|_| ApiError::new(400, "bad_handshake", "header Sec-WebSocket-Key is not a key"))?;
         let silence = state.options.heartbeat.mul_f32(2.5);
@@ -122,7 +125,7 @@ impl Upgrade {
             let stream = Oversize::new(upgraded, sizes.message_bytes_max, received);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(sizes.config())).await;
             let (sink, source) = socket.split();
-            talk(sink, source, peer).await;
+            talk(sink, source, peer, lease).await;
         });
         let mut response = Response::default();
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -23,6 +23,7 @@ use super::live::find;
 use super::query::Query;
 use super::reject::{self, ApiError};
 use super::state::SharedState;
+use crate::auth::{Ended, Lease};
 use crate::model::{Cursor, TaskId};
 use crate::tasks::{FollowEvent, Follower, LogPage, Start};
 
@@ -32,6 +33,7 @@ pub(super) async fn stream(
     id: TaskId,
     query: Query,
     headers: HeaderMap,
+    lease: Lease,
 ) -> Result<Response, ApiError> {
     let start = match last_event_id(&headers)? {
         Some(cursor) => Start::After(cursor),
@@ -46,7 +48,7 @@ pub(super) async fn stream(
     };
     let heartbeat = state.options.heartbeat;
     let beat = interval_at(Instant::now() + heartbeat, heartbeat);
-    let viewer = Viewer { counted: Counted::new(state), id, start, follower, beat, over: false };
+    let viewer = Viewer { counted: Counted::new(state), id, start, follower, beat, lease, over: false };
     let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });
     let body = Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>));
     Ok(event_stream(warp::reply::stream(body).into_response()))
@@ -95,6 +97,7 @@ struct Viewer {
     start: Start,
     follower: Option<Box<Follower>>,
     beat: Interval,
+    lease: Lease,
     over: bool,
 }
 
@@ -109,6 +112,10 @@ impl Viewer {
             let Some(follower) = &mut self.follower else {
                 tokio::select! {
                     () = state.shutdown.cancelled() => return None,
+                    ended = self.lease.ended() => {
+                        self.over = true;
+                        return Some(last_word(ended));
+                    }
                     _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
                     found = find(state, &self.id, true) => match found {
                         Ok(handle) => self.follower = Some(Box::new(handle.follow(self.start))),
@@ -120,6 +127,10 @@ impl Viewer {
             let event = tokio::select! {
                 biased;
                 () = state.shutdown.cancelled() => return None,
+                ended = self.lease.ended() => {
+                    self.over = true;
+                    return Some(last_word(ended));
+                }
                 _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
                 event = follower.next() => event,
             };
@@ -155,6 +166,14 @@ impl Viewer {
             }
         }
     }
+}
+
+/// Tells a viewer that its time is over.
+pub(super) fn last_word(ended: Ended) -> Bytes {
+    let mut out = Vec::new();
+    let data = serde_json::json!({ "code": "unauthorized", "message": ended.reason() });
+    put_event(&mut out, Some("error"), None, &data);
+    out.into()
 }
 
 fn put_page(out: &mut Vec<u8>, page: &LogPage) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::Throttle;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
 use super::{ServeError, ServeOptions};
+use crate::auth::Gate;
 use crate::model::limits::Hits;
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
@@ -24,6 +26,10 @@ pub(super) struct State {
     pub(super) options: ServeOptions,
     /// How often each limit was reached.
     pub(super) hits: Arc<Hits>,
+    /// The store's access tokens.
+    pub(super) gate: Arc<Gate>,
+    /// Wrong tokens, by address.
+    pub(super) throttle: Throttle,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(super) loopback: bool,
     /// The certificate, where TLS is spoken.

@@ -33,12 +33,21 @@ pub struct TaskPage {
 impl Tasks {
     /// Tasks, newest first. An `after` that is no place of ours begins at the newest.
     pub async fn list(&self, query: &ListQuery) -> Result<TaskPage, TasksError> {
+        self.list_where(query, |_| true).await
+    }
+
+    /// As [`Tasks::list`], of those tasks alone that may be seen.
+    pub async fn list_where(
+        &self,
+        query: &ListQuery,
+        is_visible: impl Fn(&TaskId) -> bool,
+    ) -> Result<TaskPage, TasksError> {
         let mut at = query.after.as_deref().and_then(parse_place);
         let mut page = TaskPage { tasks: Vec::new(), next: None };
         loop {
             let rows = self.rows_before(at.as_ref(), query.status);
             let Some(last) = rows.last().cloned() else { return Ok(page) };
-            for row in rows {
+            for row in rows.into_iter().filter(|(_, id)| is_visible(id)) {
                 let Some(task) = self.facts_of(&row.1).await? else { continue };
                 let labelled = |(key, value): &(String, String)| task.labels.get(key) == Some(value);
                 if query.status.is_some_and(|status| status != task.status)

@@ -93,6 +93,8 @@ limits! {
     handshake_timeout: Time = Duration::from_secs(10);
     /// A client must have sent the head of its request by then
     header_timeout: Time = Duration::from_secs(20);
+    /// Wrong access tokens from one address in a minute; more are answered 429, late
+    auth_failures_max: Count = 10;
 }
 
 impl Limit {

@@ -38,7 +38,7 @@ pub(in crate::server) async fn page(state: SharedState, id: RunId, query: Query)
         Start::After(cursor) => run.line_after(&cursor)?,
     };
     let page = run.page(from, usize::try_from(limit).unwrap_or(usize::MAX), &filter).await?;
-    let page = page.ok_or_else(|| super::no_run(&id))?;
+    let page = page.ok_or_else(|| ApiError::no_run(&id))?;
     let events = page.events.iter().map(|stored| &stored.event).collect();
     Ok(fresh(&Answer { events, cursor: page.cursor, next: page.more.then_some(page.cursor) }))
 }

@@ -12,6 +12,7 @@ use warp::reply::{Reply, Response};
 use super::query::Query;
 use super::reject::ApiError;
 use super::state::SharedState;
+use crate::auth::Caller;
 use crate::model::{RunId, RunStatus};
 use crate::runs::{EventFilter, RunHandle, RunQuery};
 
@@ -19,8 +20,8 @@ use crate::runs::{EventFilter, RunHandle, RunQuery};
 const LIST_DEFAULT: u64 = 100;
 const LIST_MAX: u64 = 1_000;
 
-/// `GET /api/v1/runs?status=&limit=`.
-pub(super) async fn list(state: SharedState, query: Query) -> Result<Response, ApiError> {
+/// `GET /api/v1/runs?status=&limit=`: those that are the caller's to see.
+pub(super) async fn list(state: SharedState, caller: Caller, query: Query) -> Result<Response, ApiError> {
     let limit = query.number("limit")?.unwrap_or(LIST_DEFAULT);
     if limit == 0 || limit > LIST_MAX {
         return Err(ApiError::bad_query("limit", format!("must be 1 to {LIST_MAX}")));
@@ -32,30 +33,26 @@ pub(super) async fn list(state: SharedState, query: Query) -> Result<Response, A
         })?),
     };
     let asked = RunQuery { status, limit: usize::try_from(limit).unwrap_or(usize::MAX) };
-    let runs = state.runs.list(&asked).await?;
+    let runs = state.runs.list_where(&asked, |run| caller.sees_run(run)).await?;
     Ok(fresh(&json!({ "runs": runs })))
 }
 
 /// `GET /api/v1/runs/{id}`.
 pub(super) async fn show(state: SharedState, id: RunId) -> Result<Response, ApiError> {
     let run = find(&state, &id)?.state().await?;
-    Ok(fresh(&run.ok_or_else(|| no_run(&id))?))
+    Ok(fresh(&run.ok_or_else(|| ApiError::no_run(&id))?))
 }
 
 /// `DELETE /api/v1/runs/{id}`: 204; its readers are told `reset`.
 pub(super) async fn remove(state: SharedState, id: RunId) -> Result<Response, ApiError> {
     if !state.runs.remove(&id).await? {
-        return Err(no_run(&id));
+        return Err(ApiError::no_run(&id));
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 fn find(state: &SharedState, id: &RunId) -> Result<RunHandle, ApiError> {
-    state.runs.get(id)?.ok_or_else(|| no_run(id))
-}
-
-fn no_run(id: &RunId) -> ApiError {
-    ApiError::new(404, "not_found", format!("there is no run `{id}`"))
+    state.runs.get(id)?.ok_or_else(|| ApiError::no_run(id))
 }
 
 /// `type=` and `failures=1`.

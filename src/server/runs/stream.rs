@@ -12,11 +12,12 @@ use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
 use super::{filter, find};
+use crate::auth::Lease;
 use crate::model::{Cursor, RunId};
 use crate::runs::{RunNews, RunStart, RunTail, Stored};
 use crate::server::query::Query;
 use crate::server::reject::ApiError;
-use crate::server::sse::{Counted, Shareable, event_stream, last_event_id, put_event};
+use crate::server::sse::{Counted, Shareable, event_stream, last_event_id, last_word, put_event};
 use crate::server::state::SharedState;
 use crate::tasks::Start;
 
@@ -26,6 +27,7 @@ pub(in crate::server) async fn stream(
     id: RunId,
     query: Query,
     headers: HeaderMap,
+    lease: Lease,
 ) -> Result<Response, ApiError> {
     let filter = filter(&query)?;
     let start = match last_event_id(&headers)? {
@@ -40,7 +42,14 @@ pub(in crate::server) async fn stream(
     let run = if query.flag("wait")? { state.runs.get_or_new(&id) } else { find(&state, &id)? };
     let heartbeat = state.options.heartbeat;
     let beat = interval_at(Instant::now() + heartbeat, heartbeat);
-    let viewer = Viewer { tail: run.follow(start, filter), counted: Counted::new(state), beat, begun: false };
+    let viewer = Viewer {
+        tail: run.follow(start, filter),
+        counted: Counted::new(state),
+        beat,
+        lease,
+        begun: false,
+        over: false,
+    };
     let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });
     let body = Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>));
     Ok(event_stream(warp::reply::stream(body).into_response()))
@@ -50,12 +59,17 @@ struct Viewer {
     counted: Counted,
     tail: RunTail,
     beat: Interval,
+    lease: Lease,
     begun: bool,
+    over: bool,
 }
 
 impl Viewer {
     /// The next bytes; `None` when the server ends.
     async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
         // The head of the answer goes out before the first event.
         if !std::mem::replace(&mut self.begun, true) {
             return Some(Bytes::from_static(b":\n\n"));
@@ -64,6 +78,10 @@ impl Viewer {
         let news = tokio::select! {
             biased;
             () = state.shutdown.cancelled() => return None,
+            ended = self.lease.ended() => {
+                self.over = true;
+                return Some(last_word(ended));
+            }
             _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
             news = self.tail.next() => news,
         };

@@ -1,7 +1,8 @@
 //! `COMMAND`: what there is to say of every command, for clients that ask before they speak.
 
 use super::ids::is_word;
-use super::{Refusal, glob, help_lines};
+use super::{Refusal, help_lines};
+use crate::model::glob;
 use crate::server::redis::list::COMMANDS;
 use crate::server::redis::session::Session;
 use crate::server::redis::table::{

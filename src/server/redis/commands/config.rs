@@ -2,7 +2,8 @@
 //! server runs: one may be set to what it is.
 
 use super::ids::{plain_integer, until_nul};
-use super::{Refusal, glob, help_lines};
+use super::{Refusal, help_lines};
+use crate::model::glob;
 use crate::server::redis::session::Session;
 use crate::server::redis::{KEEPALIVE, Port};
 use crate::tasks::Durability;

@@ -2,8 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use super::Refusal;
 use super::ids::{integer, is_word, until_nul};
-use super::{Refusal, glob};
+use crate::model::glob;
 use crate::tasks::keys::{JournalError, Keys, Look};
 use crate::wire::resp::{Reply, Request};
 

@@ -9,7 +9,6 @@ pub(super) mod config;
 pub(super) mod connection;
 mod entries;
 pub(super) mod expiry;
-mod glob;
 mod groups;
 mod ids;
 pub(super) mod info;

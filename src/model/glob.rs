@@ -4,7 +4,7 @@
 //! take, the later one can skip as well. So the cost is at most the product of the two lengths.
 
 /// Whether a name fits a pattern.
-pub(super) fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     // Behind the last star, and where what it took ends.
     let mut retry: Option<(usize, usize)> = None;

@@ -1,0 +1,210 @@
+//! Who may use which route, asked of every request before a route sees it.
+//!
+//! ```text
+//! request -> a token in the URL? -> table: which route, what it needs -> credentials: who is it -> may it?
+//! ```
+//! - No token, or one that is not taken: 401 `unauthorized`. For a page that a browser navigates to: the
+//!   sign-in page instead.
+//! - What is not the caller's to know of: 404, the same as for what is not there.
+//! - What it may see and not do: 403 `forbidden`.
+//! - The tokens cannot be read: 503 `tokens_unreadable`, for everyone and everything but what is public.
+//!
+//! Whoever is let in goes as a [`Caller`] with the request's extensions to the route, which asks it about
+//! what stands inside of messages and bodies, and lists only what it may see.
+
+mod credentials;
+mod table;
+mod throttle;
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use hyper::Request;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::reply::Response;
+
+use super::query;
+use super::reject::ApiError;
+use super::state::State;
+use crate::auth::{Caller, Denied, Digest, Object, Scope, Verdict};
+use crate::model::limits::Limit;
+use table::Found;
+
+pub use table::{Need, ROUTES, Route};
+pub(super) use throttle::{Failure, Throttle};
+
+/// The sign-in page.
+const SIGN_IN: &str = "/login";
+
+/// Lets a request in, with its caller in its extensions, or answers it.
+pub(super) async fn admit<B>(
+    state: &State,
+    peer: SocketAddr,
+    request: &mut Request<B>,
+) -> Result<Option<Caller>, Response> {
+    let caller = match check(state, request) {
+        Ok(Some(caller)) => caller,
+        // A public route asks nobody who it is.
+        Ok(None) => return Ok(None),
+        Err(Refused::Error(error)) => return Err(error.into_response()),
+        Err(Refused::Denied(denied, page)) => return Err(deny(state, peer, request, denied, page).await),
+    };
+    request.extensions_mut().insert(caller.clone());
+    Ok(Some(caller))
+}
+
+/// Why a request is not let in.
+enum Refused {
+    /// Whoever it is from.
+    Error(ApiError),
+    /// Because of who it is from; whether it is for a page.
+    Denied(Denied, bool),
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn check<B>(state: &State, request: &Request<B>) -> Result<Option<Caller>, Refused> {
+    if let Some(name) = credentials::token_parameter(request.uri().query()) {
+        let detail = format!(
+            "parameter `{name}`: an access token has no place in a URL, which ends up in histories and logs; send it \
+             as `Authorization: Bearer TOKEN`, and revoke this one"
+        );
+        return Err(ApiError::new(400, "token_in_url", detail).into());
+    }
+    let (need, id) = match table::find(request.method(), request.uri().path()) {
+        Found::Route(Need::Public, _) => return Ok(None),
+        Found::Route(need, id) => (need, id),
+        Found::Nothing => return Err(ApiError::no_route().into()),
+        Found::OtherMethod => {
+            identify(state, request.headers()).map_err(|denied| Refused::Denied(denied, false))?;
+            return Err(ApiError::other_method().into());
+        }
+    };
+    let denied = |denied| Refused::Denied(denied, need == Need::Page);
+    let caller = identify(state, request.headers()).map_err(denied)?;
+    match need {
+        Need::Public | Need::Page => {}
+        Need::Task(scope) => task(&caller, scope, id)?,
+        Need::Run(scope) => run(&caller, scope, id)?,
+        Need::Any(scope) => permit(&caller, scope, Object::Any, ApiError::no_route)?,
+        Need::Store(scope) => permit(&caller, scope, Object::Store, ApiError::no_route)?,
+    }
+    Ok(Some(caller))
+}
+
+/// Who a request is from.
+fn identify(state: &State, headers: &HeaderMap) -> Result<Caller, Denied> {
+    let token = credentials::token(headers);
+    // An open store takes whatever is shown, and a broken one nothing.
+    if !state.gate.asks() {
+        return Ok(Caller::anonymous());
+    }
+    state.gate.check(token?)
+}
+
+fn task(caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
+    let id = query::task_id(id)?;
+    permit(caller, scope, Object::Task(&id), || ApiError::no_task(&id))
+}
+
+fn run(caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
+    let id = query::run_id(id)?;
+    permit(caller, scope, Object::Run(&id), || ApiError::no_run(&id))
+}
+
+/// Whether a caller may do this; if it is not to know of it, `absent` is what it hears.
+pub(super) fn permit(
+    caller: &Caller,
+    scope: Scope,
+    object: Object<'_>,
+    absent: impl FnOnce() -> ApiError,
+) -> Result<(), ApiError> {
+    match caller.may(scope, object) {
+        Verdict::Allowed => Ok(()),
+        Verdict::Forbidden => Err(ApiError::forbidden(scope, object)),
+        Verdict::Hidden => Err(absent()),
+    }
+}
+
+/// The answer to whoever is not let in.
+async fn deny<B>(state: &State, peer: SocketAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
+    state.throttle.count("http", denied.reason());
+    let wrong = match &denied {
+        Denied::Unreadable(_) => {
+            return ApiError::new(503, "tokens_unreadable", denied.to_string()).into_response();
+        }
+        Denied::Missing => None,
+        Denied::Unknown | Denied::Revoked(_) | Denied::Expired(_) | Denied::Contradictory => Some(&denied),
+    };
+    if let Some(wrong) = wrong
+        && note_failure(state, peer, wrong, shown(request.headers()))
+    {
+        state.throttle.delay().await;
+        let detail = "too many wrong access tokens came from this address: wait a minute";
+        let mut response = ApiError::new(429, "too_many_attempts", detail).into_response();
+        let wait = HeaderValue::from(throttle::WINDOW.as_secs());
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+        return response;
+    }
+    if page && *request.method() == Method::GET && is_navigation(request.headers()) {
+        return sign_in(request.uri().path());
+    }
+    unauthorized(denied)
+}
+
+/// 401: why, and what to do.
+pub(super) fn unauthorized(why: impl Display) -> Response {
+    let detail = format!(
+        "{why}: send one that `tasktail token create` made as `Authorization: Bearer TOKEN`; commands take it from \
+         TASKTAIL_TOKEN or --token-file"
+    );
+    let mut response = ApiError::new(401, "unauthorized", detail).into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// Counts a wrong token against its address; true if there were too many. Never tells more of it than
+/// its fingerprint.
+pub(super) fn note_failure(state: &State, peer: SocketAddr, denied: &Denied, shown: Option<&str>) -> bool {
+    let fingerprint = shown.map(|token| Digest::of(token.as_bytes()).fingerprint());
+    tracing::debug!(%peer, fingerprint, reason = denied.reason(), "an access token was refused: {denied}");
+    match state.throttle.failed(peer.ip(), state.options.limits.auth_failures_max) {
+        Failure::Told => false,
+        Failure::TooMany { first } => {
+            state.hits.count(Limit::auth_failures_max);
+            if first {
+                tracing::warn!(address = %peer.ip(), "many wrong access tokens come from this address");
+            }
+            true
+        }
+    }
+}
+
+/// What was shown, for its fingerprint.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    credentials::token(headers).ok().flatten()
+}
+
+/// Whether a person's browser goes to a page, rather than a program asking.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
+}
+
+/// To the sign-in page, and from there back to this path.
+fn sign_in(path: &str) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let target = format!("{SIGN_IN}?next={}", utf8_percent_encode(path, NON_ALPHANUMERIC));
+    let headers = response.headers_mut();
+    if let Ok(target) = HeaderValue::from_str(&target) {
+        headers.insert(header::LOCATION, target);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
