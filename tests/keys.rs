@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 const ALL: Range = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
 
 fn open(folder: &Path) -> Journal {
-    Journal::open_keeping(folder, Durability::Commit, |name| name.starts_with(b"kept")).unwrap()
+    Journal::open_keeping(folder, Durability::Commit, std::sync::Arc::default(), |name| name.starts_with(b"kept"))
+        .unwrap()
 }
 
 /// Runs a job and waits until it is durable.

@@ -10,7 +10,7 @@ use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
 use super::{Counters, JournalError};
-use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, Mark, Timestamp};
+use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, Mark, Now, Timestamp};
 use crate::store::block::{self, BlockBuilder};
 use crate::store::{KeyRecord, Store, StreamRecord};
 
@@ -19,7 +19,7 @@ pub(super) struct Cx<'a> {
     pub(super) store: &'a Store,
     pub(super) counters: &'a Counters,
     /// The time of the command.
-    pub(super) now: Timestamp,
+    pub(super) now: Now,
 }
 
 /// What the writer knows of a stream beyond what is published.
@@ -129,8 +129,13 @@ impl Head {
     fn push_mark(&mut self, cx: &Cx<'_>, count: u64) -> Result<(), JournalError> {
         let text = Mark { reason: GapReason::LostInTransit, count }.to_string();
         let text_bytes = text.len() as u64 + 1;
-        let line =
-            LineText { timestamp: cx.now, channel: Channel::Internal, partial: false, lossy: false, text: text.into() };
+        let line = LineText {
+            timestamp: cx.now.stamp,
+            channel: Channel::Internal,
+            partial: false,
+            lossy: false,
+            text: text.into(),
+        };
         let mut body = Vec::new();
         block::encode_body(&mut body, &EntryBody::Line(line))?;
         self.push_next(cx, &body)?;
@@ -140,7 +145,7 @@ impl Head {
 
     /// Adds an entry with the id that `*` gives.
     fn push_next(&mut self, cx: &Cx<'_>, body: &[u8]) -> Result<(), JournalError> {
-        let id = self.tip.last_id.following(cx.now.as_millis()).ok_or(JournalError::Exhausted)?;
+        let id = self.tip.last_id.following(cx.now.stamp.as_millis()).ok_or(JournalError::Exhausted)?;
         let decoded = if self.nodes.is_some() { Some(block::decode_body(body)?) } else { None };
         self.push(cx, id, body, decoded.as_ref())
     }
@@ -180,7 +185,7 @@ impl Head {
     pub(super) fn create(&mut self, cx: &Cx<'_>) -> Result<(), JournalError> {
         self.clear_key();
         self.tip.exists = true;
-        if self.is_expired(cx.now) {
+        if self.is_expired(cx.now.time) {
             *self.stream.expires.write() = None;
         }
         if !self.stored {

@@ -15,7 +15,7 @@ use super::set_id::{NewTip, SetIdError};
 use super::waiting::{Waiting, Why};
 use super::writer::{Answer, Writer};
 use super::{Journal, JournalError, Range, Stream, StreamInfo, Trim};
-use crate::model::{Entry, EntryBody, EntryId, Fields, Timestamp};
+use crate::model::{Entry, EntryBody, EntryId, Fields, Now, Timestamp};
 use crate::store::block;
 
 /// What is asked of a key most often.
@@ -76,13 +76,13 @@ pub struct Published<'a> {
 /// All keys as they are at this point of a job.
 pub struct Keys<'w> {
     pub(super) writer: &'w mut Writer,
-    pub(super) now: Timestamp,
+    pub(super) now: Now,
 }
 
 impl Journal {
     /// The published keys, as they are now.
     pub fn published(&self) -> Published<'_> {
-        Published { journal: self, now: Timestamp::now() }
+        Published { journal: self, now: self.clock().now() }
     }
 
     /// Queues a job behind everything that was queued before. What it gives back is called after the
@@ -142,7 +142,7 @@ fn facts_of(stream: &Stream) -> KeyFacts {
 
 impl Look for Keys<'_> {
     fn now(&self) -> Timestamp {
-        self.now
+        self.now.time
     }
 
     fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
@@ -160,14 +160,14 @@ impl Look for Keys<'_> {
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
         let heads = &self.writer.heads;
         let exists = |stream: &Stream| heads.get(&stream.number).map_or(stream.tip().exists, |head| head.tip.exists);
-        self.writer.streams.names(&self.writer.store, self.now, exists)
+        self.writer.streams.names(&self.writer.store, self.now.time, exists)
     }
 }
 
 impl Keys<'_> {
     /// Takes the time anew: at the beginning of each command that is not inside MULTI.
     pub fn tick(&mut self) {
-        self.now = Timestamp::now();
+        self.now = self.writer.clock.read();
     }
 
     /// Adds an entry; the key comes into being with it. Fields are not empty.
@@ -186,7 +186,7 @@ impl Keys<'_> {
         body: &EntryBody<'_>,
         encoded: &mut Vec<u8>,
     ) -> Result<EntryId, AddError> {
-        let now_ms = self.now.as_millis();
+        let now_ms = self.now.stamp.as_millis();
         let (head, cx) = self.head_or_new(name)?;
         let last = if head.tip.exists || head.stream.kept { head.tip.last_id } else { EntryId::MIN };
         if last == EntryId::MAX {
@@ -266,7 +266,7 @@ impl Keys<'_> {
     /// Sets when a key is gone, or takes that back; answers whether there is such a key (Redis:
     /// PEXPIREAT, PERSIST). A time that is over removes it.
     pub fn expire(&mut self, name: &[u8], at: Option<Timestamp>) -> Result<bool, JournalError> {
-        if at.is_some_and(|at| at <= self.now) {
+        if at.is_some_and(|at| at <= self.now.time) {
             return self.remove(name);
         }
         let Some((head, _)) = self.head(name)? else { return Ok(false) };
@@ -337,12 +337,12 @@ impl Keys<'_> {
 
     /// The head of a key that is there.
     pub(super) fn head(&mut self, name: &[u8]) -> Result<Option<(&mut Head, Cx<'_>)>, JournalError> {
-        let Some(number) = self.writer.find(name, self.now)? else { return Ok(None) };
+        let Some(number) = self.writer.find(name, self.now.time)? else { return Ok(None) };
         Ok(self.writer.known_head(number, self.now).filter(|(head, _)| head.tip.exists))
     }
 
     fn head_or_new(&mut self, name: &[u8]) -> Result<(&mut Head, Cx<'_>), JournalError> {
-        let number = match self.writer.find(name, self.now)? {
+        let number = match self.writer.find(name, self.now.time)? {
             Some(number) => number,
             None => self.writer.begin(name)?,
         };

@@ -61,7 +61,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::model::{EntryId, Timestamp};
+use crate::model::{Clock, EntryId, Timestamp};
 use crate::store::{KeyRecord, OpenError, Store, StoreError, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
@@ -133,6 +133,7 @@ struct Inner {
     streams: Arc<Streams>,
     queue: Queue,
     counters: Arc<Counters>,
+    clock: Arc<Clock>,
 }
 
 /// What the journal has done since it was opened.
@@ -153,24 +154,29 @@ pub struct Counters {
 impl Journal {
     /// Opens the store in this folder and starts the writer.
     pub fn open(folder: &Path, durability: Durability) -> Result<Self, OpenError> {
-        Self::open_keeping(folder, durability, |_| false)
+        Self::open_keeping(folder, durability, Arc::default(), |_| false)
     }
 
-    /// The same; `kept` says by its name of which stream the lines are kept elsewhere: they stay
+    /// The same; keys expire by `clock`, and `kept` says by its name of which stream the lines are kept elsewhere: they stay
     /// until [`Trim::ThroughLine`], whatever becomes of the key.
-    pub fn open_keeping(folder: &Path, durability: Durability, kept: fn(&[u8]) -> bool) -> Result<Self, OpenError> {
+    pub fn open_keeping(
+        folder: &Path,
+        durability: Durability,
+        clock: Arc<Clock>,
+        kept: fn(&[u8]) -> bool,
+    ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(folder)?);
         let counters = Arc::new(Counters::default());
         let streams = Arc::new(Streams::new(kept));
-        let queue = Queue::start(store.clone(), durability, counters.clone(), streams.clone());
-        let inner = Inner { store, durability, streams, queue, counters };
+        let queue = Queue::start(store.clone(), durability, counters.clone(), streams.clone(), clock.clone());
+        let inner = Inner { store, durability, streams, queue, counters, clock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The stream of this name, if there is one and its time has not run out.
     pub fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
         let Some(stream) = self.inner.streams.find(&self.inner.store, name)? else { return Ok(None) };
-        if !stream.is_gone(Timestamp::now()) {
+        if !stream.is_gone(self.inner.clock.now()) {
             return Ok(Some(stream));
         }
         self.inner.streams.forget(&stream);
@@ -218,7 +224,7 @@ impl Journal {
     /// Removes every key whose time has run out; answers how many. Readers miss them at once; this
     /// frees what they take.
     pub async fn expire_due(&self) -> Result<u64, JournalError> {
-        let now = Timestamp::now();
+        let now = self.inner.clock.now();
         let mut due = Vec::new();
         for row in self.inner.store.streams() {
             let (name, record) = row?;
@@ -263,7 +269,7 @@ impl Journal {
     /// Keys whose names begin so, each with an id that no entry of it is far above: the last one's, or
     /// that of its block's first where the stream is not in use. No stream is loaded for it.
     pub fn newest(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
-        let (now, store) = (Timestamp::now(), &self.inner.store);
+        let (now, store) = (self.inner.clock.now(), &self.inner.store);
         let mut found = Vec::new();
         for row in store.streams_of(prefix) {
             let (name, record) = row?;
@@ -320,6 +326,11 @@ impl Journal {
     /// What the journal has done since it was opened.
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    /// The clock that keys expire by.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// When an append is answered and shown.

@@ -19,7 +19,7 @@ use super::trim::Trim;
 use super::waiting::Why;
 use super::writer::Writer;
 use super::{Counters, Durability, JournalError, Streams};
-use crate::model::Timestamp;
+use crate::model::{Clock, Timestamp};
 use crate::store::Store;
 
 /// Bytes that may wait to be written; whoever appends more waits.
@@ -81,8 +81,9 @@ impl Queue {
         durability: Durability,
         counters: Arc<Counters>,
         streams: Arc<Streams>,
+        clock: Arc<Clock>,
     ) -> Self {
-        let writer = Writer::new(store, durability, counters, streams);
+        let writer = Writer::new(store, durability, counters, streams, clock);
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             arrived: Condvar::new(),

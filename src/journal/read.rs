@@ -7,7 +7,7 @@ use super::stream::BlockRef;
 use super::view::Pick;
 use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
-use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Timestamp};
+use crate::model::{Entry, EntryBody, EntryId, Line, LineText};
 use crate::store::block;
 
 /// How much one read gives at most; one entry is always given.
@@ -84,7 +84,7 @@ impl Journal {
     ) -> Result<(Vec<T>, Tip), JournalError> {
         'again: loop {
             let tip = stream.tip();
-            if stream.is_gone(Timestamp::now()) {
+            if stream.is_gone(self.inner.clock.now()) {
                 return Err(JournalError::Removed);
             }
             let from = from.max(tip.first_line);
@@ -140,7 +140,7 @@ impl Journal {
         let tip = stream.tip();
         let mut pick = Pick::new(range, tip.shown_line, tip.last_line);
         'again: loop {
-            if stream.is_gone(Timestamp::now()) {
+            if stream.is_gone(self.inner.clock.now()) {
                 return Err(JournalError::Removed);
             }
             // What was given before the rows changed is not given again.

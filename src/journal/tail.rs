@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Journal, JournalError, Page, PageLimits, Stream, Tip};
-use crate::model::Timestamp;
 
 /// A reader's place in a stream: the next line number it wants.
 #[derive(Debug)]
@@ -65,7 +64,8 @@ impl Tail {
     pub async fn wait(&mut self) -> Woken {
         let next = self.next;
         loop {
-            let gone = self.stream.expires().map(|at| at.as_millis().saturating_sub(Timestamp::now().as_millis()));
+            let gone =
+                self.stream.expires().map(|at| at.as_millis().saturating_sub(self.journal.clock().now().as_millis()));
             let expiry = async {
                 match gone {
                     Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
@@ -80,7 +80,7 @@ impl Tail {
                     _ => Woken::Removed,
                 },
                 // It may have been given more time meanwhile.
-                () = expiry => if self.stream.is_expired(Timestamp::now()) {
+                () = expiry => if self.stream.is_expired(self.journal.clock().now()) {
                     return Woken::Removed;
                 },
             }

@@ -16,7 +16,7 @@ use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Waitings;
 use super::{Counters, Durability, JournalError, SYNC_INTERVAL, Streams, compact};
-use crate::model::Timestamp;
+use crate::model::{Clock, Timestamp};
 use crate::store::Store;
 
 /// Bytes of one group commit; more wait for the next.
@@ -30,6 +30,7 @@ pub(super) struct Writer {
     durability: Durability,
     pub(super) counters: Arc<Counters>,
     pub(super) streams: Arc<Streams>,
+    pub(super) clock: Arc<Clock>,
     /// Where the entry that is being added is encoded.
     pub(super) encoded: Vec<u8>,
     /// When keys that are waited for were last looked at.
@@ -60,8 +61,10 @@ impl Writer {
         durability: Durability,
         counters: Arc<Counters>,
         streams: Arc<Streams>,
+        clock: Arc<Clock>,
     ) -> Self {
         Self {
+            clock,
             store,
             durability,
             counters,
@@ -152,12 +155,12 @@ impl Writer {
             }
             Command::Job { job, room } => {
                 self.rooms.push(room);
-                let answer = (job.0)(&mut Keys { writer: self, now: Timestamp::now() });
+                let answer = (job.0)(&mut Keys { now: self.clock.read(), writer: self });
                 self.answers.push(answer);
                 self.settle();
             }
             Command::GiveUp { client, why } => {
-                Keys { writer: self, now: Timestamp::now() }.unblock(client, why);
+                Keys { now: self.clock.read(), writer: self }.unblock(client, why);
             }
             Command::PutTask { id, record, reply } => {
                 self.changed = true;
@@ -174,7 +177,7 @@ impl Writer {
             return;
         }
         self.looked = Instant::now();
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for key in self.waiting.keys() {
             if let Err(error) = self.find(&key, now) {
                 tracing::warn!(%error, "a key that is waited for could not be looked at; it is tried again");
@@ -186,7 +189,7 @@ impl Writer {
     /// Serves those who wait for what was changed.
     fn settle(&mut self) {
         if self.waiting.len() > 0 {
-            Keys { writer: self, now: Timestamp::now() }.settle();
+            Keys { now: self.clock.read(), writer: self }.settle();
         }
     }
 
@@ -206,10 +209,10 @@ impl Writer {
         if stream.tip().removed {
             return Err(JournalError::Removed);
         }
-        let now = Timestamp::now();
+        let now = self.clock.read();
         let head = self.heads.entry(stream.number).or_insert_with(|| Head::new(stream));
-        if head.stream.kept && head.tip.exists && head.is_expired(now) {
-            head.hide(now);
+        if head.stream.kept && head.tip.exists && head.is_expired(now.time) {
+            head.hide(now.time);
         }
         if !head.touched {
             head.touched = true;
@@ -242,7 +245,7 @@ impl Writer {
             return self.remove(stream);
         }
         let (head, cx) = self.head(stream)?;
-        head.hide(cx.now);
+        head.hide(cx.now.time);
         Ok(())
     }
 
@@ -267,7 +270,7 @@ impl Writer {
 
     /// Every write of this commit is in the store; what follows must not become durable before it.
     fn close_blocks(&mut self) -> Result<(), JournalError> {
-        let cx = Cx { store: &self.store, counters: &self.counters, now: Timestamp::now() };
+        let cx = Cx { store: &self.store, counters: &self.counters, now: self.clock.read() };
         for number in &self.touched {
             if let Some(head) = self.heads.get_mut(number) {
                 head.settle(&cx)?;

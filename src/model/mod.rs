@@ -4,6 +4,7 @@
 //! carried as a type that cannot be wrong.
 
 mod check;
+mod clock;
 mod cursor;
 mod entry;
 mod event;
@@ -20,6 +21,7 @@ mod time;
 pub mod units;
 mod view;
 
+pub use clock::{Clock, ClockSeen, Now};
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use entry::{Entry, EntryBody, Fields, Octets};
 pub use event::{Event, EventFault, EventKind};

@@ -26,6 +26,8 @@ pub(super) struct Metrics {
     pub(super) handshakes_failed: Counter,
     /// New certificates taken from their files.
     pub(super) certificates_renewed: Counter,
+    /// Connections that the system did not give, on both ports.
+    pub(super) accept_errors: Counter,
     /// HTTP requests.
     pub(super) requests: Counter,
     /// Worker sockets now.
@@ -85,6 +87,11 @@ impl Metrics {
             ("connections_refused", "Connections over the limit", &self.refused),
             ("tls_handshakes_failed", "Connections without a good TLS handshake", &self.handshakes_failed),
             ("tls_certificates_renewed", "New certificates taken from their files", &self.certificates_renewed),
+            (
+                "accept_errors",
+                "Connections that the system did not give: no file descriptors, say",
+                &self.accept_errors,
+            ),
             ("http_requests", "HTTP requests", &self.requests),
             ("lines_received", "Lines that workers and appends brought", &self.lines_received),
             ("bytes_received", "Bytes of messages and bodies with lines", &self.bytes_received),
@@ -138,6 +145,7 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
             "Lines dropped out of the middle of logs over their limit",
             stats.quota_lines,
         ),
+        ("keeper_sweeps", "Looks at every open task", stats.keeper_sweeps),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -152,6 +160,8 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
+    let help = "How far the system's clock is ahead of the one that things expire by: a jump that is not believed yet";
+    registry.register("clock_ahead_seconds", help, ConstGauge::new(stats.clock_ahead_s));
     pipeline::register(state, &mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::new(500, "internal", "the metrics could not be written"))?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use super::clock;
 use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
@@ -23,6 +24,8 @@ const SWEEP: Duration = Duration::from_millis(500);
 const CLEAN: Duration = Duration::from_secs(30);
 /// Before a seal that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Requests that wait for the keeper; the task of one more is found at the next look.
+pub(super) const WAKES_MAX: usize = 1024;
 /// Archives that are written at the same time.
 const ARCHIVERS: usize = 2;
 
@@ -36,7 +39,7 @@ pub(super) enum Wake {
 }
 
 /// Runs until the store closes; archiving that has begun is waited for.
-pub(super) async fn keep(tasks: Tasks, mut woken: mpsc::UnboundedReceiver<Wake>) {
+pub(super) async fn keep(tasks: Tasks, mut woken: mpsc::Receiver<Wake>) {
     let mut keeper =
         Keeper { archivers: Arc::new(Semaphore::new(ARCHIVERS)), retry: HashMap::new(), cleaned: None, tasks };
     let mut sweep = tokio::time::interval(SWEEP);
@@ -109,6 +112,7 @@ impl Keeper {
 
     async fn sweep(&mut self) {
         self.retry.retain(|_, at| *at > Instant::now());
+        self.tasks.inner.clock.look();
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
         for task in open {
@@ -141,6 +145,7 @@ impl Keeper {
             if let Err(error) = self.retain().await {
                 tracing::warn!(%error, "retention could not be carried out; it is tried again");
             }
+            clock::keep(&self.tasks.inner.clock, &self.tasks.inner.clock_file).await;
             let journal = &self.tasks.inner.journal;
             if let Err(error) = journal.expire_due().await {
                 tracing::warn!(%error, "keys whose time is over could not be removed; it is tried again");
@@ -150,6 +155,7 @@ impl Keeper {
                 Err(error) => tracing::warn!(%error, "small blocks could not be packed; it is tried again"),
             }
         }
+        self.tasks.inner.sweeps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The worker is away for longer than the grace.
@@ -177,7 +183,7 @@ impl Keeper {
     async fn expire(&mut self, task: TaskHandle) -> Result<(), TasksError> {
         let Some(stream) = task.stream().filter(|_| !task.has_worker()) else { return Ok(()) };
         let last = Timestamp::from_millis(stream.tip().last_id.ms).max(task.created());
-        let now = Timestamp::now();
+        let now = self.tasks.inner.clock.now();
         let age = now.as_millis().saturating_sub(last.as_millis());
         let expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
         // What its reader notes in its log is no sign of life.
@@ -213,7 +219,7 @@ impl Keeper {
         if (age_max, count_max, bytes_max) == (None, None, None) {
             return Ok(());
         }
-        let now = Timestamp::now().as_millis();
+        let now = self.tasks.inner.clock.now().as_millis();
         let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
         let (mut count, mut bytes) = (0, 0);
         for id in keys {

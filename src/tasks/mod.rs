@@ -12,6 +12,7 @@
 //! done, what was not is done again.
 
 mod adopt;
+mod clock;
 mod eventful;
 mod follow;
 mod keeper;

@@ -1,7 +1,7 @@
 //! All tasks of a store: found, made, removed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -14,10 +14,10 @@ use ulid::Ulid;
 use super::eventful::Waiting;
 use super::record::TaskRecord;
 use super::task::{Inner as TaskInner, TaskHandle};
-use super::{TasksError, TasksOpenError, TasksOptions, keeper};
+use super::{TasksError, TasksOpenError, TasksOptions, clock, keeper};
 use crate::archive::Archives;
 use crate::journal::Journal;
-use crate::model::{TaskId, TaskStatus, Timestamp};
+use crate::model::{Clock, TaskId, TaskStatus, Timestamp};
 
 /// What a worker says of the task it begins with.
 #[derive(Clone, Debug)]
@@ -63,6 +63,10 @@ pub struct Stats {
     pub tasks_lost: u64,
     /// Lines that were dropped out of the middle of logs over their limit.
     pub quota_lines: u64,
+    /// How often every open task was looked at.
+    pub keeper_sweeps: u64,
+    /// By how many seconds the system's clock is ahead of the one that things expire by.
+    pub clock_ahead_s: i64,
 }
 
 /// All tasks of a store. Cheap to clone.
@@ -85,7 +89,12 @@ pub(super) struct Inner {
     /// Moves when a task that a list shows has changed.
     pub(super) changes: watch::Sender<u64>,
     /// Wakes the keeper for one task. Unbounded, but holds each task once at most per reason.
-    pub(super) wake: mpsc::UnboundedSender<keeper::Wake>,
+    pub(super) wake: mpsc::Sender<keeper::Wake>,
+    /// What is given up for its age is that by this clock.
+    pub(super) clock: Arc<Clock>,
+    pub(super) clock_file: PathBuf,
+    /// How often the keeper looked at every open task.
+    pub(super) sweeps: AtomicU64,
     pub(super) closing: CancellationToken,
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
@@ -104,12 +113,13 @@ impl Tasks {
         if data.exists() && !data.is_dir() {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
         }
-        let journal = Journal::open_keeping(&data.join("journal"), options.durability, |name| {
+        let clock = clock::open(data, options.limits.clock_hold);
+        let journal = Journal::open_keeping(&data.join("journal"), options.durability, clock.clone(), |name| {
             TaskId::from_stream_key(name).is_some()
         })?;
         let archives = Archives::open(&data.join("archive"))?;
         archives.take_stock()?;
-        let (wake, woken) = mpsc::unbounded_channel();
+        let (wake, woken) = mpsc::channel(keeper::WAKES_MAX);
         let inner = Inner {
             journal,
             archives,
@@ -120,6 +130,9 @@ impl Tasks {
             index: Mutex::default(),
             changes: watch::Sender::new(0),
             wake,
+            clock,
+            clock_file: clock::file(data),
+            sweeps: AtomicU64::new(0),
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
@@ -303,6 +316,8 @@ impl Tasks {
             seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
             tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
             quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
+            keeper_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
+            clock_ahead_s: self.inner.clock.ahead_s(),
         }
     }
 
@@ -311,6 +326,7 @@ impl Tasks {
         self.inner.closing.cancel();
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
+        clock::keep(&self.inner.clock, &self.inner.clock_file).await;
         self.inner.journal.close().await;
         self.inner.open.lock().clear();
     }

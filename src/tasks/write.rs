@@ -144,9 +144,12 @@ impl TaskHandle {
     }
 
     pub(super) fn wake(&self, wake: keeper::Wake) {
-        // A keeper that is gone has closed the store already.
-        if let Some(tasks) = self.registry() {
-            tasks.inner.wake.send(wake).ok();
+        // A keeper that is gone has closed the store already; one that is behind finds the task by itself.
+        if let Some(tasks) = self.registry()
+            && let Err(error) = tasks.inner.wake.try_send(wake)
+            && let keeper::Wake::Archive(task) = error.into_inner()
+        {
+            task.inner.archiving.store(false, Ordering::Release);
         }
     }
 

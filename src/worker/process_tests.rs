@@ -21,7 +21,7 @@ fn words(command: &[&str]) -> Vec<OsString> {
 }
 
 struct Run {
-    signals: mpsc::UnboundedSender<Signal>,
+    signals: mpsc::Sender<Signal>,
     done: tokio::task::JoinHandle<Result<Outcome, WorkerError>>,
     tee: tempfile::NamedTempFile,
 }
@@ -29,7 +29,7 @@ struct Run {
 impl Run {
     /// Runs a shell script; what it writes can be waited for.
     fn shell(script: &str, options: WorkerOptions) -> Self {
-        let (signals, receiver) = mpsc::unbounded_channel();
+        let (signals, receiver) = mpsc::channel(8);
         let tee = tempfile::NamedTempFile::new().unwrap();
         let options = WorkerOptions { tee: Some(tee.path().to_owned()), ..options };
         let done = tokio::spawn(run_with(options, words(&["sh", "-c", script]), Signals::from_test(receiver), true));
@@ -97,7 +97,7 @@ async fn sigterm_reaches_the_whole_group() {
         sh -c 'trap "echo grandchild got it; exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait"#;
     let run = Run::shell(script, options());
     run.until_written("ready").await;
-    run.signals.send(Signal::TERM).unwrap();
+    run.signals.try_send(Signal::TERM).unwrap();
     run.until_written("shell got it").await;
     run.until_written("grandchild got it").await;
     let (exit, code) = run.exit().await;
@@ -109,7 +109,7 @@ async fn a_child_that_ignores_sigterm_is_killed_after_the_grace() {
     let options = WorkerOptions { kill_grace: Duration::from_millis(100), ..options() };
     let run = Run::shell("trap '' TERM; echo ready; while :; do sleep 0.01; done", options);
     run.until_written("ready").await;
-    run.signals.send(Signal::TERM).unwrap();
+    run.signals.try_send(Signal::TERM).unwrap();
     let (exit, code) = run.exit().await;
     assert_eq!((exit.signal, exit.aborted, code), (Some(9), true, 137));
 }
@@ -131,7 +131,7 @@ async fn a_signal_ends_the_wait_for_a_server() {
     run.until_written("done").await;
     // Sent until it is over: the first may still find the child alive.
     while !run.done.is_finished() {
-        run.signals.send(Signal::INT).unwrap();
+        run.signals.try_send(Signal::INT).unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run.done.await.unwrap().unwrap();

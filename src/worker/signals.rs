@@ -6,8 +6,11 @@ use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
 
+/// Signals that wait to be acted on.
+const SIGNALS_MAX: usize = 64;
+
 /// The signals this process takes for its child, as they come.
-pub(super) struct Signals(mpsc::UnboundedReceiver<Signal>);
+pub(super) struct Signals(mpsc::Receiver<Signal>);
 
 impl Signals {
     /// Takes them, but for those that this process was started to ignore (`nohup`); SIGWINCH only
@@ -22,8 +25,8 @@ impl Signals {
         let mut terminate = stream(SignalKind::terminate(), true)?;
         let mut hangup = stream(SignalKind::hangup(), true)?;
         let mut resized = stream(SignalKind::window_change(), resizes)?;
-        // A person can press a key faster than it is acted on, not often enough to fill memory.
-        let (sender, receiver) = mpsc::unbounded_channel();
+        // More than a person means: one more than that is one of those that wait already.
+        let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         tokio::spawn(async move {
             loop {
                 let signal = tokio::select! {
@@ -33,7 +36,7 @@ impl Signals {
                     () = recv(&mut resized) => Signal::WINCH,
                     () = sender.closed() => return,
                 };
-                if sender.send(signal).is_err() {
+                if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(signal) {
                     return;
                 }
             }
@@ -43,7 +46,7 @@ impl Signals {
 
     /// Signals that a test sends.
     #[cfg(test)]
-    pub(super) fn from_test(receiver: mpsc::UnboundedReceiver<Signal>) -> Self {
+    pub(super) fn from_test(receiver: mpsc::Receiver<Signal>) -> Self {
         Self(receiver)
     }
 

@@ -77,7 +77,7 @@ impl Keys<'_> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
-        let now = self.now;
+        let now = self.now.time;
         self.with_group(name, group, |group| {
             if group.group.consumers.contains_key(consumer) {
                 return Ok(false);

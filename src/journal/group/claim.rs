@@ -62,7 +62,7 @@ impl Keys<'_> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
-        let now = self.now;
+        let now = self.now.time;
         let begun = self.with_group(name, group, |group| {
             group.see(consumer, now);
             if let Some(last) = claim.last_id.filter(|last| *last > group.group.record.last_id) {
@@ -115,7 +115,7 @@ impl Keys<'_> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
-        let now = self.now;
+        let now = self.now.time;
         let claim = Claim { only_ids: wanted.only_ids, ..Claim::default() };
         let attempts = wanted.count.saturating_mul(ATTEMPTS_PER_ENTRY);
         let looked = self.with_group(name, group, |group| {
@@ -155,7 +155,7 @@ impl Keys<'_> {
     }
 
     fn take(&mut self, name: &[u8], group: &[u8], consumer: &[u8], id: EntryId, claim: &Claim) -> GroupResult<()> {
-        let now = self.now;
+        let now = self.now.time;
         self.with_group(name, group, |group| {
             let consumer = group.see(consumer, now);
             let before = group.group.pending.get(&id).map_or(1, |pending| pending.count);

@@ -62,7 +62,7 @@ impl Keys<'_> {
 
     /// What waits in a group, one by one.
     pub fn pending(&mut self, name: &[u8], group: &[u8], query: PendingQuery<'_>) -> GroupResult<Vec<PendingEntry>> {
-        let now = self.now.as_millis();
+        let now = self.now.time.as_millis();
         self.with_group(name, group, |group| {
             if query.start > query.end {
                 return Ok(Vec::new());

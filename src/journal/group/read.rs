@@ -12,7 +12,7 @@ impl Keys<'_> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
-        let now = self.now;
+        let now = self.now.time;
         self.with_group(name, group, |group| {
             let consumer = group.see(consumer, now);
             group.write_consumer(&consumer)
@@ -38,7 +38,7 @@ impl Keys<'_> {
         ack: bool,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> GroupResult<usize> {
-        let now = self.now;
+        let now = self.now.time;
         let at = match self.with_group(name, group, |group| Ok(group.group.record.last_id))? {
             Ok(at) => at,
             Err(error) => return Ok(Err(error)),
@@ -89,7 +89,7 @@ impl Keys<'_> {
         count: usize,
         each: &mut dyn FnMut(EntryId, Option<&Entry<'_>>),
     ) -> GroupResult<usize> {
-        let now = self.now;
+        let now = self.now.time;
         let found = self.with_group(name, group, |group| {
             let pending = group.group.consumers.get(consumer).map(|consumer| &consumer.pending);
             let behind = pending.into_iter().flat_map(|ids| ids.iter().filter(|id| **id > after));

@@ -71,7 +71,7 @@ impl Keys<'_> {
         consumer: &[u8],
         count: usize,
     ) -> GroupResult<Vec<PendingEntry>> {
-        let now = self.now.as_millis();
+        let now = self.now.time.as_millis();
         self.with_group(name, group, |group| {
             let ids = group.group.consumers.get(consumer).into_iter().flat_map(|consumer| &consumer.pending);
             let entries = ids.take(count).filter_map(|id| {

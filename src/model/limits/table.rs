@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::kind::{BytesOrOff, Count, CountOrOff, Kind, Time, TimeOrOff};
+use super::kind::{Bytes, BytesOrOff, Count, CountOrOff, Kind, Time, TimeOrOff};
 
 macro_rules! limits {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ident = $default:expr;)+) => {
@@ -91,10 +91,26 @@ limits! {
     resp_connections_max: Count = 4096;
     /// A client must have shaken hands by then, where TLS is spoken
     handshake_timeout: Time = Duration::from_secs(10);
-    /// A client must have sent the head of its request by then
+    /// Connections of one address (of IPv6: one /64) at the same time, on each port; one more is answered 429
+    connections_per_address_max: Count = 2048;
+    /// A client must have sent the head of its request by then, or its first Redis command
     header_timeout: Time = Duration::from_secs(20);
     /// Wrong access tokens from one address in a minute; more are answered 429, late
     auth_failures_max: Count = 10;
+    /// A connection kept for another request is closed when none came for so long
+    idle_timeout: Time = Duration::from_secs(75);
+    /// The body of a request must come by then; it has a second more for every KiB that came
+    body_timeout: Time = Duration::from_secs(60);
+    /// A peer that takes nothing of what is sent to it for so long is given up
+    send_timeout: Time = Duration::from_secs(30);
+    /// Between two pings on a WebSocket or comments on an SSE stream; a peer silent for 2.5 of them is given up
+    heartbeat: Time = Duration::from_secs(15);
+    /// Bytes of entries in one reply to a Redis client; more are refused, to be asked for with COUNT
+    resp_reply_bytes_max: Bytes = 64 << 20;
+    /// A Redis client that sends nothing for so long is closed, unless it waits in a command (Redis: timeout)
+    resp_idle_timeout: TimeOrOff = None;
+    /// A system clock that jumped is believed when it has stayed there for so long; until then nothing expires by it
+    clock_hold: Time = Duration::from_hours(24);
 }
 
 impl Limit {
