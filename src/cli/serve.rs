@@ -7,8 +7,10 @@ use tempfile::TempDir;
 use super::args::ServeArgs;
 use super::output::Output;
 use super::{Context, interrupted};
-use crate::server::{ServeOptions, Server};
+use crate::server::{ServeOptions, Server, raise_file_limit};
 
+/// The exit code after a second signal.
+const EXIT_AT_ONCE: u8 = 130;
 /// Where a server listens that goes with its folder, unless told otherwise.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -24,6 +26,7 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
         }
         None => settings.serve_options(&settings.listen),
     };
+    raise_file_limit();
     let data = options.data.clone();
     let server = Box::pin(Server::start(options)).await?;
     if let Err(error) = say_where(&server, args.ephemeral, output) {
@@ -33,7 +36,14 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
     tracing::info!(url = server.url(), redis = server.redis_url(), data = %data.display(), "serving");
     ended.await??;
     tracing::info!("shutting down");
-    let done = server.shutdown().await;
+    let done = tokio::select! {
+        done = server.shutdown() => done,
+        again = interrupted() => {
+            again?;
+            tracing::warn!("asked to end a second time: ending at once; what was acked is kept");
+            return Ok(EXIT_AT_ONCE);
+        }
+    };
     if let Some(folder) = folder {
         let path = folder.path().to_owned();
         folder.close().with_context(|| format!("cannot remove {}", path.display()))?;

@@ -187,7 +187,6 @@ impl Settings {
             resp: self.resp.clone(),
             runs: self.runs.clone(),
             tls: self.tls.clone(),
-            ..ServeOptions::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,35 +20,32 @@ use tokio::time::{sleep, timeout};
 use warp::http::Request;
 use warp::reply::Response;
 
-use super::state::SharedState;
-use super::{access, guard, handshake, routes};
+use super::patience::{Exchange, Patience};
+use super::places::{Full, Places, Seat, Share};
+use super::state::{SharedState, State};
+use super::{access, guard, handshake, routes, tcp};
 use crate::model::limits::Limit;
 use crate::transport::Spoken;
+use crate::wire::problem::{PROBLEM_JSON, Problem};
 
-/// A pause after the system refused a connection (no file descriptors, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// hyper's buffer for a request's head; a longer one is answered 431.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// The answer to a connection too many.
-const TOO_MANY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
 /// Connections over the limit that are told so at one time, and for how long.
 const REFUSALS_MAX: usize = 64;
 const REFUSE_WAIT: Duration = Duration::from_secs(1);
 
-/// A connection's place under the limit; a WebSocket keeps it after the HTTP connection is done.
-pub(super) type Place = Arc<OwnedSemaphorePermit>;
+/// A connection's place under the limits; a WebSocket keeps it after the HTTP connection is done.
+pub(super) type Place = Arc<(Seat, Share)>;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, state: SharedState) {
     let limits = &state.options.limits;
-    let places = usize::try_from(limits.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(places));
+    let places = Places::new(limits.connections_max, limits.connections_per_address_max);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_BYTES_MAX);
+    // How long a head may take is `patience`'s to say.
+    builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
     loop {
         let accepted = tokio::select! {
             () = state.shutdown.cancelled() => return,
@@ -57,36 +54,65 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                state.metrics.accept_errors.inc();
                 tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
+                sleep(tcp::ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        if let Err(error) = tcp::prepare(&stream, limits) {
+            tracing::debug!(%error, "a socket could not be prepared");
         }
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            state.metrics.refused.inc();
-            state.hits.count(Limit::connections_max);
-            // Under TLS only a handshake could tell it, which costs more than it is worth.
-            if state.tls.is_none()
-                && let Ok(place) = refusals.clone().try_acquire_owned()
-            {
-                state.tracker.spawn(refuse(stream, place));
+        let place = places.seat().and_then(|seat| Ok((seat, places.share(peer.ip())?)));
+        let place = match place {
+            Ok(place) => Arc::new(place),
+            Err(full) => {
+                state.metrics.refused.inc();
+                let answer = refusal(&state, full);
+                // Under TLS only a handshake could tell it, which costs more than it is worth.
+                if state.tls.is_none()
+                    && let Ok(place) = refusals.clone().try_acquire_owned()
+                {
+                    state.tracker.spawn(refuse(stream, answer, place));
+                }
+                continue;
             }
-            continue;
         };
         let serving = (builder.clone(), service.clone());
-        state.tracker.spawn(connection(stream, peer, Arc::new(place), serving, state.clone()));
+        state.tracker.spawn(connection(stream, peer, place, serving, state.clone()));
     }
 }
 
-/// Says 503 to a request, once it has come; what floods even this is dropped without a word.
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+/// What a connection too many is told; it is counted.
+fn refusal(state: &State, full: Full) -> String {
+    let limits = &state.options.limits;
+    let (limit, status, detail) = match full {
+        Full::All => {
+            let detail = format!("the server has as many connections as it serves ({})", limits.connections_max);
+            (Limit::connections_max, "503 Service Unavailable", detail)
+        }
+        Full::Address => {
+            let max = limits.connections_per_address_max;
+            let detail = format!("this address has as many connections as one address may have ({max})");
+            (Limit::connections_per_address_max, "429 Too Many Requests", detail)
+        }
+    };
+    state.hits.count(limit);
+    let number = if full == Full::All { 503 } else { 429 };
+    let body = serde_json::to_string(&Problem::new(number, "too_many_connections", detail)).unwrap_or_default();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+}
+
+/// Answers a request, once it has come; what floods even this is dropped without a word.
+async fn refuse(mut stream: TcpStream, answer: String, _place: OwnedSemaphorePermit) {
     let said = timeout(REFUSE_WAIT, async {
         let mut head = [0; 4096];
         let read = stream.read(&mut head).await?;
-        stream.write_all(TOO_MANY).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         Ok::<_, std::io::Error>(read)
     });
@@ -104,31 +130,16 @@ async fn connection<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let exchange = Exchange::new();
+    let begun = exchange.clone();
     let guarded = hyper::service::service_fn({
         let state = state.clone();
         move |mut request: Request<Incoming>| {
-            let (service, state) = (service.clone(), state.clone());
+            let answering = begun.begin();
             request.extensions_mut().insert(place.clone());
             state.metrics.requests.inc();
-            async move {
-                if let Err(error) = guard::check(request.method(), request.headers(), state.loopback) {
-                    return Ok(error.into_response());
-                }
-                let caller = match access::admit(&state, peer, &mut request).await {
-                    Ok(caller) => caller,
-                    Err(response) => return Ok(response),
-                };
-                // What is read goes out in a stream, which ends by itself.
-                let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {
-                    return service.call(request).await;
-                };
-                let mut lease = state.gate.lease(caller);
-                tokio::select! {
-                    biased;
-                    response = service.call(request) => response,
-                    ended = lease.ended() => Ok(access::unauthorized(ended)),
-                }
-            }
+            let answered = answer(request, peer, service.clone(), state.clone());
+            async move { Ok::<_, Infallible>(answering.answer(answered.await?)) }
         }
     });
     state.metrics.connections.inc();
@@ -136,6 +147,7 @@ async fn connection<S>(
         state.metrics.connections.dec();
         return;
     };
+    let stream = Patience::new(stream, exchange, &state.options.limits, state.hits.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), guarded).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -150,4 +162,33 @@ async fn connection<S>(
         tracing::debug!(%error, "a connection ended");
     }
     state.metrics.connections.dec();
+}
+
+/// Answers a request if its caller may ask it.
+async fn answer<S>(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    service: S,
+    state: SharedState,
+) -> Result<Response, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    if let Err(error) = guard::check(request.method(), request.headers(), state.loopback) {
+        return Ok(error.into_response());
+    }
+    let caller = match access::admit(&state, peer, &mut request).await {
+        Ok(caller) => caller,
+        Err(response) => return Ok(response),
+    };
+    // What is read goes out in a stream, which ends by itself.
+    let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {
+        return service.call(request).await;
+    };
+    let mut lease = state.gate.lease(caller);
+    tokio::select! {
+        biased;
+        response = service.call(request) => response,
+        ended = lease.ended() => Ok(access::unauthorized(ended)),
+    }
 }

@@ -8,15 +8,15 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 use warp::http::{HeaderMap, header};
 use warp::reply::{Reply, Response};
 
+use super::body::Body;
 use super::query::Query;
 use super::reject::ApiError;
 use super::spoken::{BATCH_BYTES_MAX, pieces};
@@ -24,9 +24,6 @@ use super::state::SharedState;
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
 use crate::tasks::{End, EndOutcome, LineBatch, TaskHandle, TasksError, Ticket};
 use crate::wire::worker::LineFields;
-
-/// A request's body as it comes.
-pub(super) type Body = BoxStream<'static, Result<Bytes, warp::Error>>;
 
 /// Batches given to the store and not yet durable; then the body is not read on.
 const IN_FLIGHT_MAX: usize = 8;
@@ -159,7 +156,7 @@ impl Append {
         let mut buffer = BytesMut::new();
         let mut row = 0;
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|_| (row, ApiError::new(400, "bad_body", "the body broke off")))?;
+            let chunk = chunk.map_err(|fault| (row, fault.into()))?;
             self.state.metrics.bytes_received.inc_by(u64::try_from(chunk.len()).unwrap_or(0));
             // Only what is new is searched: a long row coming in small pieces is looked at once.
             let mut searched = buffer.len();
@@ -304,7 +301,7 @@ pub(super) async fn end(state: SharedState, id: TaskId, headers: HeaderMap, body
 async fn whole(mut body: Body) -> Result<BytesMut, ApiError> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| ApiError::new(400, "bad_body", "the body broke off"))?;
+        let chunk = chunk?;
         if bytes.len() + chunk.len() > limits::BODY_BYTES_MAX {
             let detail = format!("the body has over {} bytes", limits::BODY_BYTES_MAX);
             return Err(ApiError::new(413, "too_large", detail));

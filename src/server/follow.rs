@@ -94,14 +94,14 @@ async fn tell(state: SharedState, mut sink: Sink, mut lease: Lease, mut requests
     state.metrics.viewers.dec_by(count);
     match ended {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(gone) => tracing::debug!(%gone, "a viewer went"),
+        Err(gone) => state.went(&gone, "a viewer"),
     }
 }
 
 impl Subscriptions {
     /// Runs until the server ends or the viewer goes.
     async fn tell(&mut self, state: &State, sink: &mut Sink, requests: &mut mpsc::Receiver<Asked>) -> Result<(), Gone> {
-        let mut beat = interval_at(Instant::now() + state.options.heartbeat, state.options.heartbeat);
+        let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
         loop {
             tokio::select! {
                 biased;

@@ -89,7 +89,7 @@ impl Ingest {
 
     /// The reading half: runs until the worker goes.
     async fn run(mut self, mut source: Source, peer: Peer, mut lease: Lease) {
-        let mut beat = interval((self.state.options.heartbeat / 3).max(Duration::from_millis(1)));
+        let mut beat = interval((self.state.options.limits.heartbeat / 3).max(Duration::from_millis(1)));
         let (mut heard, mut heard_at) = (0, Instant::now());
         let shutdown = self.state.shutdown.clone();
         while !self.closing {
@@ -108,7 +108,7 @@ impl Ingest {
                         self.spoken.heartbeat();
                     } else if heard_at.elapsed() > peer.silence() {
                         self.state.metrics.peers_dropped.inc();
-                        break;
+                        return;
                     }
                 }
                 message = source.next(), if room => {
@@ -214,7 +214,7 @@ impl Ingest {
         self.outbox.be_polite();
         let welcome = ServerReply::Welcome {
             protocol: PROTOCOL,
-            heartbeat_s: self.state.options.heartbeat.as_secs().max(1),
+            heartbeat_s: self.state.options.limits.heartbeat.as_secs().max(1),
             line_bytes_max: limits::LINE_BYTES_MAX,
         };
         self.outbox.reply(&self.state, welcome);

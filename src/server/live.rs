@@ -58,12 +58,7 @@ async fn tell(state: &State, mut sink: Sink, mut lease: Lease, id: TaskId, start
     };
     match told {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(gone) => {
-            if matches!(gone, Gone::Stuck) {
-                state.metrics.peers_dropped.inc();
-            }
-            tracing::debug!(%gone, "a viewer went");
-        }
+        Err(gone) => state.went(&gone, "a viewer"),
     }
 }
 
@@ -75,7 +70,7 @@ async fn tell_all(
     start: Start,
     wait: bool,
 ) -> Result<(CloseCode, &'static str), Gone> {
-    let mut beat = interval_at(Instant::now() + state.options.heartbeat, state.options.heartbeat);
+    let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
     let mut follower = loop {
         tokio::select! {
             biased;

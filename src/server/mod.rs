@@ -22,6 +22,7 @@ mod announce;
 mod api;
 mod append;
 mod assets;
+mod body;
 mod follow;
 mod frames;
 mod guard;
@@ -34,7 +35,9 @@ mod metrics;
 mod outbox;
 mod oversize;
 mod pages;
+mod patience;
 mod pipeline;
+mod places;
 mod query;
 mod redis;
 mod reject;
@@ -44,6 +47,7 @@ mod socket;
 mod spoken;
 mod sse;
 mod state;
+mod tcp;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -52,7 +56,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -68,6 +71,7 @@ use access::Throttle;
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
+pub use tcp::raise_file_limit;
 
 pub use access::{Need, ROUTES, Route};
 
@@ -88,10 +92,6 @@ pub struct ServeOptions {
     pub resp: Option<String>,
     /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
     pub runs: Option<PathBuf>,
-    /// A Redis client that takes nothing for this long is given up.
-    pub send_timeout: Duration,
-    /// Time between two pings, and between two comments on an SSE stream.
-    pub heartbeat: Duration,
 }
 
 impl Default for ServeOptions {
@@ -104,8 +104,6 @@ impl Default for ServeOptions {
             tls: None,
             resp: None,
             runs: None,
-            send_timeout: limits::SEND_TIMEOUT,
-            heartbeat: limits::HEARTBEAT,
         }
     }
 }
@@ -180,7 +178,7 @@ pub struct Server {
 
 impl Server {
     /// Binds, opens the store and serves in the background.
-    pub async fn start(options: ServeOptions) -> Result<Server, ServeError> {
+    pub async fn start(mut options: ServeOptions) -> Result<Server, ServeError> {
         let tls = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
         if let Some(tls) = &tls {
             handshake::warn(tls);
@@ -192,6 +190,14 @@ impl Server {
             None => None,
         };
         let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
+        tcp::fit(&mut options.limits, options.resp.is_some());
+        if options.limits.heartbeat > limits::HEARTBEAT {
+            tracing::warn!(
+                "a heartbeat is {:?} at most: viewers give up a server that is silent for longer",
+                limits::HEARTBEAT
+            );
+            options.limits.heartbeat = limits::HEARTBEAT;
+        }
         prepare(&options.data).await?;
         let hits = Arc::<Hits>::default();
         let tasks = state::open_tasks(&options, &hits).await?;

@@ -7,17 +7,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::SinkExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{interval_at, timeout};
+use tokio::time::interval_at;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames;
-use super::socket::{Gone, Sink, close, send};
+use super::socket::{Sink, close, send, send_all};
 use super::state::State;
-use crate::model::limits::SEND_TIMEOUT;
 use crate::wire::worker::{ServerReply, TaskRef};
 
 /// Replies not yet written; one more is dropped and counted.
@@ -100,12 +98,12 @@ impl Outbox {
 
     /// The writing half: runs until the connection is closed by us, or gone.
     pub(super) async fn write(&self, state: &State, mut sink: Sink) {
-        let heartbeat = state.options.heartbeat;
+        let heartbeat = state.options.limits.heartbeat;
         let mut beat = interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
         let gone = loop {
             let (messages, ending) = self.take();
             if !messages.is_empty()
-                && let Err(gone) = write_all(&mut sink, messages).await
+                && let Err(gone) = send_all(&mut sink, messages).await
             {
                 break gone;
             }
@@ -119,10 +117,7 @@ impl Outbox {
                 },
             }
         };
-        if matches!(gone, Gone::Stuck) {
-            state.metrics.peers_dropped.inc();
-        }
-        tracing::debug!(%gone, "a worker went");
+        state.went(&gone, "a worker");
     }
 
     fn take(&self) -> (Vec<Message>, Option<(CloseCode, &'static str)>) {
@@ -138,18 +133,5 @@ impl Outbox {
             frames::text(json.into())
         });
         (messages.collect(), ending)
-    }
-}
-
-async fn write_all(sink: &mut Sink, messages: Vec<Message>) -> Result<(), Gone> {
-    let written = async {
-        for message in messages {
-            sink.feed(message).await?;
-        }
-        sink.flush().await
-    };
-    match timeout(SEND_TIMEOUT, written).await {
-        Ok(result) => result.map_err(|error| Gone::Closed(Box::new(error))),
-        Err(_) => Err(Gone::Stuck),
     }
 }

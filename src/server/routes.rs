@@ -4,14 +4,14 @@
 
 use std::convert::Infallible;
 
-use futures::StreamExt;
 use hyper::upgrade::OnUpgrade;
 use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
-use warp::{Buf, Filter, path};
+use warp::{Filter, path};
 
 use super::accept::Place;
+use super::body::{self, Body};
 use super::query::{self, Query};
 use super::reject::{self, ApiError, answer};
 use super::socket::Upgrade;
@@ -49,8 +49,8 @@ fn tasks(state: &SharedState) -> BoxedFilter<(Response,)> {
         .and(warp::post())
         .and(with(state))
         .and(warp::header::headers_cloned())
-        .and(body())
-        .then(|id: String, state: SharedState, headers: HeaderMap, body: append::Body| async move {
+        .and(body(state))
+        .then(|id: String, state: SharedState, headers: HeaderMap, body: Body| async move {
             let ended = async { append::end(state, query::task_id(&id)?, headers, body).await };
             answer(ended.await)
         });
@@ -63,8 +63,8 @@ fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
         .and(with(state))
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .and(body())
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: append::Body| async move {
+        .and(body(state))
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: Body| async move {
             let appended =
                 async { append::lines(state, query::task_id(&id)?, Query::parse(&raw)?, headers, body).await };
             answer(appended.await)
@@ -157,8 +157,8 @@ fn event_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
         .and(with(state))
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .and(body())
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: append::Body| async move {
+        .and(body(state))
+        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: Body| async move {
             let appended =
                 async { runs::append::events(state, query::run_id(&id)?, Query::parse(&raw)?, headers, body).await };
             answer(appended.await)
@@ -217,12 +217,9 @@ fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
     warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
-fn body() -> impl Filter<Extract = (append::Body,), Error = warp::Rejection> + Copy {
-    warp::body::stream().map(boxed)
-}
-
-fn boxed<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> append::Body {
-    body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))).boxed()
+fn body(state: &SharedState) -> impl Filter<Extract = (Body,), Error = warp::Rejection> + Clone + use<> {
+    let (time, hits) = (state.options.limits.body_timeout, state.hits.clone());
+    warp::body::stream().map(move |body| body::timed(body, time, hits.clone()))
 }
 
 /// Who was let in by `access`. A public route has none: asked for there it is a fault of ours.

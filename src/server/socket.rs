@@ -7,6 +7,7 @@
 //! caller's token is not taken any more, 4404 the task is not there (or no longer).
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +36,13 @@ use crate::model::limits;
 
 /// A server's end of a WebSocket.
 pub(super) type Socket = WebSocketStream<Oversize<TokioIo<Upgraded>>>;
-/// Its sending half.
-pub(super) type Sink = SplitSink<Socket, Message>;
+/// Its sending half, and how long the peer may take nothing.
+#[derive(Debug)]
+pub(super) struct Sink {
+    inner: SplitSink<Socket, Message>,
+    timeout: Duration,
+}
+
 /// Its receiving half: pings are answered only while it is polled.
 pub(super) type Source = SplitStream<Socket>;
 
@@ -113,7 +119,8 @@ impl Upgrade {
         let Self { on_upgrade, accept_key, place, lease } = self;
         let accept_key = HeaderValue::from_str(&accept_key)
             .map_err(|_| ApiError::new(400, "bad_handshake", "header Sec-WebSocket-Key is not a key"))?;
-        let silence = state.options.heartbeat.mul_f32(2.5);
+        let silence = state.options.limits.heartbeat.mul_f32(2.5);
+        let send_timeout = state.options.limits.send_timeout;
         state.tracker.spawn(async move {
             let _place = place;
             let upgraded = match on_upgrade.await {
@@ -125,7 +132,7 @@ impl Upgrade {
             let stream = Oversize::new(upgraded, sizes.message_bytes_max, received);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(sizes.config())).await;
             let (sink, source) = socket.split();
-            talk(sink, source, peer, lease).await;
+            talk(Sink { inner: sink, timeout: send_timeout }, source, peer, lease).await;
         });
         let mut response = Response::default();
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -161,6 +168,9 @@ impl Peer {
             let before = self.received.load(Ordering::Relaxed);
             match timeout(self.silence, source.next()).await {
                 Ok(Some(Ok(message))) => return Heard::Message(message),
+                Ok(Some(Err(tungstenite::Error::Io(error)))) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Heard::Silent;
+                }
                 Ok(Some(Err(error))) => {
                     tracing::debug!(%error, "a WebSocket broke");
                     return Heard::Closed;
@@ -190,22 +200,41 @@ pub(super) enum Gone {
     #[error("the connection is closed: {0}")]
     Closed(#[from] Box<tungstenite::Error>),
     /// It takes nothing.
-    #[error("the peer took nothing for {}s", limits::SEND_TIMEOUT.as_secs())]
-    Stuck,
+    #[error("the peer took nothing for {0:?}")]
+    Stuck(Duration),
 }
 
-/// Sends one message, for at most [`limits::SEND_TIMEOUT`].
+/// Sends one message, for at most the limit `send_timeout`.
 pub(super) async fn send(sink: &mut Sink, message: Message) -> Result<(), Gone> {
-    match timeout(limits::SEND_TIMEOUT, sink.send(message)).await {
-        Ok(sent) => sent.map_err(|error| Gone::Closed(Box::new(error))),
-        Err(_) => Err(Gone::Stuck),
+    in_time(sink.timeout, sink.inner.send(message)).await
+}
+
+/// Sends messages together, for at most the limit `send_timeout`.
+pub(super) async fn send_all(sink: &mut Sink, messages: Vec<Message>) -> Result<(), Gone> {
+    let Sink { inner, timeout } = sink;
+    let sent = async {
+        for message in messages {
+            inner.feed(message).await?;
+        }
+        inner.flush().await
+    };
+    in_time(*timeout, sent).await
+}
+
+async fn in_time(time: Duration, sent: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), Gone> {
+    match timeout(time, sent).await {
+        Ok(Ok(())) => Ok(()),
+        // The system gave the peer up sooner than we did (`tcp::prepare`).
+        Ok(Err(tungstenite::Error::Io(error))) if error.kind() == io::ErrorKind::TimedOut => Err(Gone::Stuck(time)),
+        Ok(Err(error)) => Err(Gone::Closed(Box::new(error))),
+        Err(_) => Err(Gone::Stuck(time)),
     }
 }
 
 /// Sends a close; the peer's answer is read by [`both`].
 pub(super) async fn close(sink: &mut Sink, code: CloseCode, reason: &'static str) {
     let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-    match timeout(CLOSE_WAIT, sink.send(close)).await {
+    match timeout(CLOSE_WAIT, sink.inner.send(close)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a close could not be sent"),
         Err(_) => tracing::debug!("a close could not be sent in time"),

@@ -46,7 +46,7 @@ pub(super) async fn stream(
         None if wait => None,
         None => return Err(ApiError::no_task(&id)),
     };
-    let heartbeat = state.options.heartbeat;
+    let heartbeat = state.options.limits.heartbeat;
     let beat = interval_at(Instant::now() + heartbeat, heartbeat);
     let viewer = Viewer { counted: Counted::new(state), id, start, follower, beat, lease, over: false };
     let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });

@@ -8,9 +8,10 @@ use tokio_util::task::TaskTracker;
 use super::access::Throttle;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
+use super::socket::Gone;
 use super::{ServeError, ServeOptions};
 use crate::auth::Gate;
-use crate::model::limits::Hits;
+use crate::model::limits::{Hits, Limit};
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
@@ -42,6 +43,17 @@ pub(super) struct State {
     pub(super) shutdown: CancellationToken,
     /// Every connection and every socket; empty when all are gone.
     pub(super) tracker: TaskTracker,
+}
+
+impl State {
+    /// A WebSocket's peer is gone; one that was given up is counted.
+    pub(super) fn went(&self, gone: &Gone, who: &str) {
+        if matches!(gone, Gone::Stuck(_)) {
+            self.metrics.peers_dropped.inc();
+            self.hits.count(Limit::send_timeout);
+        }
+        tracing::debug!(%gone, "{who} went");
+    }
 }
 
 /// A handle on the state.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,23 +11,18 @@ use tokio::time::{sleep, timeout};
 use super::Port;
 use super::connection;
 use crate::model::limits::Limit;
+use crate::server::places::{Full, Places};
+use crate::server::tcp;
 
-/// A pause after the system refused a connection (no file descriptors, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The answer to a client too many: Redis' own.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// Clients too many that are told so at one time, and for how long.
 const REFUSALS_MAX: usize = 64;
 const REFUSE_WAIT: Duration = Duration::from_secs(1);
-/// A peer is asked after so much silence whether it is there, as Redis does (tcp-keepalive); and so
-/// often, in between, before it is given up.
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(300);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(100);
-const KEEPALIVE_PROBES: u32 = 3;
-
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
-    let places = Arc::new(Semaphore::new(port.clients_max().min(Semaphore::MAX_PERMITS)));
+    let limits = &port.state.options.limits;
+    let places = Places::new(limits.resp_connections_max, limits.connections_per_address_max);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -38,38 +32,36 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                port.state.metrics.accept_errors.inc();
                 tracing::warn!(%error, "a Redis client could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
+                sleep(tcp::ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            port.state.metrics.redis.refused.inc();
-            port.state.hits.count(Limit::resp_connections_max);
-            // Under TLS only a handshake could tell it, which costs more than it is worth.
-            if port.state.tls.is_none()
-                && let Ok(place) = refusals.clone().try_acquire_owned()
-            {
-                port.state.tracker.spawn(refuse(stream, place));
-            }
-            continue;
-        };
-        if let Err(error) = prepare(&stream) {
+        if let Err(error) = tcp::prepare(&stream, limits) {
             tracing::debug!(%error, "a Redis client's socket could not be prepared");
         }
+        let place = match places.seat().and_then(|seat| Ok((seat, places.share(peer.ip())?))) {
+            Ok(place) => place,
+            Err(full) => {
+                port.state.metrics.redis.refused.inc();
+                port.state.hits.count(match full {
+                    Full::All => Limit::resp_connections_max,
+                    Full::Address => Limit::connections_per_address_max,
+                });
+                // Under TLS only a handshake could tell it, which costs more than it is worth.
+                if port.state.tls.is_none()
+                    && let Ok(place) = refusals.clone().try_acquire_owned()
+                {
+                    port.state.tracker.spawn(refuse(stream, place));
+                }
+                continue;
+            }
+        };
         let Ok(local) = stream.local_addr() else { continue };
         let client = port.clients.add(peer, local);
         port.state.tracker.spawn(connection::run(stream, client, port.clone(), place));
     }
-}
-
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-    Ok(())
 }
 
 /// Tells a client that it is one too many. What it sent is read, as else the system would take the

@@ -14,6 +14,7 @@ use super::plan::Plan;
 use super::session::{Session, Transaction};
 use super::table::{Command, Misfit, NO_MULTI, Run, resolve};
 use crate::model::RunId;
+use crate::model::limits::Limit;
 use crate::tasks::Tasks;
 use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look, Published, Waiting};
 use crate::wire::resp::{Protocol, Reply, Request};
@@ -115,8 +116,8 @@ impl<'p> Place<'p, '_> {
 impl Batch {
     pub(super) fn new(session: Session) -> Self {
         Self {
+            reply: Reply::limited(Protocol::default(), session.port.reply_bytes_max()),
             session,
-            reply: Reply::new(Protocol::default()),
             requests: VecDeque::new(),
             requests_bytes: 0,
             adding: Vec::new(),
@@ -236,6 +237,9 @@ impl Batch {
 
     fn refuse(&mut self, refusal: &Refusal, start: usize) {
         self.done.errors += 1;
+        if let Refusal::TooLarge(_) = refusal {
+            self.session.port.state.hits.count(Limit::resp_reply_bytes_max);
+        }
         self.reply.truncate(start);
         refusal.write(&mut self.reply);
     }
@@ -317,10 +321,10 @@ impl Batch {
         let deadline = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let client = &self.session.client;
         client.facts.lock().command = self.done.last.unwrap_or_default();
-        let (protocol, mut again) = (self.reply.protocol(), wait.again);
+        let (empty, mut again) = (self.reply.emptied(), wait.again);
         let mut open = Some((sender, self.session.port.clients.block(client)));
         let serve = move |keys: &mut Keys<'_>, why| {
-            let mut reply = Reply::new(protocol);
+            let mut reply = empty.emptied();
             if let Err(refusal) = again(keys, why, &mut reply)? {
                 reply.truncate(0);
                 refusal.write(&mut reply);

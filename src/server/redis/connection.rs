@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Port;
@@ -16,7 +16,9 @@ use super::clients::Client;
 use super::commands::unwritten;
 use super::plan::Plan;
 use super::session::Session;
+use crate::model::limits::Limit;
 use crate::server::handshake;
+use crate::server::places::{Seat, Share};
 use crate::tasks::keys::{Answer, Keys, Why};
 use crate::transport::{Spoken, Stream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
@@ -29,13 +31,14 @@ const KEEP_BYTES: usize = 64 * 1024;
 const LAST_SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves a client until it goes, or has to.
-pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: OwnedSemaphorePermit) {
+pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: (Seat, Share)) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
     if let Some(stream) = handshake::open(stream, Spoken::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
-        let mut connection = Connection { stream, parser, broken: None, filled: false, port: port.clone(), client };
+        let mut connection =
+            Connection { stream, parser, broken: None, filled: false, spoke: false, port: port.clone(), client };
         // Boxed: the batch goes back and forth.
         let ended = connection.serve(Box::new(Batch::new(session))).await;
         if let Err(error) = ended {
@@ -53,6 +56,8 @@ struct Connection {
     broken: Option<ProtocolError>,
     /// The last read took all the room there was.
     filled: bool,
+    /// A whole request has come.
+    spoke: bool,
     port: Arc<Port>,
     client: Arc<Client>,
 }
@@ -101,7 +106,10 @@ impl Connection {
                     tracing::warn!(client = self.client.id, "a browser's request on the Redis port: closed");
                     batch.session.closing = true;
                 }
-                Ok(Some(request)) => batch.push(request),
+                Ok(Some(request)) => {
+                    self.spoke = true;
+                    batch.push(request);
+                }
                 Ok(None) => return,
                 Err(error) => self.broken = Some(error),
             }
@@ -112,8 +120,25 @@ impl Connection {
     async fn read(&mut self) -> io::Result<bool> {
         let buffer = self.parser.buffer();
         let room = buffer.capacity() - buffer.len();
+        let limits = self.port.limits();
+        let (until, limit) = if self.spoke {
+            let active = self.client.facts.lock().active;
+            (limits.resp_idle_timeout.map(|idle| active + idle), Limit::resp_idle_timeout)
+        } else {
+            (Some(self.client.since + limits.header_timeout), Limit::header_timeout)
+        };
+        let silent = async {
+            match until {
+                Some(until) => sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let count = tokio::select! {
             read = self.stream.read_buf(buffer) => read?,
+            () = silent => {
+                self.port.state.hits.count(limit);
+                return Ok(false);
+            }
             () = self.port.state.shutdown.cancelled() => return Ok(false),
             () = self.client.end.cancelled() => return Ok(false),
         };
@@ -300,12 +325,13 @@ impl Connection {
                 if rest.is_empty() { self.stream.flush().await.map(|()| 0) } else { self.stream.write(rest).await }
             };
             let written = tokio::select! {
-                written = timeout(self.port.state.options.send_timeout, write) => written,
+                written = timeout(self.port.state.options.limits.send_timeout, write) => written,
                 () = shutdown => return Err(ending()),
                 () = self.client.end.cancelled() => return Err(ending()),
             };
             let Ok(written) = written else {
                 self.port.state.metrics.peers_dropped.inc();
+                self.port.state.hits.count(Limit::send_timeout);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies"));
             };
             match written? {
@@ -317,7 +343,7 @@ impl Connection {
         self.port.state.metrics.redis.bytes_out.inc_by(sent as u64);
         self.client.facts.lock().bytes_out += sent as u64;
         if sent > KEEP_BYTES {
-            *reply = Reply::new(reply.protocol());
+            *reply = reply.emptied();
         } else {
             reply.truncate(0);
         }

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::state::SharedState;
-use accept::KEEPALIVE;
+use crate::model::limits::Limits;
 use clients::Clients;
 
 /// The version of Redis that clients take the server for, in HELLO and INFO: of its stream and key
@@ -79,8 +79,12 @@ pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState)
 }
 
 impl Port {
-    fn clients_max(&self) -> usize {
-        usize::try_from(self.state.options.limits.resp_connections_max).unwrap_or(usize::MAX)
+    fn limits(&self) -> &Limits {
+        &self.state.options.limits
+    }
+
+    fn reply_bytes_max(&self) -> usize {
+        usize::try_from(self.limits().resp_reply_bytes_max).unwrap_or(usize::MAX)
     }
 
     /// What was counted since the last reset.

@@ -13,7 +13,8 @@ use warp::reply::{Reply, Response};
 
 use crate::model::{Event, EventFault, RunId, limits};
 use crate::runs::{Incoming, RunHandle, Source};
-use crate::server::append::{Body, drain, media_type};
+use crate::server::append::{drain, media_type};
+use crate::server::body::Body;
 use crate::server::query::Query;
 use crate::server::reject::ApiError;
 use crate::server::state::SharedState;
@@ -129,7 +130,7 @@ impl Append {
         // Of a row that is too long only its length is kept.
         let mut passed: Option<usize> = None;
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|_| ApiError::new(400, "bad_body", "the body broke off"))?;
+            let chunk = chunk?;
             self.state.metrics.bytes_received.inc_by(chunk.len() as u64);
             let mut searched = buffer.len();
             buffer.extend_from_slice(&chunk);
@@ -159,7 +160,7 @@ impl Append {
     async fn json(&mut self, body: &mut Body) -> Result<(), ApiError> {
         let mut bytes = BytesMut::new();
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|_| ApiError::new(400, "bad_body", "the body broke off"))?;
+            let chunk = chunk?;
             if bytes.len() + chunk.len() > ARRAY_BYTES_MAX {
                 let detail = format!("the body has over {ARRAY_BYTES_MAX} bytes: send it as application/x-ndjson");
                 return Err(ApiError::new(413, "too_large", detail));

@@ -40,7 +40,7 @@ pub(in crate::server) async fn stream(
     };
     // A run that is waited for is found in the stream: the head of the answer should not wait.
     let run = if query.flag("wait")? { state.runs.get_or_new(&id) } else { find(&state, &id)? };
-    let heartbeat = state.options.heartbeat;
+    let heartbeat = state.options.limits.heartbeat;
     let beat = interval_at(Instant::now() + heartbeat, heartbeat);
     let viewer = Viewer {
         tail: run.follow(start, filter),

@@ -43,12 +43,29 @@ impl Protocol {
 pub struct Reply {
     out: BytesMut,
     protocol: Protocol,
+    bytes_max: Option<usize>,
 }
 
 impl Reply {
     /// Nothing yet, in that protocol.
     pub fn new(protocol: Protocol) -> Self {
-        Self { out: BytesMut::new(), protocol }
+        Self { out: BytesMut::new(), protocol, bytes_max: None }
+    }
+
+    /// The same for a connection that is to hold so many bytes; see [`Reply::is_full`].
+    pub fn limited(protocol: Protocol, bytes_max: usize) -> Self {
+        Self { bytes_max: Some(bytes_max), ..Self::new(protocol) }
+    }
+
+    /// Nothing yet, for the same connection, and no memory of what was there.
+    pub fn emptied(&self) -> Self {
+        Self { out: BytesMut::new(), ..*self }
+    }
+
+    /// How many bytes are more than it should hold, if they are held. Whoever writes something long
+    /// looks, and gives up.
+    pub fn is_full(&self) -> Option<usize> {
+        self.bytes_max.filter(|max| self.out.len() > *max)
     }
 
     /// The protocol of what is written next.

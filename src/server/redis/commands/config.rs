@@ -4,8 +4,8 @@
 use super::ids::{plain_integer, until_nul};
 use super::{Refusal, help_lines};
 use crate::model::glob;
+use crate::server::redis::Port;
 use crate::server::redis::session::Session;
-use crate::server::redis::{KEEPALIVE, Port};
 use crate::tasks::Durability;
 use crate::tasks::keys::NODE_ENTRIES_MAX;
 use crate::wire::resp::{Reply, Request};
@@ -53,7 +53,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "maxclients",
         kind: Kind::Number(1, u32::MAX as i64),
-        value: |port| port.clients_max().to_string(),
+        value: |port| port.limits().resp_connections_max.to_string(),
     },
     Setting { name: "maxmemory", kind: Kind::Memory, value: |_| "0".to_owned() },
     Setting { name: "maxmemory-policy", kind: Kind::OneOf(EVICTIONS), value: |_| "noeviction".to_owned() },
@@ -71,9 +71,13 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "tcp-keepalive",
         kind: Kind::Number(0, i32::MAX as i64),
-        value: |_| KEEPALIVE.as_secs().to_string(),
+        value: |port| port.limits().heartbeat.as_secs().to_string(),
     },
-    Setting { name: "timeout", kind: Kind::Number(0, i32::MAX as i64), value: |_| "0".to_owned() },
+    Setting {
+        name: "timeout",
+        kind: Kind::Number(0, i32::MAX as i64),
+        value: |port| port.limits().resp_idle_timeout.map_or(0, |idle| idle.as_secs()).to_string(),
+    },
 ];
 
 fn bulk_bytes_max() -> usize {

@@ -1,21 +1,29 @@
 //! Entries in replies.
 
+use super::Refusal;
 use crate::model::{Entry, EntryBody, EntryId};
-use crate::tasks::keys::{JournalError, Look, Range};
+use crate::tasks::keys::{Look, Range};
 use crate::wire::resp::Reply;
 
 /// All ids.
 pub(super) const ALL: Range = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
 
-/// An array of the entries in a range; answers how many.
+/// An array of the entries in a range; answers how many. What would be too much to hold is refused.
 pub(super) fn entries<L: Look + ?Sized>(
     look: &mut L,
     key: &[u8],
     range: Range,
     reply: &mut Reply,
-) -> Result<usize, JournalError> {
+) -> Result<usize, Refusal> {
     let at = reply.len();
-    let found = look.range(key, range, &mut |found| entry(found, reply))?;
+    let found = look.range(key, range, &mut |found| {
+        if reply.is_full().is_none() {
+            entry(found, reply);
+        }
+    })?;
+    if let Some(max) = reply.is_full() {
+        return Err(Refusal::TooLarge(max));
+    }
     reply.array_at(at, found);
     Ok(found)
 }

@@ -85,7 +85,7 @@ fn server(port: &Port, fields: &mut Fields<'_>) {
 fn clients(port: &Port, fields: &mut Fields<'_>) {
     fields.put("connected_clients", port.clients.len());
     fields.put("cluster_connections", 0);
-    fields.put("maxclients", port.clients_max());
+    fields.put("maxclients", port.limits().resp_connections_max);
     fields.put("blocked_clients", port.clients.blocked());
     fields.put_all(&[("tracking_clients", 0), ("clients_in_timeout_table", 0)]);
 }

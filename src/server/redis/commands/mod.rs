@@ -49,6 +49,8 @@ pub(super) enum Refusal {
     Text(String),
     /// As [`Refusal::Text`], with bytes of the client's in it.
     Bytes(Vec<u8>),
+    /// The reply would have more bytes than this.
+    TooLarge(usize),
     /// The journal could not do it.
     Journal(JournalError),
 }
@@ -111,6 +113,7 @@ impl Refusal {
             Self::Static(text) => reply.error(text),
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
+            Self::TooLarge(max) => reply.error(format!("ERR the reply would have over {max} bytes: use COUNT")),
             Self::Journal(error) => reply.error(unwritten(error)),
         }
     }
