@@ -134,7 +134,7 @@ async fn a_client_too_many_is_told_so() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_given_up() {
-    let server = serve_redis(|options| options.send_timeout = Duration::from_millis(200)).await;
+    let server = serve_redis(|options| options.limits.send_timeout = Duration::from_millis(200)).await;
     let mut slow = Redis::connect(&server).await;
     let mut other = Redis::connect(&server).await;
     let value = "x".repeat(60_000);

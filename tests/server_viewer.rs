@@ -178,7 +178,7 @@ async fn a_viewer_that_never_reads_costs_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_peer_is_dropped_and_a_living_one_is_not() {
-    let server = serve_with(|options| options.heartbeat = std::time::Duration::from_millis(100)).await;
+    let server = serve_with(|options| options.limits.heartbeat = std::time::Duration::from_millis(100)).await;
     server.append("t", "a").await;
     let mut living = server.socket("/ws/v1/tasks/t").await;
     // One that never reads never answers a ping.
@@ -315,7 +315,7 @@ async fn viewers_of_a_removed_task_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_stream_of_events_has_comments() {
-    let server = serve_with(|options| options.heartbeat = std::time::Duration::from_millis(20)).await;
+    let server = serve_with(|options| options.limits.heartbeat = std::time::Duration::from_millis(20)).await;
     server.append("t", "a").await;
     let mut stream = server.open(Method::GET, "/api/v1/tasks/t/stream", &[], "".into()).await.into_body();
     let mut text = String::new();
