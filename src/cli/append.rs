@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::args::{AppendArgs, EndArgs};
 use super::locate::{Locator, Purpose};
+use super::mask::MaskedBytes;
 use super::output::Output;
 use super::sending::{Patience, Sender};
 use super::{Context, show};
@@ -52,22 +53,24 @@ async fn send_end(args: &EndArgs, locator: &Locator) -> anyhow::Result<serde_jso
 }
 
 async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
+    let mut masker = MaskedBytes::new(&args.mask.masks()?);
     let client = locator.client().await?;
     let mut sender = Sender::new(client, locator, output, args.task, args.stream, Patience::For(RETRY_FOR));
     let mut splitter = LineSplitter::default();
     match args.text {
-        Some(text) => sender.take(&mut splitter, text.as_bytes()).await?,
+        Some(text) => sender.take(&mut splitter, &masker.push(text.as_bytes())).await?,
         None => {
             let mut chunks = read_stdin();
             while let Some(chunk) = chunks.recv().await {
-                sender.take(&mut splitter, &chunk.context("cannot read stdin")?).await?;
+                sender.take(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
                 while let Ok(chunk) = chunks.try_recv() {
-                    sender.take(&mut splitter, &chunk.context("cannot read stdin")?).await?;
+                    sender.take(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
                 }
                 sender.flush().await?;
             }
         }
     }
+    sender.take(&mut splitter, &masker.finish()).await?;
     while let Some(line) = splitter.finish() {
         sender.push(&line)?;
     }

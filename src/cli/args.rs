@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::dashboard::DashboardArgs;
 use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
+use super::mask::MaskArgs;
 use super::settings::{GlobalArgs, SettingArgs};
 use super::ship::ShipArgs;
 use super::token::TokenArgs;
@@ -108,10 +109,17 @@ for signal N, 127 if there is no such command, 126 if it cannot be executed,
 TASKTAIL_TASK in its environment. Without a server anywhere, one runs inside
 this process until the command ends.
 
+A secret (--mask-env, --mask-file) is replaced before anything is shown, kept
+or sent, as it is and as URL, JSON string or base64 of it; one of several
+lines also line by line, for lines of 16 bytes and more. What may still become
+a secret is shown once that is decided. It needs at least 4 bytes, and is not
+found in pieces with something else between them, nor in other encodings.
+
 Examples:
   tasktail run -- make -j8
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
   tasktail run --pty -- cargo build
+  tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
   tasktail --url http://logs.example:7117 run -- ./job
   tasktail run --run nightly-7 -- ansible-playbook site.yml      its LB_EVENT lines are events of that run
   tasktail run --emit-events --workload dfaas --repetition 1/3 -- k6 run load.js")]
@@ -128,6 +136,8 @@ pub struct RunArgs {
     /// Give the command a terminal: exact order of its output, and its colours
     #[arg(long)]
     pub(super) pty: bool,
+    #[command(flatten)]
+    pub(super) mask: MaskArgs,
     /// The run that the output's events belong to, unless they name one [default: the task's id]
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<RunId>,
@@ -217,6 +227,8 @@ pub struct AppendArgs {
     /// The lines' stream: stdout, stderr or internal
     #[arg(long, value_name = "S", default_value = "stdout")]
     pub(super) stream: Channel,
+    #[command(flatten)]
+    pub(super) mask: MaskArgs,
     /// The text; without it stdin is read, and each line sent as it comes
     #[arg(value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) text: Option<String>,

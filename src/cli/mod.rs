@@ -14,6 +14,7 @@ mod export;
 mod follow;
 mod list;
 mod locate;
+mod mask;
 mod output;
 mod rm;
 mod run;

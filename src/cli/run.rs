@@ -28,6 +28,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         Some(task) => task,
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
+    let masks = args.mask.masks()?;
     let explicit = settings.url.is_some();
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let endpoint = match locator.endpoint().await {
@@ -47,6 +48,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.labels.extend(args.labels);
     options.tee = args.tee;
     options.pty = args.pty;
+    options.masks = masks;
     options.kill_grace = args.grace;
     options.notes = Arc::new(move |text| output.note(text));
     if !explicit {

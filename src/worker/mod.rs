@@ -26,6 +26,7 @@
 
 mod buffer;
 mod lines;
+mod mask;
 mod process;
 mod reader;
 mod shared;
@@ -35,6 +36,7 @@ mod terminal;
 mod uplink;
 
 pub use lines::{LineSplitter, SplitLine};
+pub use mask::{MaskError, Masker, Masks, MasksBuilder, SECRET_BYTES_MIN, SECRETS_BYTES_MAX};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -88,6 +90,9 @@ pub struct WorkerOptions {
     pub kill_grace: Duration,
     /// How long a pipe that another process holds open is still read after the child's exit. 2 s by default.
     pub drain_timeout: Duration,
+    /// Secrets: each leaves the worker as `***`, wherever it stands: in the output (also where it is
+    /// shown and in the tee), the command, the labels, the host, the worker's own lines and notes.
+    pub masks: Masks,
     /// How long [`Worker::end`] waits without any progress, if the server was reached before. 10 s by default.
     pub delivery_timeout: Duration,
     /// The same, if the server was never reached. 2 s by default.
@@ -115,6 +120,7 @@ impl WorkerOptions {
             show: true,
             kill_grace: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
+            masks: Masks::default(),
             delivery_timeout: Duration::from_secs(10),
             delivery_timeout_unreached: Duration::from_secs(2),
             notes: Arc::new(note_on_stderr),
@@ -123,17 +129,35 @@ impl WorkerOptions {
     }
 }
 
+impl WorkerOptions {
+    /// What this worker says of itself is said without secrets from here on.
+    fn mask_own_words(&mut self) {
+        if self.masks.is_empty() {
+            return;
+        }
+        self.labels = mask_labels(&self.labels, &self.masks);
+        self.host = self.masks.text(&self.host);
+        self.worker = self.masks.text(&self.worker);
+        let (notes, masks) = (Arc::clone(&self.notes), self.masks.clone());
+        self.notes = Arc::new(move |text| notes(&masks.text(text)));
+    }
+}
+
 impl fmt::Debug for WorkerOptions {
-    /// Without the token.
+    /// Without the token and the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerOptions")
             .field("url", &self.url)
             .field("task", &self.task)
-            .field("labels", &self.labels)
-            .field("host", &self.host)
+            .field("labels", &mask_labels(&self.labels, &self.masks))
+            .field("host", &self.masks.text(&self.host))
             .field("pty", &self.pty)
             .finish_non_exhaustive()
     }
+}
+
+fn mask_labels(labels: &BTreeMap<String, String>, masks: &Masks) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (masks.text(name), masks.text(value))).collect()
 }
 
 /// Why a worker could not do its work. [`WorkerError::exit_code`] says what to exit with.
@@ -268,8 +292,9 @@ impl Worker {
     ///
     /// # Errors
     /// The URL is none, or there is no tokio runtime.
-    pub fn connect(options: WorkerOptions) -> Result<Self, WorkerError> {
-        let command = std::env::args().collect();
+    pub fn connect(mut options: WorkerOptions) -> Result<Self, WorkerError> {
+        options.mask_own_words();
+        let command = std::env::args().map(|word| options.masks.text(&word)).collect();
         Self::start(options, command)
     }
 
@@ -289,12 +314,13 @@ impl Worker {
         self.uplink.await.unwrap_or_default()
     }
 
+    /// `options` and `command` without secrets.
     fn start(options: WorkerOptions, mut command: Vec<String>) -> Result<Self, WorkerError> {
         let server = options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone());
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
         limit_command(&mut command);
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(options.masks.clone()));
         let uplink = runtime.spawn(Uplink::new(options, server, command, Arc::clone(&shared)).run());
         Ok(Self { shared, uplink: AbortOnDropHandle::new(uplink) })
     }

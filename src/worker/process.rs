@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until};
 
+use super::mask::Masks;
 use super::reader::{Copy, PIPE_BYTES, Reader};
 use super::shared::Shared;
 use super::signals::{self, Signals};
@@ -30,14 +31,16 @@ pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Resul
 }
 
 async fn run_with(
-    options: WorkerOptions,
+    mut options: WorkerOptions,
     command: Vec<OsString>,
     mut signals: Signals,
     own_group: bool,
 ) -> Result<Outcome, WorkerError> {
     let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
     let program = program.to_string_lossy().into_owned();
-    let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    options.mask_own_words();
+    // Each word before it is quoted: quotes would part a secret.
+    let words: Vec<String> = command.iter().map(|word| options.masks.text(&word.to_string_lossy())).collect();
     let tee = open_tee(&options)?;
     let worker = Worker::start(options.clone(), words.clone())?;
     worker.shared.push_own(format!("starting on {}: {}", options.host, command_line(&words)));
@@ -45,7 +48,7 @@ async fn run_with(
     let mut running = match Running::start(&options, &command, own_group, tee, &worker.shared) {
         Ok(running) => running,
         Err(error) => {
-            let error = start_error(program, error);
+            let error = start_error(&program, &options.masks, error);
             let exit = Exit::code(error.exit_code());
             worker.shared.finish(exit, Some(error.to_string()));
             deliver(worker, &mut signals).await;
@@ -53,7 +56,7 @@ async fn run_with(
         }
     };
     let exit = running.wait(&options, &mut signals, &worker.shared).await;
-    let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for {program}: {e}"), source: e })?;
+    let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for the command: {e}"), source: e })?;
     running.drain(options.drain_timeout, &mut signals, &worker.shared).await;
     drop(running);
     worker.shared.finish(exit, Some(last_words(exit, begun.elapsed())));
@@ -83,10 +86,11 @@ fn last_words(exit: Exit, took: Duration) -> String {
     }
 }
 
-fn start_error(command: String, error: io::Error) -> WorkerError {
-    let path_exists = || command.contains('/') && std::path::Path::new(&command).exists();
+fn start_error(program: &str, masks: &Masks, error: io::Error) -> WorkerError {
+    let path_exists = program.contains('/') && std::path::Path::new(program).exists();
+    let command = masks.text(program);
     match error.kind() {
-        io::ErrorKind::NotFound if !path_exists() => WorkerError::NotFound { command },
+        io::ErrorKind::NotFound if !path_exists => WorkerError::NotFound { command },
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             WorkerError::NotExecutable { command, source: error }
         }

@@ -101,26 +101,31 @@ fn read(mut source: File, channel: Channel, copies: &[Copy], shared: &Shared, st
         let read = source.read(&mut chunk);
         state.waiting.store(false, Ordering::Relaxed);
         let length = match read {
-            Ok(0) => return,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // A terminal says EIO when its last user is gone.
-            Err(_) => return,
+            Err(_) => 0,
         };
         if state.abandoned.load(Ordering::Relaxed) {
             return;
         }
+        if length == 0 {
+            return copy(&shared.end_channel(channel, Timestamp::now()), copies, notes);
+        }
         state.bytes.fetch_add(length as u64, Ordering::Relaxed);
         let bytes = chunk.get(..length).unwrap_or_default();
-        shared.push_bytes(channel, bytes, Timestamp::now());
-        for copy in copies {
-            let mut file = copy.file.lock();
-            let Some(Err(error)) = file.as_mut().map(|file| write_all(file, bytes)) else { continue };
-            *file = None;
-            // `tasktail run -- make | head` is no fault.
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                notes(&format!("cannot write to {}: {error}; the task goes on without", copy.name));
-            }
+        copy(&shared.push_bytes(channel, bytes, Timestamp::now()), copies, notes);
+    }
+}
+
+fn copy(bytes: &[u8], copies: &[Copy], notes: &Notes) {
+    for copy in copies {
+        let mut file = copy.file.lock();
+        let Some(Err(error)) = file.as_mut().map(|file| write_all(file, bytes)) else { continue };
+        *file = None;
+        // `tasktail run -- make | head` is no fault.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            notes(&format!("cannot write to {}: {error}; the task goes on without", copy.name));
         }
     }
 }

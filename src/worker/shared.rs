@@ -1,5 +1,6 @@
 //! What the readers of a task's output and its uplink share: the buffer, and who wakes whom.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -7,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::buffer::{Buffer, Item};
+use super::mask::{Masker, Masks};
 use super::{Delivery, Exit};
 use crate::model::{Channel, TaskId, Timestamp};
 use crate::wire::worker::{Outgoing, OutgoingLine};
@@ -20,6 +22,9 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// A task's output on its way out. Pushing never waits for the network.
 #[derive(Debug)]
 pub(super) struct Shared {
+    masks: Masks,
+    /// One for each channel, if there is anything to mask. Held with `buffer`, and taken first.
+    maskers: [Mutex<Option<Masker>>; 3],
     /// Held for the time of one chunk or one message, never across an await.
     buffer: Mutex<Buffer>,
     /// The uplink waits here for something to send; a wake-up without data.
@@ -32,8 +37,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(masks: Masks) -> Self {
         Self {
+            maskers: [(); 3].map(|()| Mutex::new(masks.masker())),
+            masks,
             buffer: Mutex::default(),
             wake: Notify::new(),
             finished: CancellationToken::new(),
@@ -42,31 +49,57 @@ impl Shared {
         }
     }
 
-    /// Takes output as it was read, cut anywhere.
-    pub(super) fn push_bytes(&self, channel: Channel, bytes: &[u8], at: Timestamp) {
-        if self.buffer.lock().push_bytes(channel, bytes, at) {
+    /// Takes output as it was read, cut anywhere. Gives it as it may be shown: without secrets, and
+    /// without what may still become one.
+    pub(super) fn push_bytes<'a>(&self, channel: Channel, bytes: &'a [u8], at: Timestamp) -> Cow<'a, [u8]> {
+        let mut masker = self.maskers[channel as usize].lock();
+        let bytes = match masker.as_mut() {
+            None => Cow::Borrowed(bytes),
+            Some(masker) => {
+                let mut masked = Vec::with_capacity(bytes.len());
+                masker.push(bytes, &mut masked);
+                Cow::Owned(masked)
+            }
+        };
+        if self.buffer.lock().push_bytes(channel, &bytes, at) {
             self.wake.notify_one();
         }
+        bytes
+    }
+
+    /// No output follows on this channel. Gives what was held back.
+    pub(super) fn end_channel(&self, channel: Channel, at: Timestamp) -> Vec<u8> {
+        let mut masker = self.maskers[channel as usize].lock();
+        let mut held = Vec::new();
+        if let Some(masker) = masker.as_mut() {
+            masker.finish(&mut held);
+        }
+        if !held.is_empty() && self.buffer.lock().push_bytes(channel, &held, at) {
+            self.wake.notify_one();
+        }
+        held
     }
 
     /// Takes one line without its newline.
     pub(super) fn push_line(&self, channel: Channel, text: &str, at: Timestamp) {
-        let mut buffer = self.buffer.lock();
-        buffer.push_bytes(channel, text.as_bytes(), at);
-        if buffer.push_bytes(channel, b"\n", at) {
-            self.wake.notify_one();
-        }
+        let line = [text.as_bytes(), b"\n"].concat();
+        self.push_bytes(channel, &line, at);
     }
 
     /// A line of the worker's own.
     pub(super) fn push_own(&self, text: impl Into<String>) {
-        self.buffer.lock().push_own(text.into(), Timestamp::now());
+        let text = self.masks.text(&text.into());
+        self.buffer.lock().push_own(text, Timestamp::now());
         self.wake.notify_one();
     }
 
     /// No output follows.
     pub(super) fn finish(&self, exit: Exit, last_words: Option<String>) {
-        self.buffer.lock().finish(exit, last_words, Timestamp::now());
+        let now = Timestamp::now();
+        // A channel that another process still holds open has not ended.
+        Channel::ALL.into_iter().for_each(|channel| drop(self.end_channel(channel, now)));
+        let last_words = last_words.map(|text| self.masks.text(&text));
+        self.buffer.lock().finish(exit, last_words, now);
         self.finished.cancel();
         self.wake.notify_one();
     }
@@ -184,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_worst_output_still_fits_a_message() {
-        let shared = Shared::new();
+        let shared = Shared::new(Masks::default());
         for text in ["\u{1}".repeat(LINE_BYTES_MAX), "\"\\".repeat(LINE_BYTES_MAX / 2), "x".repeat(LINE_BYTES_MAX)] {
             (0..8).for_each(|_| shared.push_line(Channel::Stderr, &text, Timestamp::now()));
         }

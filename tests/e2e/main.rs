@@ -6,6 +6,7 @@
 mod damage;
 mod flood;
 mod kills;
+mod masking;
 mod net;
 mod readers;
 mod sealing;

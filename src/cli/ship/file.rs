@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
+use super::super::mask::MaskedBytes;
 use super::super::output::Output;
 use super::super::sending::Sender;
 use crate::events::{FileFollower, FileIdentity, FollowNotice, Followed, clean};
 use crate::model::TaskId;
 use crate::model::limits::LINE_BYTES_MAX;
-use crate::worker::{LineSplitter, SplitLine};
+use crate::worker::{LineSplitter, Masks, SplitLine};
 
 /// What is still written is read so long after the wish to end.
 const LAST_READ: Duration = Duration::from_secs(5);
@@ -46,6 +47,8 @@ pub(super) struct Shipment<'a> {
     follower: FileFollower,
     name: String,
     prefix: String,
+    masks: Masks,
+    masked: MaskedBytes,
     splitter: LineSplitter,
     /// Whether the next piece goes on with a line.
     in_line: bool,
@@ -75,12 +78,14 @@ impl<'a> Shipment<'a> {
         mut prefix: String,
         [lines, late, notes]: [Sender<'a>; 3],
         from_start: Option<TaskId>,
+        masks: Masks,
         output: Output,
     ) -> Self {
         prefix.truncate(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
         let splitter = LineSplitter::new(LINE_BYTES_MAX - prefix.len());
         let sessions = from_start.map(|task| Sessions { task, at_begin: true, used: HashSet::new() });
-        Self { follower, name, prefix, splitter, in_line: false, lines, late, is_late: false, notes, sessions, output }
+        let (masked, in_line, is_late) = (MaskedBytes::new(&masks), false, false);
+        Self { follower, name, prefix, masks, masked, splitter, in_line, lines, late, is_late, notes, sessions, output }
     }
 
     /// Sends lines as they come, until everything that is there is sent (`once`), or until it is to
@@ -114,19 +119,32 @@ impl<'a> Shipment<'a> {
                 if std::mem::take(&mut self.is_late) {
                     return self.send_late(&bytes).await;
                 }
-                let mut rest = &*bytes;
-                while let Some(line) = self.splitter.next_line(&mut rest) {
-                    self.push(line)?;
-                    self.lines.flush_if_full().await?;
-                }
-                self.lines.flush().await
+                let bytes = self.masked.push(&bytes);
+                self.send_lines(&bytes).await
             }
-            Followed::Notice(notice) => self.note(&notice).await,
+            Followed::Notice(notice) => {
+                if is_other_file(&notice) {
+                    let held = self.masked.finish();
+                    self.send_lines(&held).await?;
+                }
+                self.note(&notice).await
+            }
             Followed::CaughtUp => Ok(()),
         }
     }
 
-    async fn send_late(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
+    async fn send_lines(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
+        while let Some(line) = self.splitter.next_line(&mut bytes) {
+            self.push(line)?;
+            self.lines.flush_if_full().await?;
+        }
+        self.lines.flush().await
+    }
+
+    async fn send_late(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut masked = MaskedBytes::new(&self.masks);
+        let bytes = [&*masked.push(bytes), &masked.finish()].concat();
+        let mut bytes = bytes.as_slice();
         let mut splitter = LineSplitter::new(LINE_BYTES_MAX - self.prefix.len());
         while let Some(mut line) = splitter.next_line(&mut bytes) {
             line.text.insert_str(0, &self.prefix);
@@ -149,8 +167,7 @@ impl<'a> Shipment<'a> {
     }
 
     async fn note(&mut self, notice: &FollowNotice) -> anyhow::Result<()> {
-        use FollowNotice::{Appeared, Rewritten, Rotated, Truncated};
-        if let (Appeared | Rewritten | Rotated | Truncated { .. }, Some(sessions)) = (notice, &mut self.sessions) {
+        if let (true, Some(sessions)) = (is_other_file(notice), &mut self.sessions) {
             sessions.at_begin = true;
         }
         self.is_late = *notice == FollowNotice::Late;
@@ -163,10 +180,14 @@ impl<'a> Shipment<'a> {
     /// Sends a last line without its newline, unless the next `ship` finds the whole of it.
     async fn finish(mut self, once: bool) -> anyhow::Result<Shipped> {
         let identity = self.follower.identity();
-        let half = self.follower.into_unfinished();
+        let half = self.follower.take_unfinished();
+        let rest = [&*self.masked.push(&half), &self.masked.finish()].concat();
+        // Whole lines that might have been the begin of a secret come before it.
+        let (lines, half) = rest.split_at(memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1));
+        self.send_lines(lines).await?;
         if !half.is_empty() && (once || self.sessions.is_none()) {
             let mut pieces = Vec::new();
-            let mut rest = &*half;
+            let mut rest = half;
             while let Some(piece) = self.splitter.next_line(&mut rest) {
                 pieces.push(piece);
             }
@@ -175,7 +196,7 @@ impl<'a> Shipment<'a> {
             }
             if let Some(sessions) = &mut self.sessions {
                 // Not a number of the file's own: the line may still be finished, and sent as a whole.
-                self.lines.begin_session(sessions.name("half", identity, &String::from_utf8_lossy(&half)));
+                self.lines.begin_session(sessions.name("half", identity, &String::from_utf8_lossy(half)));
             }
             for mut piece in pieces {
                 if !std::mem::replace(&mut self.in_line, piece.partial) {
@@ -188,6 +209,12 @@ impl<'a> Shipment<'a> {
         }
         Ok(Shipped { file: self.name, sent: self.lines.sent() + self.late.sent(), last_line: self.lines.last_line() })
     }
+}
+
+/// Whether what follows is not the continuation of what was read.
+fn is_other_file(notice: &FollowNotice) -> bool {
+    use FollowNotice::{Appeared, Rewritten, Rotated, Truncated};
+    matches!(notice, Appeared | Rewritten | Rotated | Truncated { .. })
 }
 
 impl Sessions {

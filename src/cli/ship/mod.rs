@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::file::{Shipment, Shipped};
 use super::locate::{Locator, Purpose};
+use super::mask::MaskArgs;
 use super::output::Output;
 use super::sending::{Patience, Sender};
 use super::{Context, interrupted, show};
 use crate::client::HttpClient;
 use crate::events::{FileFollower, FollowFileOptions};
 use crate::model::{Channel, TaskId};
+use crate::worker::Masks;
 
 /// Files that one command follows.
 const FILES_MAX: usize = 1_000;
@@ -61,6 +63,8 @@ pub struct ShipArgs {
     /// Put the file's name before each line: auto does where there are several
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     prefix: PrefixWhen,
+    #[command(flatten)]
+    mask: MaskArgs,
     /// End the task with exit code 0 once everything is sent
     #[arg(long)]
     end: bool,
@@ -79,10 +83,11 @@ enum PrefixWhen {
 
 pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
+    let masks = args.mask.masks()?;
     // Before anything that takes time: "from now on" is now.
     let followers = follow(&args)?;
     let locator = Locator::new(settings, output, Purpose::Task);
-    let result = ship(&args, followers, &locator, output).await;
+    let result = ship(&args, followers, &masks, &locator, output).await;
     locator.close().await;
     result.map(|()| 0)
 }
@@ -108,7 +113,13 @@ fn follow(args: &ShipArgs) -> anyhow::Result<Vec<FileFollower>> {
     Ok(followers)
 }
 
-async fn ship(args: &ShipArgs, followers: Vec<FileFollower>, locator: &Locator, output: Output) -> anyhow::Result<()> {
+async fn ship(
+    args: &ShipArgs,
+    followers: Vec<FileFollower>,
+    masks: &Masks,
+    locator: &Locator,
+    output: Output,
+) -> anyhow::Result<()> {
     let endpoint = locator.endpoint().await?;
     output.announce(format_args!("watch: {}", endpoint.task_page(&args.task)));
     let stop = CancellationToken::new();
@@ -122,10 +133,11 @@ async fn ship(args: &ShipArgs, followers: Vec<FileFollower>, locator: &Locator, 
         Sender::new(HttpClient::new(endpoint.clone()), locator, output, args.task.clone(), channel, patience)
     };
     let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|(follower, name)| {
+        let name = masks.text(&name);
         let prefix = if named { format!("{name}: ") } else { String::new() };
         let senders = [sender(args.stream), sender(args.stream), sender(Channel::Internal)];
         let begin = (args.from_start || args.no_follow).then(|| args.task.clone());
-        Shipment::new(follower, name, prefix, senders, begin, output).run(args.no_follow, stop.clone())
+        Shipment::new(follower, name, prefix, senders, begin, masks.clone(), output).run(args.no_follow, stop.clone())
     });
     let shipped = try_join_all(shipments);
     let interrupt = async {

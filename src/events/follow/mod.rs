@@ -209,9 +209,9 @@ impl FileFollower {
     }
 
     /// What is there of a line whose newline has not come, for one who does not wait for it; less
-    /// the parts that were given.
-    pub fn into_unfinished(self) -> Bytes {
-        self.source.map(Source::into_unfinished).unwrap_or_default()
+    /// the parts that were given. The file is not read any further.
+    pub fn take_unfinished(&mut self) -> Bytes {
+        self.source.take().map(Source::into_unfinished).unwrap_or_default()
     }
 
     /// What comes next; waits for it. Cancel-safe.
