@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tasktail::journal::{
-    Batch, Claim, Durability, GroupStart, Journal, Keys, Look, NewId, NewTip, PageLimits, Range, StreamInfo, Trim,
+    Batch, Claim, GroupStart, Journal, JournalOptions, Keys, Look, NewId, NewTip, PageLimits, Range, StreamInfo, Trim,
 };
 use tasktail::model::{Channel, EntryId, Fields, Octets, Timestamp};
 use tokio::sync::oneshot;
@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 const ALL: Range = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
 
 fn open(folder: &Path) -> Journal {
-    Journal::open_keeping(folder, Durability::Commit, std::sync::Arc::default(), |name| name.starts_with(b"kept"))
-        .unwrap()
+    let kept: fn(&[u8]) -> bool = |name| name.starts_with(b"kept");
+    Journal::open_with(folder, JournalOptions { kept: Some(kept), ..JournalOptions::default() }).unwrap()
 }
 
 /// Runs a job and waits until it is durable.
@@ -233,5 +233,34 @@ async fn a_sweep_frees_what_is_over_and_packs_a_trickle() {
     let stored = journal.store().dump().unwrap().to_string();
     assert!(!stored.contains("stream over") && stored.contains("stream stays"), "{stored}");
     assert_eq!(ids(&mut journal.published(), "trickle", ALL), (1..=50).collect::<Vec<_>>());
+    journal.close().await;
+}
+
+/// A fault in a job ends writes, loudly; what was published is read on, and nothing of the job is there.
+#[tokio::test]
+async fn a_fault_in_a_job_ends_writes_and_not_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    run(&journal, |keys| add(keys, "plain", 1..=3)).await;
+    let room = journal.make_room(1).await.unwrap();
+    let (reply, answer) = oneshot::channel::<()>();
+    journal.submit(room, move |keys| {
+        add(keys, "plain", 4..=4);
+        let _held = reply;
+        panic!("a fault of this test");
+    });
+    answer.await.unwrap_err();
+    let stream = journal.stream(b"plain").unwrap().unwrap();
+    let mut batch = Batch::new();
+    batch.push_fields(fields("x"));
+    let refused = journal.append(&stream, batch, None).await.unwrap().await.unwrap_err();
+    assert!(refused.to_string().contains("a fault of this test"), "{refused}");
+    assert!(journal.may_grow().is_err());
+    assert_eq!(ids(&mut journal.published(), "plain", ALL), [1, 2, 3]);
+    journal.close().await;
+    drop((stream, journal));
+    let journal = open(folder.path());
+    assert_eq!(run(&journal, |keys| ids(keys, "plain", ALL)).await, [1, 2, 3]);
+    run(&journal, |keys| add(keys, "plain", 4..=4)).await;
     journal.close().await;
 }

@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::model::{EntryId, Line, TaskId};
+use crate::store::{create_folder, sync_folder};
 pub use drop_middle::Hole;
 use frame::FrameRef;
 
@@ -90,7 +91,7 @@ impl Total {
 impl Archives {
     /// Takes this folder, made if it is not there.
     pub fn open(folder: &Path) -> Result<Self, ArchiveError> {
-        fs::create_dir_all(folder).map_err(|source| ArchiveError::Io {
+        create_folder(folder).map_err(|source| ArchiveError::Io {
             path: folder.to_owned(),
             doing: "opened",
             source,
@@ -155,7 +156,7 @@ impl Archives {
     /// A sealed archive grows again: its index and seek table are cut off when it is opened next.
     pub fn open_again(&self, id: &TaskId) -> Result<(), ArchiveError> {
         let (sealed, open) = (self.sealed_path(id), self.open_path(id));
-        let renamed = fs::rename(&sealed, open).and_then(|()| File::open(&self.folder)?.sync_all());
+        let renamed = fs::rename(&sealed, open).and_then(|()| sync_folder(&self.folder));
         renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "opened again", source })
     }
 
@@ -169,7 +170,12 @@ impl Archives {
                 Err(source) => return Err(ArchiveError::Io { path, doing: "removed", source }),
             }
         }
-        Ok(())
+        // Before its record goes: after a power cut it must not be found without one.
+        sync_folder(&self.folder).map_err(|source| ArchiveError::Io {
+            path: self.folder.clone(),
+            doing: "removed",
+            source,
+        })
     }
 }
 
@@ -323,7 +329,7 @@ impl Archive {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        self.sealed.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        self.sealed.parent().map_or(Ok(()), sync_folder)
     }
 
     /// Forgets what was pushed since the last sync.

@@ -31,7 +31,7 @@ impl Archive {
             let rows = self.frames.read().rows.clone();
             let done = write_tail(&file, &rows, writer.len).and_then(|len| {
                 file.sync_all()?;
-                fs::rename(&self.growing, &self.sealed)?;
+                self.rename()?;
                 self.sync_folder()?;
                 Ok(len)
             });
@@ -41,7 +41,10 @@ impl Archive {
                     writer.len = len;
                 }
                 Err(source) => {
-                    self.cut_back(&mut writer);
+                    // Under its final name it must stay whole.
+                    if self.growing.exists() {
+                        self.cut_back(&mut writer);
+                    }
                     return Err(self.error("sealed", source));
                 }
             }
@@ -49,6 +52,14 @@ impl Archive {
         }
         let sha256 = hash(&self.sealed).map_err(|e| self.error("read", e))?;
         Ok(Artifact { bytes: writer.len, sha256 })
+    }
+
+    /// Gives it its final name, unless an earlier attempt came so far.
+    fn rename(&self) -> io::Result<()> {
+        match fs::rename(&self.growing, &self.sealed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.sealed.is_file() => Ok(()),
+            done => done,
+        }
     }
 
     pub(super) fn open_sealed(sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {

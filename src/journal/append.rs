@@ -3,8 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Timeout;
 
 use super::queue::{Command, Room};
 use super::{Journal, JournalError, Stream, Trim};
@@ -58,13 +60,20 @@ pub struct Appended {
 
 /// Resolves when the batch is as durable as the journal promises.
 #[derive(Debug)]
-pub struct Ticket(oneshot::Receiver<Result<Appended, JournalError>>);
+pub struct Ticket {
+    /// Boxed: a timer must not be moved.
+    answer: Pin<Box<Timeout<oneshot::Receiver<Result<Appended, JournalError>>>>>,
+    timeout: Duration,
+}
 
 impl Future for Ticket {
     type Output = Result<Appended, JournalError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|reply| reply.unwrap_or(Err(JournalError::Closed)))
+        self.answer.as_mut().poll(cx).map(|reply| match reply {
+            Ok(reply) => reply.unwrap_or(Err(JournalError::Closed)),
+            Err(_) => Err(JournalError::Unconfirmed(self.timeout)),
+        })
     }
 }
 
@@ -160,6 +169,7 @@ impl Journal {
     pub fn append_now(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room) -> Ticket {
         let (reply, ticket) = oneshot::channel();
         self.inner.queue.send(Command::Append { stream: stream.clone(), batch, trim, room, reply });
-        Ticket(ticket)
+        let timeout = self.commit_timeout();
+        Ticket { answer: Box::pin(tokio::time::timeout(timeout, ticket)), timeout }
     }
 }

@@ -186,6 +186,7 @@ impl Keys<'_> {
         body: &EntryBody<'_>,
         encoded: &mut Vec<u8>,
     ) -> Result<EntryId, AddError> {
+        self.writer.may_grow()?;
         let now_ms = self.now.stamp.as_millis();
         let (head, cx) = self.head_or_new(name)?;
         let last = if head.tip.exists || head.stream.kept { head.tip.last_id } else { EntryId::MIN };
@@ -211,6 +212,7 @@ impl Keys<'_> {
 
     /// Makes an empty key, if there is none (Redis: XGROUP CREATE MKSTREAM).
     pub fn create(&mut self, name: &[u8]) -> Result<(), JournalError> {
+        self.writer.may_grow()?;
         let (head, cx) = self.head_or_new(name)?;
         if !head.tip.exists {
             head.create(&cx)?;

@@ -61,8 +61,9 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::model::limits::{Hits, Limits};
 use crate::model::{Clock, EntryId, Timestamp};
-use crate::store::{KeyRecord, OpenError, Store, StoreError, StreamRecord};
+use crate::store::{KeyRecord, OpenError, Store, StoreError, StoreOptions, StreamRecord};
 
 pub use append::{Appended, Batch, Ticket};
 pub use group::{
@@ -78,6 +79,7 @@ pub use stream::{Stream, Tip};
 pub use tail::{Tail, Woken};
 pub use trim::Trim;
 
+pub use crate::store::Refusal;
 pub use queue::Room;
 use queue::{Command, Queue};
 use streams::Streams;
@@ -97,6 +99,22 @@ pub enum Durability {
 /// Between two syncs under [`Durability::Interval`].
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How a journal is kept.
+#[derive(Clone, Debug, Default)]
+pub struct JournalOptions {
+    /// When an append is answered and shown.
+    pub durability: Durability,
+    /// The limits in force.
+    pub limits: Limits,
+    /// Where it is counted that one of them was reached.
+    pub hits: Arc<Hits>,
+    /// The clock that keys expire by.
+    pub clock: Arc<Clock>,
+    /// By its name, whether a stream's lines are kept elsewhere: they stay until [`Trim::ThroughLine`],
+    /// whatever becomes of the key.
+    pub kept: Option<fn(&[u8]) -> bool>,
+}
+
 /// What can go wrong with a journal.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
@@ -112,6 +130,21 @@ pub enum JournalError {
     /// The journal is closed.
     #[error("the journal is closed")]
     Closed,
+    /// Nothing was heard of the commit in time.
+    #[error("the commit has not come back from the disk within {} s: whether it is stored is not known", .0.as_secs())]
+    Unconfirmed(Duration),
+}
+
+impl JournalError {
+    /// Whether it is because the disk is full or cannot be written now: nothing is stored, and later it
+    /// may be.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        let JournalError::Store(error) = self else { return None };
+        match &**error {
+            StoreError::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
 }
 
 impl From<StoreError> for JournalError {
@@ -129,11 +162,10 @@ pub struct Journal {
 #[derive(Debug)]
 struct Inner {
     store: Arc<Store>,
-    durability: Durability,
+    options: JournalOptions,
     streams: Arc<Streams>,
     queue: Queue,
     counters: Arc<Counters>,
-    clock: Arc<Clock>,
 }
 
 /// What the journal has done since it was opened.
@@ -154,29 +186,23 @@ pub struct Counters {
 impl Journal {
     /// Opens the store in this folder and starts the writer.
     pub fn open(folder: &Path, durability: Durability) -> Result<Self, OpenError> {
-        Self::open_keeping(folder, durability, Arc::default(), |_| false)
+        Self::open_with(folder, JournalOptions { durability, ..JournalOptions::default() })
     }
 
-    /// The same; keys expire by `clock`, and `kept` says by its name of which stream the lines are kept elsewhere: they stay
-    /// until [`Trim::ThroughLine`], whatever becomes of the key.
-    pub fn open_keeping(
-        folder: &Path,
-        durability: Durability,
-        clock: Arc<Clock>,
-        kept: fn(&[u8]) -> bool,
-    ) -> Result<Self, OpenError> {
-        let store = Arc::new(Store::open(folder)?);
+    /// The same, with options.
+    pub fn open_with(folder: &Path, options: JournalOptions) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(folder, StoreOptions::from(&options.limits))?);
         let counters = Arc::new(Counters::default());
-        let streams = Arc::new(Streams::new(kept));
-        let queue = Queue::start(store.clone(), durability, counters.clone(), streams.clone(), clock.clone());
-        let inner = Inner { store, durability, streams, queue, counters, clock };
+        let streams = Arc::new(Streams::new(options.kept.unwrap_or(|_| false)));
+        let queue = Queue::start(store.clone(), &options, counters.clone(), streams.clone());
+        let inner = Inner { store, options, streams, queue, counters };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The stream of this name, if there is one and its time has not run out.
     pub fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
         let Some(stream) = self.inner.streams.find(&self.inner.store, name)? else { return Ok(None) };
-        if !stream.is_gone(self.inner.clock.now()) {
+        if !stream.is_gone(self.inner.options.clock.now()) {
             return Ok(Some(stream));
         }
         self.inner.streams.forget(&stream);
@@ -224,7 +250,7 @@ impl Journal {
     /// Removes every key whose time has run out; answers how many. Readers miss them at once; this
     /// frees what they take.
     pub async fn expire_due(&self) -> Result<u64, JournalError> {
-        let now = self.inner.clock.now();
+        let now = self.inner.options.clock.now();
         let mut due = Vec::new();
         for row in self.inner.store.streams() {
             let (name, record) = row?;
@@ -246,7 +272,7 @@ impl Journal {
                 reply.send(failed.map_or(Ok(gone), |error| Err(error.clone()))).ok();
             })
         });
-        answer.await.map_err(|_| JournalError::Closed)?
+        self.in_time(answer).await
     }
 
     /// Packs small neighbouring blocks of all streams in use that nobody keeps elsewhere; answers how
@@ -269,7 +295,7 @@ impl Journal {
     /// Keys whose names begin so, each with an id that no entry of it is far above: the last one's, or
     /// that of its block's first where the stream is not in use. No stream is loaded for it.
     pub fn newest(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
-        let (now, store) = (self.inner.clock.now(), &self.inner.store);
+        let (now, store) = (self.inner.options.clock.now(), &self.inner.store);
         let mut found = Vec::new();
         for row in store.streams_of(prefix) {
             let (name, record) = row?;
@@ -315,7 +341,8 @@ impl Journal {
     ) -> impl Future<Output = Result<(), JournalError>> + Send + 'static + use<> {
         let (reply, answer) = oneshot::channel();
         self.inner.queue.send(Command::PutTask { id: id.into(), record, reply });
-        async move { answer.await.map_err(|_| JournalError::Closed)? }
+        let journal = self.clone();
+        async move { journal.in_time(answer).await }
     }
 
     /// The store below, to read task records.
@@ -330,12 +357,12 @@ impl Journal {
 
     /// The clock that keys expire by.
     pub fn clock(&self) -> &Clock {
-        &self.inner.clock
+        &self.inner.options.clock
     }
 
     /// When an append is answered and shown.
     pub fn durability(&self) -> Durability {
-        self.inner.durability
+        self.inner.options.durability
     }
 
     /// Bytes that wait to be written.
@@ -349,7 +376,9 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         self.inner.queue.send(Command::Stop { reply });
         // An error means the writer has ended already.
-        answer.await.unwrap_or_default();
+        if tokio::time::timeout(self.commit_timeout(), answer).await.is_err() {
+            tracing::error!("the journal could not be closed: the disk does not answer");
+        }
     }
 
     async fn ask<T>(
@@ -358,7 +387,25 @@ impl Journal {
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
         self.inner.queue.send(command(reply));
-        answer.await.map_err(|_| JournalError::Closed)?
+        self.in_time(answer).await
+    }
+
+    /// Whether something may be added now: the disk has room, takes writes and answers.
+    pub fn may_grow(&self) -> Result<(), JournalError> {
+        Ok(self.inner.store.may_grow()?)
+    }
+
+    /// How long an answer is waited for.
+    pub fn commit_timeout(&self) -> Duration {
+        self.inner.options.limits.commit_timeout
+    }
+
+    async fn in_time<T>(&self, answer: oneshot::Receiver<Result<T, JournalError>>) -> Result<T, JournalError> {
+        let timeout = self.commit_timeout();
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(answer) => answer.map_err(|_| JournalError::Closed)?,
+            Err(_) => Err(JournalError::Unconfirmed(timeout)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -18,9 +19,9 @@ use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Why;
 use super::writer::Writer;
-use super::{Counters, Durability, JournalError, Streams};
-use crate::model::{Clock, Timestamp};
-use crate::store::Store;
+use super::{Counters, Durability, JournalError, JournalOptions, Streams};
+use crate::model::Timestamp;
+use crate::store::{Refusal, Store, StoreError};
 
 /// Bytes that may wait to be written; whoever appends more waits.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -54,6 +55,8 @@ pub struct Room {
 pub(super) struct Queue {
     shared: Arc<Shared>,
     durability: Durability,
+    /// How long is waited for room: as long as for a commit, which gives it.
+    timeout: Duration,
     room: Arc<Semaphore>,
 }
 
@@ -78,12 +81,11 @@ impl std::fmt::Debug for Shared {
 impl Queue {
     pub(super) fn start(
         store: Arc<Store>,
-        durability: Durability,
+        options: &JournalOptions,
         counters: Arc<Counters>,
         streams: Arc<Streams>,
-        clock: Arc<Clock>,
     ) -> Self {
-        let writer = Writer::new(store, durability, counters, streams, clock);
+        let writer = Writer::new(store, options, counters, streams);
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             arrived: Condvar::new(),
@@ -96,7 +98,12 @@ impl Queue {
         if let Err(error) = thread.spawn(move || run.run()) {
             tracing::error!(%error, "the journal's writer could not be started");
         }
-        Self { shared, durability, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)) }
+        Self {
+            shared,
+            durability: options.durability,
+            timeout: options.limits.commit_timeout,
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+        }
     }
 
     /// Queues a command for the thread. A closed journal drops it, and with it the reply: the caller
@@ -122,8 +129,10 @@ impl Queue {
 
     pub(super) async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
         let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
-        let permit = self.room.clone().acquire_many_owned(permits).await.map_err(|_| JournalError::Closed)?;
-        Ok(Room { _permit: permit })
+        match tokio::time::timeout(self.timeout, self.room.clone().acquire_many_owned(permits)).await {
+            Ok(permit) => Ok(Room { _permit: permit.map_err(|_| JournalError::Closed)? }),
+            Err(_) => Err(StoreError::Refused(Refusal::Hung(self.timeout)).into()),
+        }
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
@@ -202,7 +211,11 @@ impl Shared {
                 return self.end(writer, stop);
             }
             let unsynced = at_work.take_sync_due();
+            let failed = at_work.failed_store();
             drop(writer);
+            if let Some(store) = failed {
+                store.recover();
+            }
             // Not under the lock: others go on writing meanwhile.
             if let Some(Err(error)) = unsynced.map(|store| store.sync()) {
                 tracing::error!(%error, "a sync failed");

@@ -84,7 +84,7 @@ impl Journal {
     ) -> Result<(Vec<T>, Tip), JournalError> {
         'again: loop {
             let tip = stream.tip();
-            if stream.is_gone(self.inner.clock.now()) {
+            if stream.is_gone(self.inner.options.clock.now()) {
                 return Err(JournalError::Removed);
             }
             let from = from.max(tip.first_line);
@@ -140,7 +140,7 @@ impl Journal {
         let tip = stream.tip();
         let mut pick = Pick::new(range, tip.shown_line, tip.last_line);
         'again: loop {
-            if stream.is_gone(self.inner.clock.now()) {
+            if stream.is_gone(self.inner.options.clock.now()) {
                 return Err(JournalError::Removed);
             }
             // What was given before the rows changed is not given again.

@@ -116,7 +116,9 @@ impl Stream {
             let stale =
                 found.last_line() < record.first_line || blocks.back().is_some_and(|before| before.last >= found.first);
             if stale {
-                store.remove_block(record.number, first, bytes.len())?;
+                if let Err(error) = store.remove_block(record.number, first, bytes.len()) {
+                    tracing::debug!(%error, "a stale block stays until the store takes writes");
+                }
                 continue;
             }
             record.last_id = record.last_id.max(header.last_id);
@@ -165,6 +167,18 @@ impl Stream {
             key: Mutex::new(record.key),
             tip: watch::Sender::new(tip),
         }
+    }
+
+    /// Takes what is stored for what is published: a commit that changed either was not made. The tip
+    /// moves only with a commit, so it is right as it is.
+    pub(super) fn reload(&self, store: &Store) -> Result<(), JournalError> {
+        let stored = match store.stream(&self.name)?.filter(|record| record.number == self.number) {
+            Some(record) => Self::load(store, &self.name, record, self.kept)?,
+            None => Self::new(&self.name, self.number, self.kept),
+        };
+        *self.blocks.write() = stored.blocks.into_inner();
+        *self.expires.write() = stored.expires.into_inner();
+        Ok(())
     }
 
     /// Its name.

@@ -89,6 +89,15 @@ impl Streams {
         (self.kept)(name)
     }
 
+    /// A stream that was to be removed stays; one that was begun in its place goes.
+    pub(super) fn restore(&self, stream: &Arc<Stream>) {
+        stream.tip.send_modify(|tip| tip.removed = false);
+        let replaced = self.names.lock().insert(stream.name.clone(), stream.clone());
+        if let Some(other) = replaced.filter(|other| !Arc::ptr_eq(other, stream)) {
+            other.tip.send_modify(|tip| tip.removed = true);
+        }
+    }
+
     /// All streams in use.
     pub(super) fn in_use(&self) -> Vec<Arc<Stream>> {
         self.names.lock().values().cloned().collect()

@@ -1,6 +1,7 @@
 //! The one writer: numbers, packs, inserts, makes durable, publishes, answers. In this order.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,9 +16,10 @@ use super::queue::{Command, Reply, Room};
 use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Waitings;
-use super::{Counters, Durability, JournalError, SYNC_INTERVAL, Streams, compact};
+use super::{Counters, Durability, JournalError, JournalOptions, SYNC_INTERVAL, Streams, compact};
+use crate::model::limits::{Hits, Limit};
 use crate::model::{Clock, Timestamp};
-use crate::store::Store;
+use crate::store::{Refusal, Store, StoreError};
 
 /// Bytes of one group commit; more wait for the next.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -31,6 +33,9 @@ pub(super) struct Writer {
     pub(super) counters: Arc<Counters>,
     pub(super) streams: Arc<Streams>,
     pub(super) clock: Arc<Clock>,
+    hits: Arc<Hits>,
+    /// Why nothing may be added in this commit, if so.
+    growth: Result<(), JournalError>,
     /// Where the entry that is being added is encoded.
     pub(super) encoded: Vec<u8>,
     /// When keys that are waited for were last looked at.
@@ -41,6 +46,10 @@ pub(super) struct Writer {
     pub(super) heads: HashMap<u64, Head>,
     /// Streams of this commit.
     pub(super) touched: Vec<u64>,
+    /// Streams that go with this commit, and those whose blocks were packed in it: if it is not made,
+    /// that is taken back.
+    removed: Vec<Arc<Stream>>,
+    packed: Vec<Arc<Stream>>,
     /// Whether there is anything to commit.
     pub(super) changed: bool,
     /// By key, what is set with its next change (Redis: WATCH).
@@ -58,22 +67,25 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         store: Arc<Store>,
-        durability: Durability,
+        options: &JournalOptions,
         counters: Arc<Counters>,
         streams: Arc<Streams>,
-        clock: Arc<Clock>,
     ) -> Self {
         Self {
-            clock,
+            clock: options.clock.clone(),
             store,
-            durability,
+            durability: options.durability,
             counters,
             streams,
+            hits: options.hits.clone(),
+            growth: Ok(()),
             encoded: Vec::new(),
             looked: Instant::now(),
             recent: None,
             heads: HashMap::new(),
             touched: Vec::new(),
+            removed: Vec::new(),
+            packed: Vec::new(),
             changed: false,
             watched: HashMap::new(),
             waiting: Waitings::default(),
@@ -88,30 +100,59 @@ impl Writer {
     /// nothing will be done any more.
     pub(super) fn turn(&mut self, mut next: impl FnMut() -> Option<Command>) -> Option<oneshot::Sender<()>> {
         let mut stop = None;
+        self.growth = self.store.may_grow().map_err(JournalError::from);
         while self.written < COMMIT_BYTES_MAX {
             match next() {
                 Some(Command::Stop { reply }) => {
                     stop = Some(reply);
                     break;
                 }
-                Some(command) => self.take(command),
+                Some(command) => self.caught(|writer| writer.take(command)),
                 None => break,
             }
         }
-        self.expire_waited();
-        self.finish();
+        self.caught(Self::expire_waited);
+        self.caught(Self::finish);
         stop
+    }
+
+    /// A fault in one command must not end the writer in silence: the store takes no more writes, so that
+    /// nothing half done becomes durable, and readers go on.
+    fn caught(&mut self, work: impl FnOnce(&mut Self)) {
+        let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| work(self))) else { return };
+        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        self.store.poison(&StoreError::Poisoned(format!("the journal's writer has a fault: {said}")));
+        // Whoever waits is told by the commit, which fails now.
+        self.changed = true;
+    }
+
+    /// Why nothing may be added in this commit, if so.
+    pub(super) fn may_grow(&self) -> Result<(), JournalError> {
+        if let Err(error) = &self.growth
+            && matches!(error.refusal(), Some(Refusal::Full { .. }))
+        {
+            self.hits.count(Limit::disk_free_min);
+        }
+        self.growth.clone()
     }
 
     /// Whether something will have to be done even if nothing comes.
     pub(super) fn expects_to_wake(&self) -> bool {
-        self.unsynced_since.is_some() || self.waiting.len() > 0
+        self.unsynced_since.is_some() || self.waiting.len() > 0 || self.store.has_failed()
     }
 
     /// How long nothing has to be done, if nothing comes.
     pub(super) fn idle(&self) -> Duration {
         let sync = self.unsynced_since.map_or(IDLE, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
-        if self.waiting.len() > 0 { sync.min(EXPIRY_LOOK) } else { sync }
+        let expiry = if self.waiting.len() > 0 { EXPIRY_LOOK } else { IDLE };
+        let recovery = if self.store.has_failed() { RECOVERY_LOOK } else { IDLE };
+        sync.min(expiry).min(recovery)
+    }
+
+    /// The store, if it is to be opened again once that is possible.
+    pub(super) fn failed_store(&self) -> Option<Arc<Store>> {
+        self.store.has_failed().then(|| self.store.clone())
     }
 
     /// The store, if what was written since the last sync is to be synced now.
@@ -150,7 +191,7 @@ impl Writer {
             Command::Compact { stream, reply } => {
                 self.changed = true;
                 let settled = self.heads.get(&stream.number).is_none_or(Head::is_settled);
-                let done = if settled { compact::compact(&self.store, &stream) } else { Ok(0) };
+                let done = if settled { self.compact(&stream) } else { Ok(0) };
                 self.answer(reply, done);
             }
             Command::Job { job, room } => {
@@ -225,6 +266,7 @@ impl Writer {
         if let Some(error) = &batch.failed {
             return Err(error.clone());
         }
+        self.may_grow()?;
         let (head, cx) = self.head(stream)?;
         let done = head.append(&cx, batch)?;
         if let Some(trim) = trim {
@@ -249,8 +291,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Packing writes before it frees.
+    fn compact(&mut self, stream: &Arc<Stream>) -> Result<u64, JournalError> {
+        self.growth.clone()?;
+        self.packed.push(stream.clone());
+        compact::compact(&self.store, stream)
+    }
+
     fn remove(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
+        self.store.check()?;
         self.changed = true;
+        self.removed.push(stream.clone());
         self.recent = None;
         self.heads.remove(&stream.number);
         stream.tip.send_modify(|tip| tip.removed = true);
@@ -301,14 +352,16 @@ impl Writer {
         });
         Counters::add(&self.counters.commits, 1);
         let mut gone = Vec::new();
-        for number in self.touched.drain(..) {
-            let Some(head) = self.heads.get_mut(&number) else { continue };
-            if committed.is_ok() {
-                gone.extend(head.publish(&self.counters).into_iter().map(|row| (number, row)));
-            } else {
-                // What was not made durable was never seen; the next append begins at the last tip.
-                self.heads.remove(&number);
+        match &committed {
+            Ok(()) => {
+                for number in self.touched.drain(..) {
+                    let Some(head) = self.heads.get_mut(&number) else { continue };
+                    gone.extend(head.publish(&self.counters).into_iter().map(|row| (number, row)));
+                }
+                self.removed.clear();
+                self.packed.clear();
             }
+            Err(_) => self.take_back(),
         }
         let failed = committed.err();
         for answer in self.answers.drain(..) {
@@ -322,10 +375,31 @@ impl Writer {
         }
         self.heads.retain(|_, head| Arc::strong_count(&head.stream) > 1);
     }
+
+    /// The commit was not made: what was changed for it is again as it is stored. What was not made
+    /// durable was never seen; the next append begins at the last tip.
+    fn take_back(&mut self) {
+        self.recent = None;
+        let mut changed = std::mem::take(&mut self.packed);
+        for number in self.touched.drain(..) {
+            changed.extend(self.heads.remove(&number).map(|head| head.stream.clone()));
+        }
+        for stream in self.removed.drain(..) {
+            self.streams.restore(&stream);
+            changed.push(stream);
+        }
+        for stream in changed {
+            if let Err(error) = stream.reload(&self.store) {
+                tracing::error!(stream = %String::from_utf8_lossy(&stream.name), %error, "a stream could not be read anew after a commit that was not made");
+            }
+        }
+    }
 }
 
 /// Between two looks whether the time of a key that is waited for is over (Redis looks ten times a
 /// second).
 const EXPIRY_LOOK: Duration = Duration::from_millis(100);
+/// Between two looks whether a store that has failed can be opened again.
+const RECOVERY_LOOK: Duration = Duration::from_millis(500);
 /// How long the writer waits when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use super::keep::{self, Incoming};
 use super::state::State;
 use super::{Inner as All, Refused, RunMeters, RunsError, list};
-use crate::journal::{Batch, JournalError, Stream};
+use crate::journal::{Batch, JournalError, Stream, Trim};
 use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
 
 /// How often a batch is begun anew because the run was removed meanwhile.
@@ -31,6 +32,8 @@ pub(super) struct Inner {
     used: Mutex<Instant>,
     /// Held round look, write and wait for the disk, so that no two can both find an event new.
     state: tokio::sync::Mutex<Option<State>>,
+    /// A batch was not heard of in time and may still be on its way.
+    unsettled: AtomicBool,
 }
 
 /// What became of events.
@@ -46,7 +49,8 @@ pub struct Appended {
 
 impl Inner {
     pub(super) fn new(id: RunId) -> Self {
-        Self { id, used: Mutex::new(Instant::now()), state: tokio::sync::Mutex::default() }
+        let (used, state) = (Mutex::new(Instant::now()), tokio::sync::Mutex::default());
+        Self { id, used, state, unsettled: AtomicBool::new(false) }
     }
 
     pub(super) fn idle(&self) -> Duration {
@@ -145,6 +149,11 @@ impl RunHandle {
         for _ in 0..TRIES_MAX {
             let mut guard = self.run.state.lock().await;
             let stream = self.all.journal.stream_or_new(self.id().stream_key().as_bytes())?;
+            if self.run.unsettled.load(Ordering::Acquire) {
+                // Queued behind it: answered, what became of it is known.
+                self.all.journal.trim(&stream, Trim::ThroughLine(0)).await?;
+                self.run.unsettled.store(false, Ordering::Release);
+            }
             let state = self.current(&mut guard, stream).await?;
             let mut batch = Batch::new();
             let mut inside = HashSet::new();
@@ -168,7 +177,10 @@ impl RunHandle {
                     return Ok(appended.count);
                 }
                 Err(JournalError::Removed) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.run.unsettled.store(matches!(error, JournalError::Unconfirmed(_)), Ordering::Release);
+                    return Err(error.into());
+                }
             }
         }
         Err(RunsError::Removed(self.id().clone()))

@@ -154,6 +154,7 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
         ("journal_queued_bytes", "Bytes that wait to be written", stats.queued_bytes),
         ("journal_disk_bytes", "Bytes of the journals on disk", stats.journal_bytes),
         ("archive_disk_bytes", "Bytes of the archives on disk", stats.archive_bytes),
+        ("disk_free_bytes", "Free bytes of the file system with the data folder", stats.disk_free_bytes),
         ("tasks", "All tasks", stats.tasks),
         ("tasks_open", "Tasks that are not sealed yet", stats.tasks_open),
     ];

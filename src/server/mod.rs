@@ -65,7 +65,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Gate, Secret};
 use crate::model::limits::{self, Hits, Limits};
 use crate::runs::Runs;
-use crate::tasks::Durability;
+use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use access::Throttle;
 use metrics::Metrics;
@@ -311,7 +311,9 @@ async fn bind(listen: &str, flag: &'static str) -> Result<(TcpListener, SocketAd
 async fn prepare(data: &Path) -> Result<(), ServeError> {
     let probe = data.join(format!(".writable.{}", std::process::id()));
     let proof = async {
-        tokio::fs::create_dir_all(data).await?;
+        let folder = data.to_owned();
+        // Durable as a name: a power cut must not take the folder with all that is in it.
+        tokio::task::spawn_blocking(move || create_folder(&folder)).await.map_err(io::Error::other)??;
         tokio::fs::write(&probe, b"").await?;
         tokio::fs::remove_file(&probe).await
     };

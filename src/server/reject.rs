@@ -10,7 +10,9 @@
 //! | the store's tokens cannot be read | 503 | `tokens_unreadable` | 4401 |
 //! | the task was removed while it was read | 404 | `removed` | 4404 |
 //! | the task has ended | 409 | `task_ended` | stays open |
+//! | the disk is full: reads and removals go on | 503 | `disk_full` | 1013 |
 //! | the store takes no writes | 503 | `read_only` | 1013 |
+//! | the disk did not answer in time: stored or not | 503 | `unconfirmed` | 1013 |
 //! | the server is closing | 503 | `closing` | 1001 |
 //! | a fault of ours | 500 | `internal` | 1011 |
 
@@ -33,7 +35,7 @@ pub(super) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 pub(super) const CLOSE_UNAUTHORIZED: CloseCode = CloseCode::Library(4401);
 
 /// Words for what is wrong with a row, as counters know them.
-const CODES: [&str; 11] = [
+const CODES: [&str; 13] = [
     "bad_body",
     "bad_line",
     "bad_message",
@@ -45,6 +47,8 @@ const CODES: [&str; 11] = [
     "closing",
     "forbidden",
     "not_found",
+    "disk_full",
+    "unconfirmed",
 ];
 
 /// A request that was not done, and why.
@@ -146,7 +150,7 @@ impl From<TasksError> for ApiError {
         let status = match &error {
             TasksError::NotFound(_) | TasksError::Removed(_) => 404,
             TasksError::Ended(_) => 409,
-            TasksError::ReadOnly(_) | TasksError::Closed => 503,
+            TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::Unconfirmed(_) | TasksError::Closed => 503,
             TasksError::Journal(_) | TasksError::Archive(_) => 500,
         };
         Self::new(status, code_of(&error), error.to_string())
@@ -160,6 +164,8 @@ pub(super) fn code_of(error: &TasksError) -> &'static str {
         TasksError::Removed(_) => "removed",
         TasksError::Ended(_) => "task_ended",
         TasksError::ReadOnly(_) => "read_only",
+        TasksError::DiskFull(_) => "disk_full",
+        TasksError::Unconfirmed(_) => "unconfirmed",
         TasksError::Closed => "closing",
         TasksError::Journal(_) | TasksError::Archive(_) => "internal",
     }
@@ -170,7 +176,7 @@ pub(super) fn close_of(error: &TasksError) -> Option<CloseCode> {
     match error {
         TasksError::Ended(_) => None,
         TasksError::NotFound(_) | TasksError::Removed(_) => Some(CLOSE_NOT_FOUND),
-        TasksError::ReadOnly(_) => Some(CloseCode::Again),
+        TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::Unconfirmed(_) => Some(CloseCode::Again),
         TasksError::Closed => Some(CloseCode::Away),
         TasksError::Journal(_) | TasksError::Archive(_) => Some(CloseCode::Error),
     }

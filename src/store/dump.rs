@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{GARBAGE, Store, StoreError, StreamRecord, VALUE_BYTES_MAX, block, parse_block_key};
+use super::wal::Place;
+use super::{GARBAGE, Store, StoreError, VALUE_BYTES_MAX, block, parse_block_key};
 
 /// All streams of a store, and what belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,17 +55,16 @@ pub struct BlockDump {
 impl Store {
     /// Reads everything: not for a store that is busy.
     pub fn dump(&self) -> Result<StoreDump, StoreError> {
-        let mut dump = StoreDump { unfinished: self.meta.scan_prefix(GARBAGE).count(), ..StoreDump::default() };
+        let mut dump = StoreDump { unfinished: self.scan(Place::Meta, GARBAGE).count(), ..StoreDump::default() };
         let mut blocks: BTreeMap<u64, usize> = BTreeMap::new();
-        for key in self.blocks.iter().keys() {
-            let key = key?;
+        for row in self.scan(Place::Blocks, &[]) {
+            let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 *blocks.entry(u64::from_be_bytes(*number)).or_default() += 1;
             }
         }
-        for row in &self.streams {
-            let (name, bytes) = row?;
-            let record = StreamRecord::decode(&bytes)?;
+        for row in self.streams() {
+            let (name, record) = row?;
             blocks.remove(&record.number);
             dump.streams.push(StreamDump {
                 name: String::from_utf8_lossy(&name).into_owned(),
@@ -138,6 +138,7 @@ mod tests {
     use super::*;
     use crate::model::{EntryBody, EntryId, LineText};
     use crate::store::block::BlockBuilder;
+    use crate::store::{StoreOptions, StreamRecord};
 
     fn put_block(store: &Store, number: u64, first_line: u64, text_bytes: usize) {
         let id = EntryId::new(1_000 + first_line, 0);
@@ -154,21 +155,22 @@ mod tests {
     #[test]
     fn a_removal_that_a_kill_cut_short_is_seen_and_finished_at_the_next_opening() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let open = || Store::open(folder.path(), StoreOptions::default()).unwrap();
+        let store = open();
         for (name, number) in [(b"a", 7), (b"b", 8)] {
             store.put_stream(name, &StreamRecord { number, first_line: 1, ..StreamRecord::default() }).unwrap();
             put_block(&store, number, 1, 10);
             put_block(&store, number, 2, 20_000);
         }
-        // What `remove_stream` does before the blocks go.
-        store.meta.insert([GARBAGE, &7u64.to_be_bytes()].concat(), &[]).unwrap();
-        store.streams.remove(b"a").unwrap();
+        // What an older version did before the blocks went.
+        store.put(Place::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
+        store.take(Place::Streams, b"a");
         let whole = "stream b: record of 1..0\n  block 1..1, 9 of all bytes, under 1 KiB, session s to 1\n  \
                      block 2..2, 9 of all bytes, over 7 KiB in 3 parts, session s to 2\n";
         let cut = store.dump().unwrap();
         assert_eq!(cut.to_string(), format!("{whole}2 blocks of no stream, 1 removals unfinished\n"));
         store.commit().unwrap();
         drop(store);
-        assert_eq!(Store::open(folder.path()).unwrap().dump().unwrap().to_string(), whole);
+        assert_eq!(open().dump().unwrap().to_string(), whole);
     }
 }

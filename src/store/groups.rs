@@ -111,8 +111,8 @@ fn parse(key: &[u8], value: &[u8]) -> Result<(Vec<u8>, GroupRow), StoreError> {
 
 impl Store {
     /// All rows of a stream's groups.
-    pub fn group_rows(&self, number: u64) -> impl Iterator<Item = Result<(Vec<u8>, GroupRow), StoreError>> {
-        self.groups.scan_prefix(number.to_be_bytes()).map(|row| {
+    pub fn group_rows(&self, number: u64) -> impl Iterator<Item = Result<(Vec<u8>, GroupRow), StoreError>> + use<> {
+        self.scan(Place::Groups, &number.to_be_bytes()).map(|row| {
             let (key, value) = row?;
             parse(&key, &value)
         })
@@ -123,8 +123,8 @@ impl Store {
         self.check()?;
         for (key, value) in rows {
             match value {
-                Some(value) => self.put(Place::Groups, &key, &value)?,
-                None => self.take(Place::Groups, &key)?,
+                Some(value) => self.put(Place::Groups, &key, &value),
+                None => self.take(Place::Groups, &key),
             }
         }
         Ok(())
@@ -133,8 +133,8 @@ impl Store {
     /// Takes away every row of a stream's groups.
     pub fn remove_groups(&self, number: u64) -> Result<(), StoreError> {
         self.check()?;
-        for key in self.groups.scan_prefix(number.to_be_bytes()).keys() {
-            self.take(Place::Groups, &key?)?;
+        for row in self.scan(Place::Groups, &number.to_be_bytes()) {
+            self.take(Place::Groups, &row?.0);
         }
         Ok(())
     }

@@ -6,33 +6,54 @@
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
 //!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
-//!   tree `meta`     `opening`, `garbage/` stream number                          -> counters, unfinished removals
+//!   tree `meta`     `opening`, `frame`, `garbage/` stream number                 -> counters, removals an older version left
 //! ```
 //!
-//! One writes at a time, so what survives a kill is a prefix of its writes: data
-//! first, what points to it after. [`Store::commit`] makes all writes so far durable, by one write
-//! to the write-ahead log (`wal`) and one sync; sled writes in its own time. A failure there poisons
-//! the store, since nobody can say what reached the disk.
+//! What is written waits in memory (`overlay`), where reads see it. [`Store::commit`] makes all of it
+//! durable, or nothing of it: one write to the write-ahead log (`wal`) and one sync; then sled takes it
+//! in and writes in its own time.
+//!
+//! What becomes of it when the disk does not want it:
+//!
+//! | what | then |
+//! |---|---|
+//! | little room is left (`space`) | [`Store::may_grow`] says so; removals still go through |
+//! | a frame is refused: disk full, read-only | the commit is forgotten, the next may succeed |
+//! | sled meets a full or read-only disk | writes are refused, reads go on, and sled is opened again (`recover`) as soon as it can be written: the log has every commit |
+//! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
 
 pub mod block;
 pub mod codec;
 pub mod dump;
 pub mod groups;
 mod open;
+mod overlay;
 mod record;
+mod recover;
+mod space;
+mod trees;
 mod wal;
 mod write;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use sled::IVec;
 
-use crate::model::EntryId;
+use crate::model::limits::Limits;
+use crate::model::{EntryId, Timestamp};
 
 pub use open::OpenError;
+pub use open::{create_folder, sync_folder};
+use overlay::{Overlay, Row};
 pub use record::{KeyRecord, StreamRecord};
+use recover::Health;
+pub use space::Refusal;
+use space::Space;
+use trees::Trees;
 use wal::Place;
 use write::Log;
 
@@ -40,24 +61,45 @@ use write::Log;
 /// become a loose file that no commit syncs.
 pub const VALUE_BYTES_MAX: usize = 7 * 1024;
 
+/// How a store is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Bytes of the file system that are to stay free, if any; at most a fourth of it.
+    pub disk_free_min: Option<u64>,
+    /// A commit that has not come back after this long is told.
+    pub commit_timeout: Duration,
+}
+
+impl From<&Limits> for StoreOptions {
+    fn from(limits: &Limits) -> Self {
+        Self { disk_free_min: limits.disk_free_min, commit_timeout: limits.commit_timeout }
+    }
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self::from(&Limits::default())
+    }
+}
+
 /// The open store. One process at a time: sled holds a lock on the folder.
 #[derive(Debug)]
 pub struct Store {
-    db: sled::Db,
-    blocks: sled::Tree,
-    streams: sled::Tree,
-    tasks: sled::Tree,
-    groups: sled::Tree,
-    meta: sled::Tree,
-    /// sled's own file, which its flush writes and, on Linux, does not sync.
-    file: Arc<File>,
-    /// What is written since the last commit, and where commits go. Held for a moment, but for a
-    /// commit that waits for a checkpoint.
+    /// Gone for a moment while sled is opened again. Held to take a handle.
+    trees: RwLock<Option<Arc<Trees>>>,
+    overlay: Overlay,
+    /// Where commits go. Held through a commit.
     log: Mutex<Log>,
+    space: Space,
+    /// Why no write is taken, if so.
+    health: RwLock<Health>,
     folder: PathBuf,
     opening: u64,
-    /// Why no write is taken any more.
-    poison: RwLock<Option<String>>,
+    options: StoreOptions,
+    /// The highest number that a stream got.
+    number_max: AtomicU64,
+    /// When the commit that is under way began; 0 if none is.
+    busy_since_ms: AtomicU64,
 }
 
 /// What can go wrong between a commit and the disk.
@@ -69,8 +111,11 @@ pub enum StoreError {
     /// The sync after a flush failed.
     #[error("the store cannot be synced to disk: {0}")]
     Sync(#[source] std::io::Error),
+    /// Not now: nothing of what was to be written is left. Reads go on.
+    #[error("nothing can be written now: {0}")]
+    Refused(Refusal),
     /// A write failed earlier; reads go on.
-    #[error("the store takes no more writes: {0}")]
+    #[error("the store takes no more writes until the server is started again: {0}")]
     Poisoned(String),
     /// A stored value is not what it should be.
     #[error("damaged value at {at}: {what}")]
@@ -90,77 +135,77 @@ impl Store {
 
     /// A number no stream had before.
     pub fn next_stream_number(&self) -> Result<u64, StoreError> {
-        Ok(self.db.generate_id()?)
+        let number = self.trees()?.db.generate_id()?;
+        self.number_max.fetch_max(number, Ordering::AcqRel);
+        Ok(number)
     }
 
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.trees().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0))
     }
 
-    /// Makes every write so far durable: survives a kill and a power cut. A failure poisons the store.
-    pub fn commit(&self) -> Result<(), StoreError> {
-        let file = self.write_frame()?;
-        file.sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
+    /// Free bytes of the file system, as they were when it was last asked.
+    pub fn free_bytes(&self) -> u64 {
+        self.space.free_bytes()
     }
 
-    /// Makes every commit so far durable, without one of its own: writes may be under way.
-    pub fn sync(&self) -> Result<(), StoreError> {
-        self.check()?;
-        self.committed_file().sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
+    fn trees(&self) -> Result<Arc<Trees>, StoreError> {
+        let reopening = || StoreError::Refused(Refusal::Reopening("it is being opened".to_owned()));
+        self.trees.read().clone().ok_or_else(reopening)
     }
 
-    /// Hands every write so far to the operating system: survives a kill, not a power cut. A failure
-    /// poisons the store.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        self.write_frame().map(|_| ())
+    fn put(&self, place: Place, key: &[u8], value: &[u8]) {
+        self.overlay.put(place, key, Some(value));
     }
 
-    /// Why no write is taken any more, if so.
-    pub fn poisoned(&self) -> Option<String> {
-        self.poison.read().clone()
+    fn take(&self, place: Place, key: &[u8]) {
+        self.overlay.put(place, key, None);
     }
 
-    fn poison(&self, error: &StoreError) {
-        tracing::error!(folder = %self.folder.display(), %error, "the store takes no more writes");
-        self.poison.write().get_or_insert_with(|| error.to_string());
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        match self.poison.read().as_ref() {
-            Some(reason) => Err(StoreError::Poisoned(reason.clone())),
-            None => Ok(()),
+    fn get(&self, place: Place, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        match self.overlay.get(place, key) {
+            Some(found) => Ok(found),
+            None => Ok(self.trees()?.of(place).get(key)?),
         }
+    }
+
+    /// The rows of a tree whose keys begin so, in order.
+    fn scan(&self, place: Place, prefix: &[u8]) -> impl Iterator<Item = Result<Row, StoreError>> + use<> {
+        let scan = self.trees().map(|trees| self.overlay.scan(place, trees.of(place), prefix));
+        let (scan, failed) = match scan {
+            Ok(scan) => (Some(scan), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        failed.into_iter().chain(scan.into_iter().flatten())
     }
 
     /// The record of a stream.
     pub fn stream(&self, name: &[u8]) -> Result<Option<StreamRecord>, StoreError> {
-        let value = self.streams.get(name)?;
+        let value = self.get(Place::Streams, name)?;
         value.map(|value| StreamRecord::decode(&value)).transpose()
     }
 
     /// Writes the record of a stream.
     pub fn put_stream(&self, name: &[u8], record: &StreamRecord) -> Result<(), StoreError> {
         self.check()?;
-        self.put(Place::Streams, name, &record.encode()?)
+        self.put(Place::Streams, name, &record.encode()?);
+        Ok(())
     }
 
     /// The names of all streams, in their order.
     pub fn stream_names(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.streams.iter().keys().map(|key| Ok(key?.to_vec())).collect()
+        self.scan(Place::Streams, &[]).map(|row| Ok(row?.0.to_vec())).collect()
     }
 
     /// All streams with their records, in the order of the names.
-    pub fn streams(&self) -> impl Iterator<Item = Result<(sled::IVec, StreamRecord), StoreError>> {
-        self.streams.iter().map(|row| {
-            let (name, record) = row?;
-            Ok((name, StreamRecord::decode(&record)?))
-        })
+    pub fn streams(&self) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
+        self.streams_of(&[])
     }
 
     /// The streams whose names begin so, with their records, in the order of the names.
-    pub fn streams_of(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(sled::IVec, StreamRecord), StoreError>> {
-        self.streams.scan_prefix(prefix).map(|row| {
+    pub fn streams_of(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
+        self.scan(Place::Streams, prefix).map(|row| {
             let (name, record) = row?;
             Ok((name, StreamRecord::decode(&record)?))
         })
@@ -168,60 +213,56 @@ impl Store {
 
     /// The first id of a stream's last block, if it has one.
     pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
-        let key = self.blocks.scan_prefix(number.to_be_bytes()).keys().next_back().transpose()?;
+        let trees = self.trees()?;
+        let key = self.overlay.last_key(Place::Blocks, trees.of(Place::Blocks), &number.to_be_bytes())?;
         Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
     }
 
-    /// Forgets a stream and its blocks. Cut short, it is finished at the next opening. A later
-    /// stream of the same name stays.
+    /// Forgets a stream and its blocks. A later stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
         self.check()?;
-        self.put(Place::Meta, &garbage_key(number), &[])?;
         if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
-            self.take(Place::Streams, name)?;
+            self.take(Place::Streams, name);
         }
         self.finish_removal(number)
     }
 
     fn finish_removal(&self, number: u64) -> Result<(), StoreError> {
-        for key in self.blocks.scan_prefix(number.to_be_bytes()).keys() {
-            self.take(Place::Blocks, &key?)?;
+        for row in self.scan(Place::Blocks, &number.to_be_bytes()) {
+            self.take(Place::Blocks, &row?.0);
         }
-        self.remove_groups(number)?;
-        self.take(Place::Meta, &garbage_key(number))
+        self.remove_groups(number)
     }
 
-    /// Writes a block. One too large for a value is stored in parts, the first part last: where
-    /// that is there, the others are.
+    /// Writes a block. One too large for a value is stored in parts.
     pub fn put_block(&self, number: u64, first: EntryId, bytes: &[u8]) -> Result<(), StoreError> {
         self.check()?;
-        let parts = bytes.chunks(VALUE_BYTES_MAX);
-        for (part, bytes) in parts.enumerate().collect::<Vec<_>>().into_iter().rev() {
+        for (part, bytes) in bytes.chunks(VALUE_BYTES_MAX).enumerate() {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.put(Place::Blocks, &block_key(number, first, part), bytes)?;
+            self.put(Place::Blocks, &block_key(number, first, part), bytes);
         }
         Ok(())
     }
 
     /// Reads a block; `None` if it was trimmed, or packed into another, in the meantime.
     pub fn block(&self, number: u64, first: EntryId, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(head) = self.blocks.get(block_key(number, first, 0))? else { return Ok(None) };
+        let Some(head) = self.get(Place::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
         let mut block = head.to_vec();
         let mut part = 1;
         while block.len() < bytes {
-            let Some(more) = self.blocks.get(block_key(number, first, part))? else { return Ok(None) };
+            let Some(more) = self.get(Place::Blocks, &block_key(number, first, part))? else { return Ok(None) };
             block.extend_from_slice(&more);
             part += 1;
         }
         Ok(Some(block))
     }
 
-    /// Removes a block of so many bytes. The first part goes first, so a rest is never taken for a block.
+    /// Removes a block of so many bytes.
     pub fn remove_block(&self, number: u64, first: EntryId, bytes: usize) -> Result<(), StoreError> {
         self.check()?;
         for part in 0..bytes.div_ceil(VALUE_BYTES_MAX).max(1) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part))?;
+            self.take(Place::Blocks, &block_key(number, first, part));
         }
         Ok(())
     }
@@ -232,15 +273,15 @@ impl Store {
         let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX).max(1);
         for part in parts(bytes)..parts(before) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part))?;
+            self.take(Place::Blocks, &block_key(number, first, part));
         }
         Ok(())
     }
 
     /// All blocks of a stream in order, each with the id in its key and all its parts joined.
     /// Parts without a first part, left by a kill, are passed over.
-    pub fn blocks_of(&self, number: u64) -> impl Iterator<Item = Result<(EntryId, Vec<u8>), StoreError>> {
-        let mut rows = self.blocks.scan_prefix(number.to_be_bytes()).peekable();
+    pub fn blocks_of(&self, number: u64) -> impl Iterator<Item = Result<(EntryId, Vec<u8>), StoreError>> + use<> {
+        let mut rows = self.scan(Place::Blocks, &number.to_be_bytes()).peekable();
         std::iter::from_fn(move || {
             loop {
                 let (first, part, value) = match rows.next()? {
@@ -248,7 +289,7 @@ impl Store {
                         Some((first, part)) => (first, part, value),
                         None => continue,
                     },
-                    Err(error) => return Some(Err(error.into())),
+                    Err(error) => return Some(Err(error)),
                 };
                 if part != 0 {
                     continue;
@@ -267,13 +308,13 @@ impl Store {
     }
 
     /// A task's record, as the layer that owns it wrote it.
-    pub fn task(&self, id: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        Ok(self.tasks.get(id)?)
+    pub fn task(&self, id: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.get(Place::Tasks, id)
     }
 
     /// All tasks' records.
-    pub fn tasks(&self) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> {
-        self.tasks.iter().map(|row| Ok(row?))
+    pub fn tasks(&self) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
+        self.scan(Place::Tasks, &[])
     }
 
     /// Writes or, with `None`, removes a task's record.
@@ -283,6 +324,7 @@ impl Store {
             Some(record) => self.put(Place::Tasks, id, record),
             None => self.take(Place::Tasks, id),
         }
+        Ok(())
     }
 }
 
@@ -301,11 +343,12 @@ fn parse_block_key(key: &[u8]) -> Option<(EntryId, u16)> {
     Some((EntryId::from_be_bytes(id), u16::from_be_bytes(part)))
 }
 
-fn garbage_key(number: u64) -> Vec<u8> {
-    [GARBAGE, &number.to_be_bytes()].concat()
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    Timestamp::now().as_millis()
 }
 
-/// Prefix of the `meta` keys that name streams whose removal is not finished.
+/// Prefix of the `meta` keys by which an older version named streams whose removal was not finished.
 const GARBAGE: &[u8] = b"garbage/";
 
 fn damaged(number: u64, first: EntryId, what: &str) -> StoreError {

@@ -6,22 +6,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::overlay::Overlay;
+use super::space::{Refusal, Space};
+use super::trees::Trees;
+use super::wal::Place;
 use super::write::Log;
-use super::{GARBAGE, Store, StoreError};
+use super::{GARBAGE, Store, StoreError, StoreOptions};
 use crate::model::Timestamp;
-
-/// Bytes that sled may keep in memory.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// How often sled's own thread runs; without it freed space is never given back.
-const FLUSH_EVERY_MS: u64 = 500;
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -47,17 +47,17 @@ pub enum OpenError {
 
 impl Store {
     /// Opens the store in this folder, made if it is not there.
-    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+    pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { folder: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(not_writable)?;
+        create_folder(folder).map_err(not_writable)?;
         prove_writable(folder).map_err(not_writable)?;
         remove_half_made_snapshots(folder).map_err(not_writable)?;
         let closed_before = CLOSED.lock().contains(folder);
         let deadline = Instant::now() + CLOSING_TIMEOUT;
-        let mut opened = Self::try_open(folder);
+        let mut opened = Self::try_open(folder, options);
         while closed_before && opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
             std::thread::park_timeout(CLOSING_LOOK);
-            opened = Self::try_open(folder);
+            opened = Self::try_open(folder, options);
         }
         match opened {
             Ok(store) => {
@@ -68,64 +68,109 @@ impl Store {
             Err(StoreError::Sled(sled::Error::Io(source))) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Err(not_writable(source))
             }
-            Err(error) => rescue(folder, &error).map_err(not_writable)?.map_err(OpenError::from),
+            // A disk that is full or takes no writes is no damage: nothing is moved about on it.
+            Err(StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source))
+                if Refusal::of(&source, folder).is_some() =>
+            {
+                Err(not_writable(source))
+            }
+            Err(error) => rescue(folder, &error, options).map_err(not_writable)?.map_err(OpenError::from),
         }
     }
 
-    fn try_open(folder: &Path) -> Result<Self, StoreError> {
+    fn try_open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         // sled asserts inside its recovery; a damaged file must become an error, not an abort.
-        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_trees(folder)));
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_trees(folder, options)));
         opened.unwrap_or_else(|_| {
             Err(StoreError::Damaged { at: folder.display().to_string(), what: "its recovery failed".into() })
         })
     }
 
-    fn open_trees(folder: &Path) -> Result<Self, StoreError> {
-        let db =
-            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
-        let names = ["blocks", "streams", "tasks", "groups", "meta"];
-        let [blocks, streams, tasks, groups, meta] = names.map(|name| db.open_tree(name));
-        let (blocks, streams, tasks, groups, meta) = (blocks?, streams?, tasks?, groups?, meta?);
-        let opening = match meta.get(OPENING)?.as_deref().map(<[u8; 8]>::try_from) {
-            Some(Ok(bytes)) => u64::from_be_bytes(bytes) + 1,
-            _ => 1,
-        };
+    fn open_trees(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let trees = Trees::open(folder)?;
+        let opening = trees.number(OPENING)? + 1;
         // sled takes a log that is cut or overwritten for a shorter one, and says nothing.
         if opening <= witnessed(folder) {
             let what = "it has forgotten what it held, its files were cut or overwritten".into();
             return Err(StoreError::Damaged { at: folder.display().to_string(), what });
         }
-        let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
-        let trees = [&blocks, &streams, &tasks, &groups, &meta];
-        let log = Mutex::new(Log::open(folder, &db, trees, &file)?);
-        meta.insert(OPENING, &opening.to_be_bytes())?;
+        let log = Log::open(folder, &trees, 0)?;
+        trees.of(Place::Meta).insert(OPENING, &opening.to_be_bytes())?;
         let store = Self {
-            db,
-            blocks,
-            streams,
-            tasks,
-            groups,
-            meta,
-            file,
-            log,
+            trees: RwLock::new(Some(Arc::new(trees))),
+            overlay: Overlay::default(),
+            log: Mutex::new(log),
+            space: Space::new(folder, options.disk_free_min),
+            health: RwLock::default(),
             folder: folder.to_owned(),
             opening,
-            poison: RwLock::new(None),
+            options,
+            number_max: AtomicU64::new(0),
+            busy_since_ms: AtomicU64::new(0),
         };
-        for key in store.meta.scan_prefix(GARBAGE).keys().collect::<Result<Vec<_>, _>>()? {
+        for row in store.scan(Place::Meta, GARBAGE) {
+            let (key, _) = row?;
             if let Ok(number) = <[u8; 8]>::try_from(&key[GARBAGE.len()..]) {
                 store.finish_removal(u64::from_be_bytes(number))?;
             }
+            store.take(Place::Meta, &key);
         }
         store.commit()?;
-        store.checkpoint()?;
-        fs::write(folder.join(WITNESS), format!("{opening}\n")).map_err(StoreError::Sync)?;
-        // New names in a folder are durable only once the folder is.
-        for place in [Some(folder), folder.parent()].into_iter().flatten() {
-            File::open(place).and_then(|dir| dir.sync_all()).map_err(StoreError::Sync)?;
-        }
+        store.trees()?.make_durable()?;
+        note_opening(folder, opening).map_err(StoreError::Sync)?;
         Ok(store)
     }
+
+    /// Opens sled again after it failed; what it had not written is in the log of commits.
+    pub(super) fn open_again(&self) -> Result<(Trees, Log), StoreError> {
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let trees = Trees::open(&self.folder)?;
+            let log = Log::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
+            Ok((trees, log))
+        }));
+        let damaged = |what: &str| StoreError::Damaged { at: self.folder.display().to_string(), what: what.to_owned() };
+        let (trees, log) = opened.unwrap_or_else(|_| Err(damaged("its recovery failed")))?;
+        if trees.number(OPENING)? != self.opening {
+            return Err(damaged("it has forgotten what it held, its files were cut or overwritten"));
+        }
+        Ok((trees, log))
+    }
+}
+
+/// Whoever loses the store's other files is to notice: they are durable before this is said, with their
+/// names. sled does not see to all of its own.
+fn note_opening(folder: &Path, opening: u64) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    // Whole or not at all: half a number would call a good store damaged.
+    let part = folder.join(format!("{WITNESS}.part"));
+    let mut file = File::create(&part)?;
+    file.write_all(format!("{opening}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&part, folder.join(WITNESS))?;
+    sync_folder(folder)
+}
+
+/// New names in a folder are durable only once the folder is.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes a folder and those above it that are not there, durable as names. One that is there is left alone.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
 impl Drop for Store {
@@ -138,8 +183,8 @@ impl Drop for Store {
 /// Folders that this process had open and has closed: sled's own threads may hold one a little longer.
 static CLOSED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 /// How long such a folder is waited for, and between two looks.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
-const CLOSING_LOOK: Duration = Duration::from_millis(2);
+pub(super) const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
 /// The `meta` key of the counter of openings.
 const OPENING: &[u8] = b"opening";
@@ -153,12 +198,12 @@ fn witnessed(folder: &Path) -> u64 {
     text.trim().parse().unwrap_or(0)
 }
 
-fn is_locked(error: &StoreError) -> bool {
+pub(super) fn is_locked(error: &StoreError) -> bool {
     let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
     source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
 }
 
-fn prove_writable(folder: &Path) -> io::Result<()> {
+pub(super) fn prove_writable(folder: &Path) -> io::Result<()> {
     // A name of its own: another process may open the folder at the same moment.
     let probe = folder.join(format!(".writable-{}", std::process::id()));
     fs::write(&probe, b"")?;
@@ -185,7 +230,7 @@ fn remove_half_made_snapshots(folder: &Path) -> io::Result<()> {
 }
 
 /// Keeps the folder aside and opens a copy without snapshots, or else a new store in its place.
-fn rescue(folder: &Path, error: &StoreError) -> io::Result<Result<Store, StoreError>> {
+fn rescue(folder: &Path, error: &StoreError, options: StoreOptions) -> io::Result<Result<Store, StoreError>> {
     let date = Timestamp::now().to_string().replace(':', "").replace('.', "-");
     let mut aside = folder.as_os_str().to_owned();
     aside.push(format!(".damaged-{date}"));
@@ -202,7 +247,7 @@ fn rescue(folder: &Path, error: &StoreError) -> io::Result<Result<Store, StoreEr
             copy_folder(&path, &folder.join(name))?;
         }
     }
-    match Store::try_open(folder) {
+    match Store::try_open(folder, options) {
         Ok(store) => {
             tracing::warn!("the store was rebuilt from a copy without its snapshots");
             Ok(Ok(store))
@@ -211,7 +256,7 @@ fn rescue(folder: &Path, error: &StoreError) -> io::Result<Result<Store, StoreEr
             tracing::error!(%error, kept = %aside.display(), "the copy does not open either; a new store is begun, archives are not concerned");
             fs::remove_dir_all(folder)?;
             fs::create_dir_all(folder)?;
-            Ok(Store::try_open(folder))
+            Ok(Store::try_open(folder, options))
         }
     }
 }
@@ -239,28 +284,28 @@ mod tests {
     #[test]
     fn a_second_opening_is_told_that_the_folder_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(OpenError::InUse { .. })));
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        assert!(matches!(Store::open(folder.path(), StoreOptions::default()), Err(OpenError::InUse { .. })));
         drop(store);
-        assert_eq!(Store::open(folder.path()).unwrap().opening(), 2);
+        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().opening(), 2);
     }
 
     #[test]
     fn a_half_made_snapshot_does_not_keep_the_store_shut() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         store.put_stream(b"a", &record(7)).unwrap();
         store.commit().unwrap();
         drop(store);
         fs::write(folder.path().join("snap.00000000000FFFFF.generating"), b"half").unwrap();
-        assert_eq!(Store::open(folder.path()).unwrap().stream(b"a").unwrap(), Some(record(7)));
+        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().stream(b"a").unwrap(), Some(record(7)));
     }
 
     #[test]
     fn a_damaged_store_is_kept_aside_and_a_bad_snapshot_costs_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("journal");
-        let store = Store::open(&folder).unwrap();
+        let store = Store::open(&folder, StoreOptions::default()).unwrap();
         store.put_stream(b"a", &record(7)).unwrap();
         store.commit().unwrap();
         drop(store);
@@ -271,7 +316,7 @@ mod tests {
             }
         }
         fs::write(folder.join("snap.0000000000FFFFFF"), b"not a snapshot either").unwrap();
-        let store = Store::open(&folder).unwrap();
+        let store = Store::open(&folder, StoreOptions::default()).unwrap();
         assert_eq!(store.stream(b"a").unwrap(), Some(record(7)));
         drop(store);
 
@@ -282,18 +327,22 @@ mod tests {
             entries.filter(|name| name.to_string_lossy().starts_with("journal.damaged-")).count()
         };
         let before = kept(parent.path());
-        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), Some(record(7)), "it is in the log of commits");
+        assert_eq!(
+            Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(),
+            Some(record(7)),
+            "it is in the log of commits"
+        );
         assert_eq!(kept(parent.path()), before + 1, "what was forgotten is kept aside");
 
         for name in ["db", "wal.0", "wal.1"] {
             fs::write(folder.join(name), b"").unwrap();
         }
-        assert_eq!(Store::open(&folder).unwrap().stream(b"a").unwrap(), None);
+        assert_eq!(Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(), None);
         assert_eq!(kept(parent.path()), before + 2, "what was forgotten is kept aside");
 
         fs::write(folder.join("conf"), b"garbage").unwrap();
         fs::write(folder.join("db"), vec![0xA5; 300_000]).unwrap();
-        let store = Store::open(&folder).unwrap();
+        let store = Store::open(&folder, StoreOptions::default()).unwrap();
         store.put_stream(b"b", &record(8)).unwrap();
         store.commit().unwrap();
         let aside = fs::read_dir(parent.path())

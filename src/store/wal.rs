@@ -6,11 +6,13 @@
 //! frame  length (u32)  CRC-32 (u32)  number (u64)  { tree (u8)  length (u32)  key  length (u32) + 1 or 0  value }*
 //! ```
 //!
-//! Frames are numbered without a hole. Every commit puts the number of its frame into sled as its last
-//! write, and what sled keeps of its writes is always a prefix: after a kill the frames above the
-//! number found there are done again, and then sled is where the last frame was. A file is written
-//! anew once sled has everything of it on disk. So a commit costs one write and one sync, and sled
-//! writes in its own time.
+//! Frames are numbered without a hole. A commit is written here first; then sled takes it in, with the
+//! number of its frame as the last write. What sled keeps of its writes is always a prefix: after a kill
+//! the frames above the number found there are done again, and then sled is where the last frame was.
+//! A file is written anew once sled has everything of it on disk. So a commit costs one write and one
+//! sync, all of it is there or nothing, and sled writes in its own time.
+//!
+//! A frame that could not be written whole is none: the next is written over it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,12 +20,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::overlay::Changes;
+
 /// Bytes of one file, about: then the other is taken.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// A file grows by so many zeros at once: a sync of bytes that were there before is cheaper.
 const GROW_BYTES: usize = 1024 * 1024;
 /// Length, CRC and number.
 const HEAD_BYTES: usize = 16;
+/// Of what a large frame took in memory so much is kept for the next.
+const BUFFER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A longer frame is not one of ours.
 const FRAME_BYTES_MAX: usize = 1 << 30;
 
@@ -38,11 +44,15 @@ pub(super) enum Place {
     Meta = 4,
 }
 
+/// How many trees there are.
+pub(super) const PLACES: usize = 5;
+
 impl Place {
+    /// Every tree, in the order of their bytes.
+    pub(super) const ALL: [Place; PLACES] = [Place::Blocks, Place::Streams, Place::Tasks, Place::Groups, Place::Meta];
+
     fn from_byte(byte: u8) -> Option<Self> {
-        [Place::Blocks, Place::Streams, Place::Tasks, Place::Groups, Place::Meta]
-            .into_iter()
-            .find(|place| *place as u8 == byte)
+        Self::ALL.into_iter().find(|place| *place as u8 == byte)
     }
 }
 
@@ -53,49 +63,32 @@ pub(super) struct Write<'a> {
     pub(super) value: Option<&'a [u8]>,
 }
 
-/// The writes of one commit, gathered.
-#[derive(Debug, Default)]
-pub(super) struct Frame(Vec<u8>);
-
-impl Frame {
-    pub(super) fn push(&mut self, write: &Write<'_>) {
-        if self.0.is_empty() {
-            self.0.resize(HEAD_BYTES, 0);
-        }
-        self.0.push(write.place as u8);
-        self.push_len(write.key.len());
-        self.0.extend_from_slice(write.key);
-        match write.value {
+/// The bytes of a commit's writes, under this number.
+fn encode(changes: &Changes, number: u64, frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.resize(HEAD_BYTES, 0);
+    for (place, key, value) in changes.iter() {
+        frame.push(place as u8);
+        push_len(frame, key.len());
+        frame.extend_from_slice(key);
+        match value {
             Some(value) => {
-                self.push_len(value.len() + 1);
-                self.0.extend_from_slice(value);
+                push_len(frame, value.len() + 1);
+                frame.extend_from_slice(value);
             }
-            None => self.push_len(0),
+            None => push_len(frame, 0),
         }
     }
+    let len = u32::try_from(frame.len() - HEAD_BYTES).unwrap_or(u32::MAX);
+    frame[8..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32fast::hash(&frame[8..]);
+    frame[..4].copy_from_slice(&len.to_le_bytes());
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+}
 
-    /// Keys and values are a few KiB, so a length always fits.
-    fn push_len(&mut self, len: usize) {
-        self.0.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Its bytes, under this number.
-    fn seal(&mut self, number: u64) -> &[u8] {
-        let len = u32::try_from(self.0.len() - HEAD_BYTES).unwrap_or(u32::MAX);
-        self.0[8..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
-        let crc = crc32fast::hash(&self.0[8..]);
-        self.0[..4].copy_from_slice(&len.to_le_bytes());
-        self.0[4..8].copy_from_slice(&crc.to_le_bytes());
-        &self.0
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
+/// Keys and values are a few KiB, so a length always fits.
+fn push_len(frame: &mut Vec<u8>, len: usize) {
+    frame.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
 }
 
 /// Both files, and where the next frame goes.
@@ -109,6 +102,8 @@ pub(super) struct Wal {
     sizes: [u64; 2],
     /// The number of the next frame.
     next: u64,
+    /// Where frames are put together.
+    buffer: Vec<u8>,
 }
 
 impl Wal {
@@ -139,7 +134,7 @@ impl Wal {
             next += 1;
         }
         let redone = next - known - 1;
-        Ok((Self { files, active: 0, end: 0, sizes, next }, redone))
+        Ok((Self { files, active: 0, end: 0, sizes, next, buffer: Vec::new() }, redone))
     }
 
     /// The number of the next frame.
@@ -147,18 +142,33 @@ impl Wal {
         self.next
     }
 
-    /// Writes a frame: it survives a kill.
-    pub(super) fn write(&mut self, frame: &mut Frame) -> io::Result<()> {
-        let bytes = frame.seal(self.next);
-        let end = self.end + bytes.len() as u64;
-        while self.sizes[self.active] < end {
-            let at = self.sizes[self.active];
-            self.files[self.active].write_all_at(&[0; GROW_BYTES], at)?;
-            self.sizes[self.active] = at + GROW_BYTES as u64;
-        }
-        self.files[self.active].write_all_at(bytes, self.end)?;
+    /// Writes a frame: it survives a kill. Answers its number and how many bytes it has. After an error
+    /// it is as if it had never been tried.
+    pub(super) fn write(&mut self, changes: &Changes) -> io::Result<(u64, u64)> {
+        let number = self.next;
+        encode(changes, number, &mut self.buffer);
+        let bytes = self.buffer.len() as u64;
+        let end = self.end + bytes;
+        self.grow(end)?;
+        self.files[self.active].write_all_at(&self.buffer, self.end)?;
+        self.sizes[self.active] = self.sizes[self.active].max(end);
         self.end = end;
         self.next += 1;
+        self.buffer.shrink_to(BUFFER_BYTES_MAX);
+        Ok((number, bytes))
+    }
+
+    /// Makes the active file this long at least, with zeros. Where there is no room for all of them it
+    /// is left to the frame.
+    fn grow(&mut self, end: u64) -> io::Result<()> {
+        while self.sizes[self.active] < end {
+            let at = self.sizes[self.active];
+            match self.files[self.active].write_all_at(&[0; GROW_BYTES], at) {
+                Ok(()) => self.sizes[self.active] = at + GROW_BYTES as u64,
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -250,11 +260,11 @@ mod tests {
 
     type Found = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
 
-    fn frame(key: &[u8], value: Option<&[u8]>) -> Frame {
-        let mut frame = Frame::default();
-        frame.push(&Write { place: Place::Streams, key, value });
-        frame.push(&Write { place: Place::Meta, key: b"", value: Some(b"") });
-        frame
+    fn frame(key: &[u8], value: Option<&[u8]>) -> Changes {
+        let mut changes = Changes::default();
+        changes.put(Place::Streams, key, value);
+        changes.put(Place::Meta, b"", Some(b""));
+        changes
     }
 
     fn open(folder: &Path, known: u64) -> (Wal, Found) {
@@ -272,10 +282,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, found) = open(folder.path(), 0);
         assert!(found.is_empty());
-        wal.write(&mut frame(b"a", Some(b"1"))).unwrap();
-        wal.write(&mut frame(b"b", None)).unwrap();
+        wal.write(&frame(b"a", Some(b"1"))).unwrap();
+        wal.write(&frame(b"b", None)).unwrap();
         wal.turn();
-        wal.write(&mut frame(b"c", Some(b""))).unwrap();
+        wal.write(&frame(b"c", Some(b""))).unwrap();
         let meta = (4, Vec::new(), Some(Vec::new()));
         let row = |key: &[u8], value: Option<&[u8]>| (1, key.to_vec(), value.map(<[u8]>::to_vec));
         let all =
@@ -293,12 +303,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = open(folder.path(), 0);
         for key in [b"a", b"b", b"c"] {
-            wal.write(&mut frame(key, Some(b"x"))).unwrap();
+            wal.write(&frame(key, Some(b"x"))).unwrap();
         }
         let end = wal.end;
         let (mut wal, found) = open(folder.path(), 3);
         assert!(found.is_empty());
-        wal.write(&mut frame(b"d", Some(b"x"))).unwrap();
+        wal.write(&frame(b"d", Some(b"x"))).unwrap();
         let (_, found) = open(folder.path(), 3);
         assert_eq!(found.len(), 2, "only the frame that is new");
         let file = OpenOptions::new().write(true).open(folder.path().join("wal.0")).unwrap();

@@ -1,40 +1,36 @@
-//! Writes: into sled's memory at once, into the write-ahead log with the commit.
+//! Commits: into the write-ahead log, made durable there, then into sled.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use super::overlay::Changes;
 use super::record::StreamRecord;
-use super::wal::{Frame, Place, Wal, WalError, Write};
-use super::{Store, StoreError};
-
-/// The `meta` key of the number of the last commit.
-const FRAME: &[u8] = b"frame";
+use super::space::Refusal;
+use super::trees::Trees;
+use super::wal::{Place, Wal, WalError, Write};
+use super::{Store, StoreError, now_ms};
 
 /// What is on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Log {
     wal: Wal,
-    /// Writes since the last commit.
-    frame: Frame,
     /// Makes sled's own file durable, so that the other file of the log can be written anew.
     checkpoint: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Log {
-    /// Does again what sled has lost, and makes that durable in sled.
-    pub(super) fn open(folder: &Path, db: &sled::Db, trees: [&sled::Tree; 5], file: &File) -> Result<Self, StoreError> {
-        let [.., meta] = trees;
-        let known =
-            meta.get(FRAME)?.and_then(|number| <[u8; 8]>::try_from(&*number).ok()).map_or(0, u64::from_be_bytes);
-        let mut number_max = 0;
-        let (wal, redone) = Wal::open(folder, known, |write| {
+    /// Does again what sled has lost, and makes that durable in sled. `number_min`: every stream has had
+    /// a lower number so far.
+    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<Self, StoreError> {
+        let mut number_max = number_min;
+        let (wal, redone) = Wal::open(folder, trees.frame()?, |write| {
             number_max = number_max.max(stream_number(&write));
-            let tree = trees[write.place as usize];
             match write.value {
-                Some(value) => tree.insert(write.key, value)?,
-                None => tree.remove(write.key)?,
+                Some(value) => trees.of(write.place).insert(write.key, value)?,
+                None => trees.of(write.place).remove(write.key)?,
             };
             Ok(())
         })
@@ -44,98 +40,119 @@ impl Log {
         })?;
         if redone > 0 {
             tracing::info!(commits = redone, "the last commits were done again from the write-ahead log");
-            meta.insert(FRAME, &(wal.next() - 1).to_be_bytes())?;
+            trees.put_frame(wal.next() - 1)?;
         }
         // sled may have forgotten the numbers it gave for what it has forgotten.
-        while db.generate_id()? <= number_max {}
-        make_durable(db, file)?;
-        Ok(Self { wal, frame: Frame::default(), checkpoint: None })
+        while trees.db.generate_id()? <= number_max {}
+        trees.make_durable()?;
+        Ok(Self { wal, checkpoint: None })
     }
 
     /// Waits for a checkpoint that is under way.
-    fn wait(&mut self) -> Result<(), StoreError> {
+    pub(super) fn wait(&mut self) -> Result<(), StoreError> {
         match self.checkpoint.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(done)) => done,
-            Some(Err(_)) => Err(StoreError::Sync(std::io::Error::other("a checkpoint failed"))),
+            Some(Err(_)) => Err(StoreError::Sync(io::Error::other("a checkpoint failed"))),
         }
     }
 }
 
 impl Store {
-    pub(super) fn put(&self, place: Place, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        self.tree(place).insert(key, value)?;
-        self.log.lock().frame.push(&Write { place, key, value: Some(value) });
-        Ok(())
+    /// Makes every write so far durable: survives a kill and a power cut.
+    ///
+    /// Refused ([`StoreError::Refused`]), nothing of them is left and the store goes on; on any other
+    /// error nobody can say what reached the disk, and it takes no more writes.
+    pub fn commit(&self) -> Result<(), StoreError> {
+        self.write(true)
     }
 
-    pub(super) fn take(&self, place: Place, key: &[u8]) -> Result<(), StoreError> {
-        self.tree(place).remove(key)?;
-        self.log.lock().frame.push(&Write { place, key, value: None });
-        Ok(())
+    /// Hands every write so far to the operating system: survives a kill, not a power cut. Fails as
+    /// [`Store::commit`] does.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.write(false)
     }
 
-    fn tree(&self, place: Place) -> &sled::Tree {
-        match place {
-            Place::Blocks => &self.blocks,
-            Place::Streams => &self.streams,
-            Place::Tasks => &self.tasks,
-            Place::Groups => &self.groups,
-            Place::Meta => &self.meta,
-        }
-    }
-
-    /// Writes what came since the last commit; answers the file it is in.
-    pub(super) fn write_frame(&self) -> Result<Arc<File>, StoreError> {
+    /// Makes every commit so far durable, without one of its own: writes may be under way.
+    pub fn sync(&self) -> Result<(), StoreError> {
         self.check()?;
-        self.try_write_frame().inspect_err(|error| self.poison(error))
+        let file = self.log.lock().wal.active().clone();
+        self.sync_file(&file)
     }
 
-    /// The file that the last commit is in; an earlier file is made durable by its checkpoint.
-    pub(super) fn committed_file(&self) -> Arc<File> {
-        self.log.lock().wal.active().clone()
-    }
-
-    fn try_write_frame(&self) -> Result<Arc<File>, StoreError> {
+    fn write(&self, durable: bool) -> Result<(), StoreError> {
+        // What cannot be written now must not be written later: whoever asked is told that it failed.
+        self.check().inspect_err(|_| self.overlay.forget_pending())?;
         let mut log = self.log.lock();
-        let Log { wal, frame, .. } = &mut *log;
-        if frame.is_empty() {
-            return Ok(wal.active().clone());
+        let Some(changes) = self.overlay.begin_commit() else { return Ok(()) };
+        self.busy_since_ms.store(now_ms(), Ordering::Release);
+        let done = self.write_changes(&mut log, &changes, durable);
+        self.busy_since_ms.store(0, Ordering::Release);
+        done
+    }
+
+    fn write_changes(&self, log: &mut Log, changes: &Changes, durable: bool) -> Result<(), StoreError> {
+        let (frame, bytes) = log.wal.write(changes).map_err(|error| {
+            self.overlay.end_commit();
+            self.refused_or_poisoned(error)
+        })?;
+        self.space.wrote(bytes);
+        let file = log.wal.active().clone();
+        if durable {
+            self.sync_file(&file).inspect_err(|_| self.overlay.end_commit())?;
         }
-        // The last write of this commit: where sled has it, it has all the others.
-        self.meta.insert(FRAME, &wal.next().to_be_bytes())?;
-        let written = wal.write(frame);
-        frame.clear();
-        written.map_err(StoreError::Sync)?;
-        let file = wal.active().clone();
-        if wal.is_full() {
-            log.wait()?;
-            let (db, file) = (self.db.clone(), self.file.clone());
-            let thread = std::thread::Builder::new().name("journal-checkpoint".into());
-            log.checkpoint = Some(thread.spawn(move || make_durable(&db, &file)).map_err(StoreError::Sync)?);
-            log.wal.turn();
+        // From here on it is done, whatever sled says: the next opening finds it in the log.
+        match self.trees().and_then(|trees| Ok(trees.apply(changes, frame)?)) {
+            Ok(()) => self.overlay.end_commit(),
+            Err(error) => self.sled_failed(&error),
         }
-        Ok(file)
+        if log.wal.is_full()
+            && let Err(error) = self.turn(log)
+        {
+            self.sled_failed(&error);
+        }
+        Ok(())
+    }
+
+    fn sync_file(&self, file: &File) -> Result<(), StoreError> {
+        file.sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
+    }
+
+    /// Goes on in the other file of the log, once sled has everything of it on disk.
+    fn turn(&self, log: &mut Log) -> Result<(), StoreError> {
+        log.wait()?;
+        let trees = self.trees()?;
+        let thread = std::thread::Builder::new().name("journal-checkpoint".into());
+        log.checkpoint = Some(thread.spawn(move || trees.make_durable()).map_err(StoreError::Sync)?);
+        log.wal.turn();
+        Ok(())
+    }
+
+    /// The log did not take a frame: nothing of it is there.
+    fn refused_or_poisoned(&self, error: io::Error) -> StoreError {
+        match Refusal::of(&error, &self.folder) {
+            Some(refusal) => {
+                tracing::error!(%refusal, "a commit was refused, nothing of it is left");
+                self.space.was_refused(refusal.clone());
+                StoreError::Refused(refusal)
+            }
+            None => {
+                let error = StoreError::Sync(error);
+                self.poison(&error);
+                error
+            }
+        }
     }
 
     /// Waits for a checkpoint that is under way and makes a last one: the next opening has nothing to do
     /// again.
     pub(super) fn end_checkpoint(&self) {
         let waited = self.log.lock().wait();
-        if let Err(error) = waited.and_then(|()| self.checkpoint()) {
+        let done = waited.and_then(|()| self.trees()?.make_durable());
+        if let Err(error) = done {
             tracing::error!(%error, "a checkpoint failed; the next opening does the last commits again");
         }
     }
-
-    /// Makes sled's own file durable, with everything that is committed.
-    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
-        make_durable(&self.db, &self.file)
-    }
-}
-
-fn make_durable(db: &sled::Db, file: &File) -> Result<(), StoreError> {
-    db.flush()?;
-    file.sync_data().map_err(StoreError::Sync)
 }
 
 /// The stream that a write is of; 0 if it is of none.
@@ -151,6 +168,7 @@ fn stream_number(write: &Write<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreOptions;
     use std::fs;
 
     fn record(number: u64) -> StreamRecord {
@@ -172,7 +190,7 @@ mod tests {
     #[test]
     fn what_sled_had_not_written_is_done_again() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         for number in 1..=50 {
             store.put_stream(format!("s{number}").as_bytes(), &record(number)).unwrap();
             store.put_task(b"t", Some(number.to_string().as_bytes())).unwrap();
@@ -181,8 +199,10 @@ mod tests {
         store.remove_stream(b"s7", 7).unwrap();
         store.commit().unwrap();
         store.put_stream(b"never committed", &record(51)).unwrap();
+        // Not even in part, whenever sled writes what it has.
+        store.trees().unwrap().make_durable().unwrap();
         let killed = as_killed(folder.path());
-        let found = Store::open(killed.path()).unwrap();
+        let found = Store::open(killed.path(), StoreOptions::default()).unwrap();
         assert_eq!(found.stream_names().unwrap().len(), 49);
         assert_eq!(found.stream(b"s50").unwrap(), Some(record(50)));
         assert_eq!((found.stream(b"s7").unwrap(), found.stream(b"never committed").unwrap()), (None, None));
@@ -190,13 +210,13 @@ mod tests {
         assert!(found.next_stream_number().unwrap() > 50, "numbers are not given twice");
         drop(found);
         // Once more: what was done again is not done a third time.
-        assert_eq!(Store::open(killed.path()).unwrap().stream_names().unwrap().len(), 49);
+        assert_eq!(Store::open(killed.path(), StoreOptions::default()).unwrap().stream_names().unwrap().len(), 49);
     }
 
     #[test]
     fn the_two_files_of_the_log_take_turns() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         let block = vec![7; 6_000];
         for n in 1..=9_000u64 {
             store.put_block(n % 10 + 1, crate::model::EntryId::new(n, 0), &block).unwrap();
@@ -212,7 +232,7 @@ mod tests {
         for name in ["wal.0", "wal.1"] {
             assert!(fs::metadata(killed.path().join(name)).unwrap().len() < 20 << 20, "the log does not grow for ever");
         }
-        let found = Store::open(killed.path()).unwrap();
+        let found = Store::open(killed.path(), StoreOptions::default()).unwrap();
         assert_eq!(found.task(b"last").unwrap().unwrap(), 9_000u64.to_be_bytes());
         let blocks: usize = (1..=10).map(|number| found.blocks_of(number).count()).sum();
         assert_eq!(blocks, 10);

@@ -70,6 +70,10 @@ struct Keeper {
 
 impl Keeper {
     fn archive(&self, task: TaskHandle) {
+        if self.tasks.inner.journal.may_grow().is_err() {
+            task.inner.archiving.store(false, Ordering::Release);
+            return;
+        }
         let (archivers, window) = (self.archivers.clone(), self.tasks.inner.options.limits.live_window_lines);
         self.tasks.inner.tracker.spawn(async move {
             let Ok(_permit) = archivers.acquire().await else { return };
@@ -85,6 +89,10 @@ impl Keeper {
     }
 
     fn seal(&mut self, task: TaskHandle) {
+        // An archive is written before a journal goes: on a full disk that waits for room.
+        if self.tasks.inner.journal.may_grow().is_err() {
+            return;
+        }
         let now = Instant::now();
         // Sealed it would not be found again after a kill.
         let owes = task.owes_events() && task.with_record(|record| record.status.is_final());
@@ -115,6 +123,7 @@ impl Keeper {
         self.tasks.inner.clock.look();
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
+        let room = self.tasks.inner.journal.may_grow().is_ok();
         for task in open {
             let status = task.with_record(|record| record.status);
             if status.is_final() {
@@ -123,7 +132,10 @@ impl Keeper {
             }
             if let Some(stream) = task.stream() {
                 task.archive_if_due(&stream);
-                if clean && let Err(error) = self.tasks.inner.journal.compact(&stream).await {
+                if clean
+                    && room
+                    && let Err(error) = self.tasks.inner.journal.compact(&stream).await
+                {
                     tracing::warn!(task = %task.id(), %error, "small blocks could not be packed");
                 }
             }
@@ -150,7 +162,7 @@ impl Keeper {
             if let Err(error) = journal.expire_due().await {
                 tracing::warn!(%error, "keys whose time is over could not be removed; it is tried again");
             }
-            match journal.compact_all().await {
+            match if room { journal.compact_all().await } else { Ok(0) } {
                 Ok(_) | Err(JournalError::Removed) => {}
                 Err(error) => tracing::warn!(%error, "small blocks could not be packed; it is tried again"),
             }

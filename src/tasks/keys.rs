@@ -103,6 +103,7 @@ impl Tasks {
     /// task's. Waits while the archive lags behind.
     pub async fn key_task(&self, key: &[u8]) -> Result<Option<KeyTask>, TasksError> {
         let Some(id) = TaskId::from_stream_key(key) else { return Ok(None) };
+        self.inner.journal.may_grow()?;
         let mut task = self.get_or_create(&id).await?;
         if task.with_record(TaskRecord::ended_with_its_key) {
             task = self.open_again(task).await?;

@@ -32,7 +32,8 @@ use crate::archive::ArchiveError;
 use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::model::limits::{Hits, Limits};
-pub use crate::store::OpenError;
+use crate::store::StoreError;
+pub use crate::store::{OpenError, create_folder};
 
 pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
 pub use eventful::{EVENTS_LABEL, EventfulTasks, EventsGuard};
@@ -72,6 +73,12 @@ pub enum TasksError {
     /// Writes are not possible now; reads are.
     #[error("nothing can be written: {0}")]
     ReadOnly(String),
+    /// The disk is full: nothing was stored, and what is sent again later may be. Reads and removals go on.
+    #[error("nothing was stored: {0}")]
+    DiskFull(String),
+    /// Nothing was heard of the disk in time.
+    #[error("{0}")]
+    Unconfirmed(JournalError),
     /// The journal failed.
     #[error(transparent)]
     Journal(JournalError),
@@ -104,8 +111,11 @@ impl From<JournalError> for TasksError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Closed => TasksError::Closed,
+            JournalError::Unconfirmed(_) => TasksError::Unconfirmed(error),
             JournalError::Store(store) => match &*store {
-                crate::store::StoreError::Poisoned(reason) => TasksError::ReadOnly(reason.clone()),
+                StoreError::Refused(refusal) if refusal.is_full() => TasksError::DiskFull(refusal.to_string()),
+                StoreError::Refused(refusal) => TasksError::ReadOnly(refusal.to_string()),
+                StoreError::Poisoned(reason) => TasksError::ReadOnly(reason.clone()),
                 _ => TasksError::Journal(JournalError::Store(store)),
             },
             other => TasksError::Journal(other),

@@ -16,7 +16,7 @@ use super::record::TaskRecord;
 use super::task::{Inner as TaskInner, TaskHandle};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, keeper};
 use crate::archive::Archives;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalOptions};
 use crate::model::{Clock, TaskId, TaskStatus, Timestamp};
 
 /// What a worker says of the task it begins with.
@@ -53,6 +53,8 @@ pub struct Stats {
     pub journal_bytes: u64,
     /// Bytes of the archives on disk.
     pub archive_bytes: u64,
+    /// Free bytes of the file system that the data folder is on.
+    pub disk_free_bytes: u64,
     /// All tasks.
     pub tasks: u64,
     /// Tasks that are not sealed yet.
@@ -114,9 +116,14 @@ impl Tasks {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
         }
         let clock = clock::open(data, options.limits.clock_hold);
-        let journal = Journal::open_keeping(&data.join("journal"), options.durability, clock.clone(), |name| {
-            TaskId::from_stream_key(name).is_some()
-        })?;
+        let journal_options = JournalOptions {
+            durability: options.durability,
+            limits: options.limits.clone(),
+            hits: options.hits.clone(),
+            clock: clock.clone(),
+            kept: Some(|name| TaskId::from_stream_key(name).is_some()),
+        };
+        let journal = Journal::open_with(&data.join("journal"), journal_options)?;
         let archives = Archives::open(&data.join("archive"))?;
         archives.take_stock()?;
         let (wake, woken) = mpsc::channel(keeper::WAKES_MAX);
@@ -236,6 +243,7 @@ impl Tasks {
         if let Some(task) = self.at_hand(id) {
             return Ok(task);
         }
+        self.inner.journal.may_grow()?;
         let record = TaskRecord::new(new_birth());
         let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
@@ -248,6 +256,7 @@ impl Tasks {
 
     /// A worker begins, or comes back (`task_start`). Answers what of its session is durable.
     pub async fn start(&self, facts: TaskFacts) -> Result<(TaskHandle, u64), TasksError> {
+        self.inner.journal.may_grow()?;
         let task = self.get_or_create(&facts.id).await?;
         let acked = task.acked_seq(&facts.session);
         task.describe(facts).await?;
@@ -293,11 +302,10 @@ impl Tasks {
 
     /// Whether lines can be written, or why not.
     pub fn health(&self) -> Result<(), String> {
-        match self.inner.journal.store().poisoned() {
-            Some(reason) => Err(reason),
-            None if self.inner.closing.is_cancelled() => Err("the server is stopping".to_owned()),
-            None => Ok(()),
+        if self.inner.closing.is_cancelled() {
+            return Err("the server is stopping".to_owned());
         }
+        self.inner.journal.may_grow().map_err(|error| error.to_string())
     }
 
     /// Counters and gauges.
@@ -311,6 +319,7 @@ impl Tasks {
             queued_bytes: self.inner.journal.queued_bytes() as u64,
             journal_bytes: self.inner.journal.store().size_on_disk(),
             archive_bytes: self.inner.archives.bytes(),
+            disk_free_bytes: self.inner.journal.store().free_bytes(),
             tasks: self.inner.index.lock().len() as u64,
             tasks_open: self.inner.open.lock().len() as u64,
             seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),

@@ -289,14 +289,29 @@ impl TaskHandle {
     /// The archive holds everything: the journal goes.
     pub(super) async fn drop_stream(&self) -> Result<(), TasksError> {
         let stream = self.inner.stream.write().take();
-        match stream {
-            Some(stream) => Ok(self.inner.journal.remove(&stream).await?),
-            None => Ok(()),
+        let Some(stream) = stream else { return Ok(()) };
+        match self.inner.journal.remove(&stream).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // It is still there, for those who read.
+                *self.inner.stream.write() = Some(stream);
+                Err(error.into())
+            }
         }
     }
 
+    /// Removes what it holds, or nothing of it if nothing can be written.
     pub(super) async fn remove_content(&self) -> Result<(), TasksError> {
+        self.inner.journal.store().check().map_err(JournalError::from)?;
         self.inner.state.lock().removed = true;
+        let removed = self.try_remove_content().await;
+        if removed.is_err() {
+            self.inner.state.lock().removed = false;
+        }
+        removed
+    }
+
+    async fn try_remove_content(&self) -> Result<(), TasksError> {
         // A seal that is under way comes to its end, and no other begins.
         let _settling = self.inner.settling.lock().await;
         self.drop_stream().await?;

@@ -101,6 +101,7 @@ impl Future for Ticket {
 impl TaskHandle {
     /// Queues lines in order, after a wait for room; the ticket resolves when they are durable.
     pub async fn append(&self, batch: LineBatch) -> Result<Ticket, TasksError> {
+        self.inner.journal.may_grow()?;
         self.wait_for_archive().await?;
         let room = self.inner.journal.make_room(batch.bytes()).await?;
         let epoch = self.epoch();

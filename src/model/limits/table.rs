@@ -85,6 +85,10 @@ limits! {
     retention_bytes: BytesOrOff = None;
     /// Bytes of a task's archive; of a longer log head and tail are kept, and the middle goes with a gap that says so
     task_bytes_max: BytesOrOff = Some(1 << 30);
+    /// Lines are refused while less than this, or less than a fourth of the disk, is free; reads and removals go on
+    disk_free_min: BytesOrOff = Some(64 * 1024 * 1024);
+    /// Lines whose commit has not come back from the disk by then are answered with an error; they may be stored or not
+    commit_timeout: Time = Duration::from_secs(30);
     /// Connections served at the same time; one more is answered 503
     connections_max: Count = 4096;
     /// Redis clients served at the same time; one more is told so and closed

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::commands::{Outcome, Refusal, Wait, command, unwritten};
+use super::commands::{Outcome, Refusal, Wait, command, refused, unwritten};
 use super::plan::Plan;
 use super::session::{Session, Transaction};
 use super::table::{Command, Misfit, NO_MULTI, Run, resolve};
@@ -63,6 +63,7 @@ struct Planned {
 /// A task whose key is about to get an entry.
 struct Adding {
     key: Box<[u8]>,
+    /// Or the reply to whoever adds.
     task: Result<KeyTask, String>,
     added: bool,
 }
@@ -392,10 +393,10 @@ impl Adding {
 
     fn admit(&self) -> Result<(), Refusal> {
         let refused = match &self.task {
-            Ok(task) => task.admit().err().map(|error| error.to_string()),
+            Ok(task) => task.admit().err().map(|error| refused(&error)),
             Err(error) => Some(error.clone()),
         };
-        refused.map_or(Ok(()), |error| Err(Refusal::Text(format!("ERR {error}"))))
+        refused.map_or(Ok(()), |error| Err(Refusal::Text(error)))
     }
 }
 

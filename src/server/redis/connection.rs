@@ -13,13 +13,13 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::Port;
 use super::batch::{Batch, Place, Waited, Waits};
 use super::clients::Client;
-use super::commands::unwritten;
+use super::commands::{refused, unwritten};
 use super::plan::Plan;
 use super::session::Session;
 use crate::model::limits::Limit;
 use crate::server::handshake;
 use crate::server::places::{Seat, Share};
-use crate::tasks::keys::{Answer, Keys, Why};
+use crate::tasks::keys::{Answer, JournalError, Keys, Why};
 use crate::transport::{Spoken, Stream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
@@ -177,7 +177,17 @@ impl Connection {
         let tasks = &self.port.state.tasks;
         let plan = batch.plan(tasks);
         let (mut batch, waits) = if plan.keys {
-            self.submit(batch, plan).await?
+            match self.submit(batch, plan).await {
+                Ok(done) => done,
+                Err(error) => {
+                    // The replies are in the writer's hands: one error, and the end.
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        let said = format!("-{error}\r\n");
+                        timeout(LAST_SEND_TIMEOUT, self.stream.write_all(said.as_bytes())).await.ok();
+                    }
+                    return Err(error);
+                }
+            }
         } else if plan.heavy {
             let tasks = tasks.clone();
             let run = move || {
@@ -201,7 +211,7 @@ impl Connection {
             for key in plan.adds {
                 let task = tasks.key_task(&key).await;
                 if let Some(task) = task.transpose() {
-                    batch.add_task(key, task.map_err(|error| error.to_string()));
+                    batch.add_task(key, task.map_err(|error| refused(&error)));
                 }
             }
             let room = tasks.make_room(plan.bytes).await.map_err(io::Error::other)?;
@@ -222,7 +232,14 @@ impl Connection {
                 sender.send((batch, waits)).ok();
             })
         });
-        done.await.map_err(|_| ending())
+        let commit_timeout = tasks.journal().commit_timeout();
+        match timeout(commit_timeout, done).await {
+            Ok(done) => done.map_err(|_| ending()),
+            Err(_) => {
+                let text = unwritten(&JournalError::Unconfirmed(commit_timeout));
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+        }
     }
 
     fn count(&self, batch: &mut Batch) {

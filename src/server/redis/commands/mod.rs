@@ -27,6 +27,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::tasks::TasksError;
 use crate::tasks::keys::{AddError, JournalError, Keys, Why};
 use crate::wire::resp::{Reply, Request};
 
@@ -125,7 +126,20 @@ impl Refusal {
 
 /// What clients know as "writes fail, reads go on".
 pub(super) fn unwritten(error: &JournalError) -> String {
-    format!("MISCONF Errors writing to the AOF file: {error}")
+    misconf(error)
+}
+
+/// Why a task takes no entry.
+pub(super) fn refused(error: &TasksError) -> String {
+    match error {
+        TasksError::DiskFull(why) | TasksError::ReadOnly(why) => misconf(why),
+        TasksError::Unconfirmed(error) => misconf(error),
+        error => format!("ERR {error}"),
+    }
+}
+
+fn misconf(why: &dyn std::fmt::Display) -> String {
+    format!("MISCONF Errors writing to the AOF file: {why}")
 }
 
 /// The answer to a HELP subcommand.

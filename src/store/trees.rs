@@ -1,0 +1,75 @@
+//! sled and its trees, as long as they are open.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::StoreError;
+use super::overlay::Changes;
+use super::wal::{PLACES, Place};
+
+/// Bytes that sled may keep in memory.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// How often sled's own thread runs; without it freed space is never given back.
+const FLUSH_EVERY_MS: u64 = 500;
+
+/// sled, open.
+#[derive(Debug)]
+pub(super) struct Trees {
+    pub(super) db: sled::Db,
+    trees: [sled::Tree; PLACES],
+    /// sled's own file, which its flush writes and, on Linux, does not sync.
+    file: Arc<File>,
+}
+
+impl Trees {
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        let db =
+            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
+        let [blocks, streams, tasks, groups, meta] =
+            ["blocks", "streams", "tasks", "groups", "meta"].map(|name| db.open_tree(name));
+        let trees = [blocks?, streams?, tasks?, groups?, meta?];
+        let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
+        Ok(Self { db, trees, file })
+    }
+
+    pub(super) fn of(&self, place: Place) -> &sled::Tree {
+        &self.trees[place as usize]
+    }
+
+    /// Writes a commit, the number of its frame last: where sled has that, it has all the others.
+    pub(super) fn apply(&self, changes: &Changes, frame: u64) -> Result<(), sled::Error> {
+        for (place, key, value) in changes.iter() {
+            match value {
+                Some(value) => self.of(place).insert(key, value.clone())?,
+                None => self.of(place).remove(key)?,
+            };
+        }
+        self.put_frame(frame)
+    }
+
+    /// Notes the number of the last commit.
+    pub(super) fn put_frame(&self, frame: u64) -> Result<(), sled::Error> {
+        self.of(Place::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
+    }
+
+    /// The number of the last commit that is here.
+    pub(super) fn frame(&self) -> Result<u64, sled::Error> {
+        self.number(FRAME)
+    }
+
+    /// A number of the tree `meta`; 0 if it is not there.
+    pub(super) fn number(&self, name: &[u8]) -> Result<u64, sled::Error> {
+        let value = self.of(Place::Meta).get(name)?;
+        Ok(value.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Makes sled's own file durable, with everything that was applied.
+    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        self.file.sync_data().map_err(StoreError::Sync)
+    }
+}
+
+/// The `meta` key of the number of the last commit.
+const FRAME: &[u8] = b"frame";
