@@ -56,6 +56,7 @@ pub(super) struct Locator {
 struct ServerFile {
     url: String,
     pid: i32,
+    public_url: Option<String>,
 }
 
 /// Why a server of our own did not start.
@@ -170,7 +171,9 @@ impl Locator {
         if !self.settings.data_named
             && let Some(found) = self.at_default_address().await
         {
-            return Some(found);
+            // If it is that of our data folder, that says how people reach it.
+            let file = self.server_file().await.filter(|file| file.url == found.to_string());
+            return Some(found.known_as(file.and_then(|file| file.public_url)));
         }
         self.in_data_folder().await
     }
@@ -191,7 +194,8 @@ impl Locator {
 
     /// A server inside this process; under TLS its own word for its certificate is as good as it gets.
     fn of_own(&self, server: &Server) -> anyhow::Result<Endpoint> {
-        self.reachable(&server.url()).context("the server's own address")
+        let public_url = self.settings.public_url.as_ref().map(ToString::to_string);
+        Ok(self.reachable(&server.url()).context("the server's own address")?.known_as(public_url))
     }
 
     /// The server over our data folder, which proves itself with the certificate that it left there.
@@ -205,14 +209,18 @@ impl Locator {
     /// The server that `server.json` names, if its process lives: a file that a killed server left
     /// behind may name a port that is another's now.
     async fn in_data_folder(&self) -> Option<Endpoint> {
-        let text = tokio::fs::read(self.settings.data.join("server.json")).await.ok()?;
-        let file: ServerFile = serde_json::from_slice(&text).ok()?;
+        let file = self.server_file().await?;
         let pid = rustix::process::Pid::from_raw(file.pid)?;
         if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
             return None;
         }
-        let endpoint = self.reachable(&file.url).ok()?;
+        let endpoint = self.reachable(&file.url).ok()?.known_as(file.public_url);
         (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT * 4).await == Probe::Tasktail).then_some(endpoint)
+    }
+
+    async fn server_file(&self) -> Option<ServerFile> {
+        let text = tokio::fs::read(self.settings.data.join("server.json")).await.ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     async fn start(&self, listen: &str) -> Result<Server, NotStarted> {

@@ -105,6 +105,14 @@ pub(super) struct SettingArgs {
     /// The certificate's private key (PEM) [env: TASKTAIL_TLS_KEY] [default: off]
     #[arg(long, value_name = "FILE")]
     tls_key: Option<OsString>,
+    /// The address under which people reach it, where a proxy or a name stands before it, such as
+    /// https://logs.example; requests under this name are served [env: TASKTAIL_PUBLIC_URL] [default: off]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<OsString>,
+    /// Reverse proxies (addresses or networks, with commas) whose X-Forwarded-For, -Proto and -Host, or Forwarded,
+    /// are believed [env: TASKTAIL_TRUSTED_PROXY] [default: off]
+    #[arg(long, value_name = "ADDR,..")]
+    trusted_proxy: Option<OsString>,
     /// Take the events of runs from this folder of RUN/events.jsonl, as they are written [env: TASKTAIL_RUNS]
     /// [default: off]
     #[arg(long, value_name = "DIR")]
@@ -121,6 +129,8 @@ impl SettingArgs {
             ("resp", &self.resp),
             ("tls_cert", &self.tls_cert),
             ("tls_key", &self.tls_key),
+            ("public_url", &self.public_url),
+            ("trusted_proxy", &self.trusted_proxy),
             ("runs", &self.runs),
         ]);
         flags.extend(self.limits.0.iter().cloned());

@@ -21,6 +21,8 @@ pub struct Endpoint {
     scheme: Scheme,
     /// Certificates to trust beside the machine's own.
     ca_file: Option<Arc<Path>>,
+    /// The address that people are told instead.
+    public_url: Option<Arc<str>>,
     host: String,
     port: u16,
     prefix: String,
@@ -65,6 +67,13 @@ impl Endpoint {
     #[must_use]
     pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
         self.ca_file = ca_file.map(Arc::from);
+        self
+    }
+
+    /// The same, which people reach at another address.
+    #[must_use]
+    pub fn known_as(mut self, public_url: Option<String>) -> Self {
+        self.public_url = public_url.map(Arc::from);
         self
     }
 
@@ -117,12 +126,19 @@ impl Endpoint {
 
     /// The page of a task, for people.
     pub fn task_page(&self, task: &crate::model::TaskId) -> String {
-        format!("{self}/tasks/{task}")
+        self.page("tasks", task)
     }
 
     /// The page of a run, for people.
     pub fn run_page(&self, run: &crate::model::RunId) -> String {
-        format!("{self}/runs/{run}")
+        self.page("runs", run)
+    }
+
+    fn page(&self, kind: &str, id: &dyn fmt::Display) -> String {
+        match &self.public_url {
+            Some(url) => format!("{url}/{kind}/{id}"),
+            None => format!("{self}/{kind}/{id}"),
+        }
     }
 }
 
@@ -159,7 +175,14 @@ impl FromStr for Endpoint {
         let read_port =
             |port: hyper::http::uri::Port<&str>| port.as_str().parse().map_err(|_| bad("its port is wrong"));
         let port = authority.port().map_or(Ok(scheme.default_port()), read_port)?;
-        Ok(Self { scheme, ca_file: None, host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
+        Ok(Self {
+            scheme,
+            ca_file: None,
+            public_url: None,
+            host,
+            port,
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+        })
     }
 }
 

@@ -10,12 +10,24 @@ use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
-use crate::server::ServeOptions;
+use crate::server::{PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
 
 /// Every name, as it stands in the file, beside those of the limits.
-const KEYS: [&str; 9] = ["url", "ca_file", "data", "listen", "durability", "resp", "runs", "tls_cert", "tls_key"];
+const KEYS: [&str; 11] = [
+    "url",
+    "ca_file",
+    "data",
+    "listen",
+    "durability",
+    "resp",
+    "runs",
+    "tls_cert",
+    "tls_key",
+    "public_url",
+    "trusted_proxy",
+];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
     KEYS.into_iter().chain(Limit::ALL.iter().map(|limit| limit.name()))
@@ -46,6 +58,10 @@ pub struct Settings {
     pub runs: Option<PathBuf>,
     /// The server's certificate, if it is to speak TLS.
     pub tls: Option<CertificateFiles>,
+    /// The address under which people reach the server, if that is another than where it listens.
+    pub public_url: Option<PublicUrl>,
+    /// Reverse proxies whose word about a request's client is taken.
+    pub trusted_proxy: TrustedProxies,
 }
 
 /// Where a value came from.
@@ -174,6 +190,10 @@ impl Settings {
             resp: parse(find("resp")?, or_off(address))?.flatten(),
             runs: path_or_off(find("runs")?, "folder")?,
             tls: certificate_files(find("tls_cert")?, find("tls_key")?)?,
+            public_url: parse(find("public_url")?, or_off(str::parse::<PublicUrl>))?.flatten(),
+            trusted_proxy: parse(find("trusted_proxy")?, or_off(str::parse::<TrustedProxies>))?
+                .flatten()
+                .unwrap_or_default(),
         })
     }
 
@@ -187,6 +207,8 @@ impl Settings {
             resp: self.resp.clone(),
             runs: self.runs.clone(),
             tls: self.tls.clone(),
+            public_url: self.public_url.clone(),
+            trusted_proxy: self.trusted_proxy.clone(),
         }
     }
 }

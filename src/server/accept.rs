@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use warp::http::Request;
 use warp::reply::Response;
 
+use super::client_addr::ClientAddr;
 use super::patience::{Exchange, Patience};
 use super::places::{Full, Places, Seat, Share};
 use super::state::{SharedState, State};
@@ -35,7 +36,7 @@ const REFUSALS_MAX: usize = 64;
 const REFUSE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection's place under the limits; a WebSocket keeps it after the HTTP connection is done.
-pub(super) type Place = Arc<(Seat, Share)>;
+pub(super) type Place = Arc<(Seat, Option<Share>)>;
 
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, state: SharedState) {
@@ -63,7 +64,10 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         if let Err(error) = tcp::prepare(&stream, limits) {
             tracing::debug!(%error, "a socket could not be prepared");
         }
-        let place = places.seat().and_then(|seat| Ok((seat, places.share(peer.ip())?)));
+        // A proxy brings the connections of many.
+        let counts = !state.options.trusted_proxy.contains(peer.ip());
+        let share = || counts.then(|| places.share(peer.ip())).transpose();
+        let place = places.seat().and_then(|seat| Ok((seat, share()?)));
         let place = match place {
             Ok(place) => Arc::new(place),
             Err(full) => {
@@ -174,10 +178,12 @@ async fn answer<S>(
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    if let Err(error) = guard::check(request.method(), request.headers(), state.loopback) {
+    let client = ClientAddr::of(peer, state.tls.is_some(), request.headers(), &state.options.trusted_proxy);
+    request.extensions_mut().insert(client.clone());
+    if let Err(error) = guard::check(request.method(), request.headers(), &client, state.site()) {
         return Ok(error.into_response());
     }
-    let caller = match access::admit(&state, peer, &mut request).await {
+    let caller = match access::admit(&state, client.ip, &mut request).await {
         Ok(caller) => caller,
         Err(response) => return Ok(response),
     };

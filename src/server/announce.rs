@@ -1,6 +1,6 @@
 //! What a running server leaves in its data folder, so that commands on this machine find it.
 //!
-//! - `server.json`: where it is, `{"url","pid","redis"?}`.
+//! - `server.json`: where it is, `{"url","pid","redis"?,"public_url"?}`.
 //! - `server.pem`: the certificate it serves now, if it does: what proves it to them, whatever names
 //!   it bears. Never a key.
 //!
@@ -9,6 +9,7 @@
 use std::io;
 use std::path::Path;
 
+use super::PublicUrl;
 use crate::transport::Acceptor;
 
 /// Where the server is.
@@ -20,10 +21,18 @@ const CERTIFICATE_FILE: &str = "server.pem";
 ///
 /// # Errors
 /// The folder cannot be written.
-pub(super) async fn server(data: &Path, url: &str, redis: Option<&str>) -> io::Result<()> {
+pub(super) async fn server(
+    data: &Path,
+    url: &str,
+    redis: Option<&str>,
+    public_url: Option<&PublicUrl>,
+) -> io::Result<()> {
     let mut json = serde_json::json!({ "url": url, "pid": std::process::id() });
     if let Some(url) = redis {
         json["redis"] = url.into();
+    }
+    if let Some(url) = public_url {
+        json["public_url"] = url.to_string().into();
     }
     put(data, SERVER_FILE, format!("{json}\n").as_bytes()).await
 }

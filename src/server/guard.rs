@@ -2,61 +2,108 @@
 //! pages, and under our own name.
 //!
 //! Programs that are not browsers send no `Origin` and no `Sec-Fetch-Site`, and pass.
+//!
+//! A page of another site can reach a server that its reader reaches, by giving the server's address
+//! to a name of its own (DNS rebinding): then the `Host` is that name. So where a store is open, or
+//! its server serves this machine alone, the `Host` must be one that no such page can have.
+
+use std::net::IpAddr;
 
 use warp::http::{HeaderMap, Method, header};
 
+use super::client_addr::{ClientAddr, normal_origin};
+use super::public_url::PublicUrl;
 use super::reject::ApiError;
 
-/// Refuses `CONNECT`, foreign host names on a loopback server (DNS rebinding), and requests of
-/// other sites' pages that change something or open a WebSocket.
-pub(super) fn check(method: &Method, headers: &HeaderMap, loopback: bool) -> Result<(), ApiError> {
+/// What a server is called, and whom it serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site<'a> {
+    /// Only this machine reaches it.
+    pub(super) loopback: bool,
+    /// Whoever comes has to show a token.
+    pub(super) asks: bool,
+    /// The name it has for people.
+    pub(super) public_url: Option<&'a PublicUrl>,
+}
+
+/// Refuses `CONNECT`, foreign host names, and requests of other sites' pages that change something
+/// or open a WebSocket.
+pub(super) fn check(method: &Method, headers: &HeaderMap, client: &ClientAddr, site: Site<'_>) -> Result<(), ApiError> {
     if *method == Method::CONNECT {
         // warp's path filters panic on it.
         return Err(ApiError::new(405, "method_not_allowed", "CONNECT is not served"));
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if loopback && !host.is_some_and(is_loopback_host) {
-        let detail = "the Host header must be localhost, 127.0.0.1 or [::1]: this server serves its own machine";
-        return Err(ApiError::new(403, "bad_host", detail));
+    let host = client.host.as_deref().unwrap_or_default();
+    let is_public = site.public_url.is_some_and(|url| url.is_host(host));
+    match (site.loopback, site.asks) {
+        _ if is_public => {}
+        (true, _) if !is_loopback_host(host) => {
+            let detail = "the Host header must be localhost, 127.0.0.1 or [::1]: this server serves its own machine; \
+                          where a proxy passes it on under another name, that is the setting public_url";
+            return Err(ApiError::new(403, "bad_host", detail));
+        }
+        (false, false) if !is_loopback_host(host) && !is_address(host) => {
+            let detail = "the Host header must be an address, or the name that the setting public_url has: \
+                          this store asks nobody for a token";
+            return Err(ApiError::new(403, "bad_host", detail));
+        }
+        _ => {}
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if (changes || headers.contains_key(header::UPGRADE)) && is_foreign(headers, host) {
+    if (changes || headers.contains_key(header::UPGRADE)) && is_foreign(headers, client, site) {
         return Err(ApiError::new(403, "bad_origin", "a page of another site must not do this"));
     }
     Ok(())
 }
 
-fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// The host without its port.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(_) => host.split_inclusive(']').next().unwrap_or(host),
         None => host.split(':').next().unwrap_or(host),
-    };
+    }
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let name = name_of(host);
     name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
 }
 
-fn is_foreign(headers: &HeaderMap, host: Option<&str>) -> bool {
-    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if site.is_some_and(|site| site == b"cross-site") {
+/// An address is no name that a page could have taken.
+fn is_address(host: &str) -> bool {
+    name_of(host).trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+fn is_foreign(headers: &HeaderMap, client: &ClientAddr, site: Site<'_>) -> bool {
+    let fetched = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    if fetched.is_some_and(|fetched| fetched == b"cross-site") {
         return true;
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    match (origin, host) {
-        (Some(origin), Some(host)) => !origin.eq_ignore_ascii_case(host),
-        // `null` (a sandboxed page, a file) and what is no origin at all.
-        _ => true,
-    }
+    // `null` (a sandboxed page, a file) and what is no origin at all are equal to none of ours.
+    let origin = origin.to_str().map(normal_origin).unwrap_or_default();
+    let is_own = client.origin().is_some_and(|own| own == origin);
+    !is_own && site.public_url.is_none_or(|url| url.origin() != origin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn code(method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
+    const LOCAL: Site<'static> = Site { loopback: true, asks: false, public_url: None };
+
+    fn code_at(site: Site<'_>, https: bool, method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
         let headers = pairs.iter().map(|(name, value)| {
             (warp::http::HeaderName::from_static(name), warp::http::HeaderValue::from_str(value).unwrap())
         });
-        check(&method, &headers.collect(), true).err().map(|error| error.problem().code.clone())
+        let headers: HeaderMap = headers.collect();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let client = ClientAddr::of(peer, https, &headers, &super::super::TrustedProxies::default());
+        check(&method, &headers, &client, site).err().map(|error| error.problem().code.clone())
+    }
+
+    fn code(method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
+        code_at(LOCAL, false, method, pairs)
     }
 
     #[test]
@@ -66,8 +113,35 @@ mod tests {
         }
         for bad in ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "[::2]:80", ""] {
             assert_eq!(code(Method::GET, &[("host", bad)]).as_deref(), Some("bad_host"), "{bad}");
+            let closed = Site { asks: true, ..LOCAL };
+            assert_eq!(code_at(closed, false, Method::GET, &[("host", bad)]).as_deref(), Some("bad_host"), "{bad}");
         }
         assert_eq!(code(Method::GET, &[]).as_deref(), Some("bad_host"));
+    }
+
+    #[test]
+    fn the_name_that_people_know_is_served_everywhere() {
+        let url: PublicUrl = "https://logs.example".parse().unwrap();
+        let named = Site { public_url: Some(&url), ..LOCAL };
+        for good in ["logs.example", "logs.example:443", "127.0.0.1"] {
+            assert_eq!(code_at(named, false, Method::GET, &[("host", good)]), None, "{good}");
+        }
+        assert_eq!(code_at(named, false, Method::GET, &[("host", "evil.example")]).as_deref(), Some("bad_host"));
+        // Its pages are our own, though the proxy speaks http to us.
+        let from = |origin| code_at(named, false, Method::POST, &[("host", "logs.example"), ("origin", origin)]);
+        assert_eq!(from("https://logs.example"), None);
+        assert_eq!(from("https://logs.example:444").as_deref(), Some("bad_origin"));
+    }
+
+    #[test]
+    fn a_server_for_others_is_known_by_its_address_unless_it_asks_for_tokens() {
+        let open = Site { loopback: false, ..LOCAL };
+        for good in ["192.0.2.1", "192.0.2.1:7117", "[2001:db8::1]:7117", "localhost"] {
+            assert_eq!(code_at(open, false, Method::GET, &[("host", good)]), None, "{good}");
+        }
+        assert_eq!(code_at(open, false, Method::GET, &[("host", "evil.example")]).as_deref(), Some("bad_host"));
+        let closed = Site { asks: true, ..open };
+        assert_eq!(code_at(closed, true, Method::GET, &[("host", "logs.example")]), None);
     }
 
     #[test]
@@ -75,7 +149,7 @@ mod tests {
         let own = ("host", "localhost:7117");
         assert_eq!(code(Method::POST, &[own]), None);
         assert_eq!(code(Method::POST, &[own, ("origin", "http://localhost:7117")]), None);
-        for origin in ["http://evil.example", "null", "http://localhost:7118"] {
+        for origin in ["http://evil.example", "null", "http://localhost:7118", "https://localhost:7117"] {
             assert_eq!(code(Method::POST, &[own, ("origin", origin)]).as_deref(), Some("bad_origin"), "{origin}");
             let upgrade = [own, ("upgrade", "websocket"), ("origin", origin)];
             assert_eq!(code(Method::GET, &upgrade).as_deref(), Some("bad_origin"), "{origin}");
@@ -83,5 +157,19 @@ mod tests {
         }
         assert_eq!(code(Method::DELETE, &[own, ("sec-fetch-site", "cross-site")]).as_deref(), Some("bad_origin"));
         assert!(code(Method::CONNECT, &[own]).is_some());
+    }
+
+    #[test]
+    fn an_origin_is_scheme_and_host() {
+        let own = ("host", "localhost:7117");
+        let from = |https, origin| code_at(LOCAL, https, Method::POST, &[own, ("origin", origin)]);
+        assert_eq!(from(true, "https://localhost:7117"), None);
+        assert_eq!(
+            from(true, "http://localhost:7117").as_deref(),
+            Some("bad_origin"),
+            "a page that anyone could change"
+        );
+        let implied = [("host", "localhost"), ("origin", "https://localhost")];
+        assert_eq!(code_at(LOCAL, true, Method::POST, &implied), None);
     }
 }

@@ -23,6 +23,7 @@ mod api;
 mod append;
 mod assets;
 mod body;
+mod client_addr;
 mod follow;
 mod frames;
 mod guard;
@@ -38,6 +39,7 @@ mod pages;
 mod patience;
 mod pipeline;
 mod places;
+mod public_url;
 mod query;
 mod redis;
 mod reject;
@@ -74,6 +76,8 @@ use state::{SharedState, State};
 pub use tcp::raise_file_limit;
 
 pub use access::{Need, ROUTES, Route};
+pub use client_addr::TrustedProxies;
+pub use public_url::PublicUrl;
 
 /// How a server is to be run.
 #[derive(Clone, Debug)]
@@ -88,6 +92,10 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// The certificate for both ports; none: they speak without TLS.
     pub tls: Option<CertificateFiles>,
+    /// The address under which people reach it, if that is another than where it listens.
+    pub public_url: Option<PublicUrl>,
+    /// Reverse proxies whose word about a request's client is taken.
+    pub trusted_proxy: TrustedProxies,
     /// The address and port for Redis clients; none: no such port.
     pub resp: Option<String>,
     /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
@@ -102,6 +110,8 @@ impl Default for ServeOptions {
             durability: Durability::Commit,
             limits: Limits::default(),
             tls: None,
+            public_url: None,
+            trusted_proxy: TrustedProxies::default(),
             resp: None,
             runs: None,
         }
@@ -206,7 +216,9 @@ impl Server {
             announce::certificate(&options.data, tls).await.map_err(data_error)?;
         }
         let urls = (http_url(addr, tls.is_some()), redis_addr.map(|addr| redis_url(addr, tls.is_some())));
-        announce::server(&options.data, &urls.0, urls.1.as_deref()).await.map_err(data_error)?;
+        announce::server(&options.data, &urls.0, urls.1.as_deref(), options.public_url.as_ref())
+            .await
+            .map_err(data_error)?;
         let gate = Arc::new(Gate::open(&options.data).map_err(data_error)?);
         let hops = Hops::default();
         let state = Arc::new(State {

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::Throttle;
+use super::guard::Site;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
 use super::socket::Gone;
@@ -53,6 +54,11 @@ impl State {
             self.hits.count(Limit::send_timeout);
         }
         tracing::debug!(%gone, "{who} went");
+    }
+
+    /// What the server is called, and whom it serves.
+    pub(super) fn site(&self) -> Site<'_> {
+        Site { loopback: self.loopback, asks: self.gate.asks(), public_url: self.options.public_url.as_ref() }
     }
 }
 

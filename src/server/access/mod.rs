@@ -17,7 +17,7 @@ mod table;
 mod throttle;
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use hyper::Request;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -40,7 +40,7 @@ const SIGN_IN: &str = "/login";
 /// Lets a request in, with its caller in its extensions, or answers it.
 pub(super) async fn admit<B>(
     state: &State,
-    peer: SocketAddr,
+    address: IpAddr,
     request: &mut Request<B>,
 ) -> Result<Option<Caller>, Response> {
     let caller = match check(state, request) {
@@ -48,7 +48,7 @@ pub(super) async fn admit<B>(
         // A public route asks nobody who it is.
         Ok(None) => return Ok(None),
         Err(Refused::Error(error)) => return Err(error.into_response()),
-        Err(Refused::Denied(denied, page)) => return Err(deny(state, peer, request, denied, page).await),
+        Err(Refused::Denied(denied, page)) => return Err(deny(state, address, request, denied, page).await),
     };
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
@@ -132,7 +132,7 @@ pub(super) fn permit(
 }
 
 /// The answer to whoever is not let in.
-async fn deny<B>(state: &State, peer: SocketAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
+async fn deny<B>(state: &State, address: IpAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
     state.throttle.count("http", denied.reason());
     let wrong = match &denied {
         Denied::Unreadable(_) => {
@@ -142,7 +142,7 @@ async fn deny<B>(state: &State, peer: SocketAddr, request: &Request<B>, denied: 
         Denied::Unknown | Denied::Revoked(_) | Denied::Expired(_) | Denied::Contradictory => Some(&denied),
     };
     if let Some(wrong) = wrong
-        && note_failure(state, peer, wrong, shown(request.headers()))
+        && note_failure(state, address, wrong, shown(request.headers()))
     {
         state.throttle.delay().await;
         let detail = "too many wrong access tokens came from this address: wait a minute";
@@ -170,15 +170,15 @@ pub(super) fn unauthorized(why: impl Display) -> Response {
 
 /// Counts a wrong token against its address; true if there were too many. Never tells more of it than
 /// its fingerprint.
-pub(super) fn note_failure(state: &State, peer: SocketAddr, denied: &Denied, shown: Option<&str>) -> bool {
+pub(super) fn note_failure(state: &State, address: IpAddr, denied: &Denied, shown: Option<&str>) -> bool {
     let fingerprint = shown.map(|token| Digest::of(token.as_bytes()).fingerprint());
-    tracing::debug!(%peer, fingerprint, reason = denied.reason(), "an access token was refused: {denied}");
-    match state.throttle.failed(peer.ip(), state.options.limits.auth_failures_max) {
+    tracing::debug!(%address, fingerprint, reason = denied.reason(), "an access token was refused: {denied}");
+    match state.throttle.failed(address, state.options.limits.auth_failures_max) {
         Failure::Told => false,
         Failure::TooMany { first } => {
             state.hits.count(Limit::auth_failures_max);
             if first {
-                tracing::warn!(address = %peer.ip(), "many wrong access tokens come from this address");
+                tracing::warn!(%address, "many wrong access tokens come from this address");
             }
             true
         }
