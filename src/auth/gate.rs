@@ -131,6 +131,11 @@ impl Gate {
             return;
         }
         let before = self.keyring.borrow().clone();
+        // An open store stays open without a look into it: that would take a file, and there may be none left.
+        let absent = stamp.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if absent && !seen.closed && !before.asks() {
+            return;
+        }
         let after = match self.tokens.read() {
             Ok(Some(rows)) => Keyring::of(rows, &before),
             Ok(None) if seen.closed => {

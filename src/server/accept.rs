@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use warp::http::Request;
 use warp::reply::Response;
 
@@ -43,6 +43,7 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
     let limits = &state.options.limits;
     let places = Places::new(limits.connections_max, limits.connections_per_address_max);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let mut errors = tcp::AcceptErrors::default();
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
     let mut builder = http1::Builder::new();
     // How long a head may take is `patience`'s to say.
@@ -55,9 +56,7 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                state.metrics.accept_errors.inc();
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(tcp::ACCEPT_PAUSE).await;
+                errors.note(&state.metrics, &error).await;
                 continue;
             }
         };

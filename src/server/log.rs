@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
+use super::patience::Download;
 use super::query::Query;
 use super::reject::ApiError;
 use super::sse::Shareable;
@@ -29,6 +30,7 @@ pub(super) async fn download(state: SharedState, id: TaskId, query: Query, lease
     let ndjson = handle.export().boxed();
     let chunks = if text { as_text(ndjson, timestamps) } else { ndjson };
     let mut response = warp::reply::stream(Shareable::new(while_leased(chunks, lease))).into_response();
+    response.extensions_mut().insert(Download);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,7 +4,8 @@
 //! ```text
 //! accepted ─ first ──head──> busy ──answer sent──> idle ──a byte──> head ──head──> busy ..
 //!            header_timeout                        idle_timeout     header_timeout
-//!            everywhere: send_timeout from the moment that the socket takes no more
+//!            everywhere: send_timeout from the moment that the socket takes no more;
+//!            for a download of a log download_timeout, as a person may sit before a pager
 //! ```
 //! Not hyper's own timer: it knows no difference between a head that is late and a connection that is
 //! kept for later, and no time at all for writing. A socket that became a WebSocket has its own rules
@@ -13,7 +14,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
+use super::tcp;
 use crate::model::limits::{Hits, Limit, Limits};
+use crate::transport::Stream;
 
 /// What is waited for from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +41,16 @@ enum Phase {
     Upgraded = 3,
 }
 
+/// Marks an answer that may be taken slowly: an extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Download;
+
 /// Where a connection stands, known to its socket and to its requests.
 #[derive(Debug)]
 pub(super) struct Exchange {
     phase: AtomicU8,
+    /// The answer is a [`Download`].
+    download: AtomicBool,
     /// Who reads the socket: hyper does not look again by itself when an answer is sent.
     reader: AtomicWaker,
 }
@@ -49,7 +58,11 @@ pub(super) struct Exchange {
 impl Exchange {
     /// A connection that has been accepted.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(Phase::Head as u8), reader: AtomicWaker::new() })
+        Arc::new(Self {
+            phase: AtomicU8::new(Phase::Head as u8),
+            download: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        })
     }
 
     /// A head has come; until the answer's body is gone, a request is being answered.
@@ -82,6 +95,8 @@ impl Answering {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.0.set(Phase::Upgraded);
         }
+        let download = response.extensions().get::<Download>().is_some();
+        self.0.download.store(download, Ordering::Release);
         response.map(|body| Answer { body, _answering: self })
     }
 }
@@ -121,12 +136,15 @@ impl<B: Body + Unpin> Body for Answer<B> {
 
 /// The socket of a connection.
 #[derive(Debug)]
-pub(super) struct Patience<S> {
-    inner: S,
+pub(super) struct Patience {
+    inner: Stream,
     exchange: Arc<Exchange>,
     header: Duration,
     idle: Duration,
     send: Duration,
+    download: Duration,
+    /// Whether the system knows that a download is being sent.
+    downloads: bool,
     hits: Arc<Hits>,
     /// Until when the peer may send nothing, and in which phase that was said.
     reading: Option<(Phase, Pin<Box<Sleep>>)>,
@@ -134,11 +152,12 @@ pub(super) struct Patience<S> {
     writing: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patience<S> {
+impl Patience {
     /// Around a socket that was just accepted.
-    pub(super) fn new(inner: S, exchange: Arc<Exchange>, limits: &Limits, hits: Arc<Hits>) -> Self {
+    pub(super) fn new(inner: Stream, exchange: Arc<Exchange>, limits: &Limits, hits: Arc<Hits>) -> Self {
         let (header, idle, send) = (limits.header_timeout, limits.idle_timeout, limits.send_timeout);
-        Self { inner, exchange, header, idle, send, hits, reading: None, writing: None }
+        let (download, downloads) = (limits.download_timeout, false);
+        Self { inner, exchange, header, idle, send, download, downloads, hits, reading: None, writing: None }
     }
 
     /// Nothing has come: is there still time?
@@ -168,17 +187,33 @@ impl<S> Patience<S> {
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, format!("no request came within {time:?}")))
     }
 
+    /// How long the peer may take nothing of the answer.
+    fn sending(&self) -> (Duration, Limit) {
+        if self.downloads { (self.download, Limit::download_timeout) } else { (self.send, Limit::send_timeout) }
+    }
+
+    /// The system too gives up who takes nothing: it is told when a download begins, and when it ends.
+    fn tell_system(&mut self) {
+        let downloads = self.exchange.download.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.downloads, downloads) != downloads
+            && let Err(error) = tcp::confirm_within(self.inner.tcp(), self.sending().0)
+        {
+            tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
+        }
+    }
+
     /// What came of writing; an error when the peer has taken nothing for too long.
     fn taken<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &polled {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => self.hits.count(Limit::send_timeout),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => self.hits.count(self.sending().1),
             Poll::Ready(_) => self.writing = None,
             Poll::Pending if self.exchange.phase() == Phase::Upgraded => self.writing = None,
             Poll::Pending => {
-                let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(self.send)));
+                let (time, limit) = self.sending();
+                let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(time)));
                 ready!(timer.as_mut().poll(cx));
-                self.hits.count(Limit::send_timeout);
-                let error = format!("the peer took nothing for {:?}", self.send);
+                self.hits.count(limit);
+                let error = format!("the peer took nothing for {time:?}");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
             }
         }
@@ -186,7 +221,7 @@ impl<S> Patience<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+impl AsyncRead for Patience {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = out.filled().len();
@@ -194,7 +229,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
             Poll::Ready(result) => {
                 if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                     // The system gave the peer up: it has confirmed nothing for too long.
-                    this.hits.count(Limit::send_timeout);
+                    this.hits.count(this.sending().1);
                 }
                 if out.filled().len() > before && this.exchange.phase() == Phase::Idle {
                     this.exchange.set(Phase::Head);
@@ -206,9 +241,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl AsyncWrite for Patience {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.tell_system();
         let polled = Pin::new(&mut this.inner).poll_write(cx, bytes);
         this.taken(cx, polled)
     }
@@ -219,6 +255,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.tell_system();
         let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, bytes);
         this.taken(cx, polled)
     }

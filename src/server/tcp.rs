@@ -1,16 +1,20 @@
 //! What both ports do with a TCP socket, and with the files that sockets are.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
+use super::metrics::Metrics;
 use crate::model::limits::Limits;
 
 /// A pause after the system refused a connection (no file descriptors, say).
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two words about connections that could not be accepted.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// A silent peer is asked this often before it is given up.
 const PROBES: u32 = 3;
 /// Files for everything but connections: the store, archives that are written, sockets being refused.
@@ -27,9 +31,32 @@ pub(super) fn prepare(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     sockopt::set_tcp_keepidle(stream, limits.heartbeat.max(second))?;
     sockopt::set_tcp_keepintvl(stream, (limits.heartbeat / 2).max(second))?;
     sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    confirm_within(stream, limits.send_timeout)
+}
+
+/// For how long a peer may confirm nothing, or take nothing.
+pub(super) fn confirm_within(stream: &TcpStream, time: Duration) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(stream, u32::try_from(limits.send_timeout.as_millis()).unwrap_or(u32::MAX))?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(time.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
+}
+
+/// What a port does when the system gives it no connection.
+#[derive(Debug, Default)]
+pub(super) struct AcceptErrors {
+    told: Option<Instant>,
+}
+
+impl AcceptErrors {
+    /// Counts the error, tells it once in a while, and waits a moment.
+    pub(super) async fn note(&mut self, metrics: &Metrics, error: &io::Error) {
+        metrics.accept_errors.inc();
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!(%error, "a connection could not be accepted; it is tried again");
+        }
+        sleep(ACCEPT_PAUSE).await;
+    }
 }
 
 /// Lets this process have as many files open as the system allows it. A process that starts others

@@ -24,6 +24,15 @@ impl Stream {
         !matches!(self, Stream::Plain(_))
     }
 
+    /// The TCP connection below.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Takes bytes that have come already.
     ///
     /// # Errors

@@ -78,7 +78,10 @@ async fn a_body_that_drips_is_given_up_and_what_came_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_nobody_takes_is_given_up() {
-    let server = serve_with(|options| options.limits.send_timeout = SHORT).await;
+    let server = serve_with(|options| {
+        (options.limits.send_timeout, options.limits.download_timeout) = (SHORT, 6 * SHORT);
+    })
+    .await;
     // More than the system keeps for a socket.
     let text = format!("{}\n", "x".repeat(999)).repeat(1_000);
     for _ in 0..16 {
@@ -93,7 +96,9 @@ async fn an_answer_that_nobody_takes_is_given_up() {
         say(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{upgrade}\r\n")).await;
         stuck.push(stream);
     }
-    server.until("all are given up", || async { reached(&server, "send_timeout").await >= 3.0 }).await;
+    server.until("two are given up", || async { reached(&server, "send_timeout").await >= 2.0 }).await;
+    assert_eq!(reached(&server, "download_timeout").await, 0.0, "a download has more time");
+    server.until("the download is cut", || async { reached(&server, "download_timeout").await >= 1.0 }).await;
     // The one that asks is a connection too.
     let free =
         || async { metric(&server, "tasktail_connections").await + metric(&server, "tasktail_viewers").await == 1.0 };

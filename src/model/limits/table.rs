@@ -107,6 +107,8 @@ limits! {
     body_timeout: Time = Duration::from_secs(60);
     /// A peer that takes nothing of what is sent to it for so long is given up
     send_timeout: Time = Duration::from_secs(30);
+    /// A download of a log that nobody takes for so long is cut: a pager may be looked at for a while
+    download_timeout: Time = Duration::from_mins(10);
     /// Between two pings on a WebSocket or comments on an SSE stream; a peer silent for 2.5 of them is given up
     heartbeat: Time = Duration::from_secs(15);
     /// Bytes of entries in one reply to a Redis client; more are refused, to be asked for with COUNT

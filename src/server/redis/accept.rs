@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::Port;
 use super::connection;
@@ -24,6 +24,7 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
     let limits = &port.state.options.limits;
     let places = Places::new(limits.resp_connections_max, limits.connections_per_address_max);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let mut errors = tcp::AcceptErrors::default();
     loop {
         let accepted = tokio::select! {
             () = port.state.shutdown.cancelled() => return,
@@ -32,9 +33,7 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                port.state.metrics.accept_errors.inc();
-                tracing::warn!(%error, "a Redis client could not be accepted");
-                sleep(tcp::ACCEPT_PAUSE).await;
+                errors.note(&port.state.metrics, &error).await;
                 continue;
             }
         };
