@@ -123,6 +123,11 @@ impl Caller {
         }
     }
 
+    /// Whether it came without a token, in a store that asks for none.
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self.who, Who::Anonymous)
+    }
+
     /// What it may be called in a trace: the name of a token, never more.
     pub fn name(&self) -> &str {
         match &self.who {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::keyring::{self, State};
 use super::used::{self, Used};
-use super::{Caller, Denied, Held, Keyring, Lease, Secret, TokenName, Tokens};
+use super::{Caller, Denied, Ended, Held, Keyring, Lease, Secret, TokenName, Tokens};
 use crate::model::Timestamp;
 
 /// The file is looked at this often: one question to the system, which opens nothing.
@@ -85,6 +85,11 @@ impl Gate {
         let keyring = self.keyring.borrow();
         let now = Timestamp::now();
         keyring.all().find(|held| held.name == *name && held.status(now) == super::TokenStatus::Active).cloned()
+    }
+
+    /// Why a caller that was let in before has no place here any more, if it has none.
+    pub fn is_over(&self, caller: &Caller) -> Option<Ended> {
+        self.keyring.borrow().ended(caller, &self.owner, Timestamp::now())
     }
 
     /// What a live connection watches.
@@ -190,7 +195,7 @@ async fn blocking<T: Send + 'static>(gate: &Arc<Gate>, work: impl FnOnce(&Gate) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Ended, NewToken, Patterns, Scope};
+    use crate::auth::{NewToken, Patterns, Scope};
 
     fn make(tokens: &Tokens, name: &str) -> Secret {
         let (tasks, runs) = (Patterns::all(), Patterns::all());

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::output::Output;
 use crate::client::http::Probe;
 use crate::client::{Endpoint, HttpClient};
-use crate::config::Settings;
+use crate::config::{Settings, TokenSource};
 use crate::model::limits;
 use crate::server::{ServeError, ServeOptions, Server};
 
@@ -80,7 +80,7 @@ impl Locator {
     /// There is none and none can be started.
     pub(super) async fn endpoint(&self) -> anyhow::Result<Endpoint> {
         if let Some(url) = &self.settings.url {
-            return Ok(url.clone());
+            return self.with_token(url.clone());
         }
         let mut own = self.own.lock().await;
         if let Some(server) = &*own {
@@ -92,7 +92,7 @@ impl Locator {
         };
         for _ in 0..SETTLE_TRIES {
             if let Some(found) = self.find().await {
-                return Ok(found);
+                return self.with_token(found);
             }
             match self.start(&listen).await {
                 Ok(server) => {
@@ -126,7 +126,7 @@ impl Locator {
         if self.settings.url.is_none() && !self.is_own().await {
             for _ in 0..RESTART_TRIES {
                 if let Some(found) = self.find().await {
-                    return Ok(found);
+                    return self.with_token(found);
                 }
                 sleep(SETTLE_DELAY).await;
             }
@@ -140,7 +140,13 @@ impl Locator {
         if self.settings.url.is_some() || self.is_own().await {
             return self.endpoint().await.ok();
         }
-        self.find().await
+        self.find().await.and_then(|found| self.with_token(found).ok())
+    }
+
+    /// The same with this user's access token, if there is one.
+    fn with_token(&self, endpoint: Endpoint) -> anyhow::Result<Endpoint> {
+        let token = self.settings.token.as_ref().map(TokenSource::read).transpose()?;
+        Ok(endpoint.with_token(token))
     }
 
     /// A client of that server.
@@ -192,10 +198,12 @@ impl Locator {
         }
     }
 
-    /// A server inside this process; under TLS its own word for its certificate is as good as it gets.
+    /// A server inside this process: whoever could open its data folder comes in. Under TLS its own word for its
+    /// certificate is as good as it gets.
     fn of_own(&self, server: &Server) -> anyhow::Result<Endpoint> {
         let public_url = self.settings.public_url.as_ref().map(ToString::to_string);
-        Ok(self.reachable(&server.url()).context("the server's own address")?.known_as(public_url))
+        let endpoint = self.reachable(&server.url()).context("the server's own address")?.known_as(public_url);
+        Ok(endpoint.with_token(server.owner_token().reveal().parse().ok()))
     }
 
     /// The server over our data folder, which proves itself with the certificate that it left there.

@@ -31,6 +31,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use args::{Cli, Command};
 use output::Output;
@@ -80,6 +83,7 @@ fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
     let settings = load_settings(&cli)?;
     let default_filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
     init_tracing(cli.global.log_format, default_filter)?;
+    settings.warnings.iter().for_each(|warning| output.note(warning));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(dispatch(cli.command, Context { settings, output }));
     // A thread that waits for stdin would hold the exit up.
@@ -129,10 +133,12 @@ fn init_tracing(format: LogFormat, default_filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default_filter))
         .context("TASKTAIL_LOG: write a level such as info, or tasktail=debug,warn")?;
     let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    // At `trace` it prints a handshake with all its headers, the access token among them.
+    let discreet = filter_fn(|what| !what.target().starts_with("tungstenite::handshake"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(ansi).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(ansi).finish().with(discreet).init(),
+        LogFormat::Json => builder.json().finish().with(discreet).init(),
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::args::RunArgs;
 use super::locate::{Locator, Purpose};
 use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
+use crate::config::TokenSource;
 use crate::model::TaskId;
 use crate::worker::{Worker, WorkerOptions};
 
@@ -29,7 +30,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
     let masks = args.mask.masks()?;
-    let explicit = settings.url.is_some();
+    // A server that was named is the one; a token in a file may be another one later.
+    let settled = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let endpoint = match locator.endpoint().await {
         Ok(endpoint) => {
@@ -44,6 +46,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
     options.ca_file = endpoint.ca_file().map(Path::to_owned);
+    options.token = endpoint.token().map(|token| token.reveal().to_owned());
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
     options.labels.extend(args.labels);
     options.tee = args.tee;
@@ -51,7 +54,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.masks = masks;
     options.kill_grace = args.grace;
     options.notes = Arc::new(move |text| output.note(text));
-    if !explicit {
+    if !settled {
         options.reconnect = Some(reconnect(&locator));
     }
     let result = Box::pin(Worker::run(options, args.command)).await;

@@ -20,6 +20,10 @@ pub struct GlobalArgs {
     /// the server's itself [env: TASKTAIL_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<OsString>,
+    /// A file with the access token for the server; the token itself is taken from TASKTAIL_TOKEN or the settings
+    /// file, never from a flag that others could see [env: TASKTAIL_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<OsString>,
     /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data: Option<OsString>,
@@ -49,7 +53,7 @@ pub struct GlobalArgs {
 
 impl GlobalArgs {
     pub(super) fn flags(&self) -> Flags {
-        pick([("url", &self.url), ("ca_file", &self.ca_file), ("data", &self.data)])
+        pick([("url", &self.url), ("ca_file", &self.ca_file), ("token_file", &self.token_file), ("data", &self.data)])
     }
 }
 

@@ -40,7 +40,11 @@ pub(super) async fn get(client: &HttpClient, task: &TaskId) -> anyhow::Result<Ta
 
 /// An error about one task, in words that name it.
 pub(super) fn task_error(error: ClientError, task: &TaskId, endpoint: &Endpoint) -> anyhow::Error {
-    if error.is_not_found() { anyhow!("there is no task `{task}` at {endpoint}") } else { error.into() }
+    if !error.is_not_found() {
+        return error.into();
+    }
+    let or = if endpoint.token().is_some() { ", or none that the access token is for" } else { "" };
+    anyhow!("there is no task `{task}` at {endpoint}{or}")
 }
 
 /// From the start to the end, or until now.

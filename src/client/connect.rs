@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error as WsError};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::{Endpoint, http};
+use super::{BearerToken, Endpoint, http};
 use crate::model::limits::MESSAGE_BYTES_MAX;
 use crate::transport::Stream;
 use crate::wire::problem::Problem;
@@ -23,9 +23,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The token has characters that no header can carry; trying again does not help.
-    #[error("the token has characters that no header can carry")]
-    BadToken,
     /// Nobody accepts there.
     #[error("{0}")]
     Unreachable(#[source] std::io::Error),
@@ -49,17 +46,15 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// See [`ConnectError`]; it gives up after [`CONNECT_TIMEOUT`].
-pub async fn connect(server: &Endpoint, path: &str, token: Option<&str>) -> Result<Socket, ConnectError> {
-    let attempt = Box::pin(attempt(server, path, token));
+pub async fn connect(server: &Endpoint, path: &str) -> Result<Socket, ConnectError> {
+    let attempt = Box::pin(attempt(server, path));
     tokio::time::timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn attempt(server: &Endpoint, path: &str, token: Option<&str>) -> Result<Socket, ConnectError> {
+async fn attempt(server: &Endpoint, path: &str) -> Result<Socket, ConnectError> {
     let protocol = |error| ConnectError::Protocol(Box::new(error));
     let mut request = server.ws_url(path, &[]).into_client_request().map_err(protocol)?;
-    if let Some(token) = token {
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectError::BadToken)?;
-        value.set_sensitive(true);
+    if let Some(value) = server.token().and_then(BearerToken::header) {
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let stream = http::open(server).await.map_err(ConnectError::Unreachable)?;

@@ -1,4 +1,4 @@
-//! Where a server is: the parsed form of `--url`.
+//! Where a server is, and what it takes to be let in: the parsed form of `--url`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::BearerToken;
 use crate::transport::HAS_TLS;
 
 /// What may stand in a query value as it is (RFC 3986, "unreserved").
@@ -23,6 +24,8 @@ pub struct Endpoint {
     ca_file: Option<Arc<Path>>,
     /// The address that people are told instead.
     public_url: Option<Arc<str>>,
+    /// Sent to this server alone.
+    token: Option<BearerToken>,
     host: String,
     port: u16,
     prefix: String,
@@ -75,6 +78,18 @@ impl Endpoint {
     pub fn known_as(mut self, public_url: Option<String>) -> Self {
         self.public_url = public_url.map(Arc::from);
         self
+    }
+
+    /// The same, with the access token that is sent there.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<BearerToken>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// The access token that is sent there.
+    pub fn token(&self) -> Option<&BearerToken> {
+        self.token.as_ref()
     }
 
     /// How it is spoken to.
@@ -179,6 +194,7 @@ impl FromStr for Endpoint {
             scheme,
             ca_file: None,
             public_url: None,
+            token: None,
             host,
             port,
             prefix: uri.path().trim_end_matches('/').to_owned(),

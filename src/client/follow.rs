@@ -9,12 +9,14 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::{Endpoint, http};
+use super::{BearerToken, Endpoint, http};
 use crate::model::{Cursor, Gap, Line, Task, TaskId, limits};
 use crate::transport::Stream;
 use crate::wire::problem::Problem;
@@ -258,7 +260,12 @@ impl Follower {
             .read_buffer_size(64 * 1024)
             .write_buffer_size(4 * 1024)
             .max_write_buffer_size(64 * 1024);
-        let shaking = client_async_with_config(self.request_url(), stream, Some(config));
+        let mut request =
+            self.request_url().into_client_request().map_err(|error| Failure::Passing(error.to_string()))?;
+        if let Some(token) = self.endpoint.token().and_then(BearerToken::header) {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+        let shaking = client_async_with_config(request, stream, Some(config));
         match timeout(limits::SEND_TIMEOUT, shaking).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(error)) => Err(self.refusal(error)),

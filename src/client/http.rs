@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, SERVER, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SERVER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Endpoint, Scheme};
+use super::{BearerToken, Endpoint, Scheme};
 use crate::transport::{self, Stream};
 use crate::wire::problem::{HTTPS_REQUIRED, Problem};
 
@@ -115,8 +115,10 @@ impl HttpClient {
     /// Asks `GET /healthz` who is there, for at most `limit`.
     pub async fn probe(&self, limit: Duration) -> Probe {
         let target = self.endpoint.target("/healthz", &[]);
+        // Who is there is to be known before it gets a token.
+        let bare = Self::new(self.endpoint.clone().with_token(None));
         let ask = async {
-            let answer = self.send(Method::GET, &target, None).await?;
+            let answer = bare.send(Method::GET, &target, None).await?;
             let named = is_tasktail(&answer);
             let body = self.collect(answer).await?;
             let says = |word: &str| memchr::memmem::find(&body, word.as_bytes()).is_some();
@@ -277,6 +279,10 @@ impl HttpClient {
             .header(HOST, self.endpoint.authority())
             .header(USER_AGENT, concat!("tasktail/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "application/json, */*");
+        let builder = match self.endpoint.token().and_then(BearerToken::header) {
+            Some(token) => builder.header(AUTHORIZATION, token),
+            None => builder,
+        };
         let (builder, body) = match body {
             Some((kind, body)) => (builder.header(CONTENT_TYPE, kind), body),
             None => (builder, Bytes::new()),

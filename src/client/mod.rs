@@ -8,7 +8,9 @@ pub mod endpoint;
 pub mod follow;
 pub mod http;
 mod run;
+mod token;
 
 pub use endpoint::{BadUrl, Endpoint, Scheme};
 pub use http::{ClientError, HttpClient};
 pub use run::{RunFollower, RunItem, RunStart};
+pub use token::{BadToken, BearerToken};

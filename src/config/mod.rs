@@ -4,6 +4,8 @@
 //! `worker_grace` in the file, `TASKTAIL_WORKER_GRACE` in the environment, `--worker-grace` on the
 //! command line. A value that is wrong is refused with the place it came from.
 
+mod token;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,10 +16,14 @@ use crate::server::{PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
 
+pub use token::TokenSource;
+
 /// Every name, as it stands in the file, beside those of the limits.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "url",
     "ca_file",
+    "token",
+    "token_file",
     "data",
     "listen",
     "durability",
@@ -40,6 +46,10 @@ pub struct Settings {
     pub url: Option<Endpoint>,
     /// A file of certificates to trust beside the machine's own.
     pub ca_file: Option<PathBuf>,
+    /// The access token to come with, if there is one.
+    pub token: Option<TokenSource>,
+    /// What is to be told before anything is done.
+    pub warnings: Vec<String>,
     /// The data folder.
     pub data: PathBuf,
     /// Whether the data folder was named by someone: then another server's folder will not do.
@@ -120,6 +130,14 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// The file with the access token cannot be used.
+    #[error("{}: no access token can be read from it: {source}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said, or what is wrong.
+        source: std::io::Error,
+    },
     /// No home to keep anything in.
     #[error("no folder for the data: neither HOME nor XDG_STATE_HOME is set; use --data DIR or TASKTAIL_DATA")]
     NoHome,
@@ -178,7 +196,10 @@ impl Settings {
         let listen = parse(find("listen")?, address)?;
         let url = parse(find("url")?, |text| text.parse::<Endpoint>().map_err(|error| error.to_string()))?;
         let ca_file = path_or_off(find("ca_file")?, "file")?;
+        let (token, warning) = token::source(find("token")?, find("token_file")?)?;
         Ok(Self {
+            token,
+            warnings: warning.into_iter().collect(),
             url: url.map(|url| url.trusting(ca_file.clone())),
             ca_file,
             data,

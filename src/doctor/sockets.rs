@@ -91,13 +91,15 @@ impl Examination {
     }
 
     async fn open(&self, path: &str) -> Result<Socket, Trouble> {
-        connect::connect(&self.options.endpoint, path, None).await.map_err(|error| {
+        connect::connect(&self.options.endpoint, path).await.map_err(|error| {
             let cause = match &error {
+                ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+                    "the access token is missing or may not do this: give one in TASKTAIL_TOKEN or with --token-file"
+                }
                 ConnectError::Refused { .. } | ConnectError::Protocol(_) => {
                     "something between here and the server does not pass WebSockets on (a proxy without Upgrade?)"
                 }
                 ConnectError::Unreachable(_) | ConnectError::Timeout => "the server has gone, or takes no connection",
-                ConnectError::BadToken => "the token was not copied whole",
             };
             Trouble::new(format!("no WebSocket at {path}: {error}"), "an open WebSocket", cause)
         })

@@ -49,7 +49,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::client::{BadUrl, Endpoint};
+use crate::client::{BadToken, BadUrl, Endpoint};
 use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::{Channel, TaskId, Timestamp};
 
@@ -166,6 +166,9 @@ pub enum WorkerError {
     /// Not an `http://HOST:PORT`.
     #[error(transparent)]
     BadUrl(#[from] BadUrl),
+    /// Not an access token.
+    #[error(transparent)]
+    BadToken(#[from] BadToken),
     /// Nothing to run.
     #[error("no command was given")]
     NoCommand,
@@ -316,7 +319,8 @@ impl Worker {
 
     /// `options` and `command` without secrets.
     fn start(options: WorkerOptions, mut command: Vec<String>) -> Result<Self, WorkerError> {
-        let server = options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone());
+        let token = options.token.as_deref().map(str::parse).transpose()?;
+        let server = options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone()).with_token(token);
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
         limit_command(&mut command);

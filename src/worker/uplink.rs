@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::shared::Shared;
 use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
-use crate::client::connect::{CONNECT_TIMEOUT, Socket, connect};
+use crate::client::connect::{CONNECT_TIMEOUT, ConnectError, Socket, connect};
 use crate::model::Timestamp;
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT, WORKER_BUFFER_LINES};
 use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
@@ -36,6 +36,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The wait at the end is over after this many times its limit, even if a line arrives now and then.
 const DELIVERY_ROUNDS_MAX: u32 = 6;
 
+/// A worker that is not let in tries again this often: a token can be renewed, and nobody is to be flooded.
+const DENIED_DELAY: Duration = Duration::from_secs(30);
+
 /// The server's word for a task that takes no more lines; it will not change its mind.
 const TASK_ENDED: &str = "task_ended";
 
@@ -48,6 +51,8 @@ enum Over {
     Lost(Lost),
     /// Someone else has ended this task: the server takes no more of it.
     Ended,
+    /// The access token is not taken, or not for this: another try does no better soon.
+    Denied(Lost),
 }
 
 impl From<Lost> for Over {
@@ -66,6 +71,8 @@ pub(super) struct Uplink {
     started: Timestamp,
     /// Set while there is no connection.
     away: Option<Away>,
+    /// It was told that the server lets this worker in no more.
+    denied: bool,
 }
 
 struct Away {
@@ -86,6 +93,7 @@ impl Uplink {
             session: ulid::Ulid::generate().to_string(),
             started: Timestamp::now(),
             away: None,
+            denied: false,
         }
     }
 
@@ -130,6 +138,13 @@ impl Uplink {
                     self.note("this task was ended at the server: it takes no more lines of it");
                     return self.shared.finished().await;
                 }
+                Over::Denied(why) => {
+                    self.note_denied(&why);
+                    if !self.move_to_another_server().await {
+                        sleep(DENIED_DELAY).await;
+                    }
+                    continue;
+                }
             };
             if connected && (began.elapsed() > GOOD_CONNECTION || self.shared.acked_seq() > acked_before) {
                 delays = backoff();
@@ -144,7 +159,12 @@ impl Uplink {
 
     /// Connects, says who it is, and learns what the server has of this session.
     async fn open(&self) -> Result<(Socket, u64), Over> {
-        let mut socket = connect(&self.server, PATH, self.options.token.as_deref()).await.map_err(|e| e.to_string())?;
+        let mut socket = connect(&self.server, PATH).await.map_err(|error| match error {
+            ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+                Over::Denied(error.to_string())
+            }
+            _ => Over::Lost(error.to_string()),
+        })?;
         let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.options.worker };
         let start = Outgoing::TaskStart {
             work_request_id: self.options.task.as_str(),
@@ -173,6 +193,9 @@ impl Uplink {
                     return Ok(acked_seq);
                 }
                 Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Over::Ended),
+                Ok(ServerReply::Error { code, message, .. }) if ["not_found", "forbidden"].contains(&code.as_str()) => {
+                    return Err(Over::Denied(format!("{message}, for this worker's access token")));
+                }
                 Ok(ServerReply::Error { message, .. }) => return Err(format!("the server refuses: {message}").into()),
                 _ => {}
             }
@@ -254,7 +277,10 @@ impl Uplink {
         if server == self.server {
             return false;
         }
-        self.note(format_args!("going on with the server at {server}"));
+        // It may be another token for the same one.
+        if server.to_string() != self.server.to_string() {
+            self.note(format_args!("going on with the server at {server}"));
+        }
         self.server = server;
         true
     }
@@ -276,7 +302,23 @@ impl Uplink {
         self.away = Some(Away { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
     }
 
+    /// Said once: a person has to do something, which may take a while.
+    fn note_denied(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.denied, true) {
+            self.note(format_args!(
+                "{} lets this worker not in ({why}): the task goes on, up to {WORKER_BUFFER_LINES} lines are kept, and \
+                 every {} s it is tried again",
+                self.server,
+                DENIED_DELAY.as_secs()
+            ));
+        }
+        let (since, skipped_lines) = (Instant::now(), self.shared.skipped_lines());
+        let again = self.shared.was_reached();
+        self.away.get_or_insert(Away { since, skipped_lines, again });
+    }
+
     fn note_connected(&mut self) {
+        self.denied = false;
         let Some(away) = self.away.take() else { return };
         let again = if away.again { "reconnected" } else { "connected" };
         let seconds = away.since.elapsed().as_secs_f64();

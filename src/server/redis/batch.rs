@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::access::Seen;
 use super::commands::{Outcome, Refusal, Wait, command, refused, unwritten};
 use super::plan::Plan;
 use super::session::{Session, Transaction};
 use super::table::{Command, Misfit, NO_MULTI, Run, resolve};
+use crate::auth::Caller;
 use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::tasks::Tasks;
@@ -152,6 +154,15 @@ impl Batch {
             queued.take().map(|queue| queue.iter().map(|(command, request)| (*command, request)).collect());
         for planned in &self.requests {
             let Ok(command) = planned.command else { continue };
+            // What is refused needs nothing, above all no task that it would have written to.
+            if self.session.permit(command, &planned.request).is_err() {
+                continue;
+            }
+            let signs = match &pending {
+                Some(queue) if command.name == "exec" => queue.iter().any(|(command, _)| signs_in(command)),
+                Some(_) => command.name == "reset",
+                None => signs_in(command),
+            };
             match (&mut pending, command.name) {
                 (Some(queue), "exec") => {
                     plan.keys = true;
@@ -165,6 +176,10 @@ impl Batch {
                 (None, "multi") => pending = Some(Vec::new()),
                 (None, _) => plan.add(tasks, command, &planned.request),
             }
+            if signs {
+                // See `run`: what follows is planned when it is known who asks.
+                break;
+            }
         }
         plan.bytes = self.requests_bytes;
         plan
@@ -175,19 +190,34 @@ impl Batch {
         self.adding.push(Adding { key, task, added: false });
     }
 
-    /// Runs what there is, up to a command that waits, or until there is much to send.
+    /// Runs what there is, up to a command that waits or that signs in or out, or until there is much to send.
     pub(super) fn run(&mut self, place: &mut Place<'_, '_>) -> Option<Waits> {
         while self.reply.len() < REPLIES_BYTES_MAX && !self.session.closing {
             let Some(Planned { request, command }) = self.requests.pop_front() else { break };
             self.requests_bytes = self.requests_bytes.saturating_sub(request.bytes());
             place.tick();
+            let signs = command.as_ref().is_ok_and(|command| self.signs(command));
             let waits = self.step(place, command, &request);
             place.settle();
             if waits.is_some() {
                 return waits;
             }
+            if signs {
+                break;
+            }
         }
         None
+    }
+
+    /// Whether somebody else may ask after this command.
+    fn signs(&self, command: &Command) -> bool {
+        match &self.session.transaction {
+            Some(transaction) if command.name == "exec" => {
+                transaction.queue.iter().any(|(command, _)| signs_in(command))
+            }
+            Some(_) => command.name == "reset",
+            None => signs_in(command),
+        }
     }
 
     fn step(
@@ -202,8 +232,13 @@ impl Batch {
             Err(misfit) => Err(self.misfit(misfit)),
             Ok(command) => {
                 self.done.last = Some(command.name);
-                match &mut self.session.transaction {
-                    Some(transaction) if !ends_transaction(command) => {
+                let permitted = self.session.permit(command, request);
+                match (permitted, &mut self.session.transaction) {
+                    (Err(refusal), transaction) => {
+                        transaction.iter_mut().for_each(|transaction| transaction.aborted = true);
+                        Err(refusal)
+                    }
+                    (Ok(()), Some(transaction)) if !ends_transaction(command) => {
                         transaction.queue(command, request, &mut self.reply).map(|()| Outcome::Done)
                     }
                     _ => self.run_one(place, command, request, true),
@@ -255,8 +290,11 @@ impl Batch {
         let Self { session, reply, .. } = self;
         match (&command.run, place) {
             (Run::Session(run), _) => run(session, request, reply)?,
-            (Run::Report(run), place) => run(session, place.look(), request, reply)?,
-            (Run::Look(run), place) => run(place.look(), request, reply)?,
+            (Run::Report(run), place) => {
+                let caller = session.caller().cloned();
+                see(place.look(), caller.as_ref(), |look| run(session, look, request, reply))?;
+            }
+            (Run::Look(run), place) => see(place.look(), session.caller(), |look| run(look, request, reply))?,
             (Run::LookOrWait(run), Place::Published(_, look)) => return run(look, request, reply, false),
             (Run::LookOrWait(run), Place::Keys(keys)) => return run(*keys, request, reply, may_wait),
             (Run::Keys(run), Place::Keys(keys)) => run(keys, request, reply)?,
@@ -398,6 +436,19 @@ impl Adding {
         };
         refused.map_or(Ok(()), |error| Err(Refusal::Text(error)))
     }
+}
+
+/// Looks at what is the caller's to see.
+fn see<T>(look: &mut dyn Look, caller: Option<&Caller>, with: impl FnOnce(&mut dyn Look) -> T) -> T {
+    match caller.filter(|caller| !caller.sees_all()) {
+        Some(caller) => with(&mut Seen { look, caller }),
+        None => with(look),
+    }
+}
+
+/// Whether a client may be somebody else after it.
+fn signs_in(command: &Command) -> bool {
+    matches!(command.name, "auth" | "hello" | "reset")
 }
 
 /// What is not queued within MULTI.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Caller;
 use crate::wire::resp::Protocol;
 
 /// All clients by their ids, which are never given twice.
@@ -29,8 +30,10 @@ pub(super) struct Client {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) since: Instant,
-    /// Cancelled by `CLIENT KILL`.
+    /// Cancelled by `CLIENT KILL`, and when its token is not taken any more.
     pub(super) end: CancellationToken,
+    /// Who it is, if it has signed in. Held for a moment; set by its own connection only.
+    pub(super) caller: Mutex<Option<Caller>>,
     /// Held for a moment; changed by its own connection only, but for `blocked`.
     pub(super) facts: Mutex<Facts>,
 }
@@ -101,7 +104,8 @@ impl Clients {
         };
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let end = CancellationToken::new();
-        let client = Arc::new(Client { id, peer, local, since: now, end, facts: Mutex::new(facts) });
+        let client =
+            Arc::new(Client { id, peer, local, since: now, end, caller: Mutex::default(), facts: Mutex::new(facts) });
         self.all.lock().insert(id, client.clone());
         client
     }

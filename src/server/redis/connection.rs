@@ -201,6 +201,9 @@ impl Connection {
         };
         batch.settle();
         self.count(&mut batch);
+        if std::mem::take(&mut batch.session.slow) {
+            self.port.state.throttle.delay().await;
+        }
         Ok((batch, waits))
     }
 

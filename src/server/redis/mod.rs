@@ -6,11 +6,13 @@
 //! ```
 //! - `connection` reads what has come, hands it over as a `batch`, sends the replies;
 //!   `plan` says what a batch needs.
+//! - `access` says whether a client may run a command, asked of each before it runs or is queued.
 //! - `table` finds the command of a request; `list` is all of them.
 //! - `commands` is what each does; `transaction` what MULTI, EXEC and WATCH do.
 //! - `session` is what a connection is, `clients` what the others see of it.
 
 mod accept;
+mod access;
 mod batch;
 mod clients;
 mod commands;
@@ -23,7 +25,7 @@ mod transaction;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -75,7 +77,34 @@ pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState)
         rate: Mutex::new((now, 0, 0)),
     });
     let tracker = port.state.tracker.clone();
+    tracker.spawn(end_with_tokens(port.clone()));
     tracker.spawn(accept::serve(listener, port));
+}
+
+/// Between two looks at tokens whose time may be over.
+const EXPIRY_CHECK: Duration = Duration::from_millis(250);
+
+/// Ends the connections of tokens that are not taken any more, until the server ends.
+async fn end_with_tokens(port: Arc<Port>) {
+    let gate = &port.state.gate;
+    let mut tokens = gate.keyring();
+    loop {
+        tokio::select! {
+            () = port.state.shutdown.cancelled() => return,
+            _ = tokens.changed() => {}
+            () = tokio::time::sleep(EXPIRY_CHECK) => {}
+        }
+        if !gate.asks() {
+            continue;
+        }
+        for client in port.clients.all() {
+            let ended = client.caller.lock().as_ref().and_then(|caller| gate.is_over(caller));
+            if let Some(ended) = ended {
+                tracing::debug!(client = client.id, %ended, "a Redis client's connection is ended");
+                client.end.cancel();
+            }
+        }
+    }
 }
 
 impl Port {

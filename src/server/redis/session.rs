@@ -4,15 +4,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Port;
 use super::clients::Client;
+use super::commands::Refusal;
 use super::table::Command;
+use super::{Port, access};
+use crate::auth::{Caller, Denied};
+use crate::server::access::note_failure;
 use crate::wire::resp::Request;
 
 /// What a connection is.
 pub(super) struct Session {
     pub(super) port: Arc<Port>,
     pub(super) client: Arc<Client>,
+    /// Who it is, if it has signed in; anyone, in a store without tokens.
+    caller: Option<Caller>,
+    /// Its token was wrong once too often: the answer waits.
+    pub(super) slow: bool,
     /// Between MULTI and EXEC.
     pub(super) transaction: Option<Transaction>,
     pub(super) watched: Watched,
@@ -54,14 +61,57 @@ pub(super) enum Replies {
 
 impl Session {
     pub(super) fn new(port: Arc<Port>, client: Arc<Client>) -> Self {
-        Self {
+        let mut session = Self {
             port,
             client,
+            caller: None,
+            slow: false,
             transaction: None,
             watched: Watched::default(),
             replies: Replies::default(),
             closing: false,
+        };
+        session.sign_out();
+        session
+    }
+
+    /// Who it is, if it has signed in.
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    /// Whether it may run this.
+    pub(super) fn permit(&self, command: &Command, request: &Request) -> Result<(), Refusal> {
+        access::check(self.caller.as_ref(), command, request)
+    }
+
+    /// Signs in with a token; without success it stays who it was.
+    pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), Denied> {
+        let state = &self.port.state;
+        let shown = std::str::from_utf8(token).ok();
+        let checked = shown.ok_or(Denied::Unknown).and_then(|shown| state.gate.check(Some(shown)));
+        match checked {
+            Ok(caller) => {
+                self.become_caller(Some(caller));
+                Ok(())
+            }
+            Err(denied) => {
+                state.throttle.count("redis", denied.reason());
+                self.slow |= note_failure(state, self.client.peer.ip(), &denied, shown);
+                Err(denied)
+            }
         }
+    }
+
+    /// Is nobody from now on; anyone, in a store without tokens.
+    pub(super) fn sign_out(&mut self) {
+        let anyone = self.port.state.gate.check(None).ok();
+        self.become_caller(anyone);
+    }
+
+    fn become_caller(&mut self, caller: Option<Caller>) {
+        self.client.caller.lock().clone_from(&caller);
+        self.caller = caller;
     }
 
     /// Ends what MULTI and WATCH began.

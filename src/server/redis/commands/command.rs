@@ -109,7 +109,7 @@ pub(in super::super) fn getkeys(_: &mut Session, request: &Request, reply: &mut 
 }
 
 /// The keys of a request for this command.
-fn keys_of<'r>(command: &Command, request: &'r Request) -> Vec<&'r [u8]> {
+pub(in super::super) fn keys_of<'r>(command: &Command, request: &'r Request) -> Vec<&'r [u8]> {
     let at = |place: i32| {
         let place = usize::try_from(place.unsigned_abs()).unwrap_or(usize::MAX);
         move |from_end: bool| if from_end { request.len().saturating_sub(place) } else { place }

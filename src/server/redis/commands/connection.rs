@@ -5,11 +5,17 @@ use std::time::SystemTime;
 use super::ids::{integer, is_word, plain_integer, until_nul};
 use super::keys::flush_mode;
 use super::{Refusal, client, help_lines};
+use crate::auth::Denied;
 use crate::server::redis::VERSION;
 use crate::server::redis::session::{Replies, Session};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 const WRONG_PASSWORD: Refusal = Refusal::Static("WRONGPASS invalid username-password pair or user is disabled.");
+
+const HELLO_WITHOUT_AUTH: Refusal = Refusal::Static(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> \
+     option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
 
 /// `PING [text]`
 pub(in super::super) fn ping(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
@@ -36,20 +42,38 @@ pub(in super::super) fn select(_: &mut Session, request: &Request, reply: &mut R
     Ok(())
 }
 
-/// `AUTH [user] password`: without tokens there is the default user, who needs none.
-pub(in super::super) fn auth(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+/// `AUTH [user] password`: the password is an access token, the user always `default`, who needs none in a store
+/// without tokens.
+pub(in super::super) fn auth(session: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+    let asks = session.port.state.gate.asks();
     match request.len() {
+        2 if asks => {
+            sign_in(session, request.arg(1))?;
+            reply.simple("OK");
+            Ok(())
+        }
         2 => Err(Refusal::Static(
             "ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?",
         )),
         3 if request.arg(1) != b"default" => Err(WRONG_PASSWORD),
         3 => {
+            if asks {
+                sign_in(session, request.arg(2))?;
+            }
             reply.simple("OK");
             Ok(())
         }
         _ => Err(Refusal::SYNTAX),
     }
+}
+
+/// Signs in with what was given as a password.
+fn sign_in(session: &mut Session, token: &[u8]) -> Result<(), Refusal> {
+    session.sign_in(token).map_err(|denied| match denied {
+        Denied::Unreadable(why) => Refusal::Text(format!("ERR the access tokens of this store cannot be read: {why}")),
+        _ => WRONG_PASSWORD,
+    })
 }
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`
@@ -64,7 +88,7 @@ pub(in super::super) fn hello(session: &mut Session, request: &Request, reply: &
     while at < request.len() {
         let (word, more) = (request.arg(at), request.len() - at - 1);
         if is_word(word, "AUTH") && more >= 2 {
-            user = Some(request.arg(at + 1));
+            user = Some((request.arg(at + 1), request.arg(at + 2)));
             at += 3;
         } else if is_word(word, "SETNAME") && more >= 1 {
             name = Some(client::checked_name(request.arg(at + 1))?);
@@ -73,8 +97,13 @@ pub(in super::super) fn hello(session: &mut Session, request: &Request, reply: &
             return Err(Refusal::Bytes([b"ERR Syntax error in HELLO option '", until_nul(word), b"'"].concat()));
         }
     }
-    if user.is_some_and(|user| user != b"default") {
-        return Err(WRONG_PASSWORD);
+    match user {
+        Some((user, _)) if user != b"default" => return Err(WRONG_PASSWORD),
+        Some((_, token)) if session.port.state.gate.asks() => sign_in(session, token)?,
+        _ => {}
+    }
+    if session.caller().is_none() {
+        return Err(HELLO_WITHOUT_AUTH);
     }
     {
         let mut facts = session.client.facts.lock();
@@ -112,6 +141,7 @@ pub(in super::super) fn quit(session: &mut Session, _: &Request, reply: &mut Rep
 /// `RESET`: as a new connection.
 pub(in super::super) fn reset(session: &mut Session, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     session.end_transaction();
+    session.sign_out();
     session.replies = Replies::default();
     {
         let mut facts = session.client.facts.lock();

@@ -31,13 +31,14 @@ use crate::tasks::TasksError;
 use crate::tasks::keys::{AddError, JournalError, Keys, Why};
 use crate::wire::resp::{Reply, Request};
 
+pub(super) use command::keys_of;
 pub(super) use groups::{creates as group_creates, xack, xautoclaim, xclaim, xgroup, xpending, xreadgroup};
 pub(super) use xadd::{creates, xadd};
 pub(super) use xdel::xdel;
 pub(super) use xinfo::xinfo;
 pub(super) use xlen::xlen;
 pub(super) use xrange::{xrange, xrevrange};
-pub(super) use xread::xread;
+pub(super) use xread::{ReadArgs, xread};
 pub(super) use xsetid::xsetid;
 pub(super) use xtrim::xtrim;
 

@@ -14,11 +14,11 @@ use crate::wire::resp::{Protocol, Reply, Request};
 
 /// What comes before the keys.
 #[derive(Debug)]
-pub(super) struct ReadArgs {
+pub(in super::super) struct ReadArgs {
     /// The first key's argument.
-    pub(super) keys: usize,
+    pub(in super::super) keys: usize,
     /// Keys; as many ids follow them.
-    pub(super) streams: usize,
+    pub(in super::super) streams: usize,
     /// Entries of each key at most.
     pub(super) count: usize,
     /// How long to wait; 0 for ever.
@@ -130,7 +130,7 @@ pub(super) fn keys_header(start: usize, keys: usize, reply: &mut Reply) {
 
 impl ReadArgs {
     /// Reads the options up to the keys. `now_ms` bounds the time there is to wait.
-    pub(super) fn parse(request: &Request, now_ms: u64, of_group: bool) -> Result<Self, Refusal> {
+    pub(in super::super) fn parse(request: &Request, now_ms: u64, of_group: bool) -> Result<Self, Refusal> {
         let mut args = Self { keys: 0, streams: 0, count: usize::MAX, block: None, group: None, no_ack: false };
         let mut at = 1;
         while at < request.len() {
