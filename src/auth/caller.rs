@@ -128,6 +128,11 @@ impl Caller {
         matches!(self.who, Who::Anonymous)
     }
 
+    /// Its own end, before its token's: that of a session or a share.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     /// What it may be called in a trace: the name of a token, never more.
     pub fn name(&self) -> &str {
         match &self.who {

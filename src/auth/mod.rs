@@ -6,6 +6,8 @@
 //! Gate               what a server holds: follows the file, turns a token into a Caller
 //! Caller             who asks; may(scope, object) answers allowed, forbidden or hidden
 //! Lease              tells a live connection that its caller's time is over
+//! session            browsers that are signed in with one of them
+//! share, jwt         links to read one task, ours and those of another system
 //! ```
 //! A store without any token is open: everyone is [`Caller::anonymous`] and may do everything. The first
 //! token closes it, and it stays closed when the last one is revoked: rows are never taken out of
@@ -16,10 +18,13 @@
 mod caller;
 mod file;
 mod gate;
+pub mod jwt;
 mod keyring;
 mod lease;
 mod pattern;
 mod secret;
+pub mod session;
+pub mod share;
 mod token;
 mod used;
 

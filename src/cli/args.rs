@@ -63,6 +63,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Remove tasks: their logs and all that is known of them
     Rm(RmArgs),
+    /// Make a link to read one task, for people without a token
+    Share(ShareArgs),
     /// Follow growing files as a task's lines
     Ship(ShipArgs),
     /// Record and read the events of a run, in a file or at a server
@@ -327,6 +329,26 @@ pub struct RmArgs {
     /// The tasks, by their whole ids
     #[arg(value_name = "TASK", required = true)]
     pub(super) tasks: Vec<TaskId>,
+}
+
+/// `tasktail share`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the link alone on stdout. Whoever has it can read this task and follow
+it live, and nothing else, until it expires. It takes an admin's token. To end
+all links before their time, delete share.key in the server's data folder.
+
+Examples:
+  tasktail share nightly-7
+  tasktail share nightly-7 --expires 2h | xclip
+  tasktail share nightly-7 --json | jq -r .expires")]
+pub struct ShareArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    pub(super) task: TaskId,
+    /// How long the link is good
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::duration)]
+    pub(super) expires: Duration,
 }
 
 /// `tasktail completions`.

@@ -21,6 +21,7 @@ mod run;
 mod sending;
 mod serve;
 mod settings;
+mod share;
 mod ship;
 mod show;
 mod text;
@@ -103,6 +104,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
         Command::Show(args) => Box::pin(show::run(args, context)).await,
         Command::Export(args) => Box::pin(export::run(args, context)).await,
         Command::Rm(args) => Box::pin(rm::run(args, context)).await,
+        Command::Share(args) => Box::pin(share::run(args, context)).await,
         Command::Ship(args) => Box::pin(ship::run(args, context)).await,
         Command::Events(args) => Box::pin(events::run(args, context)).await,
         Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,

@@ -121,6 +121,17 @@ pub(super) struct SettingArgs {
     /// [default: off]
     #[arg(long, value_name = "DIR")]
     runs: Option<OsString>,
+    /// Pages of these sites may read here, with what they show themselves, such as
+    /// https://ci.example,https://dash.example:8443 [default: off]
+    #[arg(long, value_name = "ORIGIN,..")]
+    allowed_origins: Option<OsString>,
+    /// Take JWTs of another system for share links: its key, a secret for HS256 of 32 bytes or more, or a JSON Web
+    /// Key [default: off]
+    #[arg(long, value_name = "FILE")]
+    share_jwt_key_file: Option<OsString>,
+    /// These JWTs must name this audience [default: off, and they must name none]
+    #[arg(long, value_name = "NAME")]
+    share_jwt_audience: Option<OsString>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -136,6 +147,9 @@ impl SettingArgs {
             ("public_url", &self.public_url),
             ("trusted_proxy", &self.trusted_proxy),
             ("runs", &self.runs),
+            ("allowed_origins", &self.allowed_origins),
+            ("share_jwt_key_file", &self.share_jwt_key_file),
+            ("share_jwt_audience", &self.share_jwt_audience),
         ]);
         flags.extend(self.limits.0.iter().cloned());
         flags

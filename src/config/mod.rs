@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
-use crate::server::{PublicUrl, ServeOptions, TrustedProxies};
+use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
 
 pub use token::TokenSource;
 
 /// Every name, as it stands in the file, beside those of the limits.
-const KEYS: [&str; 13] = [
+const KEYS: &[&str] = &[
     "url",
     "ca_file",
     "token",
@@ -33,10 +33,13 @@ const KEYS: [&str; 13] = [
     "tls_key",
     "public_url",
     "trusted_proxy",
+    "allowed_origins",
+    "share_jwt_key_file",
+    "share_jwt_audience",
 ];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
-    KEYS.into_iter().chain(Limit::ALL.iter().map(|limit| limit.name()))
+    KEYS.iter().copied().chain(Limit::ALL.iter().map(|limit| limit.name()))
 }
 
 /// What tasktail was told, all sources merged and every value checked.
@@ -72,6 +75,12 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// Reverse proxies whose word about a request's client is taken.
     pub trusted_proxy: TrustedProxies,
+    /// Pages of other sites that may read.
+    pub allowed_origins: Origins,
+    /// The key of another system whose JWTs share tasks, if any.
+    pub share_jwt_key_file: Option<PathBuf>,
+    /// The audience that these JWTs must name, if any.
+    pub share_jwt_audience: Option<String>,
 }
 
 /// Where a value came from.
@@ -215,6 +224,11 @@ impl Settings {
             trusted_proxy: parse(find("trusted_proxy")?, or_off(str::parse::<TrustedProxies>))?
                 .flatten()
                 .unwrap_or_default(),
+            allowed_origins: parse(find("allowed_origins")?, or_off(str::parse::<Origins>))?
+                .flatten()
+                .unwrap_or_default(),
+            share_jwt_key_file: path_or_off(find("share_jwt_key_file")?, "file")?,
+            share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
         })
     }
 
@@ -230,6 +244,9 @@ impl Settings {
             tls: self.tls.clone(),
             public_url: self.public_url.clone(),
             trusted_proxy: self.trusted_proxy.clone(),
+            allowed_origins: self.allowed_origins.clone(),
+            share_jwt_key_file: self.share_jwt_key_file.clone(),
+            share_jwt_audience: self.share_jwt_audience.clone(),
         }
     }
 }
@@ -320,6 +337,10 @@ fn address(text: &str) -> Result<String, String> {
             limits::LISTEN_DEFAULT
         )),
     }
+}
+
+fn audience(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("an audience is a name, such as tasktail".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

@@ -24,7 +24,7 @@ use super::client_addr::ClientAddr;
 use super::patience::{Exchange, Patience};
 use super::places::{Full, Places, Seat, Share};
 use super::state::{SharedState, State};
-use super::{access, guard, handshake, routes, tcp};
+use super::{access, browser, guard, handshake, routes, tcp};
 use crate::model::limits::Limit;
 use crate::transport::Spoken;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
@@ -141,8 +141,13 @@ async fn connection<S>(
             let answering = begun.begin();
             request.extensions_mut().insert(place.clone());
             state.metrics.requests.inc();
+            let cors = browser::cors(&state.options.allowed_origins, request.headers());
             let answered = answer(request, peer, service.clone(), state.clone());
-            async move { Ok::<_, Infallible>(answering.answer(answered.await?)) }
+            async move {
+                let mut response = answered.await?;
+                response.headers_mut().extend(cors);
+                Ok::<_, Infallible>(answering.answer(response))
+            }
         }
     });
     state.metrics.connections.inc();
@@ -179,10 +184,14 @@ where
 {
     let client = ClientAddr::of(peer, state.tls.is_some(), request.headers(), &state.options.trusted_proxy);
     request.extensions_mut().insert(client.clone());
-    if let Err(error) = guard::check(request.method(), request.headers(), &client, state.site()) {
+    if let Err(error) = guard::check(&request, &client, state.site()) {
         return Ok(error.into_response());
     }
-    let caller = match access::admit(&state, client.ip, &mut request).await {
+    let origins = &state.options.allowed_origins;
+    if let Some(response) = browser::preflight(origins, request.method(), request.headers()) {
+        return Ok(response);
+    }
+    let caller = match access::admit(&state, &client, &mut request).await {
         Ok(caller) => caller,
         Err(response) => return Ok(response),
     };

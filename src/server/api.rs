@@ -53,6 +53,6 @@ pub(super) async fn remove(state: SharedState, id: TaskId) -> Result<Response, A
 }
 
 /// JSON that is true only now.
-fn fresh(body: &impl serde::Serialize) -> Response {
+pub(super) fn fresh(body: &impl serde::Serialize) -> Response {
     warp::reply::with_header(warp::reply::json(body), "cache-control", "no-store").into_response()
 }

@@ -298,7 +298,7 @@ pub(super) async fn end(state: SharedState, id: TaskId, headers: HeaderMap, body
     }
 }
 
-async fn whole(mut body: Body) -> Result<BytesMut, ApiError> {
+pub(super) async fn whole(mut body: Body) -> Result<BytesMut, ApiError> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;

@@ -10,10 +10,21 @@ pub(crate) struct Asset {
     pub(crate) body: &'static str,
 }
 
+macro_rules! policy {
+    ($forms:literal) => {
+        concat!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+             base-uri 'none'; frame-ancestors 'none'; form-action ",
+            $forms
+        )
+    };
+}
+
 /// What the pages may do: load from here, talk to here, and nothing else. Log text that would
 /// become markup by a mistake of ours could still run no script and load nothing.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub(crate) const CONTENT_SECURITY_POLICY: &str = policy!("'none'");
+/// The same for the sign-in page, whose form goes to this server.
+pub(crate) const LOGIN_SECURITY_POLICY: &str = policy!("'self'");
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -24,6 +35,7 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &str)] = files![
+    "access.js",
     "ansi.js",
     "api.js",
     "controls.js",
@@ -37,6 +49,8 @@ const FILES: &[(&str, &str)] = files![
     "list.js",
     "livelist.js",
     "loader.js",
+    "login.css",
+    "login.js",
     "logpage.js",
     "rows.js",
     "run.css",
@@ -50,6 +64,8 @@ const FILES: &[(&str, &str)] = files![
     "runstatus.js",
     "scroller.js",
     "search.js",
+    "share.js",
+    "sharedialog.js",
     "socket.js",
     "store.js",
     "style.css",
@@ -83,6 +99,30 @@ pub(crate) fn run_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("assets/run.html") }
 }
 
+/// The sign-in page, `/login`, with its words filled in.
+pub(crate) fn login_page(next: &str, problem: &str, life: &str) -> String {
+    let page = include_str!("assets/login.html");
+    // The one text of a stranger's comes last: what it says is not filled in again.
+    let page = page.replace("{{life}}", &escaped(life)).replace("{{problem}}", &escaped(problem));
+    page.replace("{{next}}", &escaped(next))
+}
+
+/// Text as it may stand in HTML, between tags and between double quotes.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,10 +132,24 @@ mod tests {
         text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
     }
 
+    /// The text of every page.
+    fn pages() -> Vec<String> {
+        let fixed = [list_page(), task_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
+        fixed.into_iter().chain([login_page("/", "", "12h")]).collect()
+    }
+
+    #[test]
+    fn the_sign_in_page_is_filled_in_and_nothing_breaks_out() {
+        let page = login_page("/a?b=\"><script>alert(1)</script>{{life}}", "Wrong & <b>", "12h");
+        assert!(page.contains("signed in for 12h,") && page.contains("Wrong &amp; &lt;b&gt;"));
+        assert!(page.contains("value=\"/a?b=&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{life}}\">"));
+        assert_eq!(page.matches("<script").count(), 1);
+    }
+
     #[test]
     fn every_file_that_is_asked_for_is_there() {
-        for page in [list_page(), task_page(), runs_page(), run_page()] {
-            let names = quoted(page.body, "\"/assets/");
+        for page in pages() {
+            let names = quoted(&page, "\"/assets/");
             assert!(names.len() >= 2, "a page loads a style and a script: {names:?}");
             for name in names {
                 assert!(asset(name).is_some(), "{name} is named by a page");
@@ -111,12 +165,12 @@ mod tests {
 
     #[test]
     fn the_pages_keep_their_own_policy() {
-        for page in [list_page(), task_page(), runs_page(), run_page()] {
+        for page in pages() {
             for forbidden in ["style=\"", "<style", " onclick", " onload", "javascript:", "http://", "https://"] {
-                assert!(!page.body.contains(forbidden), "{forbidden}");
+                assert!(!page.contains(forbidden), "{forbidden}");
             }
             // Every script is one that is loaded.
-            assert_eq!(page.body.matches("<script").count(), page.body.matches("<script type=\"module\" src=").count());
+            assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=").count());
         }
         for (file, body) in FILES.iter().filter(|(file, _)| file.ends_with(".js")) {
             for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]

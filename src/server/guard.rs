@@ -9,9 +9,11 @@
 
 use std::net::IpAddr;
 
-use warp::http::{HeaderMap, Method, header};
+use hyper::Request;
+use warp::http::{Method, header};
 
-use super::client_addr::{ClientAddr, normal_origin};
+use super::browser::{self, Origins};
+use super::client_addr::ClientAddr;
 use super::public_url::PublicUrl;
 use super::reject::ApiError;
 
@@ -24,11 +26,14 @@ pub(super) struct Site<'a> {
     pub(super) asks: bool,
     /// The name it has for people.
     pub(super) public_url: Option<&'a PublicUrl>,
+    /// Other sites, whose pages may read.
+    pub(super) origins: &'a Origins,
 }
 
 /// Refuses `CONNECT`, foreign host names, and requests of other sites' pages that change something
-/// or open a WebSocket.
-pub(super) fn check(method: &Method, headers: &HeaderMap, client: &ClientAddr, site: Site<'_>) -> Result<(), ApiError> {
+/// or open a WebSocket; those of an allowed site may open a viewer's.
+pub(super) fn check<B>(request: &Request<B>, client: &ClientAddr, site: Site<'_>) -> Result<(), ApiError> {
+    let (method, headers) = (request.method(), request.headers());
     if *method == Method::CONNECT {
         // warp's path filters panic on it.
         return Err(ApiError::new(405, "method_not_allowed", "CONNECT is not served"));
@@ -50,10 +55,18 @@ pub(super) fn check(method: &Method, headers: &HeaderMap, client: &ClientAddr, s
         _ => {}
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if (changes || headers.contains_key(header::UPGRADE)) && is_foreign(headers, client, site) {
-        return Err(ApiError::new(403, "bad_origin", "a page of another site must not do this"));
+    let upgrades = headers.contains_key(header::UPGRADE);
+    let may_watch = !changes && is_viewer(request.uri().path()) && site.origins.allow(headers);
+    if (changes || upgrades) && browser::is_foreign_request(headers, client, site) && !may_watch {
+        let detail = "a page of another site must not do this; the setting allowed_origins names sites that may read";
+        return Err(ApiError::new(403, "bad_origin", detail));
     }
     Ok(())
+}
+
+/// Whether it is the path of a WebSocket that only tells.
+fn is_viewer(path: &str) -> bool {
+    path == "/ws/v1/follow" || path.starts_with("/ws/v1/tasks/")
 }
 
 /// The host without its port.
@@ -74,32 +87,42 @@ fn is_address(host: &str) -> bool {
     name_of(host).trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
-fn is_foreign(headers: &HeaderMap, client: &ClientAddr, site: Site<'_>) -> bool {
-    let fetched = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if fetched.is_some_and(|fetched| fetched == b"cross-site") {
-        return true;
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    // `null` (a sandboxed page, a file) and what is no origin at all are equal to none of ours.
-    let origin = origin.to_str().map(normal_origin).unwrap_or_default();
-    let is_own = client.origin().is_some_and(|own| own == origin);
-    !is_own && site.public_url.is_none_or(|url| url.origin() != origin)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LOCAL: Site<'static> = Site { loopback: true, asks: false, public_url: None };
+    const LOCAL: Site<'static> = Site { loopback: true, asks: false, public_url: None, origins: Origins::NONE };
 
     fn code_at(site: Site<'_>, https: bool, method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
-        let headers = pairs.iter().map(|(name, value)| {
-            (warp::http::HeaderName::from_static(name), warp::http::HeaderValue::from_str(value).unwrap())
-        });
-        let headers: HeaderMap = headers.collect();
+        code_of("/", site, https, method, pairs)
+    }
+
+    fn code_of(
+        path: &str,
+        site: Site<'_>,
+        https: bool,
+        method: Method,
+        pairs: &[(&'static str, &str)],
+    ) -> Option<String> {
+        let request = Request::builder().method(method).uri(path);
+        let request = pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(()).unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let client = ClientAddr::of(peer, https, &headers, &super::super::TrustedProxies::default());
-        check(&method, &headers, &client, site).err().map(|error| error.problem().code.clone())
+        let client = ClientAddr::of(peer, https, request.headers(), &super::super::TrustedProxies::default());
+        check(&request, &client, site).err().map(|error| error.problem().code.clone())
+    }
+
+    #[test]
+    fn pages_of_an_allowed_site_open_viewers_and_change_nothing() {
+        let origins: Origins = "https://ci.example".parse().unwrap();
+        let site = Site { origins: &origins, ..LOCAL };
+        let page = [("host", "localhost:7117"), ("origin", "https://ci.example"), ("upgrade", "websocket")];
+        let code = |path, method, pairs| code_of(path, site, false, method, pairs);
+        assert_eq!(code("/ws/v1/tasks/a", Method::GET, &page[..]), None);
+        assert_eq!(code("/ws/v1/follow", Method::GET, &page[..]), None);
+        assert_eq!(code("/ws/v1/worker", Method::GET, &page[..]).as_deref(), Some("bad_origin"));
+        assert_eq!(code("/ws/v1/tasks/a", Method::POST, &page[..]).as_deref(), Some("bad_origin"));
+        assert_eq!(code("/api/v1/tasks/a/lines", Method::POST, &page[..2]).as_deref(), Some("bad_origin"));
     }
 
     fn code(method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {

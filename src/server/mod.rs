@@ -9,6 +9,7 @@
 //!                                                    ├─ ingest                    workers' WebSocket
 //!                                                    ├─ metrics                   counters, health
 //!                                                    └─ pages                     HTML and assets
+//!                                                    ├─ browser                   sign-in, share links
 //!                                                    ├─ runs                      events of runs: in, pages, SSE
 //!                                                    ├─ pipeline                  what every hop has seen
 //! redis (`--resp`)                                                                 Redis clients
@@ -23,6 +24,7 @@ mod api;
 mod append;
 mod assets;
 mod body;
+mod browser;
 mod client_addr;
 mod follow;
 mod frames;
@@ -70,12 +72,14 @@ use crate::runs::Runs;
 use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use access::Throttle;
+use browser::Browsers;
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
 pub use tcp::raise_file_limit;
 
 pub use access::{Need, ROUTES, Route};
+pub use browser::Origins;
 pub use client_addr::TrustedProxies;
 pub use public_url::PublicUrl;
 
@@ -100,6 +104,12 @@ pub struct ServeOptions {
     pub resp: Option<String>,
     /// A folder of `RUN/events.jsonl` whose events belong to their runs; it may not be there yet.
     pub runs: Option<PathBuf>,
+    /// Pages of other sites that may read.
+    pub allowed_origins: Origins,
+    /// The key of another system whose JWTs share tasks: see [`crate::auth::jwt`].
+    pub share_jwt_key_file: Option<PathBuf>,
+    /// The audience that these JWTs must name; none: they must name none.
+    pub share_jwt_audience: Option<String>,
 }
 
 impl Default for ServeOptions {
@@ -114,6 +124,9 @@ impl Default for ServeOptions {
             trusted_proxy: TrustedProxies::default(),
             resp: None,
             runs: None,
+            allowed_origins: Origins::default(),
+            share_jwt_key_file: None,
+            share_jwt_audience: None,
         }
     }
 }
@@ -154,6 +167,14 @@ pub enum ServeError {
         /// The folder.
         data: PathBuf,
         /// What the system said.
+        source: io::Error,
+    },
+    /// The key for other systems' JWTs is none.
+    #[error("the key for JWTs, {}, cannot be used: {source}", path.display())]
+    JwtKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
         source: io::Error,
     },
     /// Another process has the data folder open.
@@ -209,6 +230,7 @@ impl Server {
             options.limits.heartbeat = limits::HEARTBEAT;
         }
         prepare(&options.data).await?;
+        let browsers = Browsers::open(&options)?;
         let hits = Arc::<Hits>::default();
         let tasks = state::open_tasks(&options, &hits).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
@@ -227,6 +249,7 @@ impl Server {
             hops,
             hits,
             options,
+            browsers,
             gate,
             throttle: Throttle::default(),
             loopback: addr.ip().is_loopback(),
@@ -236,6 +259,8 @@ impl Server {
             tracker: TaskTracker::new(),
         });
         state.tracker.spawn(state.gate.clone().follow(state.shutdown.clone()));
+        let keeping = state.clone();
+        state.tracker.spawn(async move { keeping.browsers.keep(&keeping.gate, &keeping.shutdown).await });
         state.tracker.spawn(accept::serve(listener, state.clone()));
         state.tracker.spawn(handshake::renew(state.clone()));
         let bridging = state.clone();

@@ -34,6 +34,25 @@ pub(super) fn asset(name: &str, headers: &HeaderMap) -> Result<Response, ApiErro
     Ok(serve(&asset, headers))
 }
 
+/// `/login`, with what was wrong.
+pub(super) fn login(status: StatusCode, next: &str, problem: &str, life: &str) -> Response {
+    let mut response = assets::login_page(next, problem, life).into_response();
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    harden(headers, "text/html; charset=utf-8", assets::LOGIN_SECURITY_POLICY);
+    // Under `no-referrer` a browser hides the form's Origin too.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn harden(headers: &mut HeaderMap, content_type: &'static str, policy: &'static str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
 fn serve(asset: &Asset, request: &HeaderMap) -> Response {
     let hash = Sha256::digest(asset.body);
     let etag = hash.iter().take(8).fold(String::from("\""), |text, byte| text + &format!("{byte:02x}")) + "\"";
@@ -41,10 +60,7 @@ fn serve(asset: &Asset, request: &HeaderMap) -> Response {
     let known = asked.is_some_and(|asked| asked.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
     let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { asset.body.into_response() };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    harden(headers, asset.content_type, assets::CONTENT_SECURITY_POLICY);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(header::ETAG, etag);

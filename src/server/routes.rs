@@ -12,17 +12,19 @@ use warp::{Filter, path};
 
 use super::accept::Place;
 use super::body::{self, Body};
+use super::client_addr::ClientAddr;
 use super::query::{self, Query};
 use super::reject::{self, ApiError, answer};
 use super::socket::Upgrade;
 use super::state::SharedState;
-use super::{api, append, follow, ingest, lines, live, log, metrics, pages, pipeline, runs, sse};
+use super::{api, append, browser, follow, ingest, lines, live, log, metrics, pages, pipeline, runs, sse};
 use crate::auth::{Caller, Lease};
 
 /// All routes, and an answer to everything else.
 pub(super) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
     let areas = sockets(state).or(tasks(state)).unify().or(log_routes(state)).unify();
     let areas = areas.boxed().or(run_routes(state)).unify().or(health(state)).unify().or(page_routes()).unify();
+    let areas = areas.boxed().or(browser_routes(state)).unify();
     areas.recover(reject::recover).unify().boxed()
 }
 
@@ -181,6 +183,51 @@ fn event_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
             answer(streamed.await)
         });
     append.or(events).unify().or(stream).unify().boxed()
+}
+
+fn browser_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let login = path!("login").and(get()).and(with(state)).and(raw_query()).map(|state: SharedState, raw: String| {
+        answer(Query::parse(&raw).map(|query| browser::login_page(&state, &query)))
+    });
+    let sign_in = path!("login").and(warp::post()).and(visit(state)).and(body(state)).then(
+        |(state, client, headers): Visit, body: Body| async move {
+            answer(browser::sign_in(state, client, headers, body).await)
+        },
+    );
+    let sign_out = path!("logout")
+        .and(warp::post())
+        .and(visit(state))
+        .then(|(state, client, headers): Visit| async move { answer(browser::sign_out(state, client, headers).await) });
+    let exchange = path!("share").and(warp::post()).and(visit(state)).and(body(state)).then(
+        |(state, client, headers): Visit, body: Body| async move {
+            answer(browser::exchange(state, client, headers, body).await)
+        },
+    );
+    let share =
+        path!("api" / "v1" / "tasks" / String / "share").and(warp::post()).and(visit(state)).and(body(state)).then(
+            |id: String, (state, client, headers): Visit, body: Body| async move {
+                let made = async { browser::make(state, query::task_id(&id)?, client, headers, body).await };
+                answer(made.await)
+            },
+        );
+    let access = path!("api" / "v1" / "access").and(warp::get()).and(visit(state)).and(raw_query()).then(
+        |(state, client, headers): Visit, raw: String| async move {
+            let told = async { browser::access(state, client, headers, Query::parse(&raw)?).await };
+            answer(told.await)
+        },
+    );
+    let first = login.or(sign_in).unify().or(sign_out).unify().boxed();
+    first.or(exchange).unify().or(share).unify().or(access).unify().boxed()
+}
+
+/// What a route for browsers needs of a request.
+type Visit = (SharedState, ClientAddr, HeaderMap);
+
+fn visit(state: &SharedState) -> impl Filter<Extract = (Visit,), Error = warp::Rejection> + Clone + use<> {
+    with(state)
+        .and(warp::ext::get::<ClientAddr>())
+        .and(warp::header::headers_cloned())
+        .map(|state: SharedState, client: ClientAddr, headers: HeaderMap| (state, client, headers))
 }
 
 fn page_routes() -> BoxedFilter<(Response,)> {

@@ -46,6 +46,8 @@ pub(super) struct Sink {
 /// Its receiving half: pings are answered only while it is polled.
 pub(super) type Source = SplitStream<Socket>;
 
+/// The name of our protocols, for pages that have to name one.
+const PROTOCOL: &str = "tasktail.v1";
 /// A peer may take this long to answer a close.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,8 @@ impl Sizes {
 pub(super) struct Upgrade {
     on_upgrade: OnUpgrade,
     accept_key: String,
+    /// The protocol that a page asked for beside the share it shows.
+    protocol: Option<&'static str>,
     place: Place,
     lease: Lease,
 }
@@ -107,7 +111,9 @@ impl Upgrade {
         let (Some(on_upgrade), Some(place)) = (on_upgrade, place) else {
             return Err(ApiError::new(400, "bad_handshake", "this connection cannot become a WebSocket"));
         };
-        Ok(Self { on_upgrade, accept_key: derive_accept_key(key.as_bytes()), place, lease })
+        // A page that names protocols wants one of them back; what else it names is not said again.
+        let protocol = has(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL).then_some(PROTOCOL);
+        Ok(Self { on_upgrade, accept_key: derive_accept_key(key.as_bytes()), protocol, place, lease })
     }
 
     /// Answers 101 and runs `talk` on the socket, in the background, known to the shutdown.
@@ -116,7 +122,7 @@ impl Upgrade {
         F: FnOnce(Sink, Source, Peer, Lease) -> T + Send + 'static,
         T: Future<Output = ()> + Send,
     {
-        let Self { on_upgrade, accept_key, place, lease } = self;
+        let Self { on_upgrade, accept_key, protocol, place, lease } = self;
         let accept_key = HeaderValue::from_str(&accept_key)
             .map_err(|_| ApiError::new(400, "bad_handshake", "header Sec-WebSocket-Key is not a key"))?;
         let silence = state.options.limits.heartbeat.mul_f32(2.5);
@@ -140,6 +146,9 @@ impl Upgrade {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept_key);
+        if let Some(protocol) = protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        }
         Ok(response)
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::Throttle;
+use super::browser::Browsers;
 use super::guard::Site;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) hits: Arc<Hits>,
     /// The store's access tokens.
     pub(super) gate: Arc<Gate>,
+    /// Who is signed in, and the keys of share links.
+    pub(super) browsers: Browsers,
     /// Wrong tokens, by address.
     pub(super) throttle: Throttle,
     /// Whether only this machine can reach the server: then the Host header must say so too.
@@ -58,7 +61,12 @@ impl State {
 
     /// What the server is called, and whom it serves.
     pub(super) fn site(&self) -> Site<'_> {
-        Site { loopback: self.loopback, asks: self.gate.asks(), public_url: self.options.public_url.as_ref() }
+        Site {
+            loopback: self.loopback,
+            asks: self.gate.asks(),
+            public_url: self.options.public_url.as_ref(),
+            origins: &self.options.allowed_origins,
+        }
     }
 }
 

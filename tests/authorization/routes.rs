@@ -51,6 +51,12 @@ const MATRIX: &[Row] = &[
     public("/healthz"),
     public("/readyz"),
     public("/assets/{name}"),
+    public("/login"),
+    public("/api/v1/access"),
+    // They look at what they are sent, whoever sends it: no page says it is ours, no JSON.
+    Row { method: "POST", path: "/login", stranger: 403, fits: [403; 3], other: [403; 3] },
+    Row { method: "POST", path: "/logout", stranger: 204, fits: [204; 3], other: [204; 3] },
+    Row { method: "POST", path: "/share", stranger: 415, fits: [415; 3], other: [415; 3] },
     any("/"),
     any("/tasks/{task}"),
     any("/runs"),
@@ -70,6 +76,7 @@ const MATRIX: &[Row] = &[
     writes("/api/v1/tasks/{task}/lines"),
     writes("/api/v1/tasks/{task}/end"),
     writes("/api/v1/runs/{run}/events"),
+    Row { method: "POST", path: "/api/v1/tasks/{task}/share", stranger: 401, fits: [403, 403, 200], other: [404; 3] },
     removes("/api/v1/tasks/{task}"),
     removes("/api/v1/runs/{run}"),
     // What is said on them is asked about word by word: see `doors`.
@@ -84,6 +91,7 @@ async fn ask(store: &Store, row: &Row, token: Option<&str>, id: &str) -> (u16, O
     let path = row.path.replace("{task}", id).replace("{run}", id).replace("{name}", "style.css");
     let (kind, body) = match row.path {
         "/api/v1/tasks/{task}/end" => ("application/json", r#"{"exit_code":0}"#),
+        "/api/v1/tasks/{task}/share" => ("application/json", r#"{"expires_in":"1h"}"#),
         "/api/v1/runs/{run}/events" => ("application/x-ndjson", r#"{"event_type":"run.created","event_id":"e2"}"#),
         _ => ("text/plain", "a line"),
     };
@@ -159,6 +167,8 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
             let (status, code) = ask(&store, row, token, &id).await;
             let word = match expected {
                 401 => Some("unauthorized"),
+                403 if row.path == "/login" => Some("bad_origin"),
+                415 => Some("bad_content_type"),
                 403 => Some("forbidden"),
                 404 => Some("not_found"),
                 _ => None,

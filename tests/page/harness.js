@@ -39,10 +39,12 @@ export class RealServer {
   }
 
   async spawn(listen) {
-    const child = spawn(this.binary, ["serve", "--listen", listen, "--data", join(this.data, "store")], {
-      stdio: ["ignore", "pipe", process.env.PAGE_VERBOSE === "1" ? "inherit" : "ignore"],
+    const child = spawn(this.binary, ["serve", "--listen", listen, "--data", join(this.data, "store"), ...(this.flags ?? [])], {
+      stdio: ["ignore", "pipe", this.token ? "pipe" : process.env.PAGE_VERBOSE === "1" ? "inherit" : "ignore"],
+      env: this.token ? { ...process.env, TASKTAIL_LOG: "trace" } : process.env,
     });
     this.child = child;
+    child.stderr?.setEncoding("utf8").on("data", (text) => (this.trace = (this.trace ?? "") + text));
     this.url = await new Promise((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
@@ -67,7 +69,7 @@ export class RealServer {
 
   /** Starts a task with facts that only a worker can tell. */
   async start_task(id, facts = {}) {
-    const socket = new WebSocket(`${this.url.replace("http", "ws")}/ws/v1/worker`);
+    const socket = new WebSocket(`${this.url.replace("http", "ws")}/ws/v1/worker`, { headers: this.headers() });
     const heard = (type) => new Promise((resolve, reject) => {
       socket.on("error", reject);
       socket.on("message", (data) => JSON.parse(data).type === type && resolve());
@@ -79,6 +81,11 @@ export class RealServer {
     send({ type: "task_start", work_request_id: id, session: "s1", timestamp: new Date().toISOString(), ...facts });
     await resumed;
     this.workers = [...(this.workers ?? []), socket];
+  }
+
+  /** Those of every request: a server with tokens asks for one. */
+  headers(more = {}) {
+    return this.token ? { authorization: `Bearer ${this.token}`, ...more } : more;
   }
 
   async append(id, lines) {
@@ -93,7 +100,8 @@ export class RealServer {
     for (let at = 0; at < events.length; at += BATCH_LINES) {
       const body = events.slice(at, at + BATCH_LINES).map((event) => JSON.stringify(event)).join("\n") + "\n";
       const url = `${this.url}/api/v1/runs/${encodeURIComponent(id)}/events`;
-      const response = await fetch(url, { method: "POST", headers: { "content-type": "application/x-ndjson" }, body });
+      const headers = this.headers({ "content-type": "application/x-ndjson" });
+      const response = await fetch(url, { method: "POST", headers, body });
       if (!response.ok) throw new Error(`${id}: ${response.status} ${await response.text()}`);
     }
   }
@@ -103,12 +111,14 @@ export class RealServer {
   }
 
   async remove(id) {
-    const response = await fetch(`${this.url}/api/v1/tasks/${encodeURIComponent(id)}`, { method: "DELETE" });
+    const url = `${this.url}/api/v1/tasks/${encodeURIComponent(id)}`;
+    const response = await fetch(url, { method: "DELETE", headers: this.headers() });
     if (!response.ok) throw new Error(`${id} is not removed: ${response.status}`);
   }
 
   async post(path, type, body) {
-    const response = await fetch(`${this.url}/api/v1/tasks/${path}`, { method: "POST", headers: { "content-type": type }, body });
+    const headers = this.headers({ "content-type": type });
+    const response = await fetch(`${this.url}/api/v1/tasks/${path}`, { method: "POST", headers, body });
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   }
 
@@ -127,12 +137,20 @@ export async function startBrowser() {
   const browser = await chromium.launch({ executablePath, args: FLAGS, headless: true });
   return {
     errors: [],
+    violations: [],
     async newPage(options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      return this.another(context);
+    },
+    /** One more tab of a browser. */
+    async another(context) {
       const page = await context.newPage();
       page.setDefaultTimeout(10_000);
       if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/*", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
+      page.on("console", (message) => {
+        if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
+      });
       return page;
     },
     async stop() {

@@ -117,6 +117,12 @@ limits! {
     resp_idle_timeout: TimeOrOff = None;
     /// A system clock that jumped is believed when it has stayed there for so long; until then nothing expires by it
     clock_hold: Time = Duration::from_hours(24);
+    /// A browser is signed in this long, then it is asked for a token again
+    session_life: Time = Duration::from_hours(12);
+    /// Browsers signed in at the same time; then the one that signed in first is signed out
+    sessions_max: Count = 1000;
+    /// A share link is good for this long at most
+    share_life_max: Time = Duration::from_hours(90 * 24);
 }
 
 impl Limit {

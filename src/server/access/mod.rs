@@ -21,13 +21,17 @@ use std::net::IpAddr;
 
 use hyper::Request;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
+use super::browser;
+use super::client_addr::ClientAddr;
 use super::query;
 use super::reject::ApiError;
 use super::state::State;
 use crate::auth::{Caller, Denied, Digest, Object, Scope, Verdict};
+use crate::model::TaskId;
 use crate::model::limits::Limit;
 use table::Found;
 
@@ -40,15 +44,15 @@ const SIGN_IN: &str = "/login";
 /// Lets a request in, with its caller in its extensions, or answers it.
 pub(super) async fn admit<B>(
     state: &State,
-    address: IpAddr,
+    client: &ClientAddr,
     request: &mut Request<B>,
 ) -> Result<Option<Caller>, Response> {
-    let caller = match check(state, request) {
+    let caller = match check(state, client, request).await {
         Ok(Some(caller)) => caller,
         // A public route asks nobody who it is.
         Ok(None) => return Ok(None),
         Err(Refused::Error(error)) => return Err(error.into_response()),
-        Err(Refused::Denied(denied, page)) => return Err(deny(state, address, request, denied, page).await),
+        Err(Refused::Denied(denied, page)) => return Err(deny(state, client, request, denied, page).await),
     };
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
@@ -68,7 +72,7 @@ impl From<ApiError> for Refused {
     }
 }
 
-fn check<B>(state: &State, request: &Request<B>) -> Result<Option<Caller>, Refused> {
+async fn check<B>(state: &State, client: &ClientAddr, request: &Request<B>) -> Result<Option<Caller>, Refused> {
     if let Some(name) = credentials::token_parameter(request.uri().query()) {
         let detail = format!(
             "parameter `{name}`: an access token has no place in a URL, which ends up in histories and logs; send it \
@@ -81,12 +85,13 @@ fn check<B>(state: &State, request: &Request<B>) -> Result<Option<Caller>, Refus
         Found::Route(need, id) => (need, id),
         Found::Nothing => return Err(ApiError::no_route().into()),
         Found::OtherMethod => {
-            identify(state, request.headers()).map_err(|denied| Refused::Denied(denied, false))?;
+            identify(state, client, request, None).await.map_err(|denied| Refused::Denied(denied, false))?;
             return Err(ApiError::other_method().into());
         }
     };
     let denied = |denied| Refused::Denied(denied, need == Need::Page);
-    let caller = identify(state, request.headers()).map_err(denied)?;
+    let task_id = table::is_of_task(request.uri().path()).then(|| query::task_id(id).ok()).flatten();
+    let caller = identify(state, client, request, task_id.as_ref()).await.map_err(denied)?;
     match need {
         Need::Public | Need::Page => {}
         Need::Task(scope) => task(&caller, scope, id)?,
@@ -97,14 +102,23 @@ fn check<B>(state: &State, request: &Request<B>) -> Result<Option<Caller>, Refus
     Ok(Some(caller))
 }
 
-/// Who a request is from.
-fn identify(state: &State, headers: &HeaderMap) -> Result<Caller, Denied> {
+/// Who a request is from: by its token, else by its cookies or the share that it shows of `task`.
+async fn identify<B>(
+    state: &State,
+    client: &ClientAddr,
+    request: &Request<B>,
+    task: Option<&TaskId>,
+) -> Result<Caller, Denied> {
+    let (method, headers) = (request.method(), request.headers());
     let token = credentials::token(headers);
     // An open store takes whatever is shown, and a broken one nothing.
     if !state.gate.asks() {
         return Ok(Caller::anonymous());
     }
-    state.gate.check(token?)
+    match state.gate.check(token?) {
+        Err(Denied::Missing) => browser::identify(state, client, method, headers, task).await.ok_or(Denied::Missing),
+        checked => checked,
+    }
 }
 
 fn task(caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
@@ -132,7 +146,7 @@ pub(super) fn permit(
 }
 
 /// The answer to whoever is not let in.
-async fn deny<B>(state: &State, address: IpAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
+async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
     state.throttle.count("http", denied.reason());
     let wrong = match &denied {
         Denied::Unreadable(_) => {
@@ -142,7 +156,7 @@ async fn deny<B>(state: &State, address: IpAddr, request: &Request<B>, denied: D
         Denied::Unknown | Denied::Revoked(_) | Denied::Expired(_) | Denied::Contradictory => Some(&denied),
     };
     if let Some(wrong) = wrong
-        && note_failure(state, address, wrong, shown(request.headers()))
+        && note_failure(state, client.ip, wrong, shown(request.headers()))
     {
         state.throttle.delay().await;
         let detail = "too many wrong access tokens came from this address: wait a minute";
@@ -152,7 +166,7 @@ async fn deny<B>(state: &State, address: IpAddr, request: &Request<B>, denied: D
         return response;
     }
     if page && *request.method() == Method::GET && is_navigation(request.headers()) {
-        return sign_in(request.uri().path());
+        return sign_in(request.uri().path_and_query().map_or("/", PathAndQuery::as_str));
     }
     unauthorized(denied)
 }

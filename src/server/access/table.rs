@@ -43,6 +43,11 @@ pub const ROUTES: &[Route] = &[
     row("GET", "/healthz", Need::Public),
     row("GET", "/readyz", Need::Public),
     row("GET", "/assets/{name}", Need::Public),
+    row("GET", "/login", Need::Public),
+    row("POST", "/login", Need::Public),
+    row("POST", "/logout", Need::Public),
+    row("POST", "/share", Need::Public),
+    row("GET", "/api/v1/access", Need::Public),
     row("GET", "/", Need::Page),
     row("GET", "/tasks/{task}", Need::Page),
     row("GET", "/runs", Need::Page),
@@ -57,6 +62,7 @@ pub const ROUTES: &[Route] = &[
     row("POST", "/api/v1/tasks/{task}/end", Need::Task(Scope::Write)),
     row("GET", "/api/v1/tasks/{task}/log", Need::Task(Scope::Read)),
     row("GET", "/api/v1/tasks/{task}/stream", Need::Task(Scope::Read)),
+    row("POST", "/api/v1/tasks/{task}/share", Need::Task(Scope::Admin)),
     row("GET", "/api/v1/runs", Need::Any(Scope::Read)),
     row("GET", "/api/v1/runs/{run}", Need::Run(Scope::Read)),
     row("DELETE", "/api/v1/runs/{run}", Need::Run(Scope::Admin)),
@@ -67,6 +73,11 @@ pub const ROUTES: &[Route] = &[
     row("GET", "/ws/v1/follow", Need::Any(Scope::Read)),
     row("GET", "/ws/v1/worker", Need::Any(Scope::Write)),
 ];
+
+/// Whether the id in a path is that of a task.
+pub(super) fn is_of_task(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.path.contains("{task}") && segment(route.path, path).is_some())
+}
 
 /// What a request's path and method are.
 #[derive(Debug, PartialEq)]

@@ -8,19 +8,26 @@ export class ApiError extends Error {
   }
 }
 
-async function getJson(url, signal) {
+async function askJson(url, options) {
   let response;
   try {
-    response = await fetch(url, { signal, headers: { accept: "application/json" } });
+    response = await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "offline", "the server does not answer");
   }
+  if (response.status === 204) return {};
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiError(response.status, body?.code ?? "", body?.detail ?? body?.title ?? response.statusText);
   if (body === null) throw new ApiError(response.status, "bad_answer", "the answer is not JSON");
   return body;
 }
+
+const getJson = (url, signal) => askJson(url, { signal, headers: { accept: "application/json" } });
+
+/** A request that changes something. */
+export const postJson = (url, body) =>
+  askJson(url, { method: "POST", headers: { accept: "application/json", "content-type": "application/json" }, body: JSON.stringify(body) });
 
 const query = (parameters) => {
   const words = new URLSearchParams();
@@ -38,4 +45,7 @@ export const runUrl = (id) => `/api/v1/runs/${encodeURIComponent(id)}`;
 export const fetchRun = (id, signal) => getJson(runUrl(id), signal);
 export const fetchEvents = (id, parameters, signal) => getJson(`${runUrl(id)}/events${query(parameters)}`, signal);
 export const fetchRuns = (parameters, signal) => getJson(`/api/v1/runs${query(parameters)}`, signal);
+/** Who this browser is to the server; `task` is one that may have been shared with it. */
+export const fetchAccess = (task) => getJson(`/api/v1/access${query({ task })}`);
+export const makeShare = (id, expires_in) => postJson(`${taskUrl(id)}/share`, { expires_in });
 export const fetchPipeline = (signal) => getJson("/api/v1/pipeline", signal);

@@ -15,7 +15,7 @@ export function bindControls(page) {
   bindSearch(page);
   bindLog(page);
   bindKeys(page);
-  addEventListener("hashchange", () => page.goToLink());
+  addEventListener("hashchange", () => page.hashChanged());
 }
 
 function bindButtons(page) {

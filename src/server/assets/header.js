@@ -2,6 +2,7 @@
 
 import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, verdict } from "./format.js";
 import { setIcon } from "./icon.js";
+import { signInLink } from "./access.js";
 import { taskUrl } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
@@ -15,8 +16,9 @@ const NOTICES = {
   waiting: ["Waiting for the task to start", "Its lines will show here as soon as there are any."],
   connecting: ["Connecting…", ""],
   offline: ["Offline", "The server does not answer. This page goes on trying."],
-  not_found: ["No such task", "No task has this id, or it was removed. If it is about to start, this page will show it."],
-  no_access: ["No access", "You may not read this task. Sign in, or ask for a token that covers it."],
+  not_found: ["No such task", "No task has this id, or it was removed, or your token does not cover it. If it is about to start, this page will show it."],
+  no_access: ["No access", "Your token does not allow you to read this task. Ask for one that does, and sign in with it."],
+  signed_out: ["Signed out", "Your sign-in has ended, or its token was revoked. Sign in, and this page goes on."],
   silent: ["No output", "The task ended without a line."],
 };
 
@@ -115,6 +117,7 @@ export class Header {
     switch (this.connection) {
       case "not_found": return { kind: "idle", mark: "?", words: "not found" };
       case "no_access": return { kind: "idle", mark: "⊘", words: "no access" };
+      case "signed_out": return { kind: "idle", mark: "⊘", words: "signed out" };
       case "waiting": return { kind: "idle", mark: "○", words: "waiting" };
       case "offline": return { kind: "idle", mark: "○", words: "offline" };
       default: return { kind: "idle", mark: "○", words: "connecting" };
@@ -127,6 +130,7 @@ export class Header {
       return `offline (retry in ${seconds} s)`;
     }
     if (this.connection === "not_found" && this.task) return "this task was removed";
+    if (this.connection === "signed_out") return "signed out";
     if (this.connection === "connecting") return this.task ? "reconnecting…" : "connecting…";
     if (this.connection !== "live" || !this.task || this.task.status !== "running") return "";
     if (this.task.live === false && this.lineAt === 0) return "live";
@@ -146,11 +150,13 @@ export class Header {
     const body = document.createElement("p");
     body.textContent = words;
     notice.replaceChildren(head, body);
+    if (name === "no_access" || name === "signed_out") notice.append(signInLink());
   }
 
   noticeName() {
     if (this.lines > 0) return null;
     if (!this.task) return NOTICES[this.connection] ? this.connection : "connecting";
+    if (this.connection === "signed_out") return "signed_out";
     if (this.over || this.task.ended) return "silent";
     return this.connection === "offline" ? "offline" : "waiting_line";
   }

@@ -1,6 +1,7 @@
 // A table of things that live, newest first: asked for again every two seconds while somebody looks,
 // filtered by words, its rows kept so that nothing flickers.
 
+import { Access } from "./access.js";
 import { count } from "./format.js";
 import { setIcon } from "./icon.js";
 
@@ -28,6 +29,7 @@ export class LiveList {
     this.table = byId(source.table);
     this.body = this.table.tBodies[0];
     this.filter = byId("filter");
+    this.access = new Access(() => this.poll());
   }
 
   start() {
@@ -38,6 +40,7 @@ export class LiveList {
     document.addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.tick(), 1000);
     setIcon("idle");
+    this.access.learn();
     this.poll();
   }
 
@@ -59,18 +62,26 @@ export class LiveList {
     this.polling = true;
     try {
       this.takeNewest(await this.source.fetch({ limit: PAGE_ITEMS }));
-      this.say("");
+      this.say("live", "");
+      this.access.set(false);
     } catch (error) {
-      const refused = error.status === 401 || error.status === 403;
-      this.say(refused ? `no access: sign in to see the ${this.source.noun}s` : `offline (retry in ${POLL_MS / 1000} s)`);
+      this.failed(error.status);
     }
     this.polling = false;
     this.timer = setTimeout(() => this.poll(), POLL_MS);
   }
 
-  say(words) {
+  failed(status) {
+    if (status === 401) {
+      this.access.set(true);
+      this.say("signed_out", "signed out");
+    } else if (status === 403) this.say("no_access", `no access: your token does not allow you to list ${this.source.noun}s`);
+    else this.say("offline", `offline (retry in ${POLL_MS / 1000} s)`);
+  }
+
+  say(connection, words) {
     byId("link").textContent = words;
-    document.documentElement.dataset.connection = words === "" ? "live" : "offline";
+    document.documentElement.dataset.connection = connection;
   }
 
   // The first page is the truth as far as it reaches; what was loaded behind it stays.
@@ -94,8 +105,8 @@ export class LiveList {
       this.items.push(...page.items.filter((item) => !known.has(item.id)));
       this.next = page.next;
       this.draw();
-    } catch {
-      this.say("offline");
+    } catch (error) {
+      this.failed(error.status);
     }
     button.disabled = false;
   }

@@ -1,6 +1,7 @@
 // The page of one run: wires the live events, the state that the server rebuilds from them, the
 // counters of their way, and the three panels. Event -> runfeed.js -> runlog.js -> scroller.js.
 
+import { Access, signInLink } from "./access.js";
 import { EventRowBuilder } from "./eventrow.js";
 import { kindOf, markOf, receivedAt } from "./events.js";
 import { count, dateTime, duration } from "./format.js";
@@ -20,12 +21,16 @@ const TICK_MS = 1000;
 const NOTICES = {
   waiting: ["Waiting for the first event", "Nothing has come of this run yet."],
   waiting_run: ["Waiting for the run to start", "Its events will show here as soon as there are any."],
-  not_found: ["No such run", "No run has this id, or it was removed. If it is about to start, this page will show it."],
+  not_found: ["No such run", "No run has this id, or it was removed, or your token does not cover it. If it is about to start, this page will show it."],
   connecting: ["Connecting…", ""],
   offline: ["Offline", "The server does not answer. This page goes on trying."],
-  no_access: ["No access", "You may not read this run. Sign in, or ask for a token that covers it."],
+  no_access: ["No access", "Your token does not allow you to read this run. Ask for one that does, and sign in with it."],
+  signed_out: ["Signed out", "Your sign-in has ended, or its token was revoked. Sign in, and this page goes on."],
   no_match: ["Nothing matches", "No event of this run passes the filter."],
 };
+
+// Why nothing is shown, as the header says it.
+const REFUSED = { no_access: "no access", signed_out: "signed out" };
 
 const byId = (id) => document.getElementById(id);
 const setText = (id, text) => {
@@ -57,6 +62,7 @@ class RunPage extends LogPage {
       onReset: () => this.reset(),
       onState: (state, waitMs) => this.connected(state, waitMs),
     });
+    this.access = new Access(() => this.feed.again());
   }
 
   start() {
@@ -70,6 +76,7 @@ class RunPage extends LogPage {
     this.feed.connect();
     this.state.touch();
     this.pipeline.start();
+    this.access.learn();
     this.tick();
     setInterval(() => this.tick(), TICK_MS);
   }
@@ -126,6 +133,7 @@ class RunPage extends LogPage {
     this.status.retryAt = waitMs === undefined ? 0 : Date.now() + waitMs;
     document.documentElement.dataset.connection = state;
     if (state === "live") this.state.touch();
+    if (state === "signed_out" || state === "live") this.access.set(state === "signed_out");
     this.tick();
   }
 
@@ -174,7 +182,7 @@ class RunPage extends LogPage {
     const { run } = this;
     const status = run?.status ?? null;
     const mark = status === null ? "○" : markOf(status);
-    const words = status ?? (this.connection === "no_access" ? "no access" : this.missing ? "not found" : this.seen > 0 ? "…" : "waiting");
+    const words = status ?? (this.refused ? REFUSED[this.connection] : this.missing ? "not found" : this.seen > 0 ? "…" : "waiting");
     setText("state", `${mark} ${words}`);
     byId("state").className = `badge ${kindOf(mark)}`;
     document.documentElement.dataset.state = status ?? "none";
@@ -190,6 +198,10 @@ class RunPage extends LogPage {
     document.title = `${mark} ${this.id} · ${words} · tasktail`;
     const icon = { "✓": "ok", "✗": "failed", "⟳": "running", "⊘": "aborted", "◑": "lost" }[mark] ?? "idle";
     setIcon(this.connection === "offline" && !run?.ended ? "offline" : icon);
+  }
+
+  get refused() {
+    return this.connection in REFUSED;
   }
 
   drawElapsed() {
@@ -211,11 +223,12 @@ class RunPage extends LogPage {
     const [title, words] = NOTICES[name];
     const head = Object.assign(document.createElement("h2"), { textContent: title });
     notice.replaceChildren(head, Object.assign(document.createElement("p"), { textContent: words }));
+    if (name in REFUSED) notice.append(signInLink());
   }
 
   noticeName() {
     if (this.seen > 0) return this.log.filtered && this.scroller.list.length === 0 ? "no_match" : null;
-    if (this.connection === "no_access") return "no_access";
+    if (this.refused) return this.connection;
     if (this.missing) return new URLSearchParams(location.search).has("wait") ? "waiting_run" : "not_found";
     return { live: "waiting", offline: "offline" }[this.connection] ?? "connecting";
   }

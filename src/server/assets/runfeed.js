@@ -3,7 +3,7 @@
 // opened again behind the last event.
 //
 // States told to `onState`: connecting, live, offline (with the milliseconds to the next try),
-// no_access.
+// no_access, signed_out.
 
 import { fetchRun, runUrl } from "./api.js";
 import { placeOf, readEvent } from "./events.js";
@@ -18,6 +18,7 @@ const RETRY_MS_MAX = 10_000;
 const FRAME_EVENTS_MAX = 4000;
 // A page that nobody sees draws no frames.
 const HIDDEN_MS = 500;
+const REFUSED = { 401: "signed_out", 403: "no_access" };
 
 export class RunFeed {
   /** `handlers`: onEvents(items, anew), onReset(), onState(state, waitMs). */
@@ -35,6 +36,7 @@ export class RunFeed {
   connect() {
     clearTimeout(this.timer);
     this.timer = null;
+    this.refused = false;
     this.source?.close();
     const start = this.cursor === null ? `tail=${TAIL_EVENTS}` : `after=${encodeURIComponent(this.cursor)}`;
     const source = new EventSource(`${runUrl(this.id)}/events/stream?wait=1&${start}`);
@@ -76,11 +78,18 @@ export class RunFeed {
     this.timer = setTimeout(() => this.connect(), wait);
     this.handlers.onState("offline", wait);
     // A browser does not tell a page why a stream was refused; the same question over HTTP does.
-    const refused = await fetchRun(this.id).then(() => false, (error) => error.status === 401 || error.status === 403);
-    if (!refused || source !== this.source) return;
+    const status = await fetchRun(this.id).then(() => 200, (error) => error.status);
+    if (!(status in REFUSED) || source !== this.source) return;
     clearTimeout(this.timer);
+    this.timer = null;
     this.offline = false;
-    this.handlers.onState("no_access");
+    this.refused = true;
+    this.handlers.onState(REFUSED[status]);
+  }
+
+  /** Goes on where it was after a refusal. */
+  again() {
+    if (this.refused) this.connect();
   }
 
   receive(cursor, data) {

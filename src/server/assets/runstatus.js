@@ -68,6 +68,7 @@ export class RunStatus {
 
   words(now) {
     if (this.connection === "no_access") return { state: "offline", mark: "⊘", words: "no access" };
+    if (this.connection === "signed_out") return { state: "offline", mark: "⊘", words: "signed out" };
     if (this.connection === "offline") return { state: "offline", mark: "✗", words: this.linkWords(now) };
     if (this.eventAt === 0) {
       const words = this.connection === "connecting" && !this.missing ? "connecting…" : "waiting for the first event";

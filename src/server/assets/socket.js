@@ -1,7 +1,7 @@
 // The live connection to one task: opens, resumes behind the last line it saw, tells what it hears.
 //
 // States told to `onState`: connecting, waiting (open, no task yet), live, ended, offline (with the
-// milliseconds to the next try), and what the server refuses: not_found, no_access.
+// milliseconds to the next try), and what the server refuses: not_found, no_access, signed_out.
 
 import { fetchTask } from "./api.js";
 import { isWide } from "./loader.js";
@@ -13,7 +13,9 @@ const RETRY_MS_MAX = 10_000;
 const SILENCE_MS = 250;
 // The server pings every 15 s, but a page does not see pings; a dead path shows when the network
 // says so (the `offline` event) or when TCP gives up.
-const REFUSED = { not_found: "not_found", unauthorized: "no_access", forbidden: "no_access" };
+const REFUSED = { not_found: "not_found", unauthorized: "signed_out", forbidden: "no_access" };
+// How the server closes a connection whose access has ended.
+const CLOSE_SIGNED_OUT = 4401;
 
 export class LiveSocket {
   constructor(id, handlers) {
@@ -43,8 +45,8 @@ export class LiveSocket {
     socket.addEventListener("message", (event) => {
       if (socket === this.socket) this.receive(event.data);
     });
-    socket.addEventListener("close", () => {
-      if (socket === this.socket) this.closed();
+    socket.addEventListener("close", (event) => {
+      if (socket === this.socket) this.closed(event.code);
     });
   }
 
@@ -59,6 +61,13 @@ export class LiveSocket {
   /** Tries at once instead of at the end of the pause. */
   retryNow() {
     if (this.timer) this.connect();
+  }
+
+  /** Goes on where it was after a refusal. */
+  again() {
+    if (!this.refused) return;
+    this.refused = false;
+    this.connect();
   }
 
   receive(data) {
@@ -124,8 +133,7 @@ export class LiveSocket {
   on_error(message) {
     const refused = REFUSED[message.code];
     if (refused) {
-      this.refused = true;
-      this.handlers.onState(refused);
+      this.refuse(refused);
     } else {
       this.handlers.onNotice(message.message ?? message.code);
     }
@@ -140,10 +148,16 @@ export class LiveSocket {
     this.connect();
   }
 
-  closed() {
+  refuse(state) {
+    this.refused = true;
+    this.handlers.onState(state);
+  }
+
+  closed(code) {
     this.socket = null;
     if (this.ended || this.refused) return;
-    if (this.opened) this.pause();
+    if (code === CLOSE_SIGNED_OUT) this.refuse("signed_out");
+    else if (this.opened) this.pause();
     else this.learnWhy().then(() => this.pause());
   }
 
@@ -153,10 +167,8 @@ export class LiveSocket {
       await fetchTask(this.id);
     } catch (error) {
       if (this.opened) return;
-      if (error.status === 401 || error.status === 403) {
-        this.refused = true;
-        this.handlers.onState("no_access");
-      }
+      if (error.status === 401) this.refuse("signed_out");
+      if (error.status === 403) this.refuse("no_access");
       if (error.status === 404) this.handlers.onState("not_found");
     }
   }

@@ -1,6 +1,7 @@
 // The page of one task: wires the connection, the lines it holds, the rows on the screen and the
 // controls. Live line -> socket.js -> store.js -> scroller.js -> rows.js.
 
+import { Access } from "./access.js";
 import { fetchLines } from "./api.js";
 import { bindControls } from "./controls.js";
 import { count } from "./format.js";
@@ -11,6 +12,8 @@ import { KEPT_BEYOND_LINES, LogPage } from "./logpage.js";
 import { RowBuilder } from "./rows.js";
 import { Scroller } from "./scroller.js";
 import { paintHits, Search } from "./search.js";
+import { openShareOfAddress } from "./share.js";
+import { bindShare } from "./sharedialog.js";
 import { LiveSocket } from "./socket.js";
 import { Store } from "./store.js";
 
@@ -45,14 +48,24 @@ class TaskPage extends LogPage {
       onState: (state, waitMs) => this.connection(state, waitMs),
       onNotice: (words) => console.warn(words),
     });
+    this.access = new Access(() => this.socket.again(), id);
   }
 
-  start() {
+  async start() {
     fillHelp(document.getElementById("help-keys"));
     bindControls(this);
     this.followChanged();
+    await openShareOfAddress(this.id);
     this.goToLink();
     this.socket.connect();
+    bindShare(this, await this.access.learn());
+  }
+
+  /** The fragment is another one: a line, or a share of this task. */
+  async hashChanged() {
+    await openShareOfAddress(this.id);
+    this.socket.again();
+    this.goToLink();
   }
 
   get over() {
@@ -152,13 +165,14 @@ class TaskPage extends LogPage {
 
   connection(state, waitMs) {
     this.header.connected(this.notYet(state), waitMs);
+    if (state === "signed_out" || state === "live" || state === "ended") this.access.set(state === "signed_out");
     this.scroller.invalidate();
   }
 
   // Not found stays on the screen while the page tries again behind it.
   notYet(state) {
     if (state === "not_found") this.missing = !new URLSearchParams(location.search).has("wait");
-    if (state === "live" || state === "no_access") this.missing = false;
+    if (state === "live" || state === "no_access" || state === "signed_out") this.missing = false;
     const again = state === "offline" || state === "connecting" || state === "waiting" || state === "not_found";
     return this.missing && again ? "not_found" : state === "not_found" ? "waiting" : state;
   }

@@ -1,0 +1,180 @@
+//! Tickets made here by hand, from the RFCs: the code under test signs nothing.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::Mac as _;
+use serde_json::{Value, json};
+
+use super::*;
+
+const SECRET: &[u8] = b"a secret of thirty-two bytes, yes";
+const LIFE_MAX: Duration = Duration::from_secs(3600);
+
+fn now_s() -> u64 {
+    Timestamp::now().as_millis() / 1000
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn hs256(secret: &[u8], message: &str) -> Vec<u8> {
+    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret).unwrap();
+    mac.chain_update(message).finalize().into_bytes().to_vec()
+}
+
+/// A token with this header and these claims, signed by `sign`.
+fn token(header: &Value, claims: &Value, sign: impl Fn(&str) -> Vec<u8>) -> String {
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(sign(&message));
+    format!("{message}.{signature}")
+}
+
+fn secret_token(claims: &Value) -> String {
+    token(&json!({"alg":"HS256","typ":"JWT"}), claims, |message| hs256(SECRET, message))
+}
+
+fn key(content: &[u8], audience: Option<&str>) -> JwtKey {
+    JwtKey::parse(content, audience, LIFE_MAX).unwrap()
+}
+
+fn verify(claims: &Value) -> Result<Share, JwtFault> {
+    key(SECRET, None).verify(&secret_token(claims), Timestamp::now())
+}
+
+#[test]
+fn a_ticket_names_one_task_by_task_or_sub() {
+    let exp = now_s() + 60;
+    for (claims, task) in [
+        (json!({"task":"build-42","exp":exp}), "build-42"),
+        (json!({"sub":"build-42","exp":exp}), "build-42"),
+        (json!({"sub":"alice","task":"build-42","exp":exp}), "build-42"),
+        (json!({"task":42,"exp":exp}), "42"),
+    ] {
+        let share = verify(&claims).unwrap_or_else(|fault| panic!("{claims}: {fault}"));
+        assert_eq!((share.task.as_str(), share.expires.as_millis(), share.born), (task, exp * 1000, None));
+    }
+    for claims in [
+        json!({"exp":exp}),
+        json!({"task":"*","exp":exp}),
+        json!({"task":"a/b","exp":exp}),
+        json!({"task":["a"],"exp":exp}),
+        json!({"task":"","sub":"a","exp":exp}),
+    ] {
+        assert!(matches!(verify(&claims), Err(JwtFault::Claims(_))), "{claims}");
+    }
+}
+
+#[test]
+fn its_times_are_kept() {
+    let now = now_s();
+    let verify_times = |exp: Value, nbf: Value| {
+        let mut claims = json!({"task":"t","exp":exp});
+        if !nbf.is_null() {
+            claims["nbf"] = nbf;
+        }
+        verify(&claims)
+    };
+    assert!(verify_times(json!(now + 60), json!(now)).is_ok());
+    assert_eq!(verify_times(json!(now - 1), Value::Null), Err(JwtFault::Expired), "the leeway is not for `exp`");
+    assert_eq!(verify_times(json!(now - 60), Value::Null), Err(JwtFault::Expired));
+    assert_eq!(verify_times(json!(now + 60), json!(now + 30)), Err(JwtFault::TooEarly));
+    for exp in [json!(now + 3700), json!(u64::MAX), json!("later"), json!(-1), Value::Null] {
+        assert!(matches!(verify_times(exp.clone(), Value::Null), Err(JwtFault::Claims(_))), "{exp}");
+    }
+    assert!(matches!(verify(&json!({"task":"t"})), Err(JwtFault::Claims(_))), "`exp` is required");
+    assert!(matches!(verify_times(json!(now + 60), json!("soon")), Err(JwtFault::Claims(_))));
+}
+
+#[test]
+fn the_audience_is_the_configured_one_or_none() {
+    let claims = |aud: Value| secret_token(&json!({"task":"t","exp":now_s() + 60,"aud":aud}));
+    let ours = key(SECRET, Some("tasktail"));
+    assert!(ours.verify(&claims(json!("tasktail")), Timestamp::now()).is_ok());
+    assert!(ours.verify(&claims(json!(["other", "tasktail"])), Timestamp::now()).is_ok());
+    for other in [json!("other"), json!([]), Value::Null] {
+        let fault = ours.verify(&claims(other.clone()), Timestamp::now());
+        assert!(matches!(fault, Err(JwtFault::Claims(_))), "{other}: {fault:?}");
+    }
+    let none = key(SECRET, None).verify(&claims(json!("tasktail")), Timestamp::now());
+    assert!(matches!(none, Err(JwtFault::Claims(_))), "a ticket for somebody else is not for us");
+}
+
+#[test]
+fn only_the_keys_own_algorithm_is_taken() {
+    let claims = json!({"task":"t","exp":now_s() + 60});
+    let check = |token: &str| key(SECRET, None).verify(token, Timestamp::now());
+    for alg in ["none", "None", "NONE", "HS384", "HS512", "RS256", "ES256", "EdDSA", ""] {
+        let header = json!({"alg":alg,"typ":"JWT"});
+        assert_eq!(check(&token(&header, &claims, |message| hs256(SECRET, message))), Err(JwtFault::Invalid), "{alg}");
+        assert_eq!(check(&token(&header, &claims, |_| Vec::new())), Err(JwtFault::Invalid), "{alg}, unsigned");
+    }
+    let good = secret_token(&claims);
+    assert!(check(&good).is_ok());
+    let unsigned = &good[..=good.rfind('.').unwrap()];
+    for bad in [unsigned, unsigned.trim_end_matches('.'), "", "..", "a.b.c", &format!("{good}.x")] {
+        assert_eq!(check(bad), Err(JwtFault::Invalid), "{bad}");
+    }
+    let other = token(&json!({"alg":"HS256"}), &claims, |message| hs256(b"another secret of thirty-two byt", message));
+    assert_eq!(check(&other), Err(JwtFault::Invalid));
+}
+
+#[test]
+fn any_changed_character_is_refused() {
+    let good = secret_token(&json!({"task":"t","exp":now_s() + 60}));
+    let key = key(SECRET, None);
+    let mut bytes = good.clone().into_bytes();
+    for at in 0..bytes.len() {
+        for bit in 0..7 {
+            bytes[at] ^= 1 << bit;
+            let text = std::str::from_utf8(&bytes).unwrap();
+            assert!(key.verify(text, Timestamp::now()).is_err(), "bit {bit} of character {at}");
+            bytes[at] ^= 1 << bit;
+        }
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_says_what_would_be_right() {
+    for (content, words) in [
+        ("short", "32 or more"),
+        ("thirty-one bytes are not enough\n", "32 or more"),
+        ("-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n", "JSON Web Key"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl", "JSON Web Key"),
+        (r#"{"kty":"oct","k":"c2hvcnQ"}"#, "32 or more"),
+        (r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#, "kty"),
+        (r#"{"secret":"hush"}"#, "no JSON Web Key"),
+    ] {
+        let error = JwtKey::parse(content.as_bytes(), None, LIFE_MAX).unwrap_err();
+        assert!(error.contains(words) && !error.contains("hush"), "{content}: {error}");
+    }
+    let shown = format!("{:?}", key(SECRET, None));
+    assert!(!shown.contains("secret") && shown.contains("HS256"), "{shown}");
+}
+
+#[test]
+fn a_secret_may_be_a_json_web_key() {
+    let jwk = json!({"kty":"oct","k":URL_SAFE_NO_PAD.encode(SECRET)}).to_string();
+    let good = secret_token(&json!({"task":"t","exp":now_s() + 60}));
+    assert!(key(jwk.as_bytes(), None).verify(&good, Timestamp::now()).is_ok());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_public_key_verifies_and_is_no_secret() {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    let jwk = json!({"kty":"OKP","crv":"Ed25519","x":x}).to_string();
+    let key = key(jwk.as_bytes(), None);
+    let claims = json!({"task":"t","exp":now_s() + 60});
+    let sign = |message: &str| pair.sign(message.as_bytes()).as_ref().to_vec();
+    assert!(key.verify(&token(&json!({"alg":"EdDSA"}), &claims, sign), Timestamp::now()).is_ok());
+    // Alg confusion: signed with what everyone knows.
+    for secret in [jwk.as_bytes(), x.as_bytes(), pair.public_key().as_ref()] {
+        let forged = token(&json!({"alg":"HS256"}), &claims, |message| hs256(secret, message));
+        assert_eq!(key.verify(&forged, Timestamp::now()), Err(JwtFault::Invalid));
+    }
+}
