@@ -84,6 +84,7 @@ async fn a_host_that_a_proxy_passes_on_must_be_the_public_one() {
     let server = serve_with(|options| {
         options.trusted_proxy = "127.0.0.9".parse().unwrap();
         options.public_url = Some("https://logs.example".parse().unwrap());
+        options.insecure = true;
     })
     .await;
     let page = ("origin", "https://logs.example");
@@ -99,7 +100,8 @@ async fn a_host_that_a_proxy_passes_on_must_be_the_public_one() {
 #[test]
 fn people_are_told_the_public_address() {
     let home = support::Home::new();
-    let server = support::Serve::start(home.command(&["serve", "--public-url", "https://logs.example/tail/"]));
+    let server =
+        support::Serve::start(home.command(&["serve", "--insecure", "--public-url", "https://logs.example/tail/"]));
     let done = home.run(&["run", "--task", "t", "--", "true"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stderr.contains("watch: https://logs.example/tail/tasks/t\n"), "{}", done.stderr);

@@ -109,6 +109,9 @@ pub(super) struct SettingArgs {
     /// The certificate's private key (PEM) [env: TASKTAIL_TLS_KEY] [default: off]
     #[arg(long, value_name = "FILE")]
     tls_key: Option<OsString>,
+    /// Serve others than this machine even without access tokens or without TLS; it says so again each hour
+    #[arg(long)]
+    insecure: bool,
     /// The address under which people reach it, where a proxy or a name stands before it, such as
     /// https://logs.example; requests under this name are served [env: TASKTAIL_PUBLIC_URL] [default: off]
     #[arg(long, value_name = "URL")]
@@ -151,6 +154,9 @@ impl SettingArgs {
             ("share_jwt_key_file", &self.share_jwt_key_file),
             ("share_jwt_audience", &self.share_jwt_audience),
         ]);
+        if self.insecure {
+            flags.push(("insecure", "true".into()));
+        }
         flags.extend(self.limits.0.iter().cloned());
         flags
     }

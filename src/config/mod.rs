@@ -36,6 +36,7 @@ const KEYS: &[&str] = &[
     "allowed_origins",
     "share_jwt_key_file",
     "share_jwt_audience",
+    "insecure",
 ];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -71,6 +72,8 @@ pub struct Settings {
     pub runs: Option<PathBuf>,
     /// The server's certificate, if it is to speak TLS.
     pub tls: Option<CertificateFiles>,
+    /// Serve even where others reach it without tokens or without TLS.
+    pub insecure: bool,
     /// The address under which people reach the server, if that is another than where it listens.
     pub public_url: Option<PublicUrl>,
     /// Reverse proxies whose word about a request's client is taken.
@@ -220,6 +223,7 @@ impl Settings {
             resp: parse(find("resp")?, or_off(address))?.flatten(),
             runs: path_or_off(find("runs")?, "folder")?,
             tls: certificate_files(find("tls_cert")?, find("tls_key")?)?,
+            insecure: parse(find("insecure")?, yes_or_no)?.unwrap_or_default(),
             public_url: parse(find("public_url")?, or_off(str::parse::<PublicUrl>))?.flatten(),
             trusted_proxy: parse(find("trusted_proxy")?, or_off(str::parse::<TrustedProxies>))?
                 .flatten()
@@ -242,6 +246,7 @@ impl Settings {
             resp: self.resp.clone(),
             runs: self.runs.clone(),
             tls: self.tls.clone(),
+            insecure: self.insecure,
             public_url: self.public_url.clone(),
             trusted_proxy: self.trusted_proxy.clone(),
             allowed_origins: self.allowed_origins.clone(),
@@ -271,6 +276,7 @@ fn find(
         None => Ok(None),
         Some(toml::Value::String(text)) => Ok(Some((at, text.into()))),
         Some(toml::Value::Integer(number)) => Ok(Some((at, number.to_string().into()))),
+        Some(toml::Value::Boolean(yes)) => Ok(Some((at, yes.to_string().into()))),
         Some(other) => {
             let why = format!("a text or a number is wanted, not a value of type {}", other.type_str());
             Err(ConfigError::Value { at, why })
@@ -341,6 +347,14 @@ fn address(text: &str) -> Result<String, String> {
 
 fn audience(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("an audience is a name, such as tasktail".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

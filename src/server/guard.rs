@@ -77,7 +77,8 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-fn is_loopback_host(host: &str) -> bool {
+/// Whether a host, with a port or without, is what each machine calls itself.
+pub(super) fn is_loopback_host(host: &str) -> bool {
     let name = name_of(host);
     name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
 }

@@ -119,6 +119,8 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
     let durability = vec![("durability", durability(state)), ("version", env!("CARGO_PKG_VERSION").to_owned())];
     registry.register("server", "The server and its durability", Info::new(durability));
     let ready = i64::from(state.tasks.health().is_ok());
+    let insecure = ConstGauge::new(i64::from(!state.insecure.is_empty()));
+    registry.register("insecure", "1 if others reach it without tokens or without TLS (--insecure)", insecure);
     registry.register("ready", "1 if the store can be written", ConstGauge::new(ready));
     let limits = [("line_bytes_max", limits::LINE_BYTES_MAX), ("message_bytes_max", limits::MESSAGE_BYTES_MAX)];
     for (name, value) in limits {
@@ -192,7 +194,10 @@ pub(super) fn healthz() -> Response {
 /// `GET /readyz`: the store can be written.
 pub(super) fn readyz(state: &State) -> Result<Response, ApiError> {
     state.tasks.health().map_err(|reason| ApiError::new(503, "not_ready", reason))?;
-    let body = json!({ "status": "ready", "durability": durability(state) });
+    let mut body = json!({ "status": "ready", "durability": durability(state) });
+    if !state.insecure.is_empty() {
+        body["insecure"] = json!(state.insecure);
+    }
     Ok(warp::reply::json(&body).into_response())
 }
 

@@ -26,6 +26,7 @@ mod assets;
 mod body;
 mod browser;
 mod client_addr;
+mod exposure;
 mod follow;
 mod frames;
 mod guard;
@@ -61,7 +62,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +73,7 @@ use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use access::Throttle;
 use browser::Browsers;
+use exposure::Doors;
 use metrics::Metrics;
 use pipeline::Hops;
 use state::{SharedState, State};
@@ -96,6 +97,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// The certificate for both ports; none: they speak without TLS.
     pub tls: Option<CertificateFiles>,
+    /// It is served even where others reach it without tokens or without TLS.
+    pub insecure: bool,
     /// The address under which people reach it, if that is another than where it listens.
     pub public_url: Option<PublicUrl>,
     /// Reverse proxies whose word about a request's client is taken.
@@ -120,6 +123,7 @@ impl Default for ServeOptions {
             durability: Durability::Commit,
             limits: Limits::default(),
             tls: None,
+            insecure: false,
             public_url: None,
             trusted_proxy: TrustedProxies::default(),
             resp: None,
@@ -150,13 +154,13 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// Everyone could read and write everything.
-    #[error(
-        "refusing to listen on {listen}: without access tokens only a loopback address such as 127.0.0.1 is served"
-    )]
+    /// Others would reach it, and nothing keeps them out or from listening in.
+    #[error("refusing to {what}: {remedy}; --insecure serves it all the same")]
     OpenAddress {
-        /// The address asked for.
-        listen: String,
+        /// What was asked for, and what it lacks.
+        what: String,
+        /// What to do.
+        remedy: String,
     },
     /// The certificate or its key cannot be used.
     #[error(transparent)]
@@ -215,11 +219,7 @@ impl Server {
             handshake::warn(tls);
         }
         // Bound before the store is opened: a wrong address should cost nothing.
-        let (listener, addr) = bind(&options.listen, "--listen").await?;
-        let resp = match &options.resp {
-            Some(listen) => Some(bind(listen, "--resp").await?),
-            None => None,
-        };
+        let Doors { http: (listener, addr), redis: resp, insecure } = exposure::open(&options).await?;
         let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
         tcp::fit(&mut options.limits, options.resp.is_some());
         if options.limits.heartbeat > limits::HEARTBEAT {
@@ -252,7 +252,8 @@ impl Server {
             browsers,
             gate,
             throttle: Throttle::default(),
-            loopback: addr.ip().is_loopback(),
+            loopback: exposure::is_loopback(addr),
+            insecure,
             tls,
             metrics: Metrics::default(),
             shutdown: CancellationToken::new(),
@@ -263,6 +264,7 @@ impl Server {
         state.tracker.spawn(async move { keeping.browsers.keep(&keeping.gate, &keeping.shutdown).await });
         state.tracker.spawn(accept::serve(listener, state.clone()));
         state.tracker.spawn(handshake::renew(state.clone()));
+        state.tracker.spawn(exposure::remind(state.clone()));
         let bridging = state.clone();
         state.tracker.spawn(async move {
             let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
@@ -327,21 +329,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.state.shutdown.cancel();
     }
-}
-
-/// Listens on an address of this machine alone.
-async fn bind(listen: &str, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let listen_error = |source| ServeError::Listen { listen: listen.to_owned(), source };
-    let bound = TcpListener::bind(listen).await.map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortInUse { listen: listen.to_owned(), flag },
-        _ => listen_error(source),
-    });
-    let listener = bound?;
-    let addr = listener.local_addr().map_err(listen_error)?;
-    if !addr.ip().is_loopback() {
-        return Err(ServeError::OpenAddress { listen: listen.to_owned() });
-    }
-    Ok((listener, addr))
 }
 
 /// Makes the data folder and proves that it can be written.

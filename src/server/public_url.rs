@@ -6,6 +6,7 @@ use std::str::FromStr;
 use warp::http::Uri;
 
 use super::client_addr::{bare_host, normal_origin};
+use super::guard::is_loopback_host;
 
 /// `https://logs.example[:PORT][/PREFIX]`, without a `/` at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,11 @@ impl PublicUrl {
     /// Scheme, host and port, as a browser's `Origin` has it.
     pub(super) fn origin(&self) -> String {
         normal_origin(&format!("{}://{}", self.scheme, self.authority))
+    }
+
+    /// Whether it is a name that each machine has for itself.
+    pub(super) fn is_loopback(&self) -> bool {
+        is_loopback_host(&self.authority)
     }
 
     /// Whether a `Host` header names it.

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) throttle: Throttle,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(super) loopback: bool,
+    /// What is served without a guard because of `--insecure`: a sentence each.
+    pub(super) insecure: Vec<String>,
     /// The certificate, where TLS is spoken.
     pub(super) tls: Option<Arc<Acceptor>>,
     /// Counters of the server itself.
