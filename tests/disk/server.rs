@@ -51,11 +51,19 @@ impl Server {
     }
 
     pub(crate) fn spawn(mut command: Command) -> Self {
+        Self::try_spawn(&mut command).expect("the server ends")
+    }
+
+    /// `None` if it ends before it serves.
+    pub(crate) fn try_spawn(command: &mut Command) -> Option<Self> {
         let mut child = command.spawn().unwrap();
         let (mut addr, mut redis) = (None, None);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while addr.is_none() || redis.is_none() {
-            let line = lines.next().expect("the server ends").unwrap();
+            let Some(Ok(line)) = lines.next() else {
+                child.wait().unwrap();
+                return None;
+            };
             if let Some(found) = line.strip_prefix("listening on http://") {
                 addr = Some(found.to_owned());
             }
@@ -63,7 +71,7 @@ impl Server {
                 redis = Some(found.trim().parse().unwrap());
             }
         }
-        Self { child, addr: addr.unwrap(), redis: redis.unwrap() }
+        Some(Self { child, addr: addr.unwrap(), redis: redis.unwrap() })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -88,11 +96,7 @@ impl Server {
         socket.write_all(body.as_bytes()).unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Answer { status, body: if chunked { unchunked(body) } else { body.to_owned() } }
+        parse_answer(&answer).unwrap_or_else(|| panic!("no whole answer: {}", String::from_utf8_lossy(&answer)))
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -140,15 +144,30 @@ impl Drop for Server {
     }
 }
 
-fn unchunked(mut body: &str) -> String {
+/// An HTTP answer, if it is whole.
+pub(crate) fn parse_answer(bytes: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let body = match length {
+        Some(length) => (body.len() >= length).then(|| body.to_owned())?,
+        None if head.contains("transfer-encoding: chunked") => unchunked(body)?,
+        None => body.to_owned(),
+    };
+    Some(Answer { status, body })
+}
+
+fn unchunked(mut body: &str) -> Option<String> {
     let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+    loop {
+        let (size, rest) = body.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
         if size == 0 {
-            break;
+            return Some(whole);
         }
-        whole.push_str(&rest[..size]);
-        body = rest[size..].strip_prefix("\r\n").unwrap();
+        whole.push_str(rest.get(..size)?);
+        body = rest.get(size..)?.strip_prefix("\r\n")?;
     }
-    whole
 }

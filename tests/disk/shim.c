@@ -5,6 +5,9 @@
  *   SHIM_FAULT    a file; while it is there its first word is the fault that is made:
  *                 erofs, enospc, eio (writes fail), syncio (syncs fail), hang (syncs wait until it goes)
  *
+ *   SHIM_KILL     OP:TEXT:COUNT:WHEN: with the COUNT-th OP (write, sync, rename, unlink, create) on a name with TEXT in
+ *                 it the process is killed as by SIGKILL: before it, at half of it (a write), or after it
+ *
  * A record is 6 numbers of 8 bytes (op, inode, offset, length, bytes of name a, bytes of name b), the
  * names relative to the folder, and for a write its bytes.
  */
@@ -38,6 +41,24 @@ static void init(void) {
   log_fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
 }
 
+static char kill_op[16], kill_text[64], kill_when[16];
+static int kill_count = -1, kill_seen;
+
+/* What is to happen at this operation: 0, or the first letter of before, half, after. */
+static char kill_at(const char *op, const char *name) {
+  if (kill_count < 0) {
+    const char *text = getenv("SHIM_KILL");
+    if (!text || sscanf(text, "%15[^:]:%63[^:]:%d:%15s", kill_op, kill_text, &kill_count, kill_when) != 4) kill_count = 0;
+  }
+  if (kill_count == 0 || strcmp(op, kill_op) != 0 || !strstr(name, kill_text)) return 0;
+  return __sync_add_and_fetch(&kill_seen, 1) == kill_count ? kill_when[0] : 0;
+}
+
+static void die(void) {
+  syscall(SYS_kill, syscall(SYS_getpid), 9);
+  for (;;) syscall(SYS_pause);
+}
+
 /* The name below the folder, or null. */
 static const char *below(const char *path) {
   init();
@@ -66,11 +87,14 @@ static const char *below_at(int dir, const char *path, char *buffer) {
   return below(buffer);
 }
 
+/* The name of the file that `ours` found last. */
+static __thread char path[PATH_MAX + 1];
+
 /* The inode, if this is a file or a folder of ours; else 0. */
 static uint64_t ours(int fd) {
   init();
   if (!folder) return 0;
-  char link[64], path[PATH_MAX + 1];
+  char link[64];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t len = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX);
   if (len < 0) return 0;
@@ -129,7 +153,10 @@ static int opened(int dir, const char *path, int flags, int mode, int (*open_it)
   pthread_mutex_lock(&order);
   struct stat st;
   int there = syscall(SYS_newfstatat, dir, path, &st, 0) == 0;
+  char killed = !there && (flags & O_CREAT) ? kill_at("create", name) : 0;
+  if (killed == 'b') die();
   int fd = open_it(dir, path, flags, mode);
+  if (killed) die();
   int saved = errno;
   if (fd >= 0 && fstat(fd, &st) == 0) {
     if (!there && (flags & O_CREAT)) record(OP_CREATE, st.st_ino, 0, 0, name, NULL, NULL);
@@ -162,7 +189,11 @@ static ssize_t written(int fd, const void *data, size_t len, off_t at, int posit
     int append = (fcntl(fd, F_GETFL) & O_APPEND) != 0;
     at = append && fstat(fd, &st) == 0 ? st.st_size : lseek(fd, 0, SEEK_CUR);
   }
+  char killed = kill_at("write", path);
+  if (killed == 'b') die();
+  if (killed == 'h') len /= 2;
   ssize_t done = positioned ? syscall(SYS_pwrite64, fd, data, len, at) : syscall(SYS_write, fd, data, len);
+  if (killed) die();
   int saved = errno;
   if (done > 0) record(OP_WRITE, ino, at, done, NULL, NULL, data);
   pthread_mutex_unlock(&order);
@@ -207,7 +238,10 @@ static int synced(int fd, long call) {
   while (fault("hang")) usleep(10000);
   /* What counts is what was written before it began. */
   pthread_mutex_lock(&order);
+  char killed = kill_at("sync", path);
+  if (killed == 'b') die();
   int done = (int)syscall(call, fd);
+  if (killed) die();
   int saved = errno;
   if (done == 0) record(OP_SYNC, ino, 0, 0, NULL, NULL, NULL);
   pthread_mutex_unlock(&order);
@@ -238,7 +272,10 @@ static int renamed(int a, const char *from, int b, const char *to) {
   pthread_mutex_lock(&order);
   struct stat st = {0};
   syscall(SYS_newfstatat, a, from, &st, AT_SYMLINK_NOFOLLOW);
+  char killed = kill_at("rename", new);
+  if (killed == 'b') die();
   int done = (int)syscall(SYS_renameat, a, from, b, to);
+  if (killed) die();
   int saved = errno;
   if (done == 0) record(OP_RENAME, st.st_ino, 0, 0, old, new, NULL);
   pthread_mutex_unlock(&order);
@@ -254,7 +291,10 @@ static int unlinked(int dir, const char *path, int flags) {
   if (!name) return (int)syscall(SYS_unlinkat, dir, path, flags);
   FAIL(fault_file && fault("erofs") ? EROFS : 0);
   pthread_mutex_lock(&order);
+  char killed = kill_at("unlink", name);
+  if (killed == 'b') die();
   int done = (int)syscall(SYS_unlinkat, dir, path, flags);
+  if (killed) die();
   int saved = errno;
   if (done == 0) record(OP_UNLINK, 0, 0, 0, name, NULL, NULL);
   pthread_mutex_unlock(&order);

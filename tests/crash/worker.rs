@@ -1,70 +1,26 @@
-//! The real server, killed with SIGKILL at random moments while lines flow, are archived and are
-//! sealed: every acked line is there, none is there twice, numbers stay dense.
-//!
-//! `TASKTAIL_CRASH_ROUNDS` makes it longer.
+//! A worker's socket: its numbered lines survive kills at random moments while they flow, are archived and
+//! are sealed: every acked line is there, none is there twice, numbers stay dense.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
-
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
-const ROUNDS_DEFAULT: u64 = 40;
+use crate::server::Server;
+use crate::{Dice, rounds};
+
+const ROUNDS_DEFAULT: u64 = 30;
 const BATCH_LINES: u64 = 150;
 
-struct Server {
-    child: Child,
-    addr: String,
+fn start(data: &Path) -> Server {
+    Server::start(data, &["--live-window-lines", "300"])
 }
 
-impl Server {
-    fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tasktail"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--live-window-lines", "300", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .env("TASKTAIL_LOG", "warn")
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr =
-            line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("it said {line:?}")).to_owned();
-        Self { child, addr }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(&self.addr).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(socket, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.addr).unwrap();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "{path}: {head}");
-        body.to_owned()
-    }
-}
-
-/// A small generator, seeded by the process: which round is killed when differs from run to run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
+fn get(server: &Server, path: &str) -> String {
+    let answer = server.get(path);
+    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    answer.body
 }
 
 /// Sends numbered lines from what is acked, until so many acks came. Answers the last acked number.
@@ -144,15 +100,15 @@ fn check(ndjson: &str, at_least: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acked_lines_survive_kills_at_any_moment_and_none_is_doubled() {
-    let rounds = std::env::var("TASKTAIL_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS_DEFAULT);
+    let rounds = rounds(ROUNDS_DEFAULT);
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(u64::from(std::process::id()));
     let mut acked = 0;
     for round in 0..rounds {
-        let server = Server::start(folder.path());
+        let server = start(folder.path());
         acked = send(&server.addr, acked, 1 + dice.roll(12), None).await;
         if round % 8 == 7 {
-            check(&server.get("/api/v1/tasks/k/log?format=ndjson"), acked);
+            check(&get(&server, "/api/v1/tasks/k/log?format=ndjson"), acked);
         }
         server.kill();
     }
@@ -160,17 +116,17 @@ async fn acked_lines_survive_kills_at_any_moment_and_none_is_doubled() {
     let last = acked + 5_000;
     let mut ended = false;
     for _ in 0..6 {
-        let server = Server::start(folder.path());
+        let server = start(folder.path());
         if !ended {
             ended = send(&server.addr, acked, u64::MAX, Some(last)).await == last + 1;
         }
         server.kill();
     }
-    let server = Server::start(folder.path());
-    while serde_json::from_str::<serde_json::Value>(&server.get("/api/v1/tasks/k")).unwrap()["artifact"].is_null() {
+    let server = start(folder.path());
+    while serde_json::from_str::<serde_json::Value>(&get(&server, "/api/v1/tasks/k")).unwrap()["artifact"].is_null() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let log = server.get("/api/v1/tasks/k/log?format=ndjson");
+    let log = get(&server, "/api/v1/tasks/k/log?format=ndjson");
     assert_eq!(check(&log, last - 1), last, "what was sent after the last ack of a kill was sent again, once");
     let archive = std::fs::File::open(folder.path().join("archive/k.ndjson.zst")).unwrap();
     assert!(zstd::decode_all(archive).unwrap() == log.as_bytes(), "the archive is the log");
