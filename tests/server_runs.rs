@@ -60,8 +60,12 @@ impl Sse {
         Self { body: response.into_body(), text: String::new() }
     }
 
-    /// The next `(id or event, data)`.
+    /// The next `(id or event, data)`. Heartbeats are no sign that it will come.
     async fn next(&mut self) -> (String, Value) {
+        within("an event of the stream", self.event()).await
+    }
+
+    async fn event(&mut self) -> (String, Value) {
         loop {
             if let Some((frame, rest)) = self.text.split_once("\n\n") {
                 let (frame, rest) = (frame.to_owned(), rest.to_owned());
@@ -71,7 +75,7 @@ impl Sse {
                 let name = field("event: ").or(field("id: ")).unwrap();
                 return (name, serde_json::from_str(&data).unwrap());
             }
-            let frame = within("the stream", self.body.frame()).await.expect("the stream goes on").unwrap();
+            let frame = self.body.frame().await.expect("the stream goes on").unwrap();
             self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
     }

@@ -205,8 +205,10 @@ impl Journal {
         if !stream.is_gone(self.inner.options.clock.now()) {
             return Ok(Some(stream));
         }
-        self.inner.streams.forget(&stream);
+        // One that is being removed the writer forgets, behind the store: forgotten before, the next to
+        // look would load from the store what is about to go, and wait for blocks that never come.
         if !stream.tip().removed {
+            self.inner.streams.forget(&stream);
             let (reply, _) = oneshot::channel();
             self.inner.queue.send(Command::Remove { stream, reply });
         }

@@ -40,10 +40,10 @@ impl Streams {
         self.names.lock().get(name).cloned()
     }
 
-    /// A new stream of this name, unless another was quicker.
+    /// A new stream of this name, unless another was quicker. One that is being removed is no other.
     pub(super) fn begin(&self, store: &Store, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
         let mut names = self.names.lock();
-        if let Some(stream) = names.get(name) {
+        if let Some(stream) = names.get(name).filter(|stream| !stream.tip().removed) {
             return Ok(stream.clone());
         }
         let stream = Arc::new(Stream::new(name, store.next_stream_number()?, (self.kept)(name)));
@@ -109,5 +109,37 @@ impl Streams {
         if names.get(stream.name()).is_some_and(|known| Arc::ptr_eq(known, stream)) {
             names.remove(stream.name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::journal::{Batch, Durability, Journal};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_that_is_being_removed_is_not_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), Durability::Commit).unwrap();
+        let append = async |text: &[u8]| {
+            let stream = journal.stream_or_new(b"a").unwrap();
+            let mut batch = Batch::new();
+            batch.push_fields(vec![(b"f".into(), text.into())]);
+            journal.append(&stream, batch, None).await.unwrap().await.unwrap();
+            stream
+        };
+        let stream = append(b"old").await;
+        // The moment between the writer's word to the readers and the store's forgetting.
+        stream.tip.send_modify(|tip| tip.removed = true);
+        for reader in 1..=2 {
+            assert!(journal.stream(b"a").unwrap().is_none(), "reader {reader}");
+        }
+        // Whoever writes now begins anew, and the removal that comes to its end spares it.
+        let new = append(b"new").await;
+        assert_ne!((new.number, new.birth()), (stream.number, stream.birth()));
+        journal.inner.store.remove_stream(b"a", stream.number).unwrap();
+        journal.inner.streams.forget(&stream);
+        let found = journal.stream(b"a").unwrap().unwrap();
+        assert_eq!((found.number, found.tip().last_line), (new.number, 1));
+        journal.close().await;
     }
 }
