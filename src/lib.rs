@@ -17,6 +17,8 @@
 //!   `run:events:{id}`. **identity**: an event's `event_id`, its own or one made of what it says.
 //! - **hop**: a place on the way of a line or an event that counts what it saw.
 //! - **seq**: the number a worker gives a line in its *session*; what makes a resend harmless.
+//! - **origin**: the session and the number of a stored line, if it has one. **sum**, **tally**: what
+//!   lines add up to, by session; at the end it is compared with what the worker says (*integrity*).
 //!
 //! # Layers
 //!

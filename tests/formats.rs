@@ -1,6 +1,7 @@
-//! A store as an earlier build wrote it opens for ever: `data/formats/v1`.
+//! A store as an earlier build wrote it opens for ever: `data/formats/v1`, `data/formats/v2` (lines are
+//! summed).
 //!
-//! `MAKE_FORMATS_STORE=v1` writes it anew; that is for a new version's folder, never for an old one.
+//! `MAKE_FORMATS_STORE=v2` writes it anew; that is for a new version's folder, never for an old one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
+use tasktail::model::{Channel, IntegrityState, LineSum, LineText, Said, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskFacts, TaskHandle, Tasks, TasksOptions};
 
 const RUNNING_LINES: u64 = 2_600;
@@ -48,11 +49,21 @@ fn timestamp(n: u64) -> Timestamp {
     Timestamp::from_millis(1_778_336_581_000 + n)
 }
 
+fn line(n: u64) -> LineText<'static> {
+    LineText { timestamp: timestamp(n), channel: channel(n), partial: n == 9, lossy: n == 11, text: text(n).into() }
+}
+
+/// What a worker says that has sent lines 1 to `last`.
+fn said(last: u64) -> Said {
+    let (mut sum, mut buffer) = (LineSum::default(), Vec::new());
+    (1..=last).for_each(|n| sum.add(n, 0, &line(n), &mut buffer));
+    Said { lines: Some(last), sum: Some(sum) }
+}
+
 fn batch(session: &str, first: u64, last: u64) -> LineBatch {
     let mut batch = LineBatch::with_session(session, first);
     for n in first..=last {
-        let text = text(n).into();
-        batch.push(&LineText { timestamp: timestamp(n), channel: channel(n), partial: n == 9, lossy: n == 11, text });
+        batch.push(&line(n));
     }
     batch
 }
@@ -81,7 +92,7 @@ async fn write(data: &Path) {
     let tasks = Tasks::open(data, options()).await.unwrap();
     let (sealed, _) = start(&tasks, "build-1", "s1").await;
     sealed.append(batch("s1", 1, SEALED_LINES)).await.unwrap().await.unwrap();
-    let end = End { exit_code: Some(3), at: Some(timestamp(999_000)), ..End::default() };
+    let end = End { exit_code: Some(3), at: Some(timestamp(999_000)), said: said(SEALED_LINES), ..End::default() };
     sealed.end(End { session: Some(("s1".into(), SEALED_LINES + 1)), ..end }).await.unwrap();
     until(&tasks, || sealed.facts().artifact.is_some()).await;
 
@@ -148,14 +159,22 @@ fn check_facts(facts: &Task, lines: u64, status: TaskStatus) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_version_1_opens_with_all_that_is_in_it() {
+async fn a_store_of_every_version_opens_with_all_that_is_in_it() {
     if let Ok(version) = std::env::var("MAKE_FORMATS_STORE") {
         let fresh = tempfile::tempdir().unwrap();
         write(fresh.path()).await;
         keep(fresh.path(), &folder_of(&version));
     }
+    // The first version knew nothing of sums.
+    check_store("v1", IntegrityState::Unknown).await;
+    check_store("v2", IntegrityState::Complete).await;
+}
+
+async fn check_store(version: &str, integrity: IntegrityState) {
     let folder = tempfile::tempdir().unwrap();
-    unpack(&folder_of("v1"), folder.path());
+    unpack(&folder_of(version), folder.path());
+    let verified = tasktail::tasks::verify(folder.path(), &mut |_, _| {}).unwrap();
+    assert_eq!((verified.faults, verified.tasks, verified.archives), (Vec::new(), 2, 2), "{version}");
     let tasks = Tasks::open(folder.path(), options()).await.unwrap();
     assert_eq!(tasks.stats().tasks, 2, "it was opened, not begun anew");
 
@@ -171,6 +190,7 @@ async fn a_store_of_version_1_opens_with_all_that_is_in_it() {
     let export: Vec<_> = sealed.export().try_collect().await.unwrap();
     assert!(export.concat() == zstd::decode_all(file.as_slice()).unwrap());
     assert_eq!(sealed.acked_seq("s1"), SEALED_LINES + 1);
+    assert_eq!(sealed.facts().integrity.unwrap().state, integrity, "{version}");
 
     let (running, acked) = start(&tasks, "42", "s2").await;
     assert_eq!(acked, RUNNING_LINES);
@@ -179,7 +199,10 @@ async fn a_store_of_version_1_opens_with_all_that_is_in_it() {
     let more = batch("s2", RUNNING_LINES - 4, RUNNING_LINES + 10);
     let done = running.append(more).await.unwrap().await.unwrap();
     assert_eq!((done.first_line, done.count, done.acked_seq), (RUNNING_LINES + 1, 10, Some(RUNNING_LINES + 10)));
-    running.end(End::default()).await.unwrap();
+    let said = said(RUNNING_LINES + 10);
+    let session = Some(("s2".to_owned(), RUNNING_LINES + 11));
+    running.end(End { session, said, ..End::default() }).await.unwrap();
+    assert_eq!(running.facts().integrity.unwrap().state, integrity, "{version}");
     until(&tasks, || running.facts().artifact.is_some()).await;
     check_lines(&running, RUNNING_LINES + 10).await;
     tasks.close().await;

@@ -4,7 +4,7 @@
 use std::fs;
 
 use tasktail::archive::{Archive, Archives};
-use tasktail::model::{Channel, EntryId, Line, TaskId, Timestamp};
+use tasktail::model::{Channel, EntryId, Line, Origin, TaskId, Timestamp};
 
 fn read(archive: &Archive) -> u64 {
     let mut next = archive.first_line();
@@ -43,7 +43,7 @@ pub(crate) fn check(bytes: &[u8]) {
         partial: false,
         lossy: false,
     };
-    archive.push(&line).unwrap();
+    archive.push(&line, Origin::Foreign).unwrap();
     archive.sync().unwrap();
     assert_eq!(archive.last_line(), n);
     assert_eq!(archive.read(n, 1, 1).unwrap(), vec![line]);

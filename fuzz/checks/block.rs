@@ -10,13 +10,14 @@ pub(crate) fn check(bytes: &[u8]) {
     let Ok(header) = block::decode_header(bytes) else { return };
     let mut builder = BlockBuilder::new(first, header.first_line);
     let mut count = 0u64;
+    let mut origins = header.origins();
     let read = block::decode(first, bytes, |entry| {
         assert_eq!(Some(entry.n), header.first_line.checked_add(count));
         count += 1;
         let mut body = Vec::new();
         block::encode_body(&mut body, &entry.body).unwrap();
         assert_eq!(block::decode_body(&body).unwrap(), entry.body);
-        builder.push(entry.id, &body).unwrap();
+        builder.push_of(entry.id, &body, origins.next().unwrap()).unwrap();
         true
     });
     if read.is_err() {

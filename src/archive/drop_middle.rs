@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::frame::{self, FrameRef};
 use super::{Archive, ArchiveError};
-use crate::model::EntryId;
+use crate::model::{EntryId, GapReason};
 
 /// What a file that is being written anew is called, behind the archive's own name.
 pub(super) const NEW_SUFFIX: &str = ".ndjson.zst.open.new";
@@ -71,6 +71,7 @@ impl Archive {
         {
             let mut frames = self.frames.write();
             frames.missing = missing(&rows);
+            frames.tally = frame::tally(&file, &rows);
             (frames.file, frames.rows) = (Some(Arc::new(file)), rows);
         }
         self.keep_name(&mut writer)?;
@@ -80,6 +81,20 @@ impl Archive {
     /// Lines between the first and the last that are not there.
     pub fn missing_lines(&self) -> u64 {
         self.frames.read().missing
+    }
+
+    /// All holes.
+    pub fn holes(&self) -> Vec<Hole> {
+        let frames = self.frames.read();
+        let pairs = frames.rows.iter().zip(frames.rows.iter().skip(1));
+        let holes = pairs.filter(|(before, behind)| missing_before(Some(before), Some(behind)) > 0);
+        holes
+            .map(|(before, behind)| Hole {
+                from: before.last_line() + 1,
+                to: behind.first_line - 1,
+                before: before.last_id,
+            })
+            .collect()
     }
 
     /// The hole that this line is in, if it is in one.
@@ -125,10 +140,16 @@ fn copy<'a>(old: &File, rows: impl Iterator<Item = &'a FrameRef>, path: &Path) -
     let mut out = BufWriter::new(&new);
     let (mut at, mut copied, mut data) = (0, Vec::new(), Vec::new());
     for row in rows {
-        let row_now = FrameRef { at, ..*row };
+        let mut row_now = FrameRef { at, ..*row };
         data.resize(row.packed_bytes as usize, 0);
         old.read_exact_at(&mut data, row.data_at())?;
-        out.write_all(&frame::note(&row_now)?)?;
+        let mut proof = frame::read_proof(old, row).unwrap_or_default();
+        let hole = copied.last().map(|before: &FrameRef| (before.last_line() + 1, row.first_line - 1));
+        if let (Some(proof), Some((from, to))) = (&mut proof, hole.filter(|(from, to)| from <= to)) {
+            // The frame behind a hole says that there is one.
+            proof.tally.set_hole(from, to, GapReason::Quota);
+        }
+        out.write_all(&frame::head(&mut row_now, proof.as_ref())?)?;
         out.write_all(&data)?;
         at = row_now.end();
         copied.push(row_now);

@@ -4,23 +4,27 @@
 //! DATA/archive/ID.ndjson.zst.open   grows while the task runs
 //! DATA/archive/ID.ndjson.zst        sealed: never changes again
 //!
-//! { note  data }*  [ index  seek-table ]        the part in brackets comes with the seal
+//! { note  proof  data }*  [ verdict  index  seek-table ]        the part in brackets comes with the seal
 //!
 //! note, index, seek-table   skippable zstd frames: every zstd tool passes over them
+//! proof                     another: where the frame's lines come from, and what they add up to
+//! verdict                   another: what came of comparing that with what the worker said, as JSON
 //! data                      a zstd frame of about 128 KiB of NDJSON, with zstd's checksum
 //! seek-table                as in zstd's seekable format, for tools that know it
 //! ```
 //!
 //! A note says what the frame behind it holds, so a file that was cut by a kill is cut back to its
-//! last whole frame. `zstdcat` prints an archive whole, sealed or not.
+//! last whole frame. `zstdcat` prints an archive whole, sealed or not. Archives of earlier versions have
+//! neither proofs nor a verdict.
 //!
 //! Within a frame line numbers are dense. Between two frames they may jump: there the middle of a log
-//! that was over its limit has gone ([`Archive::drop_middle`]), and that is all that says so.
+//! that was over its limit has gone ([`Archive::drop_middle`]), and the proof of the frame behind says so.
 
 mod drop_middle;
 mod frame;
 mod read;
 mod seal;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -32,10 +36,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{EntryId, Line, TaskId};
+use crate::model::{EntryId, Line, Origin, Tally, TaskId};
 use crate::store::{create_folder, sync_folder};
 pub use drop_middle::Hole;
-use frame::FrameRef;
+use frame::{FrameRef, Proof};
+pub use verify::ArchiveCheck;
 
 /// Bytes of NDJSON in one frame, about.
 const FRAME_BYTES: usize = 128 * 1024;
@@ -200,6 +205,8 @@ pub struct Archive {
 struct Frames {
     file: Option<Arc<File>>,
     rows: Vec<FrameRef>,
+    /// What their lines add up to; not told of a sealed one.
+    tally: Tally,
     sealed: bool,
     /// Lines between frames that are not there.
     missing: u64,
@@ -213,8 +220,12 @@ struct Writer {
     raw: Vec<u8>,
     /// What the next frame's note will say.
     next: Option<FrameRef>,
-    /// Frames written but not synced.
+    proof: Proof,
+    /// A place to put a line while it is summed.
+    summed: Vec<u8>,
+    /// Frames written but not synced, and what their lines add up to.
     unpublished: Vec<FrameRef>,
+    unpublished_tally: Tally,
     /// The file has a name that the folder does not keep through a power cut yet.
     unnamed: bool,
 }
@@ -240,8 +251,9 @@ impl Archive {
             file.set_len(len).map_err(|e| archive.error("cut back", e))?;
             archive.total.resized(before, len);
             archive.writer.lock().len = len;
-            let missing = drop_middle::missing(&rows);
-            *archive.frames.write() = Frames { file: Some(Arc::new(file)), rows, sealed: false, missing };
+            let (missing, tally) = (drop_middle::missing(&rows), frame::tally(&file, &rows));
+            let file = Some(Arc::new(file));
+            *archive.frames.write() = Frames { file, rows, tally, sealed: false, missing };
         }
         Ok(archive)
     }
@@ -272,6 +284,12 @@ impl Archive {
         self.frames.read().sealed
     }
 
+    /// The last line inside, and what the lines of a growing archive add up to.
+    pub fn tally(&self) -> (u64, Tally) {
+        let frames = self.frames.read();
+        (frames.rows.last().map_or(0, FrameRef::last_line), frames.tally.clone())
+    }
+
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         self.writer.lock().len
@@ -279,12 +297,15 @@ impl Archive {
 
     /// Adds a line, the one after the last. It is in the file with the next whole frame, and to be
     /// read after [`Archive::sync`].
-    pub fn push(&self, line: &Line<'_>) -> Result<(), ArchiveError> {
-        let mut writer = self.writer.lock();
+    pub fn push(&self, line: &Line<'_>, origin: Origin<'_>) -> Result<(), ArchiveError> {
+        let mut guard = self.writer.lock();
+        let writer = &mut *guard;
         // Within a frame numbers are dense: that is how a line is found in it.
         if writer.next.is_some_and(|next| next.last_line() + 1 != line.n) {
-            self.write_frame(&mut writer)?;
+            self.write_frame(writer)?;
         }
+        writer.proof.origins.push(origin);
+        writer.proof.tally.add(origin, line, &mut writer.summed);
         serde_json::to_writer(&mut writer.raw, line).map_err(|e| self.error("written", e.into()))?;
         writer.raw.push(b'\n');
         let next = writer.next.get_or_insert_with(|| FrameRef {
@@ -294,7 +315,7 @@ impl Archive {
         });
         next.lines += 1;
         next.last_id = line.id;
-        if writer.raw.len() >= FRAME_BYTES { self.write_frame(&mut writer) } else { Ok(()) }
+        if writer.raw.len() >= FRAME_BYTES { self.write_frame(writer) } else { Ok(()) }
     }
 
     /// Puts everything into whole frames, makes them durable, and only then shows them to readers.
@@ -313,6 +334,7 @@ impl Archive {
                 frames.missing += drop_middle::missing_before(frames.rows.last(), writer.unpublished.first());
                 frames.missing += drop_middle::missing(&writer.unpublished);
                 frames.rows.append(&mut writer.unpublished);
+                frames.tally.merge(&std::mem::take(&mut writer.unpublished_tally));
             }
             Err(_) => self.cut_back(&mut writer),
         }
@@ -344,7 +366,9 @@ impl Archive {
         self.total.resized(before, writer.len);
         writer.raw.clear();
         writer.next = None;
+        writer.proof = Proof::default();
         writer.unpublished.clear();
+        writer.unpublished_tally = Tally::default();
         if let Some(Err(error)) = frames.file.as_ref().map(|file| file.set_len(writer.len)) {
             tracing::warn!(path = %self.growing.display(), %error, "an archive could not be cut back; the next opening does it");
         }
@@ -352,13 +376,15 @@ impl Archive {
 
     fn write_frame(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
         let Some(mut row) = writer.next.take() else { return Ok(()) };
+        let proof = std::mem::take(&mut writer.proof);
         let file = self.file_to_write(writer)?;
-        let bytes = frame::encode(&mut row, &writer.raw, writer.len).map_err(|e| self.error("written", e))?;
+        let bytes = frame::encode(&mut row, &proof, &writer.raw, writer.len).map_err(|e| self.error("written", e))?;
         file.write_all_at(&bytes, writer.len).map_err(|e| self.error("written", e))?;
         writer.len += bytes.len() as u64;
         self.total.resized(0, bytes.len() as u64);
         writer.raw.clear();
         writer.unpublished.push(row);
+        writer.unpublished_tally.merge(&proof.tally);
         Ok(())
     }
 

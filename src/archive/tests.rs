@@ -21,7 +21,7 @@ fn filled(folder: &Path, lines: u64) -> (Archives, TaskId, Archive) {
     let id: TaskId = "build:1".parse().unwrap();
     let archive = archives.archive(&id).unwrap();
     for n in 1..=lines {
-        archive.push(&line(n)).unwrap();
+        archive.push(&line(n), Origin::Foreign).unwrap();
         if n % 3_000 == 0 {
             archive.sync().unwrap();
         }
@@ -46,10 +46,10 @@ fn every_line_can_be_read_before_and_after_the_seal() {
         }
         assert!(archive.read(10_001, 10, 1000).unwrap().is_empty());
     }
-    let artifact = archive.seal().unwrap();
+    let artifact = archive.seal(None).unwrap();
     let reopened = archives.archive(&id).unwrap();
     assert!(reopened.is_sealed() && archive.is_sealed());
-    assert_eq!(reopened.seal().unwrap(), artifact, "sealing again changes nothing");
+    assert_eq!(reopened.seal(None).unwrap(), artifact, "sealing again changes nothing");
     for archive in [&archive, &reopened] {
         let all = archive.read(1, 20_000, usize::MAX).unwrap();
         assert!(all.iter().eq(&(1..=10_000).map(line).collect::<Vec<_>>()));
@@ -72,9 +72,9 @@ fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
         assert!((3_000..5_000).contains(&last), "cut {cut}: {last}");
         assert_eq!(archive.read(last, 1, 1).unwrap(), [line(last)]);
         for n in last + 1..=5_000 {
-            archive.push(&line(n)).unwrap();
+            archive.push(&line(n), Origin::Foreign).unwrap();
         }
-        archive.seal().unwrap();
+        archive.seal(None).unwrap();
         let lines = zstdcat(&archives.sealed_path(&id));
         assert!(lines.iter().map(|line| line.n).eq(1..=5_000));
         archives.remove(&id).unwrap();
@@ -90,7 +90,7 @@ fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
 fn an_empty_log_seals_too() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 0);
-    archive.seal().unwrap();
+    archive.seal(None).unwrap();
     assert!(archives.archive(&id).unwrap().read(1, 1, 1).unwrap().is_empty());
     assert!(zstdcat(&archives.sealed_path(&id)).is_empty());
 }

@@ -75,6 +75,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make, list and revoke the access tokens of a store
     Token(TokenArgs),
+    /// Check a data folder offline: every archive, every journal
+    Verify(VerifyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
@@ -350,6 +352,22 @@ pub struct ShareArgs {
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::duration)]
     pub(super) expires: Duration,
 }
+
+/// `tasktail verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads everything in --data and changes nothing: each archive's frames, lines,
+sums and SHA-256, each journal's blocks against its record, and whether one
+speaks of what the other has not. Prints a line for each fault and a summary.
+The store is looked at in a copy in the temporary folder (TMPDIR); while a
+server has the folder, only sealed archives are checked.
+Exit code 0 if all is well, 1 if there are faults.
+
+Examples:
+  tasktail verify
+  tasktail verify --data /var/lib/tasktail
+  tasktail verify --json | jq -r 'select(.what) | .at'")]
+pub struct VerifyArgs {}
 
 /// `tasktail completions`.
 #[derive(Debug, Args)]

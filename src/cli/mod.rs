@@ -26,6 +26,7 @@ mod ship;
 mod show;
 mod text;
 mod token;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -110,6 +111,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
         Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, context)).await,
         Command::Token(args) => token::run(args, &context),
+        Command::Verify(args) => Box::pin(verify::run(args, context)).await,
         Command::Completions(_) => Ok(0),
     }
 }

@@ -85,6 +85,8 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         ("bytes", Some(task.bytes.to_string())),
         ("skipped lines", Some(task.skipped_lines).filter(|n| *n > 0).map(|n| n.to_string())),
         ("trimmed lines", Some(task.trimmed_lines).filter(|n| *n > 0).map(|n| n.to_string())),
+        ("integrity", task.integrity.as_ref().map(ToString::to_string)),
+        ("line sum", task.integrity.as_ref().and_then(|integrity| integrity.hash.clone())),
         ("artifact", task.artifact.as_ref().map(|file| format!("{} bytes, sha256 {}", file.bytes, file.sha256))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

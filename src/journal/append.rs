@@ -10,7 +10,7 @@ use tokio::time::Timeout;
 
 use super::queue::{Command, Room};
 use super::{Journal, JournalError, Stream, Trim};
-use crate::model::{Channel, EntryBody, EntryId, Fields, LineText, Mark};
+use crate::model::{Channel, EntryBody, EntryId, Fields, GapReason, LineText, Mark};
 use crate::store::block;
 
 /// Entries to be appended together, in order. They share one reply and one place in the queue.
@@ -19,6 +19,8 @@ pub struct Batch {
     pub(super) encoded: Vec<u8>,
     pub(super) items: Vec<Item>,
     pub(super) session: Option<Session>,
+    /// The session ends here: what is missing before its first number never comes.
+    pub(super) closes: bool,
     /// Why an entry could not be encoded; the whole batch is then refused.
     pub(super) failed: Option<JournalError>,
 }
@@ -32,8 +34,18 @@ pub(super) struct Item {
     pub(super) text_bytes: u64,
     /// Lines that it says were dropped by the worker.
     pub(super) skipped: u64,
-    /// Whether it takes a number of the session; a continuation shares that of the one before.
-    pub(super) numbered: bool,
+    pub(super) number: Number,
+}
+
+/// What an entry of a numbered batch is to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// It takes the next number.
+    Next,
+    /// It is a further piece of the line before, under the same number.
+    Same,
+    /// It is none of the sender's. It comes and goes with the one before.
+    None,
 }
 
 /// The numbers that a sender gave its lines.
@@ -89,38 +101,51 @@ impl Batch {
         Self { session: Some(Session { name: session.to_owned(), first_seq }), ..Self::default() }
     }
 
+    /// No entries, and nothing follows in this session: numbers below `end_seq` that never came become
+    /// one `internal` line that says so. Appended again it does nothing.
+    pub fn closing(session: &str, end_seq: u64) -> Self {
+        Self { closes: true, ..Self::with_session(session, end_seq) }
+    }
+
     /// Adds a line.
     pub fn push(&mut self, line: &LineText<'_>) {
-        self.push_line(line, true);
+        self.push_line(line, Number::Next);
     }
 
     /// Adds a line that is the rest of the one before: it takes no number of its own.
     pub fn push_continuation(&mut self, line: &LineText<'_>) {
-        self.push_line(line, false);
+        self.push_line(line, Number::Same);
+    }
+
+    /// Adds a line that the sender did not send, about the one before: it is dropped with that.
+    pub fn push_aside(&mut self, line: &LineText<'_>) {
+        self.push_line(line, Number::None);
     }
 
     /// Adds an entry of any fields.
     pub fn push_fields(&mut self, fields: Fields<'_>) {
-        self.push_body(&EntryBody::Fields(fields), 0, true);
+        self.push_body(&EntryBody::Fields(fields), 0, Number::Next);
     }
 
-    fn push_body(&mut self, body: &EntryBody<'_>, skipped: u64, numbered: bool) {
+    fn push_body(&mut self, body: &EntryBody<'_>, skipped: u64, number: Number) {
         match block::encode_body(&mut self.encoded, body) {
             Ok(()) => {
                 let text_bytes = body.text_bytes();
-                self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, numbered });
+                self.items.push(Item { end: self.encoded.len(), text_bytes, skipped, number });
             }
             Err(error) => self.failed = Some(error.into()),
         }
     }
 
-    fn push_line(&mut self, line: &LineText<'_>, numbered: bool) {
+    fn push_line(&mut self, line: &LineText<'_>, number: Number) {
         let skipped = match line.channel {
-            Channel::Internal => Mark::parse(&line.text).map_or(0, |mark| mark.count),
+            Channel::Internal => {
+                Mark::parse(&line.text).filter(|mark| mark.reason == GapReason::Skipped).map_or(0, |mark| mark.count)
+            }
             _ => 0,
         };
         let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
-        self.push_body(&EntryBody::Line(borrowed), skipped, numbered);
+        self.push_body(&EntryBody::Line(borrowed), skipped, number);
     }
 
     /// Entries inside.
@@ -136,7 +161,7 @@ impl Batch {
     /// The session, and the number of the last entry, if the entries are numbered.
     pub fn last_seq(&self) -> Option<(&str, u64)> {
         let session = self.session.as_ref()?;
-        let numbered = self.items.iter().filter(|item| item.numbered).count() as u64;
+        let numbered = self.items.iter().filter(|item| item.number == Number::Next).count() as u64;
         Some((&session.name, (session.first_seq + numbered).saturating_sub(1)))
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::stream::{BlockRef, Stream};
+use crate::model::Origin;
 use crate::store::Store;
 use crate::store::block::{self, BLOCK_BYTES_TARGET, BLOCK_ENTRIES_MAX, BlockBuilder};
 
@@ -55,9 +56,12 @@ fn pack(store: &Store, stream: &Arc<Stream>, run: &[BlockRef]) -> Result<(), Jou
             builder.note_session(session, *seq);
         }
         let mut failed = None;
+        let mut origins = header.origins();
         block::decode(row.first, &value, |entry| {
             body.clear();
-            let packed = block::encode_body(&mut body, &entry.body).and_then(|()| builder.push(entry.id, &body));
+            let origin = origins.next().unwrap_or(Origin::Unknown);
+            let packed =
+                block::encode_body(&mut body, &entry.body).and_then(|()| builder.push_of(entry.id, &body, origin));
             failed = packed.err();
             failed.is_none()
         })?;

@@ -3,7 +3,7 @@
 use super::JournalError;
 use super::head::{Cx, Head};
 use super::stream::BlockRef;
-use crate::model::{Entry, EntryBody, EntryId};
+use crate::model::{Entry, EntryBody, EntryId, Origin};
 use crate::store::block::{self, BlockBuilder};
 
 impl Head {
@@ -81,10 +81,12 @@ impl Head {
         }
         let mut body = Vec::new();
         let mut failed = None;
+        let mut origins = old.origins();
         block::decode(row.first, value, |mut entry| {
             body.clear();
             let Some(kept) = keep(&mut entry) else { return false };
-            failed = block::encode_body(&mut body, &kept).and_then(|()| builder.push(entry.id, &body)).err();
+            let origin = origins.next().unwrap_or(Origin::Unknown);
+            failed = block::encode_body(&mut body, &kept).and_then(|()| builder.push_of(entry.id, &body, origin)).err();
             failed.is_none()
         })?;
         if let Some(error) = failed {

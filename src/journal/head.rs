@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::append::{Appended, Batch};
+use super::append::{Appended, Batch, Number};
 use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
 use super::{Counters, JournalError};
-use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, Mark, Now, Timestamp};
+use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, Mark, Now, Origin, Timestamp};
 use crate::store::block::{self, BlockBuilder};
 use crate::store::{KeyRecord, Store, StreamRecord};
 
@@ -84,16 +84,24 @@ impl Head {
         let mut repeats = 0;
         let mut seq = batch.session.as_ref().map(|session| session.first_seq);
         let known = batch.session.as_ref().map_or(0, |session| self.seen(&session.name));
-        if let Some(first) = seq.filter(|first| *first > known + 1 && !batch.is_empty()) {
+        let said = !batch.is_empty() || batch.closes;
+        if let Some(first) = seq.filter(|first| *first > known + 1 && said) {
             self.push_mark(cx, first - known - 1)?;
         }
+        let known = if batch.closes { known.max(seq.map_or(0, |first| first.saturating_sub(1))) } else { known };
         self.packing = batch.session.as_ref().map(|session| (session.name.clone(), known));
         let mut start = 0;
         let mut taken = true;
+        let mut piece = 0;
         for item in &batch.items {
-            if let Some(next) = seq.as_mut().filter(|_| item.numbered) {
-                taken = *next > known;
-                *next += 1;
+            match (seq.as_mut(), item.number) {
+                (Some(next), Number::Next) => {
+                    taken = *next > known;
+                    *next += 1;
+                    piece = 0;
+                }
+                (_, Number::Same) => piece += 1,
+                (None, Number::Next) | (_, Number::None) => {}
             }
             let body = &batch.encoded[start..item.end];
             start = item.end;
@@ -101,9 +109,15 @@ impl Head {
                 repeats += 1;
                 continue;
             }
-            self.push_next(cx, body)?;
+            let origin = match (&batch.session, seq) {
+                (Some(session), Some(next)) if item.number != Number::None => {
+                    Origin::Numbered { session: &session.name, seq: next - 1, piece }
+                }
+                _ => Origin::Foreign,
+            };
+            self.push_next(cx, body, origin)?;
             self.tip.total_bytes += item.text_bytes;
-            self.tip.total_skipped += item.skipped;
+            self.tip.total_skipped = self.tip.total_skipped.saturating_add(item.skipped);
             if let (Some((_, packed)), Some(next)) = (self.packing.as_mut(), seq) {
                 *packed = next - 1;
             }
@@ -138,16 +152,16 @@ impl Head {
         };
         let mut body = Vec::new();
         block::encode_body(&mut body, &EntryBody::Line(line))?;
-        self.push_next(cx, &body)?;
+        self.push_next(cx, &body, Origin::Foreign)?;
         self.tip.total_bytes += text_bytes;
         Ok(())
     }
 
     /// Adds an entry with the id that `*` gives.
-    fn push_next(&mut self, cx: &Cx<'_>, body: &[u8]) -> Result<(), JournalError> {
+    fn push_next(&mut self, cx: &Cx<'_>, body: &[u8], origin: Origin<'_>) -> Result<(), JournalError> {
         let id = self.tip.last_id.following(cx.now.stamp.as_millis()).ok_or(JournalError::Exhausted)?;
         let decoded = if self.nodes.is_some() { Some(block::decode_body(body)?) } else { None };
-        self.push(cx, id, body, decoded.as_ref())
+        self.push(cx, id, body, decoded.as_ref(), origin)
     }
 
     /// Adds an entry whose id is above every other. `decoded` is what `body` says; needed only while
@@ -158,6 +172,7 @@ impl Head {
         id: EntryId,
         body: &[u8],
         decoded: Option<&EntryBody<'_>>,
+        origin: Origin<'_>,
     ) -> Result<(), JournalError> {
         let line = self.tip.last_line + 1;
         if !self.tip.exists {
@@ -170,7 +185,7 @@ impl Head {
             Counters::add(&cx.counters.blocks, 1);
             BlockBuilder::new(id, line)
         });
-        open.push(id, body)?;
+        open.push_of(id, body, origin)?;
         if let (Some(nodes), Some(body)) = (self.nodes.as_mut(), decoded) {
             nodes.push(id, line, body);
         }

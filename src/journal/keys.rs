@@ -15,7 +15,7 @@ use super::set_id::{NewTip, SetIdError};
 use super::waiting::{Waiting, Why};
 use super::writer::{Answer, Writer};
 use super::{Journal, JournalError, Range, Stream, StreamInfo, Trim};
-use crate::model::{Entry, EntryBody, EntryId, Fields, Now, Timestamp};
+use crate::model::{Entry, EntryBody, EntryId, Fields, Now, Origin, Timestamp};
 use crate::store::block;
 
 /// What is asked of a key most often.
@@ -203,7 +203,7 @@ impl Keys<'_> {
             return Err(AddError::NotAbove);
         }
         block::encode_body(encoded, body).map_err(JournalError::from)?;
-        head.push(&cx, id, encoded, Some(body))?;
+        head.push(&cx, id, encoded, Some(body), Origin::Foreign)?;
         head.tip.total_bytes += body.text_bytes();
         self.writer.written += encoded.len();
         self.touch(name);

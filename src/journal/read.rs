@@ -7,7 +7,7 @@ use super::stream::BlockRef;
 use super::view::Pick;
 use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
-use crate::model::{Entry, EntryBody, EntryId, Line, LineText};
+use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Origin, Origins};
 use crate::store::block;
 
 /// How much one read gives at most; one entry is always given.
@@ -166,27 +166,64 @@ impl Journal {
         }
     }
 
-    /// Calls `each` with every line from `from` to `to`, in order, until it breaks. For the archive,
-    /// which must not hold them all.
+    /// Calls `each` with every line from `from` to `to` and where it comes from, in order, until it
+    /// breaks. For the archive, which must not hold them all.
     pub fn scan<B>(
         &self,
         stream: &Arc<Stream>,
         from: u64,
         to: u64,
-        mut each: impl FnMut(Line<'_>) -> ControlFlow<B>,
+        mut each: impl FnMut(Line<'_>, Origin<'_>) -> ControlFlow<B>,
     ) -> Result<Option<B>, JournalError> {
         let mut next = from;
         while next <= to {
             let page = self.read(stream, next, PageLimits::default())?;
-            let Some(last) = page.lines.last() else { break };
+            let (Some(first), Some(last)) = (page.lines.first(), page.lines.last()) else { break };
             next = last.n + 1;
-            for line in page.lines.into_iter().take_while(|line| line.n <= to) {
-                if let ControlFlow::Break(end) = each(line) {
+            let origins = self.origins(stream, first.n, last.n.min(to))?;
+            for (line, origin) in page.lines.into_iter().zip(origins.each()) {
+                if let ControlFlow::Break(end) = each(line, origin) {
                     return Ok(Some(end));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Where each of the lines from `from` to `to` comes from. Lines that have gone meanwhile are
+    /// unknown.
+    fn origins(&self, stream: &Stream, from: u64, to: u64) -> Result<Origins, JournalError> {
+        'again: loop {
+            let rows: Vec<BlockRef> = {
+                let blocks = stream.blocks.read();
+                let start = blocks.partition_point(|row| row.last_line() < from);
+                blocks.range(start..).take_while(|row| row.first_line <= to).copied().collect()
+            };
+            let (mut origins, mut next) = (Origins::default(), from);
+            for row in rows {
+                let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
+                    // Trimmed or packed in the meantime: the rows are another by now.
+                    std::thread::yield_now();
+                    continue 'again;
+                };
+                let header = block::decode_header(&value)?;
+                for (n, origin) in (header.first_line..=to).zip(header.origins()).filter(|(n, _)| *n >= from) {
+                    while next < n {
+                        origins.push(Origin::Unknown);
+                        next += 1;
+                    }
+                    if next == n {
+                        origins.push(origin);
+                        next += 1;
+                    }
+                }
+            }
+            while next <= to {
+                origins.push(Origin::Unknown);
+                next += 1;
+            }
+            return Ok(origins);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TaskId, Timestamp};
+use super::{Integrity, TaskId, Timestamp};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,4 +109,7 @@ pub struct Task {
     pub live: bool,
     /// Its sealed log, once there is one.
     pub artifact: Option<Artifact>,
+    /// Whether its log is what the worker sent, once it has ended.
+    #[serde(default)]
+    pub integrity: Option<Integrity>,
 }

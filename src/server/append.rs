@@ -292,7 +292,7 @@ pub(super) async fn end(state: SharedState, id: TaskId, headers: HeaderMap, body
     };
     let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
     let EndBody { exit_code, signal, timestamp, .. } = asked;
-    match handle.end(End { exit_code, signal, aborted, at: timestamp, session: None }).await? {
+    match handle.end(End { exit_code, signal, aborted, at: timestamp, ..End::default() }).await? {
         EndOutcome::Ended => Ok(warp::reply::json(&handle.facts()).into_response()),
         EndOutcome::Repeated | EndOutcome::AlreadyEnded => Err(TasksError::Ended(id).into()),
     }

@@ -291,15 +291,12 @@ impl Ingest {
             pieces(&line.line).enumerate().for_each(|(index, piece)| put(index, &piece));
         }
         if line.own_time && spoken.note_times(&task.id) {
-            put(
-                1,
-                &LineText {
-                    channel: Channel::Internal,
-                    text: NO_TIME.into(),
-                    timestamp: Timestamp::now(),
-                    ..LineText::default()
-                },
-            );
+            pending.batch.push_aside(&LineText {
+                channel: Channel::Internal,
+                text: NO_TIME.into(),
+                timestamp: Timestamp::now(),
+                ..LineText::default()
+            });
         }
         pending.next_seq = seq.map(|seq| seq.saturating_add(1));
     }
@@ -326,7 +323,7 @@ impl Ingest {
 
     async fn end(&mut self, end: TaskEnd) {
         self.flush().await;
-        let TaskEnd { task, seq, exit_code, signal, aborted, timestamp } = end;
+        let TaskEnd { task, seq, exit_code, signal, aborted, timestamp, said } = end;
         if seq.is_some() {
             self.outbox.be_polite();
         }
@@ -335,7 +332,13 @@ impl Ingest {
         }
         let session = seq.map(|seq| (self.spoken.session(&task.id).to_owned(), seq));
         let ended = match self.spoken.handle(&self.state.tasks, &task.id).await {
-            Ok(handle) => handle.end(End { exit_code, signal, aborted, at: timestamp, session }).await,
+            Ok(handle) => {
+                let ended = handle.end(End { exit_code, signal, aborted, at: timestamp, session, said }).await;
+                if let (Ok(EndOutcome::Ended), Some(fault)) = (&ended, handle.integrity_fault()) {
+                    self.state.hops.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
+                }
+                ended
+            }
             Err(error) => Err(error),
         };
         self.spoken.ended(&task.id);

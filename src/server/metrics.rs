@@ -148,6 +148,10 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
             stats.quota_lines,
         ),
         ("keeper_sweeps", "Looks at every open task", stats.keeper_sweeps),
+        ("logs_complete", "Logs that ended with all that their workers had counted", stats.logs_complete),
+        ("logs_incomplete", "Logs that ended with lines missing", stats.logs_incomplete),
+        ("logs_mismatch", "Logs that ended and are not what their workers sent", stats.logs_mismatch),
+        ("logs_unknown", "Logs that ended without a word of how many lines there were", stats.logs_unknown),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));

@@ -1,7 +1,7 @@
 //! Packed entries: the value of one block.
 //!
 //! ```text
-//! 'B' 1  BlockHeader  { ms - first.ms, seq, EntryBody } x count        all bincode
+//! 'B' 2  BlockHeader  { ms - first.ms, seq, EntryBody } x count        all bincode
 //! ```
 //!
 //! A block speaks for itself: from the last one of a stream everything about its end is known, so
@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Kind};
 use super::{StoreError, VALUE_BYTES_MAX};
-use crate::model::{Entry, EntryBody, EntryId};
+use crate::model::{Entry, EntryBody, EntryId, Origin, OriginRun, each_origin, place_of, push_origin};
 
 /// Entries of one block at most.
 pub const BLOCK_ENTRIES_MAX: u32 = 100;
 /// Bytes at which a block is closed; room is left for its header.
 pub const BLOCK_BYTES_TARGET: usize = VALUE_BYTES_MAX - 768;
+
+/// The version that is written today.
+const VERSION: u8 = 2;
 
 /// What a block says before its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,35 @@ pub struct BlockHeader {
     pub total_skipped: u64,
     /// The last number taken from each session that wrote here.
     pub sessions: Vec<(String, u64)>,
+    /// Which of these sessions the entries are of, and their numbers. Version 1 did not say.
+    pub runs: Vec<OriginRun>,
+}
+
+/// Version 1: before lines were summed.
+#[derive(Deserialize)]
+struct BlockHeaderV1 {
+    first_line: u64,
+    count: u32,
+    last_id: EntryId,
+    bytes: u32,
+    total_bytes: u64,
+    total_skipped: u64,
+    sessions: Vec<(String, u64)>,
+}
+
+impl From<BlockHeaderV1> for BlockHeader {
+    fn from(old: BlockHeaderV1) -> Self {
+        let BlockHeaderV1 { first_line, count, last_id, bytes, total_bytes, total_skipped, sessions } = old;
+        Self { first_line, count, last_id, bytes, total_bytes, total_skipped, sessions, runs: Vec::new() }
+    }
+}
+
+impl BlockHeader {
+    /// Where each of its entries comes from, in order.
+    pub fn origins(&self) -> impl Iterator<Item = Origin<'_>> {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        each_origin(&self.sessions, &self.runs, |(name, _)| name).chain(std::iter::repeat(Origin::Unknown)).take(count)
+    }
 }
 
 /// Packs entries, already encoded by [`encode_body`], into a block.
@@ -71,12 +103,26 @@ impl BlockBuilder {
                 && self.entries.len() + body_bytes + ID_BYTES_MAX <= BLOCK_BYTES_TARGET)
     }
 
-    /// Adds an entry; `body` is what [`encode_body`] made.
+    /// Adds an entry of no session; `body` is what [`encode_body`] made.
     pub fn push(&mut self, id: EntryId, body: &[u8]) -> Result<(), StoreError> {
+        self.push_of(id, body, Origin::Foreign)
+    }
+
+    /// Adds an entry, and says where it comes from.
+    pub fn push_of(&mut self, id: EntryId, body: &[u8], origin: Origin<'_>) -> Result<(), StoreError> {
         codec::append(&mut self.entries, &(id.ms - self.first.ms, id.seq))?;
         self.entries.extend_from_slice(body);
         self.header.count += 1;
         self.header.last_id = id;
+        let BlockHeader { sessions, runs, .. } = &mut self.header;
+        push_origin(runs, origin, |session| {
+            let at = sessions.iter().position(|(name, _)| name == session);
+            let place = place_of(at, sessions.len())?;
+            if at.is_none() {
+                sessions.push((session.to_owned(), 0));
+            }
+            Some(place)
+        });
         Ok(())
     }
 
@@ -101,14 +147,14 @@ impl BlockBuilder {
         // The length of the header depends on the length it states; u32::MAX takes the most room
         // a length can, so a second encoding never grows.
         self.header.bytes = 0;
-        let mut bytes = codec::encode(Kind::Block, &self.header)?;
+        let mut bytes = codec::encode_as(Kind::Block, VERSION, &self.header)?;
         for _ in 0..3 {
             let whole = u32::try_from(bytes.len() + self.entries.len()).map_err(|_| too_large())?;
             if whole == self.header.bytes {
                 break;
             }
             self.header.bytes = whole;
-            bytes = codec::encode(Kind::Block, &self.header)?;
+            bytes = codec::encode_as(Kind::Block, VERSION, &self.header)?;
         }
         bytes.extend_from_slice(&self.entries);
         Ok((self.header, bytes))
@@ -131,14 +177,27 @@ pub fn decode_body(bytes: &[u8]) -> Result<EntryBody<'_>, StoreError> {
 
 /// What a block says of itself.
 pub fn decode_header(bytes: &[u8]) -> Result<BlockHeader, StoreError> {
-    let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
-    BlockHeader::deserialize(&mut reader).map_err(damaged)
+    read_header(bytes).map(|(header, _)| header)
+}
+
+/// The header of a block of any version, and where its entries begin.
+fn read_header(
+    bytes: &[u8],
+) -> Result<(BlockHeader, bincode::Deserializer<SliceReader<'_>, impl Options>), StoreError> {
+    let old = matches!(bytes, [_, 1, ..]);
+    let body = codec::body_as(Kind::Block, if old { 1 } else { VERSION }, bytes)?;
+    let mut reader = bincode::Deserializer::from_slice(body, codec::options());
+    let header = if old {
+        BlockHeaderV1::deserialize(&mut reader).map(BlockHeader::from)
+    } else {
+        BlockHeader::deserialize(&mut reader)
+    };
+    Ok((header.map_err(damaged)?, reader))
 }
 
 /// Calls `each` with the entries of a block, in order, until it says `false`.
 pub fn decode<'a>(first: EntryId, bytes: &'a [u8], each: impl FnMut(Entry<'a>) -> bool) -> Result<(), StoreError> {
-    let mut reader = bincode::Deserializer::from_slice(codec::body(Kind::Block, bytes)?, codec::options());
-    let header = BlockHeader::deserialize(&mut reader).map_err(damaged)?;
+    let (header, mut reader) = read_header(bytes)?;
     visit(&mut reader, first, &header, each)
 }
 
@@ -193,20 +252,29 @@ mod tests {
         for (id, body) in ids.iter().zip(&bodies) {
             let mut bytes = Vec::new();
             encode_body(&mut bytes, body).unwrap();
-            builder.push(*id, &bytes).unwrap();
+            let origin = Origin::Numbered { session: "01JZ", seq: 12_000, piece: 0 };
+            builder.push_of(*id, &bytes, if *id == first { origin } else { Origin::Foreign }).unwrap();
         }
         builder.note_session("01JZ", 12_000);
         let (header, bytes) = builder.finish(1 << 33, 7).unwrap();
-        let kept = codec::golden::check("v1", "block", &bytes);
+        let kept = codec::golden::check("v2", "block", &bytes);
         assert_eq!(decode_header(&kept).unwrap(), header);
-        let mut found = Vec::new();
-        decode(first, &kept, |entry| {
-            found.push(entry);
-            true
-        })
-        .unwrap();
-        let wanted = ids.into_iter().zip(bodies).zip(251..).map(|((id, body), n)| Entry { id, n, body });
-        assert_eq!(found, wanted.collect::<Vec<_>>());
+        let wanted: Vec<_> =
+            ids.into_iter().zip(bodies).zip(251..).map(|((id, body), n)| Entry { id, n, body }).collect();
+        // Version 1 did not say where its entries come from.
+        let old = codec::golden::kept("v1", "block");
+        let old_header = decode_header(&old).unwrap();
+        assert_eq!(old_header, BlockHeader { runs: Vec::new(), bytes: old_header.bytes, ..header.clone() });
+        assert!(old_header.origins().eq([Origin::Unknown; 3]));
+        for block in [&kept, &old] {
+            let mut found = Vec::new();
+            decode(first, block, |entry| {
+                found.push(entry);
+                true
+            })
+            .unwrap();
+            assert_eq!(found, wanted);
+        }
     }
 
     proptest! {
@@ -242,8 +310,11 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(mut bytes: Vec<u8>) {
             decode(EntryId::MIN, &bytes, |_| true).ok();
-            bytes.splice(0..0, [b'B', 1]);
-            decode(EntryId::MAX, &bytes, |_| true).ok();
+            for version in [1, VERSION] {
+                bytes.splice(0..0, [b'B', version]);
+                decode(EntryId::MAX, &bytes, |_| true).ok();
+                decode_header(&bytes).map(|header| header.origins().take(1_000).count()).ok();
+            }
         }
     }
 }

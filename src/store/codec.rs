@@ -53,12 +53,8 @@ pub fn append<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Result<(
         .map_err(|error| StoreError::Damaged { at: "a record to be written".into(), what: error.to_string() })
 }
 
-/// The body behind kind and [`VERSION`], or what is wrong with them.
-pub fn body(kind: Kind, bytes: &[u8]) -> Result<&[u8], StoreError> {
-    body_as(kind, VERSION, bytes)
-}
-
-fn body_as(kind: Kind, version: u8, bytes: &[u8]) -> Result<&[u8], StoreError> {
+/// The body behind kind and version, or what is wrong with them.
+pub fn body_as(kind: Kind, version: u8, bytes: &[u8]) -> Result<&[u8], StoreError> {
     match bytes {
         [k, v, body @ ..] if *k == kind as u8 && *v == version => Ok(body),
         [k, v, ..] => Err(damaged(kind, &format!("it begins with {k:#04x} {v:#04x}"))),

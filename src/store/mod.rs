@@ -23,6 +23,7 @@
 //! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
 
 pub mod block;
+mod check;
 pub mod codec;
 pub mod dump;
 pub mod groups;
@@ -46,6 +47,7 @@ use sled::IVec;
 use crate::model::limits::Limits;
 use crate::model::{EntryId, Timestamp};
 
+pub use check::StoreCheck;
 pub use open::OpenError;
 pub use open::{create_folder, sync_folder};
 use overlay::{Overlay, Row};

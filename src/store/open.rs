@@ -40,6 +40,14 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The folder cannot be read, or not be copied.
+    #[error("the data folder {folder} cannot be read or copied: {source}")]
+    NotReadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Neither the store nor a new one could be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -78,7 +86,7 @@ impl Store {
         }
     }
 
-    fn try_open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+    pub(super) fn try_open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         // sled asserts inside its recovery; a damaged file must become an error, not an abort.
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_trees(folder, options)));
         opened.unwrap_or_else(|_| {

@@ -93,6 +93,7 @@ fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError
             record.skipped_lines += skipped.map_or(0, |gap| gap.count);
         }
     }
-    record.artifact = Some(archive.seal()?);
+    record.integrity = record.integrity.take().or_else(|| archive.verdict());
+    record.artifact = Some(archive.seal(None)?);
     Ok(())
 }

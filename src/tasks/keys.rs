@@ -128,6 +128,7 @@ impl Tasks {
         }
         let mut record = task.with_record(TaskRecord::clone);
         (record.status, record.ended, record.artifact) = (TaskStatus::Running, None, None);
+        record.integrity = None;
         let created = record.created;
         let bytes = record.encode().map_err(JournalError::from)?;
         // The record first: after a kill in between the sealed archive is taken in again.

@@ -15,6 +15,7 @@ mod adopt;
 mod clock;
 mod eventful;
 mod follow;
+mod integrity;
 mod keeper;
 pub mod keys;
 mod list;
@@ -23,6 +24,7 @@ mod record;
 mod registry;
 mod seal;
 mod task;
+mod verify;
 mod write;
 
 use std::path::PathBuf;
@@ -42,6 +44,7 @@ pub use list::{ListQuery, TaskPage};
 pub use log::LogPage;
 pub use registry::{Stats, TaskFacts, Tasks};
 pub use task::{TaskHandle, WorkerGuard};
+pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};
 pub use write::{Appended, End, EndOutcome, Ticket};
 
 /// How tasks are kept.

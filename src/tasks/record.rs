@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Artifact, TaskStatus, Timestamp};
+use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
 use crate::store::codec::{self, Kind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
@@ -36,7 +36,64 @@ pub(super) struct TaskRecord {
     /// The last number of each session, for repeats that come after the end.
     pub(super) sessions: Vec<(String, u64)>,
     pub(super) artifact: Option<Artifact>,
+    /// What came of comparing the log with what its worker said; with the end.
+    pub(super) integrity: Option<Integrity>,
+    /// The session of the worker that spoke for it last, and how many others there were before.
+    pub(super) worker_session: Option<String>,
+    pub(super) other_workers: u32,
 }
+
+/// Version 1: before lines were summed.
+#[derive(Deserialize)]
+struct TaskRecordV1 {
+    status: TaskStatus,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    command: Vec<String>,
+    labels: BTreeMap<String, String>,
+    host: Option<String>,
+    created: Timestamp,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    birth: u64,
+    worker: bool,
+    lines: u64,
+    bytes: u64,
+    first_line: u64,
+    skipped_lines: u64,
+    sessions: Vec<(String, u64)>,
+    artifact: Option<Artifact>,
+}
+
+impl From<TaskRecordV1> for TaskRecord {
+    fn from(old: TaskRecordV1) -> Self {
+        Self {
+            status: old.status,
+            exit_code: old.exit_code,
+            signal: old.signal,
+            command: old.command,
+            labels: old.labels,
+            host: old.host,
+            created: old.created,
+            started: old.started,
+            ended: old.ended,
+            birth: old.birth,
+            worker: old.worker,
+            lines: old.lines,
+            bytes: old.bytes,
+            first_line: old.first_line,
+            skipped_lines: old.skipped_lines,
+            sessions: old.sessions,
+            artifact: old.artifact,
+            integrity: None,
+            worker_session: None,
+            other_workers: 0,
+        }
+    }
+}
+
+/// The version that is written today.
+const VERSION: u8 = 2;
 
 impl TaskRecord {
     pub(super) fn new(birth: u64) -> Self {
@@ -58,6 +115,9 @@ impl TaskRecord {
             skipped_lines: 0,
             sessions: Vec::new(),
             artifact: None,
+            integrity: None,
+            worker_session: None,
+            other_workers: 0,
         }
     }
 
@@ -89,26 +149,36 @@ impl TaskRecord {
         }
     }
 
+    /// A worker speaks for the task, in this session.
+    pub(super) fn spoken_for_by(&mut self, session: String) {
+        let other = self.worker_session.as_ref().is_some_and(|before| *before != session);
+        self.other_workers = self.other_workers.saturating_add(u32::from(other));
+        self.worker_session = Some(session);
+    }
+
     /// The last number that is known of a session.
     pub(super) fn seq_of(&self, session: &str) -> u64 {
         self.sessions.iter().find(|(name, _)| name == session).map_or(0, |(_, seq)| *seq)
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = codec::encode(Kind::Task, self)?;
+        let mut bytes = codec::encode_as(Kind::Task, VERSION, self)?;
         if bytes.len() > VALUE_BYTES_MAX {
             // Sessions are what can have grown; the newest are those that may still repeat.
             let mut shorter = self.clone();
             while bytes.len() > VALUE_BYTES_MAX && !shorter.sessions.is_empty() {
                 shorter.sessions.remove(0);
-                bytes = codec::encode(Kind::Task, &shorter)?;
+                bytes = codec::encode_as(Kind::Task, VERSION, &shorter)?;
             }
         }
         Ok(bytes)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        codec::decode(Kind::Task, bytes)
+        match bytes {
+            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(Kind::Task, 1, bytes).map(Self::from),
+            _ => codec::decode_as(Kind::Task, VERSION, bytes),
+        }
     }
 }
 
@@ -135,6 +205,7 @@ fn keep(words: Vec<String>, bytes: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{GapReason, IntegrityState, Missing};
 
     #[test]
     fn the_form_of_a_record_stays() {
@@ -156,9 +227,33 @@ mod tests {
             skipped_lines: 3,
             sessions: vec![("01JZ".into(), 12_000)],
             artifact: Some(Artifact { bytes: 70_000, sha256: "ab".repeat(32) }),
+            integrity: Some(Integrity {
+                state: IntegrityState::Incomplete,
+                lines: 12_000,
+                hash: Some("xxh3-128-sum:0".into()),
+                said_lines: Some(12_003),
+                said_hash: Some("xxh3-128-sum:1".into()),
+                missing_lines: 3,
+                missing: vec![Missing { from: 300, to: 300, reason: GapReason::LostInTransit, count: 3 }],
+            }),
+            worker_session: Some("01JZ".into()),
+            other_workers: 1,
         };
-        let kept = codec::golden::check("v1", "task_record", &record.encode().unwrap());
+        let kept = codec::golden::check("v2", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
+        let old = TaskRecord::decode(&codec::golden::kept("v1", "task_record")).unwrap();
+        let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..record.clone() };
+        assert_eq!(old, before, "a record of version 1 is read");
+        assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is told apart");
+        // The place of a state and of a reason in its list is what is stored.
+        let states =
+            [IntegrityState::Complete, IntegrityState::Incomplete, IntegrityState::Mismatch, IntegrityState::Unknown];
+        let reasons = [GapReason::Trimmed, GapReason::Skipped, GapReason::Quota, GapReason::LostInTransit];
+        for (at, (state, reason)) in (0u8..).zip(states.into_iter().zip(reasons)) {
+            let mut stored = Vec::new();
+            codec::append(&mut stored, &(state, reason)).unwrap();
+            assert_eq!(stored, [at, at], "{state:?} {reason:?}");
+        }
         // The place of a status in its list is what is stored.
         for (at, status) in
             (0u8..).zip([TaskStatus::Running, TaskStatus::Completed, TaskStatus::Aborted, TaskStatus::Lost])

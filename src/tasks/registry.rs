@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
 use super::eventful::Waiting;
+use super::integrity::IntegrityCounts;
 use super::record::TaskRecord;
 use super::task::{Inner as TaskInner, TaskHandle};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, keeper};
@@ -69,6 +70,14 @@ pub struct Stats {
     pub keeper_sweeps: u64,
     /// By how many seconds the system's clock is ahead of the one that things expire by.
     pub clock_ahead_s: i64,
+    /// Logs that ended with all that their workers had counted.
+    pub logs_complete: u64,
+    /// Logs that ended with lines missing.
+    pub logs_incomplete: u64,
+    /// Logs that ended and are not what their workers sent.
+    pub logs_mismatch: u64,
+    /// Logs that ended without a word of how many lines there were.
+    pub logs_unknown: u64,
 }
 
 /// All tasks of a store. Cheap to clone.
@@ -103,6 +112,7 @@ pub(super) struct Inner {
     pub(super) tasks_lost: AtomicU64,
     /// Lines dropped out of the middle of logs.
     pub(super) quota_lines: AtomicU64,
+    pub(super) integrity: IntegrityCounts,
     /// Tasks with events that nobody has taken yet.
     pub(super) eventful: Waiting,
     /// One task is made or loaded at a time.
@@ -145,6 +155,7 @@ impl Tasks {
             seal_failures: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
             quota_lines: AtomicU64::new(0),
+            integrity: IntegrityCounts::default(),
             making: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
@@ -327,6 +338,10 @@ impl Tasks {
             quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
             keeper_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
             clock_ahead_s: self.inner.clock.ahead_s(),
+            logs_complete: self.inner.integrity.complete.load(Ordering::Relaxed),
+            logs_incomplete: self.inner.integrity.incomplete.load(Ordering::Relaxed),
+            logs_mismatch: self.inner.integrity.mismatch.load(Ordering::Relaxed),
+            logs_unknown: self.inner.integrity.unknown.load(Ordering::Relaxed),
         }
     }
 

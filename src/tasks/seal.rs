@@ -7,8 +7,8 @@ use super::TasksError;
 use super::task::TaskHandle;
 use crate::archive::ArchiveError;
 use crate::journal::Trim;
-use crate::model::Artifact;
 use crate::model::limits::Limit;
+use crate::model::{Artifact, GapReason, Integrity};
 
 /// Lines that are archived between two syncs at most.
 const SYNC_LINES: u64 = 50_000;
@@ -37,11 +37,12 @@ impl TaskHandle {
         let _settling = self.settle().await?;
         let task = self.clone();
         let tip = self.stream().map(|stream| stream.tip());
-        let artifact = blocking(move || task.seal_now()).await?;
+        let (artifact, verdict) = blocking(move || task.seal_now()).await?;
         let first_line = self.archive().first_line();
         let sessions = self.stream().map(|stream| stream.sessions()).unwrap_or_default();
         self.change(|record| {
             record.artifact = Some(artifact);
+            record.integrity = verdict;
             record.first_line = first_line;
             if let Some(tip) = tip {
                 (record.lines, record.bytes, record.skipped_lines) =
@@ -71,14 +72,20 @@ impl TaskHandle {
         if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok(settling) }
     }
 
-    fn seal_now(&self) -> Result<Artifact, TasksError> {
+    fn seal_now(&self) -> Result<(Artifact, Option<Integrity>), TasksError> {
         if !self.archive().is_sealed()
             && let Some(stream) = self.stream()
         {
             self.archive_through(stream.tip().last_line)?;
         }
         self.drop_middle();
-        Ok(self.archive().seal()?)
+        let mut verdict = self.with_record(|record| record.integrity.clone());
+        if let Some(verdict) = &mut verdict {
+            for hole in self.archive().holes() {
+                verdict.add_hole(hole.from, hole.to, GapReason::Quota);
+            }
+        }
+        Ok((self.archive().seal(verdict.as_ref())?, verdict))
     }
 
     /// Appends lines up to `to` to the archive, durable in steps. On an error what was not made
@@ -91,9 +98,9 @@ impl TaskHandle {
             let from = archive.last_line() + 1;
             let end = to.min(from.max(stream.tip().first_line) + SYNC_LINES - 1);
             let mut bytes = 0;
-            let stopped = self.journal().scan(&stream, from, end, |line| {
+            let stopped = self.journal().scan(&stream, from, end, |line, origin| {
                 bytes += line.line.len() as u64;
-                match archive.push(&line) {
+                match archive.push(&line, origin) {
                     Ok(()) if bytes < step_bytes => ControlFlow::Continue(()),
                     Ok(()) => ControlFlow::Break(None),
                     Err(error) => ControlFlow::<Option<ArchiveError>>::Break(Some(error)),

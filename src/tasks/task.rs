@@ -14,7 +14,7 @@ use super::registry::{self, Tasks};
 use super::{End, TaskFacts, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
-use crate::model::{Cursor, EntryId, Epoch, Task, TaskId, TaskStatus, Timestamp};
+use crate::model::{Cursor, EntryId, Epoch, GapReason, Integrity, Task, TaskId, TaskStatus, Timestamp};
 
 /// A task that can be written, read and followed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -184,6 +184,7 @@ impl TaskHandle {
             task.bytes = tip.total_bytes;
             task.skipped_lines = tip.total_skipped;
         }
+        task.integrity = integrity_of(&state.record, first_line);
         task.first_line = first_line;
         task.last_line = last_line;
         task.trimmed_lines = match last_line {
@@ -268,6 +269,7 @@ impl TaskHandle {
                 return Ok(());
             }
             state.record.describe(facts.command, facts.host, facts.labels, facts.started);
+            state.record.spoken_for_by(facts.session);
             state.record.status = TaskStatus::Running;
             state.record.ended = None;
         }
@@ -345,5 +347,18 @@ pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
         trimmed_lines: if none { record.lines } else { record.first_line - 1 },
         live: false,
         artifact: record.artifact.clone(),
+        integrity: integrity_of(record, record.first_line),
     }
+}
+
+/// What is known of a log that has come to its end, now that it begins with `first_line`.
+fn integrity_of(record: &TaskRecord, first_line: u64) -> Option<Integrity> {
+    if !record.takes_no_more() {
+        return None;
+    }
+    let mut integrity = record.integrity.clone().unwrap_or_default();
+    if first_line > 1 {
+        integrity.add_hole(1, first_line - 1, GapReason::Trimmed);
+    }
+    Some(integrity)
 }

@@ -11,7 +11,7 @@ use super::record::TaskRecord;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError, keeper};
 use crate::journal::{self, Stream};
-use crate::model::{EntryId, Epoch, TaskStatus, Timestamp};
+use crate::model::{EntryId, Epoch, Said, TaskStatus, Timestamp};
 
 /// Lines over the live window that an append lets pass before it waits for the archive.
 const BACKLOG_LINES_MAX: u64 = 500_000;
@@ -31,6 +31,8 @@ pub struct End {
     pub at: Option<Timestamp>,
     /// The session that says so, and the number of its message.
     pub session: Option<(String, u64)>,
+    /// How many lines it had, and what they add up to.
+    pub said: Said,
 }
 
 /// What became of an end.
@@ -205,11 +207,16 @@ impl TaskHandle {
             }
             None => Ok(Vec::new()),
         };
-        let session = end.session.clone();
+        let (session, said) = (end.session.clone(), end.said);
         self.close_events(end).await;
-        let done = match drained {
-            Ok(sessions) => {
+        let compared = match drained {
+            Ok(sessions) => self.compare(session.clone(), said).await.map(|integrity| (sessions, integrity)),
+            Err(error) => Err(error.into()),
+        };
+        let done = match compared {
+            Ok((sessions, integrity)) => {
                 next.sessions = sessions;
+                next.integrity = Some(integrity);
                 if let Some((session, seq)) = session {
                     next.sessions.retain(|(name, _)| *name != session);
                     next.sessions.push((session, seq));
@@ -220,7 +227,7 @@ impl TaskHandle {
                     Err(error) => Err(error),
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         {
             let mut state = self.inner.state.lock();

@@ -13,7 +13,7 @@ use super::Exit;
 use super::lines::{LineSplitter, SplitLine};
 use super::tail::Tail;
 use crate::model::limits::{WORKER_BUFFER_BYTES, WORKER_BUFFER_LINES};
-use crate::model::{Channel, GapReason, Mark, Timestamp};
+use crate::model::{Channel, GapReason, LineSum, LineText, Mark, Timestamp};
 
 /// The buffer's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,12 @@ impl Item {
         self.line.text.len() + size_of::<Self>()
     }
 
+    /// The line as it is sent.
+    pub(super) fn text(&self) -> LineText<'_> {
+        let SplitLine { text, partial, lossy } = &self.line;
+        LineText { timestamp: self.at, channel: self.channel, partial: *partial, lossy: *lossy, text: text.into() }
+    }
+
     fn lines(&self) -> u64 {
         match self.kind {
             Kind::Line => 1,
@@ -102,6 +108,9 @@ pub(super) struct Buffer {
     sent: usize,
     /// Everything up to this number is durable at the server, and forgotten here.
     acked: u64,
+    /// What all numbered lines add up to, and a place to put one.
+    sum: LineSum,
+    summed: Vec<u8>,
     /// Lines that acked marks stand for.
     skipped_acked: u64,
     splitters: [LineSplitter; 3],
@@ -150,6 +159,8 @@ impl Buffer {
             numbered_bytes: 0,
             sent: 0,
             acked: 0,
+            sum: LineSum::default(),
+            summed: Vec::new(),
             skipped_acked: 0,
             splitters: Default::default(),
             skipping: None,
@@ -222,6 +233,7 @@ impl Buffer {
                 break;
             }
             if self.sent == self.numbered {
+                self.sum.add(self.acked + self.sent as u64 + 1, 0, &item.text(), &mut self.summed);
                 self.numbered += 1;
                 self.numbered_bytes += item.bytes();
             }
@@ -269,6 +281,11 @@ impl Buffer {
         if let Some(end) = &mut self.end {
             end.sent = false;
         }
+    }
+
+    /// What all lines that were ever numbered add up to.
+    pub(super) fn sum(&self) -> LineSum {
+        self.sum
     }
 
     /// The end, and all before it, is durable at the server.

@@ -180,6 +180,8 @@ impl Shared {
                 signal: exit.signal,
                 status: exit.aborted.then_some("aborted"),
                 timestamp,
+                count: seq - 1,
+                hash: buffer.sum(),
             }
         } else {
             return Ok(None);

@@ -2,7 +2,7 @@
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "serve",
     "run",
     "follow",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 14] = [
     "export",
     "rm",
     "doctor",
+    "verify",
     "completions",
 ];
 

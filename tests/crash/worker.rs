@@ -78,6 +78,17 @@ async fn send(addr: &str, acked_before: u64, acks: u64, end_at: Option<u64>) -> 
     last_of(acked)
 }
 
+/// A kill leaves nothing that `verify` calls a fault.
+fn check_folder(data: &Path) {
+    let verify = Command::new(env!("CARGO_BIN_EXE_tasktail")).arg("verify").arg("--data").arg(data).output().unwrap();
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert!(
+        verify.status.success() && said.ends_with("no faults\n"),
+        "{said}{}",
+        String::from_utf8_lossy(&verify.stderr)
+    );
+}
+
 fn last_of(acked: Option<u64>) -> u64 {
     acked.expect("the server answered the start")
 }
@@ -111,6 +122,9 @@ async fn acked_lines_survive_kills_at_any_moment_and_none_is_doubled() {
             check(&get(&server, "/api/v1/tasks/k/log?format=ndjson"), acked);
         }
         server.kill();
+        if round % 8 == 7 {
+            check_folder(folder.path());
+        }
     }
     // The end, with kills while the archive is sealed and the journal removed.
     let last = acked + 5_000;
@@ -121,6 +135,7 @@ async fn acked_lines_survive_kills_at_any_moment_and_none_is_doubled() {
             ended = send(&server.addr, acked, u64::MAX, Some(last)).await == last + 1;
         }
         server.kill();
+        check_folder(folder.path());
     }
     let server = start(folder.path());
     while serde_json::from_str::<serde_json::Value>(&get(&server, "/api/v1/tasks/k")).unwrap()["artifact"].is_null() {

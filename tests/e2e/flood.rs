@@ -59,7 +59,14 @@ fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
 
     assert_eq!(seen.gaps.len(), 1, "{:?}", seen.gaps);
     assert_eq!((&seen.gaps[0]["reason"], &seen.gaps[0]["count"]), (&"skipped".into(), &skipped.into()));
-    assert_eq!(facts(&serve.url, "t")["skipped_lines"], skipped);
+    let told = facts(&serve.url, "t");
+    assert_eq!(told["skipped_lines"], skipped);
+    let (integrity, hash) = (&told["integrity"], &told["integrity"]["said_hash"]);
+    assert_eq!((&integrity["state"], &integrity["missing_lines"]), (&"incomplete".into(), &skipped.into()));
+    assert_eq!(&integrity["hash"], hash, "what was not skipped is what was sent");
+    let shown = home.ok(&["show", "t", "--url", &serve.url]);
+    let grouped = format!("{},{:03} lines skipped by the worker at line", skipped / 1_000, skipped % 1_000);
+    assert!(shown.contains(&grouped), "{grouped}: {shown}");
     let mut follow = Background::start(&home, "follow", &["follow", "t", "--url", &serve.url]);
     assert_eq!(follow.code(), Some(0));
     assert!(follow.err().contains(&format!("# [{skipped} messages skipped]")), "{}", follow.err());

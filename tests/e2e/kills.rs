@@ -42,6 +42,11 @@ fn a_server_killed_again_and_again_costs_no_line() {
     assert!(zstdcat(&home, "t") == wanted);
     let told = facts(&url, "t");
     assert_eq!((&told["status"], &told["exit_code"]), (&"completed".into(), &7.into()));
+    assert_eq!(told["integrity"]["state"], "complete", "{told}");
+    until("it is sealed", || !facts(&url, "t")["artifact"].is_null());
+    drop(serve);
+    let checked = home.ok(&["verify"]);
+    assert!(checked.ends_with("no faults\n"), "{checked}");
 }
 
 #[test]

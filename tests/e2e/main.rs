@@ -5,6 +5,7 @@
 
 mod damage;
 mod flood;
+mod integrity;
 mod kills;
 mod masking;
 mod net;

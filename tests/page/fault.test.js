@@ -166,3 +166,52 @@ test("several million lines still scroll from one end to the other", async () =>
   const pages = mock.requests.slice(asked).filter((url) => url.pathname.endsWith("/lines") && !url.searchParams.has("stream"));
   assert.ok(pages.length < 12, `${pages.length} pages of lines were asked for`);
 });
+
+const integrity = (state, more = {}) => ({
+  state, lines: 12034, hash: "xxh3-128-sum:29f6b4a43e0fec848bec1ce32a0d3668", said_lines: 12034,
+  said_hash: "xxh3-128-sum:29f6b4a43e0fec848bec1ce32a0d3668", missing_lines: 0, missing: [], ...more,
+});
+
+test("a log that is all there says so, with its sum on hover", async () => {
+  await mock.append("whole", someLines(20));
+  const page = await open("whole");
+  await untilVisible(page, 20);
+  assert.equal(await page.locator("#integrity").isHidden(), true, "nothing is said while it runs");
+  Object.assign(mock.tasks.get("whole").facts, { integrity: integrity("complete") });
+  await mock.end("whole", 0);
+  await untilText(page, "#integrity", "complete: 12,034 lines");
+  assert.match(await page.locator("#integrity").getAttribute("title"), /xxh3-128-sum:29f6/);
+  assert.equal(await page.locator("#alarm").isHidden(), true);
+});
+
+test("missing lines are named, with the place and the reason", async () => {
+  const missing = [
+    { from: 300, to: 300, reason: "skipped", count: 1500 },
+    { from: 900, to: 900, reason: "lost_in_transit", count: 3 },
+    { from: 1000, to: 1999, reason: "quota", count: 1000 },
+  ];
+  await mock.append("parts", someLines(20));
+  Object.assign(mock.tasks.get("parts").facts, { integrity: integrity("incomplete", { missing_lines: 2510, missing }) });
+  await mock.end("parts", 0);
+  const page = await open("parts");
+  await untilText(page, "#integrity", "incomplete: 2,510 lines missing");
+  const words = await page.locator("#integrity").textContent();
+  for (const part of ["1,500 lines skipped by the worker at line 300", "3 lines lost in transit at line 900",
+    "lines 1,000 to 1,999 over quota", "7 lines in further places"]) {
+    assert.ok(words.includes(part), `${part}: ${words}`);
+  }
+  assert.equal(await page.locator("#alarm").isHidden(), true);
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/incomplete.png` });
+});
+
+test("a log that is not what the worker sent has a bar that says so", async () => {
+  await mock.append("other", someLines(20));
+  Object.assign(mock.tasks.get("other").facts, { integrity: integrity("mismatch", { said_lines: 12040 }) });
+  await mock.end("other", 0);
+  const page = await open("other");
+  await untilText(page, "#alarm", "This log is not what the worker sent: the worker counted 12,040 lines, and 12,034 lines are here.");
+  assert.equal(await page.locator("#alarm").isVisible(), true);
+  assert.equal(await page.locator("#integrity").textContent(), "not what the worker sent");
+  await untilVisible(page, 20);
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/mismatch.png` });
+});

@@ -37,6 +37,7 @@ class MockTask {
     return {
       id, ...facts, created, started: facts.started ?? created, lines: last, bytes, first_line: last ? first : 0,
       last_line: last, skipped_lines: 0, trimmed_lines: first - 1, live: facts.status === "running", artifact: null,
+      integrity: facts.integrity ?? null,
     };
   }
 

@@ -93,3 +93,12 @@ test("a search is for the words as typed, unless a pattern is asked for", () => 
   assert.ok(localPattern("a.b", false).test("xA.By"));
   assert.equal(localPattern("(", true), null);
 });
+
+test("whether a log is what its worker sent, in words", () => {
+  const said = { hash: "xxh3-128-sum:0", said_lines: 1, said_hash: "xxh3-128-sum:0", missing_lines: 0, missing: [] };
+  assert.equal(format.integrityWords(null), null);
+  assert.equal(format.integrityWords({ ...said, state: "unknown", lines: 0 }), null);
+  assert.equal(format.integrityWords({ ...said, state: "complete", lines: 1 }).words, "complete: 1 line");
+  const sum = format.integrityWords({ ...said, state: "mismatch", lines: 1, said_hash: "xxh3-128-sum:1" });
+  assert.match(sum.alarm, /counted 1 line too, but what is here does not add up/);
+});

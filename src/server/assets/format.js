@@ -109,3 +109,38 @@ export function gapWords(gap) {
     default: return `${numbers} cannot be read`;
   }
 }
+
+const MISSING = { skipped: "skipped by the worker", lost_in_transit: "lost in transit", trimmed: "trimmed", quota: "over quota" };
+
+function missingWords({ from, to, reason, count: lines }) {
+  const why = MISSING[reason] ?? "missing";
+  return from === to ? `${counted(lines, "line")} ${why} at line ${count(from)}` : `lines ${count(from)} to ${count(to)} ${why}`;
+}
+
+/**
+ * Whether a finished log is what its worker sent: `{ kind, words, title, alarm }`; null while it is not
+ * finished, and where nobody has said how many lines there were.
+ */
+export function integrityWords(integrity) {
+  if (!integrity || integrity.state === "unknown") return null;
+  const { state, lines, hash, said_lines: saidLines, said_hash: saidHash, missing_lines: gone, missing } = integrity;
+  const sums = [hash && `the server's sum: ${hash}`, saidHash && `the worker's sum: ${saidHash}`].filter(Boolean);
+  if (state === "complete") {
+    const said = saidHash ? "Every line that the worker counted is here, as it was sent." : "Every line that the worker counted is here.";
+    return { kind: "complete", words: `complete: ${counted(lines, "line")}`, title: [said, ...sums].join("\n"), alarm: null };
+  }
+  const places = missing.map(missingWords);
+  const listed = missing.reduce((sum, place) => sum + place.count, 0);
+  if (gone > listed) places.push(`${counted(gone - listed, "line")} in further places`);
+  if (state === "incomplete") {
+    const words = `incomplete: ${counted(gone, "line")} missing`;
+    const title = [...places, ...sums].join("\n");
+    return { kind: "incomplete", words: `${words}: ${places.join("; ")}`, title, alarm: null };
+  }
+  const differs = saidLines !== null && saidLines !== lines;
+  const fault = differs
+    ? `the worker counted ${counted(saidLines, "line")}, and ${counted(lines, "line")} are here.`
+    : `the worker counted ${counted(lines, "line")} too, but what is here does not add up to what it sent.`;
+  const alarm = `This log is not what the worker sent: ${fault}${places.length > 0 ? ` Missing: ${places.join("; ")}.` : ""}`;
+  return { kind: "mismatch", words: "not what the worker sent", title: sums.join("\n"), alarm };
+}

@@ -1,6 +1,6 @@
 // Everything above the log: who, state, how long, counts; and the tab's title and icon.
 
-import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, verdict } from "./format.js";
+import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integrityWords, verdict } from "./format.js";
 import { setIcon } from "./icon.js";
 import { signInLink } from "./access.js";
 import { taskUrl } from "./api.js";
@@ -84,8 +84,21 @@ export class Header {
       return chip;
     });
     byId("labels").replaceChildren(...chips);
+    this.drawIntegrity();
     byId("elapsed").title = `started ${dateTime(Date.parse(task.started ?? task.created))}` +
       (task.ended ? `, ended ${dateTime(Date.parse(task.ended))}` : "");
+  }
+
+  /** Whether the log is what the worker sent: beside the counts, and if it is not, in a bar. */
+  drawIntegrity() {
+    const told = integrityWords(this.task.integrity);
+    const element = byId("integrity");
+    element.hidden = told === null;
+    element.className = `integrity ${told?.kind ?? ""}`;
+    element.title = told?.title ?? "";
+    setText("integrity", told?.words ?? "");
+    byId("alarm").hidden = !told?.alarm;
+    setText("alarm", told?.alarm ?? "");
   }
 
   tick() {

@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 type Expected = (&'static str, &'static str, fn(&Value) -> bool);
 
 /// What each field must be, for the second look at a message that did not fit.
-const EXPECTED: [Expected; 18] = [
+const EXPECTED: [Expected; 20] = [
     ("type", "a string", Value::is_string),
     ("line", "a string", Value::is_string),
     ("timestamp", "a string", Value::is_string),
@@ -24,6 +24,8 @@ const EXPECTED: [Expected; 18] = [
     ("first_seq", "a whole number, 0 or more", Value::is_u64),
     ("lines", "an array of objects", |v| v.as_array().is_some_and(|lines| lines.iter().all(Value::is_object))),
     ("exit_code", "a whole number of 32 bits", |v| v.as_i64().is_some_and(|n| i32::try_from(n).is_ok())),
+    ("count", "a whole number, 0 or more", Value::is_u64),
+    ("hash", "a string", Value::is_string),
     ("signal", "a number or a name", |v| v.is_i64() || v.is_string()),
     ("status", "a string", Value::is_string),
     ("worker", "a string", Value::is_string),

@@ -2,6 +2,13 @@
 //!
 //! [`WorkerMessage::parse`] reads in one pass into borrowed text; only a message that does not fit
 //! is read a second time, to name the field at fault.
+//!
+//! # How many lines there were
+//!
+//! `log_line_end` may say `"count":N` and `"hash":"xxh3-128-sum:.."`: the lines that the worker has
+//! numbered in its session, its own words and `[N messages skipped]` among them, and what they add up
+//! to. How lines are summed is defined at [`LineSum`], so that any worker can do it; a hash of another
+//! algorithm is passed over. The server compares both with what it has stored, if the end bears a `seq`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +19,7 @@ mod parse;
 
 pub use parse::LineFields;
 
-use crate::model::{Channel, LineText, TaskId, Timestamp};
+use crate::model::{Channel, LineSum, LineText, Said, TaskId, Timestamp};
 
 /// The version of the protocol that `hello` and `welcome` speak of.
 pub const PROTOCOL: u32 = 1;
@@ -90,6 +97,8 @@ pub struct TaskEnd {
     pub aborted: bool,
     /// When it ended.
     pub timestamp: Option<Timestamp>,
+    /// How many lines there were, and what they add up to, if the worker says so.
+    pub said: Said,
 }
 
 /// What the server says to a worker that wants to know.
@@ -204,7 +213,16 @@ pub enum Outgoing<'a> {
         status: Option<&'a str>,
         /// When it ended.
         timestamp: Timestamp,
+        /// Lines that were numbered.
+        count: u64,
+        /// What they add up to.
+        #[serde(serialize_with = "as_text")]
+        hash: LineSum,
     },
+}
+
+fn as_text<S: serde::Serializer>(sum: &LineSum, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(sum)
 }
 
 /// One line inside [`Outgoing::LogLines`].

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::diagnose::{diagnose, diagnose_line};
 use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
-use crate::model::{Channel, LineText, Timestamp};
+use crate::model::{Channel, LineText, Said, Timestamp};
 
 /// One line as JSON brings it: a member of `log_lines`, an NDJSON row of the append route, or the
 /// part of `log_line` that is the line.
@@ -100,6 +100,9 @@ struct Raw<'a> {
     command: Option<Vec<String>>,
     host: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    count: Option<u64>,
+    #[serde(borrow)]
+    hash: Option<Cow<'a, str>>,
 }
 
 impl<'a> WorkerMessage<'a> {
@@ -154,7 +157,9 @@ impl<'a> Raw<'a> {
             Some(_) => return Err(in_task("field `status` must be completed or aborted".to_owned(), &task)),
         };
         let timestamp = self.timestamp.and_then(|text| text.parse().ok());
-        Ok(WorkerMessage::End(TaskEnd { task, seq: self.seq, exit_code: self.exit_code, signal, aborted, timestamp }))
+        let said = Said { lines: self.count, sum: self.hash.and_then(|text| text.parse().ok()) };
+        let (seq, exit_code) = (self.seq, self.exit_code);
+        Ok(WorkerMessage::End(TaskEnd { task, seq, exit_code, signal, aborted, timestamp, said }))
     }
 
     fn into_start(self) -> Result<WorkerMessage<'a>, BadMessage> {

@@ -14,6 +14,33 @@ fn the_blueprints_messages_are_read() {
     let text = r#"{"type":"log_line_end","work_request_id":42,"exit_code":0,"timestamp":"2026-05-09T14:25:00+00:00"}"#;
     let WorkerMessage::End(end) = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
     assert_eq!((end.exit_code, end.seq, end.aborted), (Some(0), None, false));
+    assert_eq!(end.said, Said::default());
+}
+
+#[test]
+fn an_end_may_say_how_many_lines_there_were() {
+    let said = |fields: &str| {
+        let text = format!(r#"{{"type":"log_line_end","work_request_id":42,"exit_code":0,{fields}}}"#);
+        let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
+        end.said
+    };
+    let hash = format!("xxh3-128-sum:{}", "0af".repeat(11).split_off(1));
+    let sum = hash.parse().unwrap();
+    assert_eq!(said(&format!(r#""count":12034,"hash":"{hash}""#)), Said { lines: Some(12_034), sum: Some(sum) });
+    assert_eq!(said(r#""count":7,"hash":"sha256:00""#), Said { lines: Some(7), sum: None }, "another algorithm");
+    let own = Outgoing::LogLineEnd {
+        work_request_id: "42",
+        seq: 8,
+        exit_code: Some(0),
+        signal: None,
+        status: None,
+        timestamp: NOW,
+        count: 7,
+        hash: sum,
+    };
+    let text = serde_json::to_string(&own).unwrap();
+    let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
+    assert_eq!((end.seq, end.said), (Some(8), Said { lines: Some(7), sum: Some(sum) }));
 }
 
 #[test]
@@ -30,6 +57,8 @@ fn every_fault_names_its_field() {
         (r#"{"type":"log_line","work_request_id":1,"line":5}"#, "bad_message", "`line`"),
         (r#"{"type":"log_line_end","work_request_id":1,"exit_code":"zero"}"#, "bad_message", "`exit_code`"),
         (r#"{"type":"log_line_end","work_request_id":1,"signal":"SIGWHAT"}"#, "bad_message", "`signal`"),
+        (r#"{"type":"log_line_end","work_request_id":1,"count":"7"}"#, "bad_message", "`count`"),
+        (r#"{"type":"log_line_end","work_request_id":1,"hash":7}"#, "bad_message", "`hash`"),
         (r#"{"type":"task_start","work_request_id":1}"#, "bad_message", "`session`"),
         (r#"{"type":"task_start","work_request_id":1,"session":"s","labels":{"a":1}}"#, "bad_message", "`labels`"),
         (r#"{"type":"log_lines","work_request_id":1,"lines":[1]}"#, "bad_message", "`lines`"),
