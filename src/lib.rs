@@ -42,10 +42,10 @@
 //! # One line of output
 //!
 //! ```text
-//! child's pipe -> worker/reader -> worker/lines -> worker/buffer (numbered, kept) -> worker/uplink
+//! child's pipe -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbered, kept) -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ingest -> tasks/task -> journal/append -> journal/writer (id, line number, block; durable; tip)
-//!    --ack--> uplink -> buffer forgets
+//!    --ack--> uplink -> buffer forgets (and worker/spool, where lines are on disk too until then)
 //! tip -> tasks/follow (reads the page itself) -> server/live -> wire/viewer -> browser
 //! ```
 //!

@@ -15,6 +15,8 @@ mod block;
 mod cursor;
 #[path = "../fuzz/checks/ndjson.rs"]
 mod ndjson;
+#[path = "../fuzz/checks/spool.rs"]
+mod spool;
 #[path = "../fuzz/checks/viewer.rs"]
 mod viewer;
 #[path = "../fuzz/checks/worker_message.rs"]
@@ -63,6 +65,11 @@ fn rows_of_ndjson() {
 #[test]
 fn blocks_of_the_journal() {
     all("block", 500, block::check);
+}
+
+#[test]
+fn segments_of_a_spool() {
+    all("spool", 500, spool::check);
 }
 
 #[test]

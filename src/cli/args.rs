@@ -10,8 +10,9 @@ use super::dashboard::DashboardArgs;
 use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
 use super::mask::MaskArgs;
-use super::settings::{GlobalArgs, SettingArgs};
+use super::settings::{GlobalArgs, KeepArgs, SettingArgs};
 use super::ship::ShipArgs;
+use super::spool::SpoolArgs;
 use super::token::TokenArgs;
 use crate::model::units;
 use crate::model::{Channel, ChannelSet, Cursor, RunId, TaskId, TaskStatus};
@@ -67,6 +68,8 @@ pub enum Command {
     Share(ShareArgs),
     /// Follow growing files as a task's lines
     Ship(ShipArgs),
+    /// List and send what `run --spool` has kept
+    Spool(SpoolArgs),
     /// Record and read the events of a run, in a file or at a server
     Events(EventsArgs),
     /// Watch a run on the whole screen
@@ -119,10 +122,17 @@ lines also line by line, for lines of 16 bytes and more. What may still become
 a secret is shown once that is decided. It needs at least 4 bytes, and is not
 found in pieces with something else between them, nor in other encodings.
 
+With --spool, lines that the server has not confirmed are on disk too: an
+outage of hours loses none and never slows the command, and they survive a kill
+of tasktail (a power cut: all but the last 200 ms). At the end they wait there
+for `tasktail spool send`. A disk that is full or slow is told, and costs lines
+on disk, never the command's time.
+
 Examples:
   tasktail run -- make -j8
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
   tasktail run --pty -- cargo build
+  tasktail run --spool /var/spool/tasktail -- ./nightly.sh
   tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
   tasktail --url http://logs.example:7117 run -- ./job
   tasktail run --run nightly-7 -- ansible-playbook site.yml      its LB_EVENT lines are events of that run
@@ -142,6 +152,8 @@ pub struct RunArgs {
     pub(super) pty: bool,
     #[command(flatten)]
     pub(super) mask: MaskArgs,
+    #[command(flatten)]
+    pub(super) spool: KeepArgs,
     /// The run that the output's events belong to, unless they name one [default: the task's id]
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<RunId>,

@@ -24,6 +24,7 @@ mod settings;
 mod share;
 mod ship;
 mod show;
+mod spool;
 mod text;
 mod token;
 mod verify;
@@ -107,6 +108,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
         Command::Rm(args) => Box::pin(rm::run(args, context)).await,
         Command::Share(args) => Box::pin(share::run(args, context)).await,
         Command::Ship(args) => Box::pin(ship::run(args, context)).await,
+        Command::Spool(args) => Box::pin(spool::run(args, context)).await,
         Command::Events(args) => Box::pin(events::run(args, context)).await,
         Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, context)).await,
@@ -125,6 +127,9 @@ fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
             return Err(ConfigError::Value { at: Source::Flag("--ephemeral".to_owned()), why: why.to_owned() });
         }
         flags.extend(SettingArgs::flags(&args.settings));
+    }
+    if let Command::Run(args) = &cli.command {
+        flags.extend(args.spool.flags());
     }
     let env = |name: &str| std::env::var_os(name);
     let file = cli.global.config.clone().or_else(|| env("TASKTAIL_CONFIG").filter(|v| !v.is_empty()).map(Into::into));

@@ -14,7 +14,7 @@ use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::TaskId;
-use crate::worker::{Worker, WorkerOptions};
+use crate::worker::{SpoolOptions, Worker, WorkerOptions};
 
 /// Characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
@@ -32,6 +32,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let masks = args.mask.masks()?;
     // A server that was named is the one; a token in a file may be another one later.
     let settled = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
+    let spool = settings.spool.clone().map(|dir| SpoolOptions { dir, bytes_max: settings.spool_bytes_max });
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let endpoint = match locator.endpoint().await {
         Ok(endpoint) => {
@@ -52,6 +53,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.tee = args.tee;
     options.pty = args.pty;
     options.masks = masks;
+    options.spool = spool;
     options.kill_grace = args.grace;
     options.notes = Arc::new(move |text| output.note(text));
     if !settled {
@@ -91,7 +93,7 @@ fn event_labels(args: &RunArgs, logging: Option<&str>) -> BTreeMap<String, Strin
 }
 
 /// When the server we used has gone with the process it lived in, its place is taken here.
-fn reconnect(locator: &Arc<Locator>) -> crate::worker::Reconnect {
+pub(super) fn reconnect(locator: &Arc<Locator>) -> crate::worker::Reconnect {
     let locator = Arc::clone(locator);
     Arc::new(move || {
         let locator = Arc::clone(&locator);

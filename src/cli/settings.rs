@@ -89,6 +89,24 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// Where `run` keeps what the server has not confirmed.
+#[derive(Debug, Args)]
+pub(super) struct KeepArgs {
+    /// Keep lines in this folder until the server has confirmed them [env: TASKTAIL_SPOOL] [default: off]
+    #[arg(long, value_name = "DIR")]
+    spool: Option<OsString>,
+    /// Bytes kept there for this task; then lines are skipped, and a mark counts them
+    /// [env: TASKTAIL_SPOOL_BYTES_MAX] [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    spool_bytes_max: Option<OsString>,
+}
+
+impl KeepArgs {
+    pub(super) fn flags(&self) -> Flags {
+        pick([("spool", &self.spool), ("spool_bytes_max", &self.spool_bytes_max)])
+    }
+}
+
 /// The server's settings.
 #[derive(Debug, Args)]
 pub(super) struct SettingArgs {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
+use crate::model::units;
 use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
@@ -37,6 +38,8 @@ const KEYS: &[&str] = &[
     "share_jwt_key_file",
     "share_jwt_audience",
     "insecure",
+    "spool",
+    "spool_bytes_max",
 ];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -84,6 +87,10 @@ pub struct Settings {
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience that these JWTs must name, if any.
     pub share_jwt_audience: Option<String>,
+    /// Where `run` keeps lines that the server has not confirmed, if anywhere.
+    pub spool: Option<PathBuf>,
+    /// Bytes kept there for one task.
+    pub spool_bytes_max: u64,
 }
 
 /// Where a value came from.
@@ -233,6 +240,8 @@ impl Settings {
                 .unwrap_or_default(),
             share_jwt_key_file: path_or_off(find("share_jwt_key_file")?, "file")?,
             share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
+            spool: path_or_off(find("spool")?, "folder")?,
+            spool_bytes_max: parse(find("spool_bytes_max")?, units::size)?.unwrap_or(limits::SPOOL_BYTES_MAX),
         })
     }
 

@@ -7,13 +7,17 @@
 //! ```
 //! No I/O and no clock: the owner feeds bytes, takes batches, and reports acks and reconnects.
 
+mod spill;
+
 use std::collections::VecDeque;
 
+use self::spill::Outbox;
 use super::Exit;
 use super::lines::{LineSplitter, SplitLine};
 use super::tail::Tail;
 use crate::model::limits::{WORKER_BUFFER_BYTES, WORKER_BUFFER_LINES};
 use crate::model::{Channel, GapReason, LineSum, LineText, Mark, Timestamp};
+pub(super) use spill::{Batch as SpoolBatch, Work as SpoolWork};
 
 /// The buffer's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +52,11 @@ pub(super) struct Item {
     pub(super) line: SplitLine,
     pub(super) channel: Channel,
     pub(super) at: Timestamp,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// The task's: the drop rule may take it as long as it has no number.
     Line,
     /// The worker's own: never dropped.
@@ -108,8 +112,8 @@ pub(super) struct Buffer {
     sent: usize,
     /// Everything up to this number is durable at the server, and forgotten here.
     acked: u64,
-    /// What all numbered lines add up to, and a place to put one.
-    sum: LineSum,
+    /// What all numbered lines add up to, if that is known, and a place to put one.
+    sum: Option<LineSum>,
     summed: Vec<u8>,
     /// Lines that acked marks stand for.
     skipped_acked: u64,
@@ -117,6 +121,8 @@ pub(super) struct Buffer {
     /// The buffer has overflowed: output is only counted, but for each channel's tail.
     skipping: Option<Skipping>,
     end: Option<End>,
+    /// What goes to disk, if there is a spool.
+    outbox: Option<Outbox>,
 }
 
 #[derive(Debug)]
@@ -159,12 +165,13 @@ impl Buffer {
             numbered_bytes: 0,
             sent: 0,
             acked: 0,
-            sum: LineSum::default(),
+            sum: Some(LineSum::default()),
             summed: Vec::new(),
             skipped_acked: 0,
             splitters: Default::default(),
             skipping: None,
             end: None,
+            outbox: None,
         }
     }
 
@@ -174,13 +181,16 @@ impl Buffer {
         if self.end.is_some() {
             return false;
         }
+        if self.skipping.is_some() && self.spool_has_recovered() {
+            self.stop_skipping();
+        }
         if let Some(skipping) = &mut self.skipping {
             skipping.tails[channel as usize].push(input, at);
             return false;
         }
         while let Some(line) = self.splitters[channel as usize].next_line(&mut input) {
             self.append(Item { line, channel, at, kind: Kind::Line });
-            if self.queue.len() > self.bounds.lines_max || self.bytes > self.bounds.bytes_max {
+            if self.queue.len() + self.behind() > self.bounds.lines_max || self.bytes > self.bounds.bytes_max {
                 self.start_skipping(at).tails[channel as usize].push(input, at);
                 return true;
             }
@@ -212,13 +222,14 @@ impl Buffer {
             self.push_own(text, at);
         }
         self.end = Some(End { exit, at, sent: false, acked: false });
+        self.spool_end();
     }
 
     /// The next lines to send on the present connection: first those to be sent again, then new
     /// ones as far as the window allows. At most `lines_max` lines, and `cost_max` of `cost`
     /// unless one line alone costs more.
     pub(super) fn take(&mut self, lines_max: usize, cost_max: usize, cost: fn(&Item) -> usize) -> Option<Batch<'_>> {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.spilled() == 0 {
             self.stop_skipping();
         }
         let from = self.sent;
@@ -233,9 +244,7 @@ impl Buffer {
                 break;
             }
             if self.sent == self.numbered {
-                self.sum.add(self.acked + self.sent as u64 + 1, 0, &item.text(), &mut self.summed);
-                self.numbered += 1;
-                self.numbered_bytes += item.bytes();
+                self.number_next();
             }
             self.sent += 1;
         }
@@ -248,7 +257,7 @@ impl Buffer {
     /// The end and its number, once everything before it was taken, and once per connection.
     pub(super) fn take_end(&mut self) -> Option<(u64, Exit, Timestamp)> {
         let seq = self.end_seq();
-        let all_sent = self.sent == self.queue.len();
+        let all_sent = self.sent == self.queue.len() && self.spilled() == 0;
         let end = self.end.as_mut().filter(|end| all_sent && !end.sent && !end.acked)?;
         end.sent = true;
         Some((seq, end.exit, end.at))
@@ -277,14 +286,19 @@ impl Buffer {
     /// A new connection: the server has everything up to `acked_seq`, the rest is to be sent again.
     pub(super) fn resume(&mut self, acked_seq: u64) {
         self.ack(acked_seq);
+        if acked_seq > self.acked && self.numbered == 0 && !self.is_complete() {
+            // It is an earlier process that had sent more than it has left in the spool.
+            self.acked = acked_seq;
+            self.settle_spilled();
+        }
         self.sent = 0;
         if let Some(end) = &mut self.end {
             end.sent = false;
         }
     }
 
-    /// What all lines that were ever numbered add up to.
-    pub(super) fn sum(&self) -> LineSum {
+    /// What all lines that were ever numbered add up to; unknown of those that a killed worker has left.
+    pub(super) fn sum(&self) -> Option<LineSum> {
         self.sum
     }
 
@@ -300,17 +314,24 @@ impl Buffer {
 
     /// Lines of the task that the server has not confirmed, the skipped ones among them.
     pub(super) fn unconfirmed_lines(&self) -> u64 {
-        self.queue.iter().map(Item::lines).sum::<u64>() + self.skipping.as_ref().map_or(0, Skipping::missing)
+        self.queue.iter().map(Item::lines).sum::<u64>()
+            + self.spilled_lines()
+            + self.skipping.as_ref().map_or(0, Skipping::missing)
     }
 
     /// Lines that the drop rule has taken so far.
     pub(super) fn skipped_lines(&self) -> u64 {
         let waiting = self.queue.iter().filter(|item| matches!(item.kind, Kind::Mark(_))).map(Item::lines).sum::<u64>();
-        self.skipped_acked + waiting + self.skipping.as_ref().map_or(0, Skipping::missing)
+        self.skipped_acked + waiting + self.spilled_skipped() + self.skipping.as_ref().map_or(0, Skipping::missing)
     }
 
-    fn end_seq(&self) -> u64 {
-        self.acked + self.queue.len() as u64 + 1
+    fn number_next(&mut self) {
+        let Some(item) = self.queue.get(self.numbered) else { return };
+        if let Some(sum) = &mut self.sum {
+            sum.add(self.acked + self.numbered as u64 + 1, 0, &item.text(), &mut self.summed);
+        }
+        self.numbered += 1;
+        self.numbered_bytes += item.bytes();
     }
 
     fn window_is_open(&self) -> bool {
@@ -318,15 +339,11 @@ impl Buffer {
         self.numbered == 0 || (self.numbered < half && self.numbered_bytes < self.bounds.bytes_max / 2)
     }
 
-    fn append(&mut self, item: Item) {
-        self.bytes += item.bytes();
-        self.queue.push_back(item);
-    }
-
     /// Drops what waits, and begins to count instead of to keep. The newest of what was dropped
     /// is in the tails, as bytes again, so the end of a burst is not lost.
     fn start_skipping(&mut self, at: Timestamp) -> &mut Skipping {
-        let waiting = self.queue.split_off(self.numbered);
+        self.spool_has_overflowed();
+        let waiting = if self.spilled() > 0 { self.take_behind() } else { self.queue.split_off(self.numbered) };
         self.bytes = self.numbered_bytes;
         let tail = || Tail::new(self.bounds.tail_bytes_max, self.bounds.tail_lines_max);
         let mut skipping = Skipping { count: 0, tails: [tail(), tail(), tail()], since: at };

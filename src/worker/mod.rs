@@ -29,13 +29,18 @@ mod lines;
 mod mask;
 mod process;
 mod reader;
+mod session;
 mod shared;
 mod signals;
+pub mod spool;
 mod tail;
 mod terminal;
 mod uplink;
 
 pub use lines::{LineSplitter, SplitLine};
+pub use session::Session;
+pub use spool::SpoolOptions;
+
 pub use mask::{MaskError, Masker, Masks, MasksBuilder, SECRET_BYTES_MIN, SECRETS_BYTES_MAX};
 
 use std::collections::BTreeMap;
@@ -50,10 +55,10 @@ use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::{BadToken, BadUrl, Endpoint};
-use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::{Channel, TaskId, Timestamp};
 
 use shared::Shared;
+use spool::{Folder, SpoolThread};
 use uplink::Uplink;
 
 /// Where a worker's notes for a person go, one line of text each, without a newline.
@@ -82,6 +87,9 @@ pub struct WorkerOptions {
     pub token: Option<String>,
     /// The child's raw output, both channels, goes into this file too (created or emptied).
     pub tee: Option<PathBuf>,
+    /// Lines that the server has not confirmed are kept on disk too: an outage of hours loses nothing,
+    /// nor does a kill of this worker. What is left there at the end is sent with [`spool::send`].
+    pub spool: Option<SpoolOptions>,
     /// The child gets a terminal of its own: one stream (`stdout`), exact order, colours.
     pub pty: bool,
     /// The child's output is shown on this process's stdout and stderr (on by default).
@@ -116,6 +124,7 @@ impl WorkerOptions {
             host,
             token: None,
             tee: None,
+            spool: None,
             pty: false,
             show: true,
             kill_grace: Duration::from_secs(10),
@@ -318,30 +327,47 @@ impl Worker {
     }
 
     /// `options` and `command` without secrets.
-    fn start(options: WorkerOptions, mut command: Vec<String>) -> Result<Self, WorkerError> {
-        let token = options.token.as_deref().map(str::parse).transpose()?;
-        let server = options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone()).with_token(token);
+    fn start(options: WorkerOptions, command: Vec<String>) -> Result<Self, WorkerError> {
+        let server = server_of(&options)?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
-        limit_command(&mut command);
+        let session = Session::new(&options, command);
         let shared = Arc::new(Shared::new(options.masks.clone()));
-        let uplink = runtime.spawn(Uplink::new(options, server, command, Arc::clone(&shared)).run());
+        let spool =
+            options.spool.as_ref().map(|spool| start_spool(spool, &session, &shared, &options.notes)).transpose()?;
+        let uplink = runtime.spawn(Uplink::new(options, server, session, Arc::clone(&shared)).with_spool(spool).run());
         Ok(Self { shared, uplink: AbortOnDropHandle::new(uplink) })
     }
 }
 
-/// The server refuses a longer command line; the log matters more than its last arguments.
-fn limit_command(command: &mut Vec<String>) {
-    let mut bytes = 0;
-    let fits = command.iter().take_while(|word| {
-        bytes += word.len();
-        bytes <= COMMAND_BYTES_MAX - 16
-    });
-    let fitting = fits.count();
-    if fitting < command.len() {
-        command.truncate(fitting);
-        command.push("…".into());
+/// The server that these options name, as it is spoken to.
+fn server_of(options: &WorkerOptions) -> Result<Endpoint, WorkerError> {
+    let token = options.token.as_deref().map(str::parse).transpose()?;
+    Ok(options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone()).with_token(token))
+}
+
+/// Makes the session's folder, and says what earlier ones have left.
+fn start_spool(
+    options: &SpoolOptions,
+    session: &Session,
+    shared: &Arc<Shared>,
+    notes: &Notes,
+) -> Result<SpoolThread, WorkerError> {
+    let dir = options.dir.display();
+    match spool::count(&options.dir) {
+        0 => {}
+        1 => notes(&format!("{dir} has lines of a task that were not sent: `tasktail spool send {dir}` sends them")),
+        n => notes(&format!("{dir} has lines of {n} tasks that were not sent: `tasktail spool send {dir}` sends them")),
     }
+    let failed = |what: &str, source: std::io::Error| WorkerError::Setup {
+        what: format!("cannot use the spool {dir}: {what}"),
+        source,
+    };
+    let folder = Folder::create(&options.dir, session.clone())
+        .map_err(|error| failed(&error.to_string(), std::io::Error::other(error)))?;
+    shared.open_spool(options.bytes_max);
+    SpoolThread::start(folder, 0, options.bytes_max, shared, Arc::clone(notes))
+        .map_err(|error| failed("no thread for it", error))
 }
 
 fn note_on_stderr(text: &str) {

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::{Buffer, Item};
+use super::buffer::{Buffer, Item, SpoolWork};
 use super::mask::{Masker, Masks};
+use super::spool::SaidEnd;
 use super::{Delivery, Exit};
 use crate::model::{Channel, TaskId, Timestamp};
 use crate::wire::worker::{Outgoing, OutgoingLine};
@@ -29,11 +31,15 @@ pub(super) struct Shared {
     buffer: Mutex<Buffer>,
     /// The uplink waits here for something to send; a wake-up without data.
     wake: Notify,
+    /// The spool's thread waits here for work.
+    spool_wake: Condvar,
     /// No output follows.
     finished: CancellationToken,
     /// Nobody wants to wait for the delivery any longer.
     hurried: CancellationToken,
     reached: AtomicBool,
+    /// The server takes no more lines of this task.
+    refused: AtomicBool,
 }
 
 impl Shared {
@@ -43,9 +49,11 @@ impl Shared {
             masks,
             buffer: Mutex::default(),
             wake: Notify::new(),
+            spool_wake: Condvar::new(),
             finished: CancellationToken::new(),
             hurried: CancellationToken::new(),
             reached: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -61,9 +69,7 @@ impl Shared {
                 Cow::Owned(masked)
             }
         };
-        if self.buffer.lock().push_bytes(channel, &bytes, at) {
-            self.wake.notify_one();
-        }
+        self.push(|buffer| buffer.push_bytes(channel, &bytes, at));
         bytes
     }
 
@@ -74,8 +80,8 @@ impl Shared {
         if let Some(masker) = masker.as_mut() {
             masker.finish(&mut held);
         }
-        if !held.is_empty() && self.buffer.lock().push_bytes(channel, &held, at) {
-            self.wake.notify_one();
+        if !held.is_empty() {
+            self.push(|buffer| buffer.push_bytes(channel, &held, at));
         }
         held
     }
@@ -89,8 +95,10 @@ impl Shared {
     /// A line of the worker's own.
     pub(super) fn push_own(&self, text: impl Into<String>) {
         let text = self.masks.text(&text.into());
-        self.buffer.lock().push_own(text, Timestamp::now());
-        self.wake.notify_one();
+        self.push(|buffer| {
+            buffer.push_own(text, Timestamp::now());
+            true
+        });
     }
 
     /// No output follows.
@@ -99,9 +107,25 @@ impl Shared {
         // A channel that another process still holds open has not ended.
         Channel::ALL.into_iter().for_each(|channel| drop(self.end_channel(channel, now)));
         let last_words = last_words.map(|text| self.masks.text(&text));
-        self.buffer.lock().finish(exit, last_words, now);
+        self.push(|buffer| {
+            buffer.finish(exit, last_words, now);
+            true
+        });
         self.finished.cancel();
         self.wake.notify_one();
+    }
+
+    /// Puts something into the buffer, and wakes those who wait for it.
+    fn push(&self, put: impl FnOnce(&mut Buffer) -> bool) {
+        let mut buffer = self.buffer.lock();
+        let (news, to_spool) = (put(&mut buffer), buffer.has_records());
+        drop(buffer);
+        if news {
+            self.wake.notify_one();
+        }
+        if to_spool {
+            self.spool_wake.notify_one();
+        }
     }
 
     /// Whoever waits for the delivery gives up now.
@@ -129,10 +153,21 @@ impl Shared {
         self.reached.load(Ordering::Relaxed)
     }
 
+    /// The server takes no more lines of this task.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Shared::refuse`] was said.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// A new connection: everything up to `acked_seq` is durable, the rest is sent again.
     pub(super) fn resume(&self, acked_seq: u64) {
         self.reached.store(true, Ordering::Relaxed);
         self.buffer.lock().resume(acked_seq);
+        self.spool_wake.notify_one();
     }
 
     /// Everything up to `seq` is durable. Gives whether that is all there will be.
@@ -140,6 +175,7 @@ impl Shared {
         let mut buffer = self.buffer.lock();
         buffer.ack(seq);
         self.wake.notify_one();
+        self.spool_wake.notify_one();
         buffer.is_complete()
     }
 
@@ -166,6 +202,71 @@ impl Shared {
         Delivery { complete, undelivered_lines, skipped_lines: buffer.skipped_lines() }
     }
 
+    /// From now on lines go to a spool too; its thread is still to be started.
+    pub(super) fn open_spool(&self, disk_bytes_max: u64) {
+        self.buffer.lock().open_spool(disk_bytes_max);
+    }
+
+    /// Takes over what an earlier process has left in a spool, see [`Buffer::take_over`].
+    pub(super) fn take_over(&self, acked: u64, last_seq: u64, lines: u64, end: Option<SaidEnd>) {
+        self.buffer.lock().take_over(acked, last_seq, lines, end);
+        if end.is_some() {
+            self.finished.cancel();
+        }
+    }
+
+    /// Waits for work for the spool's thread, at most for `pause`; what there is then.
+    pub(super) fn spool_work(
+        &self,
+        has_in_hand: bool,
+        pause: Duration,
+        is_news: impl Fn(&SpoolWork) -> bool,
+    ) -> SpoolWork {
+        let mut buffer = self.buffer.lock();
+        let until = Instant::now() + pause;
+        loop {
+            let work = buffer.spool_work(has_in_hand);
+            if is_news(&work) || self.spool_wake.wait_until(&mut buffer, until).timed_out() {
+                return work;
+            }
+        }
+    }
+
+    /// What the spool's thread has in hand and on disk, in bytes.
+    pub(super) fn spool_has(&self, in_hand: usize, disk_bytes: u64) {
+        self.buffer.lock().spool_has(in_hand, disk_bytes);
+    }
+
+    /// Whether there is something to write to the spool.
+    pub(super) fn has_records(&self) -> bool {
+        self.buffer.lock().has_records()
+    }
+
+    /// How many lines of the spool, and bytes of them, the buffer has room for.
+    pub(super) fn spool_room(&self) -> (usize, usize) {
+        self.buffer.lock().room()
+    }
+
+    /// Lines of the spool for the buffer, see [`Buffer::refill`].
+    pub(super) fn refill(&self, first_seq: u64, items: Vec<Item>) -> bool {
+        let done = self.buffer.lock().refill(first_seq, items);
+        self.wake.notify_one();
+        done
+    }
+
+    /// Lines of the spool that cannot be read, see [`Buffer::lose_up_to`].
+    pub(super) fn lose_up_to(&self, seq: u64) -> bool {
+        let done = self.buffer.lock().lose_up_to(seq, Timestamp::now());
+        self.wake.notify_one();
+        done
+    }
+
+    /// No more work comes for the spool's thread.
+    pub(super) fn close_spool(&self) {
+        self.buffer.lock().close_spool();
+        self.spool_wake.notify_one();
+    }
+
     /// The next message for the present connection, if there is something to say.
     pub(super) fn next_message(&self, task: &TaskId) -> Result<Option<String>, serde_json::Error> {
         let mut buffer = self.buffer.lock();
@@ -180,7 +281,8 @@ impl Shared {
                 signal: exit.signal,
                 status: exit.aborted.then_some("aborted"),
                 timestamp,
-                count: seq - 1,
+                // Where it is not known, a hole in the numbers still tells what is missing.
+                count: buffer.sum().map(|_| seq - 1),
                 hash: buffer.sum(),
             }
         } else {

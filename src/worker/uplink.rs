@@ -17,11 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::session::Session;
 use super::shared::Shared;
+use super::spool::{Closed, SpoolThread};
 use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
 use crate::client::connect::{CONNECT_TIMEOUT, ConnectError, Socket, connect};
-use crate::model::Timestamp;
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT, WORKER_BUFFER_LINES};
 use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
 
@@ -64,11 +65,12 @@ impl From<Lost> for Over {
 /// The one task that speaks for a worker to the server.
 pub(super) struct Uplink {
     options: WorkerOptions,
-    command: Vec<String>,
+    session: Session,
     shared: Arc<Shared>,
     server: Endpoint,
-    session: String,
-    started: Timestamp,
+    spool: Option<SpoolThread>,
+    /// As long as something moves, the end is waited for.
+    patient: bool,
     /// Set while there is no connection.
     away: Option<Away>,
     /// It was told that the server lets this worker in no more.
@@ -84,35 +86,42 @@ struct Away {
 
 impl Uplink {
     /// A new session of the task.
-    pub(super) fn new(options: WorkerOptions, server: Endpoint, command: Vec<String>, shared: Arc<Shared>) -> Self {
-        Self {
-            server,
-            options,
-            command,
-            shared,
-            session: ulid::Ulid::generate().to_string(),
-            started: Timestamp::now(),
-            away: None,
-            denied: false,
-        }
+    pub(super) fn new(options: WorkerOptions, server: Endpoint, session: Session, shared: Arc<Shared>) -> Self {
+        Self { server, options, session, shared, spool: None, patient: false, away: None, denied: false }
+    }
+
+    /// With the thread of the session's spool, which is closed at the end.
+    pub(super) fn with_spool(self, spool: Option<SpoolThread>) -> Self {
+        Self { spool, ..self }
+    }
+
+    /// For lines that are long past: only a standstill is an end.
+    pub(super) fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     /// Delivers until everything is confirmed, or time is up after the end.
     pub(super) async fn run(mut self) -> Delivery {
         let shared = Arc::clone(&self.shared);
         let options = self.options.clone();
+        let rounds_max = if self.patient { None } else { Some(DELIVERY_ROUNDS_MAX) };
         tokio::select! {
             () = self.deliver() => {}
-            () = out_of_time(&shared, &options) => {}
+            () = out_of_time(&shared, &options, rounds_max) => {}
         }
         let delivery = shared.delivery();
+        let closed = match self.spool.take() {
+            Some(spool) => Some(spool.close().await),
+            None => None,
+        };
         if !delivery.complete {
             let what = match delivery.undelivered_lines {
                 0 => "the end of the task".to_owned(),
                 1 => "1 line and the end of the task".to_owned(),
                 n => format!("{n} lines and the end of the task"),
             };
-            self.note(format_args!("{what} could not be delivered to {}", self.server));
+            let kept = self.kept(closed);
+            self.note(format_args!("{what} could not be delivered to {}{kept}", self.server));
         }
         delivery
     }
@@ -136,6 +145,7 @@ impl Uplink {
                 Over::Lost(lost) => lost,
                 Over::Ended => {
                     self.note("this task was ended at the server: it takes no more lines of it");
+                    self.shared.refuse();
                     return self.shared.finished().await;
                 }
                 Over::Denied(why) => {
@@ -165,14 +175,15 @@ impl Uplink {
             }
             _ => Over::Lost(error.to_string()),
         })?;
-        let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.options.worker };
+        let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.session.worker };
+        let session = self.session.id.to_string();
         let start = Outgoing::TaskStart {
             work_request_id: self.options.task.as_str(),
-            session: &self.session,
-            command: &self.command,
-            host: &self.options.host,
-            labels: &self.options.labels,
-            timestamp: self.started,
+            session: &session,
+            command: &self.session.command,
+            host: &self.session.host,
+            labels: &self.session.labels,
+            timestamp: self.session.started,
         };
         for message in [hello, start] {
             let text = serde_json::to_string(&message).map_err(|e| e.to_string())?;
@@ -184,11 +195,12 @@ impl Uplink {
     }
 
     async fn resumed(&self, socket: &mut Socket) -> Result<u64, Over> {
+        let own = self.session.id.to_string();
         loop {
             let Some(text) = text_of(socket.next().await)? else { continue };
             match serde_json::from_str(&text) {
                 Ok(ServerReply::Resume { work_request_id, session, acked_seq })
-                    if work_request_id.id == self.options.task && session == self.session =>
+                    if work_request_id.id == self.options.task && session == own =>
                 {
                     return Ok(acked_seq);
                 }
@@ -295,20 +307,37 @@ impl Uplink {
         }
         let again = self.shared.was_reached();
         let what = if again { "connection lost" } else { "no connection" };
-        self.note(format_args!(
-            "{what} to {} ({lost}): the task goes on, up to {WORKER_BUFFER_LINES} lines are kept for the server",
-            self.server
-        ));
+        self.note(format_args!("{what} to {} ({lost}): the task goes on, {}", self.server, self.keeping()));
         self.away = Some(Away { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
+    }
+
+    /// What the spool has of what could not be delivered.
+    fn kept(&self, closed: Option<Closed>) -> String {
+        let (Some(closed), Some(spool)) = (closed, &self.options.spool) else { return String::new() };
+        let dir = spool.dir.display();
+        let what = match closed {
+            Closed::Kept => format!("they are kept in {dir}"),
+            Closed::KeptInPart => format!("not all of it could be written to {dir}"),
+            Closed::Removed => return String::new(),
+        };
+        format!(": {what}: send them with `tasktail spool send {dir}`")
+    }
+
+    /// Where the lines are while the server takes none.
+    fn keeping(&self) -> String {
+        match &self.options.spool {
+            Some(spool) => format!("its lines are kept in {}", spool.dir.display()),
+            None => format!("up to {WORKER_BUFFER_LINES} lines are kept for the server"),
+        }
     }
 
     /// Said once: a person has to do something, which may take a while.
     fn note_denied(&mut self, why: &str) {
         if !std::mem::replace(&mut self.denied, true) {
             self.note(format_args!(
-                "{} lets this worker not in ({why}): the task goes on, up to {WORKER_BUFFER_LINES} lines are kept, and \
-                 every {} s it is tried again",
+                "{} lets this worker not in ({why}): the task goes on, {}, and every {} s it is tried again",
                 self.server,
+                self.keeping(),
                 DENIED_DELAY.as_secs()
             ));
         }
@@ -362,9 +391,14 @@ fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes
 }
 
 /// After the end: until nothing has moved for as long as the options allow.
-async fn out_of_time(shared: &Shared, options: &WorkerOptions) {
+async fn out_of_time(shared: &Shared, options: &WorkerOptions, rounds_max: Option<u32>) {
     shared.finished().await;
-    let all = sleep(options.delivery_timeout * DELIVERY_ROUNDS_MAX);
+    let all = async {
+        match rounds_max {
+            Some(rounds) => sleep(options.delivery_timeout * rounds).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::pin!(all);
     loop {
         let before = (shared.acked_seq(), shared.was_reached());

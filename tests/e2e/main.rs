@@ -11,6 +11,7 @@ mod masking;
 mod net;
 mod readers;
 mod sealing;
+mod spool;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
 mod support;

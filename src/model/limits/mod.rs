@@ -18,6 +18,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const WORKER_BUFFER_LINES: usize = 10_000;
 /// Bytes a worker keeps for a server that is slow or away; then the drop rule.
 pub const WORKER_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes on disk that a worker's spool keeps of one task; then the drop rule.
+pub const SPOOL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Seconds between two pings on every WebSocket, and between two comments on an SSE stream.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A peer that takes nothing for this long is given up.

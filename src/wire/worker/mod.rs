@@ -213,16 +213,20 @@ pub enum Outgoing<'a> {
         status: Option<&'a str>,
         /// When it ended.
         timestamp: Timestamp,
-        /// Lines that were numbered.
-        count: u64,
+        /// Lines that were numbered, if that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
         /// What they add up to.
-        #[serde(serialize_with = "as_text")]
-        hash: LineSum,
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+        hash: Option<LineSum>,
     },
 }
 
-fn as_text<S: serde::Serializer>(sum: &LineSum, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(sum)
+fn as_text<S: serde::Serializer>(sum: &Option<LineSum>, serializer: S) -> Result<S::Ok, S::Error> {
+    match sum {
+        Some(sum) => serializer.collect_str(sum),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// One line inside [`Outgoing::LogLines`].

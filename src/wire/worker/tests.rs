@@ -35,7 +35,7 @@ fn an_end_may_say_how_many_lines_there_were() {
         signal: None,
         status: None,
         timestamp: NOW,
-        count: 7,
+        count: Some(7),
         hash: sum,
     };
     let text = serde_json::to_string(&own).unwrap();

@@ -1,0 +1,220 @@
+//! The spool: outages, kills of the worker and of the sender, a full disk.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::net::{Viewer, facts};
+use crate::support::{Done, Home, finish, until};
+use crate::tools::{Background, addr, kill, pause, serve_at, wait_for};
+
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+fn run(home: &Home, url: &str, task: &str, script: &str) -> Done {
+    let mut command = home.command(&["run", "--url", url, "--task", task, "--spool", "sp", "--", "sh", "-c", script]);
+    finish(command.stdout(Stdio::null()).spawn().unwrap())
+}
+
+/// Folders in the spool, those on their way in or out left out.
+fn sessions(home: &Home) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(home.path("sp")) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+}
+
+/// Lines that are on disk in a session's folder now.
+fn on_disk(session: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(session) else { return 0 };
+    let segments = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some());
+    segments
+        .filter_map(|path| std::fs::read(path).ok())
+        .map(|bytes| tasktail::worker::spool::scan_segment(&bytes).0)
+        .sum()
+}
+
+fn numbers(to: usize) -> Vec<String> {
+    (1..=to).map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn a_server_that_was_away_for_the_whole_run_gets_it_all() {
+    let home = Home::new();
+    let done = run(&home, NOBODY, "t", "seq 1 30000; exit 7");
+    assert_eq!(done.code, Some(7), "{}", done.stderr);
+    assert!(done.stderr.contains("its lines are kept in sp"), "{}", done.stderr);
+    assert!(done.stderr.contains("they are kept in sp: send them with `tasktail spool send sp`"), "{}", done.stderr);
+    let listed: serde_json::Value = serde_json::from_str(&home.ok(&["spool", "list", "sp", "--json"])).unwrap();
+    assert_eq!((&listed["task"], &listed["state"]), (&"t".into(), &"ended".into()));
+    // The next one says so.
+    let next = run(&home, NOBODY, "u", "true");
+    assert!(next.stderr.contains("sp has lines of a task that were not sent"), "{}", next.stderr);
+
+    let serve = home.serve();
+    let sent = home.ok(&["spool", "send", "sp", "--url", &serve.url]);
+    assert_eq!(sent.lines().count(), 2, "{sent}");
+    for (task, code, lines) in [("t", 7, 30_000), ("u", 0, 0)] {
+        let seen = Viewer::start(&serve.url, task).finish();
+        seen.check_dense();
+        assert!(seen.gaps.is_empty() && seen.texts("stdout") == numbers(lines), "{task}: {}", seen.lines.len());
+        assert_eq!(facts(&serve.url, task)["exit_code"], code);
+        assert_eq!(facts(&serve.url, task)["skipped_lines"], 0);
+        let shown = home.ok(&["show", task, "--url", &serve.url]);
+        assert!(shown.contains("complete: "), "count and sum go with the end: {shown}");
+    }
+    assert!(sessions(&home).is_empty());
+    let again = home.run(&["spool", "send", "sp", "--url", &serve.url]);
+    assert!(again.code == Some(0) && again.stderr.contains("nothing to send"), "{}", again.stderr);
+}
+
+#[test]
+fn an_outage_in_the_middle_skips_nothing() {
+    let home = Home::new();
+    let mut serve = serve_at(&home, "127.0.0.1:0", &[]);
+    let (url, listen) = (serve.url.clone(), addr(&serve));
+    let script = format!(
+        "seq 1 100; {}; seq 101 60000; {}; seq 60001 60100; exit 3",
+        wait_for(&home.path("flood")),
+        wait_for(&home.path("end"))
+    );
+    let mut task = Background::start(
+        &home,
+        "run",
+        &["run", "--url", &url, "--task", "t", "--spool", "sp", "--", "sh", "-c", &script],
+    );
+    until("the first lines are there", || {
+        home.run(&["follow", "t", "--no-follow", "--url", &url]).stdout.lines().count() == 100
+    });
+    let locked = home.run(&["spool", "send", "sp", "--task", "t", "--url", &url]);
+    assert!(locked.code == Some(1) && locked.stderr.contains("still at it"), "{}", locked.stderr);
+    kill(&mut serve);
+    task.says("connection lost");
+    std::fs::write(home.path("flood"), "").unwrap();
+    until("the flood is over", || task.out().len() == 60_000);
+    let session = sessions(&home).remove(0);
+    until("it is on disk", || on_disk(&session) >= 59_900);
+    let serve = serve_at(&home, &listen, &[]);
+    task.says("reconnected");
+    until("it is sent", || facts(&url, "t")["lines"].as_u64() > Some(60_000));
+    std::fs::write(home.path("end"), "").unwrap();
+    assert_eq!(task.code(), Some(3), "{}", task.err());
+    let seen = Viewer::start(&serve.url, "t").finish();
+    seen.check_dense();
+    assert!(seen.texts("stdout") == numbers(60_100), "{} lines: {}", seen.lines.len(), task.err());
+    assert!(seen.gaps.is_empty() && task.err().contains("nothing lost"), "{}", task.err());
+    assert!(sessions(&home).is_empty(), "all is confirmed");
+}
+
+#[test]
+fn a_killed_worker_leaves_what_it_had_written() {
+    let home = Home::new();
+    let serve = home.serve();
+    let script = "i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); echo $i; done";
+    let mut seed = std::process::id();
+    for round in 0..6u32 {
+        let task = format!("t{round}");
+        // Now and then the server is there and has a part of it already.
+        let url = if round % 3 == 2 { &serve.url } else { NOBODY };
+        let mut worker = Background::start(
+            &home,
+            &task,
+            &["run", "--url", url, "--task", &task, "--spool", "sp", "--", "sh", "-c", script],
+        );
+        let mut random = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) % below
+        };
+        until("it writes", || worker.out().len() > 200 + random(3_000) as usize);
+        worker.child.kill().unwrap();
+        worker.child.wait().unwrap();
+        let session = sessions(&home).remove(0);
+        let kept = on_disk(&session);
+        // The sender is killed too, and called again.
+        for _ in 0..random(3) {
+            let mut sender = Background::start(&home, "send", &["spool", "send", "sp", "--url", &serve.url]);
+            (0..random(20)).for_each(|_| pause());
+            sender.child.kill().ok();
+            sender.child.wait().unwrap();
+        }
+        let sent = home.run(&["spool", "send", "sp", "--url", &serve.url]);
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+        assert!(sessions(&home).is_empty());
+        let seen = Viewer::start(&serve.url, &task).finish();
+        seen.check_dense();
+        let lines = seen.texts("stdout");
+        assert!(lines == numbers(lines.len()), "round {round}: each once, in order");
+        // One line is the worker's own.
+        assert!(seen.lines.len() as u64 > kept.saturating_sub(1) && (url != NOBODY || kept > 100), "{kept} were kept");
+        assert!(seen.gaps.is_empty(), "{:?}", seen.gaps);
+        assert!(seen.texts("internal").iter().any(|text| text.starts_with("the worker was killed")), "round {round}");
+        assert_eq!(facts(&serve.url, &task)["status"], "aborted");
+    }
+}
+
+#[test]
+fn a_task_that_has_ended_meanwhile_keeps_its_lines_here() {
+    let home = Home::new();
+    let serve = home.serve();
+    home.ok(&["append", "--task", "t", "--url", &serve.url, "by hand"]);
+    home.ok(&["end", "--task", "t", "--url", &serve.url, "--exit-code", "0"]);
+    run(&home, NOBODY, "t", "seq 1 10");
+    let refused = home.run(&["spool", "send", "sp", "--url", &serve.url]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("10 lines of t stay in sp") && refused.stderr.contains("--as NEW"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(sessions(&home).len(), 1);
+    home.ok(&["spool", "send", "sp", "--task", "t", "--as", "t-rest", "--url", &serve.url]);
+    assert!(home.ok(&["follow", "t-rest", "--url", &serve.url]).lines().eq(numbers(10)));
+    assert!(sessions(&home).is_empty());
+}
+
+#[test]
+fn two_workers_share_a_folder() {
+    let home = Home::new();
+    let start = |name: &str| {
+        let args = ["run", "--url", NOBODY, "--task", name, "--", "sh", "-c", "seq 1 12000"];
+        let mut command = home.command(&args);
+        command.env("TASKTAIL_SPOOL", home.path("sp")).stdout(Stdio::null()).spawn().unwrap()
+    };
+    for child in [start("a"), start("b")] {
+        assert_eq!(finish(child).code, Some(0));
+    }
+    let serve = home.serve();
+    let mut command = home.command(&["spool", "send", "--url", &serve.url]);
+    assert_eq!(finish(command.env("TASKTAIL_SPOOL", home.path("sp")).spawn().unwrap()).code, Some(0));
+    for task in ["a", "b"] {
+        assert!(home.ok(&["follow", task, "--url", &serve.url]).lines().eq(numbers(12_000)));
+    }
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_not_the_task() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("sp")).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(home.path("sp")).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        println!("skipped: no file system of a megabyte can be mounted here");
+        return;
+    }
+    let done = run(&home, NOBODY, "t", "seq 1 400000; exit 4");
+    let serve = home.serve();
+    let sent = home.run(&["spool", "send", "sp", "--url", &serve.url]);
+    let unmounted = Command::new("umount").arg(home.path("sp")).output().unwrap();
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    assert_eq!(done.code, Some(4), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("cannot write to the spool in sp") && done.stderr.contains("No space left"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("not all of it could be written to sp"), "{}", done.stderr);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let seen = Viewer::start(&serve.url, "t").finish();
+    let lines = seen.texts("stdout");
+    assert!(lines.len() > 5_000 && lines == numbers(lines.len()), "{} lines", lines.len());
+    assert!(!seen.gaps.is_empty(), "what is missing is told");
+    assert!(seen.texts("internal").iter().any(|text| text.contains("spool's disk did not take them")));
+    assert_eq!(facts(&serve.url, "t")["exit_code"], 4, "the end has room where lines have none");
+}
