@@ -117,7 +117,8 @@ fn a_whole_folder_has_no_faults_and_stays_as_it_is() {
     let report = verify(data);
     assert_eq!(report.faults, []);
     assert_eq!((report.tasks, report.archives, report.journals), (3, 3, 1));
-    assert!(report.lines >= 2 * SEALED_LINES + 8_000 && report.entries >= 1_000, "{report:?}");
+    // How much of the growing log is archived by now is not said; all of it is in one or the other.
+    assert!(report.lines + report.entries >= 2 * SEALED_LINES + GROWING_LINES && report.entries >= 1_000, "{report:?}");
     assert!(files(data) == before, "the folder has changed");
 }
 
