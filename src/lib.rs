@@ -71,6 +71,8 @@
 //! 4. Every queue is bounded. A slow viewer costs only itself; a slow server never slows the child.
 //! 5. A kill at any moment leaves what was acked, once.
 //! 6. An event is in its run once, whatever ways it came by, and what could not be read is counted.
+//! 7. Every route and every Redis command is asked who may use it before it runs; what has no rule is not
+//!    there. What a token may not see answers as what does not exist.
 
 pub mod archive;
 pub mod auth;

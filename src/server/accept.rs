@@ -193,7 +193,10 @@ where
     }
     let caller = match access::admit(&state, &client, &mut request).await {
         Ok(caller) => caller,
-        Err(response) => return Ok(response),
+        Err(response) => {
+            access::drain(request).await;
+            return Ok(response);
+        }
     };
     // What is read goes out in a stream, which ends by itself.
     let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {

@@ -30,7 +30,7 @@ enum For {
 }
 use For::*;
 
-/// Each command with arguments that fit; `KEY` stands for a task's key.
+/// Each command with arguments that fit; `{key}` stands for a task's key.
 const COMMANDS: &[(&str, &str, For)] = &[
     ("auth", "AUTH x y z", Anyone),
     ("client", "", Read),
@@ -66,14 +66,14 @@ const COMMANDS: &[(&str, &str, For)] = &[
     ("config|set", "CONFIG SET timeout 0", Admin),
     ("dbsize", "DBSIZE", Read),
     ("debug", "DEBUG SLEEP 0", Admin),
-    ("del", "DEL KEY", WriteKey),
+    ("del", "DEL {key}", WriteKey),
     ("discard", "DISCARD", Read),
     ("echo", "ECHO x", Read),
     ("exec", "EXEC", Read),
-    ("exists", "EXISTS KEY", SeenKey),
-    ("expire", "EXPIRE KEY 100", WriteKey),
-    ("expireat", "EXPIREAT KEY 99999999999", WriteKey),
-    ("expiretime", "EXPIRETIME KEY", ReadKey),
+    ("exists", "EXISTS {key}", SeenKey),
+    ("expire", "EXPIRE {key} 100", WriteKey),
+    ("expireat", "EXPIREAT {key} 99999999999", WriteKey),
+    ("expiretime", "EXPIRETIME {key}", ReadKey),
     ("flushall", "FLUSHALL", Store),
     ("flushdb", "FLUSHDB", Store),
     ("function", "", Read),
@@ -84,12 +84,12 @@ const COMMANDS: &[(&str, &str, For)] = &[
     ("info", "INFO server", Read),
     ("keys", "KEYS *", Read),
     ("multi", "MULTI", Read),
-    ("persist", "PERSIST KEY", WriteKey),
-    ("pexpire", "PEXPIRE KEY 100000", WriteKey),
-    ("pexpireat", "PEXPIREAT KEY 99999999999999", WriteKey),
-    ("pexpiretime", "PEXPIRETIME KEY", ReadKey),
+    ("persist", "PERSIST {key}", WriteKey),
+    ("pexpire", "PEXPIRE {key} 100000", WriteKey),
+    ("pexpireat", "PEXPIREAT {key} 99999999999999", WriteKey),
+    ("pexpiretime", "PEXPIRETIME {key}", ReadKey),
     ("ping", "PING", Read),
-    ("pttl", "PTTL KEY", ReadKey),
+    ("pttl", "PTTL {key}", ReadKey),
     ("quit", "QUIT", Anyone),
     ("randomkey", "RANDOMKEY", Read),
     ("reset", "RESET", Anyone),
@@ -100,37 +100,37 @@ const COMMANDS: &[(&str, &str, For)] = &[
     ("script|help", "SCRIPT HELP", Read),
     ("select", "SELECT 0", Read),
     ("time", "TIME", Read),
-    ("touch", "TOUCH KEY", SeenKey),
-    ("ttl", "TTL KEY", ReadKey),
-    ("type", "TYPE KEY", ReadKey),
-    ("unlink", "UNLINK KEY", WriteKey),
+    ("touch", "TOUCH {key}", SeenKey),
+    ("ttl", "TTL {key}", ReadKey),
+    ("type", "TYPE {key}", ReadKey),
+    ("unlink", "UNLINK {key}", WriteKey),
     ("unwatch", "UNWATCH", Read),
-    ("watch", "WATCH KEY", ReadKey),
-    ("xack", "XACK KEY g 1-1", WriteKey),
-    ("xadd", "XADD KEY * line x", WriteKey),
-    ("xautoclaim", "XAUTOCLAIM KEY g c 0 0", WriteKey),
-    ("xclaim", "XCLAIM KEY g c 0 1-1", WriteKey),
-    ("xdel", "XDEL KEY 1-1", WriteKey),
+    ("watch", "WATCH {key}", ReadKey),
+    ("xack", "XACK {key} g 1-1", WriteKey),
+    ("xadd", "XADD {key} * line x", WriteKey),
+    ("xautoclaim", "XAUTOCLAIM {key} g c 0 0", WriteKey),
+    ("xclaim", "XCLAIM {key} g c 0 1-1", WriteKey),
+    ("xdel", "XDEL {key} 1-1", WriteKey),
     ("xgroup", "", Read),
-    ("xgroup|create", "XGROUP CREATE KEY g $ MKSTREAM", WriteKey),
-    ("xgroup|createconsumer", "XGROUP CREATECONSUMER KEY g c", WriteKey),
-    ("xgroup|delconsumer", "XGROUP DELCONSUMER KEY g c", WriteKey),
-    ("xgroup|destroy", "XGROUP DESTROY KEY g", WriteKey),
-    ("xgroup|help", "XGROUP HELP", Write),
-    ("xgroup|setid", "XGROUP SETID KEY g 0", WriteKey),
+    ("xgroup|create", "XGROUP CREATE {key} g $ MKSTREAM", WriteKey),
+    ("xgroup|createconsumer", "XGROUP CREATECONSUMER {key} g c", WriteKey),
+    ("xgroup|delconsumer", "XGROUP DELCONSUMER {key} g c", WriteKey),
+    ("xgroup|destroy", "XGROUP DESTROY {key} g", WriteKey),
+    ("xgroup|help", "XGROUP HELP", Read),
+    ("xgroup|setid", "XGROUP SETID {key} g 0", WriteKey),
     ("xinfo", "", Read),
-    ("xinfo|consumers", "XINFO CONSUMERS KEY g", ReadKey),
-    ("xinfo|groups", "XINFO GROUPS KEY", ReadKey),
+    ("xinfo|consumers", "XINFO CONSUMERS {key} g", ReadKey),
+    ("xinfo|groups", "XINFO GROUPS {key}", ReadKey),
     ("xinfo|help", "XINFO HELP", Read),
-    ("xinfo|stream", "XINFO STREAM KEY", ReadKey),
-    ("xlen", "XLEN KEY", ReadKey),
-    ("xpending", "XPENDING KEY g", ReadKey),
-    ("xrange", "XRANGE KEY - +", ReadKey),
-    ("xread", "XREAD COUNT 1 STREAMS KEY 0", ReadKey),
-    ("xreadgroup", "XREADGROUP GROUP g c STREAMS KEY >", WriteKey),
-    ("xrevrange", "XREVRANGE KEY + -", ReadKey),
-    ("xsetid", "XSETID KEY 9999999999999-1", WriteKey),
-    ("xtrim", "XTRIM KEY MAXLEN 1000", WriteKey),
+    ("xinfo|stream", "XINFO STREAM {key}", ReadKey),
+    ("xlen", "XLEN {key}", ReadKey),
+    ("xpending", "XPENDING {key} g", ReadKey),
+    ("xrange", "XRANGE {key} - +", ReadKey),
+    ("xread", "XREAD COUNT 1 STREAMS {key} 0", ReadKey),
+    ("xreadgroup", "XREADGROUP GROUP g c STREAMS {key} >", WriteKey),
+    ("xrevrange", "XREVRANGE {key} + -", ReadKey),
+    ("xsetid", "XSETID {key} 9999999999999-1", WriteKey),
+    ("xtrim", "XTRIM {key} MAXLEN 1000", WriteKey),
 ];
 
 const NO_AUTH: &str = "-NOAUTH Authentication required.\r\n";
@@ -147,7 +147,7 @@ async fn signed_in(store: &Store, token: &str) -> Redis {
 }
 
 async fn run(redis: &mut Redis, line: &str, key: &str) -> String {
-    let line = line.replace("KEY", key);
+    let line = line.replace("{key}", key);
     redis.ask(&line.split(' ').collect::<Vec<_>>()).await
 }
 
@@ -269,9 +269,14 @@ async fn what_is_hidden_is_in_no_list_of_keys_and_nothing_is_made_of_it() {
     assert_eq!(redis.ask(&["XADD", "task:logs:deploy-9", "*", "line", "x"]).await, NO_KEY);
     assert_eq!(store.get(&store.admin, "/api/v1/tasks/deploy-9").await.code(), "not_found");
     // Events of a run are nowhere else: taking them away is an admin's.
-    for line in
-        ["DEL KEY", "XTRIM KEY MAXLEN 0", "XDEL KEY 1-1", "EXPIRE KEY 1", "XADD KEY MAXLEN 0 * f v", "UNLINK KEY"]
-    {
+    for line in [
+        "DEL {key}",
+        "XTRIM {key} MAXLEN 0",
+        "XDEL {key} 1-1",
+        "EXPIRE {key} 1",
+        "XADD {key} MAXLEN 0 * f v",
+        "UNLINK {key}",
+    ] {
         let reply = run(&mut redis, line, "run:events:build-1").await;
         assert!(reply.starts_with("-NOPERM User default has no permissions to run the"), "{line}: {reply}");
     }

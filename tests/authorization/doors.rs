@@ -28,6 +28,10 @@ async fn a_token_is_shown_in_a_header_and_never_in_a_url() {
             assert!(!answer.text().contains(&admin[3..]), "it is not said again");
         }
     }
+    let long = "a line\n".repeat(100_000);
+    let text = [("content-type", "text/plain")];
+    let refused = store.server.ask(Method::POST, "/api/v1/tasks/t/lines", &text, long).await;
+    assert_eq!(refused.code(), "unauthorized", "whoever writes first hears it too");
     let open = serve().await;
     assert_eq!(open.get("/api/v1/tasks?token=x").await.code(), "token_in_url", "in an open store too");
     let shown = open.ask(Method::GET, "/api/v1/tasks", &[("token", "whatever")], "").await;

@@ -18,9 +18,13 @@ mod throttle;
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use hyper::Request;
+use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::timeout;
 use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
@@ -56,6 +60,30 @@ pub(super) async fn admit<B>(
     };
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
+}
+
+/// Bytes of a refused request's body that are taken, and how long that may last.
+const DRAIN_BYTES_MAX: usize = 2 * 1024 * 1024;
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
+/// Takes the body of a refused request, if it is not long: closed with bytes unread, the system would take
+/// the answer back, and a client that writes first and reads then would never hear why.
+pub(super) async fn drain(request: Request<Incoming>) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = request.into_body();
+    let drained = async {
+        let mut bytes = 0;
+        while bytes < DRAIN_BYTES_MAX
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes += frame.data_ref().map_or(0, |data| data.len());
+        }
+    };
+    if timeout(DRAIN_WAIT, drained).await.is_err() {
+        tracing::debug!("a refused request's body did not end");
+    }
 }
 
 /// Why a request is not let in.
