@@ -53,7 +53,7 @@ async fn add(tasks: &Tasks, numbers: std::ops::RangeInclusive<u64>) -> Result<()
     let admitted = task.clone();
     run(tasks, move |keys| {
         for n in numbers {
-            admitted.admit()?;
+            admitted.admit(10)?;
             keys.add(KEY, NewId::Auto, fields(n)).unwrap();
             keys.trim(KEY, Trim::AboutMaxLen(100, 0)).unwrap();
         }

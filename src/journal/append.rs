@@ -21,6 +21,8 @@ pub struct Batch {
     pub(super) session: Option<Session>,
     /// The session ends here: what is missing before its first number never comes.
     pub(super) closes: bool,
+    /// The numbers before the first were over a limit, in these words; else they were lost on the way.
+    pub(super) over: Option<Box<str>>,
     /// Why an entry could not be encoded; the whole batch is then refused.
     pub(super) failed: Option<JournalError>,
 }
@@ -107,6 +109,12 @@ impl Batch {
         Self { closes: true, ..Self::with_session(session, end_seq) }
     }
 
+    /// No entries: the numbers below `next_seq` that are not known yet were over a limit, and become one
+    /// `internal` line that says so. Appended again it does nothing.
+    pub fn over(session: &str, next_seq: u64, limit: &str) -> Self {
+        Self { over: Some(limit.into()), ..Self::with_session(session, next_seq) }
+    }
+
     /// Adds a line.
     pub fn push(&mut self, line: &LineText<'_>) {
         self.push_line(line, Number::Next);
@@ -139,9 +147,9 @@ impl Batch {
 
     fn push_line(&mut self, line: &LineText<'_>, number: Number) {
         let skipped = match line.channel {
-            Channel::Internal => {
-                Mark::parse(&line.text).filter(|mark| mark.reason == GapReason::Skipped).map_or(0, |mark| mark.count)
-            }
+            Channel::Internal => Mark::parse(&line.text)
+                .filter(|mark| matches!(mark.reason, GapReason::Skipped | GapReason::Quota))
+                .map_or(0, |mark| mark.count),
             _ => 0,
         };
         let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
@@ -163,6 +171,26 @@ impl Batch {
         let session = self.session.as_ref()?;
         let numbered = self.items.iter().filter(|item| item.number == Number::Next).count() as u64;
         Some((&session.name, (session.first_seq + numbered).saturating_sub(1)))
+    }
+
+    /// Bytes of each line's text with those of its continuations, in order.
+    pub fn lines(&self) -> impl Iterator<Item = u64> {
+        let mut items = self.items.iter().peekable();
+        std::iter::from_fn(move || {
+            let mut bytes = items.next()?.text_bytes;
+            while let Some(more) = items.next_if(|item| item.number != Number::Next) {
+                bytes += more.text_bytes;
+            }
+            Some(bytes)
+        })
+    }
+
+    /// Keeps the first so many lines, with their continuations.
+    pub fn truncate(&mut self, lines: usize) {
+        let starts = self.items.iter().enumerate().filter(|(_, item)| item.number == Number::Next);
+        let end = starts.map(|(at, _)| at).nth(lines).unwrap_or(self.items.len());
+        self.items.truncate(end);
+        self.encoded.truncate(self.items.last().map_or(0, |item| item.end));
     }
 
     /// The entries as they are stored: texts stand in it as they are.
@@ -188,6 +216,12 @@ impl Journal {
     /// is given back.
     pub async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
         self.inner.queue.make_room(bytes).await
+    }
+
+    /// Queues a batch that is small, such as a mark, without a wait for room.
+    pub fn append_small(&self, stream: &Arc<Stream>, batch: Batch) -> Result<Ticket, JournalError> {
+        let room = self.inner.queue.no_room()?;
+        Ok(self.append_now(stream, batch, None, room))
     }
 
     /// Queues a batch for which room was made.

@@ -84,11 +84,18 @@ impl Head {
         let mut repeats = 0;
         let mut seq = batch.session.as_ref().map(|session| session.first_seq);
         let known = batch.session.as_ref().map_or(0, |session| self.seen(&session.name));
-        let said = !batch.is_empty() || batch.closes;
-        if let Some(first) = seq.filter(|first| *first > known + 1 && said) {
-            self.push_mark(cx, first - known - 1)?;
+        let ends = batch.closes || batch.over.is_some();
+        if let Some(first) = seq.filter(|first| *first > known + 1 && (!batch.is_empty() || ends)) {
+            let count = first - known - 1;
+            match &batch.over {
+                Some(limit) => {
+                    self.push_mark(cx, Mark::over(count, limit))?;
+                    self.tip.total_skipped += count;
+                }
+                None => self.push_mark(cx, Mark { reason: GapReason::LostInTransit, count }.to_string())?,
+            }
         }
-        let known = if batch.closes { known.max(seq.map_or(0, |first| first.saturating_sub(1))) } else { known };
+        let known = if ends { known.max(seq.map_or(0, |first| first.saturating_sub(1))) } else { known };
         self.packing = batch.session.as_ref().map(|session| (session.name.clone(), known));
         let mut start = 0;
         let mut taken = true;
@@ -140,8 +147,7 @@ impl Head {
     }
 
     /// A line that stands for numbers which never came.
-    fn push_mark(&mut self, cx: &Cx<'_>, count: u64) -> Result<(), JournalError> {
-        let text = Mark { reason: GapReason::LostInTransit, count }.to_string();
+    fn push_mark(&mut self, cx: &Cx<'_>, text: String) -> Result<(), JournalError> {
         let text_bytes = text.len() as u64 + 1;
         let line = LineText {
             timestamp: cx.now.stamp,

@@ -135,6 +135,12 @@ impl Queue {
         }
     }
 
+    /// Room for what is too small to be counted.
+    pub(super) fn no_room(&self) -> Result<Room, JournalError> {
+        let permit = self.room.clone().try_acquire_many_owned(0).map_err(|_| JournalError::Closed)?;
+        Ok(Room { _permit: permit })
+    }
+
     pub(super) fn queued_bytes(&self) -> usize {
         QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
     }

@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub mod limits;
 mod line;
 mod origin;
+pub mod rate;
 mod run;
 mod shell;
 mod task;

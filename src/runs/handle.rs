@@ -11,6 +11,7 @@ use super::keep::{self, Incoming};
 use super::state::State;
 use super::{Inner as All, Refused, RunMeters, RunsError, list};
 use crate::journal::{Batch, JournalError, Stream, Trim};
+use crate::model::limits::Limit;
 use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
 
 /// How often a batch is begun anew because the run was removed meanwhile.
@@ -148,6 +149,7 @@ impl RunHandle {
     async fn append_batch(&self, events: &[(crate::model::Event, keep::Print)]) -> Result<u64, RunsError> {
         for _ in 0..TRIES_MAX {
             let mut guard = self.run.state.lock().await;
+            self.may_grow()?;
             let stream = self.all.journal.stream_or_new(self.id().stream_key().as_bytes())?;
             if self.run.unsettled.load(Ordering::Acquire) {
                 // Queued behind it: answered, what became of it is known.
@@ -184,6 +186,21 @@ impl RunHandle {
             }
         }
         Err(RunsError::Removed(self.id().clone()))
+    }
+
+    /// Whether events can be added, to a run that is there or to one more.
+    fn may_grow(&self) -> Result<(), RunsError> {
+        self.all.tasks.has_budget()?;
+        if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
+            return Ok(());
+        }
+        let runs = self.all.journal.newest(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
+        let options = self.all.tasks.options();
+        if runs >= options.limits.runs_max {
+            options.hits.count(Limit::runs_max);
+            return Err(RunsError::TooMany(runs));
+        }
+        Ok(())
     }
 
     /// What is known of the run, up to its last durable event; of an earlier log of this name

@@ -36,7 +36,7 @@ use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
 use crate::model::{EventFault, RunId};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, TasksError};
 pub use follow::{RunNews, RunStart, RunTail};
 use handle::Inner as RunInner;
 pub use handle::{Appended, RunHandle};
@@ -62,6 +62,12 @@ pub enum RunsError {
     /// The run was removed again and again while it was written.
     #[error("run {0} was removed while its events were written")]
     Removed(RunId),
+    /// There are as many runs as there may be.
+    #[error("there are {0} runs, as many as runs_max allows: remove some, or raise it")]
+    TooMany(u64),
+    /// No event can be added now.
+    #[error(transparent)]
+    Refused(#[from] TasksError),
     /// The place is of another log of this run, or behind its end.
     #[error("the cursor is of an earlier log of run {0}")]
     Reset(RunId),
@@ -84,6 +90,7 @@ pub struct Runs {
 
 #[derive(Debug)]
 struct Inner {
+    tasks: Tasks,
     journal: Journal,
     meters: Arc<RunMeters>,
     /// Runs in use. Held for a look-up.
@@ -98,6 +105,7 @@ impl Runs {
     /// The runs beside these tasks.
     pub fn new(tasks: &Tasks, meters: Arc<RunMeters>) -> Self {
         let inner = Inner {
+            tasks: tasks.clone(),
             journal: tasks.journal().clone(),
             meters,
             used: Mutex::default(),

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use warp::http::{HeaderMap, header};
 use warp::reply::{Reply, Response};
 
@@ -21,6 +21,7 @@ use super::query::Query;
 use super::reject::ApiError;
 use super::spoken::{BATCH_BYTES_MAX, pieces};
 use super::state::SharedState;
+use super::throttle::Throttle;
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
 use crate::tasks::{End, EndOutcome, LineBatch, TaskHandle, TasksError, Ticket};
 use crate::wire::worker::LineFields;
@@ -97,11 +98,23 @@ async fn append_body(
         (None, None) => None,
     };
     let batch = new_batch(session.as_ref());
-    let mut append =
-        Append { state, id, handle: None, session, batch, tickets: VecDeque::new(), done: Done::default() };
+    let throttle = Throttle::new(&state);
+    let mut append = Append {
+        state,
+        id,
+        handle: None,
+        session,
+        batch,
+        rows: Vec::new(),
+        refused_row: None,
+        throttle,
+        tickets: VecDeque::new(),
+        done: Done::default(),
+    };
     match append.read(format, body).await {
         Ok(()) => Ok(warp::reply::json(&append.done.answer()).into_response()),
         Err((row, error)) => {
+            let row = append.refused_row.unwrap_or(row);
             append.state.metrics.errors.inc();
             append.state.hops.http_lines.rejected(error.code(), error.detail());
             // What came before the fault stays.
@@ -145,6 +158,12 @@ struct Append {
     /// The session and the number of the next line.
     session: Option<(String, u64)>,
     batch: LineBatch,
+    /// The row of each line in the batch.
+    rows: Vec<u64>,
+    /// The first row that was over the task's limit.
+    refused_row: Option<u64>,
+    /// Holds the connection to its rates.
+    throttle: Throttle,
     /// What is not durable yet, with the lines in it.
     tickets: VecDeque<(Ticket, u64)>,
     done: Done,
@@ -164,7 +183,7 @@ impl Append {
             while let Some(end) = memchr::memchr(b'\n', &buffer[searched..]) {
                 let line = buffer.split_to(searched + end + 1);
                 searched = 0;
-                self.row(format, &line[..line.len() - 1]).map_err(|error| (row, error))?;
+                self.row(format, row, &line[..line.len() - 1]).map_err(|error| (row, error))?;
                 row += 1;
                 if self.batch.bytes() >= BATCH_BYTES_MAX {
                     self.flush().await.map_err(|error| (row, error))?;
@@ -173,36 +192,41 @@ impl Append {
             if buffer.len() > ROW_BYTES_MAX {
                 return Err((row, too_long()));
             }
+            if let Some(wait) = self.throttle.wait() {
+                sleep(wait).await;
+            }
         }
         if !buffer.is_empty() {
-            self.row(format, &buffer).map_err(|error| (row, error))?;
+            self.row(format, row, &buffer).map_err(|error| (row, error))?;
         }
         self.flush().await.map_err(|error| (row, error))?;
         self.settle(0).await.map_err(|error| (row, error))
     }
 
-    fn row(&mut self, format: Format, row: &[u8]) -> Result<(), ApiError> {
+    fn row(&mut self, format: Format, index: u64, row: &[u8]) -> Result<(), ApiError> {
         if row.len() > ROW_BYTES_MAX {
             return Err(too_long());
         }
         let now = Timestamp::now();
         match format {
-            Format::Text => self.push(&text_line(row, now)),
+            Format::Text => self.push(index, &text_line(row, now)),
             Format::Ndjson if row.trim_ascii().is_empty() => {}
             Format::Ndjson => {
                 let text =
                     std::str::from_utf8(row).map_err(|_| ApiError::new(400, "bad_line", "the row is not UTF-8"))?;
                 let line =
                     LineFields::parse(text, now).map_err(|error| ApiError::new(400, error.code, error.message))?;
-                self.push(&line.line);
+                self.push(index, &line.line);
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, line: &LineText<'_>) {
+    fn push(&mut self, row: u64, line: &LineText<'_>) {
+        self.rows.push(row);
+        self.throttle.took(1, line.text.len() as u64);
         for (index, piece) in pieces(line).enumerate() {
-            if index == 0 || self.session.is_none() {
+            if index == 0 {
                 self.batch.push(&piece);
             } else {
                 self.batch.push_continuation(&piece);
@@ -220,16 +244,29 @@ impl Append {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let lines = self.batch.len() as u64;
+        let rows = std::mem::take(&mut self.rows);
         let batch = std::mem::replace(&mut self.batch, new_batch(self.session.as_ref()));
         let handle = match &self.handle {
             Some(handle) => handle,
             // Only now: a body without a single good line makes no task.
             None => self.handle.insert(self.state.tasks.get_or_create(&self.id).await?),
         };
-        let ticket = handle.append(batch).await?;
-        self.tickets.push_back((ticket, lines));
-        self.settle(IN_FLIGHT_MAX).await
+        let appended = handle.append_or_refuse(batch).await.inspect_err(|error| {
+            if matches!(error, TasksError::RateLimited { .. }) {
+                self.refused_row = rows.first().copied();
+            }
+        });
+        let (ticket, refused) = appended?;
+        let taken = rows.len() - refused.as_ref().map_or(0, |refused| refused.lines);
+        self.tickets.push_back((ticket, taken as u64));
+        self.settle(IN_FLIGHT_MAX).await?;
+        match refused {
+            Some(refused) => {
+                self.refused_row = rows.get(taken).copied();
+                Err(refused.error.into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Waits until at most so many batches are not durable yet.

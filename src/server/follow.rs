@@ -22,11 +22,10 @@ use super::state::{SharedState, State};
 use super::{frames, oversize};
 use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
+use crate::model::limits::Limit;
 use crate::tasks::{FollowEvent, Follower, Start, TasksError};
 use crate::wire::viewer::FollowRequest;
 
-/// Subscriptions of one connection.
-const SUBSCRIPTIONS_MAX: usize = 256;
 /// Requests read and not yet done; then the viewer waits.
 const REQUESTS_MAX: usize = 16;
 
@@ -151,8 +150,10 @@ impl Subscriptions {
                 };
                 // A second subscription to a task takes the first one's place.
                 self.forget(&id);
-                if self.by_task.len() >= SUBSCRIPTIONS_MAX {
-                    let message = format!("a connection follows at most {SUBSCRIPTIONS_MAX} tasks");
+                let max = self.state.options.limits.connection_subscriptions_max;
+                if self.by_task.len() as u64 >= max {
+                    self.state.hits.count(Limit::connection_subscriptions_max);
+                    let message = format!("a connection follows at most {max} tasks");
                     return Err((Some(id), "too_many", message));
                 }
                 let (stream, handle) = abortable(subscription(self.state.clone(), id.clone(), start, wait));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
@@ -23,9 +23,11 @@ use super::outbox::Outbox;
 use super::oversize;
 use super::reject::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Peer, Sizes, Source, Upgrade, both};
-use super::spoken::{AllSpoken, BATCH_BYTES_MAX, TASKS_MAX, pieces};
+use super::spoken::{AllSpoken, BATCH_BYTES_MAX, pieces};
 use super::state::SharedState;
+use super::throttle::Throttle;
 use crate::auth::{Caller, Lease, Object, Scope};
+use crate::model::limits::Limit;
 use crate::model::{Channel, LineText, RunId, Timestamp, limits};
 use crate::tasks::{Appended, End, EndOutcome, LineBatch, TaskFacts, TasksError, Ticket};
 use crate::wire::worker::{
@@ -77,14 +79,18 @@ struct Ingest {
     /// In the order they were given; at most [`IN_FLIGHT_BYTES_MAX`] and one batch.
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// Holds the connection to its rates.
+    throttle: Throttle,
     /// The connection is being closed: nothing more is taken from it.
     closing: bool,
 }
 
 impl Ingest {
     fn new(state: SharedState, outbox: Arc<Outbox>, caller: Caller) -> Self {
-        let (spoken, in_flight) = (AllSpoken::new(), VecDeque::new());
-        Self { state, outbox, caller, spoken, pending: None, in_flight, in_flight_bytes: 0, closing: false }
+        let spoken = AllSpoken::new(state.options.limits.connection_tasks_max);
+        let in_flight = VecDeque::new();
+        let throttle = Throttle::new(&state);
+        Self { state, outbox, caller, spoken, pending: None, in_flight, in_flight_bytes: 0, throttle, closing: false }
     }
 
     /// The reading half: runs until the worker goes.
@@ -93,7 +99,8 @@ impl Ingest {
         let (mut heard, mut heard_at) = (0, Instant::now());
         let shutdown = self.state.shutdown.clone();
         while !self.closing {
-            let room = self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+            let pause = self.throttle.wait();
+            let room = self.in_flight_bytes < IN_FLIGHT_BYTES_MAX && pause.is_none();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {
@@ -111,6 +118,7 @@ impl Ingest {
                         return;
                     }
                 }
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
                 message = source.next(), if room => {
                     let more = self.take_ready(message, &mut source).await;
                     self.flush().await;
@@ -146,7 +154,8 @@ impl Ingest {
             }
             // Asked before the next is taken: what is taken is handled.
             frames += 1;
-            if frames >= DRAIN_FRAMES_MAX || self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.closing {
+            let full = self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.throttle.is_reached();
+            if frames >= DRAIN_FRAMES_MAX || full || self.closing {
                 return true;
             }
             match source.next().now_or_never() {
@@ -247,6 +256,8 @@ impl Ingest {
             return self.refuse("bad_message", message, Some(task));
         }
         self.state.metrics.lines_received.inc_by(u64::try_from(lines.len()).unwrap_or(0));
+        let bytes = lines.iter().flatten().map(|line| line.line.text.len() as u64);
+        self.throttle.took(lines.len() as u64, bytes.sum());
         let hop = &self.state.hops.worker_socket;
         hop.received(lines.len() as u64);
         hop.parsed(lines.iter().filter(|line| line.is_ok()).count() as u64);
@@ -359,7 +370,9 @@ impl Ingest {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
                 self.state.hops.worker_socket.stored(appended.count);
-                self.state.hops.worker_socket.deduplicated(in_flight.lines.saturating_sub(appended.count));
+                self.state.hops.worker_socket.dropped(appended.over);
+                let rest = in_flight.lines.saturating_sub(appended.over);
+                self.state.hops.worker_socket.deduplicated(rest.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
                     self.outbox.ack(&in_flight.task, seq);
                 }
@@ -385,7 +398,9 @@ impl Ingest {
     fn has_room(&mut self, task: &TaskRef) -> bool {
         let room = self.spoken.has_room(&task.id);
         if !room {
-            let message = format!("a connection speaks of at most {TASKS_MAX} tasks that have not ended");
+            self.state.hits.count(Limit::connection_tasks_max);
+            let max = self.state.options.limits.connection_tasks_max;
+            let message = format!("a connection speaks of at most {max} tasks that have not ended");
             self.outbox.error(&self.state, "too_many", message, Some(task.clone()));
         }
         room

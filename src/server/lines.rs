@@ -1,19 +1,24 @@
 //! `GET /api/v1/tasks/{id}/lines`: a page of the log, filtered if asked.
 //!
-//! A filter reads at most [`SCAN_LINES_MAX`] lines a request: the answer then has fewer lines than
-//! `limit`, and its `cursor` stands behind the last line looked at, so the caller goes on from there.
+//! A filter reads at most [`SCAN_LINES_MAX`] lines a request, and a search no longer than
+//! `search_time_max`: the answer then has fewer lines than `limit`, and its `cursor` and `next_line` stand
+//! behind the last line looked at, so the caller goes on from there. Searches take turns.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use regex::{Regex, RegexBuilder};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use warp::reply::{Reply, Response};
 
 use super::query::Query;
 use super::reject::ApiError;
 use super::state::SharedState;
+use crate::model::limits::{Limit, Limits};
 use crate::model::{ChannelSet, Cursor, Gap, Line, TaskId, limits};
-use crate::tasks::{LogPage, PageLimits, Start, TaskHandle};
+use crate::tasks::{LogPage, PageLimits, Start, TaskHandle, TasksError};
 
 /// Lines that one request looks at when it filters.
 const SCAN_LINES_MAX: u64 = 200_000;
@@ -23,8 +28,12 @@ const READ_LINES: u64 = 2_000;
 const READ_BYTES: usize = 1024 * 1024;
 /// Bytes of text in one answer; at least one line is always given.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Memory that a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a search's cache of states.
+const STATES_BYTES_MAX: usize = 1024 * 1024;
+/// Groups within groups in a pattern.
+const NESTING_MAX: u32 = 50;
+/// How long a search waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Answers the route.
 pub(super) async fn page(state: SharedState, id: TaskId, query: Query) -> Result<Response, ApiError> {
@@ -33,10 +42,13 @@ pub(super) async fn page(state: SharedState, id: TaskId, query: Query) -> Result
         let why = format!("must be 1 to {}", limits::PAGE_LINES_MAX);
         return Err(ApiError::bad_query("limit", why));
     }
-    let filter = Filter::parse(&query)?;
+    let filter = Filter::parse(&query, &state)?;
     let start = query.start()?;
     let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
-    let mut answer = Answer { handle, filter, lines: Vec::new(), bytes: 0, gaps: Vec::new(), last: None };
+    let _turn = if filter.pattern.is_some() { Some(turn(&state).await?) } else { None };
+    let until = filter.pattern.is_some().then(|| Instant::now() + state.options.limits.search_time_max);
+    let (lines, gaps) = (Vec::new(), Vec::new());
+    let mut answer = Answer { handle, filter, until, lines, bytes: 0, gaps, last: None };
     match start {
         Start::Tail(tail) if !answer.filter.takes_all() => answer.backward(tail.min(limit)).await?,
         Start::Tail(tail) => {
@@ -63,18 +75,38 @@ pub(super) async fn page(state: SharedState, id: TaskId, query: Query) -> Result
     Ok(answer.into_response())
 }
 
+/// Searches take turns, in the order in which they came.
+async fn turn(state: &SharedState) -> Result<OwnedSemaphorePermit, ApiError> {
+    if let Ok(turn) = state.searches.clone().try_acquire_owned() {
+        return Ok(turn);
+    }
+    state.hits.count(Limit::searches_max);
+    match timeout(TURN_WAIT, state.searches.clone().acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => {
+            let detail = format!("{} searches are under way: try again", state.options.limits.searches_max);
+            Err(ApiError::new(503, "busy", detail).retry_after(Duration::from_secs(1)))
+        }
+    }
+}
+
 /// Which lines are wanted.
+#[derive(Clone)]
 struct Filter {
     channels: ChannelSet,
     pattern: Option<Regex>,
 }
 
 impl Filter {
-    fn parse(query: &Query) -> Result<Self, ApiError> {
+    fn parse(query: &Query, state: &SharedState) -> Result<Self, ApiError> {
         let channels = query.get("stream")?.unwrap_or(ChannelSet::ALL);
         let compile = |text: &str| {
-            let built = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX).build();
-            built.map_err(|error| ApiError::bad_query("q", error))
+            compile(text, &state.options.limits).map_err(|(limit, why)| {
+                if let Some(limit) = limit {
+                    state.hits.count(limit);
+                }
+                ApiError::bad_query("q", why)
+            })
         };
         Ok(Self { channels, pattern: query.text("q").map(compile).transpose()? })
     }
@@ -88,9 +120,31 @@ impl Filter {
     }
 }
 
+/// Builds a pattern within the limits; else says which of them it is over, if one, and what is wrong.
+fn compile(text: &str, limits: &Limits) -> Result<Regex, (Option<Limit>, String)> {
+    if text.len() as u64 > limits.search_pattern_bytes_max {
+        let limit = Limit::search_pattern_bytes_max;
+        let (max, name) = (limits.show(limit), limit.name());
+        return Err((Some(limit), format!("the pattern has {} bytes, and {name} is {max}", text.len())));
+    }
+    let program_bytes = usize::try_from(limits.search_program_bytes_max).unwrap_or(usize::MAX);
+    let mut builder = RegexBuilder::new(text);
+    builder.size_limit(program_bytes).dfa_size_limit(STATES_BYTES_MAX).nest_limit(NESTING_MAX);
+    builder.build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => {
+            let limit = Limit::search_program_bytes_max;
+            let (max, name) = (limits.show(limit), limit.name());
+            (Some(limit), format!("the pattern is too large once it is compiled: {name} is {max}"))
+        }
+        other => (None, other.to_string()),
+    })
+}
+
 struct Answer {
     handle: TaskHandle,
     filter: Filter,
+    /// When a search has to answer with what it has.
+    until: Option<Instant>,
     lines: Vec<Line<'static>>,
     bytes: usize,
     gaps: Vec<Gap>,
@@ -116,18 +170,24 @@ impl Answer {
                 Some((_, behind)) if page.is_empty() => *behind,
                 _ => page.cursor,
             };
-            for line in &page.lines {
+            let (wanted, seen) = self.wanted(&page).await?;
+            for line in wanted.into_iter().filter_map(|at| page.lines.get(at)) {
                 self.take(line);
                 if to_u64(self.lines.len()) == limit {
                     cursor = Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id };
                     break;
                 }
             }
+            let cut = page.lines.get(seen).and(page.lines.get(seen.saturating_sub(1)));
+            if let Some(line) = cut.filter(|line| line.n < cursor.n) {
+                cursor = Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id };
+            }
+            let time_is_up = self.time_is_up();
             scanned += to_u64(page.lines.len());
             let over = page.lines.is_empty() || page.next > page.last_line;
             at = page.next;
             self.last = Some((page, cursor));
-            if over {
+            if over || time_is_up {
                 break;
             }
             // A scan should not hold up what else this thread has to do.
@@ -142,7 +202,7 @@ impl Answer {
         let (first, mut end, mut scanned) = (facts.first_line.max(1), facts.last_line + 1, 0);
         let mut found: Vec<Vec<Line<'static>>> = Vec::new();
         let mut count = 0;
-        while count < tail && end > first && scanned < SCAN_LINES_MAX {
+        while count < tail && end > first && scanned < SCAN_LINES_MAX && !self.time_is_up() {
             if let Some(gap) = self.handle.gap_at(end - 1) {
                 self.gaps.push(gap);
                 end = gap.from;
@@ -155,7 +215,8 @@ impl Answer {
             while at < end {
                 let page = self.handle.read(at, page_limits(end - at)).await?;
                 self.gaps.extend(page.gap);
-                for line in page.lines.iter().filter(|line| line.n < end) {
+                let (wanted, _) = self.wanted(&page).await?;
+                for line in wanted.into_iter().filter_map(|at| page.lines.get(at)).filter(|line| line.n < end) {
                     self.take(line);
                 }
                 let stuck = page.lines.is_empty() || page.next <= at;
@@ -184,12 +245,37 @@ impl Answer {
         Ok(())
     }
 
+    /// Which lines of a page are wanted, and how many were looked at before the time was up: one at
+    /// least. A pattern is matched on a thread of its own, it may take long.
+    async fn wanted(&self, page: &Arc<LogPage>) -> Result<(Vec<usize>, usize), ApiError> {
+        let Some(until) = self.until else {
+            let wanted = page.lines.iter().enumerate().filter(|(_, line)| self.filter.takes(line));
+            return Ok((wanted.map(|(at, _)| at).collect(), page.lines.len()));
+        };
+        let (page, filter) = (page.clone(), self.filter.clone());
+        let search = tokio::task::spawn_blocking(move || {
+            let mut wanted = Vec::new();
+            for (at, line) in page.lines.iter().enumerate() {
+                if at > 0 && Instant::now() >= until {
+                    return (wanted, at);
+                }
+                if filter.takes(line) {
+                    wanted.push(at);
+                }
+            }
+            (wanted, page.lines.len())
+        });
+        search.await.map_err(|_| TasksError::Closed.into())
+    }
+
+    fn time_is_up(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     fn take(&mut self, line: &Line<'static>) {
-        if self.filter.takes(line) {
-            self.gaps.extend(line.gap());
-            self.bytes += line.line.len();
-            self.lines.push(line.clone());
-        }
+        self.gaps.extend(line.gap());
+        self.bytes += line.line.len();
+        self.lines.push(line.clone());
     }
 
     fn into_response(self) -> Response {

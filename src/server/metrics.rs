@@ -142,6 +142,8 @@ pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
         ("repeats_dropped", "Lines that a worker sent again and that were there already", stats.repeats_dropped),
         ("seal_failures", "Seals that failed and are tried again", stats.seal_failures),
         ("tasks_lost", "Tasks whose worker went silent", stats.tasks_lost),
+        ("tasks_evicted", "Finished tasks removed to keep to disk_max", stats.evicted.0),
+        ("archive_bytes_evicted", "Bytes of the archives of those tasks", stats.evicted.1),
         (
             "lines_dropped_over_task_bytes",
             "Lines dropped out of the middle of logs over their limit",

@@ -53,6 +53,7 @@ mod spoken;
 mod sse;
 mod state;
 mod tcp;
+mod throttle;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -62,6 +63,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -232,6 +234,8 @@ impl Server {
         prepare(&options.data).await?;
         let browsers = Browsers::open(&options)?;
         let hits = Arc::<Hits>::default();
+        let searches = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
         let tasks = state::open_tasks(&options, &hits).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
         if let Some(tls) = &tls {
@@ -256,6 +260,7 @@ impl Server {
             insecure,
             tls,
             metrics: Metrics::default(),
+            searches,
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });

@@ -13,10 +13,14 @@
 //! | the disk is full: reads and removals go on | 503 | `disk_full` | 1013 |
 //! | the store takes no writes | 503 | `read_only` | 1013 |
 //! | the disk did not answer in time: stored or not | 503 | `unconfirmed` | 1013 |
+//! | the data folder is over its budget | 503 | `disk_budget` | 1013 |
+//! | more came than the task may get now | 429 | `rate_limited` | stays open |
+//! | there are as many tasks, or runs, as there may be | 429 | `too_many_tasks`, `too_many_runs` | stays open |
 //! | the server is closing | 503 | `closing` | 1001 |
 //! | a fault of ours | 500 | `internal` | 1011 |
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -35,7 +39,7 @@ pub(super) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 pub(super) const CLOSE_UNAUTHORIZED: CloseCode = CloseCode::Library(4401);
 
 /// Words for what is wrong with a row, as counters know them.
-const CODES: [&str; 13] = [
+const CODES: [&str; 16] = [
     "bad_body",
     "bad_line",
     "bad_message",
@@ -49,6 +53,9 @@ const CODES: [&str; 13] = [
     "not_found",
     "disk_full",
     "unconfirmed",
+    "disk_budget",
+    "rate_limited",
+    "too_many_tasks",
 ];
 
 /// A request that was not done, and why.
@@ -63,12 +70,20 @@ struct Inner {
     problem: Problem,
     /// Members beyond those of RFC 9457, such as how far an append came.
     extra: Map<String, Value>,
+    /// Seconds after which the same may be asked again.
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     /// A problem of this status and code.
     pub(super) fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-        Self { inner: Box::new(Inner { problem: Problem::new(status, code, detail), extra: Map::new() }) }
+        Self {
+            inner: Box::new(Inner {
+                problem: Problem::new(status, code, detail),
+                extra: Map::new(),
+                retry_after_s: None,
+            }),
+        }
     }
 
     /// 400: a parameter in the URL, by name.
@@ -109,6 +124,13 @@ impl ApiError {
         self
     }
 
+    /// The same problem, saying when to ask again.
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        let up = u64::from(wait.subsec_nanos() > 0);
+        self.inner.retry_after_s = Some((wait.as_secs().saturating_add(up)).max(1));
+        self
+    }
+
     /// Its stable word, as counters know it.
     pub(super) fn code(&self) -> &'static str {
         CODES.iter().find(|code| **code == self.inner.problem.code).copied().unwrap_or("refused")
@@ -127,7 +149,7 @@ impl ApiError {
 
     /// The response of an HTTP route.
     pub(super) fn into_response(self) -> WarpResponse {
-        let Inner { problem, extra } = *self.inner;
+        let Inner { problem, extra, retry_after_s } = *self.inner;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status.is_server_error() {
             tracing::warn!(code = problem.code, "{}", problem.detail);
@@ -141,6 +163,9 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }
@@ -150,10 +175,19 @@ impl From<TasksError> for ApiError {
         let status = match &error {
             TasksError::NotFound(_) | TasksError::Removed(_) => 404,
             TasksError::Ended(_) => 409,
-            TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::Unconfirmed(_) | TasksError::Closed => 503,
+            TasksError::ReadOnly(_)
+            | TasksError::DiskFull(_)
+            | TasksError::OverBudget(_)
+            | TasksError::Unconfirmed(_)
+            | TasksError::Closed => 503,
+            TasksError::RateLimited { .. } | TasksError::TooManyTasks(_) => 429,
             TasksError::Journal(_) | TasksError::Archive(_) => 500,
         };
-        Self::new(status, code_of(&error), error.to_string())
+        let problem = Self::new(status, code_of(&error), error.to_string());
+        match error {
+            TasksError::RateLimited { retry_after, .. } => problem.retry_after(retry_after),
+            _ => problem,
+        }
     }
 }
 
@@ -166,6 +200,9 @@ pub(super) fn code_of(error: &TasksError) -> &'static str {
         TasksError::ReadOnly(_) => "read_only",
         TasksError::DiskFull(_) => "disk_full",
         TasksError::Unconfirmed(_) => "unconfirmed",
+        TasksError::OverBudget(_) => "disk_budget",
+        TasksError::RateLimited { .. } => "rate_limited",
+        TasksError::TooManyTasks(_) => "too_many_tasks",
         TasksError::Closed => "closing",
         TasksError::Journal(_) | TasksError::Archive(_) => "internal",
     }
@@ -174,9 +211,11 @@ pub(super) fn code_of(error: &TasksError) -> &'static str {
 /// How a WebSocket is closed over an error; `None` if it can go on.
 pub(super) fn close_of(error: &TasksError) -> Option<CloseCode> {
     match error {
-        TasksError::Ended(_) => None,
+        TasksError::Ended(_) | TasksError::RateLimited { .. } | TasksError::TooManyTasks(_) => None,
         TasksError::NotFound(_) | TasksError::Removed(_) => Some(CLOSE_NOT_FOUND),
-        TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::Unconfirmed(_) => Some(CloseCode::Again),
+        TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::OverBudget(_) | TasksError::Unconfirmed(_) => {
+            Some(CloseCode::Again)
+        }
         TasksError::Closed => Some(CloseCode::Away),
         TasksError::Journal(_) | TasksError::Archive(_) => Some(CloseCode::Error),
     }

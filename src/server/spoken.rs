@@ -11,8 +11,6 @@ use crate::tasks::{TaskHandle, Tasks, TasksError, WorkerGuard};
 
 /// Bytes of text in one batch for the store; then it is handed over.
 pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024;
-/// Tasks that one connection may speak of at a time; ended ones make room.
-pub(super) const TASKS_MAX: usize = 4096;
 
 /// A task that a connection has spoken of.
 #[derive(Debug, Default)]
@@ -34,12 +32,14 @@ pub(super) struct AllSpoken {
     tasks: HashMap<TaskId, Spoken>,
     /// The session of a worker that counts but never named one.
     own_session: String,
+    /// Tasks at most; ended ones make room.
+    tasks_max: u64,
 }
 
 impl AllSpoken {
     /// Of none yet.
-    pub(super) fn new() -> Self {
-        Self { tasks: HashMap::new(), own_session: format!("connection-{}", Ulid::generate()) }
+    pub(super) fn new(tasks_max: u64) -> Self {
+        Self { tasks: HashMap::new(), own_session: format!("connection-{}", Ulid::generate()), tasks_max }
     }
 
     /// The session that the numbers of this task count in.
@@ -50,10 +50,14 @@ impl AllSpoken {
 
     /// Whether one more task can be spoken of; ended ones are forgotten to make room.
     pub(super) fn has_room(&mut self, id: &TaskId) -> bool {
-        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(id) {
+        if self.is_full() && !self.tasks.contains_key(id) {
             self.tasks.retain(|_, spoken| !spoken.ended);
         }
-        self.tasks.len() < TASKS_MAX || self.tasks.contains_key(id)
+        !self.is_full() || self.tasks.contains_key(id)
+    }
+
+    fn is_full(&self) -> bool {
+        self.tasks.len() as u64 >= self.tasks_max
     }
 
     /// The task, made if need be; from now on the connection speaks for it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) tls: Option<Arc<Acceptor>>,
     /// Counters of the server itself.
     pub(super) metrics: Metrics,
+    /// Searches that may run at the same time.
+    pub(super) searches: Arc<Semaphore>,
     /// Counters of every hop.
     pub(super) hops: Hops,
     /// Cancelled when the server is to end: sockets close with 1001, streams end.

@@ -124,6 +124,9 @@ impl Keeper {
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
         let room = self.tasks.inner.journal.may_grow().is_ok();
+        if let Err(error) = self.tasks.keep_to_budget().await {
+            tracing::warn!(%error, "tasks could not be removed to keep to disk_max; it is tried again");
+        }
         for task in open {
             let status = task.with_record(|record| record.status);
             if status.is_final() {
@@ -182,7 +185,7 @@ impl Keeper {
             lossy: false,
             text: text.into(),
         });
-        task.append(batch).await?.await?;
+        task.append_own(batch).await?.await?;
         if task.has_worker() {
             return Ok(());
         }

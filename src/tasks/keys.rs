@@ -30,13 +30,16 @@ const SEAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct KeyTask(TaskHandle);
 
 impl KeyTask {
-    /// Whether its key takes an entry now. Asked within the job that adds it.
-    pub fn admit(&self) -> Result<(), TasksError> {
-        let state = self.0.inner.state.lock();
+    /// Whether its key takes an entry of so many bytes now. Asked within the job that adds it.
+    pub fn admit(&self, bytes: u64) -> Result<(), TasksError> {
+        let mut state = self.0.inner.state.lock();
         if state.removed {
             Err(TasksError::Removed(self.0.id().clone()))
         } else if state.ending || state.record.takes_no_more() {
             Err(TasksError::Ended(self.0.id().clone()))
+        } else if let Some(over) = state.gate.as_mut().and_then(|gate| gate.refuse(bytes)) {
+            self.0.count_over(over.reached, 1);
+            Err(over.error(self.0.id()))
         } else {
             Ok(())
         }
@@ -104,6 +107,7 @@ impl Tasks {
     pub async fn key_task(&self, key: &[u8]) -> Result<Option<KeyTask>, TasksError> {
         let Some(id) = TaskId::from_stream_key(key) else { return Ok(None) };
         self.inner.journal.may_grow()?;
+        self.has_budget()?;
         let mut task = self.get_or_create(&id).await?;
         if task.with_record(TaskRecord::ended_with_its_key) {
             task = self.open_again(task).await?;

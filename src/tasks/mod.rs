@@ -12,9 +12,11 @@
 //! done, what was not is done again.
 
 mod adopt;
+mod budget;
 mod clock;
 mod eventful;
 mod follow;
+mod gate;
 mod integrity;
 mod keeper;
 pub mod keys;
@@ -29,6 +31,7 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::archive::ArchiveError;
 use crate::journal::JournalError;
@@ -45,7 +48,7 @@ pub use log::LogPage;
 pub use registry::{Stats, TaskFacts, Tasks};
 pub use task::{TaskHandle, WorkerGuard};
 pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};
-pub use write::{Appended, End, EndOutcome, Ticket};
+pub use write::{Appended, End, EndOutcome, Ticket, Untaken};
 
 /// How tasks are kept.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +85,22 @@ pub enum TasksError {
     /// Nothing was heard of the disk in time.
     #[error("{0}")]
     Unconfirmed(JournalError),
+    /// More came than the task may get now; what is sent again later may be taken.
+    #[error("task {task} is over its limit of {limit}: send the rest in {} s", retry_after.as_secs_f64().ceil())]
+    RateLimited {
+        /// Which task.
+        task: TaskId,
+        /// In words.
+        limit: String,
+        /// When some of it may be taken.
+        retry_after: Duration,
+    },
+    /// There are as many tasks as there may be.
+    #[error("there are {0} tasks, as many as tasks_max allows: remove some, or raise it")]
+    TooManyTasks(u64),
+    /// The data folder is as large as it may be, and nothing finished is left to be removed.
+    #[error("nothing can be written: the data folder is over disk_max ({0}), and no finished task is left to remove")]
+    OverBudget(String),
     /// The journal failed.
     #[error(transparent)]
     Journal(JournalError),

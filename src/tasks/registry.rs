@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
+use super::budget::Budget;
 use super::eventful::Waiting;
 use super::integrity::IntegrityCounts;
 use super::record::TaskRecord;
@@ -18,6 +19,7 @@ use super::task::{Inner as TaskInner, TaskHandle};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, keeper};
 use crate::archive::Archives;
 use crate::journal::{Journal, JournalOptions};
+use crate::model::limits::Limit;
 use crate::model::{Clock, TaskId, TaskStatus, Timestamp};
 
 /// What a worker says of the task it begins with.
@@ -78,6 +80,8 @@ pub struct Stats {
     pub logs_mismatch: u64,
     /// Logs that ended without a word of how many lines there were.
     pub logs_unknown: u64,
+    /// Finished tasks that were removed to keep to `disk_max`, and the bytes of their archives.
+    pub evicted: (u64, u64),
 }
 
 /// All tasks of a store. Cheap to clone.
@@ -113,6 +117,7 @@ pub(super) struct Inner {
     /// Lines dropped out of the middle of logs.
     pub(super) quota_lines: AtomicU64,
     pub(super) integrity: IntegrityCounts,
+    pub(super) budget: Arc<Budget>,
     /// Tasks with events that nobody has taken yet.
     pub(super) eventful: Waiting,
     /// One task is made or loaded at a time.
@@ -156,6 +161,7 @@ impl Tasks {
             tasks_lost: AtomicU64::new(0),
             quota_lines: AtomicU64::new(0),
             integrity: IntegrityCounts::default(),
+            budget: Arc::new(Budget::new(data.join("journal"))),
             making: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
@@ -255,6 +261,12 @@ impl Tasks {
             return Ok(task);
         }
         self.inner.journal.may_grow()?;
+        self.has_budget()?;
+        let (count, limits) = (self.inner.index.lock().len() as u64, &self.inner.options.limits);
+        if count >= limits.tasks_max {
+            self.inner.options.hits.count(Limit::tasks_max);
+            return Err(TasksError::TooManyTasks(count));
+        }
         let record = TaskRecord::new(new_birth());
         let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
@@ -311,11 +323,17 @@ impl Tasks {
         self.inner.changes.send_modify(|version| *version += 1);
     }
 
+    /// How tasks are kept.
+    pub fn options(&self) -> &TasksOptions {
+        &self.inner.options
+    }
+
     /// Whether lines can be written, or why not.
     pub fn health(&self) -> Result<(), String> {
         if self.inner.closing.is_cancelled() {
             return Err("the server is stopping".to_owned());
         }
+        self.has_budget().map_err(|error| error.to_string())?;
         self.inner.journal.may_grow().map_err(|error| error.to_string())
     }
 
@@ -342,6 +360,7 @@ impl Tasks {
             logs_incomplete: self.inner.integrity.incomplete.load(Ordering::Relaxed),
             logs_mismatch: self.inner.integrity.mismatch.load(Ordering::Relaxed),
             logs_unknown: self.inner.integrity.unknown.load(Ordering::Relaxed),
+            evicted: self.inner.budget.evicted(),
         }
     }
 

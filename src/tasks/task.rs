@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::budget::Budget;
 use super::eventful::Events;
 use super::follow::SharedPages;
+use super::gate::Gate;
 use super::record::TaskRecord;
 use super::registry::{self, Tasks};
 use super::{End, TaskFacts, TasksError};
@@ -30,6 +32,7 @@ pub(super) struct Inner {
     pub(super) window_lines: u64,
     /// Bytes that its archive may have.
     pub(super) bytes_max: Option<u64>,
+    pub(super) budget: Arc<Budget>,
     archive: Archive,
     /// Gone once the archive is sealed and holds everything.
     stream: RwLock<Option<Arc<Stream>>>,
@@ -53,6 +56,8 @@ pub(super) struct State {
     pub(super) record: TaskRecord,
     /// The end was said and is not durable yet.
     pub(super) ending: bool,
+    /// What may come in a second, if there is a limit.
+    pub(super) gate: Option<Box<Gate>>,
     /// How, while the end waits for the task's events.
     pub(super) closing: Option<End>,
     pub(super) removed: bool,
@@ -87,9 +92,16 @@ impl TaskHandle {
             registry: Arc::downgrade(registry),
             window_lines: registry.options.limits.live_window_lines,
             bytes_max: registry.options.limits.task_bytes_max,
+            budget: registry.budget.clone(),
             archive,
             stream: RwLock::new(stream),
-            state: Mutex::new(State { record, ending: false, closing: None, removed: false }),
+            state: Mutex::new(State {
+                record,
+                ending: false,
+                gate: Gate::new(&registry.options.limits),
+                closing: None,
+                removed: false,
+            }),
             changed: watch::Sender::new(0),
             workers: AtomicUsize::new(0),
             heard: Mutex::new(Instant::now()),

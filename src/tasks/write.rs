@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::gate::Told;
 use super::record::TaskRecord;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError, keeper};
-use crate::journal::{self, Stream};
+use crate::journal::{self, JournalError, Stream};
 use crate::model::{EntryId, Epoch, Said, TaskStatus, Timestamp};
 
 /// Lines over the live window that an append lets pass before it waits for the archive.
@@ -57,6 +58,8 @@ pub struct Appended {
     pub last_id: EntryId,
     /// Lines added.
     pub count: u64,
+    /// Lines that were over a limit: dropped, and told by one line.
+    pub over: u64,
     /// The session's last durable number.
     pub acked_seq: Option<u64>,
     /// The log they are in.
@@ -75,6 +78,25 @@ enum TicketKind {
     Queued(journal::Ticket),
     /// Every line was there before the end.
     Repeat(u64),
+    /// The first lines are queued, the others over a limit: they are told, later, in one line.
+    Over(Box<OverTicket>),
+}
+
+/// The last lines of a batch, which were not taken.
+#[derive(Debug)]
+pub struct Untaken {
+    /// How many.
+    pub lines: usize,
+    /// Why, and when they may come again.
+    pub error: TasksError,
+}
+
+#[derive(Debug)]
+struct OverTicket {
+    /// What became of the lines that were taken, once it is known.
+    taken: Result<journal::Appended, journal::Ticket>,
+    told: Told,
+    lines: u64,
 }
 
 impl Future for Ticket {
@@ -87,6 +109,10 @@ impl Future for Ticket {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(done) => done,
             },
+            TicketKind::Over(over) => match over.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => done,
+            },
             TicketKind::Repeat(seq) => Ok(journal::Appended { acked_seq: Some(*seq), ..journal::Appended::default() }),
         };
         Poll::Ready(done.map_err(TasksError::from).map(|done| Appended {
@@ -95,15 +121,81 @@ impl Future for Ticket {
             last_id: done.last_id,
             count: done.count,
             acked_seq: done.acked_seq,
+            over: match &self.kind {
+                TicketKind::Over(over) => over.lines,
+                _ => 0,
+            },
             epoch,
         }))
     }
 }
 
+impl OverTicket {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::Appended, JournalError>> {
+        if let Err(ticket) = &mut self.taken {
+            match Pin::new(ticket).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(done)) => self.taken = Ok(done),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        let told = match Pin::new(&mut self.told).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(told) => told.unwrap_or(Err(JournalError::Closed))?,
+        };
+        let taken = self.taken.as_ref().copied().unwrap_or_default();
+        Poll::Ready(Ok(journal::Appended { acked_seq: told.acked_seq.max(taken.acked_seq), ..taken }))
+    }
+}
+
+/// Whether an end was begun.
+enum Begun {
+    /// The record as it will be.
+    With(Box<TaskRecord>),
+    /// It has ended already.
+    Not(EndOutcome),
+    /// Dropped lines are still to be told of.
+    OwesWord,
+}
+
+/// What becomes of lines that are over the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenOver {
+    /// They are dropped, and told.
+    Drop,
+    /// They are not taken, and whoever sends them is told when to come again.
+    Refuse,
+    /// They are the server's own: no limit holds for them.
+    Take,
+}
+
 impl TaskHandle {
-    /// Queues lines in order, after a wait for room; the ticket resolves when they are durable.
+    /// Queues lines in order, after a wait for room; the ticket resolves when they are durable. What is
+    /// over the task's limit is dropped, and told by a line in its place.
     pub async fn append(&self, batch: LineBatch) -> Result<Ticket, TasksError> {
+        Ok(self.append_as(batch, WhenOver::Drop).await?.0)
+    }
+
+    /// The same for a sender that can be told to come again: of what is over the limit nothing is taken.
+    /// Answers why, if it was not all.
+    pub async fn append_or_refuse(&self, batch: LineBatch) -> Result<(Ticket, Option<Untaken>), TasksError> {
+        self.append_as(batch, WhenOver::Refuse).await
+    }
+
+    /// Lines of the server's own, for which no limit holds.
+    pub(super) async fn append_own(&self, batch: LineBatch) -> Result<Ticket, TasksError> {
+        Ok(self.append_as(batch, WhenOver::Take).await?.0)
+    }
+
+    async fn append_as(
+        &self,
+        mut batch: LineBatch,
+        when_over: WhenOver,
+    ) -> Result<(Ticket, Option<Untaken>), TasksError> {
         self.inner.journal.may_grow()?;
+        if when_over != WhenOver::Take {
+            self.has_budget()?;
+        }
         self.wait_for_archive().await?;
         let room = self.inner.journal.make_room(batch.bytes()).await?;
         let epoch = self.epoch();
@@ -115,7 +207,7 @@ impl TaskHandle {
             if state.record.takes_no_more() || state.ending {
                 let seen = batch.last_seq().map(|(session, last)| (state.record.seq_of(session), last));
                 return match seen {
-                    Some((seen, last)) if last <= seen => Ok(Ticket { kind: TicketKind::Repeat(seen), epoch }),
+                    Some((seen, last)) if last <= seen => Ok((Ticket { kind: TicketKind::Repeat(seen), epoch }, None)),
                     _ => Err(TasksError::Ended(self.id().clone())),
                 };
             }
@@ -128,14 +220,44 @@ impl TaskHandle {
         }
         self.heartbeat();
         self.note_events(batch.encoded());
-        let state = self.inner.state.lock();
+        let mut state = self.inner.state.lock();
         let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
             return Err(TasksError::Ended(self.id().clone()));
         };
-        let ticket = self.inner.journal.append_now(&stream, batch, None, room);
+        // Under the lock under which it is queued: what is told comes behind what was taken.
+        let (mut told, mut refused) = (None, None);
+        if let Some(gate) = state.gate.as_mut().filter(|_| when_over != WhenOver::Take) {
+            let known = batch.last_seq().map_or(0, |(session, _)| stream.acked_seq(session));
+            if when_over == WhenOver::Drop {
+                told = gate.drop_over(&mut batch, known);
+            } else if let Some(over) = gate.refuse_over(&mut batch, known) {
+                self.count_over(over.reached, over.lines);
+                let error = over.error(self.id());
+                if batch.is_empty() {
+                    return Err(error);
+                }
+                refused = Some(Untaken { lines: usize::try_from(over.lines).unwrap_or(usize::MAX), error });
+            }
+        }
+        let taken = if batch.is_empty() && told.is_some() {
+            Ok(journal::Appended::default())
+        } else {
+            Err(self.inner.journal.append_now(&stream, batch, None, room))
+        };
         drop(state);
         self.archive_if_due(&stream);
-        Ok(Ticket { kind: TicketKind::Queued(ticket), epoch })
+        let kind = match (told, taken) {
+            (Some(over), taken) => {
+                self.count_over(over.reached, over.lines);
+                if let Some(until) = over.closed_until {
+                    self.tell_dropped_at(until);
+                }
+                TicketKind::Over(Box::new(OverTicket { taken, told: over.told, lines: over.lines }))
+            }
+            (None, Err(ticket)) => TicketKind::Queued(ticket),
+            (None, Ok(_)) => TicketKind::Repeat(0),
+        };
+        Ok((Ticket { kind, epoch }, refused))
     }
 
     /// Lines that are over the window go to the archive; this asks the keeper to see to it.
@@ -173,21 +295,14 @@ impl TaskHandle {
 
     /// Ends the task behind every line appended before. The first end stays.
     pub async fn end(&self, end: End) -> Result<EndOutcome, TasksError> {
-        let next = {
-            let mut state = self.inner.state.lock();
-            if state.removed {
-                return Err(TasksError::Removed(self.id().clone()));
+        let next = loop {
+            // Lines that were dropped are told of before the end.
+            self.tell_dropped().await;
+            match self.begin_end(&end)? {
+                Begun::With(next) => break *next,
+                Begun::Not(outcome) => return Ok(outcome),
+                Begun::OwesWord => {}
             }
-            if state.record.status.is_final() || state.ending {
-                let repeated = end.session.as_ref().is_some_and(|(session, seq)| state.record.seq_of(session) >= *seq);
-                return Ok(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded });
-            }
-            state.ending = true;
-            let mut next = state.record.clone();
-            next.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
-            (next.exit_code, next.signal) = (end.exit_code, end.signal);
-            next.ended = Some(end.at.unwrap_or_else(Timestamp::now));
-            next
         };
         // The caller may go away; an end that was begun is carried through.
         let (task, (reply, done)) = (self.clone(), oneshot::channel());
@@ -197,6 +312,26 @@ impl TaskHandle {
         });
         done.await.map_err(|_| TasksError::Closed)??;
         Ok(EndOutcome::Ended)
+    }
+
+    fn begin_end(&self, end: &End) -> Result<Begun, TasksError> {
+        let mut state = self.inner.state.lock();
+        if state.gate.as_ref().is_some_and(|gate| gate.owes_word()) {
+            return Ok(Begun::OwesWord);
+        }
+        if state.removed {
+            return Err(TasksError::Removed(self.id().clone()));
+        }
+        if state.record.status.is_final() || state.ending {
+            let repeated = end.session.as_ref().is_some_and(|(session, seq)| state.record.seq_of(session) >= *seq);
+            return Ok(Begun::Not(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded }));
+        }
+        state.ending = true;
+        let mut next = state.record.clone();
+        next.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
+        (next.exit_code, next.signal) = (end.exit_code, end.signal);
+        next.ended = Some(end.at.unwrap_or_else(Timestamp::now));
+        Ok(Begun::With(Box::new(next)))
     }
 
     async fn finish_end(&self, mut next: TaskRecord, end: End) -> Result<(), TasksError> {

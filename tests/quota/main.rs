@@ -6,3 +6,6 @@
 mod common;
 mod kills;
 mod log_bytes;
+mod patterns;
+mod rates;
+mod store;

@@ -89,6 +89,32 @@ limits! {
     disk_free_min: BytesOrOff = Some(64 * 1024 * 1024);
     /// Lines whose commit has not come back from the disk by then are answered with an error; they may be stored or not
     commit_timeout: Time = Duration::from_secs(30);
+    /// Lines a second that a task may get; what a worker sends beyond is dropped, and its log says how much
+    task_lines_per_second_max: CountOrOff = None;
+    /// Bytes of lines a second that a task may get; what a worker sends beyond is dropped, and its log says how much
+    task_bytes_per_second_max: BytesOrOff = None;
+    /// Lines a second that are read from one connection; a faster one is read more slowly
+    connection_lines_per_second_max: CountOrOff = None;
+    /// Bytes a second that are read from one connection with lines; a faster one is read more slowly
+    connection_bytes_per_second_max: BytesOrOff = None;
+    /// Tasks in the store; one more is refused, and those that are there go on
+    tasks_max: Count = 100_000;
+    /// Runs in the store; one more is refused, and those that are there go on
+    runs_max: Count = 100_000;
+    /// Bytes of the data folder's archives and journal; beyond them the tasks that ended first are removed
+    disk_max: BytesOrOff = None;
+    /// Bytes of a search's pattern; a longer one is refused
+    search_pattern_bytes_max: Bytes = 4 * 1024;
+    /// Bytes that a search's pattern may take once it is compiled; a larger one is refused
+    search_program_bytes_max: Bytes = 256 * 1024;
+    /// Time that one request searches; then it answers with what it has found, and where to go on
+    search_time_max: Time = Duration::from_secs(2);
+    /// Searches at the same time; one more waits for its turn, and is answered 503 if that is long in coming
+    searches_max: Count = 4;
+    /// Tasks that one worker's connection speaks of at the same time
+    connection_tasks_max: Count = 4096;
+    /// Tasks that one viewer's connection follows at the same time
+    connection_subscriptions_max: Count = 256;
     /// Connections served at the same time; one more is answered 503
     connections_max: Count = 4096;
     /// Redis clients served at the same time; one more is told so and closed

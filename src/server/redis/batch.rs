@@ -306,7 +306,7 @@ impl Batch {
                 self.done.adds += 1;
                 let adding = self.adding.iter_mut().find(|adding| *adding.key == *key);
                 if let Some(adding) = adding {
-                    adding.admit()?;
+                    adding.admit(request)?;
                     run(keys, request, &mut self.reply)?;
                     adding.note(request);
                     adding.added = true;
@@ -429,9 +429,9 @@ impl Adding {
         }
     }
 
-    fn admit(&self) -> Result<(), Refusal> {
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
         let refused = match &self.task {
-            Ok(task) => task.admit().err().map(|error| refused(&error)),
+            Ok(task) => task.admit(request.bytes() as u64).err().map(|error| refused(&error)),
             Err(error) => Some(error.clone()),
         };
         refused.map_or(Ok(()), |error| Err(Refusal::Text(error)))

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::super::throttle::Throttle;
 use super::Port;
 use super::batch::{Batch, Place, Waited, Waits};
 use super::clients::Client;
@@ -37,8 +38,17 @@ pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>,
     if let Some(stream) = handshake::open(stream, Spoken::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
-        let mut connection =
-            Connection { stream, parser, broken: None, filled: false, spoke: false, port: port.clone(), client };
+        let throttle = Throttle::new(&port.state);
+        let mut connection = Connection {
+            stream,
+            parser,
+            broken: None,
+            filled: false,
+            spoke: false,
+            throttle,
+            port: port.clone(),
+            client,
+        };
         // Boxed: the batch goes back and forth.
         let ended = connection.serve(Box::new(Batch::new(session))).await;
         if let Err(error) = ended {
@@ -58,6 +68,8 @@ struct Connection {
     filled: bool,
     /// A whole request has come.
     spoke: bool,
+    /// Holds the connection to its rates.
+    throttle: Throttle,
     port: Arc<Port>,
     client: Arc<Client>,
 }
@@ -176,6 +188,7 @@ impl Connection {
     async fn turn(&mut self, mut batch: Box<Batch>) -> io::Result<(Box<Batch>, Option<Waits>)> {
         let tasks = &self.port.state.tasks;
         let plan = batch.plan(tasks);
+        let plan_bytes = plan.bytes as u64;
         let (mut batch, waits) = if plan.keys {
             match self.submit(batch, plan).await {
                 Ok(done) => done,
@@ -200,9 +213,17 @@ impl Connection {
             (batch, None)
         };
         batch.settle();
+        self.throttle.took(batch.done.adds, if batch.done.adds > 0 { plan_bytes } else { 0 });
         self.count(&mut batch);
         if std::mem::take(&mut batch.session.slow) {
             self.port.state.throttle.delay().await;
+        }
+        if let Some(pause) = self.throttle.wait() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.port.state.shutdown.cancelled() => {}
+                () = self.client.end.cancelled() => {}
+            }
         }
         Ok((batch, waits))
     }

@@ -47,6 +47,8 @@ impl From<RunsError> for ApiError {
     fn from(error: RunsError) -> Self {
         match error {
             RunsError::Journal(error) => crate::tasks::TasksError::from(error).into(),
+            RunsError::Refused(error) => error.into(),
+            RunsError::TooMany(_) => Self::new(429, "too_many_runs", error.to_string()),
             RunsError::Removed(_) => Self::new(404, "removed", error.to_string()),
             RunsError::Reset(_) => Self::new(409, "reset", format!("{error}: begin again with from=1")),
         }
