@@ -19,6 +19,11 @@ use crate::worker::spool::{self, LeftSession, Sent, SpoolError};
 
 /// `tasktail spool`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail run --spool /var/spool/tasktail -- ./nightly.sh
+  tasktail spool list /var/spool/tasktail
+  tasktail spool send /var/spool/tasktail")]
 pub struct SpoolArgs {
     #[command(subcommand)]
     command: SpoolCommand,

@@ -2,12 +2,13 @@
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "run",
     "follow",
     "append",
     "ship",
+    "spool",
     "events",
     "dashboard",
     "end",
