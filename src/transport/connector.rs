@@ -185,10 +185,11 @@ fn in_words(error: &rustls::Error, host: &str) -> String {
             let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
             format!("its certificate is for {names}, not for {host}: use a name that is in it")
         }
-        CertificateError::Other(_) => format!(
-            "its certificate cannot be used ({fault}): one of an authority (CA:TRUE) is accepted of a server \
-             only if exactly it is given with --ca-file FILE"
-        ),
+        // As `openssl req -x509` makes it: an authority of its own, which no server should be.
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "its certificate signs itself, and is not known here: give exactly it with --ca-file FILE (TASKTAIL_CA_FILE)"
+                .to_owned()
+        }
         fault => format!("its certificate cannot be used: {fault}"),
     }
 }

@@ -45,6 +45,7 @@ async fn a_server_that_cannot_prove_itself_is_not_spoken_to() {
     for (pair, ca, why) in [
         (&pair, &other.pem, "not signed by an authority that this machine knows: give its certificate"),
         (&pair, &self_signed(&["127.0.0.1"], true).cert, "--ca-file"),
+        (&self_signed(&["127.0.0.1"], true), &other.pem, "signs itself, and is not known here: give exactly it"),
         (&authority.sign_expired(&["127.0.0.1"]), &authority.pem, "expired, on 2021-02-03"),
         (&authority.sign(&["logs.example"]), &authority.pem, "is for logs.example, not for 127.0.0.1"),
         (&authority.sign(&[]), &authority.pem, "is for no name at all"),
