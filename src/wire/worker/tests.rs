@@ -36,7 +36,7 @@ fn an_end_may_say_how_many_lines_there_were() {
         status: None,
         timestamp: NOW,
         count: Some(7),
-        hash: sum,
+        hash: Some(sum),
     };
     let text = serde_json::to_string(&own).unwrap();
     let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
