@@ -80,7 +80,12 @@ async fn send(addr: &str, acked_before: u64, acks: u64, end_at: Option<u64>) -> 
 
 /// A kill leaves nothing that `verify` calls a fault.
 fn check_folder(data: &Path) {
-    let verify = Command::new(env!("CARGO_BIN_EXE_tasktail")).arg("verify").arg("--data").arg(data).output().unwrap();
+    let verify = std::process::Command::new(env!("CARGO_BIN_EXE_tasktail"))
+        .arg("verify")
+        .arg("--data")
+        .arg(data)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&verify.stdout);
     assert!(
         verify.status.success() && said.ends_with("no faults\n"),
