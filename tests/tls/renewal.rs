@@ -55,7 +55,7 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
                     // A connection each, and a WebSocket too.
                     let fresh = tasktail::client::HttpClient::new(address.clone());
                     fresh.get::<Value>("/healthz", &[]).await.expect("a request under load");
-                    connect(&address, "/ws/v1/worker", None).await.expect("a socket under load");
+                    connect(&address, "/ws/v1/worker").await.expect("a socket under load");
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             })
