@@ -17,12 +17,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use warp::http::Request;
+use warp::http::{HeaderValue, Request, header};
 use warp::reply::Response;
 
 use super::client_addr::ClientAddr;
 use super::patience::{Exchange, Patience};
-use super::places::{Full, Places, Seat, Share};
+use super::places::{Full, Place, Places};
+use super::reject::ApiError;
 use super::state::{SharedState, State};
 use super::{access, browser, guard, handshake, routes, tcp};
 use crate::model::limits::Limit;
@@ -35,13 +36,10 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 const REFUSALS_MAX: usize = 64;
 const REFUSE_WAIT: Duration = Duration::from_secs(1);
 
-/// A connection's place under the limits; a WebSocket keeps it after the HTTP connection is done.
-pub(super) type Place = Arc<(Seat, Option<Share>)>;
-
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, state: SharedState) {
     let limits = &state.options.limits;
-    let places = Places::new(limits.connections_max, limits.connections_per_address_max);
+    let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut errors = tcp::AcceptErrors::default();
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
@@ -66,9 +64,9 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
         // A proxy brings the connections of many.
         let counts = !state.options.trusted_proxy.contains(peer.ip());
         let share = || counts.then(|| places.share(peer.ip())).transpose();
-        let place = places.seat().and_then(|seat| Ok((seat, share()?)));
+        let place = places.seat().and_then(|seat| Ok(Place::new(seat, share()?)));
         let place = match place {
-            Ok(place) => Arc::new(place),
+            Ok(place) => place,
             Err(full) => {
                 state.metrics.refused.inc();
                 let answer = refusal(&state, full);
@@ -81,28 +79,40 @@ pub(super) async fn serve(listener: TcpListener, state: SharedState) {
                 continue;
             }
         };
-        let serving = (builder.clone(), service.clone());
+        let serving = Serving { builder: builder.clone(), service: service.clone(), places: places.clone() };
         state.tracker.spawn(connection(stream, peer, place, serving, state.clone()));
     }
 }
 
-/// What a connection too many is told; it is counted.
-fn refusal(state: &State, full: Full) -> String {
+/// What every connection is served with.
+struct Serving<S> {
+    builder: http1::Builder,
+    service: S,
+    places: Arc<Places>,
+}
+
+/// Why there is no place; it is counted.
+fn full_up(state: &State, full: Full) -> Problem {
     let limits = &state.options.limits;
     let (limit, status, detail) = match full {
         Full::All => {
             let detail = format!("the server has as many connections as it serves ({})", limits.connections_max);
-            (Limit::connections_max, "503 Service Unavailable", detail)
+            (Limit::connections_max, 503, detail)
         }
         Full::Address => {
             let max = limits.connections_per_address_max;
             let detail = format!("this address has as many connections as one address may have ({max})");
-            (Limit::connections_per_address_max, "429 Too Many Requests", detail)
+            (Limit::connections_per_address_max, 429, detail)
         }
     };
     state.hits.count(limit);
-    let number = if full == Full::All { 503 } else { 429 };
-    let body = serde_json::to_string(&Problem::new(number, "too_many_connections", detail)).unwrap_or_default();
+    Problem::new(status, "too_many_connections", detail)
+}
+
+/// What a connection too many is told.
+fn refusal(state: &State, full: Full) -> String {
+    let body = serde_json::to_string(&full_up(state, full)).unwrap_or_default();
+    let status = if full == Full::All { "503 Service Unavailable" } else { "429 Too Many Requests" };
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
@@ -127,7 +137,7 @@ async fn connection<S>(
     stream: TcpStream,
     peer: SocketAddr,
     place: Place,
-    (builder, service): (http1::Builder, S),
+    Serving { builder, service, places }: Serving<S>,
     state: SharedState,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -138,13 +148,28 @@ async fn connection<S>(
     let guarded = hyper::service::service_fn({
         let state = state.clone();
         move |mut request: Request<Incoming>| {
-            let answering = begun.begin();
-            request.extensions_mut().insert(place.clone());
+            let mut answering = begun.begin();
             state.metrics.requests.inc();
             let cors = browser::cors(&state.options.allowed_origins, request.headers());
-            let answered = answer(request, peer, service.clone(), state.clone());
+            let (trusted, tls) = (&state.options.trusted_proxy, state.tls.is_some());
+            let client = ClientAddr::of(peer, tls, request.headers(), trusted);
+            // A proxy that asks for itself is nobody's client.
+            let place =
+                if trusted.contains(client.ip) { Ok(place.clone()) } else { place.of_client(&places, client.ip) };
+            request.extensions_mut().insert(client.clone());
+            let answered = match place {
+                Ok(place) => {
+                    answering.keep(place.clone());
+                    request.extensions_mut().insert(place);
+                    Ok(answer(request, client, service.clone(), state.clone()))
+                }
+                Err(full) => Err(too_many(&state, full)),
+            };
             async move {
-                let mut response = answered.await?;
+                let mut response = match answered {
+                    Ok(answered) => answered.await?,
+                    Err(response) => response,
+                };
                 response.headers_mut().extend(cors);
                 Ok::<_, Infallible>(answering.answer(response))
             }
@@ -172,18 +197,25 @@ async fn connection<S>(
     state.metrics.connections.dec();
 }
 
-/// Answers a request if its caller may ask it.
+/// The answer to a request for which its address has no place.
+fn too_many(state: &State, full: Full) -> Response {
+    state.metrics.refused.inc();
+    let Problem { status, code, detail, .. } = full_up(state, full);
+    let mut response = ApiError::new(status, &code, detail).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// Answers a request, whose client is known, if its caller may ask it.
 async fn answer<S>(
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    client: ClientAddr,
     service: S,
     state: SharedState,
 ) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let client = ClientAddr::of(peer, state.tls.is_some(), request.headers(), &state.options.trusted_proxy);
-    request.extensions_mut().insert(client.clone());
     if let Err(error) = guard::check(&request, &client, state.site()) {
         return Ok(error.into_response());
     }

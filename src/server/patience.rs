@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
+use super::places::Place;
 use super::tcp;
 use crate::model::limits::{Hits, Limit, Limits};
 use crate::transport::Stream;
@@ -68,7 +69,7 @@ impl Exchange {
     /// A head has come; until the answer's body is gone, a request is being answered.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         self.set(Phase::Busy);
-        Answering(self.clone())
+        Answering(self.clone(), None)
     }
 
     fn set(&self, phase: Phase) {
@@ -87,9 +88,14 @@ impl Exchange {
 
 /// While it lives, a request is being answered.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Exchange>);
+pub(super) struct Answering(Arc<Exchange>, Option<Place>);
 
 impl Answering {
+    /// Holds this until the answer is sent.
+    pub(super) fn keep(&mut self, place: Place) {
+        self.1 = Some(place);
+    }
+
     /// The answer, which keeps the request alive until it is sent.
     pub(super) fn answer<B>(self, response: Response<B>) -> Response<Answer<B>> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -36,6 +36,31 @@ pub(super) struct Share {
     network: IpAddr,
 }
 
+/// What a request holds while it is answered: its connection's place, and where a proxy brought it, a
+/// part of what its client's address may have. A WebSocket keeps it after the HTTP connection is done.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    connection: Arc<(Seat, Option<Share>)>,
+    #[expect(dead_code, reason = "held")]
+    client: Option<Arc<Share>>,
+}
+
+impl Place {
+    /// Of a connection; none of an address if it is a proxy's, which brings the requests of many.
+    pub(super) fn new(seat: Seat, share: Option<Share>) -> Self {
+        Self { connection: Arc::new((seat, share)), client: None }
+    }
+
+    /// Of a request on this connection, which a proxy brought from that address.
+    pub(super) fn of_client(&self, places: &Places, address: IpAddr) -> Result<Self, Full> {
+        let client = match self.connection.1 {
+            Some(_) => None,
+            None => Some(Arc::new(places.share(address)?)),
+        };
+        Ok(Self { connection: self.connection.clone(), client })
+    }
+}
+
 impl Places {
     /// So many in all, and so many for each address.
     pub(super) fn new(all_max: u64, each_max: u64) -> Self {

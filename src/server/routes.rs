@@ -10,9 +10,9 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 use warp::{Filter, path};
 
-use super::accept::Place;
 use super::body::{self, Body};
 use super::client_addr::ClientAddr;
+use super::places::Place;
 use super::query::{self, Query};
 use super::reject::{self, ApiError, answer};
 use super::socket::Upgrade;

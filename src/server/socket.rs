@@ -27,8 +27,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use super::accept::Place;
 use super::oversize::Oversize;
+use super::places::Place;
 use super::reject::ApiError;
 use super::state::SharedState;
 use crate::auth::Lease;

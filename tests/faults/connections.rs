@@ -169,3 +169,36 @@ async fn pipelined_requests_are_answered_in_order_and_large_heads_are_refused() 
     }
     assert_eq!(server.get("/healthz").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_each_client_has_its_share() {
+    let server = serve_with(|options| {
+        options.trusted_proxy = "127.0.0.9".parse().unwrap();
+        options.limits.connections_per_address_max = 1;
+    })
+    .await;
+    server.append("t", "x").await;
+    let ask = |path: &str, client: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: {client}\r\n\r\n")
+    };
+    let mut first = dial_from("127.0.0.9", &server).await;
+    say(&mut first, &ask("/api/v1/tasks/t/stream", "192.0.2.1")).await;
+    assert!(answer(&mut first).await.starts_with("HTTP/1.1 200"));
+    let mut second = dial_from("127.0.0.9", &server).await;
+    say(&mut second, &ask("/healthz", "192.0.2.1")).await;
+    let heard = answer(&mut second).await;
+    assert!(heard.starts_with("HTTP/1.1 429") && heard.contains("too_many_connections"), "{heard}");
+    // The same connection of the proxy brings another client, and the first again when it has room.
+    say(&mut second, &ask("/healthz", "192.0.2.2")).await;
+    assert!(answer(&mut second).await.starts_with("HTTP/1.1 200"));
+    drop(first);
+    within("the share of the one that went", async {
+        loop {
+            say(&mut second, &ask("/healthz", "192.0.2.1")).await;
+            if answer(&mut second).await.starts_with("HTTP/1.1 200") {
+                return;
+            }
+        }
+    })
+    .await;
+}
