@@ -14,8 +14,8 @@ const DRIP: Duration = Duration::from_millis(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_drips_is_given_up_and_nobody_else() {
     let server = serve_with(|options| options.limits.header_timeout = SHORT).await;
-    let mut slow = dial(&server).await;
     let begun = Instant::now();
+    let mut slow = dial(&server).await;
     say(&mut slow, "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
     let (heard, other) = tokio::join!(drip(slow, b'x', DRIP), server.get("/healthz"));
     assert_eq!((heard.as_str(), other.status.as_u16()), ("", 200));
