@@ -306,7 +306,7 @@ async fn after_the_next_start(ends: bool) {
     let (stop, tracker, bridged) = (CancellationToken::new(), TaskTracker::new(), runs.clone());
     let bridge = tokio::spawn({
         let (tasks, stop) = (tasks.clone(), stop.clone());
-        async move { bridged.bridge(tasks, stop, tracker).await }
+        async move { bridged.bridge(tasks, Arc::new(|| false), stop, tracker).await }
     });
     let run = runs.get_or_new(&"r".parse().unwrap());
     let until = tokio::time::Instant::now() + Duration::from_secs(20);

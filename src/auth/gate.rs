@@ -67,6 +67,12 @@ impl Gate {
         self.keyring.borrow().asks()
     }
 
+    /// Whether writers of this store are, or were, kept to runs of their own. Then what a task prints may
+    /// not name any run it likes: nobody knows any more who wrote which line of it.
+    pub fn bounds_runs(&self) -> bool {
+        self.keyring.borrow().bounds_runs()
+    }
+
     /// Why the tokens cannot be read, if they cannot.
     pub fn unreadable(&self) -> Option<String> {
         self.keyring.borrow().unreadable().map(str::to_owned)

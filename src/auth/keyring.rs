@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lease::Ended;
-use super::{Caller, Digest, Secret, Token, TokenName, TokenStatus};
+use super::{Caller, Digest, Scope, Secret, Token, TokenName, TokenStatus};
 use crate::model::Timestamp;
 
 /// A token that somebody holds, and when it was used last.
@@ -157,6 +157,13 @@ impl Keyring {
                 }
             }
         }
+    }
+
+    /// Whether there is or was anyone who may write, and not every run. While the tokens are not known
+    /// there may be.
+    pub(super) fn bounds_runs(&self) -> bool {
+        let bounded = |held: &Arc<Held>| held.scope >= Scope::Write && !held.runs.are_all();
+        matches!(self.0, State::Unreadable(_)) || self.all().any(bounded)
     }
 
     /// All tokens, in no order.

@@ -5,6 +5,7 @@
 //! event and is none is counted, and told in the task's own log, [`NOTES_MAX`] times a task.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ const JOINED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What such a note begins with.
 const NOTE: &str = "[event on line ";
 
+/// Whether writers are kept to runs of their own; asked for each event that names another run than its
+/// task's.
+pub type KeptApart = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Why a task is not read on.
 #[derive(Debug, thiserror::Error)]
 enum BridgeError {
@@ -38,7 +43,10 @@ enum BridgeError {
 impl Runs {
     /// Brings the events of all tasks' output into their runs, until the server ends. Tasks that are
     /// open already are looked at first.
-    pub async fn bridge(&self, tasks: Tasks, shutdown: CancellationToken, tracker: TaskTracker) {
+    ///
+    /// An event belongs to the run it names, else to its task's (its label `run`, or the run of the
+    /// task's id). Where `kept_apart` says so it must not name another: it is rejected, and told of.
+    pub async fn bridge(&self, tasks: Tasks, kept_apart: KeptApart, shutdown: CancellationToken, tracker: TaskTracker) {
         let mut eventful = tasks.eventful();
         let look = async {
             for task in tasks.open_tasks() {
@@ -58,8 +66,8 @@ impl Runs {
                 task = eventful.next() => task,
                 () = &mut look => return,
             };
-            let (runs, shutdown) = (self.clone(), shutdown.clone());
-            tracker.spawn(async move { Bridge::new(runs, task).run(guard, shutdown).await });
+            let (runs, kept_apart, shutdown) = (self.clone(), kept_apart.clone(), shutdown.clone());
+            tracker.spawn(async move { Bridge::new(runs, task, kept_apart).run(guard, shutdown).await });
         }
     }
 }
@@ -76,7 +84,8 @@ struct Bridge {
     wrap: Option<Wrap>,
     found: Vec<Incoming>,
     default_run: RunId,
-    source: std::sync::Arc<str>,
+    kept_apart: KeptApart,
+    source: Arc<str>,
     notes: Notes,
 }
 
@@ -99,7 +108,7 @@ struct Notes {
 }
 
 impl Bridge {
-    fn new(runs: Runs, task: TaskHandle) -> Self {
+    fn new(runs: Runs, task: TaskHandle, kept_apart: KeptApart) -> Self {
         let facts = task.facts();
         let options = ExtractorOptions { host: facts.host.clone(), texts: false };
         let text = || Text { extractor: Extractor::new(options.clone()), joined: None };
@@ -114,6 +123,7 @@ impl Bridge {
             found: Vec::new(),
             notes: Notes { known_through, told: HashSet::new(), due: BTreeMap::new(), silenced: false },
             default_run,
+            kept_apart,
             runs,
             task,
         }
@@ -280,23 +290,35 @@ impl Bridge {
     }
 
     /// The run an event names; the task's own if it names none, or one that cannot be, which is told.
-    fn run_of(&self, incoming: &Incoming) -> RunId {
+    /// None if that is not the task's to write.
+    fn run_of(&mut self, incoming: &Incoming) -> Option<RunId> {
         let view = incoming.event.view();
-        let Some(named) = &view.run_id else { return self.default_run.clone() };
-        named.parse().unwrap_or_else(|error: BadRunId| {
-            let line = incoming.source.as_ref().and_then(|source| source.seq).unwrap_or_default();
+        let Some(named) = &view.run_id else { return Some(self.default_run.clone()) };
+        let line = incoming.source.as_ref().and_then(|source| source.seq).unwrap_or_default();
+        let named = named.parse().unwrap_or_else(|error: BadRunId| {
             let text =
                 format!("{}, line {line}: field `run_id`: {error}; it is in run {}", self.source, self.default_run);
             self.runs.meters().extraction.failed(&text);
             self.default_run.clone()
-        })
+        });
+        if named == self.default_run || !(self.kept_apart)() {
+            return Some(named);
+        }
+        let text = format!(
+            "field `run_id`: this task writes run {} alone, since tokens of this store are limited to runs; start it \
+             with the label run={named}",
+            self.default_run
+        );
+        self.runs.meters().extraction.rejected("foreign_run", &text);
+        self.notes.add(line, &text);
+        None
     }
 
     /// Gives what was found to its runs, and the notes to the log.
     async fn send(&mut self) -> Result<(), BridgeError> {
         let mut by_run: Vec<(RunId, Vec<Incoming>)> = Vec::new();
         for incoming in std::mem::take(&mut self.found) {
-            let run = self.run_of(&incoming);
+            let Some(run) = self.run_of(&incoming) else { continue };
             match by_run.iter_mut().find(|(known, _)| *known == run) {
                 Some((_, events)) => events.push(incoming),
                 None => by_run.push((run, vec![incoming])),

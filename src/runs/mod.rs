@@ -37,6 +37,7 @@ use tokio::sync::watch;
 use crate::journal::{Journal, JournalError};
 use crate::model::{EventFault, RunId};
 use crate::tasks::{Tasks, TasksError};
+pub use bridge::KeptApart;
 pub use follow::{RunNews, RunStart, RunTail};
 use handle::Inner as RunInner;
 pub use handle::{Appended, RunHandle};

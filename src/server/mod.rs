@@ -70,7 +70,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Gate, Secret};
 use crate::model::limits::{self, Hits, Limits};
-use crate::runs::Runs;
+use crate::runs::{KeptApart, Runs};
 use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use access::Throttle;
@@ -272,8 +272,10 @@ impl Server {
         state.tracker.spawn(exposure::remind(state.clone()));
         let bridging = state.clone();
         state.tracker.spawn(async move {
-            let State { runs, tasks, shutdown, tracker, .. } = &*bridging;
-            runs.bridge(tasks.clone(), shutdown.clone(), tracker.clone()).await;
+            let State { runs, tasks, gate, shutdown, tracker, .. } = &*bridging;
+            let gate = gate.clone();
+            let kept_apart: KeptApart = Arc::new(move || gate.bounds_runs());
+            runs.bridge(tasks.clone(), kept_apart, shutdown.clone(), tracker.clone()).await;
         });
         if let Some(folder) = state.options.runs.clone() {
             let bridging = state.clone();

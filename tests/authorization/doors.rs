@@ -120,3 +120,31 @@ async fn a_follower_sees_its_own_tasks_alone() {
     viewer.say(json!({"type":"subscribe","task":"build-1"})).await;
     assert_eq!(viewer.hear_type("lines").await["lines"][0]["line"], "mine");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_task_prints_reaches_no_run_but_its_own_where_writers_are_kept_apart() {
+    let store = Store::new().await;
+    let print = async |token: &str, task: &str, run: &str, id: u32| {
+        let event =
+            json!({"event_id":id.to_string(),"host":"h","workload":"w","repetition":1,"status":"running","run_id":run});
+        let path = format!("/api/v1/tasks/{task}/lines");
+        let answer = store.ask(token, Method::POST, &path, Some("text/plain"), format!("LB_EVENT {event}\n")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let events = async |run: &str| {
+        let answer = store.get(&store.admin, &format!("/api/v1/runs/{run}/events")).await;
+        answer.json()["events"].as_array().map_or(0, Vec::len)
+    };
+    // Whoever writes here may write every run.
+    print(&store.admin, "free-1", "deploy-1", 1).await;
+    store.server.until("the event is in the run it names", async || events("deploy-1").await == 1).await;
+    let limited = store.token("ci", Scope::Write, &["build-*"], &["build-*"]).await;
+    print(&limited, "build-1", "deploy-1", 2).await;
+    print(&limited, "build-1", "build-1", 3).await;
+    store.server.until("its own event is in its own run", async || events("build-1").await == 1).await;
+    assert_eq!(events("deploy-1").await, 1, "and the other one in none");
+    let lines = async || store.get(&store.admin, "/api/v1/tasks/build-1/lines").await.text();
+    store.server.until("the log says so", async || lines().await.contains("label run=deploy-1")).await;
+    let hops = store.get(&store.admin, "/api/v1/pipeline").await.text();
+    assert!(hops.contains("\"foreign_run\":1"), "{hops}");
+}
