@@ -9,7 +9,7 @@ use crate::model::Line;
 
 impl Archive {
     /// Lines from number `from` on: at most `lines`, and about `bytes` of NDJSON; one is always
-    /// given. They are consecutive; the first is behind `from` if that is in a [`Hole`]. Empty if `from`
+    /// given. They are consecutive; the first is behind `from` if that is in a [`Hole`](super::Hole). Empty if `from`
     /// is behind the last line inside.
     pub fn read(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
         let mut found = Vec::new();

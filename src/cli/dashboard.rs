@@ -76,7 +76,7 @@ async fn input(args: &DashboardArgs, locator: &Locator) -> anyhow::Result<Input>
     if let Some(run) = &args.run {
         let events = locator.client().await?;
         let counters = HttpClient::new(events.endpoint().clone());
-        return Ok(Input::Server { events, counters, run: run.clone() });
+        return Ok(Input::Server { events: Box::new(events), counters: Box::new(counters), run: run.clone() });
     }
     if let Some(file) = &args.file {
         return Ok(Input::File(file.clone()));

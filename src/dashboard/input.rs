@@ -36,9 +36,9 @@ pub enum Input {
     /// A run at a server; it may be there only later.
     Server {
         /// For its events.
-        events: HttpClient,
+        events: Box<HttpClient>,
         /// For the counters, beside them.
-        counters: HttpClient,
+        counters: Box<HttpClient>,
         /// The run.
         run: RunId,
     },
@@ -106,8 +106,8 @@ impl Input {
         let (sender, items) = mpsc::channel(ITEMS_MAX);
         let reader = match self {
             Input::Server { events, counters, run } => {
-                tokio::spawn(ask_counters(counters, sender.clone()));
-                tokio::spawn(read_server(RunFollower::new(events, run, RunStart::First), sender))
+                tokio::spawn(ask_counters(*counters, sender.clone()));
+                tokio::spawn(read_server(RunFollower::new(*events, run, RunStart::First), sender))
             }
             Input::Pipe { keep } => {
                 let copy = match keep {

@@ -72,11 +72,14 @@ pub struct Appended {
     pub acked_seq: Option<u64>,
 }
 
+/// The writer's word on a batch.
+type Answer = oneshot::Receiver<Result<Appended, JournalError>>;
+
 /// Resolves when the batch is as durable as the journal promises.
 #[derive(Debug)]
 pub struct Ticket {
     /// Boxed: a timer must not be moved.
-    answer: Pin<Box<Timeout<oneshot::Receiver<Result<Appended, JournalError>>>>>,
+    answer: Pin<Box<Timeout<Answer>>>,
     timeout: Duration,
 }
 

@@ -130,7 +130,7 @@ fn x_hops(headers: &HeaderMap) -> Vec<Hop> {
     let (protos, hosts) = (list(headers, &FORWARDED_PROTO), list(headers, &FORWARDED_HOST));
     // Both are counted from the right: what stands too far to the left no proxy of ours wrote.
     let at = |values: &[String], from_right: usize| {
-        let index = values.len().checked_sub(from_right + 1).unwrap_or_default();
+        let index = values.len().saturating_sub(from_right + 1);
         values.get(index).cloned()
     };
     let count = addresses.len();
