@@ -117,3 +117,14 @@ fn every_limit_is_in_the_help_of_serve() {
         assert!(words.contains(&format!("{} [default: {}]", limit.help(), defaults.show(*limit))), "{help}");
     }
 }
+
+/// The table of limits in the README is the one that is served.
+#[test]
+fn every_limit_is_in_the_readme() {
+    use tasktail::model::limits::{Limit, Limits};
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let defaults = Limits::default();
+    let row = |limit: &Limit| format!("| `{}` | {} | {} |\n", limit.name(), defaults.show(*limit), limit.help());
+    let table = format!("| name | default | |\n|---|---|---|\n{}", Limit::ALL.iter().map(row).collect::<String>());
+    assert!(readme.contains(&format!("usage.rs -->\n{table}<!-- end")), "the table is:\n{table}");
+}
