@@ -60,6 +60,7 @@ impl Drop for Mount {
 }
 
 /// Says why a test did not run, to whoever reads the output and to `scripts/test`.
+#[expect(clippy::print_stderr, reason = "a test that did not run is told to whoever looks on")]
 fn skip<T>(test: &str, why: &str) -> Option<T> {
     eprintln!("SKIPPED {test}: {why}");
     fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skipped-{test}")), format!("{why}\n")).unwrap();
