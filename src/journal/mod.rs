@@ -223,16 +223,26 @@ impl Journal {
         }
     }
 
-    /// The stream of this name, which goes on behind `line` at least. A store that was damaged may
-    /// know less than what was taken out of it before: those numbers must not be given again.
-    pub fn stream_behind(&self, name: &[u8], line: u64, id: EntryId) -> Result<Arc<Stream>, JournalError> {
+    /// The stream of this name, which goes on behind `line` at least: those numbers must not be given
+    /// again. Its key is gone if `key_went`; else the store was damaged and knows less than what was taken
+    /// out of it before, and one that it knows nothing of was there.
+    pub fn stream_behind(
+        &self,
+        name: &[u8],
+        line: u64,
+        id: EntryId,
+        key_went: bool,
+    ) -> Result<Arc<Stream>, JournalError> {
         let stream = self.stream_or_new(name)?;
         let tip = stream.tip();
         if tip.last_line >= line {
             return Ok(stream);
         }
-        tracing::error!(stream = %String::from_utf8_lossy(name), known = tip.last_line, line, "the store was damaged and knows less of a stream than its archive, which it goes on behind");
-        let key = KeyRecord { exists: tip.exists, shown_line: line + 1, ..KeyRecord::default() };
+        if !key_went {
+            tracing::error!(stream = %String::from_utf8_lossy(name), known = tip.last_line, line, "the store was damaged and knows less of a stream than its archive, which it goes on behind");
+        }
+        let exists = tip.exists || (tip.last_line == 0 && !key_went);
+        let key = KeyRecord { exists, shown_line: line + 1, ..KeyRecord::default() };
         let record = StreamRecord {
             number: stream.number,
             birth: stream.birth(),

@@ -140,7 +140,7 @@ impl Tasks {
         let (tasks, archives, of) = (self.clone(), self.inner.archives.clone(), id.clone());
         let opened = tokio::task::spawn_blocking(move || {
             archives.open_again(&of)?;
-            TaskHandle::load(&tasks, &of, record)
+            TaskHandle::load_with(&tasks, &of, record, true)
         });
         let task = opened.await.map_err(|_| TasksError::Closed)??;
         self.remember(&task);

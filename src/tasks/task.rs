@@ -77,13 +77,25 @@ impl Drop for WorkerGuard {
 
 impl TaskHandle {
     pub(super) fn load(tasks: &Tasks, id: &TaskId, record: TaskRecord) -> Result<Self, TasksError> {
+        Self::load_with(tasks, id, record, false)
+    }
+
+    /// `key_went`: its key is known to be gone.
+    pub(super) fn load_with(
+        tasks: &Tasks,
+        id: &TaskId,
+        record: TaskRecord,
+        key_went: bool,
+    ) -> Result<Self, TasksError> {
         let registry = &tasks.inner;
         let sealed = record.artifact.is_some();
         let name = id.stream_key();
         let archive = registry.archives.archive(id)?;
         let stream = match archive.span() {
             _ if sealed => None,
-            Some((_, last)) => Some(registry.journal.stream_behind(name.as_bytes(), archive.last_line(), last)?),
+            Some((_, last)) => {
+                Some(registry.journal.stream_behind(name.as_bytes(), archive.last_line(), last, key_went)?)
+            }
             None => Some(registry.journal.stream_or_new(name.as_bytes())?),
         };
         let inner = Inner {
