@@ -19,7 +19,7 @@
 //! |---|---|
 //! | little room is left (`space`) | [`Store::may_grow`] says so; removals still go through |
 //! | a frame is refused: disk full, read-only | the commit is forgotten, the next may succeed |
-//! | sled meets a full or read-only disk | writes are refused, reads go on, and sled is opened again (`recover`) as soon as it can be written: the log has every commit |
+//! | sled meets a full or read-only disk | writes are refused, reads go on, and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
 //! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
 
 pub mod block;
@@ -87,7 +87,7 @@ impl Default for StoreOptions {
 /// The open store. One process at a time: sled holds a lock on the folder.
 #[derive(Debug)]
 pub struct Store {
-    /// Gone for a moment while sled is opened again. Held to take a handle.
+    /// Held to take a handle, and while sled is opened again. Gone only where that failed.
     trees: RwLock<Option<Arc<Trees>>>,
     overlay: Overlay,
     /// Where commits go. Held through a commit.
@@ -166,9 +166,11 @@ impl Store {
     }
 
     fn get(&self, place: Place, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        // The handle first: while it is held sled is not opened again, and the overlay fits it.
+        let trees = self.trees();
         match self.overlay.get(place, key) {
             Some(found) => Ok(found),
-            None => Ok(self.trees()?.of(place).get(key)?),
+            None => Ok(trees?.of(place).get(key)?),
         }
     }
 

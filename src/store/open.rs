@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::overlay::Overlay;
 use super::space::{Refusal, Space};
 use super::trees::Trees;
 use super::wal::Place;
-use super::write::Log;
+use super::write::{Log, Redo};
 use super::{GARBAGE, Store, StoreError, StoreOptions};
 use crate::model::Timestamp;
 
@@ -58,7 +58,7 @@ impl Store {
     pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { folder: folder.to_owned(), source };
         create_folder(folder).map_err(not_writable)?;
-        prove_writable(folder).map_err(not_writable)?;
+        prove_writable(folder, 0).map_err(not_writable)?;
         remove_half_made_snapshots(folder).map_err(not_writable)?;
         let closed_before = CLOSED.lock().contains(folder);
         let deadline = Instant::now() + CLOSING_TIMEOUT;
@@ -102,7 +102,8 @@ impl Store {
             let what = "it has forgotten what it held, its files were cut or overwritten".into();
             return Err(StoreError::Damaged { at: folder.display().to_string(), what });
         }
-        let log = Log::open(folder, &trees, 0)?;
+        let (log, redo) = Log::open(folder, &trees, 0)?;
+        redo.apply(&trees)?;
         trees.of(Place::Meta).insert(OPENING, &opening.to_be_bytes())?;
         let store = Self {
             trees: RwLock::new(Some(Arc::new(trees))),
@@ -130,18 +131,18 @@ impl Store {
     }
 
     /// Opens sled again after it failed; what it had not written is in the log of commits.
-    pub(super) fn open_again(&self) -> Result<(Trees, Log), StoreError> {
+    pub(super) fn open_again(&self) -> Result<(Trees, Log, Redo), StoreError> {
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let trees = Trees::open(&self.folder)?;
-            let log = Log::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
-            Ok((trees, log))
+            let (log, redo) = Log::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
+            Ok((trees, log, redo))
         }));
         let damaged = |what: &str| StoreError::Damaged { at: self.folder.display().to_string(), what: what.to_owned() };
-        let (trees, log) = opened.unwrap_or_else(|_| Err(damaged("its recovery failed")))?;
-        if trees.number(OPENING)? != self.opening {
+        let opened = opened.unwrap_or_else(|_| Err(damaged("its recovery failed")))?;
+        if opened.0.number(OPENING)? != self.opening {
             return Err(damaged("it has forgotten what it held, its files were cut or overwritten"));
         }
-        Ok((trees, log))
+        Ok(opened)
     }
 }
 
@@ -211,11 +212,14 @@ pub(super) fn is_locked(error: &StoreError) -> bool {
     source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
 }
 
-pub(super) fn prove_writable(folder: &Path) -> io::Result<()> {
+/// Whether a file of so many bytes can be made.
+pub(super) fn prove_writable(folder: &Path, bytes: u64) -> io::Result<()> {
     // A name of its own: another process may open the folder at the same moment.
     let probe = folder.join(format!(".writable-{}", std::process::id()));
-    fs::write(&probe, b"")?;
-    fs::remove_file(&probe)
+    let written = File::create(&probe).and_then(|mut file| io::copy(&mut io::repeat(0).take(bytes), &mut file));
+    // What there is of it goes, or it would take the room itself.
+    let removed = fs::remove_file(&probe);
+    written.and(removed)
 }
 
 /// A kill during an earlier opening can leave a snapshot that is not whole; sled would take it for

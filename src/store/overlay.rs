@@ -50,7 +50,7 @@ pub(super) struct Overlay(RwLock<Layers>);
 struct Layers {
     /// For the next commit.
     pending: Changes,
-    /// Of the commit that is being written, or of one that sled could not take in.
+    /// Of the commit that is being written, or of those that sled could not take in.
     committing: Option<Arc<Changes>>,
 }
 
@@ -93,6 +93,11 @@ impl Overlay {
         let changes = Arc::new(std::mem::take(&mut layers.pending));
         layers.committing = Some(changes.clone());
         Some(changes)
+    }
+
+    /// These are in the log of commits and may not be in sled.
+    pub(super) fn lay_over(&self, changes: Arc<Changes>) {
+        self.0.write().committing = Some(changes);
     }
 
     /// The commit is in sled, or never was.

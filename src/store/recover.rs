@@ -1,6 +1,9 @@
 //! Whether the store takes writes, and how it comes to again.
 
+use std::fs;
 use std::io;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use super::{Store, StoreError, now_ms};
 
 /// Between two attempts to open sled again.
 const RETRY: Duration = Duration::from_secs(1);
+/// What an opening of sled may take besides its snapshot.
+const OPENING_BYTES: u64 = 2 * 1024 * 1024;
 /// A `meta` key that means nothing.
 const PROBE: &[u8] = b"probe";
 
@@ -83,14 +88,16 @@ impl Store {
         matches!(*self.health.read(), Health::Failed { .. })
     }
 
-    /// Opens sled again if it has failed and the disk takes writes by now; otherwise nothing happens.
-    /// Readers wait meanwhile.
+    /// Opens sled again if it has failed and there is room for that by now; otherwise nothing happens.
+    /// Readers wait until it is open.
     pub fn recover(&self) {
         match &mut *self.health.write() {
             Health::Failed { retry, .. } if *retry <= Instant::now() => *retry = Instant::now() + RETRY,
             _ => return,
         }
-        if self.space.refusal().is_some() || prove_writable(&self.folder).is_err() {
+        // A sled that has failed still reads: it is not let go before another can be had.
+        let reads = self.trees.read().is_some();
+        if reads && (self.space.refusal().is_some() || prove_room(&self.folder).is_err()) {
             return;
         }
         match self.reopen() {
@@ -121,17 +128,37 @@ impl Store {
             }
         }
         let deadline = Instant::now() + CLOSING_TIMEOUT;
-        let (trees, opened) = loop {
+        let (trees, opened, redo) = loop {
             match self.open_again() {
                 Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::park_timeout(CLOSING_LOOK),
                 done => break done?,
             }
         };
+        let trees = Arc::new(trees);
+        // Readers go on from here, whether there is room for the rest or not.
+        self.overlay.lay_over(redo.changes.clone());
+        *slot = Some(trees.clone());
+        drop(slot);
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| redo.apply(&trees)));
+        done.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("sled could not take in its log again"))))?;
+        // Not before: its next frame is written over those that were to be done again.
         *log = opened;
-        *slot = Some(Arc::new(trees));
         self.overlay.end_commit();
         Ok(())
     }
+}
+
+/// Whether there is room to open sled: it writes a snapshot, as large as the last at least, and takes
+/// segments of 512 KiB.
+fn prove_room(folder: &Path) -> io::Result<()> {
+    let mut snapshots = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            snapshots += entry.metadata()?.len();
+        }
+    }
+    prove_writable(folder, OPENING_BYTES + 2 * snapshots)
 }
 
 /// Lets sled go once nobody is in it any more.

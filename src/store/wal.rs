@@ -108,11 +108,7 @@ pub(super) struct Wal {
 
 impl Wal {
     /// Opens both files, and gives the frames above `known` in order: they are to be done again.
-    pub(super) fn open(
-        folder: &Path,
-        known: u64,
-        mut again: impl FnMut(Write<'_>) -> Result<(), sled::Error>,
-    ) -> Result<(Self, u64), WalError> {
+    pub(super) fn open(folder: &Path, known: u64, mut again: impl FnMut(Write<'_>)) -> io::Result<(Self, u64)> {
         let open =
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
         let files = [Arc::new(open("wal.0")?), Arc::new(open("wal.1")?)];
@@ -189,15 +185,6 @@ impl Wal {
     }
 }
 
-/// What can go wrong at an opening.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WalError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Sled(#[from] sled::Error),
-}
-
 /// The frames above `known` among those at the beginning of a file that follow one another; what is
 /// behind these is older.
 fn read(file: &File, size: u64, known: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
@@ -232,7 +219,7 @@ fn parse_head(head: &[u8; HEAD_BYTES]) -> (usize, u32, u64) {
 }
 
 /// Calls `each` with the writes of a frame. Its CRC was right, so what cannot be read is a fault of ours.
-fn writes(mut frame: &[u8], each: &mut impl FnMut(Write<'_>) -> Result<(), sled::Error>) -> Result<(), WalError> {
+fn writes(mut frame: &[u8], each: &mut impl FnMut(Write<'_>)) -> io::Result<()> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a frame of the write-ahead log cannot be read");
     while let Some((place, rest)) = frame.split_first() {
         let place = Place::from_byte(*place).ok_or_else(damaged)?;
@@ -242,7 +229,7 @@ fn writes(mut frame: &[u8], each: &mut impl FnMut(Write<'_>) -> Result<(), sled:
             0 => (None, &rest[4..]),
             _ => split_len(rest, 1).map(|(value, rest)| (Some(value), rest)).ok_or_else(damaged)?,
         };
-        each(Write { place, key, value })?;
+        each(Write { place, key, value });
         frame = rest;
     }
     Ok(())
@@ -271,7 +258,6 @@ mod tests {
         let mut found = Found::new();
         let (wal, _) = Wal::open(folder, known, |write| {
             found.push((write.place as u8, write.key.to_vec(), write.value.map(<[u8]>::to_vec)));
-            Ok(())
         })
         .unwrap();
         (wal, found)

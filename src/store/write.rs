@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
@@ -10,7 +11,7 @@ use super::overlay::Changes;
 use super::record::StreamRecord;
 use super::space::Refusal;
 use super::trees::Trees;
-use super::wal::{Place, Wal, WalError, Write};
+use super::wal::{Place, Wal, Write};
 use super::{Store, StoreError, now_ms};
 
 /// What is on its way to the disk.
@@ -21,31 +22,45 @@ pub(super) struct Log {
     checkpoint: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
-impl Log {
-    /// Does again what sled has lost, and makes that durable in sled. `number_min`: every stream has had
-    /// a lower number so far.
-    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<Self, StoreError> {
-        let mut number_max = number_min;
-        let (wal, redone) = Wal::open(folder, trees.frame()?, |write| {
-            number_max = number_max.max(stream_number(&write));
-            match write.value {
-                Some(value) => trees.of(write.place).insert(write.key, value)?,
-                None => trees.of(write.place).remove(write.key)?,
-            };
-            Ok(())
-        })
-        .map_err(|error| match error {
-            WalError::Io(error) => StoreError::Sync(error),
-            WalError::Sled(error) => error.into(),
-        })?;
-        if redone > 0 {
-            tracing::info!(commits = redone, "the last commits were done again from the write-ahead log");
-            trees.put_frame(wal.next() - 1)?;
+/// What the log has and sled has lost.
+#[derive(Debug)]
+pub(super) struct Redo {
+    pub(super) changes: Arc<Changes>,
+    /// How many commits, and the number of the last frame.
+    commits: u64,
+    frame: u64,
+    /// The highest number that a stream has had.
+    number_max: u64,
+}
+
+impl Redo {
+    /// Does it again, and makes that durable in sled.
+    pub(super) fn apply(&self, trees: &Trees) -> Result<(), StoreError> {
+        if self.commits > 0 {
+            trees.apply(&self.changes, self.frame)?;
         }
         // sled may have forgotten the numbers it gave for what it has forgotten.
-        while trees.db.generate_id()? <= number_max {}
+        while trees.db.generate_id()? <= self.number_max {}
         trees.make_durable()?;
-        Ok(Self { wal, checkpoint: None })
+        if self.commits > 0 {
+            tracing::info!(commits = self.commits, "the last commits were done again from the write-ahead log");
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Opens the log, and gathers what sled has lost of it: nothing is written to before that is done
+    /// again. `number_min`: every stream has had a lower number so far, or this one.
+    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<(Self, Redo), StoreError> {
+        let (mut changes, mut number_max) = (Changes::default(), number_min);
+        let (wal, commits) = Wal::open(folder, trees.frame()?, |write| {
+            number_max = number_max.max(stream_number(&write));
+            changes.put(write.place, write.key, write.value);
+        })
+        .map_err(StoreError::Sync)?;
+        let redo = Redo { changes: Arc::new(changes), commits, frame: wal.next() - 1, number_max };
+        Ok((Self { wal, checkpoint: None }, redo))
     }
 
     /// Waits for a checkpoint that is under way.
@@ -84,6 +99,8 @@ impl Store {
         // What cannot be written now must not be written later: whoever asked is told that it failed.
         self.check().inspect_err(|_| self.overlay.forget_pending())?;
         let mut log = self.log.lock();
+        // Once more: what sled has not of a commit before must stay over it.
+        self.check().inspect_err(|_| self.overlay.forget_pending())?;
         let Some(changes) = self.overlay.begin_commit() else { return Ok(()) };
         self.busy_since_ms.store(now_ms(), Ordering::Release);
         let done = self.write_changes(&mut log, &changes, durable);
