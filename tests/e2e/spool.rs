@@ -123,10 +123,16 @@ fn a_killed_worker_leaves_what_it_had_written() {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (seed >> 8) % below
         };
-        until("it writes", || worker.out().len() > 200 + random(3_000) as usize);
+        let session = || sessions(&home).pop();
+        let enough = u64::from(100 + random(3_000));
+        // What it has only printed may still be on its way to a slow disk; what the server has need not be there.
+        until("it writes", || match url {
+            NOBODY => session().is_some_and(|session| on_disk(&session) > enough),
+            _ => worker.out().len() as u64 > enough && session().is_some(),
+        });
         worker.child.kill().unwrap();
         worker.child.wait().unwrap();
-        let session = sessions(&home).remove(0);
+        let session = session().unwrap();
         let kept = on_disk(&session);
         // The sender is killed too, and called again.
         for _ in 0..random(3) {
@@ -143,7 +149,7 @@ fn a_killed_worker_leaves_what_it_had_written() {
         let lines = seen.texts("stdout");
         assert!(lines == numbers(lines.len()), "round {round}: each once, in order");
         // One line is the worker's own.
-        assert!(seen.lines.len() as u64 > kept.saturating_sub(1) && (url != NOBODY || kept > 100), "{kept} were kept");
+        assert!(seen.lines.len() as u64 > kept.saturating_sub(1), "{} of {kept} that were kept", seen.lines.len());
         assert!(seen.gaps.is_empty(), "{:?}", seen.gaps);
         assert!(seen.texts("internal").iter().any(|text| text.starts_with("the worker was killed")), "round {round}");
         assert_eq!(facts(&serve.url, &task)["status"], "aborted");
