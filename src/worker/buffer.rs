@@ -201,7 +201,7 @@ impl Buffer {
     /// Appends a line of the worker's own, on the internal channel. It is never dropped; while
     /// output is skipped it goes before the mark.
     pub(super) fn push_own(&mut self, text: String, at: Timestamp) {
-        if self.end.is_none() {
+        if self.end.is_none() && !self.has_unsaid() {
             let line = SplitLine { text, ..SplitLine::default() };
             self.append(Item { line, channel: Channel::Internal, at, kind: Kind::Own });
         }
@@ -295,6 +295,7 @@ impl Buffer {
         if let Some(end) = &mut self.end {
             end.sent = false;
         }
+        self.say_unsaid();
     }
 
     /// What all lines that were ever numbered add up to; unknown of those that a killed worker has left.

@@ -215,6 +215,12 @@ impl Shared {
         }
     }
 
+    /// The end of what was taken over without one, see [`Buffer::finish_left`].
+    pub(super) fn finish_left(&self, exit: Exit, last_words: &str) {
+        self.buffer.lock().finish_left(exit, last_words.to_owned(), Timestamp::now());
+        self.finished.cancel();
+    }
+
     /// Waits for work for the spool's thread, at most for `pause`; what there is then.
     pub(super) fn spool_work(
         &self,

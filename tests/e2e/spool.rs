@@ -151,7 +151,8 @@ fn a_killed_worker_leaves_what_it_had_written() {
         // One line is the worker's own.
         assert!(seen.lines.len() as u64 > kept.saturating_sub(1), "{} of {kept} that were kept", seen.lines.len());
         assert!(seen.gaps.is_empty(), "{:?}", seen.gaps);
-        assert!(seen.texts("internal").iter().any(|text| text.starts_with("the worker was killed")), "round {round}");
+        let told = seen.texts("internal").into_iter().filter(|text| text.starts_with("the worker was killed")).count();
+        assert_eq!(told, 1, "round {round}");
         assert_eq!(facts(&serve.url, &task)["status"], "aborted");
     }
 }

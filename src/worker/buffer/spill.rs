@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use super::{Buffer, Item, Kind};
 use crate::model::{Channel, Timestamp};
+use crate::worker::Exit;
 use crate::worker::lines::SplitLine;
 use crate::worker::spool::{Record, SaidEnd, encode, encode_line};
 
@@ -40,8 +41,8 @@ pub(super) struct Outbox {
     behind: VecDeque<Item>,
     /// The drop rule has taken lines though there is a spool; told once by the spool's thread.
     overflowed: bool,
-    /// An earlier process has written the spool, this one only reads it.
-    left: bool,
+    /// How the end of a worker that was killed is told, until it is.
+    unsaid: Option<(Exit, String, Timestamp)>,
     /// No more work comes for the spool's thread.
     closed: bool,
 }
@@ -101,9 +102,37 @@ impl Buffer {
     /// the server has those up to `acked`, and the end, if it was said.
     pub(in crate::worker) fn take_over(&mut self, acked: u64, last_seq: u64, lines: u64, end: Option<SaidEnd>) {
         self.acked = acked;
-        self.outbox = Some(Outbox { spilled_to: last_seq, spilled_lines: lines, left: true, ..Outbox::default() });
+        self.outbox = Some(Outbox { spilled_to: last_seq, spilled_lines: lines, ..Outbox::default() });
         self.sum = end.and_then(|end| end.sum);
         self.end = end.map(|SaidEnd { exit, at, .. }| super::End { exit, at, sent: false, acked: false });
+    }
+
+    /// What was taken over has no end: says this one, behind these last words, once the server has told
+    /// what it has; the killed worker may have sent more than it had written.
+    pub(in crate::worker) fn finish_left(&mut self, exit: Exit, last_words: String, at: Timestamp) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.unsaid = Some((exit, last_words, at));
+        }
+    }
+
+    /// Whether [`Buffer::finish_left`] was called, and the server was not reached yet.
+    pub(super) fn has_unsaid(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.unsaid.is_some())
+    }
+
+    /// The server has told what it has. The words are read back from the spool before they are sent, so
+    /// that whoever goes on after this process finds them there with their number: they are said once.
+    pub(super) fn say_unsaid(&mut self) {
+        let Some((exit, text, at)) = self.outbox.as_mut().and_then(|outbox| outbox.unsaid.take()) else { return };
+        let seq = self.last_seq() + 1;
+        let line = SplitLine { text, ..SplitLine::default() };
+        let words = Item { line, channel: Channel::Internal, at, kind: Kind::Own };
+        if let Some(outbox) = &mut self.outbox {
+            outbox.put(seq, |out| encode_line(seq, &words, out));
+            outbox.spilled_to = seq;
+        }
+        self.end = Some(super::End { exit, at, sent: false, acked: false });
+        self.spool_end();
     }
 
     /// Whether the spool's thread has something to write.
@@ -165,9 +194,7 @@ impl Buffer {
 
     /// The end goes to the spool too, however full it is.
     pub(super) fn spool_end(&mut self) {
-        // Of a spool that was left, what is said beside it gets its number once the server has told
-        // what it has: the killed worker may have sent more than it had written.
-        if self.outbox.as_ref().is_none_or(|outbox| outbox.left) {
+        if self.outbox.is_none() {
             return;
         }
         for item in self.take_behind() {

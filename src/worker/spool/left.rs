@@ -16,6 +16,9 @@ use crate::worker::{Exit, WorkerOptions, server_of};
 const KILLED: &str =
     "the worker was killed: these are the lines that were in its spool; how the command ended is not known";
 
+/// How its task ends.
+const UNKNOWN: Exit = Exit { code: None, signal: None, aborted: true };
+
 /// A session that an earlier worker has left.
 #[derive(Clone, Debug)]
 pub struct LeftSession {
@@ -58,7 +61,8 @@ fn look(path: &Path) -> Result<Option<LeftSession>, SpoolError> {
     let Some(folder) = Folder::open(path)? else { return Ok(None) };
     let left = folder.left().map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
     let (path, session) = (path.to_owned(), folder.session);
-    Ok(Some(LeftSession { path, session, lines: left.lines, bytes: left.bytes, ended: left.end.is_some() }))
+    let ended = left.end.is_some_and(|end| end.exit != UNKNOWN);
+    Ok(Some(LeftSession { path, session, lines: left.lines, bytes: left.bytes, ended }))
 }
 
 /// How many sessions nobody is at work on, without reading their lines.
@@ -93,7 +97,7 @@ pub async fn send(options: WorkerOptions, path: &Path) -> Result<Sent, SpoolErro
     let last_seq = left.end.map_or(left.last_seq, |end| left.last_seq.max(end.seq - 1));
     shared.take_over(acked, last_seq, left.lines, left.end);
     if left.end.is_none() {
-        shared.finish(Exit { aborted: true, ..Exit::default() }, Some(KILLED.to_owned()));
+        shared.finish_left(UNKNOWN, KILLED);
     }
     let thread = SpoolThread::start(folder, last_seq, 0, &shared, Arc::clone(&options.notes)).map_err(io)?;
     let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).patient();

@@ -165,6 +165,8 @@ fn a_disk_that_takes_nothing_never_holds_the_output_up() {
     assert_eq!(delivery.undelivered_lines, 200_001, "each is kept, or counted");
 }
 
+const ABORTED: Exit = Exit { code: None, signal: None, aborted: true };
+
 /// A buffer, a disk and a server, each a step at a time.
 struct World {
     buffer: Buffer,
@@ -241,6 +243,21 @@ impl World {
         }
     }
 
+    /// A sender takes over what is on the disk.
+    fn take_over(&mut self) {
+        let last_line = self.disk.last_key_value().map_or(0, |(seq, _)| *seq);
+        let acked = self.disk.first_key_value().map_or(0, |(seq, _)| seq - 1);
+        let end = self.disk_ends.last().map(|seq| SaidEnd { seq: *seq, exit: ABORTED, at: Timestamp::default(), sum: None });
+        let last_seq = end.map_or(last_line, |end| last_line.max(end.seq - 1));
+        self.buffer = World::new(0).buffer;
+        self.buffer.take_over(acked, last_seq, self.disk.len() as u64, end);
+        if end.is_none() {
+            self.buffer.finish_left(ABORTED, "killed".to_owned(), Timestamp::default());
+        }
+        self.buffer.push_own("reconnected".to_owned(), Timestamp::default());
+        self.buffer.resume(self.end.unwrap_or(self.sent));
+    }
+
     /// To the end, with everything well again; gives the server's lines.
     fn finish(mut self) -> Vec<String> {
         self.buffer.finish(Exit::code(0), Some("bye".to_owned()), Timestamp::default());
@@ -259,6 +276,39 @@ impl World {
         assert_eq!(self.end, Some(self.sent + 1));
         assert_eq!(self.disk_ends.into_iter().collect::<Vec<_>>(), [self.sent + 1]);
         self.server.into_values().collect()
+    }
+}
+
+#[test]
+fn the_end_of_a_killed_worker_is_told_once() {
+    // The worker may have sent less than it had written, or more; the sender is killed anywhere.
+    for (written, sent) in [(3, 0), (3, 2), (3, 3), (3, 4), (3, 9), (20, 2), (0, 5)] {
+        for killed_after in 0..10 {
+            let mut world = World::new(0);
+            for record in records(&[MAGIC.as_slice(), &lines(1..written + 1)].concat()).0 {
+                let Record::Line(seq, item) = record else { panic!("{record:?}") };
+                world.disk.insert(seq, item);
+            }
+            world.server = (1..).zip(wanted(1..sent + 1)).collect();
+            world.sent = sent;
+            for steps in [killed_after, 100] {
+                world.take_over();
+                for _ in 0..steps {
+                    if world.buffer.is_complete() {
+                        break;
+                    }
+                    world.disk();
+                    world.send(5);
+                    world.buffer.ack(world.end.unwrap_or(world.sent));
+                }
+            }
+            let last = written.max(sent);
+            let all: Vec<String> = wanted(1..last + 1).into_iter().chain(["killed".to_owned()]).collect();
+            let case = format!("{written} written, {sent} sent, killed after {killed_after}");
+            assert!(world.buffer.is_complete(), "{case}");
+            assert_eq!(world.server.into_values().collect::<Vec<_>>(), all, "{case}");
+            assert_eq!(world.end, Some(last + 2), "{case}");
+        }
     }
 }
 
