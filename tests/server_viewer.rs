@@ -251,7 +251,8 @@ async fn a_marker_line_is_followed_by_its_gap() {
     let first = viewer.hear_type("lines").await;
     assert_eq!(texts(&first), ["a", "[7 messages skipped]"]);
     let gap = viewer.hear().await;
-    let wanted = json!({"type":"gap","from":2,"to":2,"reason":"skipped","count":7,"marked":true,"cursor":first["cursor"]});
+    let wanted =
+        json!({"type":"gap","from":2,"to":2,"reason":"skipped","count":7,"marked":true,"cursor":first["cursor"]});
     assert_eq!(gap, wanted);
     assert_eq!(texts(&viewer.hear().await), ["b"]);
     let gaps = server.get("/api/v1/tasks/t/lines").await.json()["gaps"].clone();

@@ -247,7 +247,8 @@ impl World {
     fn take_over(&mut self) {
         let last_line = self.disk.last_key_value().map_or(0, |(seq, _)| *seq);
         let acked = self.disk.first_key_value().map_or(0, |(seq, _)| seq - 1);
-        let end = self.disk_ends.last().map(|seq| SaidEnd { seq: *seq, exit: ABORTED, at: Timestamp::default(), sum: None });
+        let end =
+            self.disk_ends.last().map(|seq| SaidEnd { seq: *seq, exit: ABORTED, at: Timestamp::default(), sum: None });
         let last_seq = end.map_or(last_line, |end| last_line.max(end.seq - 1));
         self.buffer = World::new(0).buffer;
         self.buffer.take_over(acked, last_seq, self.disk.len() as u64, end);
