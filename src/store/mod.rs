@@ -19,7 +19,7 @@
 //! |---|---|
 //! | little room is left (`space`) | [`Store::may_grow`] says so; removals still go through |
 //! | a frame is refused: disk full, read-only | the commit is forgotten, the next may succeed |
-//! | sled meets a full or read-only disk | writes are refused, reads go on, and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
+//! | sled meets a full or read-only disk | writes are refused, reads go on (but for pages that sled has put out of memory and not written: [`Refusal::NoSpace`]), and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
 //! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
 
 pub mod block;
@@ -170,8 +170,18 @@ impl Store {
         let trees = self.trees();
         match self.overlay.get(place, key) {
             Some(found) => Ok(found),
-            None => Ok(trees?.of(place).get(key)?),
+            None => trees?.of(place).get(key).map_err(|error| self.read_failed(error)),
         }
+    }
+
+    /// sled writes a page that it has put out of memory before it reads it: without room it cannot.
+    fn read_failed(&self, error: sled::Error) -> StoreError {
+        let sled::Error::Io(source) = &error else { return error.into() };
+        if !Refusal::of(source, &self.folder).is_some_and(|refusal| refusal.is_full()) {
+            return error.into();
+        }
+        let said = format!("what it has not taken yet cannot be read until there is room: {source}");
+        StoreError::Refused(Refusal::NoSpace(said))
     }
 
     /// The rows of a tree whose keys begin so, in order.
