@@ -158,6 +158,32 @@ fn a_killed_worker_leaves_what_it_had_written() {
 }
 
 #[test]
+fn a_spool_does_not_slow_the_task() {
+    // Without a spool output is only counted once the buffer is full, and here nothing is optimized: each
+    // line's record may cost a few times that. Waits for the disk would cost far more.
+    const TIMES_MAX: f64 = 6.0;
+    let home = Home::new();
+    let line = "x".repeat(999);
+    // Its own clock: what the worker does after it, with the server away, is none of it.
+    let script = r#"date +%s%N > began; yes "$0" | head -c 100000000; date +%s%N > ended"#;
+    let seconds = |spool: &[&str]| {
+        let args = [&["run", "--url", NOBODY, "--task", "t"], spool, &["--", "sh", "-c", script, &line]].concat();
+        let done = finish(home.command(&args).stdout(Stdio::null()).spawn().unwrap());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        if !spool.is_empty() {
+            std::fs::remove_dir_all(home.path("sp")).unwrap();
+        }
+        let clock = |name| std::fs::read_to_string(home.path(name)).unwrap().trim().parse::<f64>().unwrap();
+        (clock("ended") - clock("began")) / 1e9
+    };
+    let mut times = [(); 3].map(|()| (seconds(&[]), seconds(&["--spool", "sp"])));
+    times.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
+    println!("100 MB, seconds without a spool and with one: {times:.2?}");
+    let (without, with) = times[1];
+    assert!(with < TIMES_MAX * without, "{times:?}");
+}
+
+#[test]
 fn a_task_that_has_ended_meanwhile_keeps_its_lines_here() {
     let home = Home::new();
     let serve = home.serve();
