@@ -21,6 +21,7 @@ impl Archive {
                 break;
             }
             let raw = self.unpacked(&file, &row)?;
+            let before = next;
             // Lines are one row each and dense, so those before `next` need not be parsed.
             let skip = usize::try_from(next.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
             let rows = raw.split(|byte| *byte == b'\n').filter(|json| !json.is_empty()).skip(skip);
@@ -36,6 +37,9 @@ impl Archive {
                 }
                 next = line.n + 1;
                 found.push(line);
+            }
+            if next == before {
+                return Err(self.damaged(&format!("line {next} is not in the frame that is to hold it")));
             }
         }
         Ok(found)

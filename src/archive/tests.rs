@@ -94,3 +94,19 @@ fn an_empty_log_seals_too() {
     assert!(archives.archive(&id).unwrap().read(1, 1, 1).unwrap().is_empty());
     assert!(zstdcat(&archives.sealed_path(&id)).is_empty());
 }
+
+/// A reader that trusted the note would look for line 2 in this frame for ever.
+#[test]
+fn a_frame_with_fewer_lines_than_its_note_says_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = Archives::open(folder.path()).unwrap();
+    let raw = serde_json::to_string(&line(1)).unwrap() + "\n";
+    let mut row = FrameRef { first_line: 1, lines: 5, ..FrameRef::default() };
+    let bytes = frame::encode(&mut row, &Proof::default(), raw.as_bytes(), 0).unwrap();
+    std::fs::write(folder.path().join("t.ndjson.zst.open"), bytes).unwrap();
+    let archive = archives.archive(&"t".parse().unwrap()).unwrap();
+    assert_eq!(archive.last_line(), 5);
+    assert_eq!(archive.read(1, 1, 1).unwrap().len(), 1);
+    let error = archive.read(2, 10, 1_000).unwrap_err().to_string();
+    assert!(error.contains("line 2 is not in the frame"), "{error}");
+}
