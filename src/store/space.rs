@@ -121,7 +121,7 @@ impl Space {
     fn look(&self, last: &mut Look) {
         (last.at, last.written) = (Some(Instant::now()), 0);
         let found = match statvfs(&self.folder) {
-            Ok(found) => found,
+            Ok(found) => Room::of(&found),
             Err(error) => {
                 // A file system that cannot be asked may still take writes; those that fail say so.
                 tracing::warn!(folder = %self.folder.display(), %error, "the room on the disk is not known");
@@ -130,17 +130,9 @@ impl Space {
                 return;
             }
         };
-        let (free, min) = (found.f_bavail * found.f_frsize, self.min_of(&found));
-        // It must be worth while before writes come again.
-        let wanted = if last.refusal.is_some() { min + min / 4 } else { min };
-        (last.free, last.step) = (free, (free.saturating_sub(min) / 4).max(min / 4));
-        let refusal = if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            Some(Refusal::ReadOnly(self.folder.clone()))
-        } else if free < wanted {
-            Some(Refusal::Full { folder: self.folder.clone(), free_bytes: free, min_bytes: min })
-        } else {
-            None
-        };
+        let min = self.min_of(found.total);
+        (last.free, last.step) = (found.free, (found.free.saturating_sub(min) / 4).max(min / 4));
+        let refusal = self.judge(found, last.refusal.is_some());
         match (&last.refusal, &refusal) {
             (None, Some(refusal)) => tracing::error!(%refusal, "nothing is added until that is over; reads go on"),
             (Some(_), None) => tracing::warn!(free_bytes = free, "the disk takes writes again"),
@@ -149,8 +141,43 @@ impl Space {
         last.refusal = refusal;
     }
 
-    fn min_of(&self, found: &StatVfs) -> u64 {
-        self.min_bytes.unwrap_or(0).min(found.f_blocks * found.f_frsize / FREE_PART_MAX)
+    /// Why nothing may be added beside such room; `before`, whether that was so already.
+    fn judge(&self, found: Room, before: bool) -> Option<Refusal> {
+        let min = self.min_of(found.total);
+        // It must be worth while before writes come again.
+        let wanted = if before { min + min / 4 } else { min };
+        if found.read_only {
+            Some(Refusal::ReadOnly(self.folder.clone()))
+        } else if found.free < wanted {
+            Some(Refusal::Full { folder: self.folder.clone(), free_bytes: found.free, min_bytes: min })
+        } else {
+            None
+        }
+    }
+
+    /// Bytes that are to stay free of a file system of so many.
+    fn min_of(&self, total: u64) -> u64 {
+        self.min_bytes.unwrap_or(0).min(total / FREE_PART_MAX)
+    }
+}
+
+/// What the file system says of itself.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Bytes free for this user.
+    free: u64,
+    /// Bytes in all.
+    total: u64,
+    read_only: bool,
+}
+
+impl Room {
+    fn of(found: &StatVfs) -> Self {
+        Self {
+            free: found.f_bavail * found.f_frsize,
+            total: found.f_blocks * found.f_frsize,
+            read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
+        }
     }
 }
 
@@ -158,15 +185,43 @@ impl Space {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
+    fn room(free: u64, read_only: bool) -> Room {
+        Room { free, total: 1_000 * MIB, read_only }
+    }
+
     #[test]
-    fn room_is_wanted_and_found() {
+    fn the_room_of_a_folder_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let space = Space::new(folder.path(), Some(1));
         assert_eq!(space.refusal(), None);
         assert!(space.free_bytes() > 0);
-        let space = Space::new(folder.path(), Some(1 << 60));
-        let refusal = space.refusal().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_added_below_the_watermark_until_there_is_a_fourth_more() {
+        let space = Space::new(Path::new("/data"), Some(64 * MIB));
+        let judge = |free, before| space.judge(room(free, false), before);
+        assert_eq!(judge(64 * MIB, false), None);
+        let refusal = judge(64 * MIB - 1, false).unwrap();
         assert!(refusal.is_full() && refusal.to_string().contains("tasktail rm"), "{refusal}");
+        assert!(judge(80 * MIB - 1, true).is_some_and(|refusal| refusal.is_full()));
+        assert_eq!(judge(80 * MIB, true), None);
+    }
+
+    #[test]
+    fn at_most_a_fourth_of_the_file_system_is_kept_free() {
+        let space = Space::new(Path::new("/data"), Some(1 << 60));
+        assert_eq!(space.judge(room(250 * MIB, false), false), None);
+        assert!(space.judge(room(250 * MIB - 1, false), false).is_some());
+    }
+
+    #[test]
+    fn a_file_system_mounted_read_only_takes_nothing_however_much_is_free() {
+        let space = Space::new(Path::new("/data"), None);
+        assert_eq!(space.judge(room(0, false), false), None, "the watermark is off");
+        assert_eq!(space.judge(room(900 * MIB, true), false), Some(Refusal::ReadOnly("/data".into())));
     }
 
     #[test]
