@@ -135,7 +135,7 @@ impl Space {
         let refusal = self.judge(found, last.refusal.is_some());
         match (&last.refusal, &refusal) {
             (None, Some(refusal)) => tracing::error!(%refusal, "nothing is added until that is over; reads go on"),
-            (Some(_), None) => tracing::warn!(free_bytes = free, "the disk takes writes again"),
+            (Some(_), None) => tracing::warn!(free_bytes = found.free, "the disk takes writes again"),
             _ => {}
         }
         last.refusal = refusal;

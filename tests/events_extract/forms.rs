@@ -204,3 +204,25 @@ fn colours_stand_anywhere_and_are_not_part_of_it() {
         matches!(&all("\u{1b}[1mtext\u{1b}[0m\r\n")[..], [Item::Text(1, text)] if text == "\u{1b}[1mtext\u{1b}[0m")
     );
 }
+
+#[test]
+fn what_stands_before_and_behind_a_scalar_is_not_passed_over() {
+    let (one, two) = (event("one"), event("two"));
+    let found = |text: &str| {
+        let items = all(text);
+        assert!(reasons(&items).is_empty(), "{items:?}");
+        events(text).into_iter().map(|event| (event.line, event.offset)).collect::<Vec<_>>()
+    };
+    let offsets = |text: &str| text.match_indices("LB_EVENT {").map(|(at, _)| at as u64).collect::<Vec<_>>();
+    // A key that holds an event, and one that only holds its name.
+    let key = format!("ok: [h] => \n    LB_EVENT {one} : 'LB_EVENT {two}'\n");
+    assert_eq!(found(&key), [(2, offsets(&key)[0]), (2, offsets(&key)[1])]);
+    let name = format!("ok: [h] => \n    LB_EVENT of it: 'said\n\n        LB_EVENT {two}'\n");
+    assert_eq!(found(&name), [(4, offsets(&name)[0])]);
+    // Behind the quote that ends a scalar, of one line and of two.
+    let behind = format!("ok: [h] => \n    msg: 'LB_EVENT {one}' LB_EVENT {two}\n");
+    assert_eq!(found(&behind), [(2, offsets(&behind)[0]), (2, offsets(&behind)[1])]);
+    let folded = one.replace(", \"status\"", ",\n        \"status\"");
+    let behind = format!("ok: [h] => \n    msg: 'LB_EVENT {folded}' LB_EVENT {two}\n");
+    assert_eq!(found(&behind), [(2, offsets(&behind)[0]), (3, offsets(&behind)[1])]);
+}

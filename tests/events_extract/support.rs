@@ -22,6 +22,14 @@ pub(crate) fn item(found: Found<'_>) -> Item {
     }
 }
 
+fn line(item: &Item) -> u64 {
+    match item {
+        Item::Event(event) | Item::Echo(event, _) => event.line,
+        Item::Rejected(rejected) => rejected.line,
+        Item::Task(line, _) | Item::Text(line, _) => *line,
+    }
+}
+
 /// All of a text that comes in the pieces given.
 pub(crate) fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>) -> Vec<Item> {
     extracted(pieces, host, true)
@@ -40,6 +48,7 @@ fn extracted<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, host: Option<&str>,
     }
     extractor.finish(&mut |found| items.push(item(found)));
     assert!(!extractor.is_waiting());
+    assert!(items.is_sorted_by_key(line), "in the order of their lines: {items:?}");
     items
 }
 

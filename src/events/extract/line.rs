@@ -48,7 +48,7 @@ impl Extractor {
         let plain = without_colours(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes));
         if !physical.begins {
             self.release(each);
-            return self.generic(&physical, &lossy(&plain), each);
+            return self.whole(&physical, &lossy(&plain), each);
         }
         if plain.first().is_some_and(|byte| *byte != b' ') {
             self.release(each);
@@ -89,7 +89,7 @@ impl Extractor {
             return self.text(physical, each);
         }
         match part {
-            Some(part) if part.style != Style::Literal && has_token(line, part) => {
+            Some(part) if part.style != Style::Literal && begins_with_tokens(line, part) => {
                 let held = Held {
                     style: part.style,
                     slot: self.block.slot,
@@ -100,7 +100,7 @@ impl Extractor {
                 self.held = Some(held);
                 self.go_on(physical, line, part, each);
             }
-            _ => self.generic(physical, line, each),
+            _ => self.whole(physical, line, each),
         }
     }
 
@@ -122,6 +122,9 @@ impl Extractor {
             self.overflow(held, each);
         } else if closed || (may_end && !self.is_half(&held)) {
             self.settle_held(held, each);
+            if let Some(end) = part.end.filter(|end| scan::next_token(&line.as_bytes()[*end..], 0).is_some()) {
+                self.generic(physical, line, end, each);
+            }
         } else {
             self.held = Some(held);
         }
@@ -172,9 +175,18 @@ impl Extractor {
     }
 
     /// A line with tokens that is whole in itself.
-    fn generic(&mut self, physical: &Physical<'_>, line: &str, each: &mut dyn FnMut(Found<'_>)) {
+    fn whole(&mut self, physical: &Physical<'_>, line: &str, each: &mut dyn FnMut(Found<'_>)) {
+        if !self.generic(physical, line, 0, each) {
+            self.text(physical, each);
+        }
+    }
+
+    /// What stands in a line from a place on. Answers whether anything was found.
+    fn generic(&mut self, physical: &Physical<'_>, line: &str, from: usize, each: &mut dyn FnMut(Found<'_>)) -> bool {
         let form = if self.block.is_yaml && line.starts_with(' ') { Some(Form::Yaml) } else { None };
-        let mut settle = Settle::of(self, places(physical).collect(), None);
+        let (before, line) = line.split_at(from);
+        let passed = scan::tokens(before.as_bytes()).count();
+        let mut settle = Settle::of(self, places(physical).skip(passed).collect(), None);
         let mut any = false;
         let (items, rest) = settle.split_repr(line);
         let mut give = |finding: Finding<'_>| {
@@ -201,9 +213,7 @@ impl Extractor {
             finding.nth += before;
             give(finding)
         });
-        if !any {
-            self.text(physical, each);
-        }
+        any
     }
 
     /// Gives a line in which nothing was found.
@@ -218,8 +228,11 @@ fn is_unquoted(style: Style) -> bool {
     matches!(style, Style::Flow(Quoting::Plain) | Style::Folded)
 }
 
-fn has_token(line: &str, part: Part) -> bool {
-    scan::next_token(&line.as_bytes()[part.start..part.end.unwrap_or(line.len())], 0).is_some()
+/// Whether a scalar has tokens, and nothing before it in its line does: places are counted by them.
+fn begins_with_tokens(line: &str, part: Part) -> bool {
+    let (before, scalar) = line[..part.end.unwrap_or(line.len())].split_at(part.start);
+    let has = |text: &str| scan::next_token(text.as_bytes(), 0).is_some();
+    has(scalar) && !has(before)
 }
 
 /// The scalar's text, and where its lines begin in it.
