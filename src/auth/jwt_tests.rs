@@ -178,3 +178,49 @@ fn a_public_key_verifies_and_is_no_secret() {
         assert_eq!(key.verify(&forged, Timestamp::now()), Err(JwtFault::Invalid));
     }
 }
+
+/// A key of 2048 bits in PKCS #8 (RFC 5958), made for this test alone.
+#[cfg(feature = "tls")]
+const RSA_KEY: &str = include_str!("../../data/keys/rsa2048.pkcs8.b64");
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_public_rsa_key_verifies_rs256_and_nothing_else() {
+    use base64::engine::general_purpose::STANDARD;
+    use ring::rand::SystemRandom;
+    use ring::rsa::{KeyPair, PublicKeyComponents};
+    use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding};
+    let pair = KeyPair::from_pkcs8(&STANDARD.decode(RSA_KEY.replace('\n', "")).unwrap()).unwrap();
+    let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+    let [n, e] = [&n, &e].map(|number| URL_SAFE_NO_PAD.encode(number));
+    let jwk = json!({"kty":"RSA","n":n,"e":e}).to_string();
+    let key = key(jwk.as_bytes(), None);
+    let claims = json!({"task":"build-42","exp":now_s() + 60});
+    let sign = |padding: &'static dyn RsaEncoding, message: &str| {
+        let mut signature = vec![0; pair.public().modulus_len()];
+        pair.sign(padding, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+        signature
+    };
+    let check = |token: &str| key.verify(token, Timestamp::now());
+    let good = token(&json!({"alg":"RS256"}), &claims, |message| sign(&RSA_PKCS1_SHA256, message));
+    assert_eq!(check(&good).map(|share| share.task.to_string()), Ok("build-42".to_owned()));
+    let mut forged = good.clone().into_bytes();
+    forged[good.find('.').unwrap() + 3] ^= 1;
+    assert_eq!(check(std::str::from_utf8(&forged).unwrap()), Err(JwtFault::Invalid), "other claims");
+    // Signed by the right key in another way, or as if in another way.
+    for (alg, padding) in [
+        ("RS512", &RSA_PKCS1_SHA512 as &'static dyn RsaEncoding),
+        ("RS256", &RSA_PKCS1_SHA512),
+        ("PS256", &RSA_PSS_SHA256),
+        ("RS256", &RSA_PSS_SHA256),
+        ("none", &RSA_PKCS1_SHA256),
+    ] {
+        let other = token(&json!({"alg":alg}), &claims, |message| sign(padding, message));
+        assert_eq!(check(&other), Err(JwtFault::Invalid), "{alg}");
+    }
+    // Alg confusion: signed with what everyone knows.
+    for secret in [jwk.as_bytes(), n.as_bytes()] {
+        let forged = token(&json!({"alg":"HS256"}), &claims, |message| hs256(secret, message));
+        assert_eq!(check(&forged), Err(JwtFault::Invalid));
+    }
+}

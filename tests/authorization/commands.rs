@@ -162,6 +162,7 @@ async fn every_command_answers_every_client_as_the_table_says() {
     for scope in [Scope::Read, Scope::Write, Scope::Admin] {
         tokens.push((scope, store.token(&scope.to_string(), scope, &["build-*"], &["build-*"]).await));
     }
+    let writer = store.token("writer of all", Scope::Write, &["*"], &["*"]).await;
     let (mine, other) = ("task:logs:build-1", "task:logs:deploy-1");
     let mut wrong = Vec::new();
     for (name, line, whom) in COMMANDS.iter().filter(|(_, line, _)| !line.is_empty()) {
@@ -194,6 +195,10 @@ async fn every_command_answers_every_client_as_the_table_says() {
                 let key = format!("task:logs:{there}");
                 expect(&format!("{scope} of others"), &run(&mut redis, line, &key).await, Some(":0\r\n"));
             }
+        }
+        if matches!(whom, Admin | Store) {
+            let mut redis = signed_in(&store, &writer).await;
+            expect("a writer of all", &run(&mut redis, line, mine).await, Some(&no_command));
         }
         let mut redis = signed_in(&store, &store.admin).await;
         expect("an admin of all", &run(&mut redis, line, mine).await, None);

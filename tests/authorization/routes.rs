@@ -86,8 +86,8 @@ const MATRIX: &[Row] = &[
 
 const SCOPES: [Scope; 3] = [Scope::Read, Scope::Write, Scope::Admin];
 
-/// The answer's head, and its body if that ends.
-async fn ask(store: &Store, row: &Row, token: Option<&str>, id: &str) -> (u16, Option<String>) {
+/// The answer's status, and the code of its problem. `who` are the headers by which the caller is known.
+async fn ask(store: &Store, row: &Row, who: &[(&str, &str)], id: &str) -> (u16, Option<String>) {
     let path = row.path.replace("{task}", id).replace("{run}", id).replace("{name}", "style.css");
     let (kind, body) = match row.path {
         "/api/v1/tasks/{task}/end" => ("application/json", r#"{"exit_code":0}"#),
@@ -95,9 +95,8 @@ async fn ask(store: &Store, row: &Row, token: Option<&str>, id: &str) -> (u16, O
         "/api/v1/runs/{run}/events" => ("application/x-ndjson", r#"{"event_type":"run.created","event_id":"e2"}"#),
         _ => ("text/plain", "a line"),
     };
-    let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("content-type", kind)];
-    headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+    headers.extend_from_slice(who);
     if row.path.starts_with("/ws/") {
         headers.extend([
             ("connection", "upgrade"),
@@ -164,7 +163,9 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
             let id = format!("build-{number}");
             store.line(&id, "a line").await;
             store.event(&id).await;
-            let (status, code) = ask(&store, row, token, &id).await;
+            let bearer = token.map(|token| format!("Bearer {token}"));
+            let header = bearer.as_deref().map(|bearer| ("authorization", bearer));
+            let (status, code) = ask(&store, row, header.as_slice(), &id).await;
             let word = match expected {
                 401 => Some("unauthorized"),
                 403 if row.path == "/login" => Some("bad_origin"),
@@ -175,6 +176,127 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
             };
             if (status, code.as_deref()) != (expected, word) {
                 wrong.push(format!("{} {} with {who}: {status} {code:?}, not {expected}", row.method, row.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// They look at what they are sent, whoever sends it.
+fn takes_anyone(row: &Row) -> bool {
+    ["/login", "/logout", "/share"].contains(&row.path) && row.method == "POST"
+}
+
+/// The cookie of a browser that signs in with this token.
+async fn sign_in(store: &Store, token: &str, origin: &str) -> String {
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("origin", origin)];
+    let answer = store.server.ask(Method::POST, "/login", &form, format!("token={token}&next=%2F")).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_is_signed_in_may_what_its_token_may_from_our_own_pages() {
+    let store = Store::with(|options| options.allowed_origins = "https://ci.example".parse().unwrap(), |_| {}).await;
+    let own = format!("http://{}", store.server.server.addr());
+    let mut cookies = Vec::new();
+    for scope in SCOPES {
+        for (name, patterns) in [("of builds", "build-*"), ("of others", "deploy-*")] {
+            let token = store.token(&format!("{scope} {name}"), scope, &[patterns], &[patterns]).await;
+            cookies.push(sign_in(&store, &token, &own).await);
+        }
+    }
+    let mut number = 0;
+    let mut wrong = Vec::new();
+    for row in MATRIX.iter().filter(|row| !takes_anyone(row)) {
+        let reads = row.method == "GET" && !row.path.starts_with("/ws/");
+        let viewer = row.method == "GET" && row.path != "/ws/v1/worker";
+        let is_public = row.stranger == 200;
+        for (index, cookie) in cookies.iter().enumerate() {
+            let scope = index / 2;
+            let by_token = if index % 2 == 0 { row.fits[scope] } else { row.other[scope] };
+            for (from, header, expected) in [
+                ("our page", Some(("origin", own.as_str())), by_token),
+                ("our page by its site", Some(("sec-fetch-site", "same-origin")), by_token),
+                // A link, or a program: what cannot be another site's page may read.
+                ("nowhere", None, if reads || is_public { by_token } else { 401 }),
+                (
+                    "a page of another site",
+                    Some(("origin", "https://evil.example")),
+                    if reads { row.stranger } else { 403 },
+                ),
+                (
+                    "a link of another site",
+                    Some(("sec-fetch-site", "cross-site")),
+                    if reads { row.stranger } else { 403 },
+                ),
+                // It may read with what it shows itself, never with our cookie.
+                ("an allowed site", Some(("origin", "https://ci.example")), if viewer { row.stranger } else { 403 }),
+            ] {
+                number += 1;
+                let id = format!("build-{number}");
+                store.line(&id, "a line").await;
+                store.event(&id).await;
+                let mut who = vec![("cookie", cookie.as_str())];
+                who.extend(header);
+                let (status, code) = ask(&store, row, &who, &id).await;
+                if status != expected {
+                    let (place, scope) = (format!("{} {}", row.method, row.path), SCOPES[scope]);
+                    wrong
+                        .push(format!("{place} with {scope} ({index}) from {from}: {status} {code:?}, not {expected}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_link_reads_its_task_and_nothing_else() {
+    let store = Store::new().await;
+    let own = format!("http://{}", store.server.server.addr());
+    let mut number = 0;
+    let mut wrong = Vec::new();
+    for row in MATRIX.iter().filter(|row| !takes_anyone(row)) {
+        let of_task = row.path.contains("{task}");
+        let expected = match row.method {
+            _ if row.stranger == 200 => 200,
+            "GET" if of_task => row.fits[0],
+            _ if of_task => 403,
+            _ => 401,
+        };
+        for (shown, as_cookie, other_task, expected) in [
+            ("the share", false, false, expected),
+            ("its cookie", true, false, expected),
+            // A stranger, there.
+            ("the share of another task", false, true, row.stranger),
+            ("the cookie of another task", true, true, row.stranger),
+        ] {
+            number += 1;
+            let (id, other) = (format!("build-{number}"), format!("other-{number}"));
+            for task in [&id, &other] {
+                store.line(task, "a line").await;
+                store.event(task).await;
+            }
+            let shared = if other_task { &other } else { &id };
+            let path = format!("/api/v1/tasks/{shared}/share");
+            let url =
+                store.ask(&store.admin, Method::POST, &path, Some("application/json"), "{\"expires_in\":\"1h\"}").await;
+            let url = url.json()["url"].as_str().unwrap().to_owned();
+            let share = url.split_once("#share=").unwrap().1;
+            let cookie = if as_cookie {
+                let body = format!(r#"{{"task":"{shared}","share":"{share}"}}"#);
+                let given =
+                    store.server.ask(Method::POST, "/share", &[("content-type", "application/json")], body).await;
+                assert_eq!(given.status, 204, "{}", given.text());
+                given.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+            } else {
+                String::new()
+            };
+            let who = if as_cookie { ("cookie", cookie.as_str()) } else { ("tasktail-share", share) };
+            let (status, code) = ask(&store, row, &[who, ("origin", &own)], &id).await;
+            if status != expected {
+                wrong.push(format!("{} {} with {shown}: {status} {code:?}, not {expected}", row.method, row.path));
             }
         }
     }

@@ -173,15 +173,19 @@ impl Socket {
 
     /// The next message; `Err` with the close that came instead.
     pub(crate) async fn hear_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
-        loop {
-            match within("a message", self.inner.next()).await {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
-                Some(Ok(Message::Close(close))) => return Err(close),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => panic!("{error}"),
-                None => return Err(None),
+        // A ping now and then is no message.
+        within("a message", async {
+            loop {
+                match self.inner.next().await {
+                    Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                    Some(Ok(Message::Close(close))) => return Err(close),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => panic!("{error}"),
+                    None => return Err(None),
+                }
             }
-        }
+        })
+        .await
     }
 
     pub(crate) async fn hear(&mut self) -> Value {
@@ -190,12 +194,15 @@ impl Socket {
 
     /// The next message of this type, others skipped.
     pub(crate) async fn hear_type(&mut self, kind: &str) -> Value {
-        loop {
-            let message = self.hear().await;
-            if message["type"] == kind {
-                return message;
+        within(kind, async {
+            loop {
+                let message = self.hear().await;
+                if message["type"] == kind {
+                    return message;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Says hello and waits for the welcome.

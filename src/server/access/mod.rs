@@ -250,3 +250,34 @@ fn sign_in(path: &str) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::{ServeOptions, Server};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_has_no_row_reaches_no_route_whoever_asks() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_owned();
+        let options = ServeOptions { listen: "127.0.0.1:0".to_owned(), data, ..ServeOptions::default() };
+        // Open: there everyone may do everything that there is.
+        let server = Server::start(options).await.unwrap();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        for (method, path, status) in [
+            (Method::GET, "/api/v1/tasks", None),
+            (Method::GET, "/healthz", None),
+            (Method::GET, "/nowhere", Some(404)),
+            (Method::GET, "/healthz/deep", Some(404)),
+            (Method::GET, "/api/v1/tasks/a/secrets", Some(404)),
+            (Method::PATCH, "/api/v1/tasks/a", Some(405)),
+            (Method::POST, "/metrics", Some(405)),
+        ] {
+            let mut request = Request::builder().method(&method).uri(path).body(()).unwrap();
+            let client = ClientAddr::of(peer, false, request.headers(), &Default::default());
+            let admitted = admit(&server.state, &client, &mut request).await;
+            assert_eq!(admitted.err().map(|answer| answer.status().as_u16()), status, "{method} {path}");
+        }
+        server.shutdown().await.unwrap();
+    }
+}
