@@ -135,8 +135,12 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-#[test]
-fn what_was_acked_survives_a_power_cut() {
+/// Records what `work` makes a server do, and lets `check` look at the folder after each of some cuts.
+fn cut(
+    flags: &[&str],
+    work: impl FnOnce(&Server, &mut Recorder, &mut Dice),
+    check: impl Fn(&Path, &Wanted) + std::panic::RefUnwindSafe,
+) {
     let seed = setting("TASKTAIL_SEED").unwrap_or(u64::from(std::process::id()));
     let cuts = setting("TASKTAIL_POWER_CUTS").unwrap_or(CUTS_DEFAULT);
     println!("seed {seed}: TASKTAIL_SEED={seed} chooses the same cuts");
@@ -145,7 +149,7 @@ fn what_was_acked_survives_a_power_cut() {
     let disk_folder = folder.path().join("disk");
     std::fs::create_dir(&disk_folder).unwrap();
     let mut recorder = Recorder { log: folder.path().join("record"), known: Vec::new() };
-    let mut serve = command(&disk_folder.join("data"), &FLAGS);
+    let mut serve = command(&disk_folder.join("data"), flags);
     serve.env("LD_PRELOAD", shim()).env("SHIM_FOLDER", &disk_folder).env("SHIM_LOG", &recorder.log);
     let server = Server::spawn(serve);
     work(&server, &mut recorder, &mut dice);
@@ -176,6 +180,58 @@ fn what_was_acked_survives_a_power_cut() {
         std::fs::remove_dir_all(&target).unwrap();
     }
     println!("{cuts} cuts of {} changes, {} facts", read_log(&recorder.log).len(), recorder.known.len());
+}
+
+#[test]
+fn what_was_acked_survives_a_power_cut() {
+    cut(&FLAGS, work, check);
+}
+
+/// A line that no other is like, so that an archive of them is not small.
+fn noise(n: u64) -> String {
+    let dice = &mut Dice(n);
+    let words: Vec<String> = (0..6).map(|_| format!("{:08x}", dice.roll(1 << 31))).collect();
+    format!("{n} {}", words.join(""))
+}
+
+#[test]
+fn a_log_whose_middle_went_survives_a_power_cut() {
+    const LINES: u64 = 400;
+    let flags = [&FLAGS[..], &["--task-bytes-max", "256KiB"]].concat();
+    let work = |server: &Server, recorder: &mut Recorder, _: &mut Dice| {
+        for round in 0..60 {
+            let text: String = (round * LINES + 1..=(round + 1) * LINES).map(|n| noise(n) + "\n").collect();
+            assert_eq!(server.append("long", &text).status, 200);
+            recorder.knows(Fact::Lines("long".to_owned(), (round + 1) * LINES));
+        }
+        assert!(server.metric("tasktail_limit_reached_total{limit=\"task_bytes_max\"}") >= 3.0, "it was cut often");
+    };
+    cut(&flags, work, |data, wanted| {
+        let server = Server::start(data, &flags);
+        let Some(acked) = wanted.lines.get("long") else { return };
+        let mut next = 1;
+        loop {
+            let page = server.get(&format!("/api/v1/tasks/long/lines?from={next}&limit=10000")).json();
+            let lines = page["lines"].as_array().unwrap_or_else(|| panic!("line {next} of {acked}: {page}"));
+            let mut gaps = page["gaps"].as_array().unwrap().iter();
+            for line in lines {
+                let n = line["n"].as_u64().unwrap();
+                if n != next {
+                    let gap = gaps.next().unwrap_or_else(|| panic!("no gap before line {n}, after {next}"));
+                    let told = (gap["from"].as_u64(), gap["to"].as_u64(), gap["reason"].as_str());
+                    assert_eq!(told, (Some(next), Some(n - 1), Some("quota")));
+                }
+                assert_eq!(line["line"], noise(n), "as it was sent");
+                next = n + 1;
+            }
+            assert!(gaps.next().is_none(), "a gap that is none: {}", page["gaps"]);
+            if lines.is_empty() {
+                break;
+            }
+        }
+        assert!(next > *acked, "{acked} lines were acked, {} are there", next - 1);
+        assert_eq!(server.append("long", "more\n").status, 200);
+    });
 }
 
 fn check(data: &Path, wanted: &Wanted) {

@@ -119,3 +119,15 @@ fn a_secret_that_is_not_there_stops_before_the_command() {
         assert!(!home.path("started").exists());
     }
 }
+
+#[test]
+fn what_the_worker_says_of_its_surroundings_is_masked_too() {
+    let home = Home::new();
+    // Nobody listens there.
+    let args = ["run", "--url", "http://127.0.0.1:1", "--task", "t", "--spool", SECRET, "--mask-env", "SECRET"];
+    let mut command = home.command(&[&args[..], &["--", "sh", "-c", "echo x"]].concat());
+    let done = crate::support::finish(command.env("SECRET", SECRET).spawn().unwrap());
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "x\n"), "{}", done.stderr);
+    assert!(done.stderr.contains("are kept in ***"), "{}", done.stderr);
+    no_trace("stderr", done.stderr.as_bytes());
+}

@@ -1,0 +1,88 @@
+use super::*;
+use crate::model::{Channel, EntryId, Line, LineText, Origin, Timestamp};
+
+fn line(n: u64, channel: Channel, text: &str) -> Line<'static> {
+    let (id, timestamp) = (EntryId::MIN, Timestamp::from_millis(1_778_336_581_000 + n));
+    Line { n, id, timestamp, channel, line: text.to_owned().into(), partial: false, lossy: false }
+}
+
+fn numbered(seq: u64) -> Origin<'static> {
+    Origin::Numbered { session: "s", seq, piece: 0 }
+}
+
+/// What other programs must find too: made once with Python's `xxhash`.
+#[test]
+fn the_sum_is_the_one_that_is_documented() {
+    let mut sum = LineSum::default();
+    let mut buffer = Vec::new();
+    let text = |ms, channel, partial, lossy, text: &'static str| LineText {
+        timestamp: Timestamp::from_millis(ms),
+        channel,
+        partial,
+        lossy,
+        text: text.into(),
+    };
+    sum.add(1, 0, &text(1_778_336_581_000, Channel::Stdout, false, false, "Building..."), &mut buffer);
+    sum.add(2, 0, &text(1_778_336_581_001, Channel::Stderr, true, true, "é\r"), &mut buffer);
+    sum.add(3, 1, &text(0, Channel::Internal, false, true, ""), &mut buffer);
+    assert_eq!(sum.to_string(), "xxh3-128-sum:29f6b4a43e0fec848bec1ce32a0d3668");
+    assert_eq!(sum.to_string().parse(), Ok(sum));
+    for bad in ["", "sha256:00", "xxh3-128-sum:12", "xxh3-128-sum:+2345678901234567890123456789012"] {
+        assert_eq!(bad.parse::<LineSum>(), Err(BadLineSum), "{bad}");
+    }
+}
+
+#[test]
+fn the_result_is_named() {
+    let mut tally = Tally::default();
+    let mut buffer = Vec::new();
+    for n in 1..=12_034 {
+        tally.add(numbered(n), &line(n, Channel::Stdout, "x"), &mut buffer);
+    }
+    tally.add(Origin::Foreign, &line(12_035, Channel::Internal, "by another"), &mut buffer);
+    let sum = tally.of("s").map(|tally| tally.sum);
+    let said = Said { lines: Some(12_034), sum };
+    let compare = |tally: &Tally, said, alone| Integrity::compare(tally, Some("s"), said, alone).to_string();
+    assert_eq!(compare(&tally, said, true), "complete: 12,034 lines");
+    assert!(compare(&tally, said, false).starts_with("not known"), "another worker's lines were not counted");
+    assert!(compare(&tally, Said::default(), true).starts_with("not known"));
+    assert!(Integrity::compare(&tally, None, Said::default(), true).to_string().starts_with("not known"));
+    let fewer = Said { lines: Some(12_035), ..said };
+    let wrong = "not what the worker sent: the worker counted 12,035 lines and 12,034 lines are here";
+    assert_eq!(compare(&tally, fewer, true), wrong);
+    let other = Said { sum: Some(LineSum(7)), ..said };
+    assert!(compare(&tally, other, true).starts_with("not what the worker sent: the 12,034 lines here"));
+
+    let mut skipped = tally.clone();
+    skipped.add(numbered(12_035), &line(12_036, Channel::Internal, "[1500 messages skipped]"), &mut buffer);
+    let said = Said { lines: Some(12_035), sum: skipped.of("s").map(|tally| tally.sum) };
+    let words = "incomplete: 1,500 lines missing: 1,500 lines skipped by the worker at line 12,036";
+    assert_eq!(compare(&skipped, said, true), words);
+    let altered = Said { sum, ..said };
+    assert!(compare(&skipped, altered, true).starts_with("not what"), "the sum holds beside skipped lines");
+
+    let mut lost = tally.clone();
+    lost.add(Origin::Foreign, &line(12_036, Channel::Internal, "[3 messages lost in transit]"), &mut buffer);
+    let said = Said { lines: Some(12_037), sum: Some(LineSum(9)) };
+    let words = "incomplete: 3 lines missing: 3 lines lost in transit at line 12,036";
+    assert_eq!(compare(&lost, said, true), words);
+    assert!(compare(&lost, Said { lines: Some(12_038), ..said }, true).starts_with("not what"));
+
+    let mut old = tally;
+    old.add_unknown(1);
+    assert!(compare(&old, said, true).starts_with("not known"), "of lines of an earlier version nothing is said");
+}
+
+#[test]
+fn parts_add_up_to_the_whole() {
+    let mut buffer = Vec::new();
+    let (mut whole, mut first, mut second) = (Tally::default(), Tally::default(), Tally::default());
+    for n in 1..=50 {
+        let text = if n % 7 == 0 { "[2 messages skipped]" } else { "x" };
+        let line = line(n, Channel::Internal, text);
+        whole.add(numbered(n), &line, &mut buffer);
+        if n < 20 { &mut first } else { &mut second }.add(numbered(n), &line, &mut buffer);
+    }
+    first.merge(&second);
+    assert_eq!(first, whole);
+}
