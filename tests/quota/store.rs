@@ -2,6 +2,7 @@
 //! that what is there goes on.
 
 use hyper::Method;
+use redis::Commands as _;
 use serde_json::{Value, json};
 use tasktail::model::Channel;
 use tasktail::model::limits::Limits;
@@ -185,4 +186,47 @@ async fn removing_by_hand_brings_the_writes_back() {
     let task = tasks.get_or_create(&"next".parse().unwrap()).await.unwrap();
     task.append(batch(1, 1)).await.unwrap().await.unwrap();
     tasks.close().await;
+}
+
+#[test]
+fn a_redis_client_makes_no_run_too_many_and_nothing_beyond_the_budget() {
+    let start =
+        |change: fn(&mut Limits)| tasktail::testing::Server::start_with(|options| change(&mut options.limits)).unwrap();
+    let add = |redis: &mut redis::Connection, key: &str| {
+        redis.xadd::<_, _, _, _, String>(key, "*", &[("event_type", "x")]).map_err(|error| error.to_string())
+    };
+    let server = start(|limits| limits.runs_max = 2);
+    let mut redis = redis::Client::open(server.redis_url()).unwrap().get_connection().unwrap();
+    for key in ["run:events:a", "run:events:b", "run:events:a", "plain", "task:logs:t"] {
+        add(&mut redis, key).unwrap();
+    }
+    let said = add(&mut redis, "run:events:c").unwrap_err();
+    assert!(said.contains("there are 2 runs, as many as runs_max allows"), "{said}");
+    assert!(!redis.exists::<_, bool>("run:events:c").unwrap());
+    // Within a transaction too; what else is in it is done, as Redis does it.
+    let done: Vec<redis::Value> = redis::pipe()
+        .atomic()
+        .ignore_errors()
+        .cmd("XADD")
+        .arg("run:events:d")
+        .arg("*")
+        .arg("f")
+        .arg("v")
+        .cmd("XADD")
+        .arg("run:events:b")
+        .arg("*")
+        .arg("f")
+        .arg("v")
+        .query(&mut redis)
+        .unwrap();
+    assert!(matches!(&done[..], [redis::Value::ServerError(_), redis::Value::BulkString(_)]), "{done:?}");
+    redis.del::<_, ()>("run:events:a").unwrap();
+    add(&mut redis, "run:events:c").unwrap();
+
+    let server = start(|limits| limits.disk_max = Some(100));
+    let mut redis = redis::Client::open(server.redis_url()).unwrap().get_connection().unwrap();
+    for key in ["plain", "run:events:a", "task:logs:t"] {
+        let refused = (0..).map(|_| add(&mut redis, key)).find_map(Result::err).unwrap();
+        assert!(refused.contains("disk_max"), "{key}: {refused}");
+    }
 }

@@ -9,16 +9,17 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::access::Seen;
-use super::commands::{Outcome, Refusal, Wait, command, refused, unwritten};
+use super::adding::{self, Adding};
+use super::commands::{Outcome, Refusal, Wait, command, unwritten};
+use super::place::{Place, see};
 use super::plan::Plan;
-use super::session::{Session, Transaction};
-use super::table::{Command, Misfit, NO_MULTI, Run, resolve};
-use crate::auth::Caller;
+use super::session::Session;
+use super::table::{Command, Misfit, Run, resolve};
+use super::transaction::ends_transaction;
 use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::tasks::Tasks;
-use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look, Published, Waiting};
+use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look as _, Waiting};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// Commands in one batch.
@@ -27,8 +28,6 @@ const REQUESTS_MAX: usize = 4096;
 const REQUESTS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of replies from where on they are sent before more commands run.
 const REPLIES_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of the commands in a transaction.
-const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Commands on their way.
 pub(super) struct Batch {
@@ -62,22 +61,6 @@ struct Planned {
     command: Result<&'static Command, Misfit>,
 }
 
-/// A task whose key is about to get an entry.
-struct Adding {
-    key: Box<[u8]>,
-    /// Or the reply to whoever adds.
-    task: Result<KeyTask, String>,
-    added: bool,
-}
-
-/// Where commands run.
-pub(super) enum Place<'p, 'k> {
-    /// On what everyone can see.
-    Published(&'p Tasks, Published<'p>),
-    /// Among the writes.
-    Keys(&'p mut Keys<'k>),
-}
-
 /// A command that waits; those behind it wait with it.
 pub(super) struct Waits {
     pub(super) answer: oneshot::Receiver<Waited>,
@@ -89,32 +72,6 @@ pub(super) struct Waits {
 
 /// The reply of a command that has waited, or why it is not durable.
 pub(super) type Waited = Result<Reply, JournalError>;
-
-impl<'p> Place<'p, '_> {
-    pub(super) fn published(tasks: &'p Tasks) -> Self {
-        Self::Published(tasks, tasks.published())
-    }
-
-    fn look(&mut self) -> &mut dyn Look {
-        match self {
-            Self::Published(_, look) => look,
-            Self::Keys(keys) => *keys,
-        }
-    }
-
-    fn tick(&mut self) {
-        match self {
-            Self::Published(tasks, look) => *look = tasks.published(),
-            Self::Keys(keys) => keys.tick(),
-        }
-    }
-
-    fn settle(&mut self) {
-        if let Self::Keys(keys) = self {
-            keys.settle();
-        }
-    }
-}
 
 impl Batch {
     pub(super) fn new(session: Session) -> Self {
@@ -187,7 +144,7 @@ impl Batch {
 
     /// Takes in the task of a key that gets an entry, or why there is none.
     pub(super) fn add_task(&mut self, key: Box<[u8]>, task: Result<KeyTask, String>) {
-        self.adding.push(Adding { key, task, added: false });
+        self.adding.push(Adding::new(key, task));
     }
 
     /// Runs what there is, up to a command that waits or that signs in or out, or until there is much to send.
@@ -311,6 +268,7 @@ impl Batch {
                     adding.note(request);
                     adding.added = true;
                 } else {
+                    adding::may_add(&self.session.port.state, keys, key)?;
                     run(keys, request, &mut self.reply)?;
                     self.done.of_runs |= RunId::from_stream_key(key).is_some();
                 }
@@ -402,56 +360,7 @@ impl Batch {
     }
 }
 
-impl Transaction {
-    fn queue(&mut self, command: &'static Command, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-        if command.is(NO_MULTI) {
-            self.aborted = true;
-            return Err(Refusal::Text(format!("ERR Command '{}' not allowed inside a transaction", command.name)));
-        }
-        // Nothing of a transaction that will not run is kept.
-        if !self.aborted {
-            self.bytes += request.bytes();
-            if self.bytes > TRANSACTION_BYTES_MAX {
-                (self.aborted, self.queue) = (true, Vec::new());
-                return Err(Refusal::Text(format!("ERR a transaction has at most {TRANSACTION_BYTES_MAX} bytes")));
-            }
-            self.queue.push((command, request.detached()));
-        }
-        reply.simple("QUEUED");
-        Ok(())
-    }
-}
-
-impl Adding {
-    fn note(&self, request: &Request) {
-        if let Ok(task) = &self.task {
-            request.args().for_each(|word| task.note(word));
-        }
-    }
-
-    fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        let refused = match &self.task {
-            Ok(task) => task.admit(request.bytes() as u64).err().map(|error| refused(&error)),
-            Err(error) => Some(error.clone()),
-        };
-        refused.map_or(Ok(()), |error| Err(Refusal::Text(error)))
-    }
-}
-
-/// Looks at what is the caller's to see.
-fn see<T>(look: &mut dyn Look, caller: Option<&Caller>, with: impl FnOnce(&mut dyn Look) -> T) -> T {
-    match caller.filter(|caller| !caller.sees_all()) {
-        Some(caller) => with(&mut Seen { look, caller }),
-        None => with(look),
-    }
-}
-
 /// Whether a client may be somebody else after it.
 fn signs_in(command: &Command) -> bool {
     matches!(command.name, "auth" | "hello" | "reset")
-}
-
-/// What is not queued within MULTI.
-fn ends_transaction(command: &Command) -> bool {
-    matches!(command.name, "exec" | "discard" | "quit" | "reset")
 }

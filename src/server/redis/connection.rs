@@ -12,9 +12,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::super::throttle::Throttle;
 use super::Port;
-use super::batch::{Batch, Place, Waited, Waits};
+use super::batch::{Batch, Waited, Waits};
 use super::clients::Client;
 use super::commands::{refused, unwritten};
+use super::place::Place;
 use super::plan::Plan;
 use super::session::Session;
 use crate::model::limits::Limit;

@@ -13,11 +13,13 @@
 
 mod accept;
 mod access;
+mod adding;
 mod batch;
 mod clients;
 mod commands;
 mod connection;
 mod list;
+mod place;
 mod plan;
 mod session;
 mod table;

@@ -2,12 +2,14 @@
 
 use super::commands::Refusal;
 use super::session::{Session, Transaction};
-use super::table::Done;
+use super::table::{Command, Done, NO_MULTI};
 use crate::tasks::keys::{Keys, Look};
 use crate::wire::resp::{Reply, Request};
 
 /// Keys that one client may watch.
 const WATCHED_MAX: usize = 64 * 1024;
+/// Bytes of the commands in a transaction.
+const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// `MULTI`: what comes is queued.
 pub(super) fn multi(session: &mut Session, _: &Request, reply: &mut Reply) -> Done {
@@ -53,4 +55,35 @@ pub(super) fn unwatch(session: &mut Session, _: &Request, reply: &mut Reply) -> 
     session.note();
     reply.simple("OK");
     Ok(())
+}
+
+impl Transaction {
+    /// Keeps a command for EXEC.
+    pub(super) fn queue(
+        &mut self,
+        command: &'static Command,
+        request: &Request,
+        reply: &mut Reply,
+    ) -> Result<(), Refusal> {
+        if command.is(NO_MULTI) {
+            self.aborted = true;
+            return Err(Refusal::Text(format!("ERR Command '{}' not allowed inside a transaction", command.name)));
+        }
+        // Nothing of a transaction that will not run is kept.
+        if !self.aborted {
+            self.bytes += request.bytes();
+            if self.bytes > TRANSACTION_BYTES_MAX {
+                (self.aborted, self.queue) = (true, Vec::new());
+                return Err(Refusal::Text(format!("ERR a transaction has at most {TRANSACTION_BYTES_MAX} bytes")));
+            }
+            self.queue.push((command, request.detached()));
+        }
+        reply.simple("QUEUED");
+        Ok(())
+    }
+}
+
+/// What is not queued within MULTI.
+pub(super) fn ends_transaction(command: &Command) -> bool {
+    matches!(command.name, "exec" | "discard" | "quit" | "reset")
 }
