@@ -395,3 +395,36 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
     drop((tasks, task));
     assert_eq!(faults(folder.path()).await, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // All of it is in the journal when the end is said and compared.
+    let limits = Limits { live_window_lines: 20_000, task_bytes_max: Some(300_000), ..Limits::default() };
+    let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
+    let task = tasks.get_or_create(&"t".parse::<TaskId>().unwrap()).await.unwrap();
+    let (mut sum, mut buffer, last) = (LineSum::default(), Vec::new(), 12_000);
+    for from in (1..=last).step_by(500) {
+        let mut batch = LineBatch::with_session("s", from);
+        for n in from..from + 500 {
+            let line =
+                LineText { timestamp: Timestamp::from_millis(n), text: random_text(n).into(), ..LineText::default() };
+            batch.push(&line);
+            sum.add(n, 0, &line, &mut buffer);
+        }
+        task.append(batch).await.unwrap().await.unwrap();
+    }
+    let said = Said { lines: Some(last), sum: Some(sum) };
+    let mut changes = tasks.changes();
+    task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
+    while task.facts().artifact.is_none() {
+        changes.changed().await.unwrap();
+    }
+    let integrity = task.facts().integrity.unwrap();
+    assert_eq!((integrity.state, integrity.missing.len()), (IntegrityState::Incomplete, 1), "{integrity:?}");
+    let hole = integrity.missing[0];
+    assert!(hole.reason == GapReason::Quota && integrity.missing_lines == hole.count, "{integrity:?}");
+    tasks.close().await;
+    drop((tasks, task));
+    assert_eq!(faults(folder.path()).await, []);
+}

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, LineSum, LineText, Said, TaskId, Timestamp};
+use tasktail::store::{Store, StoreOptions};
 use tasktail::tasks::{self, End, LineBatch, TaskHandle, Tasks, TasksOptions, VerifyReport};
 
 const SEALED_LINES: u64 = 3_000;
@@ -196,6 +197,31 @@ fn what_is_cut_off_removed_or_swapped_is_found() {
         bytes.extend(note);
     });
     assert_eq!(found, "");
+}
+
+#[test]
+fn what_a_journal_has_lost_is_found() {
+    let folder = folder();
+    let data = folder.path();
+    let change = |with: &dyn Fn(&Store, u64)| {
+        let store = Store::open(&data.join("journal"), StoreOptions::default()).unwrap();
+        let number = store.stream(b"task:logs:growing").unwrap().unwrap().number;
+        with(&store, number);
+        store.commit().unwrap();
+    };
+    assert_eq!(faults(data), "");
+    change(&|store, number| {
+        let blocks: Vec<_> = store.blocks_of(number).map(Result::unwrap).collect();
+        let (first, bytes) = &blocks[blocks.len() / 2];
+        store.remove_block(number, *first, bytes.len()).unwrap();
+        store.put_block(number + 1_000_000, *first, bytes).unwrap();
+    });
+    let found = faults(data);
+    let lost = found
+        .lines()
+        .any(|fault| fault.starts_with("journal/task:logs:growing: block ") && fault.contains("begins with line"));
+    assert!(lost, "{found}");
+    assert!(found.contains("which has no record"), "{found}");
 }
 
 #[test]

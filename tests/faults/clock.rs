@@ -130,6 +130,7 @@ fn ids_are_in_order_and_nothing_is_given_up_when_the_clock_is_set() {
     let back = running.add("stream");
     assert!(back > first && back.0 == first.0, "{back:?} after {first:?}: the clock was not set back");
     assert!(running.add("task:logs:open") > first_line);
+    clock.append(&running, "open", "under a clock that was set back");
 
     clock.set(YEAR);
     running.looks(|ahead| ahead > 30_000_000.0);
@@ -153,6 +154,14 @@ fn ids_are_in_order_and_nothing_is_given_up_when_the_clock_is_set() {
     running.looks(|ahead| ahead == 0.0);
     assert!(running.add("stream") > forward, "ids never go back");
     assert_eq!(running.status("open"), "running");
+    clock.append(&running, "open", "under the right clock again");
+    let log = running.kept.json("/api/v1/tasks/open/lines?limit=100");
+    let id = |line: &serde_json::Value| {
+        let id = line["id"].as_str().unwrap().split_once('-').unwrap();
+        (id.0.parse::<u64>().unwrap(), id.1.parse::<u64>().unwrap())
+    };
+    let ids: Vec<(u64, u64)> = log["lines"].as_array().unwrap().iter().map(id).collect();
+    assert!(ids.len() >= 4 && ids.is_sorted_by(|a, b| a < b), "{ids:?}");
     drop(worker.kill());
     worker.wait().unwrap();
     running.stop();
