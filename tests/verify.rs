@@ -37,13 +37,18 @@ async fn fill(task: &TaskHandle, lines: u64) -> LineSum {
 
 /// A folder with the sealed logs `one` and `two`, and `growing`, whose beginning is archived.
 fn folder() -> tempfile::TempDir {
+    folder_of(SEALED_LINES, GROWING_LINES, 1_000)
+}
+
+/// The same with logs of so many lines, of which so many stay in the journal.
+fn folder_of(sealed_lines: u64, growing_lines: u64, live_window_lines: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let limits = Limits { live_window_lines: 1_000, ..Limits::default() };
+        let limits = Limits { live_window_lines, ..Limits::default() };
         let options = TasksOptions { limits, ..TasksOptions::default() };
         let tasks = Tasks::open(folder.path(), options).await.unwrap();
-        for (name, lines) in [("one", SEALED_LINES), ("two", SEALED_LINES), ("growing", GROWING_LINES)] {
+        for (name, lines) in [("one", sealed_lines), ("two", sealed_lines), ("growing", growing_lines)] {
             let task = tasks.get_or_create(&name.parse::<TaskId>().unwrap()).await.unwrap();
             let sum = fill(&task, lines).await;
             if name != "growing" {
@@ -123,32 +128,42 @@ fn a_whole_folder_has_no_faults_and_stays_as_it_is() {
     assert!(files(data) == before, "the folder has changed");
 }
 
-#[test]
-fn no_bit_of_a_sealed_archive_can_be_flipped_unseen() {
-    let folder = folder();
-    let data = folder.path();
-    let size = fs::metadata(archive(data, "one.ndjson.zst")).unwrap().len();
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
-    let all = runner.run(&(0..usize::try_from(size).unwrap(), 0..8u8), |(at, bit)| {
-        let found = with_changed(data, "one.ndjson.zst", |bytes| bytes[at] ^= 1 << bit);
-        prop_assert!(found.contains("one.ndjson.zst"), "byte {at}, bit {bit}: {found:?}");
+/// Flips one bit of each of these bytes, and of some others anywhere; each time the file is named.
+fn no_bit_can_be_flipped(data: &Path, name: &str, bytes: impl Iterator<Item = usize>) {
+    let size = fs::metadata(archive(data, name)).unwrap().len();
+    let flip = |at: usize, bit: u8| {
+        let found = with_changed(data, name, |bytes| bytes[at] ^= 1 << bit);
+        prop_assert!(found.contains(name), "byte {at}, bit {bit}: {found:?}");
         Ok(())
-    });
+    };
+    for at in bytes {
+        flip(at, u8::try_from(at % 8).unwrap()).unwrap();
+    }
+    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let all = runner.run(&(0..usize::try_from(size).unwrap(), 0..8u8), |(at, bit)| flip(at, bit));
     all.unwrap();
 }
 
 #[test]
+fn no_bit_of_a_sealed_archive_can_be_flipped_unseen() {
+    let folder = folder_of(150, 2_500, 100);
+    let size = fs::metadata(archive(folder.path(), "one.ndjson.zst")).unwrap().len();
+    let size = usize::try_from(size).unwrap();
+    // What stands before the lines, and all that comes with the seal.
+    let seal = (size - 700..size).step_by(3);
+    no_bit_can_be_flipped(folder.path(), "one.ndjson.zst", (0..250).chain(seal));
+}
+
+#[test]
 fn no_bit_of_a_growing_archive_can_be_flipped_unseen() {
-    let folder = folder();
-    let data = folder.path();
-    let size = fs::metadata(archive(data, "growing.ndjson.zst.open")).unwrap().len();
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
-    let all = runner.run(&(0..usize::try_from(size).unwrap(), 0..8u8), |(at, bit)| {
-        let found = with_changed(data, "growing.ndjson.zst.open", |bytes| bytes[at] ^= 1 << bit);
-        prop_assert!(found.contains("growing.ndjson.zst.open"), "byte {at}, bit {bit}: {found:?}");
-        Ok(())
-    });
-    all.unwrap();
+    let folder = folder_of(150, 2_500, 100);
+    let whole = fs::read(archive(folder.path(), "growing.ndjson.zst.open")).unwrap();
+    let note = 0x184D_2A50u32.to_le_bytes();
+    let frames: Vec<usize> = memchr::memmem::find_iter(&whole, &note).collect();
+    let last = *frames.last().unwrap();
+    // What stands before the lines of the first and of the last frame.
+    let bytes = (0..250).chain((last..whole.len().min(last + 250)).step_by(3));
+    no_bit_can_be_flipped(folder.path(), "growing.ndjson.zst.open", bytes);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::settings::{GlobalArgs, KeepArgs, SettingArgs};
 use super::ship::ShipArgs;
 use super::spool::SpoolArgs;
 use super::token::TokenArgs;
+use super::values::{channels, key_value, repetition};
 use crate::model::units;
 use crate::model::{Channel, ChannelSet, Cursor, RunId, TaskId, TaskStatus};
 
@@ -392,27 +393,6 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     pub(super) shell: clap_complete::Shell,
-}
-
-fn channels(text: &str) -> Result<ChannelSet, String> {
-    text.parse::<ChannelSet>().map_err(|error| error.to_string())
-}
-
-/// `1/3`, or `1` where nobody knows how many there are to be.
-fn repetition(text: &str) -> Result<String, String> {
-    let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
-    let right = match text.split_once('/') {
-        Some((of, total)) => number(of).zip(number(total)).is_some_and(|(of, total)| of <= total),
-        None => number(text).is_some(),
-    };
-    if right { Ok(text.to_owned()) } else { Err("write which repetition it is and of how many, such as 1/3".into()) }
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not a label: write KEY=VALUE, such as branch=main")),
-    }
 }
 
 #[cfg(test)]

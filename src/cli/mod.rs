@@ -27,6 +27,7 @@ mod show;
 mod spool;
 mod text;
 mod token;
+mod values;
 mod verify;
 
 use std::process::ExitCode;

@@ -2,30 +2,28 @@
 //!
 //! A task that holds events is read from its first line on, history then live, like by any follower.
 //! Ids come from what is read, so reading it again after a restart doubles nothing. What looks like an
-//! event and is none is counted, and told in the task's own log, [`NOTES_MAX`] times a task.
+//! event and is none is counted, and told in the task's own log, [`notes::NOTES_MAX`] times a task.
 
-use std::collections::{BTreeMap, HashSet};
+mod notes;
+
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::notes::Notes;
 use super::wrap::Wrap;
 use super::{Incoming, RunMeters, Runs, RunsError, Source};
-use crate::events::{Extractor, ExtractorOptions, Found, Rejected, TOKEN, clean};
+use crate::events::{Extractor, ExtractorOptions, Found, Rejected, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{End, EventsGuard, FollowEvent, LogPage, Start, TaskHandle, Tasks, TasksError};
 
-/// Lines in a task's log that tell of an event that could not be read.
-const NOTES_MAX: usize = 100;
 /// A text that may go on in the next line is waited for this long.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
 /// Bytes of a line that came in pieces, put together; a longer one is taken in pieces.
 const JOINED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What such a note begins with.
-const NOTE: &str = "[event on line ";
 
 /// Whether writers are kept to runs of their own; asked for each event that names another run than its
 /// task's.
@@ -96,17 +94,6 @@ struct Text {
     joined: Option<(u64, String)>,
 }
 
-/// Notes for the task's log.
-struct Notes {
-    /// Up to here the log may hold notes of an earlier reading.
-    known_through: u64,
-    /// Lines that were told of.
-    told: HashSet<u64>,
-    /// Still to be told, by line.
-    due: BTreeMap<u64, String>,
-    silenced: bool,
-}
-
 impl Bridge {
     fn new(runs: Runs, task: TaskHandle, kept_apart: KeptApart) -> Self {
         let facts = task.facts();
@@ -121,7 +108,7 @@ impl Bridge {
             next: 1,
             texts: [text(), text()],
             found: Vec::new(),
-            notes: Notes { known_through, told: HashSet::new(), due: BTreeMap::new(), silenced: false },
+            notes: Notes::new(known_through),
             default_run,
             kept_apart,
             runs,
@@ -385,30 +372,5 @@ fn take(
             notes.add(line, &fault.to_string());
         }
         Found::Task(_) | Found::Text { .. } => {}
-    }
-}
-
-impl Notes {
-    fn add(&mut self, line: u64, why: &str) {
-        if self.told.len() + self.due.len() < NOTES_MAX {
-            // It must not look like an event itself.
-            let why = clean(why).replace(TOKEN, "event");
-            self.due.entry(line).or_insert_with(|| format!("{NOTE}{line} not read: {why}]"));
-        } else if !std::mem::replace(&mut self.silenced, true) {
-            let text = format!("[over {NOTES_MAX} events could not be read; from here on they are only counted]");
-            self.due.insert(u64::MAX, text);
-        }
-    }
-
-    /// A line of the server's own: an earlier reading may have told.
-    fn seen(&mut self, text: &str) {
-        let line = text.strip_prefix(NOTE).and_then(|rest| rest.split_once(' ')?.0.parse().ok());
-        if let Some(line) = line {
-            self.told.insert(line);
-            self.due.remove(&line);
-        } else if text.starts_with("[over ") && text.contains("events could not be read") {
-            self.silenced = true;
-            self.due.remove(&u64::MAX);
-        }
     }
 }

@@ -8,16 +8,19 @@
 //! A worker that never said `hello` and does not count is never answered; its lines are handled
 //! the same. Whatever was received when a connection breaks is appended.
 
+mod settle;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
+use self::settle::{InFlight, oldest};
 use super::access;
 use super::outbox::Outbox;
 use super::oversize;
@@ -29,7 +32,7 @@ use super::throttle::Throttle;
 use crate::auth::{Caller, Lease, Object, Scope};
 use crate::model::limits::Limit;
 use crate::model::{Channel, LineText, RunId, Timestamp, limits};
-use crate::tasks::{Appended, End, EndOutcome, LineBatch, TaskFacts, TasksError, Ticket};
+use crate::tasks::{End, EndOutcome, LineBatch, TaskFacts, TasksError};
 use crate::wire::worker::{
     BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
 };
@@ -38,8 +41,6 @@ use crate::wire::worker::{
 const IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Frames read in one go before other things get their turn.
 const DRAIN_FRAMES_MAX: usize = 4096;
-/// What was received before a shutdown has this long to become durable and be acked.
-const SETTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// Answers the handshake.
 pub(super) fn ingest(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
@@ -51,14 +52,6 @@ pub(super) fn ingest(state: &SharedState, upgrade: Upgrade) -> Result<Response, 
         both(Box::pin(ingest.run(source, peer, lease)), outbox.write(&shared, sink)).await;
         shared.metrics.workers.dec();
     })
-}
-
-/// A batch that the store has not made durable yet.
-struct InFlight {
-    task: TaskRef,
-    ticket: Ticket,
-    bytes: usize,
-    lines: u64,
 }
 
 /// The batch that lines are being put into.
@@ -312,26 +305,6 @@ impl Ingest {
         pending.next_seq = seq.map(|seq| seq.saturating_add(1));
     }
 
-    /// Gives the pending batch to the store; waits only for room in its queue.
-    async fn flush(&mut self) {
-        let Some(Pending { task, batch, .. }) = self.pending.take() else { return };
-        if !self.has_room(&task) {
-            return;
-        }
-        let (bytes, lines) = (batch.bytes(), batch.len() as u64);
-        let appended = match self.spoken.handle(&self.state.tasks, &task.id).await {
-            Ok(handle) => handle.append(batch).await,
-            Err(error) => Err(error),
-        };
-        match appended {
-            Ok(ticket) => {
-                self.in_flight_bytes += bytes;
-                self.in_flight.push_back(InFlight { task, ticket, bytes, lines });
-            }
-            Err(error) => self.failed(&task, &error),
-        }
-    }
-
     async fn end(&mut self, end: TaskEnd) {
         self.flush().await;
         let TaskEnd { task, seq, exit_code, signal, aborted, timestamp, said } = end;
@@ -361,37 +334,6 @@ impl Ingest {
                 self.failed(&task, &error);
             }
             (Err(error), _) => self.failed(&task, &error),
-        }
-    }
-
-    fn settle(&mut self, (in_flight, settled): (InFlight, Result<Appended, TasksError>)) {
-        self.in_flight_bytes -= in_flight.bytes;
-        match settled {
-            Ok(appended) => {
-                self.state.metrics.lines_stored.inc_by(appended.count);
-                self.state.hops.worker_socket.stored(appended.count);
-                self.state.hops.worker_socket.dropped(appended.over);
-                let rest = in_flight.lines.saturating_sub(appended.over);
-                self.state.hops.worker_socket.deduplicated(rest.saturating_sub(appended.count));
-                if let Some(seq) = appended.acked_seq {
-                    self.outbox.ack(&in_flight.task, seq);
-                }
-            }
-            Err(error) => self.failed(&in_flight.task, &error),
-        }
-    }
-
-    /// Before the server ends: what was received becomes durable, and is acked.
-    async fn settle_all(&mut self) {
-        self.flush().await;
-        let settled = timeout(SETTLE_WAIT, async {
-            while !self.in_flight.is_empty() {
-                let settled = oldest(&mut self.in_flight).await;
-                self.settle(settled);
-            }
-        });
-        if settled.await.is_err() {
-            tracing::warn!("lines were not durable in time for their acks");
         }
     }
 
@@ -432,15 +374,3 @@ impl Ingest {
 /// The text of the line that notes missing times.
 const NO_TIME: &str =
     "tasktail: the worker gives lines without a time (or one that is not RFC 3339); the server's is used";
-
-/// Waits for the oldest batch. Cancel-safe: it leaves the queue only when it is done.
-async fn oldest(in_flight: &mut VecDeque<InFlight>) -> (InFlight, Result<Appended, TasksError>) {
-    let settled = match in_flight.front_mut() {
-        Some(oldest) => (&mut oldest.ticket).await,
-        None => std::future::pending().await,
-    };
-    match in_flight.pop_front() {
-        Some(oldest) => (oldest, settled),
-        None => std::future::pending().await,
-    }
-}

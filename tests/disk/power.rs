@@ -136,6 +136,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Records what `work` makes a server do, and lets `check` look at the folder after each of some cuts.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a cut that was too much is to be repeated")]
 fn cut(
     flags: &[&str],
     work: impl FnOnce(&Server, &mut Recorder, &mut Dice),

@@ -10,14 +10,16 @@
 //! dot are on their way in or out. What was written survives a kill of the worker; what was synced,
 //! a power cut.
 
+mod read;
+
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::record::{self, BODY_BYTES_MAX, HEAD_BYTES, MAGIC, Next, Record, SEQ_MAX, SaidEnd};
-use crate::worker::buffer::Item;
+use self::read::Reading;
+use super::record::{self, MAGIC, Record, SEQ_MAX, SaidEnd};
 use crate::worker::session::Session;
 
 const START: &str = "start";
@@ -30,9 +32,6 @@ const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const SEGMENT_BYTES_ACKED: u64 = 1024 * 1024;
 /// No segment has more: it is followed by another before the records that would not fit.
 const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Read at once; a record has room in it.
-const READ_BYTES: usize = 1024 * 1024;
-const _: () = assert!(READ_BYTES >= HEAD_BYTES + BODY_BYTES_MAX);
 
 /// Why a session's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +79,6 @@ pub(in crate::worker) struct Folder {
 struct Segment {
     first_seq: u64,
     bytes: u64,
-}
-
-/// How far lines were read back.
-#[derive(Debug)]
-struct Reading {
-    segment: u64,
-    file: File,
-    offset: u64,
-    /// Every line before it was read.
-    next_seq: u64,
 }
 
 /// What a session has left.
@@ -260,75 +249,6 @@ impl Folder {
         self.segments.len() < before
     }
 
-    /// Lines from number `from_seq` on, or from the first behind it that is there, without a hole
-    /// in their numbers; at most about so many bytes. Nothing if there is none.
-    pub(in crate::worker) fn read(
-        &mut self,
-        from_seq: u64,
-        lines_max: usize,
-        bytes_max: usize,
-    ) -> io::Result<(u64, Vec<Item>)> {
-        let mut reading = match self.reading.take().filter(|reading| reading.next_seq == from_seq) {
-            Some(reading) => reading,
-            None => {
-                let before = self.segments.iter().rev().find(|segment| segment.first_seq <= from_seq);
-                let Some(segment) = before.or(self.segments.front()).map(|segment| segment.first_seq) else {
-                    return Ok((from_seq, Vec::new()));
-                };
-                self.open_segment(segment, from_seq)?
-            }
-        };
-        let (mut first_seq, mut items, mut bytes) = (from_seq, Vec::new(), 0);
-        let mut buffer = vec![0; READ_BYTES];
-        'segments: loop {
-            let read = read_at(&reading.file, &mut buffer, reading.offset)?;
-            let mut rest = buffer.get(..read).unwrap_or_default();
-            while let Next::Record(record, length) = record::next(rest) {
-                if let Record::Line(seq, item) = record
-                    && seq >= reading.next_seq
-                {
-                    if items.is_empty() {
-                        first_seq = seq;
-                    } else if seq != reading.next_seq {
-                        // The hole is for the next read.
-                        break 'segments;
-                    }
-                    bytes += item.line.text.len();
-                    items.push(item);
-                    reading.next_seq = seq + 1;
-                }
-                rest = rest.get(length..).unwrap_or_default();
-                reading.offset += length as u64;
-                if items.len() >= lines_max || bytes >= bytes_max {
-                    break 'segments;
-                }
-            }
-            if rest.len() < read {
-                continue;
-            }
-            // Not one record more in this segment.
-            let next = self.segments.iter().find(|segment| segment.first_seq > reading.segment);
-            match next.map(|segment| segment.first_seq) {
-                Some(segment) => reading = self.open_segment(segment, reading.next_seq)?,
-                None => break,
-            }
-        }
-        if items.is_empty() {
-            return Ok((from_seq, items));
-        }
-        self.reading = Some(reading);
-        Ok((first_seq, items))
-    }
-
-    fn open_segment(&self, segment: u64, next_seq: u64) -> io::Result<Reading> {
-        let file = File::open(self.segment(segment))?;
-        let mut magic = [0; MAGIC.len()];
-        // What is no segment has no records either: its offset is behind its end.
-        let whole = read_at(&file, &mut magic, 0)? == magic.len() && magic == *MAGIC;
-        let offset = if whole { MAGIC.len() as u64 } else { file.metadata()?.len() };
-        Ok(Reading { segment, file, offset, next_seq })
-    }
-
     /// What is in it.
     pub(in crate::worker) fn left(&self) -> io::Result<Left> {
         let mut left = Left { bytes: self.bytes(), ..Left::default() };
@@ -415,18 +335,4 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn not_found_is_well(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-/// Fills as much of `buffer` as the file has from `offset` on.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match file.read_at(room, offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
