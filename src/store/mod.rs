@@ -170,18 +170,8 @@ impl Store {
         let trees = self.trees();
         match self.overlay.get(place, key) {
             Some(found) => Ok(found),
-            None => trees?.of(place).get(key).map_err(|error| self.read_failed(error)),
+            None => trees?.of(place).get(key).map_err(read_failed),
         }
-    }
-
-    /// sled writes a page that it has put out of memory before it reads it: without room it cannot.
-    fn read_failed(&self, error: sled::Error) -> StoreError {
-        let sled::Error::Io(source) = &error else { return error.into() };
-        if !Refusal::of(source, &self.folder).is_some_and(|refusal| refusal.is_full()) {
-            return error.into();
-        }
-        let said = format!("what it has not taken yet cannot be read until there is room: {source}");
-        StoreError::Refused(Refusal::NoSpace(said))
     }
 
     /// The rows of a tree whose keys begin so, in order.
@@ -191,7 +181,11 @@ impl Store {
             Ok(scan) => (Some(scan), None),
             Err(error) => (None, Some(Err(error))),
         };
-        failed.into_iter().chain(scan.into_iter().flatten())
+        let told = |row: Result<Row, StoreError>| match row {
+            Err(StoreError::Sled(error)) => Err(read_failed(error)),
+            row => row,
+        };
+        failed.into_iter().chain(scan.into_iter().flatten()).map(told)
     }
 
     /// The record of a stream.
@@ -228,7 +222,8 @@ impl Store {
     /// The first id of a stream's last block, if it has one.
     pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
         let trees = self.trees()?;
-        let key = self.overlay.last_key(Place::Blocks, trees.of(Place::Blocks), &number.to_be_bytes())?;
+        let key = self.overlay.last_key(Place::Blocks, trees.of(Place::Blocks), &number.to_be_bytes());
+        let key = key.map_err(read_failed)?;
         Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
     }
 
@@ -367,4 +362,15 @@ const GARBAGE: &[u8] = b"garbage/";
 
 fn damaged(number: u64, first: EntryId, what: &str) -> StoreError {
     StoreError::Damaged { at: format!("stream {number}, block {first}"), what: what.to_owned() }
+}
+
+/// sled writes a page that it has put out of memory before it reads it: without room it cannot.
+fn read_failed(error: sled::Error) -> StoreError {
+    match &error {
+        sled::Error::Io(source) if Refusal::is_no_room(source) => {
+            let said = format!("what it has not taken yet cannot be read until there is room: {source}");
+            StoreError::Refused(Refusal::NoSpace(said))
+        }
+        _ => error.into(),
+    }
 }

@@ -73,16 +73,10 @@ impl Store {
                 Ok(store)
             }
             Err(error) if is_locked(&error) => Err(OpenError::InUse { folder: folder.to_owned() }),
-            Err(StoreError::Sled(sled::Error::Io(source))) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Err(not_writable(source))
-            }
-            // A disk that is full or takes no writes is no damage: nothing is moved about on it.
-            Err(StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source))
-                if Refusal::of(&source, folder).is_some() =>
-            {
-                Err(not_writable(source))
-            }
-            Err(error) => rescue(folder, &error, options).map_err(not_writable)?.map_err(OpenError::from),
+            Err(error) => match of_the_disk(error, folder) {
+                Ok(source) => Err(not_writable(source)),
+                Err(damage) => rescue(folder, &damage, options).map_err(not_writable)?.map_err(OpenError::from),
+            },
         }
     }
 
@@ -207,6 +201,23 @@ fn witnessed(folder: &Path) -> u64 {
     text.trim().parse().unwrap_or(0)
 }
 
+/// What the system said, if that is why: a disk that is full or takes no writes is no damage, and
+/// nothing is moved about on it.
+fn of_the_disk(error: StoreError, folder: &Path) -> Result<io::Error, StoreError> {
+    match error {
+        StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source)
+            if source.kind() == io::ErrorKind::PermissionDenied || Refusal::of(&source, folder).is_some() =>
+        {
+            Ok(source)
+        }
+        StoreError::Refused(refusal) if refusal.is_full() => {
+            Ok(io::Error::new(io::ErrorKind::StorageFull, refusal.to_string()))
+        }
+        StoreError::Refused(refusal) => Ok(io::Error::other(refusal.to_string())),
+        damage => Err(damage),
+    }
+}
+
 pub(super) fn is_locked(error: &StoreError) -> bool {
     let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
     source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
@@ -300,6 +311,26 @@ mod tests {
         assert!(matches!(Store::open(folder.path(), StoreOptions::default()), Err(OpenError::InUse { .. })));
         drop(store);
         assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().opening(), 2);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_no_damage() {
+        let folder = Path::new("/data");
+        let system = |code: i32| io::Error::from_raw_os_error(code);
+        let (enospc, erofs, eacces, eio) = (28, 30, 13, 5);
+        for (error, kind) in [
+            (StoreError::Sled(sled::Error::Io(system(enospc))), Some(io::ErrorKind::StorageFull)),
+            (StoreError::Sled(sled::Error::Io(system(erofs))), Some(io::ErrorKind::ReadOnlyFilesystem)),
+            (StoreError::Sled(sled::Error::Io(system(eacces))), Some(io::ErrorKind::PermissionDenied)),
+            (StoreError::Sync(system(enospc)), Some(io::ErrorKind::StorageFull)),
+            (StoreError::Refused(Refusal::NoSpace("no room".to_owned())), Some(io::ErrorKind::StorageFull)),
+            (StoreError::Refused(Refusal::ReadOnly(folder.to_owned())), Some(io::ErrorKind::Other)),
+            (StoreError::Sled(sled::Error::Io(system(eio))), None),
+            (StoreError::Damaged { at: "block 1".to_owned(), what: "it is cut".to_owned() }, None),
+        ] {
+            let said = error.to_string();
+            assert_eq!(of_the_disk(error, folder).ok().map(|source| source.kind()), kind, "{said}");
+        }
     }
 
     #[test]

@@ -52,12 +52,16 @@ impl Refusal {
     /// What the system's refusal of a write means; `None` if it is no passing one.
     pub(super) fn of(error: &io::Error, folder: &Path) -> Option<Self> {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Some(Self::NoSpace(error.to_string()))
-            }
+            _ if Self::is_no_room(error) => Some(Self::NoSpace(error.to_string())),
             io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly(folder.to_owned())),
             _ => None,
         }
+    }
+
+    /// Whether the system had no room for a write.
+    pub(super) fn is_no_room(error: &io::Error) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 
     /// Whether the disk is full, rather than not to be written.
