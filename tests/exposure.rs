@@ -78,6 +78,7 @@ fn insecure_serves_it_and_says_so_everywhere() {
         $BIN serve --listen 0.0.0.0:7117 --insecure &
         server=$!
         curl -sS --retry 100 --retry-delay 1 --retry-max-time 50 --retry-connrefused http://127.0.0.1:7117/readyz
+        curl -sS http://127.0.0.1:7117/api/v1/access
         curl -sS http://127.0.0.1:7117/metrics | grep '^tasktail_insecure'
         curl -sS -H 'Host: evil.example' http://127.0.0.1:7117/readyz
         curl -sS -H 'Host: 192.0.2.1:7117' http://127.0.0.1:7117/api/v1/tasks
@@ -89,6 +90,7 @@ fn insecure_serves_it_and_says_so_everywhere() {
         "0.0.0.0:7117 is served without access tokens and without TLS (--insecure): whoever reaches it can read";
     assert!(said.contains("listening on http://0.0.0.0:7117"), "{said}");
     assert!(said.contains(&format!(r#""insecure":["{warning}"#)), "/readyz: {said}");
+    assert!(said.contains(&format!(r#""exposed":["{warning}"#)), "for the pages: {said}");
     assert!(said.contains("tasktail_insecure 1"), "/metrics: {said}");
     assert!(said.lines().any(|line| line.contains("WARN") && line.contains(warning)), "at the start: {said}");
     assert!(said.contains("bad_host") && said.contains(r#""tasks":[]"#), "{said}");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, GapReason, IntegrityState, LineSum, LineText, Said, TaskId, Timestamp};
 use tasktail::server::Server;
-use tasktail::tasks::{End, LineBatch, TaskHandle, Tasks, TasksOptions, VerifyFault};
+use tasktail::tasks::{End, LineBatch, ListQuery, TaskHandle, Tasks, TasksOptions, VerifyFault};
 
 /// The time of [`numbered`] lines.
 const TIME: &str = "2026-05-09T14:23:01.000Z";
@@ -424,7 +424,14 @@ async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
     assert_eq!((integrity.state, integrity.missing.len()), (IntegrityState::Incomplete, 1), "{integrity:?}");
     let hole = integrity.missing[0];
     assert!(hole.reason == GapReason::Quota && integrity.missing_lines == hole.count, "{integrity:?}");
+    assert_eq!(task.facts().trimmed_lines, hole.count);
     tasks.close().await;
     drop((tasks, task));
+    // A list tells the same, without a look into the archive.
+    let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+    let listed = tasks.list(&ListQuery { limit: 10, ..ListQuery::default() }).await.unwrap().tasks;
+    assert_eq!(listed[0].trimmed_lines, hole.count);
+    tasks.close().await;
+    drop(tasks);
     assert_eq!(faults(folder.path()).await, []);
 }

@@ -352,6 +352,7 @@ impl TaskHandle {
 /// The facts of a task whose record tells all.
 pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
     let none = record.first_line == 0;
+    let dropped = record.integrity.as_ref().map_or(0, Integrity::dropped_lines);
     Task {
         id: id.clone(),
         status: record.status,
@@ -368,7 +369,7 @@ pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
         first_line: record.first_line,
         last_line: if none { 0 } else { record.lines },
         skipped_lines: record.skipped_lines,
-        trimmed_lines: if none { record.lines } else { record.first_line - 1 },
+        trimmed_lines: if none { record.lines } else { record.first_line - 1 + dropped },
         live: false,
         artifact: record.artifact.clone(),
         integrity: integrity_of(record, record.first_line),

@@ -5,7 +5,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { GuardedServer, otherSite } from "./door.js";
-import { someLines, startBrowser, until, untilVisible } from "./harness.js";
+import { RealServer, someLines, startBrowser, until, untilVisible } from "./harness.js";
 
 let server;
 let browser;
@@ -253,6 +253,25 @@ for (const host of ["localhost", "127.0.0.1"]) {
     await untilText(page, "#access .who", `victim-${host}`);
   });
 }
+
+test("a server that is open to everyone says so on each of its pages", async () => {
+  const open = await RealServer.start(process.env.TASKTAIL_BIN, ["--public-url", "https://logs.example", "--insecure"]);
+  try {
+    await open.append("t", someLines(3));
+    const page = await browser.newPage();
+    for (const path of ["/", "/tasks/t", "/runs/none"]) {
+      await page.goto(`${open.url}${path}`);
+      await untilText(page, "#exposed", "https://logs.example is served without access tokens (--insecure)");
+      assert.equal(await page.locator("#exposed").count(), 1);
+    }
+    const guarded = await browser.newPage();
+    await signIn(guarded, await server.tokenFor("careful", "read"));
+    await untilText(guarded, "#access .who", "careful");
+    assert.equal(await guarded.locator("#exposed").count(), 0);
+  } finally {
+    await open.stop();
+  }
+});
 
 test("an injected script does not run, on the sign-in page and behind it", async () => {
   const token = await server.tokenFor("grace", "read");

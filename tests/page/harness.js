@@ -30,9 +30,10 @@ export async function startServer() {
 }
 
 export class RealServer {
-  static async start(binary) {
+  static async start(binary, flags = []) {
     const server = new RealServer();
     server.binary = binary;
+    server.flags = flags;
     server.data = await mkdtemp(join(tmpdir(), "tasktail-page-"));
     await server.spawn("127.0.0.1:0");
     return server;

@@ -93,6 +93,13 @@ impl Integrity {
         self.missing.truncate(GAPS_MAX);
     }
 
+    /// Lines that went with the middle of the log, as far as they are listed.
+    pub fn dropped_lines(&self) -> u64 {
+        // Never one alone: that is what a mark stands for.
+        let dropped = |hole: &&Missing| hole.is_hole() && hole.reason == GapReason::Quota && hole.from < hole.to;
+        lines_in(self.missing.iter().filter(dropped))
+    }
+
     /// What is not right, in words; `None` if nothing is.
     pub fn fault(&self) -> Option<String> {
         if self.state != IntegrityState::Mismatch {

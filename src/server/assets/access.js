@@ -1,6 +1,6 @@
 // Who looks at the page: the token's name and the way out in the header, and a banner when the
 // sign-in has ended while the page was open. The page goes on by itself once there is one again,
-// from this tab or another.
+// from this tab or another. A server that is open to everyone says so on each of its pages.
 
 import { fetchAccess, postJson } from "./api.js";
 import { dateTime } from "./format.js";
@@ -73,9 +73,17 @@ export class Access {
     this.draw();
   }
 
+  /** What is served without a guard. Once said it stays: only a restart of the server ends it. */
+  warn(exposed) {
+    if (exposed.length === 0 || byId("exposed")) return;
+    const words = exposed.map((what) => make("span", {}, make("b", { textContent: "Open: " }), what));
+    document.querySelector("header").after(make("div", { id: "exposed", className: "banner", role: "alert" }, ...words));
+  }
+
   draw() {
     byId("access")?.remove();
     const access = this.known;
+    this.warn(access?.exposed ?? []);
     if (this.lost || access === null || (access.kind !== "session" && access.kind !== "share")) return;
     const until = access.until ? Date.parse(access.until) : NaN;
     const span = make("span", { id: "access", className: "access" });

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderMap, Method, header};
 use warp::reply::Response;
@@ -149,25 +149,33 @@ fn shown_share(headers: &HeaderMap) -> Option<&str> {
     offered.flat_map(|value| value.split(',')).find_map(|protocol| protocol.trim().strip_prefix(SHARE_PROTOCOL))
 }
 
-/// `GET /api/v1/access?task=ID`: who this browser is, as its pages show it. For everyone, so it
-/// says of others nothing.
+/// `GET /api/v1/access?task=ID`: who this browser is, as its pages show it, and what is served without a
+/// guard, if `--insecure` was given. For everyone, so it says of others nothing.
 pub(in crate::server) async fn access(
     state: SharedState,
     client: ClientAddr,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, ApiError> {
+    let mut told = told_of(&state, &client, &headers, &query).await?;
+    if !state.insecure.is_empty() {
+        told["exposed"] = json!(state.insecure);
+    }
+    Ok(fresh(&told))
+}
+
+async fn told_of(state: &State, client: &ClientAddr, headers: &HeaderMap, query: &Query) -> Result<Value, ApiError> {
     if !state.gate.asks() {
-        return Ok(fresh(&json!({ "kind": "open", "scope": "admin" })));
+        return Ok(json!({ "kind": "open", "scope": "admin" }));
     }
     let task = query.text("task").map(query::task_id).transpose()?;
-    let caller = identify(&state, &client, &Method::GET, &headers, task.as_ref()).await;
-    let Some(caller) = caller else { return Ok(fresh(&json!({ "kind": "none" }))) };
+    let caller = identify(state, client, &Method::GET, headers, task.as_ref()).await;
+    let Some(caller) = caller else { return Ok(json!({ "kind": "none" })) };
     let until = caller.until();
     Ok(match caller.held() {
-        Some(held) => fresh(&json!({
+        Some(held) => json!({
             "kind": "session", "name": held.name, "scope": held.scope, "tasks": held.tasks, "until": until,
-        })),
-        None => fresh(&json!({ "kind": "share", "scope": "read", "task": task, "until": until })),
+        }),
+        None => json!({ "kind": "share", "scope": "read", "task": task, "until": until }),
     })
 }
