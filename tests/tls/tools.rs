@@ -66,3 +66,36 @@ async fn redis_cli_speaks_to_it() {
     assert_eq!(blocked.trim(), "");
     assert!(ask("CLIENT LIST", String::new()).await.contains("cmd=client|list"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_given_over_tls_is_for_this_very_host_and_for_tls_alone() {
+    use tasktail::auth::{NewToken, Patterns, Scope, Tokens};
+    let folder = Folder::usual();
+    let mut token = String::new();
+    let server = secure(&folder, |options| {
+        let (tasks, runs) = (Patterns::all(), Patterns::all());
+        let new = NewToken { name: "ci".parse().unwrap(), scope: Scope::Read, tasks, runs, expires: None };
+        token = Tokens::at(&options.data).create(new).unwrap().0.reveal().to_owned();
+    })
+    .await;
+    let (url, ca) = (server.server.url(), folder.path("ca.pem").display().to_string());
+    let port = url.rsplit_once(':').unwrap().1;
+    let curl = format!("-sS -i --max-time 20 --cacert {ca}");
+    let form = format!("token={token}&next=%2Fruns");
+    let signed_in = said("curl", words(&format!("{curl} -H origin:{url} -d {form} {url}/login")), String::new()).await;
+    let head = signed_in.0.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 303") && head.contains("location: /runs"), "{head} {}", signed_in.2);
+    let cookie = signed_in.0.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(cookie.starts_with(&format!("__Host-tasktail_session_{port}=")), "{cookie}");
+    for flag in ["Path=/;", "HttpOnly", "SameSite=Strict", "Secure", "Max-Age=43200"] {
+        assert!(cookie.contains(flag), "{flag}: {cookie}");
+    }
+    assert!(!cookie.contains("Domain"), "{cookie}");
+    let shown = cookie.split(';').next().unwrap();
+    let seen = said("curl", words(&format!("{curl} -b {shown} {url}/api/v1/tasks")), String::new()).await;
+    assert!(seen.0.starts_with("HTTP/1.1 200"), "{}", seen.0);
+    // The name of a cookie without TLS is another: what a network gave is not taken.
+    let planted = shown.strip_prefix("__Host-").unwrap();
+    let refused = said("curl", words(&format!("{curl} -b {planted} {url}/api/v1/tasks")), String::new()).await;
+    assert!(refused.0.starts_with("HTTP/1.1 401"), "{}", refused.0);
+}
