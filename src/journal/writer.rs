@@ -367,6 +367,8 @@ impl Writer {
         for answer in self.answers.drain(..) {
             answer(failed.as_ref());
         }
+        // They have their answers: this is done while those are on their way.
+        self.store.settle();
         // After they were taken from the readers' sight; a kill before leaves them to the next opening.
         for (number, row) in gone {
             if let Err(error) = self.store.remove_block(number, row.first, row.bytes as usize) {

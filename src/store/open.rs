@@ -119,6 +119,7 @@ impl Store {
             store.take(Place::Meta, &key);
         }
         store.commit()?;
+        store.settle();
         store.trees()?.make_durable()?;
         note_opening(folder, opening).map_err(StoreError::Sync)?;
         Ok(store)

@@ -1,4 +1,10 @@
 //! Commits: into the write-ahead log, made durable there, then into sled.
+//!
+//! ```text
+//! commit   what sled has not of the one before -> log -> sync         done: whoever waits is answered
+//! settle                                                  -> sled     meanwhile; else with the next commit
+//! ```
+//! Until sled has a commit it lies over it (`overlay`), where readers find it.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +24,8 @@ use super::{Store, StoreError, now_ms};
 #[derive(Debug)]
 pub(super) struct Log {
     wal: Wal,
+    /// The last commit and the number of its frame, as long as sled has it not.
+    unapplied: Option<(Arc<Changes>, u64)>,
     /// Makes sled's own file durable, so that the other file of the log can be written anew.
     checkpoint: Option<JoinHandle<Result<(), StoreError>>>,
 }
@@ -60,7 +68,7 @@ impl Log {
         })
         .map_err(StoreError::Sync)?;
         let redo = Redo { changes: Arc::new(changes), commits, frame: wal.next() - 1, number_max };
-        Ok((Self { wal, checkpoint: None }, redo))
+        Ok((Self { wal, unapplied: None, checkpoint: None }, redo))
     }
 
     /// Waits for a checkpoint that is under way.
@@ -99,17 +107,28 @@ impl Store {
         // What cannot be written now must not be written later: whoever asked is told that it failed.
         self.check().inspect_err(|_| self.overlay.forget_pending())?;
         let mut log = self.log.lock();
+        self.apply_last(&mut log);
         // Once more: what sled has not of a commit before must stay over it.
         self.check().inspect_err(|_| self.overlay.forget_pending())?;
         let Some(changes) = self.overlay.begin_commit() else { return Ok(()) };
+        self.busy(|| self.write_changes(&mut log, changes, durable))
+    }
+
+    /// Lets sled take in the last commit, if it has not: to be called once whoever waits for it is answered.
+    pub fn settle(&self) {
+        self.apply_last(&mut self.log.lock());
+    }
+
+    /// Does what may take as long as the disk does.
+    fn busy<T>(&self, work: impl FnOnce() -> T) -> T {
         self.busy_since_ms.store(now_ms(), Ordering::Release);
-        let done = self.write_changes(&mut log, &changes, durable);
+        let done = work();
         self.busy_since_ms.store(0, Ordering::Release);
         done
     }
 
-    fn write_changes(&self, log: &mut Log, changes: &Changes, durable: bool) -> Result<(), StoreError> {
-        let (frame, bytes) = log.wal.write(changes).map_err(|error| {
+    fn write_changes(&self, log: &mut Log, changes: Arc<Changes>, durable: bool) -> Result<(), StoreError> {
+        let (frame, bytes) = log.wal.write(&changes).map_err(|error| {
             self.overlay.end_commit();
             self.refused_or_poisoned(error)
         })?;
@@ -119,16 +138,23 @@ impl Store {
             self.sync_file(&file).inspect_err(|_| self.overlay.end_commit())?;
         }
         // From here on it is done, whatever sled says: the next opening finds it in the log.
-        match self.trees().and_then(|trees| Ok(trees.apply(changes, frame)?)) {
-            Ok(()) => self.overlay.end_commit(),
-            Err(error) => self.sled_failed(&error),
-        }
-        if log.wal.is_full()
-            && let Err(error) = self.turn(log)
-        {
-            self.sled_failed(&error);
-        }
+        log.unapplied = Some((changes, frame));
         Ok(())
+    }
+
+    fn apply_last(&self, log: &mut Log) {
+        let Some((changes, frame)) = log.unapplied.take() else { return };
+        self.busy(|| {
+            match self.trees().and_then(|trees| Ok(trees.apply(&changes, frame)?)) {
+                Ok(()) => self.overlay.end_commit(),
+                Err(error) => self.sled_failed(&error),
+            }
+            if log.wal.is_full()
+                && let Err(error) = self.turn(log)
+            {
+                self.sled_failed(&error);
+            }
+        });
     }
 
     fn sync_file(&self, file: &File) -> Result<(), StoreError> {
@@ -164,6 +190,7 @@ impl Store {
     /// Waits for a checkpoint that is under way and makes a last one: the next opening has nothing to do
     /// again.
     pub(super) fn end_checkpoint(&self) {
+        self.settle();
         let waited = self.log.lock().wait();
         let done = waited.and_then(|()| self.trees()?.make_durable());
         if let Err(error) = done {
