@@ -1,11 +1,24 @@
-//! Compiles `src/store/sync_file_range.c` into the library; it says why it is there.
+//! Compiles the two C files of this crate; each says why it is there.
+
+use std::env::var;
+
+/// Into the library.
+const SYNC_FILE_RANGE: &str = "src/store/sync_file_range.c";
+/// Into the program, and what measures it.
+const MALLOC: &str = "src/malloc.c";
 
 fn main() {
-    let source = "src/store/sync_file_range.c";
-    println!("cargo::rerun-if-changed={source}");
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
+    println!("cargo::rerun-if-changed={SYNC_FILE_RANGE}");
+    println!("cargo::rerun-if-changed={MALLOC}");
+    if var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
     // Whole: nothing in this crate calls it, so the linker would leave it out.
-    cc::Build::new().file(source).link_lib_modifier("+whole-archive").compile("tasktail_sync_file_range");
+    cc::Build::new().file(SYNC_FILE_RANGE).link_lib_modifier("+whole-archive").compile("tasktail_sync_file_range");
+    if var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("gnu") {
+        for object in cc::Build::new().file(MALLOC).compile_intermediates() {
+            println!("cargo::rustc-link-arg-bins={}", object.display());
+            println!("cargo::rustc-link-arg-benches={}", object.display());
+        }
+    }
 }
