@@ -115,6 +115,43 @@ async fn a_reader_never_sees_the_seam() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_again_while_the_end_is_on_its_way_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = open(folder.path()).await;
+    for round in 0..20 {
+        let name = format!("t{round}");
+        let task = tasks.get_or_create(&id(&name)).await.unwrap();
+        let lines = || batch_of(LineBatch::with_session("s", 1), 1..=3);
+        task.append(lines()).await.unwrap().await.unwrap();
+        let end = || End { exit_code: Some(0), session: Some(("s".to_owned(), 4)), ..End::default() };
+        let facts = TaskFacts {
+            id: id(&name),
+            session: "s".to_owned(),
+            command: Vec::new(),
+            host: None,
+            labels: Default::default(),
+            started: None,
+        };
+        // As by a worker whose connection broke before it heard: each is polled before the first is done.
+        let (first, again, start, lines) = tokio::join!(task.end(end()), task.end(end()), tasks.start(facts), async {
+            task.append(lines()).await.unwrap().await
+        },);
+        assert_eq!((first.unwrap(), again.unwrap()), (EndOutcome::Ended, EndOutcome::Repeated));
+        assert!(start.unwrap().1 >= 3);
+        assert_eq!(lines.unwrap().acked_seq.map(|seq| seq >= 3), Some(true));
+        assert_eq!(task.end(End::default()).await.unwrap(), EndOutcome::AlreadyEnded);
+    }
+    tasks.close().await;
+    drop(tasks);
+    let tasks = open(folder.path()).await;
+    for round in 0..20 {
+        let task = tasks.get(&id(&format!("t{round}"))).await.unwrap().unwrap();
+        assert_eq!(task.facts().status, TaskStatus::Completed, "t{round}");
+    }
+    tasks.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reopened_store_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let cursor = {

@@ -56,6 +56,9 @@ pub(super) struct State {
     pub(super) record: TaskRecord,
     /// The end was said and is not durable yet.
     pub(super) ending: bool,
+    /// What the record will be, while it is on its way to the disk: what is queued behind it must not bring
+    /// the open task back.
+    pub(super) end_queued: Option<Box<TaskRecord>>,
     /// What may come in a second, if there is a limit.
     pub(super) gate: Option<Box<Gate>>,
     /// How, while the end waits for the task's events.
@@ -110,6 +113,7 @@ impl TaskHandle {
             state: Mutex::new(State {
                 record,
                 ending: false,
+                end_queued: None,
                 gate: Gate::new(&registry.options.limits),
                 closing: None,
                 removed: false,
@@ -270,7 +274,7 @@ impl TaskHandle {
         &self,
     ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
         let state = self.inner.state.lock();
-        self.queue(&state, &state.record)
+        self.queue(&state, state.end_queued.as_deref().unwrap_or(&state.record))
     }
 
     /// Queues a record while the state is held: one behind the removal would bring the task back.
@@ -289,7 +293,7 @@ impl TaskHandle {
     pub(super) async fn describe(&self, facts: TaskFacts) -> Result<(), TasksError> {
         {
             let mut state = self.inner.state.lock();
-            if state.record.takes_no_more() {
+            if state.record.takes_no_more() || state.ending {
                 return Ok(());
             }
             state.record.describe(facts.command, facts.host, facts.labels, facts.started);

@@ -156,6 +156,8 @@ enum Begun {
     Not(EndOutcome),
     /// Dropped lines are still to be told of.
     OwesWord,
+    /// Another end is on its way: whether this is the same one is known when that is durable.
+    UnderWay,
 }
 
 /// What becomes of lines that are over the limit.
@@ -205,7 +207,12 @@ impl TaskHandle {
                 return Err(TasksError::Removed(self.id().clone()));
             }
             if state.record.takes_no_more() || state.ending {
-                let seen = batch.last_seq().map(|(session, last)| (state.record.seq_of(session), last));
+                // While the end is on its way the record does not know of the last lines yet.
+                let stored = |session: &str| self.stream().map_or(0, |stream| stream.acked_seq(session));
+                let seen = batch.last_seq().map(|(session, last)| {
+                    let seen = state.record.seq_of(session).max(if state.ending { stored(session) } else { 0 });
+                    (seen, last)
+                });
                 return match seen {
                     Some((seen, last)) if last <= seen => Ok((Ticket { kind: TicketKind::Repeat(seen), epoch }, None)),
                     _ => Err(TasksError::Ended(self.id().clone())),
@@ -295,13 +302,21 @@ impl TaskHandle {
 
     /// Ends the task behind every line appended before. The first end stays.
     pub async fn end(&self, end: End) -> Result<EndOutcome, TasksError> {
+        let mut changed = self.inner.changed.subscribe();
         let next = loop {
             // Lines that were dropped are told of before the end.
             self.tell_dropped().await;
+            // Marked before the look: what comes after it wakes the wait.
+            changed.mark_unchanged();
             match self.begin_end(&end)? {
                 Begun::With(next) => break *next,
                 Begun::Not(outcome) => return Ok(outcome),
                 Begun::OwesWord => {}
+                Begun::UnderWay => {
+                    let waited = tokio::time::timeout(BACKLOG_TIMEOUT, changed.changed()).await;
+                    let waited = waited.map_err(|_| JournalError::Unconfirmed(BACKLOG_TIMEOUT))?;
+                    waited.map_err(|_| TasksError::Closed)?;
+                }
             }
         };
         // The caller may go away; an end that was begun is carried through.
@@ -322,7 +337,10 @@ impl TaskHandle {
         if state.removed {
             return Err(TasksError::Removed(self.id().clone()));
         }
-        if state.record.status.is_final() || state.ending {
+        if state.ending {
+            return Ok(Begun::UnderWay);
+        }
+        if state.record.status.is_final() {
             let repeated = end.session.as_ref().is_some_and(|(session, seq)| state.record.seq_of(session) >= *seq);
             return Ok(Begun::Not(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded }));
         }
@@ -356,7 +374,11 @@ impl TaskHandle {
                     next.sessions.retain(|(name, _)| *name != session);
                     next.sessions.push((session, seq));
                 }
-                let queued = self.queue(&self.inner.state.lock(), &next);
+                let queued = {
+                    let mut state = self.inner.state.lock();
+                    state.end_queued = Some(Box::new(next.clone()));
+                    self.queue(&state, &next)
+                };
                 match queued {
                     Ok(durable) => durable.await.map_err(TasksError::from),
                     Err(error) => Err(error),
@@ -366,7 +388,7 @@ impl TaskHandle {
         };
         {
             let mut state = self.inner.state.lock();
-            state.ending = false;
+            (state.ending, state.end_queued) = (false, None);
             if done.is_ok() {
                 state.record = next;
             }
