@@ -32,7 +32,7 @@ impl Archive {
                 taken += json.len();
                 let line: Line<'static> = serde_json::from_slice(json).map_err(|e| self.damaged(&e.to_string()))?;
                 // The index and the lines must tell the same: a reader counts on dense numbers.
-                if line.n != next.max(row.first_line) {
+                if line.n != next.max(row.first_line) || line.n > row.last_line() {
                     return Err(self.damaged(&format!("line {} stands in the place of line {next}", line.n)));
                 }
                 next = line.n + 1;
