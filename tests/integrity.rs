@@ -352,6 +352,18 @@ fn random_text(n: u64) -> String {
     (0..6).map(word).collect()
 }
 
+/// Appends 500 numbered lines that no archive makes small, and adds them up.
+async fn append_random(task: &TaskHandle, from: u64, sum: &mut LineSum) {
+    let (mut batch, mut buffer) = (LineBatch::with_session("s", from), Vec::new());
+    for n in from..from + 500 {
+        let (timestamp, text) = (Timestamp::from_millis(n), random_text(n).into());
+        let line = LineText { timestamp, text, ..LineText::default() };
+        batch.push(&line);
+        sum.add(n, 0, &line, &mut buffer);
+    }
+    task.append(batch).await.unwrap().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
     let folder = tempfile::tempdir().unwrap();
@@ -363,21 +375,14 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
         (tasks, task)
     };
     let (mut tasks, mut task) = open().await;
-    let (mut sum, mut buffer, last) = (LineSum::default(), Vec::new(), 16_000);
+    let (mut sum, last) = (LineSum::default(), 16_000);
     for from in (1..=last).step_by(500) {
         if from == 8_001 {
             tasks.close().await;
             drop((tasks, task));
             (tasks, task) = open().await;
         }
-        let mut batch = LineBatch::with_session("s", from);
-        for n in from..from + 500 {
-            let line =
-                LineText { timestamp: Timestamp::from_millis(n), text: random_text(n).into(), ..LineText::default() };
-            batch.push(&line);
-            sum.add(n, 0, &line, &mut buffer);
-        }
-        task.append(batch).await.unwrap().await.unwrap();
+        append_random(&task, from, &mut sum).await;
     }
     let said = Said { lines: Some(last), sum: Some(sum) };
     task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
@@ -403,16 +408,9 @@ async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
     let limits = Limits { live_window_lines: 20_000, task_bytes_max: Some(300_000), ..Limits::default() };
     let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
     let task = tasks.get_or_create(&"t".parse::<TaskId>().unwrap()).await.unwrap();
-    let (mut sum, mut buffer, last) = (LineSum::default(), Vec::new(), 12_000);
+    let (mut sum, last) = (LineSum::default(), 12_000);
     for from in (1..=last).step_by(500) {
-        let mut batch = LineBatch::with_session("s", from);
-        for n in from..from + 500 {
-            let line =
-                LineText { timestamp: Timestamp::from_millis(n), text: random_text(n).into(), ..LineText::default() };
-            batch.push(&line);
-            sum.add(n, 0, &line, &mut buffer);
-        }
-        task.append(batch).await.unwrap().await.unwrap();
+        append_random(&task, from, &mut sum).await;
     }
     let said = Said { lines: Some(last), sum: Some(sum) };
     let mut changes = tasks.changes();
