@@ -8,6 +8,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tasktail::journal::{Batch, Durability, Journal, NewId, PageLimits, Trim};
 use tasktail::model::{Channel, LineText, Octets, Timestamp};
 
+#[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const WRITERS: u64 = 8;
 const BATCH_LINES: u64 = 500;
 const BATCHES: u64 = 100;

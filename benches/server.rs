@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 use tasktail::server::{ServeOptions, Server};
 use tokio_tungstenite::tungstenite::Message;
 
+#[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const LINES: u64 = 200_000;
 
 fn line(seq: u64) -> Value {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::state::SharedState;
 use super::{ServeError, ServeOptions};
@@ -80,12 +81,16 @@ pub(super) async fn open(options: &ServeOptions) -> Result<Doors, ServeError> {
 
 /// Says what is served without a guard, at once and each hour.
 pub(super) async fn remind(state: SharedState) {
-    while !state.insecure.is_empty() {
-        for what in &state.insecure {
-            tracing::warn!("{what}");
+    say_hourly(&state.insecure, &state.shutdown, |what| tracing::warn!("{what}")).await;
+}
+
+async fn say_hourly(all: &[String], shutdown: &CancellationToken, mut say: impl FnMut(&str)) {
+    while !all.is_empty() {
+        for what in all {
+            say(what);
         }
         tokio::select! {
-            () = state.shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return,
             () = sleep(REMIND) => {}
         }
     }
@@ -180,12 +185,26 @@ impl<'a> Wanted<'a> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     fn refusal(addrs: &[&str], tokens: bool, tls: bool, insecure: bool) -> Result<Option<String>, String> {
         let addrs = addrs.iter().map(|text| text.parse().unwrap()).collect();
         let wanted = Wanted { listen: "logs:1", flag: "--listen", addrs };
         check(&wanted, Guards { tokens, tls, insecure }, Path::new("/d")).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_open_is_said_at_once_and_each_hour_until_the_end() {
+        let (shutdown, open, mut said) = (CancellationToken::new(), ["a".to_owned(), "b".to_owned()], Vec::new());
+        let two_hours_and_a_half = Duration::from_mins(150);
+        let speaks = say_hourly(&open, &shutdown, |what| said.push(what.to_owned()));
+        assert!(timeout(two_hours_and_a_half, speaks).await.is_err(), "it goes on");
+        assert_eq!(said, ["a", "b", "a", "b", "a", "b"]);
+        say_hourly(&[], &shutdown, |what| panic!("{what}")).await;
+        shutdown.cancel();
+        timeout(Duration::from_secs(1), say_hourly(&open, &shutdown, drop)).await.unwrap();
     }
 
     #[test]

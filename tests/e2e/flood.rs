@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Proxy, Viewer, facts};
 use crate::support::{Home, until};
-use crate::tools::{Background, memory, serve_at, wait_for};
+use crate::tools::{Background, peak, serve_at, wait_for};
 
 const FLOOD: u64 = 300_000;
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -34,7 +34,7 @@ fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
     assert!(begun.elapsed() < Duration::from_secs(15), "the child is not slowed: {:?}", begun.elapsed());
     proxy.open();
     until("the end of the flood", || viewer.has(&FLOOD.to_string()));
-    let peak = memory(run.child.id(), "VmHWM:");
+    let peak = peak(run.child.id());
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     std::fs::write(home.path("end"), "").unwrap();
     assert_eq!(run.code(), Some(0), "{}", run.err());
@@ -88,11 +88,11 @@ fn a_100_mb_line_costs_neither_side_its_memory() {
     let args = ["run", "--url", &serve.url, "--task", "t", "--", "sh", "-c", &script];
     let mut run = Background::start(&home, "run", &args);
     until("the line is written", || home.path("written").exists());
-    let worker = memory(run.child.id(), "VmHWM:");
+    let worker = peak(run.child.id());
     assert!(worker < WORKER_BYTES_MAX, "the worker took {worker} bytes");
     std::fs::write(home.path("end"), "").unwrap();
     assert_eq!(run.code(), Some(0), "{}", run.err());
-    let server = memory(serve.child.id(), "VmHWM:");
+    let server = peak(serve.child.id());
     println!("worker {worker} bytes, server {server} bytes");
     assert!(server < SERVER_BYTES_MAX, "the server took {server} bytes");
     let last = home.ok(&["follow", "t", "--no-follow", "--stream", "stdout", "--url", &serve.url]);

@@ -109,6 +109,11 @@ pub(crate) fn memory(pid: u32, field: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// The most memory that a process has had, in bytes, without the pages of its own file.
+pub(crate) fn peak(pid: u32) -> u64 {
+    memory(pid, "VmHWM:").saturating_sub(memory(pid, "RssFile:"))
+}
+
 /// Between two looks at another process.
 #[expect(clippy::disallowed_methods, reason = "another process's progress cannot be waited for otherwise")]
 pub(crate) fn pause() {
