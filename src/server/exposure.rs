@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(said, ["a", "b", "a", "b", "a", "b"]);
         say_hourly(&[], &shutdown, |what| panic!("{what}")).await;
         shutdown.cancel();
-        timeout(Duration::from_secs(1), say_hourly(&open, &shutdown, drop)).await.unwrap();
+        timeout(Duration::from_secs(1), say_hourly(&open, &shutdown, |_| ())).await.unwrap();
     }
 
     #[test]
