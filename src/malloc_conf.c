@@ -5,4 +5,4 @@
  *                      of lines took half as much memory again, and was no faster (measured on two cores).
  * dirty_decay_ms:1000  free memory goes back to the system after a second instead of ten.
  */
-const char *malloc_conf = "narenas:1,dirty_decay_ms:1000";
+const char *_rjem_malloc_conf = "narenas:1,dirty_decay_ms:1000";
