@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
-use super::LEVEL;
+use super::{LEVEL, verify};
 use crate::model::{EntryId, Origins, Tally};
 use crate::store::codec;
 
@@ -152,8 +152,11 @@ const RAW_BYTES_MAX: u32 = 128 << 20;
 /// Bytes of a note: room for every number at its longest.
 pub(super) const NOTE_BYTES: u32 = 96;
 
-/// All whole frames of a file, and where they end. Whatever is behind is a cut tail.
-pub(super) fn walk(file: &File) -> io::Result<(Vec<FrameRef>, u64)> {
+/// All whole frames of a file, and where they end. Whatever is behind is a cut tail, or what a power cut
+/// has torn: frames that were written between two syncs reach the disk in any order and in parts. Their
+/// lines are still in the journal, so each that ends at `unsure_from` or behind it must be whole. Without
+/// that a last frame that cannot be read is left out: what is damaged before it may be the only copy.
+pub(super) fn walk(file: &File, unsure_from: Option<u64>) -> io::Result<(Vec<FrameRef>, u64)> {
     let size = file.metadata()?.len();
     let mut rows = Vec::new();
     let mut at = 0;
@@ -161,15 +164,12 @@ pub(super) fn walk(file: &File) -> io::Result<(Vec<FrameRef>, u64)> {
         at = row.end();
         rows.push(row);
     }
-    // Only the tail can be torn; zstd's own checksum tells.
-    while let Some(last) = rows.last() {
-        if unpack(file, last).is_ok() {
-            break;
-        }
-        at = last.at;
-        rows.pop();
-    }
-    Ok((rows, at))
+    let sure = unsure_from.map_or(rows.len(), |line| rows.partition_point(|row| row.last_line() < line));
+    let torn = (sure..rows.len()).find(|&n| !verify::is_whole(file, n.checked_sub(1).map(|n| &rows[n]), rows[n]));
+    rows.truncate(torn.unwrap_or(rows.len()));
+    while rows.pop_if(|last| unpack(file, last).is_err()).is_some() {}
+    let end = rows.last().map_or(0, FrameRef::end);
+    Ok((rows, end))
 }
 
 pub(super) fn read_note(file: &File, at: u64, size: u64) -> io::Result<Option<FrameRef>> {

@@ -136,14 +136,15 @@ impl Archives {
     }
 
     /// The archive of a task: the sealed one, the growing one cut back to its last whole frame, or
-    /// an empty one whose file comes with its first frame.
-    pub fn archive(&self, id: &TaskId) -> Result<Archive, ArchiveError> {
+    /// an empty one whose file comes with its first frame. `kept_from`: the first line that is also kept
+    /// elsewhere, so that what is here of it and behind it need not have been synced.
+    pub fn archive(&self, id: &TaskId, kept_from: Option<u64>) -> Result<Archive, ArchiveError> {
         let sealed = self.sealed_path(id);
         // What is in the way of the final name is not an archive: the growing one is read on.
         if sealed.is_file() {
             return Archive::open_sealed(sealed, self.bytes.clone());
         }
-        Archive::open_growing(self.open_path(id), sealed, self.bytes.clone())
+        Archive::open_growing(self.open_path(id), sealed, kept_from, self.bytes.clone())
     }
 
     /// Every task that has an archive, sealed or growing. Files of other names are passed over.
@@ -231,7 +232,12 @@ struct Writer {
 }
 
 impl Archive {
-    fn open_growing(growing: PathBuf, sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {
+    fn open_growing(
+        growing: PathBuf,
+        sealed: PathBuf,
+        kept_from: Option<u64>,
+        total: Arc<Total>,
+    ) -> Result<Self, ArchiveError> {
         let archive = Self {
             growing,
             sealed,
@@ -247,7 +253,7 @@ impl Archive {
                 .open(&archive.growing)
                 .map_err(|e| archive.error("opened", e))?;
             let before = file.metadata().map_err(|e| archive.error("read", e))?.len();
-            let (rows, len) = frame::walk(&file).map_err(|e| archive.error("read", e))?;
+            let (rows, len) = frame::walk(&file, kept_from).map_err(|e| archive.error("read", e))?;
             file.set_len(len).map_err(|e| archive.error("cut back", e))?;
             archive.total.resized(before, len);
             archive.writer.lock().len = len;

@@ -19,7 +19,7 @@ fn line(n: u64) -> Line<'static> {
 fn filled(folder: &Path, lines: u64) -> (Archives, TaskId, Archive) {
     let archives = Archives::open(folder).unwrap();
     let id: TaskId = "build:1".parse().unwrap();
-    let archive = archives.archive(&id).unwrap();
+    let archive = archives.archive(&id, None).unwrap();
     for n in 1..=lines {
         archive.push(&line(n), Origin::Foreign).unwrap();
         if n % 3_000 == 0 {
@@ -40,14 +40,14 @@ fn zstdcat(path: &Path) -> Vec<Line<'static>> {
 fn every_line_can_be_read_before_and_after_the_seal() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 10_000);
-    for archive in [&archive, &archives.archive(&id).unwrap()] {
+    for archive in [&archive, &archives.archive(&id, None).unwrap()] {
         for from in [1, 2, 999, 3_000, 3_001, 9_999, 10_000] {
             assert_eq!(archive.read(from, 1, 1).unwrap(), [line(from)]);
         }
         assert!(archive.read(10_001, 10, 1000).unwrap().is_empty());
     }
     let artifact = archive.seal(None).unwrap();
-    let reopened = archives.archive(&id).unwrap();
+    let reopened = archives.archive(&id, None).unwrap();
     assert!(reopened.is_sealed() && archive.is_sealed());
     assert_eq!(reopened.seal(None).unwrap(), artifact, "sealing again changes nothing");
     for archive in [&archive, &reopened] {
@@ -67,7 +67,7 @@ fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
     drop(archive);
     for cut in [1, 50, 500, 5_000] {
         fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        let archive = archives.archive(&id).unwrap();
+        let archive = archives.archive(&id, None).unwrap();
         let last = archive.last_line();
         assert!((3_000..5_000).contains(&last), "cut {cut}: {last}");
         assert_eq!(archive.read(last, 1, 1).unwrap(), [line(last)]);
@@ -83,7 +83,39 @@ fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
     let at = torn.len() - 40;
     torn[at] ^= 0xff;
     fs::write(&path, &torn).unwrap();
-    assert!(archives.archive(&id).unwrap().last_line() < 5_000, "a torn frame is not taken for a whole one");
+    assert!(archives.archive(&id, None).unwrap().last_line() < 5_000, "a torn frame is not taken for a whole one");
+}
+
+/// Between two syncs the disk may write any sectors of several frames, and lose the others.
+#[test]
+fn what_was_not_synced_is_cut_back_to_the_first_torn_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archives, id, archive) = filled(folder.path(), 5_000);
+    let path = archives.open_path(&id);
+    let whole = fs::read(&path).unwrap();
+    let rows = archive.frames.read().rows.clone();
+    drop(archive);
+    assert!(rows.len() >= 4);
+    let second = rows[1];
+    // A byte of the lines, of the proof, of the numbers in the note behind which the zeros begin.
+    let note = &whole[usize::try_from(second.at).unwrap()..][..frame::NOTE_BYTES as usize];
+    let note_end = second.at + note.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    for at in [second.data_at() + 100, second.at + u64::from(frame::NOTE_BYTES) + 12, note_end] {
+        let mut torn = whole.clone();
+        torn[usize::try_from(at).unwrap()] ^= 1;
+        for (kept_from, last) in [
+            // All of it is in the journal, or from that frame on.
+            (Some(1), rows[0].last_line()),
+            (Some(second.last_line()), rows[0].last_line()),
+            // It was synced: what is damaged there is the only copy, and what is behind it stays.
+            (Some(second.last_line() + 1), 5_000),
+            (None, 5_000),
+        ] {
+            fs::write(&path, &torn).unwrap();
+            let archive = archives.archive(&id, kept_from).unwrap();
+            assert_eq!(archive.last_line(), last, "torn at {at}, kept from {kept_from:?}");
+        }
+    }
 }
 
 #[test]
@@ -91,7 +123,7 @@ fn an_empty_log_seals_too() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 0);
     archive.seal(None).unwrap();
-    assert!(archives.archive(&id).unwrap().read(1, 1, 1).unwrap().is_empty());
+    assert!(archives.archive(&id, None).unwrap().read(1, 1, 1).unwrap().is_empty());
     assert!(zstdcat(&archives.sealed_path(&id)).is_empty());
 }
 
@@ -104,7 +136,7 @@ fn a_frame_with_fewer_lines_than_its_note_says_is_damaged() {
     let mut row = FrameRef { first_line: 1, lines: 5, ..FrameRef::default() };
     let bytes = frame::encode(&mut row, &Proof::default(), raw.as_bytes(), 0).unwrap();
     std::fs::write(folder.path().join("t.ndjson.zst.open"), bytes).unwrap();
-    let archive = archives.archive(&"t".parse().unwrap()).unwrap();
+    let archive = archives.archive(&"t".parse().unwrap(), None).unwrap();
     assert_eq!(archive.last_line(), 5);
     assert_eq!(archive.read(1, 1, 1).unwrap().len(), 1);
     let error = archive.read(2, 10, 1_000).unwrap_err().to_string();

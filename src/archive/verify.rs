@@ -50,28 +50,33 @@ impl Archives {
         [self.sealed_path(id), self.open_path(id)].map(|path| path.is_file().then_some(path))
     }
 
-    /// Reads a whole archive. `read` is told of bytes as they are read.
+    /// Reads a whole archive. `read` is told of bytes as they are read; `kept_from` is as for
+    /// [`Archives::archive`].
     ///
     /// # Errors
     /// The file cannot be opened. Everything else is a fault in the answer.
-    pub fn check(path: &Path, sealed: bool, read: &mut dyn FnMut(u64)) -> io::Result<ArchiveCheck> {
+    pub fn check(
+        path: &Path,
+        sealed: bool,
+        kept_from: Option<u64>,
+        read: &mut dyn FnMut(u64),
+    ) -> io::Result<ArchiveCheck> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let mut checker = Checker {
-            found: ArchiveCheck { bytes: size, ..ArchiveCheck::default() },
-            rows: Vec::new(),
-            last_id: EntryId::MIN,
-            summed: Vec::new(),
-            more: 0,
-        };
-        let mut at = 0;
+        let mut checker = Checker::behind(0);
+        checker.found.bytes = size;
+        let (mut at, mut torn) = (0, false);
         while let Some(row) = frame::read_note(&file, at, size).unwrap_or_default() {
             if !row.follows(checker.rows.last()) {
                 checker.fault(format!("the note at byte {at} does not follow the frame before it"));
                 break;
             }
-            if !sealed && row.end() == size && frame::unpack(&file, &row).is_err() {
-                // Its last frame is not whole: the next opening cuts it off, and its lines are in the journal.
+            let unsure = kept_from.is_some_and(|line| row.last_line() >= line);
+            let is_torn = (unsure && !is_whole(&file, checker.rows.last(), row))
+                || (row.end() == size && frame::unpack(&file, &row).is_err());
+            if !sealed && is_torn {
+                // The next opening cuts it off, with what is behind it: those lines are in the journal.
+                torn = true;
                 break;
             }
             checker.frame(&file, row);
@@ -84,12 +89,19 @@ impl Archives {
                 Ok(sha256) => checker.found.sha256 = sha256,
                 Err(error) => checker.fault(format!("it cannot be read: {error}")),
             }
-        } else {
+        } else if !torn {
             checker.open_end(&file, at, size);
         }
         read(size.saturating_sub(at));
         Ok(checker.finish())
     }
+}
+
+/// Whether a frame is there with every byte, as far as it can be told from itself.
+pub(super) fn is_whole(file: &File, before: Option<&FrameRef>, row: FrameRef) -> bool {
+    let mut checker = Checker::behind(before.map_or(0, FrameRef::last_line));
+    checker.frame(file, row);
+    checker.found.faults.is_empty()
 }
 
 struct Checker {
@@ -102,6 +114,16 @@ struct Checker {
 }
 
 impl Checker {
+    fn behind(last_line: u64) -> Self {
+        Self {
+            found: ArchiveCheck { last_line, ..ArchiveCheck::default() },
+            rows: Vec::new(),
+            last_id: EntryId::MIN,
+            summed: Vec::new(),
+            more: 0,
+        }
+    }
+
     fn fault(&mut self, what: String) {
         if self.found.faults.len() < FAULTS_MAX {
             self.found.faults.push(what);

@@ -48,7 +48,7 @@ impl Tasks {
 
     async fn adopt(&self, id: &TaskId) -> Result<(), TasksError> {
         let mut record = self.stored_record(id)?.unwrap_or_else(|| TaskRecord::new(new_birth()));
-        describe(&mut record, &self.inner.archives.archive(id)?)?;
+        describe(&mut record, &self.inner.archives.archive(id, None)?)?;
         let bytes = record.encode().map_err(JournalError::from)?;
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
         self.inner.index.lock().insert((record.created, id.clone()), record.status);

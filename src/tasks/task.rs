@@ -93,7 +93,9 @@ impl TaskHandle {
         let registry = &tasks.inner;
         let sealed = record.artifact.is_some();
         let name = id.stream_key();
-        let archive = registry.archives.archive(id)?;
+        let kept = if sealed { None } else { registry.journal.stream(name.as_bytes())?.map(|stream| stream.tip()) };
+        let kept_from = kept.filter(|tip| !tip.is_empty()).map(|tip| tip.first_line);
+        let archive = registry.archives.archive(id, kept_from)?;
         let stream = match archive.span() {
             _ if sealed => None,
             Some((_, last)) => {

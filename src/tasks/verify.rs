@@ -166,7 +166,9 @@ impl Verifier {
         let (Some(path), is_sealed) = (sealed.as_ref().or(growing.as_ref()), sealed.is_some()) else { return };
         let at = format!("archive/{}", path.file_name().unwrap_or_default().to_string_lossy());
         self.report.archives += 1;
-        let check = match Archives::check(path, is_sealed, read) {
+        let kept = store.and_then(|store| store.stream(id.stream_key().as_bytes()).ok().flatten());
+        let kept_from = kept.filter(|stream| stream.first_line <= stream.last_line).map(|stream| stream.first_line);
+        let check = match Archives::check(path, is_sealed, kept_from, read) {
             Ok(check) => check,
             Err(error) => return self.fault(at, Some(id), format!("it cannot be read: {error}")),
         };

@@ -4,12 +4,12 @@
 //! anew as the disk might have it after a cut at some moment (`rebuild`), and the real server opens it.
 //! `TASKTAIL_POWER_CUTS` makes it longer, `TASKTAIL_SEED` repeats one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::machine::shim;
-use crate::rebuild::{Disk, read_log};
+use crate::rebuild::{Disk, Op, read_log};
 use crate::server::{Server, command};
 use crate::wire::{Client, Frame};
 
@@ -92,7 +92,7 @@ fn work(server: &Server, recorder: &mut Recorder, dice: &mut Dice) {
         // A name is not used again once its task was removed.
         let task = format!("t{}-{removals}", dice.roll(3));
         let count = counts.entry(task.clone()).or_default();
-        let many = if dice.roll(4) == 0 { 2_500 } else { 60 };
+        let many = if dice.roll(4) == 0 { 8_000 } else { 60 };
         let more = 1 + dice.roll(many);
         let text: String = (*count + 1..=*count + more).map(|n| format!("{n}\n")).collect();
         let answer = server.append(&task, &text);
@@ -135,6 +135,22 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
+/// Where the record is just before a sync of a growing archive: several frames are on their way to the
+/// disk then, and with the sync their lines leave the journal.
+fn before_archive_syncs(ops: &[(u64, Op)]) -> Vec<u64> {
+    let (mut archives, mut found, mut last) = (HashSet::new(), Vec::new(), 0);
+    for (end, op) in ops {
+        match op {
+            Op::Create { ino, name } if name.ends_with(".open") => drop(archives.insert(*ino)),
+            Op::Create { ino, .. } => drop(archives.remove(ino)),
+            Op::Sync { ino } if archives.contains(ino) => found.push(last),
+            _ => {}
+        }
+        last = *end;
+    }
+    found
+}
+
 /// Records what `work` makes a server do, and lets `check` look at the folder after each of some cuts.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a cut that was too much is to be repeated")]
 fn cut(
@@ -158,7 +174,12 @@ fn cut(
 
     let ops = read_log(&recorder.log);
     let end = ops.last().unwrap().0;
+    let worst = before_archive_syncs(&ops);
     let mut at: Vec<u64> = (0..cuts).map(|_| dice.roll(end + 1)).collect();
+    // One in four at the worst of times.
+    for at in at.iter_mut().step_by(4).filter(|_| !worst.is_empty()) {
+        *at = worst[usize::try_from(dice.roll(worst.len() as u64)).unwrap()];
+    }
     at.sort_unstable();
     let mut disk = Disk::new(std::fs::metadata(&disk_folder).unwrap().ino());
     let (mut ops, mut known) = (ops.iter().peekable(), recorder.known.iter().peekable());
