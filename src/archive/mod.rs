@@ -32,7 +32,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -198,6 +198,8 @@ pub struct Archive {
     frames: RwLock<Frames>,
     /// The frame read last, by its first line, unpacked: pages follow one another.
     cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+    /// Whether it was said that it cannot be read.
+    told: AtomicBool,
     /// Bytes of all archives.
     total: Arc<Total>,
 }
@@ -244,6 +246,7 @@ impl Archive {
             writer: Mutex::default(),
             frames: RwLock::default(),
             cache: Mutex::default(),
+            told: AtomicBool::default(),
             total,
         };
         if archive.growing.exists() {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::frame::{self, FrameRef};
 use super::{Archive, ArchiveError};
@@ -12,6 +13,10 @@ impl Archive {
     /// given. They are consecutive; the first is behind `from` if that is in a [`Hole`](super::Hole). Empty if `from`
     /// is behind the last line inside.
     pub fn read(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
+        self.lines_from(from, lines, bytes).inspect_err(|error| self.tell(error))
+    }
+
+    fn lines_from(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
         let mut found = Vec::new();
         let mut taken = 0;
         let mut next = from;
@@ -49,7 +54,8 @@ impl Archive {
     /// line after that.
     pub fn frame_from(&self, line: u64) -> Result<Option<(Vec<u8>, u64)>, ArchiveError> {
         let Some((file, row)) = self.frame_of(line) else { return Ok(None) };
-        let raw = frame::unpack(&file, &row).map_err(|e| self.error("read", e))?;
+        let unpacked = frame::unpack(&file, &row).map_err(|e| self.error("read", e));
+        let raw = unpacked.inspect_err(|error| self.tell(error))?;
         let skip = usize::try_from(line.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
         let start = match skip {
             0 => 0,
@@ -76,6 +82,13 @@ impl Archive {
     /// Lets go of the unpacked frame; a page that follows unpacks it again.
     pub fn release(&self) {
         *self.cache.lock() = None;
+    }
+
+    /// Whoever reads is told as he can be, in the midst of a download not at all: so it is said here, once.
+    fn tell(&self, error: &ArchiveError) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "a log cannot be read on; `tasktail verify` says what is damaged");
+        }
     }
 
     pub(super) fn damaged(&self, what: &str) -> ArchiveError {

@@ -84,6 +84,7 @@ impl Archive {
                 ..Frames::default()
             }),
             cache: parking_lot::Mutex::default(),
+            told: Default::default(),
             total,
         };
         Ok(archive)

@@ -114,6 +114,10 @@ fn what_was_not_synced_is_cut_back_to_the_first_torn_frame() {
             fs::write(&path, &torn).unwrap();
             let archive = archives.archive(&id, kept_from).unwrap();
             assert_eq!(archive.last_line(), last, "torn at {at}, kept from {kept_from:?}");
+            // To `verify` it is damaged only where that is the only copy.
+            fs::write(&path, &torn).unwrap();
+            let check = Archives::check(&path, false, kept_from, &mut |_| ()).unwrap();
+            assert_eq!((check.faults.is_empty(), check.last_line), (last < 5_000, last), "{:?}", check.faults);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::StoreError;
 use super::overlay::Changes;
@@ -13,6 +14,16 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// How often sled's own thread runs; without it freed space is never given back.
 const FLUSH_EVERY_MS: u64 = 500;
 
+/// Bytes that sled is given before all that it has must be in its file.
+///
+/// It writes its log in buffers of half a megabyte, on seven threads. Each of them needs the lock of the
+/// segments, and whoever holds that may wait for the file to be made shorter, which is work for the same
+/// threads: where seven buffers are on their way before it, nobody ever goes on. sled writes several times
+/// what it is given (nodes anew, segments that are cleaned); of so little it makes a buffer or two.
+const UNWRITTEN_BYTES_MAX: usize = 128 * 1024;
+/// What a row costs beside key and value, about.
+const ROW_BYTES: usize = 64;
+
 /// sled, open.
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -20,6 +31,8 @@ pub(super) struct Trees {
     trees: [sled::Tree; PLACES],
     /// sled's own file, which its flush writes and, on Linux, does not sync.
     file: Arc<File>,
+    /// Bytes given since the last flush.
+    unwritten: AtomicUsize,
 }
 
 impl Trees {
@@ -30,7 +43,7 @@ impl Trees {
             ["blocks", "streams", "tasks", "groups", "meta"].map(|name| db.open_tree(name));
         let trees = [blocks?, streams?, tasks?, groups?, meta?];
         let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
-        Ok(Self { db, trees, file })
+        Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0) })
     }
 
     pub(super) fn of(&self, place: Place) -> &sled::Tree {
@@ -44,6 +57,11 @@ impl Trees {
                 Some(value) => self.of(place).insert(key, value.clone())?,
                 None => self.of(place).remove(key)?,
             };
+            let given = key.len() + value.map_or(0, |value| value.len()) + ROW_BYTES;
+            if self.unwritten.fetch_add(given, Ordering::Relaxed) + given > UNWRITTEN_BYTES_MAX {
+                self.db.flush()?;
+                self.unwritten.store(0, Ordering::Relaxed);
+            }
         }
         self.put_frame(frame)
     }
