@@ -84,7 +84,8 @@ impl Archive {
         *self.cache.lock() = None;
     }
 
-    /// Whoever reads is told as he can be, in the midst of a download not at all: so it is said here, once.
+    /// Whoever reads is told as he can be, in the midst of a download not at all: so it is said
+    /// here, once as long as the archive is open.
     fn tell(&self, error: &ArchiveError) {
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "a log cannot be read on; `tasktail verify` says what is damaged");

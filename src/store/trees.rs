@@ -18,11 +18,11 @@ const FLUSH_EVERY_MS: u64 = 500;
 ///
 /// It writes its log in buffers of half a megabyte, on seven threads. Each of them needs the lock of the
 /// segments, and whoever holds that may wait for the file to be made shorter, which is work for the same
-/// threads: where seven buffers are on their way before it, nobody ever goes on. sled writes several times
-/// what it is given (nodes anew, segments that are cleaned); of so little it makes a buffer or two.
-const UNWRITTEN_BYTES_MAX: usize = 128 * 1024;
-/// What a row costs beside key and value, about.
-const ROW_BYTES: usize = 64;
+/// threads: where seven buffers are on their way before it, nobody ever goes on. Of what it is given sled
+/// writes about three times as much (nodes anew, segments that are cleaned): that makes two or three.
+const UNWRITTEN_BYTES_MAX: usize = 384 * 1024;
+/// What a row costs beside key and value: its part of the nodes that are written anew.
+const ROW_BYTES: usize = 512;
 
 /// sled, open.
 #[derive(Debug)]
