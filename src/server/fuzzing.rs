@@ -1,6 +1,6 @@
 //! What the fuzz targets in `fuzz/`, and the tests that run their corpus, reach of the server.
 
-use super::query::{Query, run_id, task_id};
+use crate::server::http::query::{Query, run_id, task_id};
 
 /// Reads a text as the part of a URL behind `?`, and as an id in a path: whatever it is, only an
 /// error may come of it.

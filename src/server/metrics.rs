@@ -11,64 +11,64 @@ use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::pipeline;
-use super::reject::ApiError;
+use crate::server::http::error::ApiError;
 use super::state::State;
 use crate::model::limits::{self, Limit};
 
 /// What the server itself counts; the tasks layer counts what it stores.
 #[derive(Debug, Default)]
-pub(super) struct Metrics {
+pub(in crate::server) struct Metrics {
     /// Connections now.
-    pub(super) connections: Gauge,
+    pub(in crate::server) connections: Gauge,
     /// Connections refused at the limit.
-    pub(super) refused: Counter,
+    pub(in crate::server) refused: Counter,
     /// Connections without a good TLS handshake, where it is asked for.
-    pub(super) handshakes_failed: Counter,
+    pub(in crate::server) handshakes_failed: Counter,
     /// New certificates taken from their files.
-    pub(super) certificates_renewed: Counter,
+    pub(in crate::server) certificates_renewed: Counter,
     /// Connections that the system did not give, on both ports.
-    pub(super) accept_errors: Counter,
+    pub(in crate::server) accept_errors: Counter,
     /// HTTP requests.
-    pub(super) requests: Counter,
+    pub(in crate::server) requests: Counter,
     /// Worker sockets now.
-    pub(super) workers: Gauge,
+    pub(in crate::server) workers: Gauge,
     /// Viewers now, WebSocket and SSE; each subscription counts.
-    pub(super) viewers: Gauge,
+    pub(in crate::server) viewers: Gauge,
     /// Lines that workers and appends brought.
-    pub(super) lines_received: Counter,
+    pub(in crate::server) lines_received: Counter,
     /// Bytes of worker messages.
-    pub(super) bytes_received: Counter,
+    pub(in crate::server) bytes_received: Counter,
     /// Lines that were made durable.
-    pub(super) lines_stored: Counter,
+    pub(in crate::server) lines_stored: Counter,
     /// Lines sent to viewers.
-    pub(super) lines_delivered: Counter,
+    pub(in crate::server) lines_delivered: Counter,
     /// Messages and lines that were refused.
-    pub(super) errors: Counter,
+    pub(in crate::server) errors: Counter,
     /// Error replies not sent: too many, or nobody who wants them.
-    pub(super) replies_dropped: Counter,
+    pub(in crate::server) replies_dropped: Counter,
     /// Peers given up: silent, or not taking anything.
-    pub(super) peers_dropped: Counter,
+    pub(in crate::server) peers_dropped: Counter,
     /// The Redis port.
-    pub(super) redis: RedisMetrics,
+    pub(in crate::server) redis: RedisMetrics,
 }
 
 /// What the Redis port counts.
 #[derive(Debug, Default)]
-pub(super) struct RedisMetrics {
+pub(in crate::server) struct RedisMetrics {
     /// Clients now.
-    pub(super) connections: Gauge,
+    pub(in crate::server) connections: Gauge,
     /// Clients that wait in a blocking command.
-    pub(super) blocked: Gauge,
+    pub(in crate::server) blocked: Gauge,
     /// Clients refused at the limit.
-    pub(super) refused: Counter,
+    pub(in crate::server) refused: Counter,
     /// Commands, those of transactions too.
-    pub(super) commands: Counter,
+    pub(in crate::server) commands: Counter,
     /// Error replies.
-    pub(super) errors: Counter,
+    pub(in crate::server) errors: Counter,
     /// Bytes that came.
-    pub(super) bytes_in: Counter,
+    pub(in crate::server) bytes_in: Counter,
     /// Bytes sent.
-    pub(super) bytes_out: Counter,
+    pub(in crate::server) bytes_out: Counter,
 }
 
 impl Metrics {
@@ -113,7 +113,7 @@ impl Metrics {
 }
 
 /// `GET /metrics`: Prometheus' text format (OpenMetrics).
-pub(super) fn metrics(state: &State) -> Result<Response, ApiError> {
+pub(in crate::server) fn metrics(state: &State) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("tasktail");
     state.metrics.register(&mut registry);
     let durability = vec![("durability", durability(state)), ("version", env!("CARGO_PKG_VERSION").to_owned())];
@@ -192,13 +192,13 @@ fn register_limits(state: &State, registry: &mut Registry) {
 }
 
 /// `GET /healthz`: the process lives.
-pub(super) fn healthz() -> Response {
+pub(in crate::server) fn healthz() -> Response {
     let body = json!({ "status": "ok", "name": "tasktail", "version": env!("CARGO_PKG_VERSION") });
     warp::reply::json(&body).into_response()
 }
 
 /// `GET /readyz`: the store can be written.
-pub(super) fn readyz(state: &State) -> Result<Response, ApiError> {
+pub(in crate::server) fn readyz(state: &State) -> Result<Response, ApiError> {
     state.tasks.health().map_err(|reason| ApiError::new(503, "not_ready", reason))?;
     let mut body = json!({ "status": "ready", "durability": durability(state) });
     if !state.insecure.is_empty() {

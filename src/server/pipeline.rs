@@ -15,25 +15,25 @@ use crate::runs::RunMeters;
 
 /// The hops of the server; those between a door and a run's state are in [`RunMeters`].
 #[derive(Debug)]
-pub(super) struct Hops {
+pub(in crate::server) struct Hops {
     /// Lines of workers.
-    pub(super) worker_socket: HopMeter,
+    pub(in crate::server) worker_socket: HopMeter,
     /// Lines by POST.
-    pub(super) http_lines: HopMeter,
+    pub(in crate::server) http_lines: HopMeter,
     /// Entries by XADD.
-    pub(super) redis: HopMeter,
+    pub(in crate::server) redis: HopMeter,
     /// What the store took.
-    pub(super) journal: HopMeter,
+    pub(in crate::server) journal: HopMeter,
     /// Lines to viewers' sockets.
-    pub(super) viewer_socket: HopMeter,
+    pub(in crate::server) viewer_socket: HopMeter,
     /// Lines to SSE streams.
-    pub(super) sse: HopMeter,
+    pub(in crate::server) sse: HopMeter,
     /// Events by POST.
-    pub(super) runs_http: HopMeter,
+    pub(in crate::server) runs_http: HopMeter,
     /// Events to SSE streams.
-    pub(super) runs_sse: HopMeter,
+    pub(in crate::server) runs_sse: HopMeter,
     /// The rest.
-    pub(super) runs: Arc<RunMeters>,
+    pub(in crate::server) runs: Arc<RunMeters>,
 }
 
 impl Default for Hops {
@@ -91,7 +91,7 @@ fn snapshot(state: &State) -> Vec<Hop> {
 
 /// `GET /api/v1/pipeline`. A caller from whom something is hidden gets the counts alone: the words of an error
 /// name tasks and runs.
-pub(super) fn pipeline(state: &State, caller: &Caller) -> Response {
+pub(in crate::server) fn pipeline(state: &State, caller: &Caller) -> Response {
     let runs_folder = state.options.runs.as_ref().map(|folder| folder.display().to_string());
     let mut body = Pipeline { hops: snapshot(state), runs_folder };
     if !caller.sees_all() {
@@ -126,7 +126,7 @@ const COUNTS: [(&str, &str, CountOf); 6] = [
 ];
 
 /// Adds the hops' counts.
-pub(super) fn register(state: &State, registry: &mut Registry) {
+pub(in crate::server) fn register(state: &State, registry: &mut Registry) {
     let hops = snapshot(state);
     for (name, help, count) in COUNTS {
         let family = Family::<HopLabel, Counter>::default();

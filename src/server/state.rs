@@ -6,12 +6,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access::Throttle;
-use super::browser::Browsers;
-use super::guard::Site;
+use crate::server::http::auth::Throttle;
+use crate::server::http::browser::Browsers;
+use crate::server::http::origin::Site;
 use super::metrics::Metrics;
 use super::pipeline::Hops;
-use super::socket::Gone;
+use crate::server::ws::socket::Gone;
 use super::{ServeError, ServeOptions};
 use crate::auth::Gate;
 use crate::model::limits::{Hits, Limit};
@@ -21,42 +21,42 @@ use crate::transport::Acceptor;
 
 /// Shared by all connections; lives as long as the last of them.
 #[derive(Debug)]
-pub(super) struct State {
+pub(in crate::server) struct State {
     /// The tasks and their logs.
-    pub(super) tasks: Tasks,
+    pub(in crate::server) tasks: Tasks,
     /// The runs and their events.
-    pub(super) runs: Runs,
+    pub(in crate::server) runs: Runs,
     /// What the server was started with.
-    pub(super) options: ServeOptions,
+    pub(in crate::server) options: ServeOptions,
     /// How often each limit was reached.
-    pub(super) hits: Arc<Hits>,
+    pub(in crate::server) hits: Arc<Hits>,
     /// The store's access tokens.
-    pub(super) gate: Arc<Gate>,
+    pub(in crate::server) gate: Arc<Gate>,
     /// Who is signed in, and the keys of share links.
-    pub(super) browsers: Browsers,
+    pub(in crate::server) browsers: Browsers,
     /// Wrong tokens, by address.
-    pub(super) throttle: Throttle,
+    pub(in crate::server) throttle: Throttle,
     /// Whether only this machine can reach the server: then the Host header must say so too.
-    pub(super) loopback: bool,
+    pub(in crate::server) loopback: bool,
     /// What is served without a guard because of `--insecure`: a sentence each.
-    pub(super) insecure: Vec<String>,
+    pub(in crate::server) insecure: Vec<String>,
     /// The certificate, where TLS is spoken.
-    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(in crate::server) tls: Option<Arc<Acceptor>>,
     /// Counters of the server itself.
-    pub(super) metrics: Metrics,
+    pub(in crate::server) metrics: Metrics,
     /// Searches that may run at the same time.
-    pub(super) searches: Arc<Semaphore>,
+    pub(in crate::server) searches: Arc<Semaphore>,
     /// Counters of every hop.
-    pub(super) hops: Hops,
+    pub(in crate::server) hops: Hops,
     /// Cancelled when the server is to end: sockets close with 1001, streams end.
-    pub(super) shutdown: CancellationToken,
+    pub(in crate::server) shutdown: CancellationToken,
     /// Every connection and every socket; empty when all are gone.
-    pub(super) tracker: TaskTracker,
+    pub(in crate::server) tracker: TaskTracker,
 }
 
 impl State {
     /// A WebSocket's peer is gone; one that was given up is counted.
-    pub(super) fn went(&self, gone: &Gone, who: &str) {
+    pub(in crate::server) fn went(&self, gone: &Gone, who: &str) {
         if matches!(gone, Gone::Stuck(_)) {
             self.metrics.peers_dropped.inc();
             self.hits.count(Limit::send_timeout);
@@ -65,7 +65,7 @@ impl State {
     }
 
     /// What the server is called, and whom it serves.
-    pub(super) fn site(&self) -> Site<'_> {
+    pub(in crate::server) fn site(&self) -> Site<'_> {
         Site {
             loopback: self.loopback,
             asks: self.gate.asks(),
@@ -76,10 +76,10 @@ impl State {
 }
 
 /// A handle on the state.
-pub(super) type SharedState = Arc<State>;
+pub(in crate::server) type SharedState = Arc<State>;
 
 /// Opens the store: the one place that knows how.
-pub(super) async fn open_tasks(options: &ServeOptions, hits: &Arc<Hits>) -> Result<Tasks, ServeError> {
+pub(in crate::server) async fn open_tasks(options: &ServeOptions, hits: &Arc<Hits>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         durability: options.durability,
         limits: options.limits.clone(),

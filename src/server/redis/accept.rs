@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::Port;
 use super::connection;
 use crate::model::limits::Limit;
-use crate::server::places::{Full, Places};
-use crate::server::tcp;
+use crate::server::net::connection_limit::{Full, Places};
+use crate::server::net::tcp;
 
 /// The answer to a client too many: Redis' own.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::adding::{self, Adding};
+use super::pending_add::{self, Adding};
 use super::commands::{Outcome, Refusal, Wait, command, unwritten};
-use super::place::{Place, see};
+use super::exec_context::{Place, see};
 use super::plan::Plan;
 use super::session::Session;
 use super::table::{Command, Misfit, Run, resolve};

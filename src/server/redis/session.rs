@@ -9,7 +9,7 @@ use super::commands::Refusal;
 use super::table::Command;
 use super::{Port, access};
 use crate::auth::{Caller, Denied};
-use crate::server::access::note_failure;
+use crate::server::http::auth::note_failure;
 use crate::wire::resp::Request;
 
 /// What a connection is.

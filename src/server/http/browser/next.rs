@@ -1,0 +1,78 @@
+//! Where a browser goes after its sign-in: only to a path of this server.
+
+/// Characters of a path at most.
+const CHARS_MAX: usize = 2000;
+
+/// The path, if it is one of this server and nothing that a browser could take for another place;
+/// the front page otherwise.
+///
+/// Browsers take `\` for `/`, and leave out tabs and newlines wherever they stand (URL Standard,
+/// "basic URL parser"), so that `/\evil.example` and `/<tab>/evil.example` are other hosts.
+pub(in crate::server) fn local(path: &str) -> &str {
+    if is_local(path) { path } else { "/" }
+}
+
+fn is_local(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    let begins = bytes.next() == Some(b'/') && bytes.next() != Some(b'/');
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>`^{|}".contains(&byte);
+    // Back to where it came from would ask again, and again.
+    let asks = ["/login", "/logout"].iter().any(|page| path.split(['?', '#']).next() == Some(page));
+    begins && path.len() <= CHARS_MAX && path.bytes().all(plain) && !asks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_local_paths_are_followed() {
+        for good in [
+            "/",
+            "/tasks/build-7",
+            "/tasks/a?wait=1",
+            "/tasks/a#L120-L140",
+            "/runs",
+            "/a:b@c",
+            "/./a",
+            "/a//b",
+            "/?u=http://x",
+            "/.//evil.example",
+            "/login2",
+            "/tasks/login",
+        ] {
+            assert_eq!(local(good), good);
+        }
+        for bad in [
+            "",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "\\/evil.example",
+            "http://evil.example",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "evil.example",
+            "tasks/a",
+            " /",
+            "/ a",
+            "/\t/evil.example",
+            "\t//evil.example",
+            "/\n/evil.example",
+            "/\r\nSet-Cookie: a=b",
+            "/\u{0}",
+            "/ü",
+            "/a\\b",
+            "/<script>",
+            "/\"",
+            "/login",
+            "/login?next=/login",
+            "/logout",
+            "/login#L1",
+            &format!("/{}", "x".repeat(CHARS_MAX)),
+        ] {
+            assert_eq!(local(bad), "/", "{bad:?}");
+        }
+    }
+}
