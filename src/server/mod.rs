@@ -17,43 +17,15 @@
 //! `socket` and `oversize` are what all WebSockets stand on; `reject` maps errors to answers.
 //! Nothing in here keeps lines: a viewer's position is in its follower, the truth in the journal.
 
-mod accept;
-mod access;
-mod announce;
-mod api;
-mod append;
-mod assets;
-mod body;
-mod browser;
-mod client_addr;
-mod exposure;
-mod follow;
-mod frames;
-mod guard;
-mod handshake;
-mod ingest;
-mod lines;
-mod live;
-mod log;
+mod http;
 mod metrics;
-mod outbox;
-mod oversize;
-mod pages;
-mod patience;
-mod pipeline;
-mod places;
-mod public_url;
-mod query;
+mod net;
 mod redis;
-mod reject;
-mod routes;
-mod runs;
-mod socket;
-mod spoken;
-mod sse;
+mod server_file;
+mod stages;
 mod state;
-mod tcp;
-mod throttle;
+mod web;
+mod ws;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -73,18 +45,20 @@ use crate::model::limits::{self, Hits, Limits};
 use crate::runs::{KeptApart, Runs};
 use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
-use access::Throttle;
-use browser::Browsers;
-use exposure::Doors;
+use http::accept;
+use http::browser::Browsers;
 use metrics::Metrics;
-use pipeline::Hops;
+use net::bind::{self, Doors};
+use net::login_attempts::Throttle;
+use net::{tcp, tls};
+use stages::Hops;
 use state::{SharedState, State};
-pub use tcp::raise_file_limit;
 
-pub use access::{Need, ROUTES, Route};
-pub use browser::Origins;
-pub use client_addr::TrustedProxies;
-pub use public_url::PublicUrl;
+pub use http::auth::{Need, ROUTES, Route};
+pub use http::browser::Origins;
+pub use http::client_addr::TrustedProxies;
+pub use http::public_url::PublicUrl;
+pub use net::tcp::raise_file_limit;
 
 /// How a server is to be run.
 #[derive(Clone, Debug)]
@@ -216,12 +190,12 @@ pub struct Server {
 impl Server {
     /// Binds, opens the store and serves in the background.
     pub async fn start(mut options: ServeOptions) -> Result<Server, ServeError> {
-        let tls = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
-        if let Some(tls) = &tls {
-            handshake::warn(tls);
+        let acceptor = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
+        if let Some(acceptor) = &acceptor {
+            tls::warn(acceptor);
         }
         // Bound before the store is opened: a wrong address should cost nothing.
-        let Doors { http: (listener, addr), redis: resp, insecure } = exposure::open(&options).await?;
+        let Doors { http: (listener, addr), redis: resp, insecure } = bind::open(&options).await?;
         let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
         tcp::fit(&mut options.limits, options.resp.is_some());
         if options.limits.heartbeat > limits::HEARTBEAT {
@@ -238,11 +212,11 @@ impl Server {
         let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
         let tasks = state::open_tasks(&options, &hits).await?;
         let data_error = |source| ServeError::DataFolder { data: options.data.clone(), source };
-        if let Some(tls) = &tls {
-            announce::certificate(&options.data, tls).await.map_err(data_error)?;
+        if let Some(acceptor) = &acceptor {
+            server_file::certificate(&options.data, acceptor).await.map_err(data_error)?;
         }
-        let urls = (http_url(addr, tls.is_some()), redis_addr.map(|addr| redis_url(addr, tls.is_some())));
-        announce::server(&options.data, &urls.0, urls.1.as_deref(), options.public_url.as_ref())
+        let urls = (http_url(addr, acceptor.is_some()), redis_addr.map(|addr| redis_url(addr, acceptor.is_some())));
+        server_file::server(&options.data, &urls.0, urls.1.as_deref(), options.public_url.as_ref())
             .await
             .map_err(data_error)?;
         let gate = Arc::new(Gate::open(&options.data).map_err(data_error)?);
@@ -256,9 +230,9 @@ impl Server {
             browsers,
             gate,
             throttle: Throttle::default(),
-            loopback: exposure::is_loopback(addr),
+            loopback: bind::is_loopback(addr),
             insecure,
-            tls,
+            tls: acceptor,
             metrics: Metrics::default(),
             searches,
             shutdown: CancellationToken::new(),
@@ -268,8 +242,8 @@ impl Server {
         let keeping = state.clone();
         state.tracker.spawn(async move { keeping.browsers.keep(&keeping.gate, &keeping.shutdown).await });
         state.tracker.spawn(accept::serve(listener, state.clone()));
-        state.tracker.spawn(handshake::renew(state.clone()));
-        state.tracker.spawn(exposure::remind(state.clone()));
+        state.tracker.spawn(tls::renew(state.clone()));
+        state.tracker.spawn(bind::remind(state.clone()));
         let bridging = state.clone();
         state.tracker.spawn(async move {
             let State { runs, tasks, gate, shutdown, tracker, .. } = &*bridging;
@@ -326,7 +300,7 @@ impl Server {
         let finished = timeout(limits::SHUTDOWN_TIMEOUT, self.state.tracker.wait()).await;
         let connections = self.state.tracker.len();
         // While the folder is still ours: whoever opens it next writes files of its own.
-        announce::withdraw(&self.state.options.data).await;
+        server_file::withdraw(&self.state.options.data).await;
         self.state.tasks.close().await;
         finished.map_err(|_| ServeError::Hung { connections })
     }

@@ -6,16 +6,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::server::http::auth::Throttle;
-use crate::server::http::browser::Browsers;
-use crate::server::http::origin::Site;
 use super::metrics::Metrics;
-use super::pipeline::Hops;
-use crate::server::ws::socket::Gone;
+use super::net::login_attempts::Throttle;
+use super::stages::Hops;
 use super::{ServeError, ServeOptions};
 use crate::auth::Gate;
 use crate::model::limits::{Hits, Limit};
 use crate::runs::Runs;
+use crate::server::http::browser::Browsers;
+use crate::server::http::origin::Site;
+use crate::server::ws::socket::Gone;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
 

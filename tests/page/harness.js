@@ -162,7 +162,7 @@ export async function startBrowser() {
 
 async function fromDisk(route) {
   const name = new URL(route.request().url()).pathname.split("/").pop();
-  const body = await readFile(new URL(`../../src/server/assets/${name}`, import.meta.url));
+  const body = await readFile(new URL(`../../src/server/web/assets/${name}`, import.meta.url));
   await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
 }
 

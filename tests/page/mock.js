@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 import { MockRuns } from "./mockruns.js";
 
-const ASSETS = new URL("../../src/server/assets/", import.meta.url);
+const ASSETS = new URL("../../src/server/web/assets/", import.meta.url);
 const TYPES = { html: "text/html", css: "text/css", js: "text/javascript" };
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +

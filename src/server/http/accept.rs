@@ -20,18 +20,18 @@ use tokio::time::timeout;
 use warp::http::{HeaderValue, Request, header};
 use warp::reply::Response;
 
-use super::client_addr::ClientAddr;
-use super::timeouts::{Exchange, Patience};
-use crate::server::net::connection_limit::{Full, Place, Places};
-use super::error::ApiError;
-use crate::server::state::{SharedState, State};
 use super::auth;
 use super::browser;
+use super::client_addr::ClientAddr;
+use super::error::ApiError;
 use super::origin;
-use crate::server::net::tls;
 use super::routes;
-use crate::server::net::tcp;
+use super::timeouts::{Exchange, Patience};
 use crate::model::limits::Limit;
+use crate::server::net::connection_limit::{Full, Place, Places};
+use crate::server::net::tcp;
+use crate::server::net::tls;
+use crate::server::state::{SharedState, State};
 use crate::transport::Spoken;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
@@ -181,7 +181,7 @@ async fn connection<S>(
         }
     });
     state.metrics.connections.inc();
-    let Some(stream) = handshake::open(stream, Spoken::Http, &state).await else {
+    let Some(stream) = tls::open(stream, Spoken::Http, &state).await else {
         state.metrics.connections.dec();
         return;
     };
@@ -221,17 +221,17 @@ async fn answer<S>(
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    if let Err(error) = guard::check(&request, &client, state.site()) {
+    if let Err(error) = origin::check(&request, &client, state.site()) {
         return Ok(error.into_response());
     }
     let origins = &state.options.allowed_origins;
     if let Some(response) = browser::preflight(origins, request.method(), request.headers()) {
         return Ok(response);
     }
-    let caller = match access::admit(&state, &client, &mut request).await {
+    let caller = match auth::admit(&state, &client, &mut request).await {
         Ok(caller) => caller,
         Err(response) => {
-            access::drain(request).await;
+            auth::drain(request).await;
             return Ok(response);
         }
     };
@@ -243,6 +243,6 @@ where
     tokio::select! {
         biased;
         response = service.call(request) => response,
-        ended = lease.ended() => Ok(access::unauthorized(ended)),
+        ended = lease.ended() => Ok(auth::unauthorized(ended)),
     }
 }

@@ -17,12 +17,12 @@ use warp::http::{HeaderMap, header};
 use warp::reply::{Reply, Response};
 
 use super::body::Body;
-use super::query::Query;
 use super::error::ApiError;
-use crate::server::ws::attached_tasks::{BATCH_BYTES_MAX, pieces};
-use crate::server::state::SharedState;
-use crate::server::net::rate_limit::Throttle;
+use super::query::Query;
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
+use crate::server::net::rate_limit::Throttle;
+use crate::server::state::SharedState;
+use crate::server::ws::attached_tasks::{BATCH_BYTES_MAX, pieces};
 use crate::tasks::{End, EndOutcome, LineBatch, TaskHandle, TasksError, Ticket};
 use crate::wire::worker::LineFields;
 
@@ -312,7 +312,12 @@ struct EndBody {
 }
 
 /// `POST /api/v1/tasks/{id}/end`: answers the task as it is then.
-pub(in crate::server) async fn end(state: SharedState, id: TaskId, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub(in crate::server) async fn end(
+    state: SharedState,
+    id: TaskId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     // A form or a text of another site cannot claim this type without asking first.
     if media_type(&headers).as_deref() != Some("application/json") {
         return Err(ApiError::new(415, "bad_content_type", "header Content-Type must be application/json"));

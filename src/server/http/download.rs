@@ -9,17 +9,22 @@ use futures::{Stream, StreamExt};
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use super::timeouts::Download;
-use super::query::Query;
 use super::error::ApiError;
+use super::query::Query;
 use super::sse::Shareable;
-use crate::server::state::SharedState;
+use super::timeouts::Download;
 use crate::auth::Lease;
 use crate::model::{Channel, Line, TaskId};
+use crate::server::state::SharedState;
 use crate::tasks::TasksError;
 
 /// Answers the route.
-pub(in crate::server) async fn download(state: SharedState, id: TaskId, query: Query, lease: Lease) -> Result<Response, ApiError> {
+pub(in crate::server) async fn download(
+    state: SharedState,
+    id: TaskId,
+    query: Query,
+    lease: Lease,
+) -> Result<Response, ApiError> {
     let timestamps = query.flag("timestamps")?;
     let (kind, ending, text) = match query.text("format") {
         None | Some("text") => ("text/plain; charset=utf-8", "log", true),

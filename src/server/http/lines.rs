@@ -13,11 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use warp::reply::{Reply, Response};
 
-use super::query::Query;
 use super::error::ApiError;
-use crate::server::state::SharedState;
+use super::query::Query;
 use crate::model::limits::{Limit, Limits};
 use crate::model::{ChannelSet, Cursor, Gap, Line, TaskId, limits};
+use crate::server::state::SharedState;
 use crate::tasks::{LogPage, PageLimits, Start, TaskHandle, TasksError};
 
 /// Lines that one request looks at when it filters.

@@ -7,15 +7,14 @@
 //! to a name of its own (DNS rebinding): then the `Host` is that name. So where a store is open, or
 //! its server serves this machine alone, the `Host` must be one that no such page can have.
 
-use std::net::IpAddr;
-
 use hyper::Request;
 use warp::http::{Method, header};
 
 use super::browser::{self, Origins};
 use super::client_addr::ClientAddr;
-use super::public_url::PublicUrl;
 use super::error::ApiError;
+use super::host::{is_address, is_loopback_host};
+use super::public_url::PublicUrl;
 
 /// What a server is called, and whom it serves.
 #[derive(Clone, Copy, Debug)]
@@ -67,25 +66,6 @@ pub(in crate::server) fn check<B>(request: &Request<B>, client: &ClientAddr, sit
 /// Whether it is the path of a WebSocket that only tells.
 fn is_viewer(path: &str) -> bool {
     path == "/ws/v1/follow" || path.starts_with("/ws/v1/tasks/")
-}
-
-/// The host without its port.
-fn name_of(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(_) => host.split_inclusive(']').next().unwrap_or(host),
-        None => host.split(':').next().unwrap_or(host),
-    }
-}
-
-/// Whether a host, with a port or without, is what each machine calls itself.
-pub(in crate::server) fn is_loopback_host(host: &str) -> bool {
-    let name = name_of(host);
-    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
-}
-
-/// An address is no name that a page could have taken.
-fn is_address(host: &str) -> bool {
-    name_of(host).trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]

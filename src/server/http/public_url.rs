@@ -6,7 +6,7 @@ use std::str::FromStr;
 use warp::http::Uri;
 
 use super::client_addr::{bare_host, normal_origin};
-use super::origin::is_loopback_host;
+use super::host::is_loopback_host;
 
 /// `https://logs.example[:PORT][/PREFIX]`, without a `/` at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,52 +10,52 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 use warp::{Filter, path};
 
-use super::body::{self, Body};
-use super::client_addr::ClientAddr;
-use crate::server::net::connection_limit::Place;
-use super::query::{self, Query};
-use super::error::{self, ApiError, answer};
-use crate::server::ws::socket::Upgrade;
-use crate::server::state::SharedState;
-use super::tasks;
 use super::append;
+use super::body::{self, Body};
 use super::browser;
-use crate::server::ws::multi_viewer;
-use crate::server::ws::worker;
-use super::lines;
-use crate::server::ws::viewer;
+use super::client_addr::ClientAddr;
 use super::download;
-use crate::server::metrics;
-use crate::server::web::pages;
-use crate::server::pipeline;
+use super::error::{self, ApiError, answer};
+use super::health;
+use super::lines;
+use super::pipeline;
+use super::query::{self, Query};
 use super::runs;
 use super::sse;
+use super::tasks;
 use crate::auth::{Caller, Lease};
+use crate::server::net::connection_limit::Place;
+use crate::server::state::SharedState;
+use crate::server::web::pages;
+use crate::server::ws::multi_viewer;
+use crate::server::ws::socket::Upgrade;
+use crate::server::ws::viewer;
+use crate::server::ws::worker;
 
 /// All routes, and an answer to everything else.
 pub(in crate::server) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
     let areas = sockets(state).or(tasks(state)).unify().or(log_routes(state)).unify();
     let areas = areas.boxed().or(run_routes(state)).unify().or(health(state)).unify().or(page_routes()).unify();
     let areas = areas.boxed().or(browser_routes(state)).unify();
-    areas.recover(reject::recover).unify().boxed()
+    areas.recover(error::recover).unify().boxed()
 }
 
 fn tasks(state: &SharedState) -> BoxedFilter<(Response,)> {
     let list = path!("api" / "v1" / "tasks").and(warp::get()).and(with(state)).and(caller()).and(raw_query()).then(
         |state: SharedState, caller: Caller, raw: String| async move {
-            let listed = async { api::list(state, caller, Query::parse(&raw)?).await };
+            let listed = async { tasks::list(state, caller, Query::parse(&raw)?).await };
             answer(listed.await)
         },
     );
     let show = path!("api" / "v1" / "tasks" / String).and(warp::get()).and(with(state)).then(
         |id: String, state: SharedState| async move {
-            let shown = async { api::show(state, query::task_id(&id)?).await };
+            let shown = async { tasks::show(state, query::task_id(&id)?).await };
             answer(shown.await)
         },
     );
     let remove = path!("api" / "v1" / "tasks" / String).and(warp::delete()).and(with(state)).then(
         |id: String, state: SharedState| async move {
-            let removed = async { api::remove(state, query::task_id(&id)?).await };
+            let removed = async { tasks::remove(state, query::task_id(&id)?).await };
             answer(removed.await)
         },
     );
@@ -92,7 +92,7 @@ fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
         );
     let log = path!("api" / "v1" / "tasks" / String / "log").and(warp::get()).and(leased(state)).and(raw_query()).then(
         |id: String, (state, lease): (SharedState, Lease), raw: String| async move {
-            let read = async { log::download(state, query::task_id(&id)?, Query::parse(&raw)?, lease).await };
+            let read = async { download::download(state, query::task_id(&id)?, Query::parse(&raw)?, lease).await };
             answer(read.await)
         },
     );
@@ -112,12 +112,12 @@ fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
 fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
     let worker = path!("ws" / "v1" / "worker").and(warp::get()).and(with(state)).and(upgrade(state)).map(
         |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
-            answer(upgrade.and_then(|upgrade| ingest::ingest(&state, upgrade)))
+            answer(upgrade.and_then(|upgrade| worker::ingest(&state, upgrade)))
         },
     );
     let many = path!("ws" / "v1" / "follow").and(warp::get()).and(with(state)).and(upgrade(state)).map(
         |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
-            answer(upgrade.and_then(|upgrade| follow::follow(&state, upgrade)))
+            answer(upgrade.and_then(|upgrade| multi_viewer::follow(&state, upgrade)))
         },
     );
     let one = path!("ws" / "v1" / "tasks" / String)
@@ -126,18 +126,18 @@ fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
         .and(raw_query())
         .and(upgrade(state))
         .map(|id: String, state: SharedState, raw: String, upgrade: Result<Upgrade, ApiError>| {
-            let viewed = || live::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
+            let viewed = || viewer::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
             answer(viewed())
         });
     worker.or(many).unify().or(one).unify().boxed()
 }
 
 fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let healthz = path!("healthz").and(get()).map(metrics::healthz);
+    let healthz = path!("healthz").and(get()).map(health::healthz);
     let readyz = path!("readyz").and(get()).and(with(state));
-    let readyz = readyz.map(|state: SharedState| answer(metrics::readyz(&state)));
+    let readyz = readyz.map(|state: SharedState| answer(health::readyz(&state)));
     let counters = path!("metrics").and(get()).and(with(state));
-    let counters = counters.map(|state: SharedState| answer(metrics::metrics(&state)));
+    let counters = counters.map(|state: SharedState| answer(health::metrics(&state)));
     let hops = path!("api" / "v1" / "pipeline").and(warp::get()).and(with(state)).and(caller());
     let hops = hops.map(|state: SharedState, caller: Caller| pipeline::pipeline(&state, &caller));
     healthz.or(readyz).unify().or(counters).unify().or(hops).unify().boxed()

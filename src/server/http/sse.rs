@@ -18,13 +18,13 @@ use tokio::time::{Instant, Interval, interval_at};
 use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use crate::server::ws::frames::{before_first, behind, put_json};
-use crate::server::ws::viewer::find;
-use super::query::Query;
 use super::error::{self, ApiError};
-use crate::server::state::SharedState;
+use super::query::Query;
 use crate::auth::{Ended, Lease};
 use crate::model::{Cursor, TaskId};
+use crate::server::state::SharedState;
+use crate::server::ws::frames::{before_first, behind, put_json};
+use crate::server::ws::viewer::find;
 use crate::tasks::{FollowEvent, Follower, LogPage, Start};
 
 /// Begins a stream. `Last-Event-ID` (what a browser sends by itself after a break) beats `?after=`.
@@ -157,7 +157,7 @@ impl Viewer {
                 Ok(None) => return None,
                 Err(error) => {
                     self.over = true;
-                    let data = serde_json::json!({ "code": reject::code_of(&error), "message": error.to_string() });
+                    let data = serde_json::json!({ "code": error::code_of(&error), "message": error.to_string() });
                     put_event(&mut out, Some("error"), None, &data);
                 }
             }

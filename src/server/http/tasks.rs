@@ -4,11 +4,11 @@ use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
-use super::query::Query;
 use super::error::ApiError;
-use crate::server::state::SharedState;
+use super::query::Query;
 use crate::auth::Caller;
 use crate::model::TaskId;
+use crate::server::state::SharedState;
 use crate::tasks::ListQuery;
 
 /// Tasks in one answer when the caller names no limit, and at most.

@@ -24,9 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
+use crate::model::limits::{Hits, Limit, Limits};
 use crate::server::net::connection_limit::Place;
 use crate::server::net::tcp;
-use crate::model::limits::{Hits, Limit, Limits};
 use crate::transport::Stream;
 
 /// What is waited for from the peer.

@@ -12,11 +12,11 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::state::SharedState;
-use crate::server::ServeError;
-use crate::server::ServeOptions;
 use crate::auth::{TokenStatus, Tokens};
 use crate::model::{Timestamp, command_line};
+use crate::server::ServeError;
+use crate::server::ServeOptions;
+use crate::server::state::SharedState;
 
 /// A server that `--insecure` alone lets run says so again this often.
 const REMIND: Duration = Duration::from_hours(1);

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::server::state::State;
 use crate::model::limits::{Hits, Limit};
 use crate::model::rate::{Meter, Rates, Reached};
+use crate::server::state::State;
 
 /// A pause is at most this long, so that a ping is read now and then.
 const PAUSE_MAX: Duration = Duration::from_secs(5);

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::server::metrics::Metrics;
 use crate::model::limits::Limits;
+use crate::server::metrics::Metrics;
 
 /// A pause after the system refused a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

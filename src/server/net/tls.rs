@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::model::limits::{FILE_POLL, Limit};
 use crate::server::server_file;
 use crate::server::state::{SharedState, State};
-use crate::model::limits::{FILE_POLL, Limit};
 use crate::transport::{Acceptor, Reloaded, Spoken, Stream};
 use crate::wire::problem::{HTTPS_REQUIRED, PROBLEM_JSON, Problem};
 
@@ -100,7 +100,7 @@ pub(in crate::server) async fn renew(state: SharedState) {
                 state.metrics.certificates_renewed.inc();
                 tracing::info!(cert = %tls.files().cert.display(), "new connections get the new certificate");
                 warn(&tls);
-                if let Err(error) = announce::certificate(&state.options.data, &tls).await {
+                if let Err(error) = server_file::certificate(&state.options.data, &tls).await {
                     tracing::warn!(%error, "commands on this machine are not told of the new certificate");
                 }
             }

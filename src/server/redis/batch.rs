@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::pending_add::{self, Adding};
 use super::commands::{Outcome, Refusal, Wait, command, unwritten};
 use super::exec_context::{Place, see};
+use super::pending_add::{self, Adding};
 use super::plan::Plan;
 use super::session::Session;
 use super::table::{Command, Misfit, Run, resolve};
@@ -268,7 +268,7 @@ impl Batch {
                     adding.note(request);
                     adding.added = true;
                 } else {
-                    adding::may_add(&self.session.port.state, keys, key)?;
+                    pending_add::may_add(&self.session.port.state, keys, key)?;
                     run(keys, request, &mut self.reply)?;
                     self.done.of_runs |= RunId::from_stream_key(key).is_some();
                 }

@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use self::send::LAST_SEND_TIMEOUT;
-use crate::server::net::rate_limit::Throttle;
 use super::Port;
 use super::batch::{Batch, Waited, Waits};
 use super::clients::Client;
@@ -22,8 +21,9 @@ use super::exec_context::Place;
 use super::plan::Plan;
 use super::session::Session;
 use crate::model::limits::Limit;
-use crate::server::net::tls;
 use crate::server::net::connection_limit::{Seat, Share};
+use crate::server::net::rate_limit::Throttle;
+use crate::server::net::tls;
 use crate::tasks::keys::{Answer, JournalError, Keys, Why};
 use crate::transport::{Spoken, Stream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
@@ -35,7 +35,7 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: (Seat, Share)) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
-    if let Some(stream) = handshake::open(stream, Spoken::Redis, &port.state).await {
+    if let Some(stream) = tls::open(stream, Spoken::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
         let throttle = Throttle::new(&port.state);

@@ -40,7 +40,11 @@ impl<'p> Place<'p, '_> {
 }
 
 /// Looks at what is the caller's to see.
-pub(in crate::server) fn see<T>(look: &mut dyn Look, caller: Option<&Caller>, with: impl FnOnce(&mut dyn Look) -> T) -> T {
+pub(in crate::server) fn see<T>(
+    look: &mut dyn Look,
+    caller: Option<&Caller>,
+    with: impl FnOnce(&mut dyn Look) -> T,
+) -> T {
     match caller.filter(|caller| !caller.sees_all()) {
         Some(caller) => with(&mut Seen { look, caller }),
         None => with(look),

@@ -13,13 +13,13 @@
 
 mod accept;
 mod access;
-mod adding;
 mod batch;
 mod clients;
 mod commands;
 mod connection;
+mod exec_context;
 mod list;
-mod place;
+mod pending_add;
 mod plan;
 mod session;
 mod table;

@@ -15,15 +15,15 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
-use super::viewer::find;
-use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
-use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
-use crate::server::state::{SharedState, State};
 use super::frames;
 use super::oversize;
+use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
+use super::viewer::find;
 use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
 use crate::model::limits::Limit;
+use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, Follower, Start, TasksError};
 use crate::wire::viewer::FollowRequest;
 
@@ -137,7 +137,7 @@ impl Subscriptions {
                 if !self.caller.sees_task(&id) {
                     // As if it were not there.
                     let absent = TasksError::NotFound(id.clone());
-                    return Err((Some(id), reject::code_of(&absent), absent.to_string()));
+                    return Err((Some(id), error::code_of(&absent), absent.to_string()));
                 }
                 let start = match (after, from, tail) {
                     (Some(cursor), _, _) => Start::After(
@@ -186,7 +186,7 @@ impl Subscriptions {
                 }
                 frames::event(event)
             }
-            Err(error) => frames::error(reject::code_of(&error), error.to_string()),
+            Err(error) => frames::error(error::code_of(&error), error.to_string()),
         };
         for frame in frames::frames(&encoded) {
             send(sink, frames::text(frames::tagged(id.as_str(), &frame))).await?;

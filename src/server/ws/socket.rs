@@ -28,11 +28,11 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 use super::oversize::Oversize;
-use crate::server::net::connection_limit::Place;
-use crate::server::http::error::ApiError;
-use crate::server::state::SharedState;
 use crate::auth::Lease;
 use crate::model::limits;
+use crate::server::http::error::ApiError;
+use crate::server::net::connection_limit::Place;
+use crate::server::state::SharedState;
 
 /// A server's end of a WebSocket.
 pub(in crate::server) type Socket = WebSocketStream<Oversize<TokioIo<Upgraded>>>;
@@ -61,7 +61,8 @@ pub(in crate::server) struct Sizes {
 
 impl Sizes {
     /// A viewer says little, and there are thousands of them.
-    pub(in crate::server) const VIEWER: Sizes = Sizes { read_bytes: 4096, write_bytes: 0, message_bytes_max: 16 * 1024 };
+    pub(in crate::server) const VIEWER: Sizes =
+        Sizes { read_bytes: 4096, write_bytes: 0, message_bytes_max: 16 * 1024 };
     /// A worker says much.
     pub(in crate::server) const WORKER: Sizes =
         Sizes { read_bytes: 64 * 1024, write_bytes: 4096, message_bytes_max: limits::MESSAGE_BYTES_MAX };
@@ -117,7 +118,12 @@ impl Upgrade {
     }
 
     /// Answers 101 and runs `talk` on the socket, in the background, known to the shutdown.
-    pub(in crate::server) fn accept<F, T>(self, state: &SharedState, sizes: Sizes, talk: F) -> Result<Response, ApiError>
+    pub(in crate::server) fn accept<F, T>(
+        self,
+        state: &SharedState,
+        sizes: Sizes,
+        talk: F,
+    ) -> Result<Response, ApiError>
     where
         F: FnOnce(Sink, Source, Peer, Lease) -> T + Send + 'static,
         T: Future<Output = ()> + Send,

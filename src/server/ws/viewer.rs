@@ -12,19 +12,24 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use warp::reply::Response;
 
 use super::frames;
-use crate::server::http::query::Query;
-use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
-use crate::server::state::{SharedState, State};
 use crate::auth::Lease;
 use crate::model::TaskId;
+use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::http::query::Query;
+use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
 
 /// The rest of an ended task has this long at a shutdown.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers the handshake; a bad query is a 400 before it.
-pub(in crate::server) fn view(state: &SharedState, id: TaskId, query: &Query, upgrade: Upgrade) -> Result<Response, ApiError> {
+pub(in crate::server) fn view(
+    state: &SharedState,
+    id: TaskId,
+    query: &Query,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
     let (start, wait) = (query.start()?, query.flag("wait")?);
     let shared = state.clone();
     upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer, lease| async move {
@@ -146,6 +151,6 @@ async fn tell_event(state: &State, sink: &mut Sink, event: FollowEvent) -> Resul
 }
 
 async fn fail(sink: &mut Sink, error: &TasksError) -> Result<(CloseCode, &'static str), Gone> {
-    send(sink, frames::text(frames::error(reject::code_of(error), error.to_string()))).await?;
-    Ok((reject::close_of(error).unwrap_or(CloseCode::Normal), "see the error before"))
+    send(sink, frames::text(frames::error(error::code_of(error), error.to_string()))).await?;
+    Ok((error::close_of(error).unwrap_or(CloseCode::Normal), "see the error before"))
 }

@@ -8,7 +8,7 @@
 //! A worker that never said `hello` and does not count is never answered; its lines are handled
 //! the same. Whatever was received when a connection breaks is appended.
 
-mod settle;
+mod acks;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
-use super::worker::acks::{InFlight, oldest};
-use crate::server::http::auth;
+use self::acks::{InFlight, oldest};
+use super::attached_tasks::{AllSpoken, BATCH_BYTES_MAX, pieces};
 use super::outbox::Outbox;
 use super::oversize;
-use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use super::socket::{Peer, Sizes, Source, Upgrade, both};
-use super::attached_tasks::{AllSpoken, BATCH_BYTES_MAX, pieces};
-use crate::server::state::SharedState;
-use crate::server::net::rate_limit::Throttle;
 use crate::auth::{Caller, Lease, Object, Scope};
 use crate::model::limits::Limit;
 use crate::model::{Channel, LineText, RunId, Timestamp, limits};
+use crate::server::http::auth;
+use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::net::rate_limit::Throttle;
+use crate::server::state::SharedState;
 use crate::tasks::{End, EndOutcome, LineBatch, TaskFacts, TasksError};
 use crate::wire::worker::{
     BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
@@ -193,9 +193,9 @@ impl Ingest {
             WorkerMessage::Hello { .. } => return Ok(()),
         };
         let absent = || ApiError::no_task(&task.id);
-        let may = access::permit(&self.caller, Scope::Write, Object::Task(&task.id), absent);
+        let may = auth::permit(&self.caller, Scope::Write, Object::Task(&task.id), absent);
         let may = may.and_then(|()| match run.and_then(|run| run.parse::<RunId>().ok()) {
-            Some(run) => access::permit(&self.caller, Scope::Write, Object::Run(&run), || ApiError::no_run(&run)),
+            Some(run) => auth::permit(&self.caller, Scope::Write, Object::Run(&run), || ApiError::no_run(&run)),
             None => Ok(()),
         });
         may.map_err(|error| (task.clone(), error))
@@ -351,14 +351,14 @@ impl Ingest {
     /// The store did not take something: the worker is told, and if it cannot go on, sent away
     /// with what it has not seen acked.
     fn failed(&mut self, task: &TaskRef, error: &TasksError) {
-        let code = reject::code_of(error);
+        let code = error::code_of(error);
         self.state.hops.worker_socket.failed(&error.to_string());
         self.outbox.error(&self.state, code, error.to_string(), Some(task.clone()));
         match error {
             TasksError::Ended(id) => self.spoken.ended(id),
             TasksError::NotFound(id) | TasksError::Removed(id) => self.spoken.forget(id),
             error => {
-                if let Some(code) = reject::close_of(error) {
+                if let Some(code) = error::close_of(error) {
                     self.close(code, "the store takes no lines now");
                 }
             }

@@ -14,7 +14,6 @@
 
 mod credentials;
 mod table;
-mod throttle;
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -31,16 +30,16 @@ use warp::reply::Response;
 
 use super::browser;
 use super::client_addr::ClientAddr;
-use super::query;
 use super::error::ApiError;
-use crate::server::state::State;
+use super::query;
 use crate::auth::{Caller, Denied, Digest, Object, Scope, Verdict};
 use crate::model::TaskId;
 use crate::model::limits::Limit;
+use crate::server::net::login_attempts::{self, Failure};
+use crate::server::state::State;
 use table::Found;
 
 pub use table::{Need, ROUTES, Route};
-pub(in crate::server) use throttle::{Failure, Throttle};
 
 /// The sign-in page.
 const SIGN_IN: &str = "/login";
@@ -189,7 +188,7 @@ async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denie
         state.throttle.delay().await;
         let detail = "too many wrong access tokens came from this address: wait a minute";
         let mut response = ApiError::new(429, "too_many_attempts", detail).into_response();
-        let wait = HeaderValue::from(throttle::WINDOW.as_secs());
+        let wait = HeaderValue::from(login_attempts::WINDOW.as_secs());
         response.headers_mut().insert(header::RETRY_AFTER, wait);
         return response;
     }

@@ -55,7 +55,13 @@ impl Site {
     }
 
     /// A `Set-Cookie` for this value until that time; a time that is past takes the cookie back.
-    pub(in crate::server) fn set_cookie(&self, name: &str, value: &str, until: Timestamp, now: Timestamp) -> HeaderValue {
+    pub(in crate::server) fn set_cookie(
+        &self,
+        name: &str,
+        value: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> HeaderValue {
         let life_s = until.as_millis().saturating_sub(now.as_millis()).div_ceil(1000);
         let secure = if self.https { "; Secure" } else { "" };
         let text = format!("{name}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}");

@@ -8,14 +8,6 @@ use std::io;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use crate::server::http::auth;
-use crate::server::http::append;
-use crate::server::http::body::Body;
-use crate::server::http::client_addr::ClientAddr;
-use crate::server::web::pages;
-use crate::server::http::query::Query;
-use crate::server::http::error::ApiError;
-use crate::server::state::SharedState;
 use super::cookies::{self, Site};
 use super::next;
 use super::origins::is_own_request;
@@ -23,6 +15,14 @@ use crate::auth::Denied;
 use crate::model::Timestamp;
 use crate::model::limits::Limit;
 use crate::model::units;
+use crate::server::http::append;
+use crate::server::http::auth;
+use crate::server::http::body::Body;
+use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::error::ApiError;
+use crate::server::http::query::Query;
+use crate::server::state::SharedState;
+use crate::server::web::pages;
 
 /// `GET /login?next=PATH`.
 pub(in crate::server) fn login_page(state: &SharedState, query: &Query) -> Response {
@@ -107,7 +107,7 @@ pub(in crate::server) async fn sign_out(
 /// The form again, with what was wrong; slower where much goes wrong.
 async fn refused(state: &SharedState, client: &ClientAddr, denied: &Denied, token: &str, next: &str) -> Response {
     state.throttle.count("sign_in", denied.reason());
-    if access::note_failure(state, client.ip, denied, Some(token)) {
+    if auth::note_failure(state, client.ip, denied, Some(token)) {
         state.throttle.delay().await;
         let words = "Too many wrong tokens came from your address. Wait a minute, then try again.";
         return form(state, StatusCode::TOO_MANY_REQUESTS, next, words);

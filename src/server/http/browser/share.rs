@@ -5,19 +5,19 @@ use serde_json::json;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use crate::server::http::auth;
-use crate::server::http::tasks::fresh;
-use crate::server::http::append;
-use crate::server::http::body::Body;
-use crate::server::http::client_addr::ClientAddr;
-use crate::server::http::error::ApiError;
-use crate::server::state::{SharedState, State};
 use super::cookies::Site;
 use crate::auth::Denied;
 use crate::auth::jwt::JwtFault;
 use crate::auth::share::{Share, ShareFault};
 use crate::model::limits::Limit;
 use crate::model::{TaskId, Timestamp, units};
+use crate::server::http::append;
+use crate::server::http::auth;
+use crate::server::http::body::Body;
+use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::error::ApiError;
+use crate::server::http::tasks::fresh;
+use crate::server::state::{SharedState, State};
 
 /// How long a link is good when nothing is said, unless the limit is less.
 const LIFE_DEFAULT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
@@ -83,7 +83,7 @@ pub(in crate::server) async fn exchange(
         Ok(opened) => opened,
         Err(error) => {
             state.throttle.count("share", error.code());
-            if access::note_failure(&state, client.ip, &Denied::Unknown, None) {
+            if auth::note_failure(&state, client.ip, &Denied::Unknown, None) {
                 state.throttle.delay().await;
                 let detail = "too many links that are not valid came from your address: wait a minute";
                 return Err(ApiError::new(429, "too_many_attempts", detail));

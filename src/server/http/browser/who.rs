@@ -9,13 +9,6 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderMap, Method, header};
 use warp::reply::Response;
 
-use crate::server::http::tasks::fresh;
-use crate::server::http::client_addr::ClientAddr;
-use crate::server::http::query::{self, Query};
-use crate::server::http::error::ApiError;
-use crate::server::state::{SharedState, State};
-use crate::server::ServeError;
-use crate::server::ServeOptions;
 use super::cookies::{self, Site};
 use super::origins::{is_foreign_request, is_own_request};
 use super::share::is_born;
@@ -24,6 +17,13 @@ use crate::auth::session::Sessions;
 use crate::auth::share::{Share, ShareFault, ShareKeyFile};
 use crate::auth::{Caller, Gate};
 use crate::model::{TaskId, Timestamp};
+use crate::server::ServeError;
+use crate::server::ServeOptions;
+use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::error::ApiError;
+use crate::server::http::query::{self, Query};
+use crate::server::http::tasks::fresh;
+use crate::server::state::{SharedState, State};
 
 /// The header and, with the share behind it, the subprotocol of a WebSocket that show a share.
 const SHARE_HEADER: &str = "tasktail-share";

@@ -15,8 +15,8 @@ use crate::model::{Event, EventFault, RunId, limits};
 use crate::runs::{Incoming, RunHandle, Source};
 use crate::server::http::append::{drain, media_type};
 use crate::server::http::body::Body;
-use crate::server::http::query::Query;
 use crate::server::http::error::ApiError;
+use crate::server::http::query::Query;
 use crate::server::state::SharedState;
 
 /// Rows that were not taken, and are told one by one; `rejected_count` counts all of them.

@@ -11,8 +11,8 @@ use super::find;
 use super::fresh;
 use crate::model::{Cursor, Event, RunId, limits};
 use crate::runs::RunsError;
-use crate::server::http::query::Query;
 use crate::server::http::error::ApiError;
+use crate::server::http::query::Query;
 use crate::server::state::SharedState;
 use crate::tasks::Start;
 

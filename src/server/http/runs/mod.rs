@@ -9,12 +9,12 @@ use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
-use super::query::Query;
 use super::error::ApiError;
-use crate::server::state::SharedState;
+use super::query::Query;
 use crate::auth::Caller;
 use crate::model::{RunId, RunStatus};
 use crate::runs::{EventFilter, RunHandle, RunQuery};
+use crate::server::state::SharedState;
 
 /// Runs in one answer when the caller names no limit, and at most.
 const LIST_DEFAULT: u64 = 100;

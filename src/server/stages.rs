@@ -6,11 +6,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use warp::reply::{Reply, Response};
 
 use super::state::State;
-use crate::auth::Caller;
-use crate::model::{Hop, HopMeter, Pipeline};
+use crate::model::{Hop, HopMeter};
 use crate::runs::RunMeters;
 
 /// The hops of the server; those between a door and a run's state are in [`RunMeters`].
@@ -73,7 +71,7 @@ impl Hops {
 }
 
 /// The hops as they are now. What all doors have stored only the journal knows.
-fn snapshot(state: &State) -> Vec<Hop> {
+pub(in crate::server) fn snapshot(state: &State) -> Vec<Hop> {
     let stats = state.tasks.stats();
     if let Err(reason) = state.tasks.health() {
         state.hops.journal.failed(&reason);
@@ -87,18 +85,6 @@ fn snapshot(state: &State) -> Vec<Hop> {
         journal.last = stats.last_stored;
     }
     hops
-}
-
-/// `GET /api/v1/pipeline`. A caller from whom something is hidden gets the counts alone: the words of an error
-/// name tasks and runs.
-pub(in crate::server) fn pipeline(state: &State, caller: &Caller) -> Response {
-    let runs_folder = state.options.runs.as_ref().map(|folder| folder.display().to_string());
-    let mut body = Pipeline { hops: snapshot(state), runs_folder };
-    if !caller.sees_all() {
-        body.runs_folder = None;
-        body.hops.iter_mut().for_each(|hop| hop.last_error = None);
-    }
-    warp::reply::with_header(warp::reply::json(&body), "cache-control", "no-store").into_response()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,0 +1,8 @@
+//! Connections before HTTP or RESP: listening, TLS, connection limits and rates.
+
+pub(in crate::server) mod bind;
+pub(in crate::server) mod connection_limit;
+pub(in crate::server) mod login_attempts;
+pub(in crate::server) mod rate_limit;
+pub(in crate::server) mod tcp;
+pub(in crate::server) mod tls;

@@ -1,0 +1,4 @@
+//! The web pages and the files they load.
+
+mod assets;
+pub(in crate::server) mod pages;
