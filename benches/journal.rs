@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tasktail::journal::{Batch, Durability, Journal, NewId, PageLimits, Trim};
-use tasktail::model::{Channel, LineText, Octets, Timestamp};
+use tasktail::model::{ByteStr, Channel, LineText, Timestamp};
 
 #[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
 #[global_allocator]
@@ -89,9 +89,9 @@ async fn add(journal: Journal, jobs: u64) {
         journal.submit(room, move |keys| {
             for _ in 0..PIPELINE {
                 let fields = vec![
-                    (Octets::from("line"), Octets::from(&text)),
-                    (Octets::from("timestamp"), Octets::from("2026-05-09T14:23:01.000Z")),
-                    (Octets::from("stream"), Octets::from("stdout")),
+                    (ByteStr::from("line"), ByteStr::from(&text)),
+                    (ByteStr::from("timestamp"), ByteStr::from("2026-05-09T14:23:01.000Z")),
+                    (ByteStr::from("stream"), ByteStr::from("stdout")),
                 ];
                 keys.tick();
                 keys.add(b"bench", NewId::Auto, fields).expect("added");

@@ -1,4 +1,4 @@
-//! A server for tests: on free ports, over a folder of its own, gone when it is dropped.
+//! A server for tests: it uses free ports and a temporary folder, and stops when dropped.
 //!
 //! ```
 //! use redis::Commands;
@@ -12,7 +12,7 @@
 //!
 //! let options = StreamReadOptions::default().block(1_000).count(10);
 //! let read: Option<StreamReadReply> = redis.xread_options(&["task:logs:42"], &["0"], &options)?;
-//! let entry = &read.ok_or("nothing there")?.keys[0].ids[0];
+//! let entry = &read.ok_or("no entry")?.keys[0].ids[0];
 //! assert_eq!((&entry.id, entry.get("line")), (&id, Some("Building...".to_owned())));
 //! # Ok(())
 //! # }
@@ -28,44 +28,44 @@ use tokio::sync::oneshot;
 
 use crate::server::{self, ServeError, ServeOptions};
 
-/// A running server. May be started and dropped within a runtime or without one: it has its own.
+/// A running server with its own runtime. It may be started and dropped inside or outside a runtime.
 #[derive(Debug)]
 pub struct Server {
     http_url: String,
     redis_url: String,
-    /// Dropped to end it.
+    /// Dropped to stop the server.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     folder: TempDir,
 }
 
-/// Why there is no server.
+/// The reason why the server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No folder, thread or runtime for it.
+    /// The system provided no folder, thread or runtime.
     #[error("a server for a test cannot be started: {0}")]
     System(#[from] io::Error),
-    /// The server did not start.
+    /// The server itself failed to start.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// What the server's thread tells once: its addresses, or why there are none.
+/// The addresses of the server, or the error that prevented its start.
 type Started = Result<(String, String), StartError>;
 
 impl Server {
-    /// Starts a server with the default options, and waits until it accepts.
+    /// Starts a server with the default options, and waits until it accepts connections.
     ///
     /// # Errors
-    /// The system has no folder, thread or port for it.
+    /// The system provides no folder, thread or port.
     pub fn start() -> Result<Self, StartError> {
         Self::start_with(|_| {})
     }
 
-    /// The same with options of one's own. Data folder and addresses are set before.
+    /// Starts a server with changed options. Data folder and addresses are set before `change` is called.
     ///
     /// # Errors
-    /// As [`Server::start`], and what is wrong with the options.
+    /// Those of [`Server::start`], and invalid options.
     pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("tasktail-").tempdir()?;
         let any_port = || "127.0.0.1:0".to_owned();
@@ -85,22 +85,22 @@ impl Server {
         Ok(Self { http_url, redis_url, stop: Some(stop), thread: Some(thread), folder })
     }
 
-    /// `http://127.0.0.1:PORT`: pages, HTTP routes and WebSockets.
+    /// Returns `http://127.0.0.1:PORT`, the address of pages, HTTP routes and WebSockets.
     pub fn http_url(&self) -> &str {
         &self.http_url
     }
 
-    /// `redis://127.0.0.1:PORT`; empty if the options turned the port off.
+    /// Returns `redis://127.0.0.1:PORT`; empty if the options disabled the port.
     pub fn redis_url(&self) -> &str {
         &self.redis_url
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder().join("data")
     }
 
-    /// The folder that goes with the server.
+    /// Returns the temporary folder, which is deleted with the server.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -115,7 +115,9 @@ impl Drop for Server {
     }
 }
 
-/// The server's thread, from its start to its end.
+/// Runs the server's thread until it is stopped.
+/// #15b The caller waits for the result.
+/// #16b The sender is dropped to stop the server, which makes this an error.
 fn run(options: ServeOptions, tell: &mpsc::SyncSender<Started>, stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

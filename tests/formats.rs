@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, IntegrityState, LineSum, LineText, Said, Task, TaskId, TaskStatus, Timestamp};
+use tasktail::model::{
+    Channel, IntegrityState, LineChecksum, LineText, ReportedTotals, Task, TaskId, TaskStatus, Timestamp,
+};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskFacts, TaskHandle, Tasks, TasksOptions};
 
 const RUNNING_LINES: u64 = 2_600;
@@ -54,10 +56,10 @@ fn line(n: u64) -> LineText<'static> {
 }
 
 /// What a worker says that has sent lines 1 to `last`.
-fn said(last: u64) -> Said {
-    let (mut sum, mut buffer) = (LineSum::default(), Vec::new());
+fn said(last: u64) -> ReportedTotals {
+    let (mut sum, mut buffer) = (LineChecksum::default(), Vec::new());
     (1..=last).for_each(|n| sum.add(n, 0, &line(n), &mut buffer));
-    Said { lines: Some(last), sum: Some(sum) }
+    ReportedTotals { lines: Some(last), sum: Some(sum) }
 }
 
 fn batch(session: &str, first: u64, last: u64) -> LineBatch {
@@ -92,7 +94,7 @@ async fn write(data: &Path) {
     let tasks = Tasks::open(data, options()).await.unwrap();
     let (sealed, _) = start(&tasks, "build-1", "s1").await;
     sealed.append(batch("s1", 1, SEALED_LINES)).await.unwrap().await.unwrap();
-    let end = End { exit_code: Some(3), at: Some(timestamp(999_000)), said: said(SEALED_LINES), ..End::default() };
+    let end = End { exit_code: Some(3), at: Some(timestamp(999_000)), reported: said(SEALED_LINES), ..End::default() };
     sealed.end(End { session: Some(("s1".into(), SEALED_LINES + 1)), ..end }).await.unwrap();
     until(&tasks, || sealed.facts().artifact.is_some()).await;
 

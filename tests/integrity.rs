@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, GapReason, IntegrityState, LineSum, LineText, Said, TaskId, Timestamp};
+use tasktail::model::{Channel, GapReason, IntegrityState, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 use tasktail::server::Server;
 use tasktail::tasks::{End, LineBatch, ListQuery, TaskHandle, Tasks, TasksOptions, VerifyFault};
 
@@ -20,8 +20,8 @@ use tasktail::tasks::{End, LineBatch, ListQuery, TaskHandle, Tasks, TasksOptions
 const TIME: &str = "2026-05-09T14:23:01.000Z";
 
 /// What lines with these numbers add up to, sent as [`numbered`] sends them.
-fn sum_of<'a>(lines: impl IntoIterator<Item = (u64, &'a str)>) -> LineSum {
-    let (mut sum, mut buffer) = (LineSum::default(), Vec::new());
+fn sum_of<'a>(lines: impl IntoIterator<Item = (u64, &'a str)>) -> LineChecksum {
+    let (mut sum, mut buffer) = (LineChecksum::default(), Vec::new());
     for (seq, text) in lines {
         let line = LineText { timestamp: TIME.parse().unwrap(), text: text.into(), ..LineText::default() };
         sum.add(seq, 0, &line, &mut buffer);
@@ -279,7 +279,7 @@ async fn faults(data: &Path) -> Vec<VerifyFault> {
 async fn play(steps: Vec<Step>, lie: bool) -> IntegrityState {
     let folder = tempfile::tempdir().unwrap();
     let (mut tasks, mut task) = open(folder.path()).await;
-    let (mut sum, mut buffer, mut last, mut others) = (LineSum::default(), Vec::new(), 0u64, 0u64);
+    let (mut sum, mut buffer, mut last, mut others) = (LineChecksum::default(), Vec::new(), 0u64, 0u64);
     for step in steps {
         match step {
             Step::Send { back, lines } => {
@@ -313,7 +313,7 @@ async fn play(steps: Vec<Step>, lie: bool) -> IntegrityState {
     if lie {
         sum.add(last + 1, 0, &line_of(0), &mut buffer);
     }
-    let said = Said { lines: Some(last), sum: Some(sum) };
+    let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
     task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
     let integrity = task.facts().integrity.unwrap();
     assert_eq!(integrity.lines, last);
@@ -353,7 +353,7 @@ fn random_text(n: u64) -> String {
 }
 
 /// Appends 500 numbered lines that no archive makes small, and adds them up.
-async fn append_random(task: &TaskHandle, from: u64, sum: &mut LineSum) {
+async fn append_random(task: &TaskHandle, from: u64, sum: &mut LineChecksum) {
     let (mut batch, mut buffer) = (LineBatch::with_session("s", from), Vec::new());
     for n in from..from + 500 {
         let (timestamp, text) = (Timestamp::from_millis(n), random_text(n).into());
@@ -375,7 +375,7 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
         (tasks, task)
     };
     let (mut tasks, mut task) = open().await;
-    let (mut sum, last) = (LineSum::default(), 16_000);
+    let (mut sum, last) = (LineChecksum::default(), 16_000);
     for from in (1..=last).step_by(500) {
         if from == 8_001 {
             tasks.close().await;
@@ -384,7 +384,7 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
         }
         append_random(&task, from, &mut sum).await;
     }
-    let said = Said { lines: Some(last), sum: Some(sum) };
+    let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
     task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
     let mut changes = tasks.changes();
     while task.facts().artifact.is_none() {
@@ -408,11 +408,11 @@ async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
     let limits = Limits { live_window_lines: 20_000, task_bytes_max: Some(300_000), ..Limits::default() };
     let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
     let task = tasks.get_or_create(&"t".parse::<TaskId>().unwrap()).await.unwrap();
-    let (mut sum, last) = (LineSum::default(), 12_000);
+    let (mut sum, last) = (LineChecksum::default(), 12_000);
     for from in (1..=last).step_by(500) {
         append_random(&task, from, &mut sum).await;
     }
-    let said = Said { lines: Some(last), sum: Some(sum) };
+    let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
     let mut changes = tasks.changes();
     task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
     while task.facts().artifact.is_none() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tasktail::journal::{Durability, Journal, PageLimits, Range, Stream, Trim};
-use tasktail::model::{Channel, EntryBody, LineText, Octets, Timestamp};
+use tasktail::model::{ByteStr, Channel, EntryBody, LineText, Timestamp};
 use tempfile::TempDir;
 
 mod journal_model;
@@ -85,7 +85,7 @@ fn entry() -> impl Strategy<Value = New> {
         },
     );
     let field = (prop::collection::vec(any::<u8>(), 0..9), sizes().prop_map(|size| vec![0xfe; size]))
-        .prop_map(|(name, value)| (Octets(name.into()), Octets(value.into())));
+        .prop_map(|(name, value)| (ByteStr(name.into()), ByteStr(value.into())));
     let fields = prop::collection::vec(field, 1..4)
         .prop_map(|fields| New { body: EntryBody::Fields(fields), continuation: false });
     prop_oneof![5 => line, 1 => fields]

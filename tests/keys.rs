@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tasktail::journal::{
     Batch, Claim, GroupStart, Journal, JournalOptions, Keys, Look, NewId, NewTip, PageLimits, Range, StreamInfo, Trim,
 };
-use tasktail::model::{Channel, EntryId, Fields, Octets, Timestamp};
+use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, Timestamp};
 use tokio::sync::oneshot;
 
 const ALL: Range = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
@@ -33,8 +33,8 @@ async fn run<T: Send + 'static>(journal: &Journal, job: impl FnOnce(&mut Keys<'_
     answer.await.unwrap()
 }
 
-fn fields(text: &str) -> Fields<'_> {
-    vec![(Octets::from("line"), Octets::from(text))]
+fn fields(text: &str) -> EntryFields<'_> {
+    vec![(ByteStr::from("line"), ByteStr::from(text))]
 }
 
 fn id(ms: u64) -> EntryId {

@@ -1,11 +1,11 @@
-//! A folder is a layer, and imports go only downward: the map in `src/lib.rs`.
+//! Tests that a folder is a layer and that imports only point downward, as drawn in `src/lib.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each layer may import. A layer may always import itself.
+/// Layers that each layer may import. A layer may always import itself.
 const MAY: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("transport", &[]),
@@ -43,7 +43,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Layers named in `use crate::..` and `crate::..` paths; `crate::{a, b}` names several.
+/// Returns the layers named in `use crate::..` and `crate::..` paths; `crate::{a, b}` names several.
 fn imports(source: &str) -> Vec<String> {
     let mut layers = Vec::new();
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, EntryId, Fields, LineText, Octets, Task, TaskId, TaskStatus, Timestamp};
+use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::keys::{Keys, Look, NewId, Range, Trim};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
 use tokio::sync::oneshot;
@@ -41,9 +41,9 @@ async fn run<T: Send + 'static>(tasks: &Tasks, job: impl FnOnce(&mut Keys<'_>) -
     tokio::time::timeout(DEADLINE, answer).await.expect("the job hangs").unwrap()
 }
 
-fn fields(n: u64) -> Fields<'static> {
-    let text = |text: String| Octets(text.into_bytes().into());
-    let field = |name: &'static str| Octets::from(name);
+fn fields(n: u64) -> EntryFields<'static> {
+    let text = |text: String| ByteStr(text.into_bytes().into());
+    let field = |name: &'static str| ByteStr::from(name);
     vec![(field("line"), text(format!("line {n}"))), (field("stream"), text("stderr".to_owned()))]
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, LineSum, LineText, Said, TaskId, Timestamp};
+use tasktail::model::{Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 use tasktail::store::{Store, StoreOptions};
 use tasktail::tasks::{self, End, LineBatch, TaskHandle, Tasks, TasksOptions, VerifyReport};
 
@@ -22,8 +22,8 @@ fn line(n: u64) -> LineText<'static> {
     LineText { timestamp, channel: Channel::Stdout, partial: false, lossy: false, text: text.into() }
 }
 
-async fn fill(task: &TaskHandle, lines: u64) -> LineSum {
-    let (mut sum, mut buffer) = (LineSum::default(), Vec::new());
+async fn fill(task: &TaskHandle, lines: u64) -> LineChecksum {
+    let (mut sum, mut buffer) = (LineChecksum::default(), Vec::new());
     for from in (1..=lines).step_by(500) {
         let mut batch = LineBatch::with_session("s", from);
         for n in from..=lines.min(from + 499) {
@@ -52,7 +52,7 @@ fn folder_of(sealed_lines: u64, growing_lines: u64, live_window_lines: u64) -> t
             let task = tasks.get_or_create(&name.parse::<TaskId>().unwrap()).await.unwrap();
             let sum = fill(&task, lines).await;
             if name != "growing" {
-                let said = Said { lines: Some(lines), sum: Some(sum) };
+                let said = ReportedTotals { lines: Some(lines), sum: Some(sum) };
                 task.end(End { session: Some(("s".into(), lines + 1)), said, ..End::default() }).await.unwrap();
                 let mut changes = tasks.changes();
                 while task.facts().artifact.is_none() {

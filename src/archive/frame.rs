@@ -8,7 +8,7 @@ use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
 use super::{LEVEL, verify};
-use crate::model::{EntryId, Origins, Tally};
+use crate::model::{EntryId, LineOrigins, LogTotals};
 use crate::store::codec;
 
 /// Skippable zstd frames of ours: before each data frame, and before the seek table.
@@ -64,8 +64,8 @@ impl FrameRef {
 /// Where the lines of a frame come from, and what they add up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Proof {
-    pub(super) origins: Origins,
-    pub(super) tally: Tally,
+    pub(super) origins: LineOrigins,
+    pub(super) tally: LogTotals,
 }
 
 /// A skippable frame around `payload`.
@@ -126,8 +126,8 @@ pub(super) fn read_proof(file: &File, row: &FrameRef) -> io::Result<Option<Proof
 }
 
 /// What the lines of these frames add up to.
-pub(super) fn tally(file: &File, rows: &[FrameRef]) -> Tally {
-    let mut tally = Tally::default();
+pub(super) fn tally(file: &File, rows: &[FrameRef]) -> LogTotals {
+    let mut tally = LogTotals::default();
     for row in rows {
         match read_proof(file, row) {
             Ok(Some(proof)) => tally.merge(&proof.tally),
@@ -243,7 +243,7 @@ mod tests {
             (numbered(301, 0), "[15 messages skipped]"),
             (numbered(302, 0), "a piece"),
             (numbered(302, 1), "the rest"),
-            (Origin::Foreign, "[3 messages lost in transit]"),
+            (Origin::Unnumbered, "[3 messages lost in transit]"),
             (Origin::Unknown, "old"),
         ];
         let mut buffer = Vec::new();

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{EntryId, Line, Origin, Tally, TaskId};
+use crate::model::{EntryId, Line, LogTotals, Origin, TaskId};
 use crate::store::{create_folder, sync_folder};
 pub use drop_middle::Hole;
 use frame::{FrameRef, Proof};
@@ -209,7 +209,7 @@ struct Frames {
     file: Option<Arc<File>>,
     rows: Vec<FrameRef>,
     /// What their lines add up to; not told of a sealed one.
-    tally: Tally,
+    tally: LogTotals,
     sealed: bool,
     /// Lines between frames that are not there.
     missing: u64,
@@ -228,7 +228,7 @@ struct Writer {
     summed: Vec<u8>,
     /// Frames written but not synced, and what their lines add up to.
     unpublished: Vec<FrameRef>,
-    unpublished_tally: Tally,
+    unpublished_tally: LogTotals,
     /// The file has a name that the folder does not keep through a power cut yet.
     unnamed: bool,
 }
@@ -294,7 +294,7 @@ impl Archive {
     }
 
     /// The last line inside, and what the lines of a growing archive add up to.
-    pub fn tally(&self) -> (u64, Tally) {
+    pub fn tally(&self) -> (u64, LogTotals) {
         let frames = self.frames.read();
         (frames.rows.last().map_or(0, FrameRef::last_line), frames.tally.clone())
     }
@@ -377,7 +377,7 @@ impl Archive {
         writer.next = None;
         writer.proof = Proof::default();
         writer.unpublished.clear();
-        writer.unpublished_tally = Tally::default();
+        writer.unpublished_tally = LogTotals::default();
         if let Some(Err(error)) = frames.file.as_ref().map(|file| file.set_len(writer.len)) {
             tracing::warn!(path = %self.growing.display(), %error, "an archive could not be cut back; the next opening does it");
         }

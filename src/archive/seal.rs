@@ -200,7 +200,7 @@ pub(super) fn hash(path: &std::path::Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntryId, GapReason, IntegrityState, Missing};
+    use crate::model::{EntryId, GapReason, IntegrityState, MissingLines};
 
     #[test]
     fn the_form_of_a_sealed_archives_end_stays() {
@@ -219,10 +219,10 @@ mod tests {
             state: IntegrityState::Incomplete,
             lines: 1_006,
             hash: Some("xxh3-128-sum:0".into()),
-            said_lines: Some(1_006),
-            said_hash: None,
+            reported_lines: Some(1_006),
+            reported_hash: None,
             missing_lines: 15,
-            missing: vec![Missing { from: 7, to: 7, reason: GapReason::Skipped, count: 15 }],
+            missing: vec![MissingLines { from: 7, to: 7, reason: GapReason::Skipped, count: 15 }],
         };
         // An archive that was sealed by the first version has no verdict.
         for (version, verdict) in [("v1", None), ("v2", Some(verdict))] {

@@ -21,7 +21,7 @@ fn filled(folder: &Path, lines: u64) -> (Archives, TaskId, Archive) {
     let id: TaskId = "build:1".parse().unwrap();
     let archive = archives.archive(&id, None).unwrap();
     for n in 1..=lines {
-        archive.push(&line(n), Origin::Foreign).unwrap();
+        archive.push(&line(n), Origin::Unnumbered).unwrap();
         if n % 3_000 == 0 {
             archive.sync().unwrap();
         }
@@ -72,7 +72,7 @@ fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
         assert!((3_000..5_000).contains(&last), "cut {cut}: {last}");
         assert_eq!(archive.read(last, 1, 1).unwrap(), [line(last)]);
         for n in last + 1..=5_000 {
-            archive.push(&line(n), Origin::Foreign).unwrap();
+            archive.push(&line(n), Origin::Unnumbered).unwrap();
         }
         archive.seal(None).unwrap();
         let lines = zstdcat(&archives.sealed_path(&id));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::frame::{self, FrameRef};
 use super::{Archives, seal};
-use crate::model::{EntryId, GapReason, Integrity, Line, LineSum, Origin, SessionTally, Tally, TaskId};
+use crate::model::{EntryId, GapReason, Integrity, Line, LineChecksum, LogTotals, Origin, SessionTotals, TaskId};
 
 /// Faults of one archive that are told one by one.
 const FAULTS_MAX: usize = 20;
@@ -34,7 +34,7 @@ pub struct ArchiveCheck {
     /// The last line inside; 0 if there is none.
     pub last_line: u64,
     /// What the lines add up to, counted anew.
-    pub tally: Tally,
+    pub tally: LogTotals,
     /// What the seal says of the lines.
     pub verdict: Option<Integrity>,
 }
@@ -146,7 +146,7 @@ impl Checker {
         });
         let hole = (self.found.last_line > 0 && row.first_line > self.found.last_line + 1)
             .then(|| (self.found.last_line + 1, row.first_line - 1));
-        let mut tally = Tally::default();
+        let mut tally = LogTotals::default();
         match frame::unpack(file, &row) {
             Ok(raw) => {
                 let origins = proof.as_ref().map(|proof| &proof.origins);
@@ -190,7 +190,7 @@ impl Checker {
         &mut self,
         raw: &[u8],
         row: &FrameRef,
-        tally: &mut Tally,
+        tally: &mut LogTotals,
         origins: &mut dyn Iterator<Item = Origin<'a>>,
     ) {
         let mut wanted = row.first_line;
@@ -260,8 +260,8 @@ impl Checker {
     /// The seal was right when it said what the lines add up to.
     fn verdict(&mut self, verdict: &Integrity) {
         let Some(hash) = &verdict.hash else { return };
-        let none = verdict.lines == 0 && *hash == LineSum::default().to_string();
-        let holds = |tally: &SessionTally| tally.lines == verdict.lines && tally.sum.to_string() == *hash;
+        let none = verdict.lines == 0 && *hash == LineChecksum::default().to_string();
+        let holds = |tally: &SessionTotals| tally.lines == verdict.lines && tally.sum.to_string() == *hash;
         let held = self.found.tally.sessions().any(holds);
         if !none && !held && !self.found.tally.has_holes() {
             self.fault(format!("no session's lines are {} and add up to {hash}, as the seal says", verdict.lines));

@@ -23,7 +23,7 @@ pub struct BadPattern {
 impl Pattern {
     /// Whether this id fits.
     pub fn fits(&self, id: &str) -> bool {
-        glob::fits(self.0.as_bytes(), id.as_bytes())
+        glob::matches(self.0.as_bytes(), id.as_bytes())
     }
 
     /// Whether every id fits, whatever it is.

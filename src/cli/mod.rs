@@ -44,7 +44,7 @@ use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
-use crate::config::{ConfigError, Settings, Source};
+use crate::config::{ConfigError, SettingSource, Settings};
 
 /// The command line is wrong; clap exits with the same.
 const EXIT_USAGE: u8 = 2;
@@ -125,7 +125,7 @@ fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
         if args.ephemeral && cli.global.data.is_some() {
             let why =
                 "it keeps everything in a folder that goes with it, so --data cannot be meant: use one of the two";
-            return Err(ConfigError::Value { at: Source::Flag("--ephemeral".to_owned()), why: why.to_owned() });
+            return Err(ConfigError::Value { at: SettingSource::Flag("--ephemeral".to_owned()), why: why.to_owned() });
         }
         flags.extend(SettingArgs::flags(&args.settings));
     }

@@ -1,4 +1,4 @@
-//! Which source wins, and what is said of a bad value.
+//! Tests of the priority of sources, and of the errors for bad values.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>
     if let Some(text) = file {
         std::fs::write(&path, text).unwrap();
     }
-    let flags: Flags = flags.iter().map(|(key, value)| (*key, OsString::from(value))).collect();
+    let flags: FlagValues = flags.iter().map(|(key, value)| (*key, OsString::from(value))).collect();
     let find = |name: &str| {
         let found = env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         found.or_else(|| (name == "HOME").then(|| "/home/nobody".into()))
@@ -72,7 +72,7 @@ fn a_bad_value_says_where_and_what() {
 
 #[test]
 fn a_file_that_was_named_must_be_there() {
-    let error = Settings::load(&Flags::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
+    let error = Settings::load(&FlagValues::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
     assert!(error.to_string().contains("/nowhere/config.toml"), "{error}");
 }
 

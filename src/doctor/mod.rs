@@ -188,7 +188,7 @@ impl Examination {
     async fn counted(&self, hop: &str) -> String {
         let pipeline: Result<Pipeline, ClientError> = self.client.get("/api/v1/pipeline", &[]).await;
         let Ok(pipeline) = pipeline else { return String::new() };
-        let Some(hop) = pipeline.hops.iter().find(|found| found.hop == hop) else { return String::new() };
+        let Some(hop) = pipeline.stages.iter().find(|found| found.name == hop) else { return String::new() };
         let rejected: u64 = hop.rejected.values().sum();
         let mut words = format!(" (the server counts there: received {}, rejected {rejected}", hop.received);
         if let Some(error) = &hop.last_error {

@@ -7,7 +7,7 @@ use super::hops::LOOK_AGAIN;
 use super::sentinel::Sentinel;
 use super::{Examination, Outcome, Trouble, request_trouble};
 use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStart};
-use crate::model::{Event, RepetitionStatus, Run, RunId};
+use crate::model::{Event, RepetitionStatus, RunId, RunState};
 
 #[derive(Debug, Deserialize)]
 struct EventsPage {
@@ -74,7 +74,7 @@ impl Examination {
     pub(super) async fn run_state(&self) -> Outcome {
         let expected = "one repetition, done, out of its two events";
         let path = format!("/api/v1/runs/{}", self.sentinel.name());
-        let run: Run = self.client.get(&path, &[]).await.map_err(|error| request_trouble(&error, expected))?;
+        let run: RunState = self.client.get(&path, &[]).await.map_err(|error| request_trouble(&error, expected))?;
         match run.journal.as_slice() {
             [only] if only.status == RepetitionStatus::Done && run.events >= 2 => Ok(()),
             rows => {

@@ -10,7 +10,7 @@ use super::{Examination, Outcome, Trouble};
 use crate::client::connect::{self, ConnectError, Socket};
 use crate::model::{Channel, Timestamp};
 use crate::wire::viewer::ServerMessage;
-use crate::wire::worker::{Outgoing, OutgoingLine, ServerReply};
+use crate::wire::worker::{OutgoingLine, OutgoingMessage, ServerReply};
 
 impl Examination {
     /// A worker of one session: the lines go in, and their ack comes back.
@@ -22,8 +22,8 @@ impl Examination {
         let whole =
             |line| OutgoingLine { line, timestamp: now, channel: Channel::Stdout, partial: false, lossy: false };
         let messages = [
-            Outgoing::Hello { protocol: 1, worker: "doctor" },
-            Outgoing::TaskStart {
+            OutgoingMessage::Hello { protocol: 1, worker: "doctor" },
+            OutgoingMessage::TaskStart {
                 work_request_id: &task,
                 session: &task,
                 command: &command,
@@ -31,7 +31,7 @@ impl Examination {
                 labels: &labels,
                 timestamp: now,
             },
-            Outgoing::LogLines {
+            OutgoingMessage::LogLines {
                 work_request_id: &task,
                 first_seq: 1,
                 lines: lines.iter().map(|line| whole(line.as_str())).collect(),

@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 
 use crate::model::{
-    EventKind, EventView, Gate, Repetition, RepetitionStatus, Run, RunId, RunStatus, Step, StepState, Timestamp,
+    EventSchema, EventView, FailedGate, PipelineStep, Repetition, RepetitionStatus, RunId, RunState, RunStatus,
+    StepState, Timestamp,
 };
 
 /// Warnings that are kept.
@@ -21,7 +22,7 @@ pub const ROWS_MAX: usize = 10_000;
 /// A run as far as its events were applied.
 #[derive(Clone, Debug)]
 pub struct RunFold {
-    run: Run,
+    run: RunState,
     repetitions: HashMap<(String, String, u64), usize>,
     steps: HashMap<String, usize>,
 }
@@ -36,7 +37,7 @@ enum Changed {
 impl RunFold {
     /// A run without events.
     pub fn new(id: RunId) -> Self {
-        let run = Run {
+        let run = RunState {
             id,
             status: RunStatus::Pending,
             state: None,
@@ -66,8 +67,8 @@ impl RunFold {
             self.run.source = Some(source.to_string());
         }
         let settled = match event.schema() {
-            EventKind::Pipeline => self.pipeline(event, at),
-            EventKind::Benchmark => self.benchmark(event, at),
+            EventSchema::Pipeline => self.pipeline(event, at),
+            EventSchema::Benchmark => self.benchmark(event, at),
         };
         // Looks at every row, and log events come by the million.
         if settled == Changed::Status {
@@ -76,7 +77,7 @@ impl RunFold {
     }
 
     /// The run as it is now.
-    pub fn run(&self) -> &Run {
+    pub fn run(&self) -> &RunState {
         &self.run
     }
 
@@ -178,7 +179,7 @@ impl RunFold {
         if kind == "gate.failed" {
             let error_class = event.error_class.as_deref().map(brief);
             if self.run.gates.len() < ROWS_MAX {
-                self.run.gates.push(Gate { step_id: id.to_owned(), error_class, reason, at: Some(at) });
+                self.run.gates.push(FailedGate { step_id: id.to_owned(), error_class, reason, at: Some(at) });
             }
             return Changed::Nothing;
         }
@@ -205,7 +206,7 @@ impl RunFold {
         Changed::Status
     }
 
-    fn step(&mut self, id: &str) -> Option<&mut Step> {
+    fn step(&mut self, id: &str) -> Option<&mut PipelineStep> {
         let index = match self.steps.get(id) {
             Some(index) => *index,
             None if self.run.steps.len() >= ROWS_MAX => {
@@ -213,7 +214,7 @@ impl RunFold {
                 return None;
             }
             None => {
-                self.run.steps.push(Step { step_id: id.to_owned(), ..Step::default() });
+                self.run.steps.push(PipelineStep { step_id: id.to_owned(), ..PipelineStep::default() });
                 self.steps.insert(id.to_owned(), self.run.steps.len() - 1);
                 self.run.steps.len() - 1
             }
@@ -247,7 +248,7 @@ impl RunFold {
     }
 }
 
-fn overall(rows: impl Iterator<Item = RunStatus>, steps: &[Step]) -> RunStatus {
+fn overall(rows: impl Iterator<Item = RunStatus>, steps: &[PipelineStep]) -> RunStatus {
     let steps = steps.iter().map(|step| match step.state {
         StepState::Pending => RunStatus::Pending,
         StepState::Running => RunStatus::Running,
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
     use crate::model::Event;
 
-    fn run(lines: &[&str]) -> Run {
+    fn run(lines: &[&str]) -> RunState {
         let mut fold = RunFold::new("r".parse().unwrap());
         for (at, line) in lines.iter().enumerate() {
             fold.apply(&Event::parse(line).unwrap().view(), Timestamp::from_millis(1000 * (at as u64 + 1)));

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::model::Event;
-use crate::model::json::{Escapes, Kind, Object};
+use crate::model::json::{Escapes, JsonObject, ValueKind};
 
 /// Fields that hops of ours add.
 const ADDED: [&str; 3] = ["source", "source_seq", "received_utc"];
@@ -42,7 +42,7 @@ pub struct Identities {
 impl Identities {
     /// The event with an `event_id`: its own, or one that the same event gets on every way.
     pub fn identify(&mut self, event: &Event) -> Event {
-        let object = Object::read(event.as_str());
+        let object = JsonObject::read(event.as_str());
         if has_id(event, object.as_ref()) { event.with(&[]) } else { self.number(event, object.as_ref(), None) }
     }
 
@@ -57,11 +57,16 @@ impl Identities {
     }
 
     /// The same for an event whose fingerprint is known, and that was read already if it is usual.
-    pub(super) fn identify_known(&mut self, event: &Event, object: Option<&Object<'_>>, content: Fingerprint) -> Event {
+    pub(super) fn identify_known(
+        &mut self,
+        event: &Event,
+        object: Option<&JsonObject<'_>>,
+        content: Fingerprint,
+    ) -> Event {
         if has_id(event, object) { event.with(&[]) } else { self.number(event, object, Some(content)) }
     }
 
-    fn number(&mut self, event: &Event, object: Option<&Object<'_>>, content: Option<Fingerprint>) -> Event {
+    fn number(&mut self, event: &Event, object: Option<&JsonObject<'_>>, content: Option<Fingerprint>) -> Event {
         let content = content.unwrap_or_else(|| fingerprint(event, object));
         let count = self.seen.entry(content).or_default();
         *count = count.saturating_add(1);
@@ -79,15 +84,15 @@ impl Identities {
     }
 }
 
-fn has_id(event: &Event, object: Option<&Object<'_>>) -> bool {
+fn has_id(event: &Event, object: Option<&JsonObject<'_>>) -> bool {
     match object {
-        Some(object) => object.kind_of("event_id").is_some_and(|kind| kind != Kind::Null),
+        Some(object) => object.kind_of("event_id").is_some_and(|kind| kind != ValueKind::Null),
         None => event.as_str().contains("event_id") && event.view().event_id.is_some(),
     }
 }
 
 /// What the event says, its own id with it; `object` is what was read of it already, if it is usual.
-pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerprint {
+pub(super) fn fingerprint(event: &Event, object: Option<&JsonObject<'_>>) -> Fingerprint {
     let mut canonical = Vec::with_capacity(event.as_str().len() + 1);
     match object {
         Some(object) => usual(object, &mut canonical),
@@ -104,12 +109,12 @@ pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerp
 }
 
 /// The same as [`object`] of an object whose fields are known: most stand there as they count.
-fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
+fn usual(object: &JsonObject<'_>, out: &mut Vec<u8>) {
     let mut fields = SmallVec::<[_; 16]>::new();
     let mut order = SmallVec::<[_; 16]>::new();
     for (number, (name, text, kind)) in object.fields().enumerate() {
         fields.push((name, text, kind));
-        if kind != Kind::Null && !ADDED.contains(&name) {
+        if kind != ValueKind::Null && !ADDED.contains(&name) {
             order.push((begin_of(name), number));
         }
     }
@@ -118,7 +123,7 @@ fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
     for (_, number) in order {
         let (name, text, kind) = fields[number];
         match kind {
-            Kind::Array | Kind::Object | Kind::String(Escapes::Any | Escapes::Halves) => {
+            ValueKind::Array | ValueKind::Object | ValueKind::String(Escapes::Any | Escapes::Halves) => {
                 string(name, out);
                 out.push(b':');
                 value(text, out, 1);
@@ -276,7 +281,7 @@ mod tests {
         let more = r#"{"host":"h","source":"x","workload":"w\u0041\n\"","repetition":1.0,"status":"\/","received_utc":1,"a":{"z":1,"b":null},"ab":"a\\","aa":-0.5,"hosts":[],"repetition_of_it":null,"":"\ud83d\ude00","x":"\ud83d"}"#;
         for text in [PLAIN, OTHER, more] {
             let event = Event::parse(&text.replace("1.0", "1")).unwrap();
-            let object = Object::read(event.as_str()).unwrap();
+            let object = JsonObject::read(event.as_str()).unwrap();
             assert_eq!(fingerprint(&event, Some(&object)), fingerprint(&event, None), "{event}");
             let mut ways = [Identities::default(), Identities::default()];
             let long = ways[0].number(&event, None, None);

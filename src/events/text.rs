@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{EventKind, EventView};
+use crate::model::{EventSchema, EventView};
 
 /// The text without control characters: each becomes U+FFFD, a tab a space, a newline `⏎`; escape
 /// sequences of a terminal go whole.
@@ -42,7 +42,7 @@ pub fn without_time(event: &EventView<'_>) -> String {
         out.push(' ');
     };
     match event.schema() {
-        EventKind::Pipeline => {
+        EventSchema::Pipeline => {
             word(event.type_word());
             if let Some(step) = &event.step_id {
                 word(&format!("[{}]", &**step));
@@ -62,7 +62,7 @@ pub fn without_time(event: &EventView<'_>) -> String {
                 word(&format!("reason={:?}", &**reason));
             }
         }
-        EventKind::Benchmark => {
+        EventSchema::Benchmark => {
             let (workload, host) = (event.workload.as_deref(), event.host.as_deref());
             word(&format!("{}@{}", workload.unwrap_or("?"), host.unwrap_or("?")));
             let number = event.repetition.map_or(0, |number| number.0);

@@ -10,7 +10,7 @@ use tokio::time::Timeout;
 
 use super::queue::{Command, Room};
 use super::{Journal, JournalError, Stream, Trim};
-use crate::model::{Channel, EntryBody, EntryId, Fields, GapReason, LineText, Mark};
+use crate::model::{Channel, EntryBody, EntryFields, EntryId, GapMarker, GapReason, LineText};
 use crate::store::block;
 
 /// Entries to be appended together, in order. They share one reply and one place in the queue.
@@ -134,7 +134,7 @@ impl Batch {
     }
 
     /// Adds an entry of any fields.
-    pub fn push_fields(&mut self, fields: Fields<'_>) {
+    pub fn push_fields(&mut self, fields: EntryFields<'_>) {
         self.push_body(&EntryBody::Fields(fields), 0, Number::Next);
     }
 
@@ -150,7 +150,7 @@ impl Batch {
 
     fn push_line(&mut self, line: &LineText<'_>, number: Number) {
         let skipped = match line.channel {
-            Channel::Internal => Mark::parse(&line.text)
+            Channel::Internal => GapMarker::parse(&line.text)
                 .filter(|mark| matches!(mark.reason, GapReason::Skipped | GapReason::Quota))
                 .map_or(0, |mark| mark.count),
             _ => 0,

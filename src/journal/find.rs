@@ -4,7 +4,7 @@ use super::JournalError;
 use super::head::{Cx, Head};
 use super::keys::mark_dirty;
 use super::writer::Writer;
-use crate::model::{Now, Timestamp};
+use crate::model::{ClockReading, Timestamp};
 
 impl Writer {
     /// The number of the stream of this name; one whose time has run out goes.
@@ -47,7 +47,7 @@ impl Writer {
     }
 
     /// What is known of a stream, and what a change of it needs.
-    pub(super) fn known_head(&mut self, number: u64, now: Now) -> Option<(&mut Head, Cx<'_>)> {
+    pub(super) fn known_head(&mut self, number: u64, now: ClockReading) -> Option<(&mut Head, Cx<'_>)> {
         let head = self.heads.get_mut(&number)?;
         Some((head, Cx { store: &self.store, counters: &self.counters, now }))
     }

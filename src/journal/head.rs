@@ -10,7 +10,7 @@ use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
 use super::{Counters, JournalError};
-use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, Mark, Now, Origin, Timestamp};
+use crate::model::{Channel, ClockReading, EntryBody, EntryId, GapMarker, GapReason, LineText, Origin, Timestamp};
 use crate::store::block::{self, BlockBuilder};
 use crate::store::{KeyRecord, Store, StreamRecord};
 
@@ -19,7 +19,7 @@ pub(super) struct Cx<'a> {
     pub(super) store: &'a Store,
     pub(super) counters: &'a Counters,
     /// The time of the command.
-    pub(super) now: Now,
+    pub(super) now: ClockReading,
 }
 
 /// What the writer knows of a stream beyond what is published.
@@ -89,10 +89,10 @@ impl Head {
             let count = first - known - 1;
             match &batch.over {
                 Some(limit) => {
-                    self.push_mark(cx, Mark::over(count, limit))?;
+                    self.push_mark(cx, GapMarker::over(count, limit))?;
                     self.tip.total_skipped += count;
                 }
-                None => self.push_mark(cx, Mark { reason: GapReason::LostInTransit, count }.to_string())?,
+                None => self.push_mark(cx, GapMarker { reason: GapReason::LostInTransit, count }.to_string())?,
             }
         }
         let known = if ends { known.max(seq.map_or(0, |first| first.saturating_sub(1))) } else { known };
@@ -120,7 +120,7 @@ impl Head {
                 (Some(session), Some(next)) if item.number != Number::None => {
                     Origin::Numbered { session: &session.name, seq: next - 1, piece }
                 }
-                _ => Origin::Foreign,
+                _ => Origin::Unnumbered,
             };
             self.push_next(cx, body, origin)?;
             self.tip.total_bytes += item.text_bytes;
@@ -158,7 +158,7 @@ impl Head {
         };
         let mut body = Vec::new();
         block::encode_body(&mut body, &EntryBody::Line(line))?;
-        self.push_next(cx, &body, Origin::Foreign)?;
+        self.push_next(cx, &body, Origin::Unnumbered)?;
         self.tip.total_bytes += text_bytes;
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::set_id::{NewTip, SetIdError};
 use super::waiting::{Waiting, Why};
 use super::writer::{Answer, Writer};
 use super::{Journal, JournalError, Range, Stream, StreamInfo, Trim};
-use crate::model::{Entry, EntryBody, EntryId, Fields, Now, Origin, Timestamp};
+use crate::model::{ClockReading, Entry, EntryBody, EntryFields, EntryId, Origin, Timestamp};
 use crate::store::block;
 
 /// What is asked of a key most often.
@@ -76,7 +76,7 @@ pub struct Published<'a> {
 /// All keys as they are at this point of a job.
 pub struct Keys<'w> {
     pub(super) writer: &'w mut Writer,
-    pub(super) now: Now,
+    pub(super) now: ClockReading,
 }
 
 impl Journal {
@@ -171,7 +171,7 @@ impl Keys<'_> {
     }
 
     /// Adds an entry; the key comes into being with it. Fields are not empty.
-    pub fn add(&mut self, name: &[u8], id: NewId, fields: Fields<'_>) -> Result<EntryId, AddError> {
+    pub fn add(&mut self, name: &[u8], id: NewId, fields: EntryFields<'_>) -> Result<EntryId, AddError> {
         let mut encoded = std::mem::take(&mut self.writer.encoded);
         encoded.clear();
         let done = self.add_encoded(name, id, &EntryBody::Fields(fields), &mut encoded);
@@ -203,7 +203,7 @@ impl Keys<'_> {
             return Err(AddError::NotAbove);
         }
         block::encode_body(encoded, body).map_err(JournalError::from)?;
-        head.push(&cx, id, encoded, Some(body), Origin::Foreign)?;
+        head.push(&cx, id, encoded, Some(body), Origin::Unnumbered)?;
         head.tip.total_bytes += body.text_bytes();
         self.writer.written += encoded.len();
         self.touch(name);

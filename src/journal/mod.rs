@@ -62,7 +62,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::model::limits::{Hits, Limits};
+use crate::model::limits::{LimitCounters, Limits};
 use crate::model::{Clock, EntryId, Timestamp};
 use crate::store::{KeyRecord, OpenError, Store, StoreError, StoreOptions, StreamRecord};
 
@@ -108,7 +108,7 @@ pub struct JournalOptions {
     /// The limits in force.
     pub limits: Limits,
     /// Where it is counted that one of them was reached.
-    pub hits: Arc<Hits>,
+    pub hits: Arc<LimitCounters>,
     /// The clock that keys expire by.
     pub clock: Arc<Clock>,
     /// By its name, whether a stream's lines are kept elsewhere: they stay until [`Trim::ThroughLine`],

@@ -7,7 +7,7 @@ use super::stream::BlockRef;
 use super::view::Pick;
 use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
-use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Origin, Origins};
+use crate::model::{Entry, EntryBody, EntryId, Line, LineOrigins, LineText, Origin};
 use crate::store::block;
 
 /// How much one read gives at most; one entry is always given.
@@ -192,14 +192,14 @@ impl Journal {
 
     /// Where each of the lines from `from` to `to` comes from. Lines that have gone meanwhile are
     /// unknown.
-    fn origins(&self, stream: &Stream, from: u64, to: u64) -> Result<Origins, JournalError> {
+    fn origins(&self, stream: &Stream, from: u64, to: u64) -> Result<LineOrigins, JournalError> {
         'again: loop {
             let rows: Vec<BlockRef> = {
                 let blocks = stream.blocks.read();
                 let start = blocks.partition_point(|row| row.last_line() < from);
                 blocks.range(start..).take_while(|row| row.first_line <= to).copied().collect()
             };
-            let (mut origins, mut next) = (Origins::default(), from);
+            let (mut origins, mut next) = (LineOrigins::default(), from);
             for row in rows {
                 let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
                     // Trimmed or packed in the meantime: the rows are another by now.

@@ -17,7 +17,7 @@ use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Waitings;
 use super::{Counters, Durability, JournalError, JournalOptions, SYNC_INTERVAL, Streams, compact};
-use crate::model::limits::{Hits, Limit};
+use crate::model::limits::{Limit, LimitCounters};
 use crate::model::{Clock, Timestamp};
 use crate::store::{Refusal, Store, StoreError};
 
@@ -33,7 +33,7 @@ pub(super) struct Writer {
     pub(super) counters: Arc<Counters>,
     pub(super) streams: Arc<Streams>,
     pub(super) clock: Arc<Clock>,
-    hits: Arc<Hits>,
+    hits: Arc<LimitCounters>,
     /// Why nothing may be added in this commit, if so.
     growth: Result<(), JournalError>,
     /// Where the entry that is being added is encoded.

@@ -1,14 +1,14 @@
-//! Whether a text is an event, and that text without white space.
+//! Validates the text of an event and removes its insignificant white space.
 //!
-//! Nearly all events are usual, and are known by one pass over their text ([`is_event`]). The rest is
-//! read by `serde_json`, which also says what is wrong with what is none ([`check`]).
+//! Nearly all events are ordinary and are recognized in one pass over their text ([`is_event`]). The
+//! rest is parsed by `serde_json`, which also reports the error in an invalid text ([`check`]).
 
 use std::borrow::Cow;
 
-use super::json::{Escapes, Kind, Object};
-use super::{EventFault, EventView};
+use super::json::{Escapes, JsonObject, ValueKind};
+use super::{EventError, EventView};
 
-/// What a field of [`EventView`] holds.
+/// The type of a field of [`EventView`].
 #[derive(Clone, Copy)]
 enum Holds {
     Text,
@@ -17,8 +17,10 @@ enum Holds {
     Any,
 }
 
-/// Whether an object is surely an event: what [`check`] takes, but for the unusual.
-pub(super) fn is_event(object: &Object<'_>) -> bool {
+/// Reports whether an object is certainly an event. Unusual events return `false` here although
+/// [`check`] accepts them.
+/// #4b The fields required of a benchmark event that are present.
+pub(super) fn is_event(object: &JsonObject<'_>) -> bool {
     // Of the fields that make a benchmark's event, those that are there.
     let (mut is_pipeline, mut there) = (false, 0u8);
     for (name, _, kind) in object.fields() {
@@ -37,11 +39,11 @@ pub(super) fn is_event(object: &Object<'_>) -> bool {
             _ => (Holds::Any, 0),
         };
         let fits = match (holds, kind) {
-            (_, Kind::Null) => continue,
-            (Holds::Any, _) | (Holds::Text, Kind::Bool) => true,
-            (Holds::Count, kind) => kind == Kind::Count,
-            (Holds::Text | Holds::Moment, Kind::String(escapes)) => escapes != Escapes::Halves,
-            (Holds::Text | Holds::Moment, kind) => matches!(kind, Kind::Count | Kind::Number),
+            (_, ValueKind::Null) => continue,
+            (Holds::Any, _) | (Holds::Text, ValueKind::Bool) => true,
+            (Holds::Count, kind) => kind == ValueKind::Count,
+            (Holds::Text | Holds::Moment, ValueKind::String(escapes)) => escapes != Escapes::Halves,
+            (Holds::Text | Holds::Moment, kind) => matches!(kind, ValueKind::Count | ValueKind::Number),
         };
         if !fits {
             return false;
@@ -52,41 +54,41 @@ pub(super) fn is_event(object: &Object<'_>) -> bool {
     is_pipeline || there == 0b1111
 }
 
-/// Whether the text is an event, without a copy of it.
-pub(super) fn check(text: &str) -> Result<(), EventFault> {
+/// Checks that the text is an event, without copying it.
+pub(super) fn check(text: &str) -> Result<(), EventError> {
     let view = match serde_json::from_str::<EventView<'_>>(text) {
         Ok(view) if text.starts_with('{') => view,
-        Ok(_) => return Err(EventFault::NotObject),
+        Ok(_) => return Err(EventError::NotObject),
         Err(error) => return Err(diagnose(text, &error)),
     };
-    view.missing().map_or(Ok(()), |field| Err(EventFault::MissingField(field)))
+    view.missing().map_or(Ok(()), |field| Err(EventError::MissingField(field)))
 }
 
-/// Says what is wrong with a text that could not be read as an event.
-fn diagnose(text: &str, error: &serde_json::Error) -> EventFault {
+/// Returns the reason why a text could not be parsed as an event.
+fn diagnose(text: &str, error: &serde_json::Error) -> EventError {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
-        return EventFault::NotJson(error.to_string());
+        return EventError::NotJson(error.to_string());
     };
-    let serde_json::Value::Object(fields) = value else { return EventFault::NotObject };
+    let serde_json::Value::Object(fields) = value else { return EventError::NotObject };
     let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
     for field in counts {
         if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
-            return EventFault::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
+            return EventError::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
         }
     }
     for field in ["timestamp", "timestamp_utc", "received_utc"] {
         if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
-            return EventFault::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
+            return EventError::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
         }
     }
-    EventFault::NotJson(error.to_string())
+    EventError::NotJson(error.to_string())
 }
 
 fn brief(value: &serde_json::Value) -> String {
     value.to_string().chars().take(60).collect()
 }
 
-/// The text without white space between its tokens; borrowed if there is none.
+/// Returns the text without white space between its tokens; borrowed if there is none.
 pub(super) fn compact(text: &str) -> Cow<'_, str> {
     let (mut in_string, mut escaped, mut found) = (false, false, false);
     for byte in text.bytes() {
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
     use crate::model::Event;
 
-    /// What objects are made of, and some that no object has.
+    /// Fragments of JSON objects, valid and invalid.
     const PIECES: &[&str] = &[
         "{",
         "}",
@@ -183,7 +185,7 @@ mod tests {
         r#"{"host":"h","workload":"w","repetition":1,"status":"x"}"#,
     ];
 
-    /// Events in which something was put, or put in place of something.
+    /// Generates events in which text was inserted or replaced.
     fn texts() -> impl Strategy<Value = String> {
         let change = (any::<prop::sample::Index>(), 0..12usize, prop::sample::select(PIECES));
         (prop::sample::select(&EVENTS), prop::collection::vec(change, 0..4)).prop_map(|(event, changes)| {
@@ -202,7 +204,7 @@ mod tests {
         #[test]
         fn what_is_read_in_one_pass_is_what_the_long_way_reads(text in texts()) {
             let text = text.trim();
-            let Some(object) = Object::read(text) else { return Ok(()) };
+            let Some(object) = JsonObject::read(text) else { return Ok(()) };
             prop_assert_eq!(object.text(), &*compact(text));
             let event = Event::unchecked(object.text());
             let fields = event.fields();
@@ -218,9 +220,9 @@ mod tests {
     #[test]
     fn usual_events_are_read_in_one_pass() {
         for event in EVENTS {
-            assert!(Object::read(event).is_some_and(|object| is_event(&object)), "{event}");
+            assert!(JsonObject::read(event).is_some_and(|object| is_event(&object)), "{event}");
         }
-        assert!(Object::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "of a name that comes twice the last counts");
-        assert!(Object::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
+        assert!(JsonObject::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "of a name that comes twice the last counts");
+        assert!(JsonObject::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
     }
 }

@@ -1,10 +1,12 @@
-//! Patterns of names as Redis has them: `*`, `?`, `[a-z]`, `[^a]` and a backslash before any byte.
+//! Glob patterns as in Redis: `*`, `?`, `[a-z]`, `[^a]` and a backslash before any byte.
 //!
-//! Of the stars only the last one seen is tried again, which is enough: what a star in front could
-//! take, the later one can skip as well. So the cost is at most the product of the two lengths.
+//! On a mismatch only the last star is retried. That suffices: any bytes an earlier star could match,
+//! the later one can match as well. The cost is at most the product of the two lengths.
 
-/// Whether a name fits a pattern.
-pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
+/// Reports whether a name matches a pattern.
+/// #3b Position after the last star, and the end of the bytes it has matched.
+/// #4b No star could match fewer bytes.
+pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     // Behind the last star, and where what it took ends.
     let mut retry: Option<(usize, usize)> = None;
@@ -31,7 +33,7 @@ pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// The place behind the element at `p` if it fits this byte.
+/// Returns the position after the pattern element at `p` if it matches this byte.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match pattern.get(p)? {
         b'?' => Some(p + 1),
@@ -44,7 +46,7 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// As [`one`], inside brackets. A class that is not closed ends with the pattern.
+/// Does the same as [`one`] inside brackets. An unclosed class ends with the pattern.
 fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
     let negated = pattern.get(p) == Some(&b'^');
     p += usize::from(negated);
@@ -77,7 +79,7 @@ fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Asked of valkey-server 9.1.2 by KEYS.
+    /// Recorded from valkey-server 9.1.2, `KEYS`.
     #[test]
     fn patterns_fit_as_in_redis() {
         let cases: [(&str, &str, bool); 34] = [
@@ -117,14 +119,14 @@ mod tests {
             ("t[a-]sk", "task", false),
         ];
         for (pattern, name, fit) in cases {
-            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), fit, "{pattern} on {name}");
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), fit, "{pattern} on {name}");
         }
     }
 
-    /// It would never end if every star were tried at every place.
+    /// Takes exponential time if every star is retried at every position.
     #[test]
     fn a_hostile_pattern_costs_little() {
         let pattern = [b"*a".repeat(500), b"b".to_vec()].concat();
-        assert!(!fits(&pattern, &b"a".repeat(2_000)));
+        assert!(!matches(&pattern, &b"a".repeat(2_000)));
     }
 }

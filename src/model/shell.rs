@@ -1,8 +1,8 @@
-//! A command as a person would type it.
+//! Command lines as a user would type them.
 
 use std::fmt::Write as _;
 
-/// A command as one would type it in a shell: words with anything special in them are quoted.
+/// Returns the command as one would type it in a shell: words with special characters are quoted.
 pub fn command_line(words: &[String]) -> String {
     let mut line = String::new();
     for word in words {

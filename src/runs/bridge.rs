@@ -103,7 +103,7 @@ impl Bridge {
         let default_run = default_run.unwrap_or_else(|| RunId::from(task.id().clone()));
         let known_through = facts.last_line;
         Self {
-            wrap: Wrap::of(&facts, task.epoch().birth, &default_run),
+            wrap: Wrap::of(&facts, task.epoch().incarnation, &default_run),
             source: format!("task:{}", task.id()).into(),
             next: 1,
             texts: [text(), text()],

@@ -12,7 +12,7 @@ use super::state::State;
 use super::{Inner as All, Refused, RunMeters, RunsError, list};
 use crate::journal::{Batch, JournalError, Stream, Trim};
 use crate::model::limits::Limit;
-use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
+use crate::model::{Cursor, EntryId, Epoch, RunId, RunState, Timestamp};
 
 /// How often a batch is begun anew because the run was removed meanwhile.
 const TRIES_MAX: usize = 4;
@@ -87,7 +87,7 @@ impl RunHandle {
 
     /// The place behind an entry of a journal.
     pub(super) fn cursor(&self, stream: &Stream, n: u64, id: EntryId) -> Cursor {
-        Cursor { epoch: Epoch { birth: stream.birth(), opening: self.all.journal.store().opening() }, n, id }
+        Cursor { epoch: Epoch { incarnation: stream.birth(), generation: self.all.journal.store().opening() }, n, id }
     }
 
     /// Appends events that are not there yet, in their order, and waits until they are durable.
@@ -232,7 +232,7 @@ impl RunHandle {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub async fn state(&self) -> Result<Option<Run>, RunsError> {
+    pub async fn state(&self) -> Result<Option<RunState>, RunsError> {
         let run = self.look(|state| state.fold.run().clone()).await?;
         Ok(run.filter(|run| run.events > 0))
     }

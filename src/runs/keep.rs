@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-use crate::model::{Entry, EntryBody, Event, EventFault, EventView, Fields, Octets, Timestamp, limits};
+use crate::model::{ByteStr, Entry, EntryBody, EntryFields, Event, EventError, EventView, Timestamp, limits};
 
 /// The field of an entry that holds the event.
 const FIELD: &[u8] = b"event";
@@ -48,7 +48,7 @@ impl Incoming {
     }
 
     /// The event as it is kept, and the print of its id.
-    pub(super) fn keep(&self, received: Timestamp) -> Result<(Event, Print), EventFault> {
+    pub(super) fn keep(&self, received: Timestamp) -> Result<(Event, Print), EventError> {
         let view = self.event.view();
         check_id(&view)?;
         let mut added = Vec::with_capacity(4);
@@ -76,41 +76,41 @@ impl Incoming {
 }
 
 /// What is longer than an event could not be read again, here or by a follower.
-fn check_length(event: Event) -> Result<Event, EventFault> {
+fn check_length(event: Event) -> Result<Event, EventError> {
     let bytes = event.as_str().len();
-    if bytes > limits::EVENT_BYTES_MAX { Err(EventFault::TooLong(bytes)) } else { Ok(event) }
+    if bytes > limits::EVENT_BYTES_MAX { Err(EventError::TooLong(bytes)) } else { Ok(event) }
 }
 
 /// An id that tells nothing apart is no id.
-fn check_id(view: &EventView<'_>) -> Result<(), EventFault> {
+fn check_id(view: &EventView<'_>) -> Result<(), EventError> {
     match view.event_id.as_deref() {
         Some(id @ ("" | "{..}" | "[..]")) => {
             let wants = "a text that is not empty, or left out";
-            Err(EventFault::WrongType { field: "event_id", wants, got: format!("`{id}`") })
+            Err(EventError::WrongType { field: "event_id", wants, got: format!("`{id}`") })
         }
         _ => Ok(()),
     }
 }
 
 /// The entry of a kept event.
-pub(super) fn fields(event: &Event) -> Fields<'_> {
-    vec![(Octets::from(FIELD), Octets::from(event.as_str()))]
+pub(super) fn fields(event: &Event) -> EntryFields<'_> {
+    vec![(ByteStr::from(FIELD), ByteStr::from(event.as_str()))]
 }
 
 /// The event of an entry, whoever wrote it: `None` for one that was deleted. What a Redis client
 /// left out is filled in from the entry's id, which stays.
-pub(super) fn read(entry: &Entry<'_>) -> Option<Result<(Event, Print), EventFault>> {
+pub(super) fn read(entry: &Entry<'_>) -> Option<Result<(Event, Print), EventError>> {
     let fields = match &entry.body {
         body if body.is_deleted() => return None,
         EntryBody::Fields(fields) => fields,
-        EntryBody::Line(_) => return Some(Err(EventFault::NotObject)),
+        EntryBody::Line(_) => return Some(Err(EventError::NotObject)),
     };
     Some(parse(fields).and_then(|event| complete(event, entry)))
 }
 
-fn parse(fields: &Fields<'_>) -> Result<Event, EventFault> {
-    let text = |octets: &Octets<'_>| {
-        std::str::from_utf8(octets).map(str::to_owned).map_err(|error| EventFault::NotJson(error.to_string()))
+fn parse(fields: &EntryFields<'_>) -> Result<Event, EventError> {
+    let text = |octets: &ByteStr<'_>| {
+        std::str::from_utf8(octets).map(str::to_owned).map_err(|error| EventError::NotJson(error.to_string()))
     };
     if let Some((_, value)) = fields.iter().find(|(name, _)| **name == *FIELD) {
         return Event::parse(&text(value)?);
@@ -129,7 +129,7 @@ fn parse(fields: &Fields<'_>) -> Result<Event, EventFault> {
     Event::parse(&serde_json::Value::Object(object).to_string())
 }
 
-fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, Print), EventFault> {
+fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, Print), EventError> {
     let view = event.view();
     check_id(&view)?;
     let mut added = Vec::new();

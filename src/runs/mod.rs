@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
-use crate::model::{EventFault, RunId};
+use crate::model::{EventError, RunId};
 use crate::tasks::{Tasks, TasksError};
 pub use bridge::KeptApart;
 pub use follow::{RunNews, RunStart, RunTail};
@@ -80,7 +80,7 @@ pub struct Refused {
     /// Its place, from 0.
     pub index: usize,
     /// Why.
-    pub fault: EventFault,
+    pub fault: EventError,
 }
 
 /// All runs of a store. Cheap to clone.

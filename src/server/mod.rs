@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Gate, Secret};
-use crate::model::limits::{self, Hits, Limits};
+use crate::model::limits::{self, LimitCounters, Limits};
 use crate::runs::{KeptApart, Runs};
 use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
@@ -207,7 +207,7 @@ impl Server {
         }
         prepare(&options.data).await?;
         let browsers = Browsers::open(&options)?;
-        let hits = Arc::<Hits>::default();
+        let hits = Arc::<LimitCounters>::default();
         let searches = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
         let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
         let tasks = state::open_tasks(&options, &hits).await?;

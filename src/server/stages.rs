@@ -8,28 +8,28 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::state::State;
-use crate::model::{Hop, HopMeter};
+use crate::model::{Stage, StageCounters};
 use crate::runs::RunMeters;
 
 /// The hops of the server; those between a door and a run's state are in [`RunMeters`].
 #[derive(Debug)]
 pub(in crate::server) struct Hops {
     /// Lines of workers.
-    pub(in crate::server) worker_socket: HopMeter,
+    pub(in crate::server) worker_socket: StageCounters,
     /// Lines by POST.
-    pub(in crate::server) http_lines: HopMeter,
+    pub(in crate::server) http_lines: StageCounters,
     /// Entries by XADD.
-    pub(in crate::server) redis: HopMeter,
+    pub(in crate::server) redis: StageCounters,
     /// What the store took.
-    pub(in crate::server) journal: HopMeter,
+    pub(in crate::server) journal: StageCounters,
     /// Lines to viewers' sockets.
-    pub(in crate::server) viewer_socket: HopMeter,
+    pub(in crate::server) viewer_socket: StageCounters,
     /// Lines to SSE streams.
-    pub(in crate::server) sse: HopMeter,
+    pub(in crate::server) sse: StageCounters,
     /// Events by POST.
-    pub(in crate::server) runs_http: HopMeter,
+    pub(in crate::server) runs_http: StageCounters,
     /// Events to SSE streams.
-    pub(in crate::server) runs_sse: HopMeter,
+    pub(in crate::server) runs_sse: StageCounters,
     /// The rest.
     pub(in crate::server) runs: Arc<RunMeters>,
 }
@@ -37,14 +37,14 @@ pub(in crate::server) struct Hops {
 impl Default for Hops {
     fn default() -> Self {
         Self {
-            worker_socket: HopMeter::new("worker_socket"),
-            http_lines: HopMeter::new("http_lines"),
-            redis: HopMeter::new("redis"),
-            journal: HopMeter::new("journal"),
-            viewer_socket: HopMeter::new("viewer_socket"),
-            sse: HopMeter::new("sse"),
-            runs_http: HopMeter::new("runs_http"),
-            runs_sse: HopMeter::new("runs_sse"),
+            worker_socket: StageCounters::new("worker_socket"),
+            http_lines: StageCounters::new("http_lines"),
+            redis: StageCounters::new("redis"),
+            journal: StageCounters::new("journal"),
+            viewer_socket: StageCounters::new("viewer_socket"),
+            sse: StageCounters::new("sse"),
+            runs_http: StageCounters::new("runs_http"),
+            runs_sse: StageCounters::new("runs_sse"),
             runs: Arc::default(),
         }
     }
@@ -52,7 +52,7 @@ impl Default for Hops {
 
 impl Hops {
     /// In the order in which an event meets them.
-    fn all(&self) -> [&HopMeter; 12] {
+    fn all(&self) -> [&StageCounters; 12] {
         [
             &self.worker_socket,
             &self.http_lines,
@@ -71,13 +71,13 @@ impl Hops {
 }
 
 /// The hops as they are now. What all doors have stored only the journal knows.
-pub(in crate::server) fn snapshot(state: &State) -> Vec<Hop> {
+pub(in crate::server) fn snapshot(state: &State) -> Vec<Stage> {
     let stats = state.tasks.stats();
     if let Err(reason) = state.tasks.health() {
         state.hops.journal.failed(&reason);
     }
-    let mut hops: Vec<Hop> = state.hops.all().into_iter().map(HopMeter::snapshot).collect();
-    if let Some(journal) = hops.iter_mut().find(|hop| hop.hop == state.hops.journal.name()) {
+    let mut hops: Vec<Stage> = state.hops.all().into_iter().map(StageCounters::snapshot).collect();
+    if let Some(journal) = hops.iter_mut().find(|hop| hop.name == state.hops.journal.name()) {
         journal.stored = stats.lines_stored;
         journal.deduplicated = stats.repeats_dropped;
         journal.received = stats.lines_stored + stats.repeats_dropped;
@@ -99,7 +99,7 @@ struct RejectedLabel {
 }
 
 /// A count of a hop.
-type CountOf = fn(&Hop) -> u64;
+type CountOf = fn(&Stage) -> u64;
 
 /// The counts of a hop with their names and what they mean.
 const COUNTS: [(&str, &str, CountOf); 6] = [
@@ -117,14 +117,14 @@ pub(in crate::server) fn register(state: &State, registry: &mut Registry) {
     for (name, help, count) in COUNTS {
         let family = Family::<HopLabel, Counter>::default();
         for hop in &hops {
-            family.get_or_create(&HopLabel { hop: hop.hop.clone() }).inc_by(count(hop));
+            family.get_or_create(&HopLabel { hop: hop.name.clone() }).inc_by(count(hop));
         }
         registry.register(name, help, family);
     }
     let family = Family::<RejectedLabel, Counter>::default();
     for hop in &hops {
         for (reason, count) in &hop.rejected {
-            let label = RejectedLabel { hop: hop.hop.clone(), reason: reason.clone() };
+            let label = RejectedLabel { hop: hop.name.clone(), reason: reason.clone() };
             family.get_or_create(&label).inc_by(*count);
         }
     }

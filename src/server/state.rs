@@ -11,7 +11,7 @@ use super::net::login_attempts::Throttle;
 use super::stages::Hops;
 use super::{ServeError, ServeOptions};
 use crate::auth::Gate;
-use crate::model::limits::{Hits, Limit};
+use crate::model::limits::{Limit, LimitCounters};
 use crate::runs::Runs;
 use crate::server::http::browser::Browsers;
 use crate::server::http::origin::Site;
@@ -29,7 +29,7 @@ pub(in crate::server) struct State {
     /// What the server was started with.
     pub(in crate::server) options: ServeOptions,
     /// How often each limit was reached.
-    pub(in crate::server) hits: Arc<Hits>,
+    pub(in crate::server) hits: Arc<LimitCounters>,
     /// The store's access tokens.
     pub(in crate::server) gate: Arc<Gate>,
     /// Who is signed in, and the keys of share links.
@@ -79,7 +79,10 @@ impl State {
 pub(in crate::server) type SharedState = Arc<State>;
 
 /// Opens the store: the one place that knows how.
-pub(in crate::server) async fn open_tasks(options: &ServeOptions, hits: &Arc<Hits>) -> Result<Tasks, ServeError> {
+pub(in crate::server) async fn open_tasks(
+    options: &ServeOptions,
+    hits: &Arc<LimitCounters>,
+) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         durability: options.durability,
         limits: options.limits.clone(),

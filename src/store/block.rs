@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Kind};
 use super::{StoreError, VALUE_BYTES_MAX};
-use crate::model::{Entry, EntryBody, EntryId, Origin, OriginRun, each_origin, place_of, push_origin};
+use crate::model::{Entry, EntryBody, EntryId, Origin, OriginRange, iter_origins, push_origin, session_index};
 
 /// Entries of one block at most.
 pub const BLOCK_ENTRIES_MAX: u32 = 100;
@@ -41,7 +41,7 @@ pub struct BlockHeader {
     /// The last number taken from each session that wrote here.
     pub sessions: Vec<(String, u64)>,
     /// Which of these sessions the entries are of, and their numbers. Version 1 did not say.
-    pub runs: Vec<OriginRun>,
+    pub runs: Vec<OriginRange>,
 }
 
 /// Version 1: before lines were summed.
@@ -67,7 +67,7 @@ impl BlockHeader {
     /// Where each of its entries comes from, in order.
     pub fn origins(&self) -> impl Iterator<Item = Origin<'_>> {
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-        each_origin(&self.sessions, &self.runs, |(name, _)| name).chain(std::iter::repeat(Origin::Unknown)).take(count)
+        iter_origins(&self.sessions, &self.runs, |(name, _)| name).chain(std::iter::repeat(Origin::Unknown)).take(count)
     }
 }
 
@@ -105,7 +105,7 @@ impl BlockBuilder {
 
     /// Adds an entry of no session; `body` is what [`encode_body`] made.
     pub fn push(&mut self, id: EntryId, body: &[u8]) -> Result<(), StoreError> {
-        self.push_of(id, body, Origin::Foreign)
+        self.push_of(id, body, Origin::Unnumbered)
     }
 
     /// Adds an entry, and says where it comes from.
@@ -117,7 +117,7 @@ impl BlockBuilder {
         let BlockHeader { sessions, runs, .. } = &mut self.header;
         push_origin(runs, origin, |session| {
             let at = sessions.iter().position(|(name, _)| name == session);
-            let place = place_of(at, sessions.len())?;
+            let place = session_index(at, sessions.len())?;
             if at.is_none() {
                 sessions.push((session.to_owned(), 0));
             }
@@ -253,7 +253,7 @@ mod tests {
             let mut bytes = Vec::new();
             encode_body(&mut bytes, body).unwrap();
             let origin = Origin::Numbered { session: "01JZ", seq: 12_000, piece: 0 };
-            builder.push_of(*id, &bytes, if *id == first { origin } else { Origin::Foreign }).unwrap();
+            builder.push_of(*id, &bytes, if *id == first { origin } else { Origin::Unnumbered }).unwrap();
         }
         builder.note_session("01JZ", 12_000);
         let (header, bytes) = builder.finish(1 << 33, 7).unwrap();

@@ -143,14 +143,14 @@ impl Store {
 mod octets {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::model::Octets;
+    use crate::model::ByteStr;
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        Octets::deserialize(deserializer).map(|bytes| bytes.0.into_owned())
+        ByteStr::deserialize(deserializer).map(|bytes| bytes.0.into_owned())
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn open(data: &Path, hold: Duration) -> Arc<Clock> {
 pub(super) async fn keep(clock: &Clock, file: &Path) {
     let part = file.with_extension("part");
     let kept = async {
-        tokio::fs::write(&part, serde_json::to_vec(&clock.seen())?).await?;
+        tokio::fs::write(&part, serde_json::to_vec(&clock.snapshot())?).await?;
         tokio::fs::rename(&part, file).await
     };
     if let Err(error) = kept.await {

@@ -101,7 +101,7 @@ impl TaskHandle {
         let next = match start {
             Start::From(line) => line.max(1),
             Start::Tail(lines) => last.saturating_sub(lines) + 1,
-            Start::After(cursor) if cursor.epoch.birth != self.epoch().birth => {
+            Start::After(cursor) if cursor.epoch.incarnation != self.epoch().incarnation => {
                 reset = Some("the cursor belongs to another log of this name".to_owned());
                 1
             }

@@ -16,8 +16,8 @@ use super::TasksError;
 use super::task::TaskHandle;
 use crate::journal::{Appended, Batch, JournalError};
 use crate::model::limits::{Limit, Limits};
-use crate::model::rate::{Meter, Rates, Reached};
-use crate::model::{Channel, LineText, Mark, TaskId, Timestamp};
+use crate::model::rate::{RateLimits, RateUnit, TokenBuckets};
+use crate::model::{Channel, GapMarker, LineText, TaskId, Timestamp};
 
 /// How long it stays closed at least.
 const CLOSED_MIN: Duration = Duration::from_millis(500);
@@ -30,13 +30,13 @@ pub(super) type Told = oneshot::Receiver<Result<Appended, JournalError>>;
 /// Holds a task to its rates.
 #[derive(Debug)]
 pub(super) struct Gate {
-    meter: Meter,
+    meter: TokenBuckets,
     closed: Option<Closed>,
 }
 
 #[derive(Debug)]
 struct Closed {
-    reached: Reached,
+    reached: RateUnit,
     limit: String,
     until: Instant,
     dropped: Vec<Dropped>,
@@ -55,7 +55,7 @@ struct Dropped {
 pub(super) struct Over {
     pub(super) lines: u64,
     pub(super) told: Told,
-    pub(super) reached: Reached,
+    pub(super) reached: RateUnit,
     /// Set if it was closed by these.
     pub(super) closed_until: Option<Instant>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Over {
 /// Lines that were not taken.
 pub(super) struct Refused {
     pub(super) lines: u64,
-    pub(super) reached: Reached,
+    pub(super) reached: RateUnit,
     limit: String,
     retry_after: Duration,
 }
@@ -78,8 +78,8 @@ impl Refused {
 impl Gate {
     /// One that holds to these limits, if there is anything to hold to.
     pub(super) fn new(limits: &Limits) -> Option<Box<Self>> {
-        let rates = Rates { lines: limits.task_lines_per_second_max, bytes: limits.task_bytes_per_second_max };
-        rates.meter(Instant::now()).map(|meter| Box::new(Self { meter, closed: None }))
+        let rates = RateLimits { lines: limits.task_lines_per_second_max, bytes: limits.task_bytes_per_second_max };
+        rates.buckets(Instant::now()).map(|meter| Box::new(Self { meter, closed: None }))
     }
 
     /// Whether dropped lines are still to be told of.
@@ -98,7 +98,7 @@ impl Gate {
         let session = batch.last_seq().map(|(session, last)| (session.to_owned(), last + 1));
         batch.truncate(passing);
         let closes = self.closed.is_none();
-        let (reached, limit) = self.meter.reached(now);
+        let (reached, limit) = self.meter.limiting_rate(now);
         let until = now + self.meter.wait(now).clamp(CLOSED_MIN, CLOSED_MAX);
         let closed = self.closed.get_or_insert(Closed { reached, limit, until, dropped: Vec::new() });
         let lines = lines as u64;
@@ -118,12 +118,12 @@ impl Gate {
     /// Takes one line of so many bytes, or says when it may come again.
     pub(super) fn refuse(&mut self, bytes: u64) -> Option<Refused> {
         let now = Instant::now();
-        let passes = self.closed.is_none() && self.meter.take(1, bytes, now);
+        let passes = self.closed.is_none() && self.meter.try_acquire(1, bytes, now);
         (!passes).then(|| self.refused(1, now))
     }
 
     fn refused(&mut self, lines: u64, now: Instant) -> Refused {
-        let (reached, limit) = self.meter.reached(now);
+        let (reached, limit) = self.meter.limiting_rate(now);
         let closed = self.closed.as_ref().map(|closed| closed.until.saturating_duration_since(now));
         // A second's worth is worth coming for.
         let retry_after = self.meter.wait(now).max(closed.unwrap_or_default()) + Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl Gate {
             return repeats;
         }
         let meter = &mut self.meter;
-        repeats + batch.lines().skip(repeats).take_while(|bytes| meter.take(1, *bytes, now)).count()
+        repeats + batch.lines().skip(repeats).take_while(|bytes| meter.try_acquire(1, *bytes, now)).count()
     }
 }
 
@@ -174,7 +174,7 @@ impl Dropped {
                 batch.push(&LineText {
                     timestamp: Timestamp::now(),
                     channel: Channel::Internal,
-                    text: Mark::over(self.lines, limit).into(),
+                    text: GapMarker::over(self.lines, limit).into(),
                     ..LineText::default()
                 });
                 batch
@@ -184,11 +184,11 @@ impl Dropped {
 }
 
 impl TaskHandle {
-    pub(super) fn count_over(&self, reached: Reached, lines: u64) {
+    pub(super) fn count_over(&self, reached: RateUnit, lines: u64) {
         if let Some(tasks) = self.registry() {
             let limit = match reached {
-                Reached::Lines => Limit::task_lines_per_second_max,
-                Reached::Bytes => Limit::task_bytes_per_second_max,
+                RateUnit::Lines => Limit::task_lines_per_second_max,
+                RateUnit::Bytes => Limit::task_bytes_per_second_max,
             };
             tasks.inner.options.hits.add(limit, lines);
         }

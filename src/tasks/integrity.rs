@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError};
-use crate::model::{Channel, GapReason, Integrity, IntegrityState, LineText, Said, Tally, Timestamp};
+use crate::model::{Channel, GapReason, Integrity, IntegrityState, LineText, LogTotals, ReportedTotals, Timestamp};
 
 /// What came of the comparisons since the start.
 #[derive(Debug, Default)]
@@ -19,7 +19,11 @@ pub(super) struct IntegrityCounts {
 impl TaskHandle {
     /// Compares what is stored with what the session that ends the task says of it. What never came is
     /// marked, and what is not right is said in the log, before its end.
-    pub(super) async fn compare(&self, session: Option<(String, u64)>, said: Said) -> Result<Integrity, TasksError> {
+    pub(super) async fn compare(
+        &self,
+        session: Option<(String, u64)>,
+        said: ReportedTotals,
+    ) -> Result<Integrity, TasksError> {
         if let Some((name, end_seq)) = &session
             && end_seq.saturating_sub(1) > self.acked_seq(name)
         {
@@ -44,7 +48,7 @@ impl TaskHandle {
     }
 
     /// What all lines add up to: those of the archive, and those still in the journal.
-    fn tally(&self) -> Result<Tally, TasksError> {
+    fn tally(&self) -> Result<LogTotals, TasksError> {
         loop {
             let (archived, mut tally) = self.archive().tally();
             if let Some(stream) = self.stream() {

@@ -120,7 +120,7 @@ impl Keeper {
 
     async fn sweep(&mut self) {
         self.retry.retain(|_, at| *at > Instant::now());
-        self.tasks.inner.clock.look();
+        self.tasks.inner.clock.update();
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
         let room = self.tasks.inner.journal.may_grow().is_ok();

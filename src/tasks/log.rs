@@ -8,7 +8,7 @@ use futures::Stream;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
 use crate::journal::JournalError;
-use crate::model::{Channel, Cursor, EntryId, Gap, GapReason, Line, Mark, Timestamp};
+use crate::model::{Channel, Cursor, EntryId, Gap, GapMarker, GapReason, Line, Timestamp};
 
 /// Lines of one page of the whole log when it is exported from the journal.
 const EXPORT_PAGE: PageLimits = PageLimits { lines: 5_000, bytes: 1024 * 1024 };
@@ -192,7 +192,7 @@ fn gap_row(gap: Gap, before: EntryId) -> Bytes {
         id: before,
         timestamp: Timestamp::from_millis(before.ms),
         channel: Channel::Internal,
-        line: Mark::over(gap.count, LOG_LIMIT).into(),
+        line: GapMarker::over(gap.count, LOG_LIMIT).into(),
         partial: false,
         lossy: false,
     };

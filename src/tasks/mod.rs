@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::archive::ArchiveError;
 use crate::journal::JournalError;
 use crate::model::TaskId;
-use crate::model::limits::{Hits, Limits};
+use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
 pub use crate::store::{OpenError, create_folder};
 
@@ -58,7 +58,7 @@ pub struct TasksOptions {
     /// The limits in force.
     pub limits: Limits,
     /// Where it is counted that one of them was reached.
-    pub hits: Arc<Hits>,
+    pub hits: Arc<LimitCounters>,
     /// Somebody is to take [`Tasks::eventful`] and to look at all open tasks: until then none that
     /// was open already is sealed.
     pub events: bool,

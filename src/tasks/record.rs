@@ -205,7 +205,7 @@ fn keep(words: Vec<String>, bytes: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GapReason, IntegrityState, Missing};
+    use crate::model::{GapReason, IntegrityState, MissingLines};
 
     #[test]
     fn the_form_of_a_record_stays() {
@@ -231,10 +231,10 @@ mod tests {
                 state: IntegrityState::Incomplete,
                 lines: 12_000,
                 hash: Some("xxh3-128-sum:0".into()),
-                said_lines: Some(12_003),
-                said_hash: Some("xxh3-128-sum:1".into()),
+                reported_lines: Some(12_003),
+                reported_hash: Some("xxh3-128-sum:1".into()),
                 missing_lines: 3,
-                missing: vec![Missing { from: 300, to: 300, reason: GapReason::LostInTransit, count: 3 }],
+                missing: vec![MissingLines { from: 300, to: 300, reason: GapReason::LostInTransit, count: 3 }],
             }),
             worker_session: Some("01JZ".into()),
             other_workers: 1,

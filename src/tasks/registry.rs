@@ -355,7 +355,7 @@ impl Tasks {
             tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
             quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
             keeper_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
-            clock_ahead_s: self.inner.clock.ahead_s(),
+            clock_ahead_s: self.inner.clock.offset_s(),
             logs_complete: self.inner.integrity.complete.load(Ordering::Relaxed),
             logs_incomplete: self.inner.integrity.incomplete.load(Ordering::Relaxed),
             logs_mismatch: self.inner.integrity.mismatch.load(Ordering::Relaxed),

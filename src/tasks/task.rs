@@ -227,7 +227,7 @@ impl TaskHandle {
 
     /// Which log this is.
     pub fn epoch(&self) -> Epoch {
-        Epoch { birth: self.with_record(|record| record.birth), opening: self.inner.journal.store().opening() }
+        Epoch { incarnation: self.with_record(|record| record.birth), generation: self.inner.journal.store().opening() }
     }
 
     /// A cursor behind line `n`.

@@ -12,7 +12,7 @@ use super::record::TaskRecord;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError, keeper};
 use crate::journal::{self, JournalError, Stream};
-use crate::model::{EntryId, Epoch, Said, TaskStatus, Timestamp};
+use crate::model::{EntryId, Epoch, ReportedTotals, TaskStatus, Timestamp};
 
 /// Lines over the live window that an append lets pass before it waits for the archive.
 const BACKLOG_LINES_MAX: u64 = 500_000;
@@ -33,7 +33,7 @@ pub struct End {
     /// The session that says so, and the number of its message.
     pub session: Option<(String, u64)>,
     /// How many lines it had, and what they add up to.
-    pub said: Said,
+    pub reported: ReportedTotals,
 }
 
 /// What became of an end.
@@ -360,7 +360,7 @@ impl TaskHandle {
             }
             None => Ok(Vec::new()),
         };
-        let (session, said) = (end.session.clone(), end.said);
+        let (session, said) = (end.session.clone(), end.reported);
         self.close_events(end).await;
         let compared = match drained {
             Ok(sessions) => self.compare(session.clone(), said).await.map(|integrity| (sessions, integrity)),

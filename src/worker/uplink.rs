@@ -26,7 +26,7 @@ use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
 use crate::client::connect::{CONNECT_TIMEOUT, ConnectError, Socket, connect};
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT};
-use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
+use crate::wire::worker::{OutgoingMessage, PROTOCOL, ServerReply};
 
 /// The worker's door at the server.
 const PATH: &str = "/ws/v1/worker";
@@ -177,9 +177,9 @@ impl Uplink {
             }
             _ => Over::Lost(error.to_string()),
         })?;
-        let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.session.worker };
+        let hello = OutgoingMessage::Hello { protocol: PROTOCOL, worker: &self.session.worker };
         let session = self.session.id.to_string();
-        let start = Outgoing::TaskStart {
+        let start = OutgoingMessage::TaskStart {
             work_request_id: self.options.task.as_str(),
             session: &session,
             command: &self.session.command,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tasktail::journal::{Appended, Batch, Journal, JournalError, PageLimits, Range, Stream, Trim};
-use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapReason, Line, LineText, Mark, Timestamp};
+use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapMarker, GapReason, Line, LineText, Timestamp};
 
 /// Entries of one block at most: how much an inexact trim may leave.
 const BLOCK_ENTRIES_MAX: u64 = 100;
@@ -229,7 +229,7 @@ pub(crate) fn check_removed(journal: &Journal, stream: &Arc<Stream>) {
 }
 
 fn mark(count: u64) -> EntryBody<'static> {
-    let text = Mark { reason: GapReason::LostInTransit, count }.to_string().into();
+    let text = GapMarker { reason: GapReason::LostInTransit, count }.to_string().into();
     EntryBody::Line(LineText { channel: Channel::Internal, text, ..LineText::default() })
 }
 
@@ -248,7 +248,7 @@ fn weight(body: &EntryBody<'_>) -> (u64, u64) {
     match body {
         EntryBody::Fields(_) => (body.text_bytes(), 0),
         EntryBody::Line(line) => {
-            let mark = Mark::parse(&line.text)
+            let mark = GapMarker::parse(&line.text)
                 .filter(|mark| line.channel == Channel::Internal && mark.reason == GapReason::Skipped);
             (line.text.len() as u64 + u64::from(!line.partial), mark.map_or(0, |mark| mark.count))
         }

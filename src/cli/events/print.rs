@@ -13,7 +13,7 @@ use crate::cli::output::Output;
 use crate::cli::text;
 use crate::events::budget::{self, Form, Scope};
 use crate::events::{FollowNotice, LogFault, clean, one_line};
-use crate::model::{Event, EventView, Run, RunStatus};
+use crate::model::{Event, EventView, RunState, RunStatus};
 
 /// Faults of one file that are told one by one.
 const FAULTS_TOLD_MAX: usize = 100;
@@ -99,7 +99,7 @@ impl Printer {
     }
 
     /// Prints the most telling events within a size.
-    pub(super) fn within(&mut self, events: &[Event], run: &Run, scope: Scope, bytes: u64) -> anyhow::Result<()> {
+    pub(super) fn within(&mut self, events: &[Event], run: &RunState, scope: Scope, bytes: u64) -> anyhow::Result<()> {
         let wanted: Vec<&Event> = events.iter().filter(|event| self.types.wants(event)).collect();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let form = Form {

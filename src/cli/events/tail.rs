@@ -6,7 +6,7 @@ use super::source::Source;
 use crate::cli::Context;
 use crate::cli::output::Output;
 use crate::events::budget::Scope;
-use crate::model::{Event, Run};
+use crate::model::{Event, RunState};
 
 /// Events that are shown when nobody says how many.
 const LINES_DEFAULT: usize = 10;
@@ -93,6 +93,6 @@ async fn print_failures(
 }
 
 /// The run that a summary speaks of: of several in one file the last.
-async fn the_run(source: &Source, events: &[Event]) -> anyhow::Result<Run> {
+async fn the_run(source: &Source, events: &[Event]) -> anyhow::Result<RunState> {
     source.runs(events).await?.pop().ok_or_else(|| anyhow::anyhow!("the file has no run"))
 }

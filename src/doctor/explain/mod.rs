@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::events::{Extracted, Extractor, ExtractorOptions, Form, Found, TOKEN, without_time};
-use crate::model::{Event, EventFault};
+use crate::model::{Event, EventError};
 
 /// Characters of a text that a finding shows.
 const EXCERPT_CHARS_MAX: usize = 120;
@@ -266,10 +266,10 @@ impl Clues {
         }
     }
 
-    fn look_at_rejected(&mut self, fault: &EventFault, text: &str, line: u64) {
+    fn look_at_rejected(&mut self, fault: &EventError, text: &str, line: u64) {
         match fault {
-            EventFault::MissingField(field) => *self.missing.entry(field).or_default() += 1,
-            EventFault::NotJson(why) => {
+            EventError::MissingField(field) => *self.missing.entry(field).or_default() += 1,
+            EventError::NotJson(why) => {
                 let object = text.split_once('{').map_or("", |(_, object)| object.trim_start());
                 if object.starts_with('\'') {
                     self.python += 1;

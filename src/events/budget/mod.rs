@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use cut::object;
 use rank::{Candidate, Facts};
 
-use crate::model::{Event, Run, RunStatus};
+use crate::model::{Event, RunState, RunStatus};
 
 /// No budget may be smaller: the summary and the reason of one failure have room in it.
 pub const BUDGET_BYTES_MIN: usize = 200;
@@ -86,7 +86,7 @@ pub struct BudgetTooSmall(pub usize);
 /// `bytes` is under [`BUDGET_BYTES_MIN`].
 pub fn within(
     events: &[&Event],
-    run: &Run,
+    run: &RunState,
     scope: Scope,
     bytes: usize,
     form: &Form<'_>,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::Scope;
-use crate::model::{Event, EventKind, EventView};
+use crate::model::{Event, EventSchema, EventView};
 
 /// Lines before the first failure that may be shown.
 const CONTEXT_MAX: usize = 10;
@@ -162,10 +162,10 @@ fn class(view: &EventView<'_>, failure: bool) -> Class {
     let kind = view.type_word();
     let warning = view.level.as_deref().is_some_and(|level| level.to_ascii_uppercase().starts_with("WARN"));
     match view.schema() {
-        EventKind::Pipeline if kind == "gate.failed" || kind == "run.completed" => Class::Ending,
+        EventSchema::Pipeline if kind == "gate.failed" || kind == "run.completed" => Class::Ending,
         _ if failure => Class::Failure,
-        EventKind::Pipeline if kind.starts_with("run.") || kind.starts_with("step.") => Class::Change,
-        EventKind::Benchmark if !view.is_log() => Class::Change,
+        EventSchema::Pipeline if kind.starts_with("run.") || kind.starts_with("step.") => Class::Change,
+        EventSchema::Benchmark if !view.is_log() => Class::Change,
         _ if warning => Class::Warning,
         _ => Class::Rest,
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::events::RunFold;
 use crate::model::Timestamp;
 
-fn run_of(events: &[Event]) -> Run {
+fn run_of(events: &[Event]) -> RunState {
     let mut fold = RunFold::new("run-20260103-115541".parse().unwrap());
     for event in events {
         fold.apply(&event.view(), Timestamp::from_millis(1));

@@ -21,7 +21,7 @@
 //!   into pieces.
 
 use crate::events::Identities;
-use crate::model::{Event, EventFault};
+use crate::model::{Event, EventError};
 
 mod block;
 mod line;
@@ -90,7 +90,7 @@ pub struct Rejected {
     /// Bytes of the text before its token.
     pub offset: u64,
     /// Why.
-    pub fault: EventFault,
+    pub fault: EventError,
     /// The begin of what stood there.
     pub excerpt: String,
 }

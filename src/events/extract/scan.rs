@@ -12,8 +12,8 @@ use serde::de::IgnoredAny;
 
 use super::unescape::{Quoting, unescape_string};
 use super::{TASK_TOKEN, TOKEN};
-use crate::model::EventFault;
-use crate::model::json::Object;
+use crate::model::EventError;
+use crate::model::json::JsonObject;
 
 /// Levels of escaping that are followed; each doubles the backslashes.
 const LEVELS_MAX: u8 = 10;
@@ -88,11 +88,11 @@ pub(super) enum Body<'a> {
     Object {
         text: &'a str,
         /// What was read of it, if it is usual.
-        read: Option<Object<'a>>,
+        read: Option<JsonObject<'a>>,
     },
     /// No object.
     Broken {
-        fault: EventFault,
+        fault: EventError,
         text: &'a str,
         /// The text ended before the object did.
         half: bool,
@@ -168,7 +168,7 @@ impl<'a> Scan<'a, '_> {
     fn object(&mut self, text: &'a str, place: (usize, usize), token: Token, level: u8, gap_start: usize) -> usize {
         let (start, brace) = place;
         let rest = if self.vain_bytes == 0 { "" } else { &text[brace..] };
-        let (end, read) = match Object::read_first(rest) {
+        let (end, read) = match JsonObject::read_first(rest) {
             Some((object, length)) => (Some(length), Some(object)),
             None => (object_end(rest.as_bytes()), None),
         };
@@ -196,14 +196,14 @@ impl<'a> Scan<'a, '_> {
     }
 
     /// Why there is no object at the begin of `text`, and whether only its end is missing.
-    fn why(&mut self, text: &str) -> (EventFault, bool) {
+    fn why(&mut self, text: &str) -> (EventError, bool) {
         if self.vain_bytes == 0 {
-            return (EventFault::NotJson("too many broken objects stand before it in one text".to_owned()), false);
+            return (EventError::NotJson("too many broken objects stand before it in one text".to_owned()), false);
         }
         self.vain_bytes = self.vain_bytes.saturating_sub(text.len());
         match serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>().next() {
-            Some(Err(error)) => (EventFault::NotJson(error.to_string()), error.is_eof()),
-            _ => (EventFault::NotJson("its end is not there".to_owned()), true),
+            Some(Err(error)) => (EventError::NotJson(error.to_string()), error.is_eof()),
+            _ => (EventError::NotJson("its end is not there".to_owned()), true),
         }
     }
 }

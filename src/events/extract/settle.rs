@@ -5,8 +5,8 @@ use super::scan::{Body, Finding, IsJson, Token};
 use super::{EXCERPT_CHARS_MAX, Extracted, Extractor, Form, Found, Rejected, TaskMark};
 use crate::events::Identities;
 use crate::events::identity::{Pairs, fingerprint};
-use crate::model::json::Object;
-use crate::model::{Event, EventFault};
+use crate::model::json::JsonObject;
+use crate::model::{Event, EventError};
 
 /// Where a token stands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,9 +91,9 @@ impl<'a> Settle<'a> {
                 true
             }
             // It comes again, below, with the host it is of.
-            Err(EventFault::MissingField("host")) if slot == Slot::Error => true,
+            Err(EventError::MissingField("host")) if slot == Slot::Error => true,
             Err(fault) => {
-                let is_json = !matches!(fault, EventFault::NotJson(_));
+                let is_json = !matches!(fault, EventError::NotJson(_));
                 each(rejected(place, fault, text));
                 is_json
             }
@@ -111,19 +111,19 @@ impl<'a> Settle<'a> {
         self.places.get(finding.nth).or(self.places.last()).copied().unwrap_or_default()
     }
 
-    fn read(&self, text: &str) -> Result<Event, EventFault> {
+    fn read(&self, text: &str) -> Result<Event, EventError> {
         match Event::parse(text) {
-            Err(EventFault::MissingField("host")) => {}
+            Err(EventError::MissingField("host")) => {}
             other => return other,
         }
-        let host = self.block.host().or(self.host).ok_or(EventFault::MissingField("host"))?;
+        let host = self.block.host().or(self.host).ok_or(EventError::MissingField("host"))?;
         Event::parse(&with_host(text, host))
     }
 
     fn event(
         &mut self,
         event: Event,
-        object: Option<&Object<'_>>,
+        object: Option<&JsonObject<'_>>,
         place: Place,
         slot: Slot,
         form: Form,
@@ -178,11 +178,11 @@ fn with_field(text: &str, name: &str, value: &str) -> String {
     format!("{{\"{name}\":{}{joint}{fields}", serde_json::Value::from(value))
 }
 
-fn rejected(place: Place, fault: EventFault, text: &str) -> Found<'static> {
+fn rejected(place: Place, fault: EventError, text: &str) -> Found<'static> {
     let excerpt = text.chars().take(EXCERPT_CHARS_MAX).collect();
     Found::Rejected(Rejected { line: place.line, offset: place.offset, fault, excerpt })
 }
 
 pub(super) fn too_long(place: Place, length: usize, text: &str) -> Found<'static> {
-    rejected(place, EventFault::TooLong(length), text)
+    rejected(place, EventError::TooLong(length), text)
 }

@@ -21,8 +21,8 @@ use ulid::Ulid;
 
 use super::Sync;
 use crate::events::follow::{FileIdentity, folder_of};
-use crate::model::json::{Kind, Object};
-use crate::model::{Event, EventFault, EventKind, Timestamp, limits};
+use crate::model::json::{JsonObject, ValueKind};
+use crate::model::{Event, EventError, EventSchema, Timestamp, limits};
 
 /// Only its owner reads and writes a log that is made here.
 const FILE_MODE: u32 = 0o600;
@@ -218,7 +218,7 @@ impl Drop for FileLock {
 /// It has become longer than what is read again.
 fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     // What was taken as an event is within the limit.
-    if let Some(object) = Object::read(event.as_str())
+    if let Some(object) = JsonObject::read(event.as_str())
         && is_as_kept(&object)
     {
         lines.extend_from_slice(event.as_str().as_bytes());
@@ -233,13 +233,13 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     if view.timestamp_utc.is_none() && view.timestamp.is_none() {
         let now = Timestamp::now();
         added.push(match view.schema() {
-            EventKind::Pipeline => ("timestamp_utc", now.to_string().into()),
-            EventKind::Benchmark => ("timestamp", seconds(now).into()),
+            EventSchema::Pipeline => ("timestamp_utc", now.to_string().into()),
+            EventSchema::Benchmark => ("timestamp", seconds(now).into()),
         });
     }
     let kept = event.with(&added);
     if kept.as_str().len() > limits::EVENT_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(kept.as_str().len())));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventError::TooLong(kept.as_str().len())));
     }
     lines.extend_from_slice(kept.as_str().as_bytes());
     lines.push(b'\n');
@@ -247,12 +247,12 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
 }
 
 /// Whether it has an id and a time, and no `null`.
-fn is_as_kept(object: &Object<'_>) -> bool {
+fn is_as_kept(object: &JsonObject<'_>) -> bool {
     let (mut has_id, mut has_time) = (false, false);
     for (name, _, kind) in object.fields() {
         has_id |= name == "event_id";
         has_time |= matches!(name, "timestamp_utc" | "timestamp");
-        if kind == Kind::Null {
+        if kind == ValueKind::Null {
             return false;
         }
     }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use self::append::Appender;
 use super::follow::FollowNotice;
-use crate::model::{Event, EventFault};
+use crate::model::{Event, EventError};
 
 pub use self::stream::EventStream;
 
@@ -54,7 +54,7 @@ pub struct LogFault {
     /// Bytes of the file before it.
     pub offset: u64,
     /// What is wrong; `None` for a last line without its newline (it may still be written).
-    pub fault: Option<EventFault>,
+    pub fault: Option<EventError>,
     /// The begin of what stands there.
     pub excerpt: String,
 }

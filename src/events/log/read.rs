@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use super::{LogFault, Logged, ReadEvents};
-use crate::model::{Event, EventFault, limits};
+use crate::model::{Event, EventError, limits};
 
 /// Read at once. Larger ones are got from the system anew for each file, page by page.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -69,14 +69,14 @@ impl Place {
         let whole = line.ends_with(b"\n") || over > 0;
         if over > 0 {
             let bytes = line.len().saturating_add(usize::try_from(over).unwrap_or(usize::MAX));
-            return self.fault(line, Some(EventFault::TooLong(bytes)));
+            return self.fault(line, Some(EventError::TooLong(bytes)));
         }
         let text = match std::str::from_utf8(line) {
             Ok(text) => text.trim_ascii(),
             Err(_) if !whole => return self.fault(line, None),
             Err(error) => {
                 let why = format!("it is not UTF-8 from byte {} on", error.valid_up_to());
-                return self.fault(line, Some(EventFault::NotJson(why)));
+                return self.fault(line, Some(EventError::NotJson(why)));
             }
         };
         if text.is_empty() {
@@ -85,12 +85,12 @@ impl Place {
         match Event::parse(text) {
             Ok(event) => Judged::Event(Logged { event, line: self.line, offset: self.offset }),
             // An object that is cut cannot be told from one that is wrong; one that is whole can.
-            Err(EventFault::NotJson(_)) if !whole => self.fault(line, None),
+            Err(EventError::NotJson(_)) if !whole => self.fault(line, None),
             Err(fault) => self.fault(line, Some(fault)),
         }
     }
 
-    pub(super) fn fault(self, line: &[u8], fault: Option<EventFault>) -> Judged {
+    pub(super) fn fault(self, line: &[u8], fault: Option<EventError>) -> Judged {
         let begin = line.get(..line.len().min(EXCERPT_CHARS_MAX * 4)).unwrap_or_default();
         let excerpt = String::from_utf8_lossy(begin.trim_ascii()).chars().take(EXCERPT_CHARS_MAX).collect();
         Judged::Fault(LogFault { line: self.line, offset: self.offset, fault, excerpt })

@@ -9,7 +9,7 @@ use super::{LogError, StreamItem};
 use crate::events::follow::{
     FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, LINE_HELD_BYTES_MAX,
 };
-use crate::model::EventFault;
+use crate::model::EventError;
 
 /// A reader that really follows.
 #[derive(Debug)]
@@ -88,10 +88,10 @@ impl EventStream {
             return Judged::Blank;
         }
         if goes_on {
-            return place.fault(line, Some(EventFault::TooLong(LINE_HELD_BYTES_MAX)));
+            return place.fault(line, Some(EventError::TooLong(LINE_HELD_BYTES_MAX)));
         }
         if line.len() > LINE_BYTES_MAX {
-            return place.fault(line, Some(EventFault::TooLong(line.len())));
+            return place.fault(line, Some(EventError::TooLong(line.len())));
         }
         place.judge(line, 0)
     }

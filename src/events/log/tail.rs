@@ -9,7 +9,7 @@ use memchr::memrchr;
 
 use super::ReadEvents;
 use super::read::{Judged, LINE_BYTES_MAX, Place};
-use crate::model::EventFault;
+use crate::model::EventError;
 
 /// Bytes of the first block; each next one is twice as long, up to the largest.
 const BLOCK_BYTES: u64 = 16 * 1024;
@@ -94,7 +94,7 @@ impl Tail {
         }
         let judged: Judged = if over > 0 {
             let bytes = usize::try_from(over).unwrap_or(usize::MAX).saturating_add(self.line.len());
-            place.fault(&self.line, Some(EventFault::TooLong(bytes)))
+            place.fault(&self.line, Some(EventError::TooLong(bytes)))
         } else {
             place.judge(&self.line, 0)
         };

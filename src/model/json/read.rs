@@ -1,34 +1,34 @@
-//! The pass over an object's text.
+//! The single pass over an object's text.
 
 use std::ops::Range;
 
-use super::{Escapes, Field, Kind};
+use super::{Escapes, Field, ValueKind};
 
-/// Values in each other that are followed.
+/// Deepest nesting that is accepted.
 const DEPTH_MAX: usize = 16;
-/// Digits of a whole number that surely fits, and bytes of any number that surely does.
+/// Digits of an integer that fits in any case, and bytes of any number that does.
 const COUNT_DIGITS_MAX: usize = 18;
 const NUMBER_BYTES_MAX: usize = 40;
-/// Fields there is room for, at first.
+/// Initial capacity for fields.
 const FIELDS: usize = 16;
-/// Room that is made for the text of an object with white space, at first.
+/// Initial capacity for the compact text of an object with white space.
 const COMPACT_BYTES: usize = 512;
 
 const LOW: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Where the pass is, and what it left out so far.
-pub(super) struct Reader<'a> {
+/// The state of the pass: its position and the text compacted up to now.
+pub(super) struct ObjectReader<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
-    /// The compact text, once white space was found, up to the place `copied` of the text.
+    /// Compact text up to position `copied`, filled only once white space was found.
     pub(super) compact: String,
     pub(super) copied: usize,
     /// Bytes of white space before `at`.
     pub(super) left_out: usize,
 }
 
-impl Reader<'_> {
+impl ObjectReader<'_> {
     pub(super) fn fields(&mut self) -> Option<Vec<Field>> {
         let mut fields = Vec::with_capacity(FIELDS);
         let mut seen = 0u64;
@@ -64,12 +64,13 @@ impl Reader<'_> {
         Some(fields)
     }
 
-    /// Where a place of the text is in the compact one.
+    /// Returns the position in the compact text of a position in the text.
     fn place(&self, at: usize) -> Option<u32> {
         u32::try_from(at - self.left_out).ok()
     }
 
-    /// Whether the name that begins at `start` came before.
+    /// Reports whether the name that starts at `start` is a duplicate.
+    /// #11b The earlier names are in the compact text, except for its last bytes.
     fn is_known(&self, fields: &[Field], start: usize) -> bool {
         let name = &self.text.as_bytes()[start..self.at - 1];
         // Those before it are in the compact text, but for its last bytes.
@@ -102,7 +103,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// The first byte of the next token; leaves out what stands before it.
+    /// Skips white space and returns the first byte of the next token.
     #[inline]
     fn token(&mut self) -> u8 {
         match self.peek() {
@@ -125,15 +126,15 @@ impl Reader<'_> {
         self.peek()
     }
 
-    fn value(&mut self, depth: usize) -> Option<Kind> {
+    fn value(&mut self, depth: usize) -> Option<ValueKind> {
         match self.token() {
             b'"' => {
                 self.at += 1;
-                self.string().map(Kind::String)
+                self.string().map(ValueKind::String)
             }
-            b'n' => self.word(b"null", Kind::Null),
-            b't' => self.word(b"true", Kind::Bool),
-            b'f' => self.word(b"false", Kind::Bool),
+            b'n' => self.word(b"null", ValueKind::Null),
+            b't' => self.word(b"true", ValueKind::Bool),
+            b'f' => self.word(b"false", ValueKind::Bool),
             b'-' | b'0'..=b'9' => self.number(),
             b'[' if depth < DEPTH_MAX => self.array(depth + 1),
             b'{' if depth < DEPTH_MAX => self.object(depth + 1),
@@ -141,17 +142,17 @@ impl Reader<'_> {
         }
     }
 
-    fn word(&mut self, word: &[u8], kind: Kind) -> Option<Kind> {
+    fn word(&mut self, word: &[u8], kind: ValueKind) -> Option<ValueKind> {
         let there = self.text.as_bytes()[self.at..].starts_with(word);
         self.at += word.len();
         there.then_some(kind)
     }
 
-    fn array(&mut self, depth: usize) -> Option<Kind> {
+    fn array(&mut self, depth: usize) -> Option<ValueKind> {
         self.at += 1;
         if self.token() == b']' {
             self.at += 1;
-            return Some(Kind::Array);
+            return Some(ValueKind::Array);
         }
         loop {
             self.value(depth)?;
@@ -162,14 +163,14 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        Some(Kind::Array)
+        Some(ValueKind::Array)
     }
 
-    fn object(&mut self, depth: usize) -> Option<Kind> {
+    fn object(&mut self, depth: usize) -> Option<ValueKind> {
         self.at += 1;
         if self.token() == b'}' {
             self.at += 1;
-            return Some(Kind::Object);
+            return Some(ValueKind::Object);
         }
         loop {
             self.token();
@@ -185,10 +186,10 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        Some(Kind::Object)
+        Some(ValueKind::Object)
     }
 
-    /// A string, from behind its first quote to behind its last.
+    /// Skips a string, from after its first quote to after its last; returns its escapes.
     fn string(&mut self) -> Option<Escapes> {
         let bytes = self.text.as_bytes();
         let mut found = Escapes::None;
@@ -225,22 +226,22 @@ impl Reader<'_> {
         Some(escapes)
     }
 
-    fn number(&mut self) -> Option<Kind> {
+    fn number(&mut self) -> Option<ValueKind> {
         let start = self.at;
-        let mut kind = Kind::Count;
+        let mut kind = ValueKind::Count;
         if self.peek() == b'-' {
-            (self.at, kind) = (self.at + 1, Kind::Number);
+            (self.at, kind) = (self.at + 1, ValueKind::Number);
         }
-        if self.digits()? > 1 && self.text.as_bytes()[start + usize::from(kind == Kind::Number)] == b'0' {
+        if self.digits()? > 1 && self.text.as_bytes()[start + usize::from(kind == ValueKind::Number)] == b'0' {
             return None;
         }
         if self.at - start > COUNT_DIGITS_MAX {
-            kind = Kind::Wide;
+            kind = ValueKind::Wide;
         }
         if self.peek() == b'.' {
             self.at += 1;
             self.digits()?;
-            kind = if self.at - start > NUMBER_BYTES_MAX { Kind::Wide } else { kind.max_number() };
+            kind = if self.at - start > NUMBER_BYTES_MAX { ValueKind::Wide } else { kind.max_number() };
         }
         if matches!(self.peek(), b'e' | b'E') {
             self.at += 1;
@@ -248,7 +249,7 @@ impl Reader<'_> {
                 self.at += 1;
             }
             self.digits()?;
-            kind = Kind::Wide;
+            kind = ValueKind::Wide;
         }
         Some(kind)
     }
@@ -262,20 +263,21 @@ impl Reader<'_> {
     }
 }
 
-impl Kind {
+impl ValueKind {
     fn max_number(self) -> Self {
-        if self == Kind::Wide { self } else { Kind::Number }
+        if self == ValueKind::Wide { self } else { ValueKind::Number }
     }
 }
 
-/// A bit that tells most names from each other.
+/// Returns a bit that distinguishes most names.
 fn mark_of(name: &[u8]) -> u64 {
     let (first, last) = (name.first().copied().unwrap_or(0), name.last().copied().unwrap_or(0));
     let hash = usize::from(first) * 7 + usize::from(last) * 31 + name.len() * 11;
     1 << (hash % 64)
 }
 
-/// How many bytes of a string come before a quote, a backslash or a control character.
+/// Returns the bytes of a string before a quote, a backslash or a control character.
+/// #16b The lowest bit set is exact: borrows only propagate upwards.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::Stamp;
 use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, Identities};
 use crate::journal::JournalError;
-use crate::model::{Event, EventFault, HopMeter};
+use crate::model::{Event, EventError, StageCounters};
 use crate::runs::{Incoming, RunHandle, RunsError, Source};
 
 /// Before events that could not be stored, or a file that could not be read, are tried again.
@@ -88,7 +88,7 @@ struct File {
 }
 
 impl File {
-    fn meter(&self) -> &HopMeter {
+    fn meter(&self) -> &StageCounters {
         &self.run.meters().runs_folder
     }
 
@@ -155,7 +155,7 @@ impl File {
                 if !self.too_long {
                     self.line += 1;
                     self.meter().received(1);
-                    self.reject(&EventFault::TooLong(crate::events::LINE_HELD_BYTES_MAX));
+                    self.reject(&EventError::TooLong(crate::events::LINE_HELD_BYTES_MAX));
                 }
                 continue;
             }
@@ -164,7 +164,7 @@ impl File {
                 continue;
             }
             self.meter().received(1);
-            let text = std::str::from_utf8(line).map_err(|error| EventFault::NotJson(error.to_string()));
+            let text = std::str::from_utf8(line).map_err(|error| EventError::NotJson(error.to_string()));
             match text.and_then(Event::parse) {
                 Ok(event) => {
                     self.meter().parsed(1);
@@ -177,7 +177,7 @@ impl File {
         events
     }
 
-    fn reject(&self, fault: &EventFault) {
+    fn reject(&self, fault: &EventError) {
         let text = format!("{}, line {}: {fault}", self.path.display(), self.line);
         self.meter().rejected(fault.reason(), &text);
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use warp::Buf;
 
 use super::error::ApiError;
-use crate::model::limits::{Hits, Limit};
+use crate::model::limits::{Limit, LimitCounters};
 
 /// What a body brings at least, after its first time.
 const BYTES_PER_S_MIN: u64 = 1024;
@@ -46,7 +46,7 @@ impl From<BodyFault> for ApiError {
 pub(in crate::server) fn timed<B: Buf + 'static, E: 'static>(
     body: impl Stream<Item = Result<B, E>> + Send + 'static,
     time: Duration,
-    hits: Arc<Hits>,
+    hits: Arc<LimitCounters>,
 ) -> Body {
     let begun = Some((body.boxed(), Waited { time, waited: Duration::ZERO, bytes: 0 }));
     let step = move |state: Option<(BoxStream<'static, Result<B, E>>, Waited)>| {

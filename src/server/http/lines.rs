@@ -58,7 +58,7 @@ pub(in crate::server) async fn page(state: SharedState, id: TaskId, query: Query
         }
         Start::From(from) => answer.forward(from, limit).await?,
         Start::After(cursor) => {
-            if cursor.epoch.birth != answer.handle.epoch().birth {
+            if cursor.epoch.incarnation != answer.handle.epoch().incarnation {
                 let detail = "the cursor is of an earlier log of this task: begin again with from=1";
                 return Err(ApiError::new(409, "reset", detail));
             }

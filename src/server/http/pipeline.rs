@@ -11,10 +11,10 @@ use crate::server::state::State;
 /// name tasks and runs.
 pub(in crate::server) fn pipeline(state: &State, caller: &Caller) -> Response {
     let runs_folder = state.options.runs.as_ref().map(|folder| folder.display().to_string());
-    let mut body = Pipeline { hops: snapshot(state), runs_folder };
+    let mut body = Pipeline { stages: snapshot(state), runs_folder };
     if !caller.sees_all() {
         body.runs_folder = None;
-        body.hops.iter_mut().for_each(|hop| hop.last_error = None);
+        body.stages.iter_mut().for_each(|hop| hop.last_error = None);
     }
     warp::reply::with_header(warp::reply::json(&body), "cache-control", "no-store").into_response()
 }

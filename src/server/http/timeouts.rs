@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
-use crate::model::limits::{Hits, Limit, Limits};
+use crate::model::limits::{Limit, LimitCounters, Limits};
 use crate::server::net::connection_limit::Place;
 use crate::server::net::tcp;
 use crate::transport::Stream;
@@ -151,7 +151,7 @@ pub(in crate::server) struct Patience {
     download: Duration,
     /// Whether the system knows that a download is being sent.
     downloads: bool,
-    hits: Arc<Hits>,
+    hits: Arc<LimitCounters>,
     /// Until when the peer may send nothing, and in which phase that was said.
     reading: Option<(Phase, Pin<Box<Sleep>>)>,
     /// Until when it may take nothing.
@@ -160,7 +160,12 @@ pub(in crate::server) struct Patience {
 
 impl Patience {
     /// Around a socket that was just accepted.
-    pub(in crate::server) fn new(inner: Stream, exchange: Arc<Exchange>, limits: &Limits, hits: Arc<Hits>) -> Self {
+    pub(in crate::server) fn new(
+        inner: Stream,
+        exchange: Arc<Exchange>,
+        limits: &Limits,
+        hits: Arc<LimitCounters>,
+    ) -> Self {
         let (header, idle, send) = (limits.header_timeout, limits.idle_timeout, limits.send_timeout);
         let (download, downloads) = (limits.download_timeout, false);
         Self { inner, exchange, header, idle, send, download, downloads, hits, reading: None, writing: None }

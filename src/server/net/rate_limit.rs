@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::limits::{Hits, Limit};
-use crate::model::rate::{Meter, Rates, Reached};
+use crate::model::limits::{Limit, LimitCounters};
+use crate::model::rate::{RateLimits, RateUnit, TokenBuckets};
 use crate::server::state::State;
 
 /// A pause is at most this long, so that a ping is read now and then.
@@ -14,10 +14,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Holds one connection to its rates.
 #[derive(Debug)]
 pub(in crate::server) struct Throttle {
-    meter: Option<Meter>,
+    meter: Option<TokenBuckets>,
     /// Nothing more should be read before.
     until: Option<Instant>,
-    hits: Arc<Hits>,
+    hits: Arc<LimitCounters>,
 }
 
 impl Throttle {
@@ -25,21 +25,21 @@ impl Throttle {
     pub(in crate::server) fn new(state: &State) -> Self {
         let limits = &state.options.limits;
         let rates =
-            Rates { lines: limits.connection_lines_per_second_max, bytes: limits.connection_bytes_per_second_max };
-        Self { meter: rates.meter(Instant::now()), until: None, hits: state.hits.clone() }
+            RateLimits { lines: limits.connection_lines_per_second_max, bytes: limits.connection_bytes_per_second_max };
+        Self { meter: rates.buckets(Instant::now()), until: None, hits: state.hits.clone() }
     }
 
     /// Lines of so many bytes were read.
     pub(in crate::server) fn took(&mut self, lines: u64, bytes: u64) {
         let Some(meter) = &mut self.meter else { return };
         let now = Instant::now();
-        let wait = meter.owe(lines, bytes, now);
+        let wait = meter.charge(lines, bytes, now);
         if wait.is_zero() || self.until.replace(now + wait.min(PAUSE_MAX)).is_some() {
             return;
         }
-        self.hits.count(match meter.reached(now).0 {
-            Reached::Lines => Limit::connection_lines_per_second_max,
-            Reached::Bytes => Limit::connection_bytes_per_second_max,
+        self.hits.count(match meter.limiting_rate(now).0 {
+            RateUnit::Lines => Limit::connection_lines_per_second_max,
+            RateUnit::Bytes => Limit::connection_bytes_per_second_max,
         });
     }
 

@@ -307,7 +307,7 @@ impl Ingest {
 
     async fn end(&mut self, end: TaskEnd) {
         self.flush().await;
-        let TaskEnd { task, seq, exit_code, signal, aborted, timestamp, said } = end;
+        let TaskEnd { task, seq, exit_code, signal, aborted, timestamp, reported } = end;
         if seq.is_some() {
             self.outbox.be_polite();
         }
@@ -317,7 +317,7 @@ impl Ingest {
         let session = seq.map(|seq| (self.spoken.session(&task.id).to_owned(), seq));
         let ended = match self.spoken.handle(&self.state.tasks, &task.id).await {
             Ok(handle) => {
-                let ended = handle.end(End { exit_code, signal, aborted, at: timestamp, session, said }).await;
+                let ended = handle.end(End { exit_code, signal, aborted, at: timestamp, session, reported }).await;
                 if let (Ok(EndOutcome::Ended), Some(fault)) = (&ended, handle.integrity_fault()) {
                     self.state.hops.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
                 }

@@ -1,12 +1,12 @@
-//! Inline requests: a line of words, as a person types it; quotes and escapes as in `redis-cli`.
+//! Inline requests: a line of words, as typed by a person; quotes and escapes as in `redis-cli`.
 
 use super::error::ProtocolError;
 use super::request::{Span, Spans};
 
-/// The words of `line`, which has no line end: their bytes one after another, and where each is.
+/// Splits `line`, which has no line end, into words: returns their concatenated bytes and their spans.
 ///
-/// Blanks part the words. Inside double quotes `\n \r \t \b \a`, `\xHH` and a backslash before any
-/// other byte are escapes, inside single quotes `\'` alone; a closing quote ends its word.
+/// Blanks separate words. Inside double quotes `\n \r \t \b \a`, `\xHH` and a backslash before any
+/// other byte are escapes, inside single quotes only `\'`; a closing quote ends its word.
 ///
 /// # Errors
 /// [`ProtocolError::UnbalancedQuotes`] for a quote that is not closed or not followed by a blank.
@@ -25,12 +25,13 @@ pub(super) fn split(line: &[u8]) -> Result<(Vec<u8>, Spans), ProtocolError> {
     }
 }
 
-/// What parts words; one more than [`u8::is_ascii_whitespace`] knows, the vertical tab.
+/// Reports whether a byte separates words: those of [`u8::is_ascii_whitespace`] and vertical tab.
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'\x0b'
 }
 
-/// Reads one word at `at` into `text` and gives the place after it.
+/// Appends the word at `at` to `text`; returns the position after it.
+/// #5b Vertical tab and form feed separate words but do not end one, in both Redis and Valkey.
 fn word(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
         let after_quote = match line.get(at) {
@@ -91,7 +92,7 @@ fn unescape(byte: u8) -> u8 {
     }
 }
 
-/// The value of a digit that is known to be hexadecimal.
+/// Returns the value of a hexadecimal digit, which must be valid.
 fn hex(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',

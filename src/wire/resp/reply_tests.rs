@@ -1,8 +1,8 @@
-//! Replies read back as what was written.
+//! Tests of the encoding of replies.
 
 use super::*;
 
-/// The bytes in each protocol.
+/// Returns the bytes in each protocol version.
 fn both(write: impl Fn(&mut Reply)) -> (String, String) {
     let [two, three] = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
         let mut reply = Reply::new(protocol);

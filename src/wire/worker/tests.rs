@@ -14,7 +14,7 @@ fn the_blueprints_messages_are_read() {
     let text = r#"{"type":"log_line_end","work_request_id":42,"exit_code":0,"timestamp":"2026-05-09T14:25:00+00:00"}"#;
     let WorkerMessage::End(end) = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
     assert_eq!((end.exit_code, end.seq, end.aborted), (Some(0), None, false));
-    assert_eq!(end.said, Said::default());
+    assert_eq!(end.reported, ReportedTotals::default());
 }
 
 #[test]
@@ -22,13 +22,20 @@ fn an_end_may_say_how_many_lines_there_were() {
     let said = |fields: &str| {
         let text = format!(r#"{{"type":"log_line_end","work_request_id":42,"exit_code":0,{fields}}}"#);
         let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
-        end.said
+        end.reported
     };
     let hash = format!("xxh3-128-sum:{}", "0af".repeat(11).split_off(1));
     let sum = hash.parse().unwrap();
-    assert_eq!(said(&format!(r#""count":12034,"hash":"{hash}""#)), Said { lines: Some(12_034), sum: Some(sum) });
-    assert_eq!(said(r#""count":7,"hash":"sha256:00""#), Said { lines: Some(7), sum: None }, "another algorithm");
-    let own = Outgoing::LogLineEnd {
+    assert_eq!(
+        said(&format!(r#""count":12034,"hash":"{hash}""#)),
+        ReportedTotals { lines: Some(12_034), sum: Some(sum) }
+    );
+    assert_eq!(
+        said(r#""count":7,"hash":"sha256:00""#),
+        ReportedTotals { lines: Some(7), sum: None },
+        "another algorithm"
+    );
+    let own = OutgoingMessage::LogLineEnd {
         work_request_id: "42",
         seq: 8,
         exit_code: Some(0),
@@ -40,7 +47,7 @@ fn an_end_may_say_how_many_lines_there_were() {
     };
     let text = serde_json::to_string(&own).unwrap();
     let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
-    assert_eq!((end.seq, end.said), (Some(8), Said { lines: Some(7), sum: Some(sum) }));
+    assert_eq!((end.seq, end.reported), (Some(8), ReportedTotals { lines: Some(7), sum: Some(sum) }));
 }
 
 #[test]

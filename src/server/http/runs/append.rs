@@ -11,7 +11,7 @@ use serde_json::{Value, json, value::RawValue};
 use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
-use crate::model::{Event, EventFault, RunId, limits};
+use crate::model::{Event, EventError, RunId, limits};
 use crate::runs::{Incoming, RunHandle, Source};
 use crate::server::http::append::{drain, media_type};
 use crate::server::http::body::Body;
@@ -193,7 +193,7 @@ impl Append {
         }
         let meter = &self.state.hops.runs_http;
         meter.received(1);
-        let text = std::str::from_utf8(row).map_err(|error| EventFault::NotJson(error.to_string()));
+        let text = std::str::from_utf8(row).map_err(|error| EventError::NotJson(error.to_string()));
         match text.and_then(Event::parse) {
             Ok(event) => {
                 meter.parsed(1);
@@ -208,11 +208,11 @@ impl Append {
 
     fn refuse_long(&mut self, bytes: usize) {
         self.state.hops.runs_http.received(1);
-        self.refuse(self.rows, &EventFault::TooLong(bytes));
+        self.refuse(self.rows, &EventError::TooLong(bytes));
         self.rows += 1;
     }
 
-    fn refuse(&mut self, index: u64, fault: &EventFault) {
+    fn refuse(&mut self, index: u64, fault: &EventError) {
         self.state.hops.runs_http.rejected(fault.reason(), &fault.to_string());
         self.done.rejected_count += 1;
         if self.done.rejected.len() < REJECTED_MAX {

@@ -65,7 +65,7 @@ pub(super) fn flush_mode(request: &Request, at: usize) -> Option<()> {
 /// `KEYS pattern`
 pub(in super::super) fn keys(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let mut names = look.names()?;
-    names.retain(|name| glob::fits(request.arg(1), name));
+    names.retain(|name| glob::matches(request.arg(1), name));
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     Ok(())
@@ -89,7 +89,7 @@ pub(in super::super) fn scan(look: &mut dyn Look, request: &Request, reply: &mut
     let args = ScanArgs::parse(request)?;
     let (next, mut names) = page(look, args.cursor, args.count)?;
     if args.streams {
-        names.retain(|name| args.pattern.is_none_or(|pattern| glob::fits(pattern, name)));
+        names.retain(|name| args.pattern.is_none_or(|pattern| glob::matches(pattern, name)));
     } else {
         names.clear();
     }

@@ -2,7 +2,7 @@
 
 use super::xtrim::TrimOptions;
 use super::{Refusal, ids};
-use crate::model::{EntryId, Fields};
+use crate::model::{EntryFields, EntryId};
 use crate::tasks::keys::{Keys, Look, NewId, Trim};
 use crate::wire::resp::{Reply, Request};
 
@@ -15,7 +15,7 @@ pub(in super::super) fn xadd(keys: &mut Keys<'_>, request: &Request, reply: &mut
         return Ok(());
     }
     let mut words = request.args().skip(args.fields);
-    let mut fields = Fields::with_capacity(words.len() / 2);
+    let mut fields = EntryFields::with_capacity(words.len() / 2);
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         fields.push((name.into(), value.into()));
     }

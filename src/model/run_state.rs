@@ -1,4 +1,4 @@
-//! What a run looks like: rebuilt from its events, shown by the server, the dashboard and the page.
+//! The state of a run: rebuilt from its events, shown by the server, the dashboard and the page.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,206 +7,206 @@ use serde::{Deserialize, Serialize};
 
 use super::{RunId, Timestamp};
 
-/// Where a run, or one row of its journal, is.
+/// The status of a run, or of one row of its journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// Nothing has begun.
+    /// Nothing has started.
     #[default]
     Pending,
-    /// Something runs, or there is more to run.
+    /// Something is running, or more is to run.
     Running,
     /// It waits for a person.
     Blocked,
-    /// Everything ended well.
+    /// Everything succeeded.
     Done,
-    /// It ended, and something in it failed.
+    /// It ended with a failure.
     Failed,
-    /// It ended before its time, or was left out.
+    /// It was stopped early, or not run at all.
     Skipped,
-    /// It ended: some of it well, some was skipped.
+    /// It ended; some of it succeeded and some was skipped.
     Partial,
 }
 
-/// Where one repetition is.
+/// The status of one repetition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepetitionStatus {
-    /// It is to come.
+    /// Not started.
     #[default]
     Pending,
-    /// It runs.
+    /// Running.
     Running,
-    /// It ended well.
+    /// Succeeded.
     Done,
-    /// It ended badly, or its host could not be reached.
+    /// Failed, or its host was unreachable.
     Failed,
-    /// It was skipped, stopped or cancelled.
+    /// Skipped, stopped or cancelled.
     Skipped,
 }
 
-/// Where one step of a pipeline is.
+/// The state of one step of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// It is to come, or to be tried again.
+    /// Not started, or waiting for a retry.
     #[default]
     Pending,
-    /// It runs.
+    /// Running.
     Running,
-    /// It ended well.
+    /// Succeeded.
     Succeeded,
-    /// It ended badly.
+    /// Failed.
     Failed,
-    /// What it did was taken back.
+    /// Rolled back.
     Compensated,
-    /// It was left out.
+    /// Skipped.
     Skipped,
 }
 
-/// One run, as its events tell it. Times are those of the origin where it gave any.
+/// The state of one run, derived from its events. Times are those of the events' source, if it set any.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// Its id.
+pub struct RunState {
+    /// Id of the run.
     pub id: RunId,
-    /// Where it is, all told.
+    /// Overall status.
     pub status: RunStatus,
-    /// Where a pipeline says it is, in its own word (`executing`, `rolled_back`, ...).
+    /// State reported by a pipeline, in its own terms (`executing`, `rolled_back`, ...).
     pub state: Option<String>,
-    /// Why it is there.
+    /// Reason of the status.
     pub reason: Option<String>,
-    /// When its first event happened.
+    /// Time of its first event.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// Time of its end.
     pub ended: Option<Timestamp>,
-    /// When its last event arrived.
+    /// Time when its last event arrived.
     pub updated: Option<Timestamp>,
-    /// Where its last event came from.
+    /// Source of its last event.
     pub source: Option<String>,
-    /// Events, all told.
+    /// Number of events.
     pub events: u64,
-    /// Events that tell of a failure.
+    /// Number of events that report a failure.
     pub failures: u64,
     /// Each repetition of each workload on each host, in the order of their first events.
     pub journal: Vec<Repetition>,
     /// Steps of a pipeline, in the order of their first events.
-    pub steps: Vec<Step>,
-    /// Gates that were not passed.
-    pub gates: Vec<Gate>,
-    /// What does not fit together in its events, in words.
+    pub steps: Vec<PipelineStep>,
+    /// Gates that did not pass.
+    pub gates: Vec<FailedGate>,
+    /// Inconsistencies among its events, for people.
     pub warnings: Vec<String>,
 }
 
-/// A run in a list.
+/// One run in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
-    /// Its id.
+    /// Id of the run.
     pub id: RunId,
-    /// Where it is, all told.
+    /// Overall status.
     pub status: RunStatus,
-    /// When its first event happened.
+    /// Time of its first event.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// Time of its end.
     pub ended: Option<Timestamp>,
-    /// When its last event arrived.
+    /// Time when its last event arrived.
     pub updated: Option<Timestamp>,
-    /// Events, all told.
+    /// Number of events.
     pub events: u64,
-    /// Events that tell of a failure.
+    /// Number of events that report a failure.
     pub failures: u64,
 }
 
 /// One repetition of a workload on a host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repetition {
-    /// The host.
+    /// Name of the host.
     pub host: String,
-    /// The workload.
+    /// Name of the workload.
     pub workload: String,
-    /// Which repetition, from 1.
+    /// Number of the repetition, from 1.
     pub repetition: u64,
-    /// How many there are to be.
+    /// Number of repetitions planned.
     pub total_repetitions: Option<u64>,
-    /// Where it is.
+    /// Status of the repetition.
     pub status: RepetitionStatus,
-    /// What it did last.
+    /// Last action.
     pub action: Option<String>,
-    /// When it started.
+    /// Start time.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended: Option<Timestamp>,
-    /// Seconds between the two, or as its last event says (`duration=12.3s`).
+    /// Seconds from start to end, or as its last event reports them (`duration=12.3s`).
     pub duration_s: Option<f64>,
-    /// The error's kind.
+    /// Type of the error.
     pub error_type: Option<String>,
-    /// The error in words.
+    /// Error message.
     pub error: Option<String>,
-    /// Its events.
+    /// Number of its events.
     pub events: u64,
 }
 
 /// One step of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its name.
+pub struct PipelineStep {
+    /// Name of the step.
     pub step_id: String,
-    /// Where it is.
+    /// State of the step.
     pub state: StepState,
-    /// Which try, from 0.
+    /// Number of the attempt, from 0.
     pub attempt: u64,
-    /// How often it was tried again.
+    /// Number of retries.
     pub retries: u64,
-    /// When its last try started.
+    /// Start time of its last attempt.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended: Option<Timestamp>,
-    /// Seconds between the two.
+    /// Seconds from start to end.
     pub duration_s: Option<f64>,
-    /// The error's class.
+    /// Class of the error.
     pub error_class: Option<String>,
-    /// Why it is in its state.
+    /// Reason of the state.
     pub reason: Option<String>,
 }
 
-/// A gate that was not passed.
+/// A gate that did not pass.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// The step it stands before or behind.
+pub struct FailedGate {
+    /// Step that the gate guards.
     pub step_id: String,
-    /// The error's class.
+    /// Class of the error.
     pub error_class: Option<String>,
-    /// Why it was not passed.
+    /// Reason why it did not pass.
     pub reason: Option<String>,
-    /// When.
+    /// Time of the failure.
     pub at: Option<Timestamp>,
 }
 
-/// All repetitions of one workload on one host: a row of the Run Journal.
+/// A row of the Run Journal: all repetitions of one workload on one host.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row<'a> {
-    /// The host.
+pub struct WorkloadRow<'a> {
+    /// Name of the host.
     pub host: &'a str,
-    /// The workload.
+    /// Name of the workload.
     pub workload: &'a str,
-    /// Where it is, all told.
+    /// Overall status.
     pub status: RunStatus,
-    /// Repetitions that have ended.
+    /// Number of repetitions that have ended.
     pub ended: u64,
-    /// The repetition that runs or ran last.
+    /// Number of the current or last repetition.
     pub current: u64,
-    /// Repetitions that there are to be; 0 if nobody said.
+    /// Number of repetitions planned; 0 if unknown.
     pub total: u64,
-    /// What was done last.
+    /// Last action.
     pub action: Option<&'a str>,
-    /// Seconds that the last ended repetition took.
+    /// Duration of the last finished repetition, in seconds.
     pub last_duration_s: Option<f64>,
-    /// The last error in words.
+    /// Last error message.
     pub error: Option<&'a str>,
 }
 
-impl Run {
-    /// The rows of the Run Journal, in the order of their first events.
-    pub fn rows(&self) -> Vec<Row<'_>> {
+impl RunState {
+    /// Returns the rows of the Run Journal, in the order of their first events.
+    pub fn rows(&self) -> Vec<WorkloadRow<'_>> {
         let mut groups: Vec<Vec<&Repetition>> = Vec::new();
         let mut places: HashMap<(&str, &str), usize> = HashMap::new();
         for item in &self.journal {
@@ -219,7 +219,7 @@ impl Run {
         groups.iter().filter_map(|group| row(group)).collect()
     }
 
-    /// The run as a list shows it.
+    /// Returns the summary for a list of runs.
     pub fn summary(&self) -> RunSummary {
         RunSummary {
             id: self.id.clone(),
@@ -233,13 +233,13 @@ impl Run {
     }
 }
 
-fn row<'a>(group: &[&'a Repetition]) -> Option<Row<'a>> {
+fn row<'a>(group: &[&'a Repetition]) -> Option<WorkloadRow<'a>> {
     let first = group.first()?;
     let latest = group.iter().filter(|item| item.status != RepetitionStatus::Pending).max_by_key(|i| i.repetition);
     let ended = group.iter().filter(|item| item.status.is_end());
     let total = group.iter().filter_map(|item| item.total_repetitions).max().unwrap_or(0);
     let status = RunStatus::of(group.iter().map(|item| item.status), total);
-    Some(Row {
+    Some(WorkloadRow {
         host: &first.host,
         workload: &first.workload,
         status,
@@ -253,7 +253,7 @@ fn row<'a>(group: &[&'a Repetition]) -> Option<Row<'a>> {
 }
 
 impl RunStatus {
-    /// The status of some repetitions of which there are to be `total`.
+    /// Returns the status of repetitions of which `total` are planned.
     pub fn of(items: impl Iterator<Item = RepetitionStatus>, total: u64) -> Self {
         let (mut count, mut running, mut pending, mut done, mut failed, mut skipped) =
             (0u64, 0u64, 0u64, 0u64, 0u64, 0u64);
@@ -279,14 +279,14 @@ impl RunStatus {
         }
     }
 
-    /// Nothing more is to come.
+    /// Reports whether the status is final.
     pub fn is_end(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Skipped | Self::Partial)
     }
 }
 
 impl RepetitionStatus {
-    /// What a status word of an event stands for; an unknown word is something that goes on.
+    /// Returns the status for an event's `status` field; an unknown word counts as running.
     pub fn from_word(word: &str) -> Self {
         match word {
             "pending" => Self::Pending,
@@ -297,7 +297,7 @@ impl RepetitionStatus {
         }
     }
 
-    /// It has ended.
+    /// Reports whether the status is final.
     pub fn is_end(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Skipped)
     }

@@ -1,67 +1,66 @@
-//! What is stored of a log, added up by session, and what is missing between its lines.
+//! Totals of the stored lines of a log, by session, and the gaps between them.
 
 use serde::{Deserialize, Serialize};
 
-use super::{GAPS_MAX, LineSum};
+use super::{GAPS_MAX, LineChecksum};
 use crate::model::{GapReason, Line, LineText, Origin};
 
-/// Sessions that are summed; the journal remembers no more either.
+/// Sessions with totals; the journal remembers no more either.
 const SESSIONS_MAX: usize = 48;
 
-/// What the lines of one session add up to, as they are stored.
+/// The totals of one session's stored lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionTally {
-    /// The session.
+pub struct SessionTotals {
+    /// Id of the session.
     pub session: String,
-    /// Its lines; one that was cut counts once.
+    /// Number of lines; a split line counts once.
     pub lines: u64,
-    /// Their sum.
-    pub sum: LineSum,
+    /// Their checksum.
+    pub sum: LineChecksum,
 }
 
-/// Lines that are missing: those of these numbers, or as many as the `internal` line of this number
-/// stands for.
+/// A gap: the lines with these numbers, or as many lines as the gap marker with this number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
-    /// First line number concerned.
+pub struct MissingLines {
+    /// First line number of the gap.
     pub from: u64,
-    /// Last line number concerned.
+    /// Last line number of the gap.
     pub to: u64,
-    /// Why.
+    /// Reason of the gap.
     pub reason: GapReason,
-    /// How many lines are missing.
+    /// Number of missing lines.
     pub count: u64,
 }
 
-impl Missing {
-    /// Whether it names lines that had numbers, and not an `internal` line that stands for others.
+impl MissingLines {
+    /// Reports whether the missing lines had numbers, as opposed to a gap marker.
     pub(super) fn is_hole(&self) -> bool {
         matches!(self.reason, GapReason::Quota | GapReason::Trimmed)
             && self.to.saturating_add(1).saturating_sub(self.from) == self.count
     }
 }
 
-/// What some lines of a log add up to, by session, and what is missing between them. Tallies of parts
-/// are merged to that of the whole.
+/// The totals of a part of a log, by session, and its gaps. Totals of consecutive parts can be merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    sessions: Vec<SessionTally>,
-    /// Lines whose origin was not written down: nothing can be said of the sums then.
+pub struct LogTotals {
+    sessions: Vec<SessionTotals>,
+    /// Lines stored without an origin; with any of these the checksums cannot be compared.
     pub(super) unknown_lines: u64,
-    pub(super) missing: Vec<Missing>,
-    /// Lines that are missing, those that are not listed too.
+    pub(super) missing: Vec<MissingLines>,
+    /// Missing lines, including those of unlisted gaps.
     pub(super) missing_lines: u64,
-    /// Lines that the worker numbered and nobody stored.
+    /// Lines that the worker numbered but that were never stored.
     pub(super) unstored_lines: u64,
-    /// Lines that were stored and are not here any more.
+    /// Lines that were stored and deleted later.
     pub(super) gone_lines: u64,
 }
 
-impl Tally {
+impl LogTotals {
     /// Adds a line.
+    /// #19b The worker does not number the lines it drops.
     pub fn add(&mut self, origin: Origin<'_>, line: &Line<'_>, buffer: &mut Vec<u8>) {
         match origin {
-            Origin::Foreign => {}
+            Origin::Unnumbered => {}
             Origin::Unknown => self.unknown_lines += 1,
             Origin::Numbered { session, seq, piece } => {
                 let Line { timestamp, channel, partial, lossy, .. } = *line;
@@ -76,25 +75,26 @@ impl Tally {
             // What the worker dropped it has never numbered.
             let unstored = if gap.reason == GapReason::Skipped { 0 } else { gap.count };
             self.unstored_lines = self.unstored_lines.saturating_add(unstored);
-            self.miss(Missing { from: line.n, to: line.n, reason: gap.reason, count: gap.count });
+            self.miss(MissingLines { from: line.n, to: line.n, reason: gap.reason, count: gap.count });
         }
     }
 
-    /// Lines whose origin was not written down.
+    /// Adds lines stored without an origin.
     pub fn add_unknown(&mut self, lines: u64) {
         self.unknown_lines = self.unknown_lines.saturating_add(lines);
     }
 
-    /// The lines of these numbers were there and are not any more.
+    /// Records that the lines with these numbers were stored and deleted later.
     pub fn add_hole(&mut self, from: u64, to: u64, reason: GapReason) {
         let count = to.saturating_add(1).saturating_sub(from);
         self.gone_lines = self.gone_lines.saturating_add(count);
-        self.miss(Missing { from, to, reason, count });
+        self.miss(MissingLines { from, to, reason, count });
     }
 
-    /// The same where such a hole may have been told of before, and has grown.
+    /// Does the same where the gap may already be recorded in part and has grown.
     pub fn set_hole(&mut self, from: u64, to: u64, reason: GapReason) {
-        let is_part = |hole: &Missing| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
+        let is_part =
+            |hole: &MissingLines| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
         let before = lines_in(self.missing.iter().filter(|hole| is_part(hole)));
         self.missing.retain(|hole| !is_part(hole));
         self.gone_lines = self.gone_lines.saturating_sub(before);
@@ -102,20 +102,20 @@ impl Tally {
         self.add_hole(from, to, reason);
     }
 
-    /// Whether lines that were there are not any more.
+    /// Reports whether stored lines were deleted.
     pub fn has_holes(&self) -> bool {
         self.gone_lines > 0
     }
 
-    fn miss(&mut self, missing: Missing) {
+    fn miss(&mut self, missing: MissingLines) {
         self.missing_lines = self.missing_lines.saturating_add(missing.count);
         if self.missing.len() < GAPS_MAX {
             self.missing.push(missing);
         }
     }
 
-    /// Adds what the lines behind these add up to.
-    pub fn merge(&mut self, other: &Tally) {
+    /// Adds the totals of the lines that follow.
+    pub fn merge(&mut self, other: &LogTotals) {
         for more in &other.sessions {
             if let Some(tally) = self.session_mut(&more.session) {
                 tally.lines = tally.lines.saturating_add(more.lines);
@@ -130,23 +130,24 @@ impl Tally {
         self.missing.extend(other.missing.iter().take(room));
     }
 
-    /// Whether it tells that the lines of these numbers are not there any more.
+    /// Reports whether a gap with exactly these numbers is recorded, or may be among the unlisted ones.
     pub fn has_hole(&self, from: u64, to: u64) -> bool {
         self.missing.iter().any(|hole| (hole.from, hole.to) == (from, to)) || self.missing.len() >= GAPS_MAX
     }
 
-    /// The sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = &SessionTally> {
+    /// Returns the totals of all sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &SessionTotals> {
         self.sessions.iter()
     }
 
-    /// What the lines of a session add up to.
-    pub fn of(&self, session: &str) -> Option<&SessionTally> {
+    /// Returns the totals of a session.
+    pub fn of(&self, session: &str) -> Option<&SessionTotals> {
         self.sessions.iter().find(|tally| tally.session == session)
     }
 
-    /// The session's tally; `None` if there are too many already, whose lines are unknown then.
-    fn session_mut(&mut self, session: &str) -> Option<&mut SessionTally> {
+    /// Returns the session's totals, creating them if necessary. With too many sessions it counts an
+    /// unknown line and returns `None`.
+    fn session_mut(&mut self, session: &str) -> Option<&mut SessionTotals> {
         let at = match self.sessions.iter().position(|tally| tally.session == session) {
             Some(at) => at,
             None if self.sessions.len() >= SESSIONS_MAX => {
@@ -154,7 +155,7 @@ impl Tally {
                 return None;
             }
             None => {
-                self.sessions.push(SessionTally { session: session.to_owned(), ..SessionTally::default() });
+                self.sessions.push(SessionTotals { session: session.to_owned(), ..SessionTotals::default() });
                 self.sessions.len() - 1
             }
         };
@@ -162,7 +163,7 @@ impl Tally {
     }
 }
 
-/// Lines of several places. What a log says of itself can be any number.
-pub(super) fn lines_in<'a>(missing: impl Iterator<Item = &'a Missing>) -> u64 {
+/// Returns the number of lines in several gaps. It saturates, since the counts come from a log's text.
+pub(super) fn lines_in<'a>(missing: impl Iterator<Item = &'a MissingLines>) -> u64 {
     missing.fold(0, |lines, missing| lines.saturating_add(missing.count))
 }

@@ -1,4 +1,4 @@
-//! The hops of an event's or a line's way, and what each has seen: one form for `/api/v1/pipeline`,
+//! The stages that an event or a line passes, and their counters: one format for `/api/v1/pipeline`,
 //! `/metrics`, the dashboard and `doctor`.
 
 use std::collections::BTreeMap;
@@ -9,58 +9,60 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// Distinct reasons of rejection that are counted by name; the others count as `other`.
+/// Distinct rejection reasons that are counted by name; further ones count as `other`.
 const REASONS_MAX: usize = 64;
-/// Bytes of an error's message that are kept.
+/// Longest error message stored, in bytes.
 const MESSAGE_BYTES_MAX: usize = 400;
 
-/// What one hop has seen since it began. A count that has no meaning there is 0.
+/// The counters of one stage since the server started. A counter that does not apply is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hop {
-    /// Its name: `worker_socket`, `journal`, `extraction`, ...
-    pub hop: String,
-    /// Items that came in.
+pub struct Stage {
+    /// Name of the stage: `worker_socket`, `journal`, `extraction`, ...
+    #[serde(rename = "hop")]
+    pub name: String,
+    /// Items received.
     pub received: u64,
-    /// Of these, items that could be read.
+    /// Items parsed successfully.
     pub parsed: u64,
-    /// Items that could not, by reason.
+    /// Items rejected, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Items that were there already.
+    /// Items already present.
     pub deduplicated: u64,
     /// Items made durable.
     pub stored: u64,
-    /// Items given on to whoever comes next.
+    /// Items passed to the next stage.
     pub delivered: u64,
-    /// Items that were lost here.
+    /// Items lost in this stage.
     pub dropped: u64,
-    /// When the last item came.
+    /// Time of the last item.
     pub last: Option<Timestamp>,
-    /// What went wrong last.
-    pub last_error: Option<HopFault>,
+    /// The last error.
+    pub last_error: Option<StageError>,
 }
 
-/// One thing that went wrong.
+/// An error in a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HopFault {
-    /// When.
+pub struct StageError {
+    /// Time of the error.
     pub at: Timestamp,
-    /// What, in words.
+    /// Error message.
     pub message: String,
 }
 
-/// `GET /api/v1/pipeline`: every hop in the order in which an event meets them.
+/// The body of `GET /api/v1/pipeline`: every stage in the order in which an event passes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
-    /// The hops.
-    pub hops: Vec<Hop>,
-    /// The folder of runs that is bridged, if one is.
+    /// The stages.
+    #[serde(rename = "hops")]
+    pub stages: Vec<Stage>,
+    /// The watched folder of runs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_folder: Option<String>,
 }
 
-/// Counts at one hop. Shared; every call is cheap.
+/// The live counters of one stage. Shared; every call is cheap.
 #[derive(Debug)]
-pub struct HopMeter {
+pub struct StageCounters {
     name: &'static str,
     received: AtomicU64,
     parsed: AtomicU64,
@@ -69,18 +71,18 @@ pub struct HopMeter {
     delivered: AtomicU64,
     dropped: AtomicU64,
     last_ms: AtomicU64,
-    /// Held for a moment, and only when something is wrong.
+    /// Locked only when an error is recorded or read.
     faults: Mutex<Faults>,
 }
 
 #[derive(Debug, Default)]
 struct Faults {
     rejected: BTreeMap<&'static str, u64>,
-    last: Option<HopFault>,
+    last: Option<StageError>,
 }
 
-impl HopMeter {
-    /// A hop that has seen nothing yet.
+impl StageCounters {
+    /// Creates the counters of a stage, all zero.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -95,12 +97,12 @@ impl HopMeter {
         }
     }
 
-    /// Its name.
+    /// Returns the name of the stage.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Items came in.
+    /// Counts items received.
     pub fn received(&self, count: u64) {
         if count > 0 {
             self.received.fetch_add(count, Ordering::Relaxed);
@@ -108,51 +110,51 @@ impl HopMeter {
         }
     }
 
-    /// Items could be read.
+    /// Counts items parsed.
     pub fn parsed(&self, count: u64) {
         self.parsed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// An item could not be read: `reason` is a stable word, `message` says it to a person.
+    /// Counts a rejected item: `reason` is a stable code, `message` is for people.
     pub fn rejected(&self, reason: &'static str, message: &str) {
         let mut faults = self.faults.lock();
         let known = faults.rejected.contains_key(reason) || faults.rejected.len() < REASONS_MAX;
         *faults.rejected.entry(if known { reason } else { "other" }).or_default() += 1;
-        faults.last = Some(HopFault::now(message));
+        faults.last = Some(StageError::now(message));
     }
 
-    /// Items were there already.
+    /// Counts items that were already present.
     pub fn deduplicated(&self, count: u64) {
         self.deduplicated.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Items were made durable.
+    /// Counts items made durable.
     pub fn stored(&self, count: u64) {
         self.stored.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Items were given on.
+    /// Counts items passed on.
     pub fn delivered(&self, count: u64) {
         self.delivered.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Items were lost here.
+    /// Counts items lost here.
     pub fn dropped(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Something failed that was no item's fault.
+    /// Records an error that no item caused.
     pub fn failed(&self, message: &str) {
-        self.faults.lock().last = Some(HopFault::now(message));
+        self.faults.lock().last = Some(StageError::now(message));
     }
 
-    /// The counts as they are now.
-    pub fn snapshot(&self) -> Hop {
+    /// Returns the current values.
+    pub fn snapshot(&self) -> Stage {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let last_ms = count(&self.last_ms);
         let faults = self.faults.lock();
-        Hop {
-            hop: self.name.to_owned(),
+        Stage {
+            name: self.name.to_owned(),
             received: count(&self.received),
             parsed: count(&self.parsed),
             rejected: faults.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
@@ -166,7 +168,7 @@ impl HopMeter {
     }
 }
 
-impl HopFault {
+impl StageError {
     fn now(message: &str) -> Self {
         let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
         Self { at: Timestamp::now(), message: message[..end].to_owned() }
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_hop_tells_what_it_saw() {
-        let meter = HopMeter::new("extraction");
+        let meter = StageCounters::new("extraction");
         meter.received(3);
         meter.parsed(2);
         meter.rejected("not_json", "it is not JSON: EOF");

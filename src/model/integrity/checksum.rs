@@ -1,4 +1,4 @@
-//! What the lines of a session add up to; the module above says of what exactly.
+//! The checksum of a session's lines; the module above defines it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Channel, LineText};
 
-/// The name of the algorithm, before the digits.
+/// Name of the algorithm, the prefix of the digits.
 const ALGORITHM: &str = "xxh3-128-sum:";
 
-/// What lines of one session add up to.
+/// The checksum of lines of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineSum(pub(super) u128);
+pub struct LineChecksum(pub(super) u128);
 
-/// A text that is no sum, or one of another algorithm.
+/// The error for a text that is not a checksum, or one of another algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not `xxh3-128-sum:` and 32 hexadecimal digits")]
-pub struct BadLineSum;
+pub struct BadLineChecksum;
 
-impl LineSum {
-    /// Adds a line. `buffer` is overwritten; it saves an allocation for each.
+impl LineChecksum {
+    /// Adds a line. `buffer` is overwritten; reusing it saves an allocation per line.
     pub fn add(&mut self, seq: u64, piece: u32, line: &LineText<'_>, buffer: &mut Vec<u8>) {
         buffer.clear();
         buffer.extend_from_slice(&seq.to_le_bytes());
@@ -41,29 +41,29 @@ impl LineSum {
     }
 }
 
-impl fmt::Display for LineSum {
+impl fmt::Display for LineChecksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{ALGORITHM}{:032x}", self.0)
     }
 }
 
-impl FromStr for LineSum {
-    type Err = BadLineSum;
+impl FromStr for LineChecksum {
+    type Err = BadLineChecksum;
 
-    fn from_str(text: &str) -> Result<Self, BadLineSum> {
-        let digits = text.strip_prefix(ALGORITHM).ok_or(BadLineSum)?;
+    fn from_str(text: &str) -> Result<Self, BadLineChecksum> {
+        let digits = text.strip_prefix(ALGORITHM).ok_or(BadLineChecksum)?;
         if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(BadLineSum);
+            return Err(BadLineChecksum);
         }
-        u128::from_str_radix(digits, 16).map(Self).map_err(|_| BadLineSum)
+        u128::from_str_radix(digits, 16).map(Self).map_err(|_| BadLineChecksum)
     }
 }
 
-/// What a worker says of its lines with its end.
+/// The totals that a worker reports with its end message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    /// How many lines it has numbered.
+pub struct ReportedTotals {
+    /// Number of lines it has numbered.
     pub lines: Option<u64>,
-    /// What they add up to.
-    pub sum: Option<LineSum>,
+    /// Checksum of these lines.
+    pub sum: Option<LineChecksum>,
 }

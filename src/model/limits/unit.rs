@@ -1,34 +1,34 @@
-//! What a limit is a number of, and how a person writes it. Public only as far as the fields of
+//! The units of limits, and how they are written. They are public only because the fields of
 //! [`Limits`](super::Limits) have these types.
 
 use std::time::Duration;
 
 use crate::model::units;
 
-/// What a limit is a number of.
-pub trait Kind {
-    /// As the program uses it.
+/// The unit of a limit.
+pub trait Unit {
+    /// Type of the value in the program.
     type Value;
-    /// What stands for a value in a usage text.
+    /// Placeholder for the value in a usage text.
     const VALUE_NAME: &'static str;
-    /// Reads what a person wrote; else says what is wrong and what would be right.
+    /// Parses a value; the error names the problem and an example.
     fn parse(text: &str) -> Result<Self::Value, String>;
-    /// The value as a number; none if it is off.
+    /// Returns the value as a number; `None` if it is off.
     fn number(value: &Self::Value) -> Option<f64>;
-    /// The value as a person writes it.
+    /// Returns the value as text that `parse` accepts.
     fn show(value: &Self::Value) -> String;
 }
 
 /// A number above zero.
 pub struct Count;
-/// Bytes.
+/// A number of bytes.
 pub struct Bytes;
 /// A duration.
 pub struct Time;
-/// A kind, or `off`.
+/// Another unit, or `off`.
 pub struct OrOff<K>(std::marker::PhantomData<K>);
 
-impl Kind for Count {
+impl Unit for Count {
     type Value = u64;
     const VALUE_NAME: &'static str = "N";
 
@@ -45,7 +45,7 @@ impl Kind for Count {
     }
 }
 
-impl Kind for Bytes {
+impl Unit for Bytes {
     type Value = u64;
     const VALUE_NAME: &'static str = "SIZE";
 
@@ -62,7 +62,7 @@ impl Kind for Bytes {
     }
 }
 
-impl Kind for Time {
+impl Unit for Time {
     type Value = Duration;
     const VALUE_NAME: &'static str = "TIME";
 
@@ -79,7 +79,7 @@ impl Kind for Time {
     }
 }
 
-impl<K: Kind> Kind for OrOff<K> {
+impl<K: Unit> Unit for OrOff<K> {
     type Value = Option<K::Value>;
     const VALUE_NAME: &'static str = K::VALUE_NAME;
 
@@ -101,7 +101,7 @@ impl<K: Kind> Kind for OrOff<K> {
 
 /// A number above zero, or `off`.
 pub(super) type CountOrOff = OrOff<Count>;
-/// Bytes, or `off`.
+/// A number of bytes, or `off`.
 pub(super) type BytesOrOff = OrOff<Bytes>;
 /// A duration, or `off`.
 pub(super) type TimeOrOff = OrOff<Time>;

@@ -1,58 +1,61 @@
-//! What came of comparing what is stored with what the worker said, in words too.
+//! The result of comparing the stored lines with the worker's report.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::tally::lines_in;
-use super::{GAPS_MAX, Missing, Said, Tally};
+use super::totals::lines_in;
+use super::{GAPS_MAX, LogTotals, MissingLines, ReportedTotals};
 use crate::model::GapReason;
 
-/// What is known of a log's completeness, in one word.
+/// The result of the verification in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IntegrityState {
-    /// Every line that the worker counted is here, and they are the ones it sent.
+    /// Every line that the worker reported is present and unchanged.
     Complete,
-    /// Lines are missing; which and why is known.
+    /// Lines are missing, for known reasons.
     Incomplete,
-    /// What is here is not what the worker says it sent.
+    /// The stored lines differ from what the worker reported.
     Mismatch,
-    /// Nobody said how many lines there are.
+    /// No worker has reported its totals.
     #[default]
     Unknown,
 }
 
-/// Whether a finished log is what its worker sent.
+/// The verification of a finished log against its worker's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// In one word.
+    /// Result in one word.
     pub state: IntegrityState,
-    /// Lines of the worker that are here.
+    /// Stored lines of the worker.
     pub lines: u64,
-    /// What they add up to, as the server sees it; `None` if it could not be told.
+    /// Their checksum, as computed by the server; `None` if it is unknown.
     pub hash: Option<String>,
-    /// The lines that the worker counted.
-    pub said_lines: Option<u64>,
-    /// What they add up to, as the worker says.
-    pub said_hash: Option<String>,
-    /// Lines that are missing.
+    /// Number of lines that the worker reported.
+    #[serde(rename = "said_lines")]
+    pub reported_lines: Option<u64>,
+    /// Checksum that the worker reported.
+    #[serde(rename = "said_hash")]
+    pub reported_hash: Option<String>,
+    /// Number of missing lines.
     pub missing_lines: u64,
-    /// Where, and why; the first of them, if there are many.
-    pub missing: Vec<Missing>,
+    /// Gaps with their reasons; only the first ones if there are many.
+    pub missing: Vec<MissingLines>,
 }
 
 impl Integrity {
-    /// Compares what is stored with what the worker said. `alone`: no other worker wrote to the task,
-    /// whose lines nobody would have counted.
-    pub fn compare(tally: &Tally, session: Option<&str>, said: Said, alone: bool) -> Self {
+    /// Compares the stored lines with the worker's report. `alone` means that no other worker wrote to
+    /// the task, whose lines the report would not include.
+    /// #16b Missing lines can be of any session, so this is an upper bound for this one.
+    pub fn compare(tally: &LogTotals, session: Option<&str>, reported: ReportedTotals, alone: bool) -> Self {
         let known = session.and_then(|session| tally.of(session)).cloned().unwrap_or_default();
         let told = tally.unknown_lines == 0;
         let missing = Self {
             lines: known.lines,
             hash: (told && session.is_some()).then(|| known.sum.to_string()),
-            said_lines: said.lines,
-            said_hash: said.sum.map(|sum| sum.to_string()),
+            reported_lines: reported.lines,
+            reported_hash: reported.sum.map(|sum| sum.to_string()),
             missing_lines: tally.missing_lines,
             missing: tally.missing.clone(),
             state: IntegrityState::Unknown,
@@ -60,13 +63,13 @@ impl Integrity {
         // What is not here can have been of any session, so it is at most so much of this one.
         let absent = tally.unstored_lines.saturating_add(tally.gone_lines);
         let most = known.lines.saturating_add(absent);
-        let counted = said.lines.is_none_or(|lines| (known.lines..=most).contains(&lines));
-        let summed = absent > 0 || said.sum.is_none_or(|sum| sum == known.sum);
+        let counted = reported.lines.is_none_or(|lines| (known.lines..=most).contains(&lines));
+        let summed = absent > 0 || reported.sum.is_none_or(|sum| sum == known.sum);
         let state = if told && session.is_some() && !(counted && summed) {
             IntegrityState::Mismatch
         } else if tally.missing_lines > 0 {
             IntegrityState::Incomplete
-        } else if told && alone && said.lines.is_some() {
+        } else if told && alone && reported.lines.is_some() {
             IntegrityState::Complete
         } else {
             IntegrityState::Unknown
@@ -74,13 +77,15 @@ impl Integrity {
         Self { state, ..missing }
     }
 
-    /// The lines of these numbers have gone since it was compared.
+    /// Records that the lines with these numbers were deleted after the comparison.
+    /// #18b An earlier part of the same gap, which has grown.
     pub fn add_hole(&mut self, from: u64, to: u64, reason: GapReason) {
         if self.missing.iter().any(|known| known.from == from && known.to == to) {
             return;
         }
         // One that was there before and has grown.
-        let is_part = |hole: &Missing| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
+        let is_part =
+            |hole: &MissingLines| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
         let before = lines_in(self.missing.iter().filter(|hole| is_part(hole)));
         self.missing.retain(|hole| !is_part(hole));
         self.missing_lines = self.missing_lines.saturating_sub(before);
@@ -89,23 +94,24 @@ impl Integrity {
         }
         let count = to.saturating_add(1).saturating_sub(from);
         self.missing_lines = self.missing_lines.saturating_add(count);
-        self.missing.insert(0, Missing { from, to, reason, count });
+        self.missing.insert(0, MissingLines { from, to, reason, count });
         self.missing.truncate(GAPS_MAX);
     }
 
-    /// Lines that went with the middle of the log, as far as they are listed.
+    /// Returns the lines deleted from the middle of the log, as far as they are listed.
+    /// #20b A single line is the gap marker itself.
     pub fn dropped_lines(&self) -> u64 {
         // Never one alone: that is what a mark stands for.
-        let dropped = |hole: &&Missing| hole.is_hole() && hole.reason == GapReason::Quota && hole.from < hole.to;
+        let dropped = |hole: &&MissingLines| hole.is_hole() && hole.reason == GapReason::Quota && hole.from < hole.to;
         lines_in(self.missing.iter().filter(dropped))
     }
 
-    /// What is not right, in words; `None` if nothing is.
+    /// Returns the reason of a mismatch, or `None` without one.
     pub fn fault(&self) -> Option<String> {
         if self.state != IntegrityState::Mismatch {
             return None;
         }
-        Some(match self.said_lines {
+        Some(match self.reported_lines {
             Some(said) if said != self.lines => {
                 format!("the worker counted {} and {} are here", lines_of(said), lines_of(self.lines))
             }
@@ -113,13 +119,13 @@ impl Integrity {
                 "the {} here are not what the worker sent: they add up to {}, the worker says {}",
                 lines_of(self.lines),
                 self.hash.as_deref().unwrap_or("nothing"),
-                self.said_hash.as_deref().unwrap_or("nothing"),
+                self.reported_hash.as_deref().unwrap_or("nothing"),
             ),
         })
     }
 }
 
-/// `complete: 12,034 lines`, or what is missing and why.
+/// Writes `complete: 12,034 lines`, or the gaps and their reasons.
 impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
@@ -144,7 +150,7 @@ impl fmt::Display for Integrity {
     }
 }
 
-fn missing_words(missing: &Missing) -> String {
+fn missing_words(missing: &MissingLines) -> String {
     let why = match missing.reason {
         GapReason::Skipped => "skipped by the worker",
         GapReason::LostInTransit => "lost in transit",
@@ -158,12 +164,12 @@ fn missing_words(missing: &Missing) -> String {
     }
 }
 
-/// `1 line`, `12,034 lines`.
+/// Returns `1 line`, `12,034 lines`.
 fn lines_of(count: u64) -> String {
     format!("{} line{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// A number with commas between its thousands.
+/// Returns a number with commas between its thousands.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
