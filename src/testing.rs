@@ -43,7 +43,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The system provided no folder, thread or runtime.
-    #[error("a server for a test cannot be started: {0}")]
+    #[error("cannot start a test server: {0}")]
     System(#[from] io::Error),
     /// The server itself failed to start.
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub enum StartError {
 }
 
 /// The addresses of the server, or the error that prevented its start.
-type Started = Result<(String, String), StartError>;
+type StartResult = Result<(String, String), StartError>;
 
 impl Server {
     /// Starts a server with the default options, and waits until it accepts connections.
@@ -76,12 +76,12 @@ impl Server {
             ..ServeOptions::default()
         };
         change(&mut options);
-        let (tell, told) = mpsc::sync_channel(1);
+        let (started, result) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("tasktail-testing".to_owned());
-        let thread = thread.spawn(move || run(options, &tell, stopped))?;
-        let gone = |_| Err(io::Error::other("its thread has ended").into());
-        let (http_url, redis_url) = told.recv().unwrap_or_else(gone)?;
+        let thread = thread.spawn(move || run(options, &started, stopped))?;
+        let ended = |_| Err(io::Error::other("the thread has ended").into());
+        let (http_url, redis_url) = result.recv().unwrap_or_else(ended)?;
         Ok(Self { http_url, redis_url, stop: Some(stop), thread: Some(thread), folder })
     }
 
@@ -110,32 +110,30 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of a server for a test has panicked");
+            tracing::error!("the thread of a test server panicked");
         }
     }
 }
 
 /// Runs the server's thread until it is stopped.
-/// #15b The caller waits for the result.
-/// #16b The sender is dropped to stop the server, which makes this an error.
-fn run(options: ServeOptions, tell: &mpsc::SyncSender<Started>, stopped: oneshot::Receiver<()>) {
+fn run(options: ServeOptions, started: &mpsc::SyncSender<StartResult>, stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        // Whoever asked waits for the answer.
-        Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+        // The caller waits for the result.
+        Err(error) => return started.send(Err(error.into())).unwrap_or_default(),
     };
     runtime.block_on(async {
         let server = match Box::pin(server::Server::start(options)).await {
             Ok(server) => server,
-            Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+            Err(error) => return started.send(Err(error.into())).unwrap_or_default(),
         };
         let urls = (server.url(), server.redis_url().unwrap_or_default());
-        if tell.send(Ok(urls)).is_ok() {
-            // An error is the sender's drop, which is how the end is said.
+        if started.send(Ok(urls)).is_ok() {
+            // The sender is dropped to stop the server, which makes this an error.
             stopped.await.unwrap_or_default();
         }
         if let Err(error) = server.shutdown().await {
-            tracing::warn!(%error, "a server for a test did not end well");
+            tracing::warn!(%error, "a test server did not shut down cleanly");
         }
     });
 }
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_goes_with_its_folder() {
+    fn dropping_a_server_deletes_its_folder() {
         let server = Server::start().unwrap();
         let urls = [server.http_url().to_owned(), server.redis_url().to_owned()];
         let folder = server.folder().to_owned();
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_starts_and_ends_within_a_runtime() {
+    async fn server_can_be_started_inside_a_runtime() {
         drop(Server::start().unwrap());
         let error = Server::start_with(|options| options.resp = Some("0.0.0.0:0".to_owned())).unwrap_err();
         assert!(error.to_string().contains("loopback"), "{error}");

@@ -203,7 +203,7 @@ async fn check_store(version: &str, integrity: IntegrityState) {
     assert_eq!((done.first_line, done.count, done.acked_seq), (RUNNING_LINES + 1, 10, Some(RUNNING_LINES + 10)));
     let said = said(RUNNING_LINES + 10);
     let session = Some(("s2".to_owned(), RUNNING_LINES + 11));
-    running.end(End { session, said, ..End::default() }).await.unwrap();
+    running.end(End { session, reported: said, ..End::default() }).await.unwrap();
     assert_eq!(running.facts().integrity.unwrap().state, integrity, "{version}");
     until(&tasks, || running.facts().artifact.is_some()).await;
     check_lines(&running, RUNNING_LINES + 10).await;

@@ -314,7 +314,7 @@ async fn play(steps: Vec<Step>, lie: bool) -> IntegrityState {
         sum.add(last + 1, 0, &line_of(0), &mut buffer);
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
-    task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
+    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
     let integrity = task.facts().integrity.unwrap();
     assert_eq!(integrity.lines, last);
     let mut changes = tasks.changes();
@@ -385,7 +385,7 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
         append_random(&task, from, &mut sum).await;
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
-    task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
+    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
     let mut changes = tasks.changes();
     while task.facts().artifact.is_none() {
         changes.changed().await.unwrap();
@@ -414,7 +414,7 @@ async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
     let mut changes = tasks.changes();
-    task.end(End { session: Some(("s".into(), last + 1)), said, ..End::default() }).await.unwrap();
+    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
     while task.facts().artifact.is_none() {
         changes.changed().await.unwrap();
     }

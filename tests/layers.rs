@@ -92,3 +92,23 @@ fn imports_go_only_downward() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// Returns the paths `layer/file` that the documentation in `lib.rs` names.
+fn named_paths(map: &str) -> Vec<String> {
+    let docs = map.lines().filter_map(|line| line.strip_prefix("//!"));
+    let words = docs.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '/'));
+    let is_path =
+        |word: &&str| word.split_once('/').is_some_and(|(layer, _)| MAY.iter().any(|(name, _)| *name == layer));
+    words.filter(is_path).map(str::to_owned).collect()
+}
+
+#[test]
+fn map_names_existing_files() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let paths = named_paths(&fs::read_to_string(src.join("lib.rs")).expect("lib.rs"));
+    assert!(paths.len() > 20, "the walks are found: {paths:?}");
+    for path in paths {
+        let exists = src.join(&path).is_dir() || src.join(format!("{path}.rs")).is_file();
+        assert!(exists, "src/lib.rs names {path}, which does not exist");
+    }
+}

@@ -53,7 +53,9 @@ fn folder_of(sealed_lines: u64, growing_lines: u64, live_window_lines: u64) -> t
             let sum = fill(&task, lines).await;
             if name != "growing" {
                 let said = ReportedTotals { lines: Some(lines), sum: Some(sum) };
-                task.end(End { session: Some(("s".into(), lines + 1)), said, ..End::default() }).await.unwrap();
+                task.end(End { session: Some(("s".into(), lines + 1)), reported: said, ..End::default() })
+                    .await
+                    .unwrap();
                 let mut changes = tasks.changes();
                 while task.facts().artifact.is_none() {
                     changes.changed().await.unwrap();

@@ -125,7 +125,7 @@ pub enum ConfigError {
         why: String,
     },
     /// The file cannot be read.
-    #[error("{}: the settings file cannot be read: {source}", path.display())]
+    #[error("cannot read the settings file {}: {source}", path.display())]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
@@ -141,7 +141,7 @@ pub enum ConfigError {
         why: String,
     },
     /// The file has an unknown key.
-    #[error("{}: there is no setting `{key}`; known are {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
+    #[error("{}: unknown setting `{key}`; known settings: {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
     UnknownKey {
         /// Path of the file.
         path: PathBuf,
@@ -149,7 +149,7 @@ pub enum ConfigError {
         key: String,
     },
     /// The file with the access token cannot be used.
-    #[error("{}: no access token can be read from it: {source}", path.display())]
+    #[error("cannot read the access token from {}: {source}", path.display())]
     TokenFile {
         /// Path of the file.
         path: PathBuf,
@@ -157,7 +157,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The data folder has no default without a home directory.
-    #[error("no folder for the data: neither HOME nor XDG_STATE_HOME is set; use --data DIR or TASKTAIL_DATA")]
+    #[error("no data folder: neither HOME nor XDG_STATE_HOME is set; use --data DIR or set TASKTAIL_DATA")]
     NoHome,
 }
 
@@ -201,7 +201,7 @@ impl Settings {
         let data_named = data.is_some();
         let data = match data {
             Some((at, value)) if value.is_empty() => {
-                return Err(ConfigError::Value { at, why: "the data folder's name is empty".to_owned() });
+                return Err(ConfigError::Value { at, why: "the name of the data folder is empty".to_owned() });
             }
             Some((_, value)) => PathBuf::from(value),
             None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
@@ -287,7 +287,7 @@ fn find(
         Some(toml::Value::Integer(number)) => Ok(Some((at, number.to_string().into()))),
         Some(toml::Value::Boolean(yes)) => Ok(Some((at, yes.to_string().into()))),
         Some(other) => {
-            let why = format!("a text or a number is wanted, not a value of type {}", other.type_str());
+            let why = format!("expected a string or a number, found {}", other.type_str());
             Err(ConfigError::Value { at, why })
         }
     }
@@ -297,7 +297,7 @@ fn find(
 fn path_or_off(found: Option<RawSetting>, kind: &str) -> Result<Option<PathBuf>, ConfigError> {
     match found {
         Some((at, name)) if name.is_empty() => {
-            Err(ConfigError::Value { at, why: format!("the {kind}'s name is empty") })
+            Err(ConfigError::Value { at, why: format!("the name of the {kind} is empty") })
         }
         Some((_, name)) if name == "off" => Ok(None),
         found => Ok(found.map(|(_, name)| PathBuf::from(name))),
@@ -313,11 +313,11 @@ fn certificate_files(
     match (path_or_off(cert, "file")?, path_or_off(key, "file")?, at) {
         (Some(cert), Some(key), _) => Ok(Some(CertificateFiles { cert, key })),
         (Some(_), None, [Some(at), _]) => {
-            let why = "a certificate is of no use without its key: set tls_key (--tls-key FILE) too".to_owned();
+            let why = "a certificate needs its key: set tls_key (--tls-key FILE) too".to_owned();
             Err(ConfigError::Value { at, why })
         }
         (None, Some(_), [_, Some(at)]) => {
-            let why = "a key is of no use without its certificate: set tls_cert (--tls-cert FILE) too".to_owned();
+            let why = "a key needs its certificate: set tls_cert (--tls-cert FILE) too".to_owned();
             Err(ConfigError::Value { at, why })
         }
         _ => Ok(None),
@@ -354,21 +354,25 @@ fn address(text: &str) -> Result<String, String> {
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),
         _ => Err(format!(
-            "`{text}` is not an address: write HOST:PORT, such as {}; port 0 picks one",
+            "`{text}` is not an address: use HOST:PORT, such as {}; port 0 picks a free one",
             limits::LISTEN_DEFAULT
         )),
     }
 }
 
 fn audience(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("an audience is a name, such as tasktail".to_owned()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() {
+        Err("the audience is empty: use a name, such as tasktail".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("`{text}` is neither true nor false")),
+        _ => Err(format!("`{text}` is not a boolean: use true or false")),
     }
 }
 
@@ -376,7 +380,7 @@ fn durability(text: &str) -> Result<Durability, String> {
     match text {
         "commit" => Ok(Durability::Commit),
         "interval" => Ok(Durability::Interval),
-        _ => Err(format!("`{text}` is not a durability: write commit or interval")),
+        _ => Err(format!("`{text}` is not a durability: use commit or interval")),
     }
 }
 

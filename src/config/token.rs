@@ -58,6 +58,6 @@ pub(super) fn source(
 
 fn warning(path: &Path) -> Option<String> {
     let mode = path.metadata().ok()?.mode();
-    let text = || format!("{} holds an access token and others can read it: chmod 600 it", path.display());
+    let text = || format!("{} contains an access token and is readable by others: run chmod 600 on it", path.display());
     (mode & 0o077 != 0).then(text)
 }

@@ -78,7 +78,7 @@ impl Identities {
         id.push_str(itoa::Buffer::new().format(*count));
         id.push('"');
         match object {
-            Some(object) => Event::kept(object, &[("event_id", &id)]),
+            Some(object) => Event::from_object(object, &[("event_id", &id)]),
             None => event.with(&[("event_id", id.trim_matches('"').into())]),
         }
     }

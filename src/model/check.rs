@@ -10,7 +10,7 @@ use super::{EventError, EventView};
 
 /// The type of a field of [`EventView`].
 #[derive(Clone, Copy)]
-enum Holds {
+enum FieldType {
     Text,
     Count,
     Moment,
@@ -19,39 +19,38 @@ enum Holds {
 
 /// Reports whether an object is certainly an event. Unusual events return `false` here although
 /// [`check`] accepts them.
-/// #4b The fields required of a benchmark event that are present.
 pub(super) fn is_event(object: &JsonObject<'_>) -> bool {
-    // Of the fields that make a benchmark's event, those that are there.
-    let (mut is_pipeline, mut there) = (false, 0u8);
+    // The fields required of a benchmark event that are present.
+    let (mut is_pipeline, mut present) = (false, 0u8);
     for (name, _, kind) in object.fields() {
-        let (holds, bit) = match name {
-            "event_type" => (Holds::Text, 1 << 4),
-            "host" => (Holds::Text, 1),
-            "workload" => (Holds::Text, 1 << 1),
-            "status" => (Holds::Text, 1 << 2),
-            "repetition" => (Holds::Count, 1 << 3),
-            "total_repetitions" | "total" | "attempt" | "source_seq" => (Holds::Count, 0),
-            "timestamp" | "timestamp_utc" | "received_utc" => (Holds::Moment, 0),
+        let (expected, bit) = match name {
+            "event_type" => (FieldType::Text, 1 << 4),
+            "host" => (FieldType::Text, 1),
+            "workload" => (FieldType::Text, 1 << 1),
+            "status" => (FieldType::Text, 1 << 2),
+            "repetition" => (FieldType::Count, 1 << 3),
+            "total_repetitions" | "total" | "attempt" | "source_seq" => (FieldType::Count, 0),
+            "timestamp" | "timestamp_utc" | "received_utc" => (FieldType::Moment, 0),
             "event_id" | "run_id" | "source" | "actor" | "step_id" | "error_class" | "reason" | "previous_state"
             | "new_state" | "artifact_path" | "type" | "level" | "message" | "logger" | "error_type" => {
-                (Holds::Text, 0)
+                (FieldType::Text, 0)
             }
-            _ => (Holds::Any, 0),
+            _ => (FieldType::Any, 0),
         };
-        let fits = match (holds, kind) {
+        let matches = match (expected, kind) {
             (_, ValueKind::Null) => continue,
-            (Holds::Any, _) | (Holds::Text, ValueKind::Bool) => true,
-            (Holds::Count, kind) => kind == ValueKind::Count,
-            (Holds::Text | Holds::Moment, ValueKind::String(escapes)) => escapes != Escapes::Halves,
-            (Holds::Text | Holds::Moment, kind) => matches!(kind, ValueKind::Count | ValueKind::Number),
+            (FieldType::Any, _) | (FieldType::Text, ValueKind::Bool) => true,
+            (FieldType::Count, kind) => kind == ValueKind::Count,
+            (FieldType::Text | FieldType::Moment, ValueKind::String(escapes)) => escapes != Escapes::Halves,
+            (FieldType::Text | FieldType::Moment, kind) => matches!(kind, ValueKind::Count | ValueKind::Number),
         };
-        if !fits {
+        if !matches {
             return false;
         }
         is_pipeline |= bit == 1 << 4;
-        there |= bit;
+        present |= bit;
     }
-    is_pipeline || there == 0b1111
+    is_pipeline || present == 0b1111
 }
 
 /// Checks that the text is an event, without copying it.
@@ -73,18 +72,18 @@ fn diagnose(text: &str, error: &serde_json::Error) -> EventError {
     let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
     for field in counts {
         if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
-            return EventError::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
+            return EventError::WrongType { field, wants: "a non-negative integer", got: shorten(value) };
         }
     }
     for field in ["timestamp", "timestamp_utc", "received_utc"] {
         if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
-            return EventError::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
+            return EventError::WrongType { field, wants: "seconds or an RFC 3339 time", got: shorten(value) };
         }
     }
     EventError::NotJson(error.to_string())
 }
 
-fn brief(value: &serde_json::Value) -> String {
+fn shorten(value: &serde_json::Value) -> String {
     value.to_string().chars().take(60).collect()
 }
 
@@ -202,7 +201,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_read_in_one_pass_is_what_the_long_way_reads(text in texts()) {
+        fn fast_scanner_agrees_with_serde_json(text in texts()) {
             let text = text.trim();
             let Some(object) = JsonObject::read(text) else { return Ok(()) };
             prop_assert_eq!(object.text(), &*compact(text));
@@ -213,16 +212,16 @@ mod tests {
             prop_assert_eq!(known, read);
             prop_assert!(!is_event(&object) || check(text).is_ok(), "{}", text);
             let added = [("event_id", "1".into()), ("host", "y".into())];
-            prop_assert_eq!(event.with(&added), event.with_the_long_way(&added));
+            prop_assert_eq!(event.with(&added), event.with_any(&added));
         }
     }
 
     #[test]
-    fn usual_events_are_read_in_one_pass() {
+    fn ordinary_events_are_recognized_in_one_pass() {
         for event in EVENTS {
             assert!(JsonObject::read(event).is_some_and(|object| is_event(&object)), "{event}");
         }
-        assert!(JsonObject::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "of a name that comes twice the last counts");
+        assert!(JsonObject::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "the last of duplicate names wins");
         assert!(JsonObject::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
     }
 }

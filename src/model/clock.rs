@@ -116,18 +116,17 @@ impl Clock {
         self.updated_ms.store(u64::try_from(system).unwrap_or(0), Ordering::Release);
         match (before, state.jump) {
             (false, Some(jump)) => tracing::warn!(
-                "the system's clock jumped by {} s: until it has stayed there for {:?}, nothing is given up for its age by it",
+                "the system clock jumped by {} s; nothing expires until the jump has held for {:?}",
                 jump.ahead_ms / 1000,
                 self.hold
             ),
-            (true, None) => tracing::warn!("the system's clock is believed again"),
+            (true, None) => tracing::warn!("the system clock is trusted again"),
             _ => {}
         }
         plain(time)
     }
 
     /// Returns the state to save for the next start.
-    /// #25b A second jump has to hold as long as the first.
     pub fn snapshot(&self) -> ClockSnapshot {
         self.update();
         let state = *self.state.lock();
@@ -171,7 +170,7 @@ impl ClockState {
             (self.time_ms, self.jump) = (system, None);
             return system;
         }
-        // Another jump is to stay where it is for as long as the first.
+        // A second jump has to hold as long as the first.
         let jump = self.jump.filter(|jump| (jump.ahead_ms - ahead_ms).abs() <= STEP_MAX_MS);
         let jump = jump.unwrap_or(ClockJump { ahead_ms, since_ms: mono });
         if u128::try_from(mono - jump.since_ms).unwrap_or(0) >= hold.as_millis() {
@@ -185,7 +184,6 @@ impl ClockState {
 
 /// Returns the milliseconds since boot, including suspend where the system reports it: waking a
 /// laptop is not a jump.
-/// #27b Half a second per minute, the drift of a bad clock.
 fn monotonic_ms() -> i64 {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_for_a_moment_is_nothing() {
+    fn short_jump_is_ignored() {
         for jump in [YEAR, -HOUR, 2 * HOUR] {
             let mut state = ClockState::new(NOON, 0, None);
             assert_eq!(state.update(NOON + 1000, 1000, HOLD), NOON + 1000);
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_that_lasts_is_believed() {
+    fn lasting_jump_is_trusted() {
         let mut state = ClockState::new(NOON, 0, None);
         state.update(NOON + YEAR, 1000, HOLD);
         assert_eq!(state.update(NOON + YEAR + 24 * HOUR - 1000, 24 * HOUR, HOLD), NOON + 24 * HOUR);
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn another_jump_begins_to_wait_anew() {
+    fn second_jump_restarts_the_hold() {
         let mut state = ClockState::new(NOON, 0, None);
         state.update(NOON + YEAR, 0, HOLD);
         state.update(NOON + 2 * YEAR, 23 * HOUR, HOLD);
@@ -246,17 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn corrections_are_followed() {
+    fn small_corrections_are_followed() {
         let mut state = ClockState::new(NOON, 0, None);
         for minute in 1..100 {
-            // Half a second a minute, as a bad clock drifts.
+            // Half a second per minute, the drift of a bad clock.
             let system = NOON + minute * 60_500;
             assert_eq!(state.update(system, minute * 60_000, HOLD), system);
         }
     }
 
     #[test]
-    fn a_jump_between_starts_is_held_and_some_days_are_not() {
+    fn jump_across_a_restart_is_held_but_downtime_is_not() {
         let days = 3 * 24 * HOUR;
         let state = ClockState::new(NOON + days, 0, seen(NOON, NOON, 0));
         assert_eq!((state.time_ms, state.jump.is_none()), (NOON + days, true));
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_in_between_do_not_make_it_wait_longer() {
+    fn restarts_do_not_extend_the_hold() {
         let mut state = ClockState::new(NOON + YEAR + HOUR, 0, seen(NOON, NOON + YEAR, 22 * HOUR));
         assert_eq!(state.update(NOON + YEAR + 2 * HOUR, HOUR, HOLD), NOON + 2 * HOUR);
         assert_eq!(state.update(NOON + YEAR + 4 * HOUR, 3 * HOUR, HOLD), NOON + YEAR + 4 * HOUR);

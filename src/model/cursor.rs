@@ -70,14 +70,13 @@ impl FromStr for Cursor {
 
 impl serde::Serialize for Cursor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        super::text_form::serialize(self, serializer)
     }
 }
 
 impl<'de> serde::Deserialize<'de> for Cursor {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        super::text_form::deserialize(deserializer)
     }
 }
 
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_come_back_as_they_went() {
+    fn cursors_round_trip() {
         let cursor = Cursor {
             epoch: Epoch { incarnation: 0xfeed, generation: 3 },
             n: 120,

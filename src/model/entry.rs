@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blueprints_fields_are_a_line() {
+    fn blueprint_fields_become_a_line() {
         let id = EntryId::new(5, 0);
         let body =
             fields(&[("line", "Building...\n"), ("timestamp", "2026-05-09T16:23:01+02:00"), ("stream", "stderr")]);

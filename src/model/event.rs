@@ -56,7 +56,7 @@ pub enum EventError {
         got: String,
     },
     /// It is longer than [`limits::EVENT_BYTES_MAX`].
-    #[error("it has {0} bytes, at most {max} are taken", max = limits::EVENT_BYTES_MAX)]
+    #[error("it has {0} bytes, more than the maximum of {max}", max = limits::EVENT_BYTES_MAX)]
     TooLong(usize),
 }
 
@@ -104,8 +104,8 @@ impl Event {
 
     /// Returns the event with the fields of `added` that the object lacks, and without `null` fields.
     /// The values are JSON.
-    pub(crate) fn kept(object: &JsonObject<'_>, added: &[(&str, &str)]) -> Self {
-        Self(object.kept(added).into())
+    pub(crate) fn from_object(object: &JsonObject<'_>, added: &[(&str, &str)]) -> Self {
+        Self(object.stored_form(added).into())
     }
 
     /// Returns the JSON object, on one line.
@@ -114,9 +114,8 @@ impl Event {
     }
 
     /// Returns its known fields.
-    /// #22b The text was validated when the event was created, so parsing cannot fail.
     pub fn view(&self) -> EventView<'_> {
-        // It was read when the event was made; there is nothing else an event can be.
+        // The text was validated when the event was created, so parsing cannot fail.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
@@ -133,33 +132,33 @@ impl Event {
         if let Some(object) = JsonObject::read(&self.0).filter(|_| added.iter().all(|(name, _)| is_plain(name))) {
             let values: Vec<_> = added.iter().map(|(_, value)| value.to_string()).collect();
             let added: Vec<_> = added.iter().zip(&values).map(|((name, _), value)| (*name, value.as_str())).collect();
-            return Self::kept(&object, &added);
+            return Self::from_object(&object, &added);
         }
-        self.with_the_long_way(added)
+        self.with_any(added)
     }
 
     /// Implements [`Event::with`] for unusual events.
-    pub(super) fn with_the_long_way(&self, added: &[(&str, serde_json::Value)]) -> Self {
+    pub(super) fn with_any(&self, added: &[(&str, serde_json::Value)]) -> Self {
         let mut fields = self.fields();
         fields.retain(|(_, value)| value.get() != "null");
         let mut out = String::with_capacity(self.0.len() + 96);
-        let mut joint = '{';
+        let mut separator = '{';
         for (name, value) in &fields {
-            put(&mut out, &mut joint, name, value.get());
+            push_field(&mut out, &mut separator, name, value.get());
         }
         for (name, value) in added {
             if !fields.iter().any(|(known, _)| known == name) {
-                put(&mut out, &mut joint, name, &value.to_string());
+                push_field(&mut out, &mut separator, name, &value.to_string());
             }
         }
-        out.push_str(if joint == '{' { "{}" } else { "}" });
+        out.push_str(if separator == '{' { "{}" } else { "}" });
         Self(out.into())
     }
 }
 
-fn put(out: &mut String, joint: &mut char, name: &str, value: &str) {
-    out.push(*joint);
-    *joint = ',';
+fn push_field(out: &mut String, separator: &mut char, name: &str, value: &str) {
+    out.push(*separator);
+    *separator = ',';
     out.push_str(&serde_json::Value::from(name).to_string());
     out.push(':');
     out.push_str(value);
@@ -236,7 +235,7 @@ mod tests {
     const FULL: &str = r#"{"run_id": "r1", "host": "h", "workload": "dfaas", "repetition": 1, "total_repetitions": 3, "status": "running", "message": "a \"b\" {", "timestamp": 1767435305.1, "type": "log", "level": "INFO", "error_type": null, "error_context": null, "extra": {"x": [1, 2]}}"#;
 
     #[test]
-    fn a_benchmarks_event_is_read_whole() {
+    fn benchmark_event_is_parsed() {
         let event = Event::parse(FULL).unwrap();
         let view = event.view();
         assert_eq!(view.schema(), EventSchema::Benchmark);
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_no_null_and_keeps_order_and_unknown_fields() {
+    fn stored_form_drops_nulls_and_keeps_order_and_unknown_fields() {
         let kept = Event::parse(FULL).unwrap().with(&[("event_id", "e1".into()), ("host", "other".into())]);
         assert!(!kept.as_str().contains("null"), "{kept}");
         assert!(kept.as_str().starts_with(r#"{"run_id":"r1","host":"h","#), "{kept}");
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_which_field_and_why() {
+    fn errors_name_field_and_reason() {
         for (text, reason, names) in [
             ("{\"a\":", "not_json", "line 1"),
             ("[1]", "not_an_object", "object"),
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_known_in_both_schemas() {
+    fn failures_are_detected_in_both_schemas() {
         let failed = |text: &str| Event::parse(text).unwrap().view().is_failure();
         assert!(
             failed(r#"{"event_type":"gate.failed"}"#)

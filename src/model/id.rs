@@ -96,13 +96,13 @@ pub struct TaskId(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTaskId {
     /// It is empty.
-    #[error("a task id has 1 to 128 characters, this one is empty")]
+    #[error("a task id is empty: it needs 1 to 128 characters")]
     Empty,
     /// It is too long for a path segment.
-    #[error("a task id has 1 to 128 characters, this one has {0}")]
+    #[error("a task id has {0} characters: the maximum is 128")]
     TooLong(usize),
     /// It has a character that needs escaping in a path, a header or a file name.
-    #[error("a task id is made of A-Z a-z 0-9 . _ ~ : -, this one has {0:?}")]
+    #[error("a task id contains {0:?}: allowed are A-Z a-z 0-9 . _ ~ : -")]
     Character(char),
     /// It is `.` or `..`, which have a special meaning in a path.
     #[error("a task id cannot be `.` or `..`")]
@@ -162,7 +162,7 @@ pub struct RunId(TaskId);
 
 /// The error for a text that is not a run id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a run's id has the form of a task's: {0}")]
+#[error("invalid run id: {0}")]
 pub struct BadRunId(#[from] BadTaskId);
 
 impl RunId {
@@ -209,8 +209,7 @@ impl FromStr for RunId {
 
 impl<'de> Deserialize<'de> for TaskId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        super::text_form::deserialize(deserializer)
     }
 }
 
@@ -220,17 +219,17 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ids_follow_the_clock_and_never_go_back() {
+    fn following_ids_never_decrease() {
         let last = EntryId::new(1000, 5);
         assert_eq!(last.following(2000), Some(EntryId::new(2000, 0)));
         assert_eq!(last.following(1000), Some(EntryId::new(1000, 6)));
-        assert_eq!(last.following(10), Some(EntryId::new(1000, 6)), "the clock went back");
+        assert_eq!(last.following(10), Some(EntryId::new(1000, 6)), "the clock ran backwards");
         assert_eq!(EntryId::new(7, u64::MAX).following(7), Some(EntryId::new(8, 0)));
         assert_eq!(EntryId::MAX.following(0), None);
     }
 
     #[test]
-    fn task_ids_are_checked() {
+    fn task_ids_are_validated() {
         for good in ["42", "build-7", "a.b_c~d:e-f", &"x".repeat(128)] {
             assert!(good.parse::<TaskId>().is_ok(), "{good}");
         }
@@ -241,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_keep_the_order(a: (u64, u64), b: (u64, u64)) {
+        fn bytes_sort_like_ids(a: (u64, u64), b: (u64, u64)) {
             let (a, b) = (EntryId::new(a.0, a.1), EntryId::new(b.0, b.1));
             prop_assert_eq!(a.cmp(&b), a.to_be_bytes().cmp(&b.to_be_bytes()));
             prop_assert_eq!(EntryId::from_be_bytes(a.to_be_bytes()), a);

@@ -107,7 +107,7 @@ pub struct Line<'a> {
     /// Line number: dense, from 1, never reused.
     pub n: u64,
     /// Id of the entry in the journal.
-    #[serde(with = "id_as_text")]
+    #[serde(with = "super::text_form")]
     pub id: EntryId,
     /// Time of writing.
     pub timestamp: Timestamp,
@@ -143,20 +143,6 @@ impl Line<'_> {
             count: mark.count,
             marked: true,
         })
-    }
-}
-
-mod id_as_text {
-    use super::EntryId;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(id)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EntryId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -249,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_read_back_what_they_write() {
+    fn gap_markers_round_trip() {
         for reason in [GapReason::Skipped, GapReason::LostInTransit, GapReason::Quota] {
             let mark = GapMarker { reason, count: 15 };
             assert_eq!(GapMarker::parse(&mark.to_string()), Some(mark));
@@ -266,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn channel_sets_come_from_queries() {
+    fn channel_sets_are_parsed_from_queries() {
         let set: ChannelSet = "stdout,internal".parse().unwrap();
         assert!(set.contains(Channel::Stdout) && set.contains(Channel::Internal) && !set.contains(Channel::Stderr));
         assert!("stdout,strerr".parse::<ChannelSet>().is_err());

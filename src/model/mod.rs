@@ -18,8 +18,10 @@ mod origin;
 pub mod rate;
 mod run_state;
 mod shell;
+mod signal;
 mod stage;
 mod task;
+mod text_form;
 mod time;
 pub mod units;
 mod view;
@@ -38,6 +40,7 @@ pub use run_state::{
     FailedGate, PipelineStep, Repetition, RepetitionStatus, RunState, RunStatus, RunSummary, StepState, WorkloadRow,
 };
 pub use shell::command_line;
+pub use signal::{signal_name, signal_number};
 pub use stage::{Pipeline, Stage, StageCounters, StageError};
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
 pub use time::{BadTimestamp, Timestamp};

@@ -53,7 +53,7 @@ pub struct LineOrigins {
 }
 
 impl OriginRange {
-    fn takes(&self, session: u8, seq: u64, piece: u32) -> bool {
+    fn extends_to(&self, session: u8, seq: u64, piece: u32) -> bool {
         let numbered = match self.piece {
             0 => piece == 0 && self.seq.checked_add(u64::from(self.lines)) == Some(seq),
             first => piece > 0 && self.seq == seq && first.checked_add(self.lines) == Some(piece),
@@ -77,7 +77,7 @@ pub fn push_origin<'a>(
         },
     };
     match runs.last_mut() {
-        Some(last) if last.takes(session, seq, piece) => last.lines += 1,
+        Some(last) if last.extends_to(session, seq, piece) => last.lines += 1,
         _ => runs.push(OriginRange { lines: 1, session, seq, piece }),
     }
 }
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_give_back_every_origin(lines in prop::collection::vec(origin(), 0..60)) {
+        fn ranges_return_every_origin(lines in prop::collection::vec(origin(), 0..60)) {
             let wanted: Vec<Origin> = lines.into_iter().map(of).collect();
             let mut origins = LineOrigins::default();
             wanted.iter().for_each(|origin| origins.push(*origin));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_one_worker_is_one_run() {
+    fn log_of_one_worker_is_one_range() {
         let mut origins = LineOrigins::default();
         (1..=1_000).for_each(|seq| origins.push(Origin::Numbered { session: "s", seq, piece: 0 }));
         assert_eq!((origins.runs.len(), origins.lines()), (1, 1_000));

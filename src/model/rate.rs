@@ -36,11 +36,11 @@ impl TokenBuckets {
     /// Accepts lines with this many bytes if both buckets are positive. They may overdraw a bucket; nothing
     /// is accepted until it has refilled.
     pub fn try_acquire(&mut self, lines: u64, bytes: u64, now: Instant) -> bool {
-        let passes = self.wait(now).is_zero();
-        if passes {
+        let accepted = self.wait(now).is_zero();
+        if accepted {
             self.charge(lines, bytes, now);
         }
-        passes
+        accepted
     }
 
     /// Charges lines that were accepted already; returns the time until more should be accepted.
@@ -91,7 +91,6 @@ struct TokenBucket {
     /// Tokens per second.
     rate: u64,
     /// Available tokens; negative if overdrawn.
-    /// #17b A rate of zero never accepts anything.
     amount: f64,
     filled: Instant,
 }
@@ -112,7 +111,7 @@ impl TokenBucket {
         if self.amount > 0.0 {
             return Duration::ZERO;
         }
-        // A rate of zero never passes anything.
+        // A rate of zero never accepts anything.
         let seconds = (1.0 - self.amount) / self.rate.max(1) as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_and_then_the_rate() {
+    fn burst_is_accepted_then_the_rate() {
         let start = Instant::now();
         let mut meter = meter(Some(10), None, start);
         assert_eq!((0..100).filter(|_| meter.try_acquire(1, 0, start)).count(), 50);
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_burst_passes_and_is_made_good() {
+    fn oversized_acquire_overdraws_the_bucket() {
         let start = Instant::now();
         let mut meter = meter(Some(1_000), Some(1_024), start);
         assert!(meter.try_acquire(1, 10 * 1_024, start));
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rate_is_no_meter() {
+    fn no_limits_need_no_buckets() {
         assert!(RateLimits::default().buckets(Instant::now()).is_none());
     }
 }

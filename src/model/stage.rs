@@ -72,11 +72,11 @@ pub struct StageCounters {
     dropped: AtomicU64,
     last_ms: AtomicU64,
     /// Locked only when an error is recorded or read.
-    faults: Mutex<Faults>,
+    errors: Mutex<StageErrors>,
 }
 
 #[derive(Debug, Default)]
-struct Faults {
+struct StageErrors {
     rejected: BTreeMap<&'static str, u64>,
     last: Option<StageError>,
 }
@@ -93,7 +93,7 @@ impl StageCounters {
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             last_ms: AtomicU64::new(0),
-            faults: Mutex::default(),
+            errors: Mutex::default(),
         }
     }
 
@@ -117,10 +117,10 @@ impl StageCounters {
 
     /// Counts a rejected item: `reason` is a stable code, `message` is for people.
     pub fn rejected(&self, reason: &'static str, message: &str) {
-        let mut faults = self.faults.lock();
-        let known = faults.rejected.contains_key(reason) || faults.rejected.len() < REASONS_MAX;
-        *faults.rejected.entry(if known { reason } else { "other" }).or_default() += 1;
-        faults.last = Some(StageError::now(message));
+        let mut errors = self.errors.lock();
+        let known = errors.rejected.contains_key(reason) || errors.rejected.len() < REASONS_MAX;
+        *errors.rejected.entry(if known { reason } else { "other" }).or_default() += 1;
+        errors.last = Some(StageError::now(message));
     }
 
     /// Counts items that were already present.
@@ -145,25 +145,25 @@ impl StageCounters {
 
     /// Records an error that no item caused.
     pub fn failed(&self, message: &str) {
-        self.faults.lock().last = Some(StageError::now(message));
+        self.errors.lock().last = Some(StageError::now(message));
     }
 
     /// Returns the current values.
     pub fn snapshot(&self) -> Stage {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let last_ms = count(&self.last_ms);
-        let faults = self.faults.lock();
+        let errors = self.errors.lock();
         Stage {
             name: self.name.to_owned(),
             received: count(&self.received),
             parsed: count(&self.parsed),
-            rejected: faults.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            rejected: errors.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             deduplicated: count(&self.deduplicated),
             stored: count(&self.stored),
             delivered: count(&self.delivered),
             dropped: count(&self.dropped),
             last: (last_ms > 0).then(|| Timestamp::from_millis(last_ms)),
-            last_error: faults.last.clone(),
+            last_error: errors.last.clone(),
         }
     }
 }
@@ -180,14 +180,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hop_tells_what_it_saw() {
-        let meter = StageCounters::new("extraction");
-        meter.received(3);
-        meter.parsed(2);
-        meter.rejected("not_json", "it is not JSON: EOF");
-        let hop = meter.snapshot();
-        assert_eq!((hop.received, hop.parsed, hop.rejected["not_json"]), (3, 2, 1));
-        assert_eq!(hop.last_error.unwrap().message, "it is not JSON: EOF");
-        assert!(hop.last.is_some());
+    fn counters_are_reported() {
+        let counters = StageCounters::new("extraction");
+        counters.received(3);
+        counters.parsed(2);
+        counters.rejected("not_json", "it is not JSON: EOF");
+        let stage = counters.snapshot();
+        assert_eq!((stage.received, stage.parsed, stage.rejected["not_json"]), (3, 2, 1));
+        assert_eq!(stage.last_error.unwrap().message, "it is not JSON: EOF");
+        assert!(stage.last.is_some());
     }
 }

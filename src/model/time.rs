@@ -66,8 +66,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         if !deserializer.is_human_readable() {
             return u64::deserialize(deserializer).map(Self);
         }
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        super::text_form::deserialize(deserializer)
     }
 }
 
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_workers_write() {
+    fn rfc_3339_times_are_parsed() {
         for text in ["2026-05-09T14:23:01+00:00", "2026-05-09T16:23:01+02:00", "2026-05-09T14:23:01.000000Z"] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), "2026-05-09T14:23:01.000Z", "{text}");
         }

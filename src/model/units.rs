@@ -62,11 +62,10 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Returns a duration in its largest whole unit: `90m`, `24h`, `1500ms`.
-/// #6b One day is written as 24h.
 pub fn show_duration(time: Duration) -> String {
     let ms = time.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    // A day is written in hours, as people say 24h.
+    // One day is written as 24h.
     let unit = units.into_iter().find(|(_, length)| ms > *length && ms.is_multiple_of(*length));
     match unit {
         Some((unit, length)) => format!("{}{unit}", ms / length),
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read() {
+    fn durations_are_parsed() {
         for (text, seconds) in
             [("30s", 30), ("5m", 300), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5_400), ("1w", 604_800)]
         {
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn shown_values_are_parsed_back() {
         for ms in [1, 500, 1_000, 1_500, 60_000, 61_000, 3_600_000, 86_400_000, 30 * 86_400_000] {
             let time = Duration::from_millis(ms);
             assert_eq!(duration(&show_duration(time)), Ok(time), "{}", show_duration(time));
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read() {
+    fn sizes_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("65536", 65_536),

@@ -98,16 +98,16 @@ impl EventView<'_> {
         if self.event_type.is_some() {
             return None;
         }
-        let there = [
+        let present = [
             ("host", self.host.is_some()),
             ("workload", self.workload.is_some()),
             ("repetition", self.repetition.is_some()),
             ("status", self.status.is_some()),
         ];
-        if there.iter().all(|(_, there)| !there) {
+        if present.iter().all(|(_, present)| !present) {
             return Some("event_type");
         }
-        there.iter().find(|(_, there)| !there).map(|(name, _)| *name)
+        present.iter().find(|(_, present)| !present).map(|(name, _)| *name)
     }
 
     /// Returns the type of the event: `event_type`, or a benchmark's `type`, which defaults to `status`.
@@ -197,7 +197,7 @@ impl<'de> Visitor<'de> for EventTextVisitor {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
+        f.write_str("a string")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -251,7 +251,7 @@ impl<'de> Visitor<'de> for EventTimeVisitor {
     type Value = EventTime<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("seconds or a time in RFC 3339")
+        f.write_str("seconds or an RFC 3339 time")
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {

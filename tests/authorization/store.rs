@@ -116,7 +116,7 @@ fn commands_come_with_the_token_they_are_given() {
     let script = "echo \"[$TASKTAIL_TOKEN]\"";
     let run = ask(&["--token-file", path, "run", "--task", "build-2", "--", "sh", "-c", script], &[]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "[]\n"), "{}", run.stderr);
-    assert!(run.stderr.contains("others can read it"), "{}", run.stderr);
+    assert!(run.stderr.contains("is readable by others"), "{}", run.stderr);
     assert!(!run.stderr.contains("lets this worker not in"), "{}", run.stderr);
     mode(0o600);
     let run = ask(&["list"], &[("TASKTAIL_TOKEN_FILE", path)]);

@@ -152,7 +152,7 @@ proptest! {
         for protocol in [Protocol::Resp2, Protocol::Resp3] {
             let mut reply = Reply::new(protocol);
             values.iter().for_each(|value| write(&mut reply, value, late));
-            let bytes = reply.take();
+            let bytes = reply.drain();
             let mut reader = Reader { bytes: &bytes };
             for value in &values {
                 prop_assert_eq!(reader.value(), seen(value, protocol));

@@ -12,7 +12,7 @@ fn numbered(seq: u64) -> Origin<'static> {
 
 /// The checksum was computed with Python's `xxhash`; other implementations must agree.
 #[test]
-fn the_sum_is_the_one_that_is_documented() {
+fn checksum_matches_its_specification() {
     let mut sum = LineChecksum::default();
     let mut buffer = Vec::new();
     let text = |ms, channel, partial, lossy, text: &'static str| LineText {
@@ -33,7 +33,7 @@ fn the_sum_is_the_one_that_is_documented() {
 }
 
 #[test]
-fn the_result_is_named() {
+fn result_is_described() {
     let mut tally = LogTotals::default();
     let mut buffer = Vec::new();
     for n in 1..=12_034 {
@@ -74,7 +74,7 @@ fn the_result_is_named() {
 }
 
 #[test]
-fn parts_add_up_to_the_whole() {
+fn merged_parts_equal_the_whole() {
     let mut buffer = Vec::new();
     let (mut whole, mut first, mut second) = (LogTotals::default(), LogTotals::default(), LogTotals::default());
     for n in 1..=50 {

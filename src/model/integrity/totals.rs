@@ -52,12 +52,11 @@ pub struct LogTotals {
     /// Lines that the worker numbered but that were never stored.
     pub(super) unstored_lines: u64,
     /// Lines that were stored and deleted later.
-    pub(super) gone_lines: u64,
+    pub(super) deleted_lines: u64,
 }
 
 impl LogTotals {
     /// Adds a line.
-    /// #19b The worker does not number the lines it drops.
     pub fn add(&mut self, origin: Origin<'_>, line: &Line<'_>, buffer: &mut Vec<u8>) {
         match origin {
             Origin::Unnumbered => {}
@@ -72,10 +71,10 @@ impl LogTotals {
             }
         }
         if let Some(gap) = line.gap() {
-            // What the worker dropped it has never numbered.
+            // The worker does not number the lines it drops.
             let unstored = if gap.reason == GapReason::Skipped { 0 } else { gap.count };
             self.unstored_lines = self.unstored_lines.saturating_add(unstored);
-            self.miss(MissingLines { from: line.n, to: line.n, reason: gap.reason, count: gap.count });
+            self.push_gap(MissingLines { from: line.n, to: line.n, reason: gap.reason, count: gap.count });
         }
     }
 
@@ -87,8 +86,8 @@ impl LogTotals {
     /// Records that the lines with these numbers were stored and deleted later.
     pub fn add_hole(&mut self, from: u64, to: u64, reason: GapReason) {
         let count = to.saturating_add(1).saturating_sub(from);
-        self.gone_lines = self.gone_lines.saturating_add(count);
-        self.miss(MissingLines { from, to, reason, count });
+        self.deleted_lines = self.deleted_lines.saturating_add(count);
+        self.push_gap(MissingLines { from, to, reason, count });
     }
 
     /// Does the same where the gap may already be recorded in part and has grown.
@@ -97,17 +96,17 @@ impl LogTotals {
             |hole: &MissingLines| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
         let before = lines_in(self.missing.iter().filter(|hole| is_part(hole)));
         self.missing.retain(|hole| !is_part(hole));
-        self.gone_lines = self.gone_lines.saturating_sub(before);
+        self.deleted_lines = self.deleted_lines.saturating_sub(before);
         self.missing_lines = self.missing_lines.saturating_sub(before);
         self.add_hole(from, to, reason);
     }
 
     /// Reports whether stored lines were deleted.
     pub fn has_holes(&self) -> bool {
-        self.gone_lines > 0
+        self.deleted_lines > 0
     }
 
-    fn miss(&mut self, missing: MissingLines) {
+    fn push_gap(&mut self, missing: MissingLines) {
         self.missing_lines = self.missing_lines.saturating_add(missing.count);
         if self.missing.len() < GAPS_MAX {
             self.missing.push(missing);
@@ -124,7 +123,7 @@ impl LogTotals {
         }
         self.unknown_lines = self.unknown_lines.saturating_add(other.unknown_lines);
         self.unstored_lines = self.unstored_lines.saturating_add(other.unstored_lines);
-        self.gone_lines = self.gone_lines.saturating_add(other.gone_lines);
+        self.deleted_lines = self.deleted_lines.saturating_add(other.deleted_lines);
         self.missing_lines = self.missing_lines.saturating_add(other.missing_lines);
         let room = GAPS_MAX.saturating_sub(self.missing.len());
         self.missing.extend(other.missing.iter().take(room));

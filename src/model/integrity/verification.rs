@@ -47,7 +47,6 @@ pub struct Integrity {
 impl Integrity {
     /// Compares the stored lines with the worker's report. `alone` means that no other worker wrote to
     /// the task, whose lines the report would not include.
-    /// #16b Missing lines can be of any session, so this is an upper bound for this one.
     pub fn compare(tally: &LogTotals, session: Option<&str>, reported: ReportedTotals, alone: bool) -> Self {
         let known = session.and_then(|session| tally.of(session)).cloned().unwrap_or_default();
         let told = tally.unknown_lines == 0;
@@ -60,8 +59,8 @@ impl Integrity {
             missing: tally.missing.clone(),
             state: IntegrityState::Unknown,
         };
-        // What is not here can have been of any session, so it is at most so much of this one.
-        let absent = tally.unstored_lines.saturating_add(tally.gone_lines);
+        // Missing lines can be of any session, so this is an upper bound for this one.
+        let absent = tally.unstored_lines.saturating_add(tally.deleted_lines);
         let most = known.lines.saturating_add(absent);
         let counted = reported.lines.is_none_or(|lines| (known.lines..=most).contains(&lines));
         let summed = absent > 0 || reported.sum.is_none_or(|sum| sum == known.sum);
@@ -78,12 +77,11 @@ impl Integrity {
     }
 
     /// Records that the lines with these numbers were deleted after the comparison.
-    /// #18b An earlier part of the same gap, which has grown.
     pub fn add_hole(&mut self, from: u64, to: u64, reason: GapReason) {
         if self.missing.iter().any(|known| known.from == from && known.to == to) {
             return;
         }
-        // One that was there before and has grown.
+        // An earlier part of the same gap, which has grown.
         let is_part =
             |hole: &MissingLines| hole.is_hole() && hole.reason == reason && hole.from <= to && from <= hole.to;
         let before = lines_in(self.missing.iter().filter(|hole| is_part(hole)));
@@ -99,9 +97,8 @@ impl Integrity {
     }
 
     /// Returns the lines deleted from the middle of the log, as far as they are listed.
-    /// #20b A single line is the gap marker itself.
     pub fn dropped_lines(&self) -> u64 {
-        // Never one alone: that is what a mark stands for.
+        // A range of one line is a gap marker.
         let dropped = |hole: &&MissingLines| hole.is_hole() && hole.reason == GapReason::Quota && hole.from < hole.to;
         lines_in(self.missing.iter().filter(dropped))
     }

@@ -72,9 +72,8 @@ impl<'a> JsonObject<'a> {
     }
 
     /// Parses the object at the start of a text; returns it and its length.
-    /// #17b A longer object is not accepted, and all positions fit in 32 bits.
     pub(crate) fn read_first(text: &'a str) -> Option<(Self, usize)> {
-        // What is longer is none of those that are read here; and places fit.
+        // A longer object is not accepted, and all positions fit in 32 bits.
         let text = &text[..text.floor_char_boundary(limits::EVENT_BYTES_MAX)];
         let mut reader = ObjectReader { text, at: 0, copied: 0, left_out: 0, compact: String::new() };
         let fields = reader.fields()?;
@@ -112,7 +111,7 @@ impl<'a> JsonObject<'a> {
 
     /// Returns the object without its `null` fields and with those of `added` appended that it lacks; their
     /// values are JSON.
-    pub(crate) fn kept(&self, added: &[(&str, &str)]) -> String {
+    pub(crate) fn stored_form(&self, added: &[(&str, &str)]) -> String {
         let room: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let mut out = String::with_capacity(self.text.len() + room);
         if self.fields.iter().any(|field| field.kind == ValueKind::Null) {

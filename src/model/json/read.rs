@@ -70,10 +70,9 @@ impl ObjectReader<'_> {
     }
 
     /// Reports whether the name that starts at `start` is a duplicate.
-    /// #11b The earlier names are in the compact text, except for its last bytes.
     fn is_known(&self, fields: &[Field], start: usize) -> bool {
         let name = &self.text.as_bytes()[start..self.at - 1];
-        // Those before it are in the compact text, but for its last bytes.
+        // The earlier names are in the compact text, except for its last bytes.
         let compact = self.compact.as_bytes();
         let known = |field: &Field| {
             let Range { start: from, end: to } = field.name();
@@ -277,7 +276,6 @@ fn mark_of(name: &[u8]) -> u64 {
 }
 
 /// Returns the bytes of a string before a quote, a backslash or a control character.
-/// #16b The lowest bit set is exact: borrows only propagate upwards.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -285,7 +283,7 @@ fn plain(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*eight);
         let zero = |word: u64| word.wrapping_sub(LOW) & !word;
         let special = zero(word ^ (LOW * 0x22)) | zero(word ^ (LOW * 0x5c)) | word.wrapping_sub(LOW * 0x20) & !word;
-        // The lowest bit is right: what is borrowed goes up.
+        // The lowest bit set is exact: borrows only propagate upwards.
         if special & HIGH != 0 {
             return at + (special & HIGH).trailing_zeros() as usize / 8;
         }

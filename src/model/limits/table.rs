@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_can_be_set() {
+    fn shown_values_can_be_set() {
         let mut limits = Limits::default();
         for limit in Limit::ALL {
             let shown = limits.show(*limit);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_says_what_it_takes() {
+    fn each_unit_names_its_format() {
         assert!(Count::parse("0").unwrap_err().contains("above zero"));
         assert!(BytesOrOff::parse("much").unwrap_err().ends_with(", or off"));
         assert_eq!(TimeOrOff::parse("off"), Ok(None));
@@ -214,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_counted_by_limit() {
-        let hits = LimitCounters::default();
-        hits.count(Limit::resp_connections_max);
-        hits.add(Limit::resp_connections_max, 2);
-        assert_eq!((hits.get(Limit::resp_connections_max), hits.get(Limit::connections_max)), (3, 0));
+    fn counters_are_separate() {
+        let counters = LimitCounters::default();
+        counters.count(Limit::resp_connections_max);
+        counters.add(Limit::resp_connections_max, 2);
+        assert_eq!((counters.get(Limit::resp_connections_max), counters.get(Limit::connections_max)), (3, 0));
     }
 }

@@ -31,11 +31,10 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Appends the word at `at` to `text`; returns the position after it.
-/// #5b Vertical tab and form feed separate words but do not end one, in both Redis and Valkey.
 fn word(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
         let after_quote = match line.get(at) {
-            // Vertical tab and form feed part words but do not end one: so both oracles.
+            // Vertical tab and form feed separate words but do not end one, in both Redis and Valkey.
             None | Some(b' ' | b'\t' | b'\r' | b'\n') => return Ok(at),
             Some(b'"') => double_quoted(line, at + 1, text)?,
             Some(b'\'') => single_quoted(line, at + 1, text)?,
@@ -54,7 +53,7 @@ fn word(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, Protoco
 
 fn double_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
-        let (byte, taken) = match &line[at..] {
+        let (byte, length) = match &line[at..] {
             [] => return Err(ProtocolError::UnbalancedQuotes),
             [b'"', ..] => return Ok(at + 1),
             [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
@@ -64,20 +63,20 @@ fn double_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize
             [byte, ..] => (*byte, 1),
         };
         text.push(byte);
-        at += taken;
+        at += length;
     }
 }
 
 fn single_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
-        let (byte, taken) = match &line[at..] {
+        let (byte, length) = match &line[at..] {
             [] => return Err(ProtocolError::UnbalancedQuotes),
             [b'\'', ..] => return Ok(at + 1),
             [b'\\', b'\'', ..] => (b'\'', 2),
             [byte, ..] => (*byte, 1),
         };
         text.push(byte);
-        at += taken;
+        at += length;
     }
 }
 
@@ -110,7 +109,7 @@ mod tests {
 
     /// Recorded from redis-server 7.0.15, each as the argument of an ECHO.
     #[test]
-    fn words_are_read_as_redis_reads_them() {
+    fn words_are_split_like_redis() {
         let echoed: [(&[u8], &[u8]); 20] = [
             (br#""a\x41\n""#, b"aA\n"),
             (br"'it\'s'", b"it's"),
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_does_not_close_its_word_is_an_error() {
+    fn unbalanced_quotes_are_rejected() {
         for line in [&b"\"abc"[..], b"'abc", b"\"abc\"d", b"'abc'd", b"a'b c'd", b"abc\"", b"\"a\\", b"\"a\\\"", b"\""]
         {
             assert_eq!(words(line), Err(ProtocolError::UnbalancedQuotes), "{}", line.escape_ascii());

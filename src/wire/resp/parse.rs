@@ -109,9 +109,8 @@ impl Parser {
     }
 
     /// Returns the buffer for the socket's bytes, with space for a read. Only append to it.
-    /// #23b A large request was consumed: even an empty rest would keep its block allocated.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        // A large request is over: even an empty rest would keep its block alive.
+        // A large request was consumed: even an empty rest would keep its block allocated.
         if self.block_bytes > KEEP_BYTES && self.buffer.len() < LITTLE_BYTES {
             self.buffer = BytesMut::from(&self.buffer[..]);
             self.block_bytes = 0;
@@ -225,7 +224,6 @@ impl Parser {
     }
 
     /// Parses the line at `pending.at` and moves past it. Returns `None` if it is incomplete.
-    /// #30b The order of Redis and Valkey: the first byte, then the line end, then the number.
     fn announced(&mut self, what: &LengthPrefix) -> Result<Option<i64>, ProtocolError> {
         let pending = &mut self.pending;
         let line = &self.buffer[pending.at..];
@@ -240,7 +238,7 @@ impl Parser {
         }
         pending.searched = pending.at + found.unwrap_or(line.len());
         let Some((end, after)) = found.and_then(|end| Some((end, line.get(end + 1)?))) else { return Ok(None) };
-        // This order, as both oracles have it: the mark, then the line end, then the number.
+        // The order of Redis and Valkey: the first byte, then the line end, then the number.
         match line.first() {
             Some(mark) if *mark == what.mark => {}
             other => return Err(ProtocolError::ExpectedDollar(other.copied().unwrap_or_default())),
@@ -316,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announced_length_takes_no_memory_before_its_bytes() {
+    fn length_prefix_allocates_nothing_before_its_bytes_arrive() {
         let mut parser = Parser::new(RequestLimits::default());
         parser.buffer().extend_from_slice(b"*1048576\r\n$8388608\r\nab");
         assert_eq!(parser.next(), Ok(None));
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_request_leaves_no_large_buffer() {
+    fn large_buffer_is_freed_after_a_large_request() {
         let mut parser = Parser::new(RequestLimits::default());
         let large = vec![b'x'; 4 << 20];
         let wire = [b"*1\r\n$4194304\r\n", &large[..], b"\r\n*1\r\n$4\r\nPI"].concat();

@@ -247,7 +247,7 @@ impl Reply {
     }
 
     /// Removes and returns the buffered bytes; the version stays.
-    pub fn take(&mut self) -> Bytes {
+    pub fn drain(&mut self) -> Bytes {
         self.out.split().freeze()
     }
 

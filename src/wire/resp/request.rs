@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_knows_its_arguments_and_its_weight() {
+    fn request_returns_its_arguments_and_size() {
         let request = Request::from_args(&[b"XADD", b"", b"key"]);
         assert_eq!((request.len(), request.is_empty()), (3, false));
         assert_eq!((request.get(1), request.get(3), request.arg(3)), (Some(&b""[..]), None, &b""[..]));
@@ -147,7 +147,7 @@ mod tests {
 
     /// Redis and Valkey close silently on these, in either form.
     #[test]
-    fn a_browsers_request_is_known_as_such() {
+    fn http_requests_are_detected() {
         for name in ["POST", "post", "Host:", "hOST:"] {
             assert!(Request::from_args(&[name.as_bytes(), b"/"]).is_http(), "{name}");
         }

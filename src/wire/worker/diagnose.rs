@@ -55,13 +55,14 @@ pub(super) fn diagnose<'a>(
                 .map_err(|error| BadMessage::new("bad_message", format!("field `work_request_id`: {error}")))?,
         ),
     };
-    let wrong = EXPECTED.iter().find(|(name, _, fits)| fields.get(*name).is_some_and(|v| !v.is_null() && !fits(v)));
+    let wrong =
+        EXPECTED.iter().find(|(name, _, is_valid)| fields.get(*name).is_some_and(|v| !v.is_null() && !is_valid(v)));
     if let Some((name, expected, _)) = wrong {
         return Err(BadMessage { code: "bad_message", message: format!("field `{name}` must be {expected}"), task });
     }
     let batch = fields.get("type").and_then(Value::as_str) == Some("log_lines");
     let (Some(lines), Some(task), true) = (fields.get("lines").and_then(Value::as_array), &task, batch) else {
-        return Err(BadMessage { code: "bad_message", message: format!("the message does not fit: {error}"), task });
+        return Err(BadMessage { code: "bad_message", message: format!("cannot parse the message: {error}"), task });
     };
     let lines = lines.iter().enumerate().map(|(index, line)| {
         line_of_value(line, LinePosition::Index(index), now)
@@ -72,8 +73,9 @@ pub(super) fn diagnose<'a>(
 }
 
 fn line_of_value(value: &Value, prefix: LinePosition, now: Timestamp) -> Result<ReceivedLine<'static>, BadMessage> {
-    let wrong =
-        EXPECTED[1..6].iter().find(|(name, _, fits)| value.get(*name).is_some_and(|v| !v.is_null() && !fits(v)));
+    let wrong = EXPECTED[1..6]
+        .iter()
+        .find(|(name, _, is_valid)| value.get(*name).is_some_and(|v| !v.is_null() && !is_valid(v)));
     if let Some((name, expected, _)) = wrong {
         return Err(BadMessage::new("bad_line", format!("field `{prefix}{name}` must be {expected}")));
     }
@@ -92,7 +94,7 @@ pub(super) fn diagnose_line(json: &str, error: &serde_json::Error) -> BadMessage
         }
         Ok(value) => match line_of_value(&value, LinePosition::Whole, Timestamp::default()) {
             Err(named) => named,
-            Ok(_) => BadMessage::new("bad_line", format!("the line does not fit: {error}")),
+            Ok(_) => BadMessage::new("bad_line", format!("cannot parse the line: {error}")),
         },
     }
 }

@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 mod diagnose;
 mod parse;
 
+use diagnose::{diagnose, diagnose_line};
 pub use parse::LineFields;
+use parse::{LinePosition, RawMessage};
 
 use crate::model::{Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 
@@ -152,6 +154,32 @@ pub struct BadMessage {
     pub message: String,
     /// Task, if the message named one.
     pub task: Option<TaskRef>,
+}
+
+impl<'a> WorkerMessage<'a> {
+    /// Parses one text frame. `now` replaces missing or invalid times.
+    ///
+    /// # Errors
+    /// The message is invalid; the error names the field.
+    pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
+        match serde_json::from_str::<RawMessage<'a>>(text) {
+            Ok(raw) => raw.into_message(now),
+            Err(error) => diagnose(text, now, &error),
+        }
+    }
+}
+
+impl<'a> LineFields<'a> {
+    /// Parses one JSON object.
+    ///
+    /// # Errors
+    /// The line is invalid; the error names the field.
+    pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
+        match serde_json::from_str::<LineFields<'a>>(json) {
+            Ok(fields) => fields.into_line(LinePosition::Whole, now),
+            Err(error) => Err(diagnose_line(json, &error)),
+        }
+    }
 }
 
 impl BadMessage {

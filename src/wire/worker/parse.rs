@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::diagnose::{diagnose, diagnose_line};
 use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
-use crate::model::{Channel, LineText, ReportedTotals, Timestamp};
+use crate::model::{Channel, LineText, ReportedTotals, Timestamp, signal_number};
 
 /// The JSON fields of one line: a member of `log_lines`, an NDJSON row of the append route, or a part
 /// of `log_line`.
@@ -41,14 +40,6 @@ impl std::fmt::Display for LinePosition {
 }
 
 impl<'a> LineFields<'a> {
-    /// Reads one JSON object.
-    pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
-        match serde_json::from_str::<LineFields<'a>>(json) {
-            Ok(fields) => fields.into_line(LinePosition::Whole, now),
-            Err(error) => Err(diagnose_line(json, &error)),
-        }
-    }
-
     pub(super) fn into_line(self, prefix: LinePosition, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
         let bad = |message: String| BadMessage::new("bad_line", message);
         let Some(text) = self.line else {
@@ -75,7 +66,7 @@ impl<'a> LineFields<'a> {
 
 /// Every field of every message, parsed without buffering.
 #[derive(Debug, Deserialize)]
-struct RawMessage<'a> {
+pub(super) struct RawMessage<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     work_request_id: Option<TaskRef>,
@@ -105,18 +96,8 @@ struct RawMessage<'a> {
     hash: Option<Cow<'a, str>>,
 }
 
-impl<'a> WorkerMessage<'a> {
-    /// Reads one text frame. `now` stands in for times that are missing or cannot be read.
-    pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
-        match serde_json::from_str::<RawMessage<'a>>(text) {
-            Ok(raw) => raw.into_message(now),
-            Err(error) => diagnose(text, now, &error),
-        }
-    }
-}
-
 impl<'a> RawMessage<'a> {
-    fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+    pub(super) fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
         let kind = self
             .kind
             .as_deref()
@@ -166,7 +147,7 @@ impl<'a> RawMessage<'a> {
 
     fn into_start(self) -> Result<WorkerMessage<'a>, BadMessage> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
-        let session = need(self.session, "session", "a word that names this life of the worker", Some(&task))?;
+        let session = need(self.session, "session", "an id of this worker process", Some(&task))?;
         let (command, labels) = (self.command.unwrap_or_default(), self.labels.unwrap_or_default());
         if session.is_empty() || session.len() > SESSION_BYTES_MAX {
             return Err(in_task(format!("field `session` must have 1 to {SESSION_BYTES_MAX} bytes"), &task));
@@ -193,7 +174,7 @@ impl<'a> RawMessage<'a> {
             None | Some(PROTOCOL) => Ok(WorkerMessage::Hello { worker: self.worker }),
             Some(other) => Err(BadMessage::new(
                 "bad_message",
-                format!("field `protocol` is {other}: this server speaks {PROTOCOL}"),
+                format!("field `protocol` is {other}: this server supports version {PROTOCOL}"),
             )),
         }
     }
@@ -209,32 +190,11 @@ enum Signal {
 
 impl Signal {
     fn number(self) -> Result<i32, String> {
-        const NAMES: [(&str, i32); 15] = [
-            ("HUP", 1),
-            ("INT", 2),
-            ("QUIT", 3),
-            ("ILL", 4),
-            ("TRAP", 5),
-            ("ABRT", 6),
-            ("BUS", 7),
-            ("FPE", 8),
-            ("KILL", 9),
-            ("USR1", 10),
-            ("SEGV", 11),
-            ("USR2", 12),
-            ("PIPE", 13),
-            ("ALRM", 14),
-            ("TERM", 15),
-        ];
         match self {
             Signal::Number(number) => Ok(number),
-            Signal::Name(name) => {
-                let short = name.trim_start_matches("SIG");
-                let found = NAMES.iter().find(|(known, _)| *known == short).map(|(_, number)| *number);
-                found
-                    .or_else(|| name.parse().ok())
-                    .ok_or_else(|| "field `signal` must be a number, or a name such as SIGTERM".to_owned())
-            }
+            Signal::Name(name) => signal_number(&name)
+                .or_else(|| name.parse().ok())
+                .ok_or_else(|| "field `signal` must be a number, or a name such as SIGTERM".to_owned()),
         }
     }
 }
