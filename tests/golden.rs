@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tasktail::journal::{Appended, Batch, Durability, Journal, PageLimits, Stream, Trim};
+use tasktail::journal::{AppendAck, Durability, Journal, LineBatch, PageLimits, Stream, Trim};
 use tasktail::model::{Channel, EntryId, LineText, Timestamp};
 use tempfile::TempDir;
 
@@ -60,15 +60,15 @@ impl Runner {
 
     async fn command(&mut self, words: &[&str]) -> String {
         match *words {
-            ["append", name, count, size] => self.append(name, Batch::new(), number(count), number(size)).await,
+            ["append", name, count, size] => self.append(name, LineBatch::new(), number(count), number(size)).await,
             ["send", name, session, first, count] => {
-                self.append(name, Batch::with_session(session, number(first)), number(count), 20).await
+                self.append(name, LineBatch::with_session(session, number(first)), number(count), 20).await
             }
             ["trickle", name, count, size] => {
                 for _ in 1..number(count) {
-                    self.append(name, Batch::new(), 1, number(size)).await;
+                    self.append(name, LineBatch::new(), 1, number(size)).await;
                 }
-                self.append(name, Batch::new(), 1, number(size)).await
+                self.append(name, LineBatch::new(), 1, number(size)).await
             }
             ["trim", name, kind, at] => {
                 let gone = self.journal().trim(&self.stream(name), self.trim(name, kind, number(at))).await.unwrap();
@@ -102,14 +102,14 @@ impl Runner {
         }
     }
 
-    async fn append(&self, name: &str, mut batch: Batch, count: u64, size: u64) -> String {
+    async fn append(&self, name: &str, mut batch: LineBatch, count: u64, size: u64) -> String {
         for _ in 0..count {
             let text = "x".repeat(usize::try_from(size).unwrap()).into();
             let timestamp = Timestamp::from_millis(1_778_336_581_000);
             batch.push(&LineText { timestamp, text, ..LineText::default() });
         }
         let done = self.journal().append(&self.stream(name), batch, None).await.unwrap().await.unwrap();
-        let Appended { first_line, last_line, count, acked_seq, .. } = done;
+        let AppendAck { first_line, last_line, count, acked_seq, .. } = done;
         let acked = acked_seq.map_or(String::new(), |seq| format!(", acked {seq}"));
         format!("{count} entries, lines {first_line}..{last_line}{acked}")
     }

@@ -174,7 +174,7 @@ impl World {
     async fn append(&mut self, at: usize, session: Option<(&'static str, i64)>, new: &[New], trim: Option<TrimOp>) {
         let journal = self.journal();
         let stream = journal.stream_or_new(STREAMS[at]).unwrap();
-        let model = self.models[at].get_or_insert_with(|| Model::new(stream.birth()));
+        let model = self.models[at].get_or_insert_with(|| Model::new(stream.incarnation()));
         let session = session.map(|(name, ahead)| (name, (model.acked(name) + 1).saturating_add_signed(ahead).max(1)));
         let trim = trim.map(|trim| trim_of(model, trim));
         model.append(&journal, &stream, session, new, trim).await;
@@ -222,9 +222,9 @@ impl World {
         }
         let birth = self.models[at].take().unwrap().birth;
         let anew = journal.stream_or_new(STREAMS[at]).unwrap();
-        assert_ne!(anew.birth(), birth);
+        assert_ne!(anew.incarnation(), birth);
         assert_eq!((anew.tip().first_line, anew.tip().last_line), (1, 0));
-        self.models[at] = Some(Model::new(anew.birth()));
+        self.models[at] = Some(Model::new(anew.incarnation()));
     }
 
     async fn reopen(&mut self) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tasktail::journal::{Batch, Durability, Journal, PageLimits, Tail, Woken};
+use tasktail::journal::{Durability, Journal, LineBatch, PageLimits, TailEvent, TailReader};
 use tasktail::model::{LineText, TaskId};
 use tasktail::tasks::{FollowEvent, Follower, LineBatch, Start, Tasks, TasksOptions};
 
@@ -58,8 +58,8 @@ fn line() -> LineText<'static> {
     LineText { text: "x".into(), ..LineText::default() }
 }
 
-fn one_line() -> Batch {
-    let mut batch = Batch::new();
+fn one_line() -> LineBatch {
+    let mut batch = LineBatch::new();
     batch.push(&line());
     batch
 }
@@ -84,7 +84,7 @@ async fn lost_wakeups_of_a_tail() {
         // An append takes longer than a look.
         meeting.read(round, 4_001).await;
         // Registers, looks, waits: each round from the start, as a reader that has just come.
-        let mut tail = Tail::new(&journal, &stream, round);
+        let mut tail = TailReader::new(&journal, &stream, round);
         loop {
             let page = tail.read(PageLimits::default()).unwrap();
             if !page.lines.is_empty() {
@@ -92,7 +92,7 @@ async fn lost_wakeups_of_a_tail() {
                 break;
             }
             let woken = tokio::time::timeout(HANGS_AFTER, tail.wait()).await;
-            assert_eq!(woken.unwrap_or_else(|_| panic!("a wake-up was lost in round {round}")), Woken::Grown);
+            assert_eq!(woken.unwrap_or_else(|_| panic!("a wake-up was lost in round {round}")), TailEvent::Grown);
         }
     }
     writer.await.unwrap();

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tasktail::model::limits::Limits;
-use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, LineText, Task, TaskId, TaskStatus, Timestamp};
-use tasktail::tasks::keys::{Keys, Look, NewId, Range, Trim};
+use tasktail::model::{Channel, EntryId, EntryFields, LineText, ByteStr, Task, TaskId, TaskStatus, Timestamp};
+use tasktail::tasks::keys::{IdRange, KeyReader, NewId, Transaction, Trim};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
 use tokio::sync::oneshot;
 
@@ -28,8 +28,8 @@ async fn task(tasks: &Tasks) -> TaskHandle {
     tasks.get(&"42".parse::<TaskId>().unwrap()).await.unwrap().expect("the task is there")
 }
 
-async fn run<T: Send + 'static>(tasks: &Tasks, job: impl FnOnce(&mut Keys<'_>) -> T + Send + 'static) -> T {
-    let room = tasks.make_room(1).await.unwrap();
+async fn run<T: Send + 'static>(tasks: &Tasks, job: impl FnOnce(&mut Transaction<'_>) -> T + Send + 'static) -> T {
+    let room = tasks.reserve(1).await.unwrap();
     let (reply, answer) = oneshot::channel();
     tasks.submit(room, move |keys| {
         let done = job(keys);
@@ -101,12 +101,12 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
     add(&tasks, 1..=3_000).await.unwrap();
     let facts = task(&tasks).await.facts();
     assert_eq!((facts.status, facts.lines, facts.artifact), (TaskStatus::Running, 3_000, None));
-    let len = tasks.published().facts(KEY).unwrap().unwrap().len;
+    let len = tasks.snapshot().metadata(KEY).unwrap().unwrap().len;
     assert!((100..200).contains(&len), "{len}");
     assert_eq!(log(&tasks).await, (1..=3_000).collect::<Vec<_>>());
 
     assert!(remove_key(&tasks).await);
-    assert!(tasks.published().facts(KEY).unwrap().is_none());
+    assert!(tasks.snapshot().metadata(KEY).unwrap().is_none());
     let facts = until(&tasks, "it is sealed", |task| task.artifact.is_some()).await;
     assert_eq!((facts.status, facts.exit_code), (TaskStatus::Completed, None));
     assert_eq!(log(&tasks).await, (1..=3_000).collect::<Vec<_>>());
@@ -114,7 +114,7 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
     add(&tasks, 3_001..=3_010).await.unwrap();
     let facts = task(&tasks).await.facts();
     assert_eq!((facts.status, facts.lines, facts.artifact), (TaskStatus::Running, 3_010, None));
-    assert_eq!(tasks.published().facts(KEY).unwrap().unwrap().len, 10);
+    assert_eq!(tasks.snapshot().metadata(KEY).unwrap().unwrap().len, 10);
     assert_eq!(log(&tasks).await, (1..=3_010).collect::<Vec<_>>());
     tasks.close().await;
     drop(tasks);
@@ -136,7 +136,7 @@ async fn a_task_whose_end_was_said_takes_no_entry() {
     assert!(matches!(add(&tasks, 3..=3).await, Err(TasksError::Ended(_))));
     until(&tasks, "it is sealed", |task| task.artifact.is_some()).await;
     assert!(matches!(add(&tasks, 3..=3).await, Err(TasksError::Ended(_))));
-    assert!(tasks.published().facts(KEY).unwrap().is_none());
+    assert!(tasks.snapshot().metadata(KEY).unwrap().is_none());
     assert_eq!(log(&tasks).await, [1, 2]);
     tasks.close().await;
 }
@@ -153,7 +153,7 @@ async fn a_key_whose_time_is_over_ends_its_task_as_lost() {
     .await;
     let facts = until(&tasks, "it is sealed", |task| task.artifact.is_some()).await;
     assert_eq!(facts.status, TaskStatus::Lost);
-    assert!(tasks.published().facts(KEY).unwrap().is_none());
+    assert!(tasks.snapshot().metadata(KEY).unwrap().is_none());
     assert_eq!(log(&tasks).await, [1, 2, 3, 4, 5]);
     add(&tasks, 6..=6).await.unwrap();
     assert_eq!(log(&tasks).await, [1, 2, 3, 4, 5, 6]);
@@ -175,7 +175,7 @@ async fn the_key_of_a_task_with_a_worker_goes_without_ending_it() {
         handle.append(batch).await.unwrap().await.unwrap();
     };
     append(1).await;
-    let all = Range { start: EntryId::MIN, end: EntryId::MAX, count: 10, reverse: false };
+    let all = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 10, reverse: false };
     let mut found = Vec::new();
     tasks
         .published()
@@ -186,7 +186,7 @@ async fn the_key_of_a_task_with_a_worker_goes_without_ending_it() {
     assert_eq!((found[0].as_str(), found[2].as_str()), ("line=line 1", "stream=stdout"));
     assert!(remove_key(&tasks).await);
     append(2).await;
-    assert_eq!(tasks.published().facts(KEY).unwrap().unwrap().len, 1);
+    assert_eq!(tasks.snapshot().metadata(KEY).unwrap().unwrap().len, 1);
     assert_eq!(task(&tasks).await.facts().status, TaskStatus::Running);
     assert_eq!(log(&tasks).await, [1, 2]);
     drop(guard);

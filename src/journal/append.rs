@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Timeout;
 
-use super::queue::{Command, Room};
+use super::queue::{Command, QueuePermit};
 use super::{Journal, JournalError, Stream, Trim};
 use crate::model::{Channel, EntryBody, EntryFields, EntryId, GapMarker, GapReason, LineText};
 use crate::store::block;
 
 /// Entries to be appended together, in order. They share one reply and one place in the queue.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct LineBatch {
     pub(super) encoded: Vec<u8>,
     pub(super) items: Vec<Item>,
     pub(super) session: Option<Session>,
@@ -59,7 +59,7 @@ pub(super) struct Session {
 
 /// What became of a batch. The line numbers are 0 if every entry was there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Appended {
+pub struct AppendAck {
     /// Line number of the first entry.
     pub first_line: u64,
     /// Line number of the last entry.
@@ -73,18 +73,18 @@ pub struct Appended {
 }
 
 /// The writer's word on a batch.
-type Answer = oneshot::Receiver<Result<Appended, JournalError>>;
+type AppendReceiver = oneshot::Receiver<Result<AppendAck, JournalError>>;
 
 /// Resolves when the batch is as durable as the journal promises.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct CommitTicket {
     /// Boxed: a timer must not be moved.
-    answer: Pin<Box<Timeout<Answer>>>,
+    answer: Pin<Box<Timeout<AppendReceiver>>>,
     timeout: Duration,
 }
 
-impl Future for Ticket {
-    type Output = Result<Appended, JournalError>;
+impl Future for CommitTicket {
+    type Output = Result<AppendAck, JournalError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.answer.as_mut().poll(cx).map(|reply| match reply {
@@ -94,7 +94,7 @@ impl Future for Ticket {
     }
 }
 
-impl Batch {
+impl LineBatch {
     /// No entries yet, and no numbers: every entry is taken.
     pub fn new() -> Self {
         Self::default()
@@ -108,13 +108,13 @@ impl Batch {
 
     /// No entries, and nothing follows in this session: numbers below `end_seq` that never came become
     /// one `internal` line that says so. Appended again it does nothing.
-    pub fn closing(session: &str, end_seq: u64) -> Self {
+    pub fn end_of_session(session: &str, end_seq: u64) -> Self {
         Self { closes: true, ..Self::with_session(session, end_seq) }
     }
 
     /// No entries: the numbers below `next_seq` that are not known yet were over a limit, and become one
     /// `internal` line that says so. Appended again it does nothing.
-    pub fn over(session: &str, next_seq: u64, limit: &str) -> Self {
+    pub fn over_limit(session: &str, next_seq: u64, limit: &str) -> Self {
         Self { over: Some(limit.into()), ..Self::with_session(session, next_seq) }
     }
 
@@ -129,7 +129,7 @@ impl Batch {
     }
 
     /// Adds a line that the sender did not send, about the one before: it is dropped with that.
-    pub fn push_aside(&mut self, line: &LineText<'_>) {
+    pub fn push_annotation(&mut self, line: &LineText<'_>) {
         self.push_line(line, Number::None);
     }
 
@@ -210,28 +210,39 @@ impl Batch {
 impl Journal {
     /// Queues a batch, after a wait for room in the queue (bounded by bytes). Batches queued one
     /// after another keep their order. `trim` is applied right after, as XADD's MAXLEN is.
-    pub async fn append(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>) -> Result<Ticket, JournalError> {
-        let room = self.make_room(batch.bytes()).await?;
-        Ok(self.append_now(stream, batch, trim, room))
+    pub async fn append(
+        &self,
+        stream: &Arc<Stream>,
+        batch: LineBatch,
+        trim: Option<Trim>,
+    ) -> Result<CommitTicket, JournalError> {
+        let room = self.reserve(batch.bytes()).await?;
+        Ok(self.append_reserved(stream, batch, trim, room))
     }
 
     /// Waits until the queue has room for so many bytes and takes it. Room that is dropped unused
     /// is given back.
-    pub async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
-        self.inner.queue.make_room(bytes).await
+    pub async fn reserve(&self, bytes: usize) -> Result<QueuePermit, JournalError> {
+        self.inner.queue.reserve(bytes).await
     }
 
     /// Queues a batch that is small, such as a mark, without a wait for room.
-    pub fn append_small(&self, stream: &Arc<Stream>, batch: Batch) -> Result<Ticket, JournalError> {
+    pub fn append_small(&self, stream: &Arc<Stream>, batch: LineBatch) -> Result<CommitTicket, JournalError> {
         let room = self.inner.queue.no_room()?;
-        Ok(self.append_now(stream, batch, None, room))
+        Ok(self.append_reserved(stream, batch, None, room))
     }
 
     /// Queues a batch for which room was made.
-    pub fn append_now(&self, stream: &Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room) -> Ticket {
+    pub fn append_reserved(
+        &self,
+        stream: &Arc<Stream>,
+        batch: LineBatch,
+        trim: Option<Trim>,
+        room: QueuePermit,
+    ) -> CommitTicket {
         let (reply, ticket) = oneshot::channel();
         self.inner.queue.send(Command::Append { stream: stream.clone(), batch, trim, room, reply });
         let timeout = self.commit_timeout();
-        Ticket { answer: Box::pin(tokio::time::timeout(timeout, ticket)), timeout }
+        CommitTicket { answer: Box::pin(tokio::time::timeout(timeout, ticket)), timeout }
     }
 }

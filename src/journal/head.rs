@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 
-use super::append::{Appended, Batch, Number};
+use super::append::{AppendAck, LineBatch, Number};
 use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
-use super::{Counters, JournalError};
-use crate::model::{Channel, ClockReading, EntryBody, EntryId, GapMarker, GapReason, LineText, Origin, Timestamp};
+use super::{JournalCounters, JournalError};
+use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, GapMarker, ClockReading, Origin, Timestamp};
 use crate::store::block::{self, BlockBuilder};
 use crate::store::{KeyRecord, Store, StreamRecord};
 
 /// What every change of a stream needs.
 pub(super) struct Cx<'a> {
     pub(super) store: &'a Store,
-    pub(super) counters: &'a Counters,
+    pub(super) counters: &'a JournalCounters,
     /// The time of the command.
     pub(super) now: ClockReading,
 }
@@ -79,7 +79,7 @@ impl Head {
         }
     }
 
-    pub(super) fn append(&mut self, cx: &Cx<'_>, batch: &Batch) -> Result<Appended, JournalError> {
+    pub(super) fn append(&mut self, cx: &Cx<'_>, batch: &LineBatch) -> Result<AppendAck, JournalError> {
         let before = self.tip.last_line;
         let mut repeats = 0;
         let mut seq = batch.session.as_ref().map(|session| session.first_seq);
@@ -129,7 +129,7 @@ impl Head {
                 *packed = next - 1;
             }
         }
-        Counters::add(&cx.counters.repeats, repeats);
+        JournalCounters::add(&cx.counters.repeats, repeats);
         if let Some((session, last)) = self.packing.take() {
             touch_session(&mut self.sessions, &session, last);
             if let Some(open) = self.open.as_mut() {
@@ -139,7 +139,7 @@ impl Head {
         let count = self.tip.last_line - before;
         let (first_line, last_line) = if count == 0 { (0, 0) } else { (before + 1, self.tip.last_line) };
         let acked_seq = batch.session.as_ref().map(|session| self.seen(&session.name));
-        Ok(Appended { first_line, last_line, last_id: self.tip.last_id, count, acked_seq })
+        Ok(AppendAck { first_line, last_line, last_id: self.tip.last_id, count, acked_seq })
     }
 
     fn seen(&self, session: &str) -> u64 {
@@ -188,7 +188,7 @@ impl Head {
             self.close_block(cx)?;
         }
         let open = self.open.get_or_insert_with(|| {
-            Counters::add(&cx.counters.blocks, 1);
+            JournalCounters::add(&cx.counters.blocks, 1);
             BlockBuilder::new(id, line)
         });
         open.push_of(id, body, origin)?;
@@ -335,7 +335,7 @@ impl Head {
     pub(super) fn record(&self) -> StreamRecord {
         StreamRecord {
             number: self.stream.number,
-            birth: self.stream.birth(),
+            birth: self.stream.incarnation(),
             last_id: self.tip.last_id,
             last_line: self.tip.last_line,
             first_line: self.tip.first_line,
@@ -359,10 +359,10 @@ impl Head {
     }
 
     /// Shows this commit to readers, and answers which blocks are to leave the store.
-    pub(super) fn publish(&mut self, counters: &Counters) -> Vec<BlockRef> {
+    pub(super) fn publish(&mut self, counters: &JournalCounters) -> Vec<BlockRef> {
         self.touched = false;
         let added = self.tip.last_line - self.stream.tip().last_line;
-        Counters::add(&counters.entries, added);
+        JournalCounters::add(&counters.entries, added);
         if added > 0 {
             counters.last_entry_ms.store(self.tip.last_id.ms, std::sync::atomic::Ordering::Relaxed);
         }

@@ -1,7 +1,7 @@
 //! What there is to say of a key (Redis: XINFO STREAM).
 
 use super::head::{Cx, Head};
-use super::{JournalError, Range};
+use super::{IdRange, JournalError};
 use crate::model::EntryId;
 
 /// A key's numbers.
@@ -30,7 +30,7 @@ impl Head {
         self.ensure_nodes(cx)?;
         let (nodes, tree_nodes) = self.nodes.as_ref().map_or((0, 1), |nodes| (nodes.len(), nodes.tree_nodes()));
         let mut first_id = EntryId::MIN;
-        let first = Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
+        let first = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
         self.range(cx, first, &mut |entry| first_id = entry.id)?;
         Ok(StreamInfo {
             len: self.tip.shown_len,

@@ -4,23 +4,23 @@
 //! between: it sees its own writes and those of every job before it, and its answer is given once
 //! all of them are as durable as the journal promises. That is how XADD, MULTI and blocking reads
 //! get Redis' order without a lock. Readers that want nothing but what is published use
-//! [`Published`]; the commands are the same by [`Look`].
+//! [`Snapshot`]; the commands are the same by [`KeyReader`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::head::{Cx, Head};
-use super::queue::{Command, Room};
-use super::set_id::{NewTip, SetIdError};
-use super::waiting::{Waiting, Why};
-use super::writer::{Answer, Writer};
-use super::{Journal, JournalError, Range, Stream, StreamInfo, Trim};
-use crate::model::{ClockReading, Entry, EntryBody, EntryFields, EntryId, Origin, Timestamp};
+use super::queue::{Command, QueuePermit};
+use super::set_id::{SetIdArgs, SetIdError};
+use super::waiting::{BlockedClient, WakeReason};
+use super::writer::{CommitCallback, Writer};
+use super::{IdRange, Journal, JournalError, Stream, StreamInfo, Trim};
+use crate::model::{Entry, EntryBody, EntryId, EntryFields, ClockReading, Origin, Timestamp};
 use crate::store::block;
 
 /// What is asked of a key most often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyFacts {
+pub struct KeyMetadata {
     /// Entries (Redis: XLEN).
     pub len: u64,
     /// The greatest id ever added.
@@ -55,51 +55,51 @@ pub enum AddError {
 }
 
 /// Looking at keys, without a change.
-pub trait Look {
+pub trait KeyReader {
     /// The time of the command, by which keys expire.
     fn now(&self) -> Timestamp;
     /// The facts of a key, if there is one and its time has not run out.
-    fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError>;
+    fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError>;
     /// Calls `each` with the entries of a range; answers how many, 0 where there is no key.
-    fn range(&mut self, name: &[u8], range: Range, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError>;
+    fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError>;
     /// The names of all keys, in their order.
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError>;
 }
 
 /// What is published: for reads that need no place among the writes.
 #[derive(Debug)]
-pub struct Published<'a> {
+pub struct Snapshot<'a> {
     journal: &'a Journal,
     now: Timestamp,
 }
 
 /// All keys as they are at this point of a job.
-pub struct Keys<'w> {
+pub struct Transaction<'w> {
     pub(super) writer: &'w mut Writer,
     pub(super) now: ClockReading,
 }
 
 impl Journal {
     /// The published keys, as they are now.
-    pub fn published(&self) -> Published<'_> {
-        Published { journal: self, now: self.clock().now() }
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { journal: self, now: self.clock().now() }
     }
 
     /// Queues a job behind everything that was queued before. What it gives back is called after the
     /// commit, with the error if there was none. One job runs at a time, on the writer's thread or on the
     /// caller's: it must not wait for anything, and the caller must not hold a lock that it wants.
-    pub fn submit(&self, room: Room, job: impl FnOnce(&mut Keys<'_>) -> Answer + Send + 'static) {
+    pub fn submit(&self, room: QueuePermit, job: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static) {
         self.inner.queue.run(Command::Job { job: Job(Box::new(job)), room });
     }
 
     /// Ends the waits of a client that gave up; see [`Keys::unblock`].
-    pub fn give_up(&self, client: u64, why: Why) {
-        self.inner.queue.send(Command::GiveUp { client, why });
+    pub fn unblock(&self, client: u64, why: WakeReason) {
+        self.inner.queue.send(Command::Unblock { client, why });
     }
 }
 
 /// What the writer is to run.
-pub(super) struct Job(pub(super) Box<dyn FnOnce(&mut Keys<'_>) -> Answer + Send>);
+pub(super) struct Job(pub(super) Box<dyn FnOnce(&mut Transaction<'_>) -> CommitCallback + Send>);
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,17 +107,17 @@ impl std::fmt::Debug for Job {
     }
 }
 
-impl Look for Published<'_> {
+impl KeyReader for Snapshot<'_> {
     fn now(&self) -> Timestamp {
         self.now
     }
 
-    fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
-        Ok(self.stream(name)?.map(|stream| facts_of(&stream)))
+    fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
+        Ok(self.stream(name)?.map(|stream| metadata_of(&stream)))
     }
 
-    fn range(&mut self, name: &[u8], range: Range, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
-        match self.stream(name)?.map(|stream| self.journal.range_each(&stream, range, each)) {
+    fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
+        match self.stream(name)?.map(|stream| self.journal.visit_range(&stream, range, each)) {
             None | Some(Err(JournalError::Removed)) => Ok(0),
             Some(found) => found,
         }
@@ -128,32 +128,32 @@ impl Look for Published<'_> {
     }
 }
 
-impl Published<'_> {
+impl Snapshot<'_> {
     fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
         let stream = self.journal.stream(name)?;
         Ok(stream.filter(|stream| stream.tip().exists && !stream.is_expired(self.now)))
     }
 }
 
-fn facts_of(stream: &Stream) -> KeyFacts {
+fn metadata_of(stream: &Stream) -> KeyMetadata {
     let tip = stream.tip();
-    KeyFacts { len: tip.shown_len, last_id: tip.last_id, expires: stream.expires() }
+    KeyMetadata { len: tip.shown_len, last_id: tip.last_id, expires: stream.expires() }
 }
 
-impl Look for Keys<'_> {
+impl KeyReader for Transaction<'_> {
     fn now(&self) -> Timestamp {
         self.now.time
     }
 
-    fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
-        Ok(self.head(name)?.map(|(head, _)| KeyFacts {
+    fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
+        Ok(self.head(name)?.map(|(head, _)| KeyMetadata {
             len: head.tip.shown_len,
             last_id: head.tip.last_id,
             expires: head.stream.expires(),
         }))
     }
 
-    fn range(&mut self, name: &[u8], range: Range, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
+    fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
         self.head(name)?.map_or(Ok(0), |(head, cx)| head.range(&cx, range, each))
     }
 
@@ -164,9 +164,9 @@ impl Look for Keys<'_> {
     }
 }
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// Takes the time anew: at the beginning of each command that is not inside MULTI.
-    pub fn tick(&mut self) {
+    pub fn update_time(&mut self) {
         self.now = self.writer.clock.read();
     }
 
@@ -186,7 +186,7 @@ impl Keys<'_> {
         body: &EntryBody<'_>,
         encoded: &mut Vec<u8>,
     ) -> Result<EntryId, AddError> {
-        self.writer.may_grow()?;
+        self.writer.check_can_grow()?;
         let now_ms = self.now.stamp.as_millis();
         let (head, cx) = self.head_or_new(name)?;
         let last = if head.tip.exists || head.stream.kept { head.tip.last_id } else { EntryId::MIN };
@@ -212,7 +212,7 @@ impl Keys<'_> {
 
     /// Makes an empty key, if there is none (Redis: XGROUP CREATE MKSTREAM).
     pub fn create(&mut self, name: &[u8]) -> Result<(), JournalError> {
-        self.writer.may_grow()?;
+        self.writer.check_can_grow()?;
         let (head, cx) = self.head_or_new(name)?;
         if !head.tip.exists {
             head.create(&cx)?;
@@ -240,7 +240,7 @@ impl Keys<'_> {
     }
 
     /// Sets where a key goes on (Redis: XSETID); `None` where there is no key.
-    pub fn set_id(&mut self, name: &[u8], tip: NewTip) -> Result<Option<Result<(), SetIdError>>, JournalError> {
+    pub fn set_id(&mut self, name: &[u8], tip: SetIdArgs) -> Result<Option<Result<(), SetIdError>>, JournalError> {
         let Some((head, cx)) = self.head(name)? else { return Ok(None) };
         let done = head.set_id(&cx, tip)?;
         if done.is_ok() {
@@ -293,15 +293,15 @@ impl Keys<'_> {
     }
 
     /// A reader that found nothing: it is asked again with every change of its keys.
-    pub fn wait(&mut self, waiting: Waiting) {
+    pub fn block(&mut self, waiting: BlockedClient) {
         self.writer.waiting.add(waiting);
     }
 
     /// Ends the wait of a client; answers whether it was waiting (Redis: CLIENT UNBLOCK).
-    pub fn unblock(&mut self, client: u64, why: Why) -> bool {
+    pub fn unblock(&mut self, client: u64, why: WakeReason) -> bool {
         match self.writer.waiting.take(client) {
             Some(mut waiting) => {
-                if let Some(answer) = (waiting.serve)(self, why) {
+                if let Some(answer) = (waiting.retry)(self, why) {
                     self.writer.answers.push(answer);
                 }
                 true
@@ -312,10 +312,10 @@ impl Keys<'_> {
 
     /// Serves those who wait for what was changed since the last call, in the order they came: after
     /// each command, and after EXEC (Redis serves them at the same points).
-    pub fn settle(&mut self) {
+    pub fn serve_blocked(&mut self) {
         while let Some(client) = self.writer.waiting.next_due() {
             let Some(mut waiting) = self.writer.waiting.take(client) else { continue };
-            match (waiting.serve)(self, Why::Changed) {
+            match (waiting.retry)(self, WakeReason::Changed) {
                 Some(answer) => self.writer.answers.push(answer),
                 None => self.writer.waiting.put_back(waiting),
             }
@@ -323,7 +323,7 @@ impl Keys<'_> {
     }
 
     /// Clients that wait.
-    pub fn waiting(&self) -> usize {
+    pub fn blocked_clients(&self) -> usize {
         self.writer.waiting.len()
     }
 

@@ -12,7 +12,7 @@
 //! - A wake-up carries no data: readers watch the [`Tip`] and read the store themselves.
 //!
 //! ```
-//! use tasktail::journal::{Batch, Durability, Journal, PageLimits};
+//! use tasktail::journal::{LineBatch, Durability, Journal, PageLimits};
 //! use tasktail::model::{Channel, LineText, Timestamp};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,7 +20,7 @@
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let journal = Journal::open(folder.path(), Durability::Commit)?;
 //! let stream = journal.stream_or_new(b"task:logs:42")?;
-//! let mut batch = Batch::new();
+//! let mut batch = LineBatch::new();
 //! let text = "Building...".into();
 //! batch.push(&LineText { timestamp: Timestamp::now(), channel: Channel::Stdout, partial: false, lossy: false, text });
 //! let appended = journal.append(&stream, batch, None).await?.await?;   // queued, then durable
@@ -66,26 +66,26 @@ use crate::model::limits::{LimitCounters, Limits};
 use crate::model::{Clock, EntryId, Timestamp};
 use crate::store::{KeyRecord, OpenError, Store, StoreError, StoreOptions, StreamRecord};
 
-pub use append::{Appended, Batch, Ticket};
+pub use append::{AppendAck, CommitTicket, LineBatch};
 pub use group::{
     AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
     PendingEntry, PendingQuery, PendingSummary,
 };
 pub use info::StreamInfo;
-pub use keys::{AddError, KeyFacts, Keys, Look, NewId, Published};
+pub use keys::{AddError, KeyMetadata, KeyReader, NewId, Snapshot, Transaction};
 pub use nodes::NODE_ENTRIES_MAX;
-pub use read::{EntryPage, Page, PageLimits, Range};
-pub use set_id::{NewTip, SetIdError};
+pub use read::{EntryPage, IdRange, LinePage, PageLimits};
+pub use set_id::{SetIdArgs, SetIdError};
 pub use stream::{Stream, Tip};
-pub use tail::{Tail, Woken};
+pub use tail::{TailEvent, TailReader};
 pub use trim::Trim;
 
 pub use crate::store::Refusal;
-pub use queue::Room;
+pub use queue::QueuePermit;
 use queue::{Command, Queue};
 use streams::Streams;
-pub use waiting::{Serve, Waiting, Why};
-pub use writer::Answer;
+pub use waiting::{BlockedClient, RetryFn, WakeReason};
+pub use writer::CommitCallback;
 
 /// When an append is answered and shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub struct JournalOptions {
     pub clock: Arc<Clock>,
     /// By its name, whether a stream's lines are kept elsewhere: they stay until [`Trim::ThroughLine`],
     /// whatever becomes of the key.
-    pub kept: Option<fn(&[u8]) -> bool>,
+    pub archived: Option<fn(&[u8]) -> bool>,
 }
 
 /// What can go wrong with a journal.
@@ -166,12 +166,12 @@ struct Inner {
     options: JournalOptions,
     streams: Arc<Streams>,
     queue: Queue,
-    counters: Arc<Counters>,
+    counters: Arc<JournalCounters>,
 }
 
 /// What the journal has done since it was opened.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct JournalCounters {
     /// Entries made durable.
     pub entries: AtomicU64,
     /// When the last of them was, in milliseconds since 1970; 0 if none was.
@@ -193,8 +193,8 @@ impl Journal {
     /// The same, with options.
     pub fn open_with(folder: &Path, options: JournalOptions) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(folder, StoreOptions::from(&options.limits))?);
-        let counters = Arc::new(Counters::default());
-        let streams = Arc::new(Streams::new(options.kept.unwrap_or(|_| false)));
+        let counters = Arc::new(JournalCounters::default());
+        let streams = Arc::new(Streams::new(options.archived.unwrap_or(|_| false)));
         let queue = Queue::start(store.clone(), &options, counters.clone(), streams.clone());
         let inner = Inner { store, options, streams, queue, counters };
         Ok(Self { inner: Arc::new(inner) })
@@ -227,7 +227,7 @@ impl Journal {
     /// The stream of this name, which goes on behind `line` at least: those numbers must not be given
     /// again. Its key is gone if `key_went`; else the store was damaged and knows less than what was taken
     /// out of it before, and one that it knows nothing of was there.
-    pub fn stream_behind(
+    pub fn resume_stream(
         &self,
         name: &[u8],
         line: u64,
@@ -246,7 +246,7 @@ impl Journal {
         let key = KeyRecord { exists, shown_line: line + 1, ..KeyRecord::default() };
         let record = StreamRecord {
             number: stream.number,
-            birth: stream.birth(),
+            birth: stream.incarnation(),
             last_id: tip.last_id.max(id),
             last_line: line,
             first_line: line + 1,
@@ -267,7 +267,7 @@ impl Journal {
 
     /// Keys whose names begin so, each with an id that no entry of it is far above: the last one's, or
     /// that of its block's first where the stream is not in use. No stream is loaded for it.
-    pub fn newest(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
+    pub fn latest_ids(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
         let (now, store) = (self.inner.options.clock.now(), &self.inner.store);
         let mut found = Vec::new();
         for row in store.streams_of(prefix) {
@@ -324,7 +324,7 @@ impl Journal {
     }
 
     /// What the journal has done since it was opened.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &JournalCounters {
         &self.inner.counters
     }
 
@@ -364,7 +364,7 @@ impl Journal {
     }
 
     /// Whether something may be added now: the disk has room, takes writes and answers.
-    pub fn may_grow(&self) -> Result<(), JournalError> {
+    pub fn check_can_grow(&self) -> Result<(), JournalError> {
         Ok(self.inner.store.may_grow()?)
     }
 
@@ -382,7 +382,7 @@ impl Journal {
     }
 }
 
-impl Counters {
+impl JournalCounters {
     /// When an entry was made durable last.
     pub fn last_entry(&self) -> Option<Timestamp> {
         let ms = self.last_entry_ms.load(Ordering::Relaxed);

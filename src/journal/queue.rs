@@ -13,13 +13,13 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::append::{Appended, Batch};
+use super::append::{AppendAck, LineBatch};
 use super::keys::Job;
 use super::stream::Stream;
 use super::trim::Trim;
-use super::waiting::Why;
+use super::waiting::WakeReason;
 use super::writer::Writer;
-use super::{Counters, Durability, JournalError, JournalOptions, Streams};
+use super::{Durability, JournalCounters, JournalError, JournalOptions, Streams};
 use crate::model::Timestamp;
 use crate::store::{Refusal, Store, StoreError};
 
@@ -33,20 +33,20 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Append { stream: Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room, reply: Reply<Appended> },
+    Append { stream: Arc<Stream>, batch: LineBatch, trim: Option<Trim>, room: QueuePermit, reply: Reply<AppendAck> },
     Trim { stream: Arc<Stream>, trim: Trim, reply: Reply<u64> },
     Remove { stream: Arc<Stream>, reply: Reply<()> },
     Expire { stream: Arc<Stream>, at: Option<Timestamp>, reply: Reply<()> },
     Compact { stream: Arc<Stream>, reply: Reply<u64> },
-    Job { job: Job, room: Room },
-    GiveUp { client: u64, why: Why },
+    Job { job: Job, room: QueuePermit },
+    Unblock { client: u64, why: WakeReason },
     PutTask { id: Box<[u8]>, record: Option<Vec<u8>>, reply: Reply<()> },
     Stop { reply: oneshot::Sender<()> },
 }
 
 /// Room in the queue, given back when dropped: after the commit, or unused.
 #[derive(Debug)]
-pub struct Room {
+pub struct QueuePermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -82,7 +82,7 @@ impl Queue {
     pub(super) fn start(
         store: Arc<Store>,
         options: &JournalOptions,
-        counters: Arc<Counters>,
+        counters: Arc<JournalCounters>,
         streams: Arc<Streams>,
     ) -> Self {
         let writer = Writer::new(store, options, counters, streams);
@@ -127,18 +127,18 @@ impl Queue {
         }
     }
 
-    pub(super) async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<QueuePermit, JournalError> {
         let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         match tokio::time::timeout(self.timeout, self.room.clone().acquire_many_owned(permits)).await {
-            Ok(permit) => Ok(Room { _permit: permit.map_err(|_| JournalError::Closed)? }),
+            Ok(permit) => Ok(QueuePermit { _permit: permit.map_err(|_| JournalError::Closed)? }),
             Err(_) => Err(StoreError::Refused(Refusal::Hung(self.timeout)).into()),
         }
     }
 
     /// Room for what is too small to be counted.
-    pub(super) fn no_room(&self) -> Result<Room, JournalError> {
+    pub(super) fn no_room(&self) -> Result<QueuePermit, JournalError> {
         let permit = self.room.clone().try_acquire_many_owned(0).map_err(|_| JournalError::Closed)?;
-        Ok(Room { _permit: permit })
+        Ok(QueuePermit { _permit: permit })
     }
 
     pub(super) fn queued_bytes(&self) -> usize {

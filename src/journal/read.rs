@@ -27,7 +27,7 @@ impl Default for PageLimits {
 
 /// Some lines in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct LinePage {
     /// Consecutive lines, the first at or behind the one asked for.
     pub lines: Vec<Line<'static>>,
     /// The first line that was here at the time.
@@ -38,7 +38,7 @@ pub struct Page {
 
 /// Entries by id, both ends included (Redis: XRANGE, XREVRANGE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct IdRange {
     /// The least id wanted.
     pub start: EntryId,
     /// The greatest id wanted.
@@ -60,10 +60,10 @@ pub struct EntryPage {
 
 impl Journal {
     /// Lines from number `from` on. Empty if `from` is behind the tip.
-    pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<Page, JournalError> {
+    pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<LinePage, JournalError> {
         let size = |line: &Line<'_>| line.line.len();
         let (lines, tip) = self.read_as(stream, from, limits, size, into_line)?;
-        Ok(Page { lines, first_line: tip.first_line, last_line: tip.last_line })
+        Ok(LinePage { lines, first_line: tip.first_line, last_line: tip.last_line })
     }
 
     /// Entries from number `from` on, as they were added.
@@ -122,19 +122,19 @@ impl Journal {
     }
 
     /// Entries of the key whose ids lie in a range.
-    pub fn range(&self, stream: &Stream, range: Range) -> Result<Vec<Entry<'static>>, JournalError> {
+    pub fn range(&self, stream: &Stream, range: IdRange) -> Result<Vec<Entry<'static>>, JournalError> {
         let mut found = Vec::new();
-        self.range_each(stream, range, &mut |entry| {
+        self.visit_range(stream, range, &mut |entry| {
             found.push(Entry { id: entry.id, n: entry.n, body: entry.body.clone().into_owned() });
         })?;
         Ok(found)
     }
 
     /// Calls `each` with the entries of the key whose ids lie in a range; answers how many.
-    pub fn range_each(
+    pub fn visit_range(
         &self,
         stream: &Stream,
-        range: Range,
+        range: IdRange,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<usize, JournalError> {
         let tip = stream.tip();

@@ -1,13 +1,13 @@
 //! Where a key goes on (Redis: XSETID).
 
+use super::IdRange;
 use super::JournalError;
-use super::Range;
 use super::head::{Cx, Head};
 use crate::model::EntryId;
 
 /// What XSETID sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewTip {
+pub struct SetIdArgs {
     /// The last id.
     pub last_id: EntryId,
     /// Entries ever added, if said.
@@ -34,12 +34,12 @@ pub enum SetIdError {
 }
 
 impl Head {
-    pub(super) fn set_id(&mut self, cx: &Cx<'_>, tip: NewTip) -> Result<Result<(), SetIdError>, JournalError> {
+    pub(super) fn set_id(&mut self, cx: &Cx<'_>, tip: SetIdArgs) -> Result<Result<(), SetIdError>, JournalError> {
         if tip.last_id < self.max_deleted_id {
             return Ok(Err(SetIdError::BelowDeleted));
         }
         let mut top = None;
-        let last = Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: true };
+        let last = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: true };
         self.range(cx, last, &mut |entry| top = Some(entry.id))?;
         if top.is_some_and(|top| tip.last_id < top) {
             return Ok(Err(SetIdError::BelowTop));

@@ -187,7 +187,7 @@ impl Stream {
     }
 
     /// Random; tells this stream from an earlier one of the same name.
-    pub fn birth(&self) -> u64 {
+    pub fn incarnation(&self) -> u64 {
         self.birth
     }
 

@@ -114,7 +114,7 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
-    use crate::journal::{Batch, Durability, Journal};
+    use crate::journal::{Durability, Journal, LineBatch};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stream_that_is_being_removed_is_not_found_again() {
@@ -122,7 +122,7 @@ mod tests {
         let journal = Journal::open(folder.path(), Durability::Commit).unwrap();
         let append = async |text: &[u8]| {
             let stream = journal.stream_or_new(b"a").unwrap();
-            let mut batch = Batch::new();
+            let mut batch = LineBatch::new();
             batch.push_fields(vec![(b"f".into(), text.into())]);
             journal.append(&stream, batch, None).await.unwrap().await.unwrap();
             stream
@@ -135,7 +135,7 @@ mod tests {
         }
         // Whoever writes now begins anew, and the removal that comes to its end spares it.
         let new = append(b"new").await;
-        assert_ne!((new.number, new.birth()), (stream.number, stream.birth()));
+        assert_ne!((new.number, new.incarnation()), (stream.number, stream.incarnation()));
         journal.inner.store.remove_stream(b"a", stream.number).unwrap();
         journal.inner.streams.forget(&stream);
         let found = journal.stream(b"a").unwrap().unwrap();

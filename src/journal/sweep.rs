@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Journal, JournalError, Look as _};
+use super::{Journal, JournalError, KeyReader as _};
 
 impl Journal {
     /// Removes every key whose time has run out; answers how many. Readers miss them at once; this
@@ -21,11 +21,11 @@ impl Journal {
         if due.is_empty() {
             return Ok(0);
         }
-        let room = self.make_room(due.iter().map(|name| name.len()).sum()).await?;
+        let room = self.reserve(due.iter().map(|name| name.len()).sum()).await?;
         let (reply, answer) = oneshot::channel();
         self.submit(room, move |keys| {
             // Looked at where it cannot be taken back in between: a look removes what is over.
-            let gone = due.iter().filter(|name| matches!(keys.facts(name), Ok(None))).count() as u64;
+            let gone = due.iter().filter(|name| matches!(keys.metadata(name), Ok(None))).count() as u64;
             Box::new(move |failed| {
                 reply.send(failed.map_or(Ok(gone), |error| Err(error.clone()))).ok();
             })

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Journal, JournalError, Page, PageLimits, Stream, Tip};
+use super::{Journal, JournalError, LinePage, PageLimits, Stream, Tip};
 
 /// A reader's place in a stream: the next line number it wants.
 #[derive(Debug)]
-pub struct Tail {
+pub struct TailReader {
     journal: Journal,
     stream: Arc<Stream>,
     tip: watch::Receiver<Tip>,
@@ -21,7 +21,7 @@ pub struct Tail {
 
 /// Why a wait is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
+pub enum TailEvent {
     /// There is something to read.
     Grown,
     /// The stream was removed, or its time has run out; a time that was set during the wait is not
@@ -29,7 +29,7 @@ pub enum Woken {
     Removed,
 }
 
-impl Tail {
+impl TailReader {
     /// A reader that begins with line `next` (from 1), there or not.
     pub fn new(journal: &Journal, stream: &Arc<Stream>, next: u64) -> Self {
         Self { journal: journal.clone(), tip: stream.watch(), stream: stream.clone(), next }
@@ -51,8 +51,8 @@ impl Tail {
     }
 
     /// What is there, without a wait, and moves behind it. Lines that were trimmed before they
-    /// could be read are passed over: [`Page::first_line`] tells.
-    pub fn read(&mut self, limits: PageLimits) -> Result<Page, JournalError> {
+    /// could be read are passed over: [`LinePage::first_line`] tells.
+    pub fn read(&mut self, limits: PageLimits) -> Result<LinePage, JournalError> {
         let page = self.journal.read(&self.stream, self.next, limits)?;
         if let Some(last) = page.lines.last() {
             self.next = last.n + 1;
@@ -61,7 +61,7 @@ impl Tail {
     }
 
     /// Waits until there is something at or behind its place, or the stream is gone. Cancel-safe.
-    pub async fn wait(&mut self) -> Woken {
+    pub async fn wait(&mut self) -> TailEvent {
         let next = self.next;
         loop {
             let gone =
@@ -76,12 +76,12 @@ impl Tail {
             tokio::select! {
                 biased;
                 tip = grown => return match tip {
-                    Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
-                    _ => Woken::Removed,
+                    Ok(tip) if tip.last_line >= next && !tip.removed => TailEvent::Grown,
+                    _ => TailEvent::Removed,
                 },
                 // It may have been given more time meanwhile.
                 () = expiry => if self.stream.is_expired(self.journal.clock().now()) {
-                    return Woken::Removed;
+                    return TailEvent::Removed;
                 },
             }
         }

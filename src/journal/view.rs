@@ -2,7 +2,7 @@
 
 use super::head::{Cx, Head};
 use super::stream::BlockRef;
-use super::{JournalError, Range};
+use super::{IdRange, JournalError};
 use crate::model::{Entry, EntryId};
 use crate::store::{StoreError, block};
 
@@ -41,7 +41,7 @@ impl Head {
     pub(super) fn range(
         &self,
         cx: &Cx<'_>,
-        range: Range,
+        range: IdRange,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<usize, JournalError> {
         let mut pick = Pick::new(range, self.tip.shown_line, self.tip.last_line);
@@ -78,7 +78,7 @@ impl Head {
 
 /// Picks the entries of a range, block by block.
 pub(super) struct Pick {
-    range: Range,
+    range: IdRange,
     shown_line: u64,
     last_line: u64,
     /// How many were given.
@@ -88,7 +88,7 @@ pub(super) struct Pick {
 }
 
 impl Pick {
-    pub(super) fn new(range: Range, shown_line: u64, last_line: u64) -> Self {
+    pub(super) fn new(range: IdRange, shown_line: u64, last_line: u64) -> Self {
         Self { range, shown_line, last_line, found: 0, last: None }
     }
 

@@ -5,26 +5,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::keys::Keys;
-use super::writer::Answer;
+use super::keys::Transaction;
+use super::writer::CommitCallback;
 
 /// Looks again for a client that waits. Gives the answer, or `None` to go on waiting, which it may
-/// only for [`Why::Changed`].
-pub type Serve = Box<dyn FnMut(&mut Keys<'_>, Why) -> Option<Answer> + Send>;
+/// only for [`WakeReason::Changed`].
+pub type RetryFn = Box<dyn FnMut(&mut Transaction<'_>, WakeReason) -> Option<CommitCallback> + Send>;
 
 /// A client that waits.
-pub struct Waiting {
+pub struct BlockedClient {
     /// The client.
     pub client: u64,
     /// The keys it waits for.
     pub keys: Vec<Box<[u8]>>,
     /// What is done when one of them has changed.
-    pub serve: Serve,
+    pub retry: RetryFn,
 }
 
 /// Why a client that waits is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum WakeReason {
     /// One of its keys has changed.
     Changed,
     /// Its time is over, it went away, or `CLIENT UNBLOCK id TIMEOUT`.
@@ -36,7 +36,7 @@ pub enum Why {
 /// All who wait, in the order they came.
 #[derive(Default)]
 pub(super) struct Waitings {
-    clients: HashMap<u64, (u64, Waiting)>,
+    clients: HashMap<u64, (u64, BlockedClient)>,
     /// By key and order, the client.
     keys: HashMap<Box<[u8]>, BTreeMap<u64, u64>>,
     /// Orders and clients whose keys have changed.
@@ -47,12 +47,12 @@ pub(super) struct Waitings {
 }
 
 impl Waitings {
-    pub(super) fn add(&mut self, waiting: Waiting) {
+    pub(super) fn add(&mut self, waiting: BlockedClient) {
         self.next += 1;
         self.insert(self.next, waiting);
     }
 
-    fn insert(&mut self, order: u64, waiting: Waiting) {
+    fn insert(&mut self, order: u64, waiting: BlockedClient) {
         for key in &waiting.keys {
             self.keys.entry(key.clone()).or_default().insert(order, waiting.client);
         }
@@ -60,7 +60,7 @@ impl Waitings {
     }
 
     /// Takes a client out, with the place it had.
-    pub(super) fn take(&mut self, client: u64) -> Option<Waiting> {
+    pub(super) fn take(&mut self, client: u64) -> Option<BlockedClient> {
         let (order, waiting) = self.clients.remove(&client)?;
         for key in &waiting.keys {
             if let Some(clients) = self.keys.get_mut(key) {
@@ -75,7 +75,7 @@ impl Waitings {
     }
 
     /// Puts back the client that was taken last.
-    pub(super) fn put_back(&mut self, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, waiting: BlockedClient) {
         match self.taken.take() {
             Some(order) => self.insert(order, waiting),
             None => self.add(waiting),

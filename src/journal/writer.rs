@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::append::{Appended, Batch};
+use super::append::{AppendAck, LineBatch};
 use super::head::Cx;
 use super::head::Head;
-use super::keys::Keys;
-use super::queue::{Command, Reply, Room};
+use super::keys::Transaction;
+use super::queue::{Command, QueuePermit, Reply};
 use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Waitings;
-use super::{Counters, Durability, JournalError, JournalOptions, SYNC_INTERVAL, Streams, compact};
-use crate::model::limits::{Limit, LimitCounters};
+use super::{Durability, JournalCounters, JournalError, JournalOptions, SYNC_INTERVAL, Streams, compact};
+use crate::model::limits::{LimitCounters, Limit};
 use crate::model::{Clock, Timestamp};
 use crate::store::{Refusal, Store, StoreError};
 
@@ -25,12 +25,12 @@ use crate::store::{Refusal, Store, StoreError};
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A reply, given with what became of the commit.
-pub type Answer = Box<dyn FnOnce(Option<&JournalError>) + Send>;
+pub type CommitCallback = Box<dyn FnOnce(Option<&JournalError>) + Send>;
 
 pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     durability: Durability,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<JournalCounters>,
     pub(super) streams: Arc<Streams>,
     pub(super) clock: Arc<Clock>,
     hits: Arc<LimitCounters>,
@@ -56,10 +56,10 @@ pub(super) struct Writer {
     pub(super) watched: HashMap<Box<[u8]>, Vec<Weak<AtomicBool>>>,
     pub(super) waiting: Waitings,
     /// Replies of this commit, given after it.
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<CommitCallback>,
     /// Bytes of this commit, and their room in the queue.
     pub(super) written: usize,
-    rooms: Vec<Room>,
+    rooms: Vec<QueuePermit>,
     /// Under [`Durability::Interval`]: since when something waits for a sync.
     unsynced_since: Option<Instant>,
 }
@@ -68,7 +68,7 @@ impl Writer {
     pub(super) fn new(
         store: Arc<Store>,
         options: &JournalOptions,
-        counters: Arc<Counters>,
+        counters: Arc<JournalCounters>,
         streams: Arc<Streams>,
     ) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Writer {
     }
 
     /// Why nothing may be added in this commit, if so.
-    pub(super) fn may_grow(&self) -> Result<(), JournalError> {
+    pub(super) fn check_can_grow(&self) -> Result<(), JournalError> {
         if let Err(error) = &self.growth
             && matches!(error.refusal(), Some(Refusal::Full { .. }))
         {
@@ -196,12 +196,12 @@ impl Writer {
             }
             Command::Job { job, room } => {
                 self.rooms.push(room);
-                let answer = (job.0)(&mut Keys { now: self.clock.read(), writer: self });
+                let answer = (job.0)(&mut Transaction { now: self.clock.read(), writer: self });
                 self.answers.push(answer);
                 self.settle();
             }
-            Command::GiveUp { client, why } => {
-                Keys { now: self.clock.read(), writer: self }.unblock(client, why);
+            Command::Unblock { client, why } => {
+                Transaction { now: self.clock.read(), writer: self }.unblock(client, why);
             }
             Command::PutTask { id, record, reply } => {
                 self.changed = true;
@@ -230,7 +230,7 @@ impl Writer {
     /// Serves those who wait for what was changed.
     fn settle(&mut self) {
         if self.waiting.len() > 0 {
-            Keys { now: self.clock.read(), writer: self }.settle();
+            Transaction { now: self.clock.read(), writer: self }.serve_blocked();
         }
     }
 
@@ -262,11 +262,16 @@ impl Writer {
         Ok((head, Cx { store: &self.store, counters: &self.counters, now }))
     }
 
-    fn append(&mut self, stream: &Arc<Stream>, batch: &Batch, trim: Option<Trim>) -> Result<Appended, JournalError> {
+    fn append(
+        &mut self,
+        stream: &Arc<Stream>,
+        batch: &LineBatch,
+        trim: Option<Trim>,
+    ) -> Result<AppendAck, JournalError> {
         if let Some(error) = &batch.failed {
             return Err(error.clone());
         }
-        self.may_grow()?;
+        self.check_can_grow()?;
         let (head, cx) = self.head(stream)?;
         let done = head.append(&cx, batch)?;
         if let Some(trim) = trim {
@@ -350,7 +355,7 @@ impl Writer {
                 Ok(self.store.flush()?)
             }
         });
-        Counters::add(&self.counters.commits, 1);
+        JournalCounters::add(&self.counters.commits, 1);
         let mut gone = Vec::new();
         match &committed {
             Ok(()) => {

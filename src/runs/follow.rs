@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::page::{EventFilter, Stored};
 use super::{RunHandle, RunsError};
-use crate::journal::{JournalError, Stream, Tail, Woken};
+use crate::journal::{JournalError, Stream, TailEvent, TailReader};
 use crate::model::{Cursor, limits};
 
 /// Where to begin.
@@ -41,7 +41,7 @@ pub struct RunTail {
     start: RunStart,
     /// Looked at only while the run is not there.
     changes: watch::Receiver<u64>,
-    at: Option<(Arc<Stream>, Tail)>,
+    at: Option<(Arc<Stream>, TailReader)>,
 }
 
 impl RunHandle {
@@ -74,7 +74,7 @@ impl RunTail {
                         }
                         return Ok(RunNews::Events(looked.events));
                     }
-                    tail.wait().await == Woken::Removed
+                    tail.wait().await == TailEvent::Removed
                 }
                 Err(RunsError::Journal(JournalError::Removed)) => true,
                 Err(error) => return Err(error),
@@ -105,7 +105,7 @@ impl RunTail {
                 Err(error) => return Err(error),
             },
         };
-        let tail = Tail::new(&self.run.all.journal, &stream, next);
+        let tail = TailReader::new(&self.run.all.journal, &stream, next);
         self.at = Some((stream, tail));
         Ok(reset.map(|reason| RunNews::Reset { reason }))
     }

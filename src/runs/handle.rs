@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::keep::{self, Incoming};
 use super::state::State;
 use super::{Inner as All, Refused, RunMeters, RunsError, list};
-use crate::journal::{Batch, JournalError, Stream, Trim};
+use crate::journal::{JournalError, LineBatch, Stream, Trim};
 use crate::model::limits::Limit;
 use crate::model::{Cursor, EntryId, Epoch, RunId, RunState, Timestamp};
 
@@ -87,7 +87,7 @@ impl RunHandle {
 
     /// The place behind an entry of a journal.
     pub(super) fn cursor(&self, stream: &Stream, n: u64, id: EntryId) -> Cursor {
-        Cursor { epoch: Epoch { incarnation: stream.birth(), generation: self.all.journal.store().opening() }, n, id }
+        Cursor { epoch: Epoch { incarnation: stream.incarnation(), generation: self.all.journal.store().opening() }, n, id }
     }
 
     /// Appends events that are not there yet, in their order, and waits until they are durable.
@@ -157,7 +157,7 @@ impl RunHandle {
                 self.run.unsettled.store(false, Ordering::Release);
             }
             let state = self.current(&mut guard, stream).await?;
-            let mut batch = Batch::new();
+            let mut batch = LineBatch::new();
             let mut inside = HashSet::new();
             for (event, print) in events {
                 if !state.seen.contains_key(print) && inside.insert(*print) {
@@ -194,7 +194,7 @@ impl RunHandle {
         if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
             return Ok(());
         }
-        let runs = self.all.journal.newest(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
+        let runs = self.all.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
         let options = self.all.tasks.options();
         if runs >= options.limits.runs_max {
             options.hits.count(Limit::runs_max);

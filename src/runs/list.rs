@@ -25,12 +25,12 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(state: &State) -> Self {
-        Self { birth: state.stream.birth(), line: state.next - 1, summary: state.fold.run().summary() }
+        Self { birth: state.stream.incarnation(), line: state.next - 1, summary: state.fold.run().summary() }
     }
 
     /// The last line that was read of this log.
     pub(super) fn line_of(&self, stream: &Stream) -> u64 {
-        if self.birth == stream.birth() { self.line } else { 0 }
+        if self.birth == stream.incarnation() { self.line } else { 0 }
     }
 }
 
@@ -52,7 +52,7 @@ impl Runs {
         query: &RunQuery,
         is_visible: impl Fn(&RunId) -> bool,
     ) -> Result<Vec<RunSummary>, RunsError> {
-        let mut rows = self.inner.journal.newest(RunId::STREAM_PREFIX.as_bytes())?;
+        let mut rows = self.inner.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?;
         rows.sort_by(|(a, last_a), (b, last_b)| last_b.cmp(last_a).then_with(|| a.cmp(b)));
         let mut found = Vec::new();
         for (name, _) in rows {

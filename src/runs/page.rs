@@ -184,7 +184,7 @@ impl RunHandle {
     /// The cursor is of another log, or ahead of what survived.
     pub fn line_after(&self, cursor: &Cursor) -> Result<u64, RunsError> {
         match self.stream()? {
-            Some(stream) if cursor.epoch.incarnation == stream.birth() && cursor.n <= stream.tip().last_line => {
+            Some(stream) if cursor.epoch.incarnation == stream.incarnation() && cursor.n <= stream.tip().last_line => {
                 Ok(cursor.n + 1)
             }
             _ => Err(RunsError::Reset(self.id().clone())),

@@ -247,13 +247,13 @@ impl TaskHandle {
                 ..LineText::default()
             });
         }
-        let room = self.inner.journal.make_room(batch.bytes()).await?;
+        let room = self.inner.journal.reserve(batch.bytes()).await?;
         let ticket = {
             let state = self.inner.state.lock();
             let open = !state.removed && !state.record.takes_no_more() && (!state.ending || state.closing.is_some());
             let stream = self.stream().filter(|_| open);
             let stream = stream.ok_or_else(|| TasksError::Ended(self.id().clone()))?;
-            self.inner.journal.append_now(&stream, batch, None, room)
+            self.inner.journal.append_reserved(&stream, batch, None, room)
         };
         ticket.await?;
         Ok(())

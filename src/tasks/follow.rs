@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::log::LogPage;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
-use crate::journal::{Tail, Woken};
+use crate::journal::{TailEvent, TailReader};
 use crate::model::{Cursor, Epoch, Task, TaskStatus};
 
 /// Recent pages that followers of one task share: about a second of them.
@@ -81,7 +81,7 @@ pub struct Follower {
     phase: Phase,
     changed: watch::Receiver<u64>,
     /// The journal's end; none once the archive holds everything.
-    tail: Option<Tail>,
+    tail: Option<TailReader>,
     told: (TaskStatus, bool),
 }
 
@@ -113,7 +113,7 @@ impl TaskHandle {
         };
         self.inner.followers.fetch_add(1, Ordering::AcqRel);
         let told = self.told();
-        let tail = self.stream().map(|stream| Tail::new(self.journal(), &stream, next));
+        let tail = self.stream().map(|stream| TailReader::new(self.journal(), &stream, next));
         Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tail, told }
     }
 
@@ -253,7 +253,7 @@ impl Follower {
             }
         };
         let gone = tokio::select! {
-            woken = woken => woken == Woken::Removed,
+            woken = woken => woken == TailEvent::Removed,
             // The sender lives as long as the task, which this follower holds.
             _ = self.changed.changed() => false,
         };

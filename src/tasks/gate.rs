@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::TasksError;
 use super::task::TaskHandle;
-use crate::journal::{Appended, Batch, JournalError};
+use crate::journal::{AppendAck, JournalError, LineBatch};
 use crate::model::limits::{Limit, Limits};
 use crate::model::rate::{RateLimits, RateUnit, TokenBuckets};
 use crate::model::{Channel, GapMarker, LineText, TaskId, Timestamp};
@@ -25,7 +25,7 @@ const CLOSED_MIN: Duration = Duration::from_millis(500);
 const CLOSED_MAX: Duration = Duration::from_secs(5);
 
 /// Resolves when the line that tells of dropped ones is durable.
-pub(super) type Told = oneshot::Receiver<Result<Appended, JournalError>>;
+pub(super) type Told = oneshot::Receiver<Result<AppendAck, JournalError>>;
 
 /// Holds a task to its rates.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ struct Dropped {
     /// Its name, and the number behind the last of them.
     session: Option<(String, u64)>,
     lines: u64,
-    waiting: Vec<oneshot::Sender<Result<Appended, JournalError>>>,
+    waiting: Vec<oneshot::Sender<Result<AppendAck, JournalError>>>,
 }
 
 /// Lines that were dropped.
@@ -88,7 +88,7 @@ impl Gate {
     }
 
     /// Cuts a batch to what may pass; `known` is the last durable number of its session.
-    pub(super) fn drop_over(&mut self, batch: &mut Batch, known: u64) -> Option<Over> {
+    pub(super) fn drop_over(&mut self, batch: &mut LineBatch, known: u64) -> Option<Over> {
         let now = Instant::now();
         let passing = self.passing(batch, known, now);
         let lines = batch.lines().count() - passing;
@@ -107,7 +107,7 @@ impl Gate {
     }
 
     /// Cuts a batch to what may pass; what was cut is to come again.
-    pub(super) fn refuse_over(&mut self, batch: &mut Batch, known: u64) -> Option<Refused> {
+    pub(super) fn refuse_over(&mut self, batch: &mut LineBatch, known: u64) -> Option<Refused> {
         let now = Instant::now();
         let passing = self.passing(batch, known, now);
         let lines = (batch.lines().count() - passing) as u64;
@@ -131,7 +131,7 @@ impl Gate {
     }
 
     /// How many lines of a batch pass. Repeats do; they are dropped later, and cost nothing.
-    fn passing(&mut self, batch: &Batch, known: u64, now: Instant) -> usize {
+    fn passing(&mut self, batch: &LineBatch, known: u64, now: Instant) -> usize {
         let count = batch.lines().count();
         let repeats = batch.last_seq().map_or(0, |(_, last)| {
             let first = (last + 1).saturating_sub(count as u64);
@@ -166,11 +166,11 @@ impl Closed {
 
 impl Dropped {
     /// The line that tells of them. How many of the numbered ones are new only the writer knows.
-    fn told(&self, limit: &str) -> Batch {
+    fn told(&self, limit: &str) -> LineBatch {
         match &self.session {
-            Some((session, next)) => Batch::over(session, *next, limit),
+            Some((session, next)) => LineBatch::over_limit(session, *next, limit),
             None => {
-                let mut batch = Batch::new();
+                let mut batch = LineBatch::new();
                 batch.push(&LineText {
                     timestamp: Timestamp::now(),
                     channel: Channel::Internal,

@@ -27,7 +27,7 @@ impl TaskHandle {
         if let Some((name, end_seq)) = &session
             && end_seq.saturating_sub(1) > self.acked_seq(name)
         {
-            self.append_at_end(LineBatch::closing(name, *end_seq)).await?;
+            self.append_at_end(LineBatch::end_of_session(name, *end_seq)).await?;
         }
         let task = self.clone();
         let tally = tokio::task::spawn_blocking(move || task.tally()).await.map_err(|_| TasksError::Closed)??;

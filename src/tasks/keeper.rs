@@ -70,7 +70,7 @@ struct Keeper {
 
 impl Keeper {
     fn archive(&self, task: TaskHandle) {
-        if self.tasks.inner.journal.may_grow().is_err() {
+        if self.tasks.inner.journal.check_can_grow().is_err() {
             task.inner.archiving.store(false, Ordering::Release);
             return;
         }
@@ -90,7 +90,7 @@ impl Keeper {
 
     fn seal(&mut self, task: TaskHandle) {
         // An archive is written before a journal goes: on a full disk that waits for room.
-        if self.tasks.inner.journal.may_grow().is_err() {
+        if self.tasks.inner.journal.check_can_grow().is_err() {
             return;
         }
         let now = Instant::now();
@@ -123,7 +123,7 @@ impl Keeper {
         self.tasks.inner.clock.update();
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let clean = self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN);
-        let room = self.tasks.inner.journal.may_grow().is_ok();
+        let room = self.tasks.inner.journal.check_can_grow().is_ok();
         if let Err(error) = self.tasks.keep_to_budget().await {
             tracing::warn!(%error, "tasks could not be removed to keep to disk_max; it is tried again");
         }

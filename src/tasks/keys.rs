@@ -17,9 +17,10 @@ use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, Answer, AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo,
-    GroupResult, GroupStart, JournalError, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, PendingEntry,
-    PendingQuery, PendingSummary, Published, Range, Room, Serve, SetIdError, StreamInfo, Trim, Waiting, Why,
+    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, GROUP_NAME_BYTES_MAX,
+    GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyMetadata, KeyReader, NODE_ENTRIES_MAX,
+    NewId, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn, SetIdArgs, SetIdError, Snapshot,
+    StreamInfo, Transaction, Trim, WakeReason,
 };
 
 /// How long an entry waits for the seal of a task that it opens again.
@@ -83,30 +84,30 @@ impl Tasks {
     }
 
     /// The published keys, as they are now.
-    pub fn published(&self) -> Published<'_> {
-        self.inner.journal.published()
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        self.inner.journal.snapshot()
     }
 
     /// Waits until the queue has room for a job of so many bytes.
-    pub async fn make_room(&self, bytes: usize) -> Result<Room, TasksError> {
-        Ok(self.inner.journal.make_room(bytes).await?)
+    pub async fn reserve(&self, bytes: usize) -> Result<QueuePermit, TasksError> {
+        Ok(self.inner.journal.reserve(bytes).await?)
     }
 
     /// Queues a job on keys; see [`crate::journal::Journal::submit`].
-    pub fn submit(&self, room: Room, job: impl FnOnce(&mut Keys<'_>) -> Answer + Send + 'static) {
+    pub fn submit(&self, room: QueuePermit, job: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static) {
         self.inner.journal.submit(room, job);
     }
 
     /// Ends the wait of a client that gave up.
-    pub fn give_up(&self, client: u64, why: Why) {
-        self.inner.journal.give_up(client, why);
+    pub fn unblock(&self, client: u64, why: WakeReason) {
+        self.inner.journal.unblock(client, why);
     }
 
     /// The task of a key that is about to be written, made if it is not there; `None` if the key is no
     /// task's. Waits while the archive lags behind.
     pub async fn key_task(&self, key: &[u8]) -> Result<Option<KeyTask>, TasksError> {
         let Some(id) = TaskId::from_stream_key(key) else { return Ok(None) };
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let mut task = self.get_or_create(&id).await?;
         if task.with_record(TaskRecord::ended_with_its_key) {

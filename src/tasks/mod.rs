@@ -40,7 +40,7 @@ use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
 pub use crate::store::{OpenError, create_folder};
 
-pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
+pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use eventful::{EVENTS_LABEL, EventfulTasks, EventsGuard};
 pub use follow::{FollowEvent, Follower, Start};
 pub use list::{ListQuery, TaskPage};

@@ -136,7 +136,7 @@ impl Tasks {
             limits: options.limits.clone(),
             hits: options.hits.clone(),
             clock: clock.clone(),
-            kept: Some(|name| TaskId::from_stream_key(name).is_some()),
+            archived: Some(|name| TaskId::from_stream_key(name).is_some()),
         };
         let journal = Journal::open_with(&data.join("journal"), journal_options)?;
         let archives = Archives::open(&data.join("archive"))?;
@@ -260,7 +260,7 @@ impl Tasks {
         if let Some(task) = self.at_hand(id) {
             return Ok(task);
         }
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let (count, limits) = (self.inner.index.lock().len() as u64, &self.inner.options.limits);
         if count >= limits.tasks_max {
@@ -279,7 +279,7 @@ impl Tasks {
 
     /// A worker begins, or comes back (`task_start`). Answers what of its session is durable.
     pub async fn start(&self, facts: TaskFacts) -> Result<(TaskHandle, u64), TasksError> {
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         let task = self.get_or_create(&facts.id).await?;
         let acked = task.acked_seq(&facts.session);
         task.describe(facts).await?;
@@ -334,7 +334,7 @@ impl Tasks {
             return Err("the server is stopping".to_owned());
         }
         self.has_budget().map_err(|error| error.to_string())?;
-        self.inner.journal.may_grow().map_err(|error| error.to_string())
+        self.inner.journal.check_can_grow().map_err(|error| error.to_string())
     }
 
     /// Counters and gauges.

@@ -99,7 +99,7 @@ impl TaskHandle {
         let stream = match archive.span() {
             _ if sealed => None,
             Some((_, last)) => {
-                Some(registry.journal.stream_behind(name.as_bytes(), archive.last_line(), last, key_went)?)
+                Some(registry.journal.resume_stream(name.as_bytes(), archive.last_line(), last, key_went)?)
             }
             None => Some(registry.journal.stream_or_new(name.as_bytes())?),
         };

@@ -75,7 +75,7 @@ pub struct Ticket {
 
 #[derive(Debug)]
 enum TicketKind {
-    Queued(journal::Ticket),
+    Queued(journal::CommitTicket),
     /// Every line was there before the end.
     Repeat(u64),
     /// The first lines are queued, the others over a limit: they are told, later, in one line.
@@ -94,7 +94,7 @@ pub struct Untaken {
 #[derive(Debug)]
 struct OverTicket {
     /// What became of the lines that were taken, once it is known.
-    taken: Result<journal::Appended, journal::Ticket>,
+    taken: Result<journal::AppendAck, journal::CommitTicket>,
     told: Told,
     lines: u64,
 }
@@ -113,7 +113,9 @@ impl Future for Ticket {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(done) => done,
             },
-            TicketKind::Repeat(seq) => Ok(journal::Appended { acked_seq: Some(*seq), ..journal::Appended::default() }),
+            TicketKind::Repeat(seq) => {
+                Ok(journal::AppendAck { acked_seq: Some(*seq), ..journal::AppendAck::default() })
+            }
         };
         Poll::Ready(done.map_err(TasksError::from).map(|done| Appended {
             first_line: done.first_line,
@@ -131,7 +133,7 @@ impl Future for Ticket {
 }
 
 impl OverTicket {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::Appended, JournalError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::AppendAck, JournalError>> {
         if let Err(ticket) = &mut self.taken {
             match Pin::new(ticket).poll(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -144,7 +146,7 @@ impl OverTicket {
             Poll::Ready(told) => told.unwrap_or(Err(JournalError::Closed))?,
         };
         let taken = self.taken.as_ref().copied().unwrap_or_default();
-        Poll::Ready(Ok(journal::Appended { acked_seq: told.acked_seq.max(taken.acked_seq), ..taken }))
+        Poll::Ready(Ok(journal::AppendAck { acked_seq: told.acked_seq.max(taken.acked_seq), ..taken }))
     }
 }
 
@@ -194,12 +196,12 @@ impl TaskHandle {
         mut batch: LineBatch,
         when_over: WhenOver,
     ) -> Result<(Ticket, Option<Untaken>), TasksError> {
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         if when_over != WhenOver::Take {
             self.has_budget()?;
         }
         self.wait_for_archive().await?;
-        let room = self.inner.journal.make_room(batch.bytes()).await?;
+        let room = self.inner.journal.reserve(batch.bytes()).await?;
         let epoch = self.epoch();
         let resumed = {
             let mut state = self.inner.state.lock();
@@ -247,9 +249,9 @@ impl TaskHandle {
             }
         }
         let taken = if batch.is_empty() && told.is_some() {
-            Ok(journal::Appended::default())
+            Ok(journal::AppendAck::default())
         } else {
-            Err(self.inner.journal.append_now(&stream, batch, None, room))
+            Err(self.inner.journal.append_reserved(&stream, batch, None, room))
         };
         drop(state);
         self.archive_if_due(&stream);

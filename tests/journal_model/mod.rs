@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tasktail::journal::{Appended, Batch, Journal, JournalError, PageLimits, Range, Stream, Trim};
-use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapMarker, GapReason, Line, LineText, Timestamp};
+use tasktail::journal::{AppendAck, Journal, JournalError, LineBatch, PageLimits, Range, Stream, Trim};
+use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapReason, Line, LineText, GapMarker, Timestamp};
 
 /// Entries of one block at most: how much an inexact trim may leave.
 const BLOCK_ENTRIES_MAX: u64 = 100;
@@ -94,7 +94,7 @@ impl Model {
         new: &[New],
         trim: Option<Trim>,
     ) {
-        let mut batch = session.map_or_else(Batch::new, |(name, first)| Batch::with_session(name, first));
+        let mut batch = session.map_or_else(LineBatch::new, |(name, first)| LineBatch::with_session(name, first));
         for entry in new {
             match &entry.body {
                 EntryBody::Fields(fields) => batch.push_fields(fields.clone()),
@@ -110,17 +110,17 @@ impl Model {
         let (first, last) = if wanted.is_empty() { (0, 0) } else { (before + 1, before + wanted.len() as u64) };
         let acked_seq = session.map(|(name, _)| self.acked(name));
         let last_id = self.entries.last().map_or(EntryId::MIN, |(id, _)| *id);
-        let expected = Appended { first_line: first, last_line: last, last_id, count: wanted.len() as u64, acked_seq };
+        let expected = AppendAck { first_line: first, last_line: last, last_id, count: wanted.len() as u64, acked_seq };
         assert_eq!(done, expected);
         if let Some(trim) = trim {
             // The trim of an append has no answer of its own: an empty append carries it.
-            journal.append(stream, Batch::new(), Some(trim)).await.unwrap().await.unwrap();
+            journal.append(stream, LineBatch::new(), Some(trim)).await.unwrap().await.unwrap();
             self.note_trim(stream, trim);
         }
     }
 
     /// Ids are the journal's to give: they are read back, and must be new and in order.
-    fn learn(&mut self, journal: &Journal, stream: &Stream, wanted: &[EntryBody<'static>], done: Appended) {
+    fn learn(&mut self, journal: &Journal, stream: &Stream, wanted: &[EntryBody<'static>], done: AppendAck) {
         let last = self.entries.last().map_or(EntryId::MIN, |(id, _)| *id);
         let range = Range { start: last.next().unwrap(), end: EntryId::MAX, count: usize::MAX, reverse: false };
         let found = journal.range(stream, range).unwrap();
@@ -215,7 +215,7 @@ impl Model {
         assert_eq!(tip.len(), self.here().count() as u64);
         assert_eq!((tip.total_bytes, tip.total_skipped), (self.total_bytes, self.total_skipped));
         assert_eq!(tip.last_id, self.entries.last().map_or(EntryId::MIN, |(id, _)| *id));
-        assert_eq!((stream.birth(), stream.expires()), (self.birth, self.expires));
+        assert_eq!((stream.incarnation(), stream.expires()), (self.birth, self.expires));
         for session in SESSIONS {
             assert_eq!(stream.acked_seq(session), self.acked(session), "{session}");
         }

@@ -1,6 +1,6 @@
 //! Groups and consumers come and go (Redis: XGROUP), and acks (XACK).
 
-use super::{Group, GroupError, GroupRecord, GroupResult, GroupRow, Keys, consumer_key, group_key, is_too_long};
+use super::{Group, GroupError, GroupRecord, GroupResult, GroupRow, Transaction, consumer_key, group_key, is_too_long};
 use crate::model::EntryId;
 
 /// Where a group begins.
@@ -12,7 +12,7 @@ pub enum GroupStart {
     Last,
 }
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// Makes a group (Redis: XGROUP CREATE). With `make_key` the key is made too.
     pub fn create_group(
         &mut self,

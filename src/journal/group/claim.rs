@@ -1,6 +1,6 @@
 //! Entries from one consumer to another (Redis: XCLAIM, XAUTOCLAIM).
 
-use super::{GroupError, GroupResult, Keys, is_too_long};
+use super::{GroupError, GroupResult, Transaction, is_too_long};
 use crate::model::{Entry, EntryId, Timestamp};
 
 /// How entries are claimed.
@@ -47,7 +47,7 @@ pub struct AutoClaimed {
 /// XAUTOCLAIM looks at so many entries for each that is wanted.
 const ATTEMPTS_PER_ENTRY: usize = 10;
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// Gives a consumer what others were given (Redis: XCLAIM); calls `each` with what it got, and
     /// answers how many.
     pub fn claim(

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::head::{Cx, Head};
-use super::{JournalError, Keys};
+use super::{JournalError, Transaction};
 use crate::model::{EntryId, Timestamp};
 use crate::store::groups::{
     ConsumerRecord, GroupRecord, GroupRow, GroupWrite, PendingRecord, consumer_key, group_key, pending_key,
@@ -210,7 +210,7 @@ impl Head {
     }
 }
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// Calls `act` with a group that is there; a change is part of this commit.
     fn with_group<T>(
         &mut self,

@@ -1,6 +1,6 @@
 //! What waits for an ack (Redis: XPENDING).
 
-use super::{GroupResult, Keys};
+use super::{GroupResult, Transaction};
 use crate::model::EntryId;
 
 /// What waits in a group.
@@ -44,7 +44,7 @@ pub struct PendingEntry {
     pub count: u64,
 }
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// What waits in a group, in sum.
     pub fn pending_summary(&mut self, name: &[u8], group: &[u8]) -> GroupResult<PendingSummary> {
         self.with_group(name, group, |group| {

@@ -1,11 +1,11 @@
 //! Entries to consumers (Redis: XREADGROUP), and how far a group is.
 
-use super::{GroupError, GroupRecord, GroupResult, Keys, is_too_long};
+use super::{GroupError, GroupRecord, GroupResult, Transaction, is_too_long};
 use crate::journal::head::{Cx, Head};
-use crate::journal::{JournalError, Range};
+use crate::journal::{IdRange, JournalError};
 use crate::model::{Entry, EntryId};
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// Whether a consumer may read (Redis: XREADGROUP looks before anything else); makes it if it is
     /// not there.
     pub fn join_group(&mut self, name: &[u8], group: &[u8], consumer: &[u8]) -> GroupResult<()> {
@@ -46,7 +46,7 @@ impl Keys<'_> {
         let Some((head, cx)) = self.head(name)? else { return Ok(Err(GroupError::NoKey)) };
         let mut ids = Vec::new();
         if let Some(start) = at.next() {
-            head.range(&cx, Range { start, end: EntryId::MAX, count, reverse: false }, &mut |entry| {
+            head.range(&cx, IdRange { start, end: EntryId::MAX, count, reverse: false }, &mut |entry| {
                 ids.push(entry.id);
                 each(entry);
             })?;
@@ -80,7 +80,7 @@ impl Keys<'_> {
 
     /// Gives a consumer again what waits for its ack, behind `after` (Redis: XREADGROUP with an id);
     /// `None` stands for an entry that is deleted. Answers how many.
-    pub fn read_again(
+    pub fn read_pending(
         &mut self,
         name: &[u8],
         group: &[u8],
@@ -126,7 +126,7 @@ impl Keys<'_> {
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<bool, JournalError> {
         let Some((head, cx)) = self.head(name)? else { return Ok(false) };
-        Ok(head.range(&cx, Range { start: id, end: id, count: 1, reverse: false }, each)? > 0)
+        Ok(head.range(&cx, IdRange { start: id, end: id, count: 1, reverse: false }, each)? > 0)
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) struct Meter {
 impl Head {
     pub(super) fn meter(&self, cx: &Cx<'_>) -> Result<Meter, JournalError> {
         let mut first_id = EntryId::MIN;
-        let first = Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
+        let first = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
         self.range(cx, first, &mut |entry| first_id = entry.id)?;
         Ok(Meter {
             entries_added: self.entries_added,

@@ -1,6 +1,6 @@
 //! What there is to say of groups (Redis: XINFO GROUPS, XINFO CONSUMERS, XINFO STREAM FULL).
 
-use super::{GroupError, GroupResult, Keys, PendingEntry};
+use super::{GroupError, GroupResult, PendingEntry, Transaction};
 use crate::journal::JournalError;
 use crate::model::EntryId;
 
@@ -34,7 +34,7 @@ pub struct ConsumerInfo {
     pub active_ms: Option<u64>,
 }
 
-impl Keys<'_> {
+impl Transaction<'_> {
     /// The groups of a key, in the order of their names; `None` where there is no key.
     pub fn groups(&mut self, name: &[u8]) -> Result<Option<Vec<GroupInfo>>, JournalError> {
         let Some((head, cx)) = self.head(name)? else { return Ok(None) };
@@ -64,7 +64,7 @@ impl Keys<'_> {
     }
 
     /// The first so many entries that wait for a consumer's ack.
-    pub fn pending_of(
+    pub fn consumer_pending(
         &mut self,
         name: &[u8],
         group: &[u8],

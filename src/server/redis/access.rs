@@ -14,7 +14,7 @@ use super::commands::{ReadArgs, Refusal, keys_of};
 use super::table::{ADMIN, Command, KeysAt, NO_AUTH, WRITE};
 use crate::auth::{Caller, Object, Scope, Verdict};
 use crate::model::{Entry, RunId, Timestamp};
-use crate::tasks::keys::{JournalError, KeyFacts, Look, Range};
+use crate::tasks::keys::{IdRange, JournalError, KeyMetadata, KeyReader};
 use crate::wire::resp::Request;
 
 const NO_AUTH_YET: Refusal = Refusal::Static("NOAUTH Authentication required.");
@@ -91,20 +91,20 @@ fn for_each_key(
 
 /// The keys that a caller may see; the others are not there.
 pub(super) struct Seen<'a> {
-    pub(super) look: &'a mut dyn Look,
+    pub(super) look: &'a mut dyn KeyReader,
     pub(super) caller: &'a Caller,
 }
 
-impl Look for Seen<'_> {
+impl KeyReader for Seen<'_> {
     fn now(&self) -> Timestamp {
         self.look.now()
     }
 
-    fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
-        if self.caller.sees_key(name) { self.look.facts(name) } else { Ok(None) }
+    fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
+        if self.caller.sees_key(name) { self.look.metadata(name) } else { Ok(None) }
     }
 
-    fn range(&mut self, name: &[u8], range: Range, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
+    fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
         if self.caller.sees_key(name) { self.look.range(name, range, each) } else { Ok(0) }
     }
 

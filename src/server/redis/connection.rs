@@ -24,7 +24,7 @@ use crate::model::limits::Limit;
 use crate::server::net::connection_limit::{Seat, Share};
 use crate::server::net::rate_limit::Throttle;
 use crate::server::net::tls;
-use crate::tasks::keys::{Answer, JournalError, Keys, Why};
+use crate::tasks::keys::{CommitCallback, JournalError, Transaction, WakeReason};
 use crate::transport::{Spoken, Stream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
@@ -238,7 +238,7 @@ impl Connection {
                     batch.add_task(key, task.map_err(|error| refused(&error)));
                 }
             }
-            let room = tasks.make_room(plan.bytes).await.map_err(io::Error::other)?;
+            let room = tasks.reserve(plan.bytes).await.map_err(io::Error::other)?;
             Ok::<_, io::Error>((batch, room))
         };
         let (mut batch, room) = tokio::select! {
@@ -246,7 +246,7 @@ impl Connection {
             () = self.port.state.shutdown.cancelled() => return Err(ending()),
         };
         let (sender, done) = oneshot::channel();
-        tasks.submit(room, move |keys: &mut Keys<'_>| -> Answer {
+        tasks.submit(room, move |keys: &mut Transaction<'_>| -> CommitCallback {
             let waits = batch.run(&mut Place::Keys(keys));
             Box::new(move |failed| {
                 if let Some(error) = failed {
@@ -290,7 +290,7 @@ impl Connection {
     /// Waits with a command that waits; `None` if the client has gone, or has to. Gives its reply, and
     /// whether it is the last.
     async fn wait(&mut self, mut waits: Waits) -> io::Result<Option<(Reply, bool)>> {
-        let give_up = |port: &Port, id| port.state.tasks.give_up(id, Why::TimedOut);
+        let unblock = |port: &Port, id| port.state.tasks.unblock(id, WakeReason::TimedOut);
         let (mut overdue, id) = (false, self.client.id);
         loop {
             let deadline = waits.deadline.filter(|_| !overdue);
@@ -311,7 +311,7 @@ impl Connection {
                 }
                 () = time_is_up => {
                     // The answer still comes from the writer: it may just have been served.
-                    give_up(&self.port, id);
+                    unblock(&self.port, id);
                     overdue = true;
                     continue;
                 }
@@ -326,7 +326,7 @@ impl Connection {
                 () = self.client.end.cancelled() => true,
             };
             if gone {
-                give_up(&self.port, id);
+                unblock(&self.port, id);
                 return Ok(None);
             }
         }

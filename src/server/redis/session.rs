@@ -21,7 +21,7 @@ pub(super) struct Session {
     /// Its token was wrong once too often: the answer waits.
     pub(super) slow: bool,
     /// Between MULTI and EXEC.
-    pub(super) transaction: Option<Transaction>,
+    pub(super) transaction: Option<MultiState>,
     pub(super) watched: Watched,
     pub(super) replies: Replies,
     /// To be closed once the replies are sent.
@@ -30,7 +30,7 @@ pub(super) struct Session {
 
 /// The commands of a transaction.
 #[derive(Default)]
-pub(super) struct Transaction {
+pub(super) struct MultiState {
     pub(super) queue: Vec<(&'static Command, Request)>,
     pub(super) bytes: usize,
     /// A command could not be queued: EXEC will refuse.

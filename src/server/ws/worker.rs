@@ -295,7 +295,7 @@ impl Ingest {
             pieces(&line.line).enumerate().for_each(|(index, piece)| put(index, &piece));
         }
         if line.own_time && spoken.note_times(&task.id) {
-            pending.batch.push_aside(&LineText {
+            pending.batch.push_annotation(&LineText {
                 channel: Channel::Internal,
                 text: NO_TIME.into(),
                 timestamp: Timestamp::now(),

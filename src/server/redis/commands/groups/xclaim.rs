@@ -5,12 +5,12 @@ use super::super::entries::entry;
 use super::super::{Refusal, ids};
 use super::{found, idle_ms_min, no_key_or_group};
 use crate::model::{EntryId, Timestamp};
-use crate::tasks::keys::{Claim, Keys, Look};
+use crate::tasks::keys::{Claim, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Gives a consumer what others were given; answers the entries, or their ids.
 pub(in crate::server::redis) fn xclaim(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
