@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tasktail::journal::{Durability, Journal, LineBatch, NewId, PageLimits, Trim};
-use tasktail::model::{Channel, LineText, ByteStr, Timestamp};
+use tasktail::model::{ByteStr, Channel, LineText, Timestamp};
 
 #[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
 #[global_allocator]

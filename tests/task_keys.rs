@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tasktail::model::limits::Limits;
-use tasktail::model::{Channel, EntryId, EntryFields, LineText, ByteStr, Task, TaskId, TaskStatus, Timestamp};
+use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::keys::{IdRange, KeyReader, NewId, Transaction, Trim};
 use tasktail::tasks::{End, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
 use tokio::sync::oneshot;

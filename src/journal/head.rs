@@ -10,7 +10,7 @@ use super::group::Groups;
 use super::nodes::Nodes;
 use super::stream::{BlockRef, Stream, Tip, touch_session};
 use super::{JournalCounters, JournalError};
-use crate::model::{Channel, EntryBody, EntryId, GapReason, LineText, GapMarker, ClockReading, Origin, Timestamp};
+use crate::model::{Channel, ClockReading, EntryBody, EntryId, GapMarker, GapReason, LineText, Origin, Timestamp};
 use crate::store::block::{self, BlockBuilder};
 use crate::store::{KeyRecord, Store, StreamRecord};
 

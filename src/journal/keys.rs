@@ -15,7 +15,7 @@ use super::set_id::{SetIdArgs, SetIdError};
 use super::waiting::{BlockedClient, WakeReason};
 use super::writer::{CommitCallback, Writer};
 use super::{IdRange, Journal, JournalError, Stream, StreamInfo, Trim};
-use crate::model::{Entry, EntryBody, EntryId, EntryFields, ClockReading, Origin, Timestamp};
+use crate::model::{ClockReading, Entry, EntryBody, EntryFields, EntryId, Origin, Timestamp};
 use crate::store::block;
 
 /// What is asked of a key most often.

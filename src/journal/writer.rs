@@ -17,7 +17,7 @@ use super::stream::Stream;
 use super::trim::Trim;
 use super::waiting::Waitings;
 use super::{Durability, JournalCounters, JournalError, JournalOptions, SYNC_INTERVAL, Streams, compact};
-use crate::model::limits::{LimitCounters, Limit};
+use crate::model::limits::{Limit, LimitCounters};
 use crate::model::{Clock, Timestamp};
 use crate::store::{Refusal, Store, StoreError};
 

@@ -87,7 +87,11 @@ impl RunHandle {
 
     /// The place behind an entry of a journal.
     pub(super) fn cursor(&self, stream: &Stream, n: u64, id: EntryId) -> Cursor {
-        Cursor { epoch: Epoch { incarnation: stream.incarnation(), generation: self.all.journal.store().opening() }, n, id }
+        Cursor {
+            epoch: Epoch { incarnation: stream.incarnation(), generation: self.all.journal.store().opening() },
+            n,
+            id,
+        }
     }
 
     /// Appends events that are not there yet, in their order, and waits until they are durable.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tasktail::journal::{AppendAck, Journal, JournalError, LineBatch, PageLimits, Range, Stream, Trim};
-use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapReason, Line, LineText, GapMarker, Timestamp};
+use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapMarker, GapReason, Line, LineText, Timestamp};
 
 /// Entries of one block at most: how much an inexact trim may leave.
 const BLOCK_ENTRIES_MAX: u64 = 100;

@@ -2,7 +2,7 @@
 
 use super::xtrim::TrimOptions;
 use super::{Refusal, ids};
-use crate::model::{EntryId, EntryFields};
+use crate::model::{EntryFields, EntryId};
 use crate::tasks::keys::{KeyReader, NewId, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
