@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tasktail::journal::{Durability, Journal, PageLimits, Range, Stream, Trim};
+use tasktail::journal::{Durability, IdRange, Journal, PageLimits, Stream, Trim};
 use tasktail::model::{ByteStr, Channel, EntryBody, LineText, Timestamp};
 use tempfile::TempDir;
 
@@ -189,7 +189,7 @@ impl World {
             Op::Read { from, limits } => model.read(&journal, &stream, model.line_at(from), limits),
             Op::Range { start, end, beside, count, reverse } => {
                 let (start, end) = (model.id_at(start, beside), model.id_at(end, beside));
-                model.range(&journal, &stream, Range { start, end, count, reverse });
+                model.range(&journal, &stream, IdRange { start, end, count, reverse });
             }
             Op::Compact => {
                 journal.compact(&stream).await.unwrap();

@@ -178,7 +178,7 @@ async fn the_key_of_a_task_with_a_worker_goes_without_ending_it() {
     let all = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 10, reverse: false };
     let mut found = Vec::new();
     tasks
-        .published()
+        .snapshot()
         .range(KEY, all, &mut |entry| {
             found.extend(entry.body.to_fields().iter().map(|(name, value)| format!("{name}={value}")));
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tasktail::journal::{AppendAck, Journal, JournalError, LineBatch, PageLimits, Range, Stream, Trim};
+use tasktail::journal::{AppendAck, IdRange, Journal, JournalError, LineBatch, PageLimits, Stream, Trim};
 use tasktail::model::{Channel, Entry, EntryBody, EntryId, GapMarker, GapReason, Line, LineText, Timestamp};
 
 /// Entries of one block at most: how much an inexact trim may leave.
@@ -122,7 +122,7 @@ impl Model {
     /// Ids are the journal's to give: they are read back, and must be new and in order.
     fn learn(&mut self, journal: &Journal, stream: &Stream, wanted: &[EntryBody<'static>], done: AppendAck) {
         let last = self.entries.last().map_or(EntryId::MIN, |(id, _)| *id);
-        let range = Range { start: last.next().unwrap(), end: EntryId::MAX, count: usize::MAX, reverse: false };
+        let range = IdRange { start: last.next().unwrap(), end: EntryId::MAX, count: usize::MAX, reverse: false };
         let found = journal.range(stream, range).unwrap();
         assert_eq!(found.len(), wanted.len(), "entries behind {last}");
         for (entry, wanted) in found.into_iter().zip(wanted) {
@@ -179,7 +179,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn range(&self, journal: &Journal, stream: &Stream, range: Range) {
+    pub(crate) fn range(&self, journal: &Journal, stream: &Stream, range: IdRange) {
         let inside = self.here().filter(|(_, (id, _))| *id >= range.start && *id <= range.end);
         let inside = inside.map(|(n, (id, body))| Entry { id: *id, n, body: body.clone() });
         let mut wanted: Vec<_> = inside.collect();
@@ -204,7 +204,7 @@ impl Model {
                 },
             );
         }
-        let all = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: true };
+        let all = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: true };
         self.range(journal, stream, all);
     }
 
