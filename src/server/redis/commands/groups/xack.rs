@@ -12,7 +12,7 @@ pub(in crate::server::redis) fn xack(
 ) -> Result<(), Refusal> {
     let (key, group) = (request.arg(1), request.arg(2));
     // Before the ids: those of a group that is not there are not read.
-    if keys.has_group(key, group)?.is_err() {
+    if keys.check_group(key, group)?.is_err() {
         reply.integer(0);
         return Ok(());
     }

@@ -16,7 +16,7 @@ pub(in crate::server::redis) fn xclaim(
 ) -> Result<(), Refusal> {
     let (key, group, consumer) = (request.arg(1), request.arg(2), request.arg(3));
     let missing = || no_key_or_group(key, group, "");
-    found(keys.has_group(key, group), missing)?;
+    found(keys.check_group(key, group), missing)?;
     let idle_ms_min = idle_ms_min(request.arg(4), "XCLAIM")?;
     // The first word that is no id is an option.
     let ids: Vec<EntryId> = request.args().skip(5).map_while(|id| ids::strict_id(id, 0).ok()).collect();

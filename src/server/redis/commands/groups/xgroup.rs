@@ -72,7 +72,7 @@ fn create(keys: &mut Transaction<'_>, request: &Request) -> Result<(), Refusal> 
 fn set_id(keys: &mut Transaction<'_>, request: &Request) -> Result<(), Refusal> {
     let (key, group, id) = (request.arg(2), request.arg(3), request.arg(4));
     let entries_read = Options::parse(request, false)?.entries_read;
-    of_key(keys.has_group(key, group), key, group)?;
+    of_key(keys.check_group(key, group), key, group)?;
     let start = match ids::until_nul(id) {
         b"$" => GroupStart::Last,
         _ => GroupStart::After(ids::any_id(id, 0)?),

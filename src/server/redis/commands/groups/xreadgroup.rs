@@ -48,7 +48,7 @@ pub(in crate::server::redis) fn xreadgroup(
     let mut places = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        found(keys.has_group(key, group), || missing(key, group))?;
+        found(keys.check_group(key, group), || missing(key, group))?;
         places.push(Place { key: key.into(), since: since(request.arg(at + args.streams))? });
     }
     let reader =
@@ -130,7 +130,7 @@ impl Reader {
     /// The whole command again.
     fn again(&self, keys: &mut Transaction<'_>, reply: &mut Reply) -> Result<bool, Refusal> {
         for Place { key, .. } in &self.places {
-            found(keys.has_group(key, &self.group), || missing(key, &self.group))?;
+            found(keys.check_group(key, &self.group), || missing(key, &self.group))?;
         }
         self.serve(keys, reply)
     }
