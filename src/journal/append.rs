@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Timeout;
 
-use super::command::{QueuePermit, WriteCommand};
+use super::command::WriteCommand;
+use super::commit::QueuePermit;
 use super::{AppendAck, Journal, JournalError, LineBatch, Stream, Trim};
 
 /// A future that resolves when the batch is as durable as the journal's [`super::Durability`] promises.

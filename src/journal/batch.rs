@@ -30,7 +30,7 @@ pub(super) struct BatchItem {
     pub(super) numbering: LineNumbering,
 }
 
-/// How an entry relates to the sequence numbers of its session.
+/// The relation of an entry to the sequence numbers of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineNumbering {
     /// A new line with the next number.

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::command::{CommitCallback, WakeReason};
+use super::command::WakeReason;
+use super::commit::CommitCallback;
 use super::transaction::Transaction;
 
 /// Interval between two checks whether a key that a client is blocked on has expired (Redis checks

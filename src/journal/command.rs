@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
-use super::JournalError;
 use super::batch::{AppendAck, LineBatch};
+use super::commit::{CommandReply, CommitCallback, QueuePermit};
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trim::Trim;
 use crate::model::Timestamp;
-
-/// The channel for the result of a command.
-pub(super) type CommandReply<T> = oneshot::Sender<Result<T, JournalError>>;
-
-/// A callback that receives the result of the commit: `None`, or the error that failed it.
-pub type CommitCallback = Box<dyn FnOnce(Option<&JournalError>) + Send>;
 
 /// A request to the writer.
 #[derive(Debug)]
@@ -61,12 +55,6 @@ pub(super) enum WriteCommand {
     Stop {
         reply: oneshot::Sender<()>,
     },
-}
-
-/// Reserved queue capacity, released on drop: after the commit, or unused.
-#[derive(Debug)]
-pub struct QueuePermit {
-    pub(super) _permit: OwnedSemaphorePermit,
 }
 
 /// A closure that the writer runs as one transaction.

@@ -1,15 +1,28 @@
-//! The commit that the writer is gathering.
+//! The commit that the writer is gathering, and the replies that wait for it.
 
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
 use super::JournalError;
-use super::command::{CommandReply, CommitCallback, QueuePermit};
 use super::stream::Stream;
+
+/// The channel for the result of a command.
+pub(super) type CommandReply<T> = oneshot::Sender<Result<T, JournalError>>;
+
+/// A callback that receives the result of the commit: `None`, or the error that failed it.
+pub type CommitCallback = Box<dyn FnOnce(Option<&JournalError>) + Send>;
+
+/// Reserved queue capacity, released on drop: after the commit, or unused.
+#[derive(Debug)]
+pub struct QueuePermit {
+    pub(super) _permit: OwnedSemaphorePermit,
+}
 
 /// Changes and replies that belong to the next commit.
 #[derive(Default)]
 pub(super) struct PendingCommit {
-    /// Whether the store has uncommitted writes other than those of `streams`.
+    /// Set if the store has uncommitted writes other than those of `streams`.
     pub(super) has_writes: bool,
     /// Numbers of the changed streams.
     pub(super) streams: Vec<u64>,

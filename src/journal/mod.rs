@@ -53,7 +53,7 @@ mod maintenance;
 mod nodes;
 mod numbering;
 mod queue;
-mod range_scan;
+mod range;
 mod read;
 mod set_id;
 mod snapshot;
@@ -84,7 +84,8 @@ pub use crate::store::Refusal;
 pub use append::CommitTicket;
 pub use batch::{AppendAck, LineBatch};
 pub use blocked::{BlockedClient, RetryFn};
-pub use command::{CommitCallback, QueuePermit, WakeReason};
+pub use command::WakeReason;
+pub use commit::{CommitCallback, QueuePermit};
 pub use counters::JournalCounters;
 pub use error::JournalError;
 pub use group::{
@@ -93,7 +94,8 @@ pub use group::{
 };
 pub use info::StreamInfo;
 pub use nodes::NODE_ENTRIES_MAX;
-pub use read::{EntryPage, IdRange, LinePage, PageLimits};
+pub use range::IdRange;
+pub use read::{EntryPage, LinePage, PageLimits};
 pub use set_id::{SetIdArgs, SetIdError};
 pub use snapshot::{KeyMetadata, KeyReader, Snapshot};
 pub use stream::{Stream, Tip};

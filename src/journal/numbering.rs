@@ -15,7 +15,7 @@ struct SeqCursor {
     known: u64,
     /// Index of the current piece within its line.
     piece: u32,
-    /// Whether the current line is a duplicate.
+    /// Set if the current line is a duplicate.
     duplicate: bool,
 }
 

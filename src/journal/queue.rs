@@ -14,7 +14,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::command::{QueuePermit, WriteCommand};
+use super::command::WriteCommand;
+use super::commit::QueuePermit;
 use super::streams::Streams;
 use super::writer::Writer;
 use super::{Durability, JournalCounters, JournalError, JournalOptions};
@@ -43,7 +44,7 @@ struct QueueShared {
     arrived: Condvar,
     /// The thread that holds this lock drains the queue. `None` once the journal is closed.
     writer: Mutex<Option<Writer>>,
-    /// Whether the dedicated thread must recompute its timer. Set under the lock of `commands`.
+    /// Set, under the lock of `commands`, if the dedicated thread must recompute its timer.
     timer_changed: AtomicBool,
     closed: AtomicBool,
 }

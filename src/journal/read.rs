@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::range_scan::RangeScan;
+use super::range::{IdRange, RangeScan};
 use super::stream::BlockRef;
 use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
@@ -34,19 +34,6 @@ pub struct LinePage {
     pub first_line: u64,
     /// Last line of the stream at the time of the read.
     pub last_line: u64,
-}
-
-/// A range of IDs, inclusive at both ends (Redis: XRANGE, XREVRANGE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdRange {
-    /// Least ID.
-    pub start: EntryId,
-    /// Greatest ID.
-    pub end: EntryId,
-    /// Maximum number of entries.
-    pub count: usize,
-    /// Whether to return the greatest ID first.
-    pub reverse: bool,
 }
 
 /// Consecutive entries of a stream with any contents, including deleted ones.

@@ -28,9 +28,9 @@ pub struct Tip {
     pub total_bytes: u64,
     /// Number of lines that workers reported as dropped.
     pub total_skipped: u64,
-    /// Whether the stream was removed and will not grow.
+    /// Set once the stream was removed and will not grow.
     pub removed: bool,
-    /// Whether the key exists: from its first entry until DEL.
+    /// Set if the key exists: from its first entry until DEL.
     pub exists: bool,
     /// Line number of the key's first entry. Earlier entries were trimmed or belong to an earlier key. In
     /// an archived stream they may still be readable by line number.
@@ -78,7 +78,7 @@ pub struct Stream {
     pub(super) name: Box<[u8]>,
     pub(super) number: u64,
     incarnation: u64,
-    /// Whether its lines are archived elsewhere: they remain until [`super::Trim::ThroughLine`], even if
+    /// Set if its lines are archived elsewhere: they remain until [`super::Trim::ThroughLine`], even if
     /// the key is deleted.
     pub(super) archived: bool,
     /// Published blocks, in order. Locked only briefly.

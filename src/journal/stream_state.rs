@@ -35,7 +35,7 @@ pub(super) struct StreamState {
     pub(super) nodes: Option<Nodes>,
     /// Consumer groups, loaded on first use.
     pub(super) groups: Option<Groups>,
-    /// Whether the stored groups belong to an earlier key and must be removed.
+    /// Set if the stored groups belong to an earlier key and must be removed.
     pub(super) groups_cleared: bool,
     pub(super) sessions: Vec<(String, u64)>,
     /// Block that this commit is filling.
@@ -48,10 +48,11 @@ pub(super) struct StreamState {
     removed_blocks: Vec<BlockRef>,
     /// Session of the batch that is being appended, and its last packed number.
     pub(super) current_session: Option<(String, u64)>,
-    /// Whether the store has a record of the stream.
+    /// Set if the store has a record of the stream.
     record_stored: bool,
-    /// Whether this commit must write the record.
+    /// Set if this commit must write the record.
     pub(super) record_dirty: bool,
+    /// Set if the stream is part of this commit.
     pub(super) in_commit: bool,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A *transaction* is a sequence of commands that the writer runs without interruption. It sees its
 //! own writes and those of every earlier transaction, and its callback runs once all of them are as
-//! durable as the journal promises. This gives XADD, MULTI and blocking reads the order that Redis
+//! durable as the journal promises. XADD, MULTI and blocking reads get the order that Redis
 //! guarantees, without a lock. Readers that need only published data use a [`Snapshot`]; both
 //! implement [`KeyReader`].
 
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::blocked::BlockedClient;
-use super::command::{CommitCallback, QueuePermit, TransactionFn, WakeReason, WriteCommand};
+use super::command::{TransactionFn, WakeReason, WriteCommand};
+use super::commit::{CommitCallback, QueuePermit};
 use super::set_id::{SetIdArgs, SetIdError};
 use super::snapshot::{KeyMetadata, KeyReader};
 use super::stream_state::{StreamState, WriteContext};

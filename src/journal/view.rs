@@ -1,6 +1,6 @@
 //! Reading entries in the writer, including those of the block that is still open.
 
-use super::range_scan::RangeScan;
+use super::range::RangeScan;
 use super::stream::BlockRef;
 use super::stream_state::{StreamState, WriteContext};
 use super::{IdRange, JournalError};

@@ -34,7 +34,7 @@ pub(super) struct Writer {
     pub(super) streams: Arc<Streams>,
     pub(super) clock: Arc<Clock>,
     hits: Arc<LimitCounters>,
-    /// Whether this commit may add data; otherwise the reason why not.
+    /// An error if this commit must not add data.
     can_grow: Result<(), JournalError>,
     /// Buffer in which an entry is encoded.
     pub(super) encoded: Vec<u8>,

@@ -13,9 +13,9 @@ pub struct Claim {
     pub delivered: Option<Timestamp>,
     /// Delivery count to record (Redis: RETRYCOUNT).
     pub count: Option<u64>,
-    /// Whether to claim entries that are not pending too (Redis: FORCE).
+    /// Also claim entries that are not pending (Redis: FORCE).
     pub force: bool,
-    /// Whether only IDs are returned, which does not count as a delivery (Redis: JUSTID).
+    /// Return only IDs, which does not count as a delivery (Redis: JUSTID).
     pub only_ids: bool,
     /// Least last-delivered ID of the group (Redis: LASTID).
     pub last_id: Option<EntryId>,
@@ -30,7 +30,7 @@ pub struct AutoClaim {
     pub count: usize,
     /// Least time since the delivery, in milliseconds.
     pub idle_ms_min: u64,
-    /// Whether only IDs are returned, which does not count as a delivery (Redis: JUSTID).
+    /// Return only IDs, which does not count as a delivery (Redis: JUSTID).
     pub only_ids: bool,
 }
 

@@ -1,8 +1,20 @@
-//! Selecting the entries of an ID range, block by block.
+//! Ranges of IDs, and selecting their entries block by block.
 
-use super::IdRange;
 use crate::model::{Entry, EntryId};
 use crate::store::{StoreError, block};
+
+/// A range of IDs, inclusive at both ends (Redis: XRANGE, XREVRANGE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// Least ID.
+    pub start: EntryId,
+    /// Greatest ID.
+    pub end: EntryId,
+    /// Maximum number of entries.
+    pub count: usize,
+    /// Order: the greatest ID first if `true`.
+    pub reverse: bool,
+}
 
 /// A scan of the entries of a key in an ID range.
 pub(super) struct RangeScan {
