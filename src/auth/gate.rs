@@ -93,6 +93,16 @@ impl Gate {
         self.keyring.borrow().check(shown, &self.owner, Timestamp::now())
     }
 
+    /// Returns what [`Self::check`] does, of the file as it is now: a token that was revoked a moment ago is
+    /// refused. For a sign-in, which is rare and whose answer a person reads.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub fn check_latest(&self, shown: &str) -> Result<Caller, Denied> {
+        self.refresh();
+        self.check(Some(shown))
+    }
+
     /// A token by its name, if it is taken now: for a session that was opened with it.
     pub fn active(&self, name: &TokenName) -> Option<Arc<Held>> {
         let keyring = self.keyring.borrow();
@@ -277,5 +287,17 @@ mod tests {
         let third = make(&tokens, "third");
         tokens.revoke(&"third".parse().unwrap()).unwrap();
         assert!(matches!(gate.check(Some(third.reveal())), Err(Denied::Revoked(_))));
+    }
+
+    #[test]
+    fn a_sign_in_refuses_a_token_as_soon_as_it_is_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::at(folder.path());
+        let secret = make(&tokens, "first");
+        // Nobody follows the file.
+        let gate = Gate::open(folder.path()).unwrap();
+        assert!(gate.check_latest(secret.reveal()).is_ok());
+        tokens.revoke(&"first".parse().unwrap()).unwrap();
+        assert!(matches!(gate.check_latest(secret.reveal()), Err(Denied::Revoked(_))));
     }
 }

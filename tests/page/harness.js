@@ -179,6 +179,37 @@ export const rowText = (page, n) => row(page, n).locator(".text");
 /** Waits until a function of the page says true. */
 export const until = (page, check, argument) => page.waitForFunction(check, argument, { polling: 20 });
 
+/**
+ * Returns the longest time, in ms, that a page's main thread computed between two frames while `work` lasted.
+ * Time that other processes had the processor does not count.
+ */
+export async function longestFrame(page, work) {
+  await page.evaluate(() => {
+    const frame = () => requestAnimationFrame(frame);
+    frame();
+  });
+  const browser = page.context().browser();
+  await browser.startTracing(page, { categories: ["-*", "devtools.timeline"] });
+  let trace;
+  try {
+    await work();
+  } finally {
+    trace = await browser.stopTracing();
+  }
+  const begins = new Map();
+  for (const { name, pid, tid, tts } of JSON.parse(trace).traceEvents) {
+    if (name !== "FireAnimationFrame" || tts === undefined) continue;
+    const thread = `${pid} ${tid}`;
+    begins.set(thread, [...(begins.get(thread) ?? []), tts]);
+  }
+  const gaps = [...begins.values()].flatMap((times) => {
+    times.sort((a, b) => a - b);
+    return times.slice(1).map((time, i) => time - times[i]);
+  });
+  if (gaps.length === 0) throw new Error("the trace has no frames");
+  return gaps.reduce((longest, gap) => Math.max(longest, gap)) / 1000;
+}
+
 /** The numbers of the rows inside the viewport, top to bottom. */
 export function visibleNumbers(page) {
   return page.evaluate(() => {

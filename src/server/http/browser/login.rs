@@ -50,7 +50,7 @@ pub(in crate::server) async fn sign_in(
     let fields = Query::parse(text).map_err(|_| bad_form())?;
     let next = next::local(fields.text("next").unwrap_or("/")).to_owned();
     let token = fields.text("token").unwrap_or_default().trim().to_owned();
-    let caller = match state.gate.check(Some(&token)) {
+    let caller = match state.gate.check_latest(&token) {
         Ok(caller) => caller,
         Err(denied) => return Ok(refused(&state, &client, &denied, &token, &next).await),
     };
