@@ -89,6 +89,7 @@ pub mod config;
 pub mod dashboard;
 pub mod doctor;
 pub mod events;
+pub mod guide;
 pub mod journal;
 pub mod model;
 pub mod runs;

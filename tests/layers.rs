@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 20] = [
+const MAY: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -14,6 +14,7 @@ const MAY: [(&str, &[&str]); 20] = [
     ("journal", &["model", "store"]),
     ("archive", &["model", "store"]),
     ("events", &["model"]),
+    ("guide", &[]),
     ("auth", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
     ("runs", &["model", "journal", "events", "tasks"]),
