@@ -153,8 +153,8 @@ async fn health_and_metrics_are_there() {
         let known = [("if-none-match", answer.headers["etag"].to_str().unwrap())];
         assert_eq!(server.ask(Method::GET, page, &known, "").await.status, 304);
     }
-    assert_eq!(server.get("/assets/task.js").await.headers["x-content-type-options"], "nosniff");
-    assert_eq!(server.get("/assets/none.js").await.code(), "not_found");
+    assert_eq!(server.get("/assets/task/task.js").await.headers["x-content-type-options"], "nosniff");
+    assert_eq!(server.get("/assets/task/none.js").await.code(), "not_found");
     assert_eq!(server.get("/readyz").await.json()["durability"], "commit");
     server.append("t", "a\nb\n").await;
     let metrics = server.get("/metrics").await.text();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseLine, plainText } from "../../src/server/web/assets/ansi.js";
+import { parseLine, plainText } from "../../src/server/web/shared/ansi.js";
 
 const E = "\x1b[";
 const one = (text) => {

@@ -147,7 +147,7 @@ export async function startBrowser() {
     async another(context) {
       const page = await context.newPage();
       page.setDefaultTimeout(10_000);
-      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/*", fromDisk);
+      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/**", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       page.on("console", (message) => {
         if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
@@ -161,8 +161,8 @@ export async function startBrowser() {
 }
 
 async function fromDisk(route) {
-  const name = new URL(route.request().url()).pathname.split("/").pop();
-  const body = await readFile(new URL(`../../src/server/web/assets/${name}`, import.meta.url));
+  const name = new URL(route.request().url()).pathname.split("/").slice(2).join("/");
+  const body = await readFile(new URL(`../../src/server/web/${name}`, import.meta.url));
   await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
 }
 

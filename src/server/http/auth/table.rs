@@ -42,7 +42,7 @@ const fn row(method: &'static str, path: &'static str, need: Need) -> Route {
 pub const ROUTES: &[Route] = &[
     row("GET", "/healthz", Need::Public),
     row("GET", "/readyz", Need::Public),
-    row("GET", "/assets/{name}", Need::Public),
+    row("GET", "/assets/{folder}/{name}", Need::Public),
     row("GET", "/login", Need::Public),
     row("POST", "/login", Need::Public),
     row("POST", "/logout", Need::Public),

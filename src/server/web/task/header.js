@@ -1,26 +1,11 @@
 // Everything above the log: who, state, how long, counts; and the tab's title and icon.
 
-import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integrityWords, verdict } from "./format.js";
-import { setIcon } from "./icon.js";
-import { signInLink } from "./access.js";
-import { taskUrl } from "./api.js";
-
-const byId = (id) => document.getElementById(id);
-const setText = (id, text) => {
-  const element = byId(id);
-  if (element.textContent !== text) element.textContent = text;
-};
-
-const NOTICES = {
-  waiting_line: ["Waiting for the first line", "The task runs and has said nothing yet."],
-  waiting: ["Waiting for the task to start", "Its lines will show here as soon as there are any."],
-  connecting: ["Connecting…", ""],
-  offline: ["Offline", "The server does not answer. This page goes on trying."],
-  not_found: ["No such task", "No task has this id, or it was removed, or your token does not cover it. If it is about to start, this page will show it."],
-  no_access: ["No access", "Your token does not allow you to read this task. Ask for one that does, and sign in with it."],
-  signed_out: ["Signed out", "Your sign-in has ended, or its token was revoked. Sign in, and this page goes on."],
-  silent: ["No output", "The task ended without a line."],
-};
+import { byId, setText } from "../shared/dom.js";
+import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integrityWords, verdict } from "../shared/format.js";
+import { setIcon } from "../shared/icon.js";
+import { signInLink } from "../shared/access.js";
+import { taskUrl } from "../shared/api.js";
+import { TASK_NOTICES } from "../shared/notices.js";
 
 export class Header {
   constructor(id) {
@@ -31,7 +16,7 @@ export class Header {
     this.lineAt = 0;
     this.lines = 0;
     this.bytes = 0;
-    setText("task-id", id);
+    setText(byId("task-id"), id);
     byId("task-id").title = id;
     byId("get-text").href = `${taskUrl(id)}/log?format=text`;
     byId("get-times").href = `${taskUrl(id)}/log?format=text&timestamps=1`;
@@ -72,9 +57,9 @@ export class Header {
   drawFacts() {
     const { task } = this;
     const command = commandLine(task.command);
-    setText("command", command);
+    setText(byId("command"), command);
     byId("command").title = command;
-    setText("host", task.host ?? "");
+    setText(byId("host"), task.host ?? "");
     byId("host").title = task.host ? `runs on ${task.host}` : "";
     const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
       const chip = document.createElement(key === "run" && value !== "" ? "a" : "span");
@@ -96,9 +81,9 @@ export class Header {
     element.hidden = told === null;
     element.className = `integrity ${told?.kind ?? ""}`;
     element.title = told?.title ?? "";
-    setText("integrity", told?.words ?? "");
+    setText(byId("integrity"), told?.words ?? "");
     byId("alarm").hidden = !told?.alarm;
-    setText("alarm", told?.alarm ?? "");
+    setText(byId("alarm"), told?.alarm ?? "");
   }
 
   tick() {
@@ -106,9 +91,9 @@ export class Header {
     const root = document.documentElement;
     root.dataset.state = state.kind;
     root.dataset.connection = this.connection;
-    setText("state", `${state.mark} ${state.words}`);
+    setText(byId("state"), `${state.mark} ${state.words}`);
     byId("state").className = `badge ${state.kind}`;
-    setText("elapsed", this.task ? duration(elapsed(this.task, Date.now())) : "");
+    setText(byId("elapsed"), this.task ? duration(elapsed(this.task, Date.now())) : "");
     this.drawLive();
     document.title = `${state.mark} ${this.id} · ${state.words} · tasktail`;
     setIcon(this.connection === "offline" && !this.over ? "offline" : state.kind);
@@ -116,8 +101,8 @@ export class Header {
 
   /** What changes with each line. */
   drawLive() {
-    setText("counts", this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
-    setText("link", this.linkWords());
+    setText(byId("counts"), this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
+    setText(byId("link"), this.linkWords());
     this.drawNotice();
   }
 
@@ -157,7 +142,7 @@ export class Header {
     notice.dataset.name = name ?? "";
     notice.hidden = name === null;
     if (name === null) return;
-    const [title, words] = NOTICES[name];
+    const [title, words] = TASK_NOTICES[name];
     const head = document.createElement("h2");
     head.textContent = title;
     const body = document.createElement("p");
@@ -168,7 +153,7 @@ export class Header {
 
   noticeName() {
     if (this.lines > 0) return null;
-    if (!this.task) return NOTICES[this.connection] ? this.connection : "connecting";
+    if (!this.task) return TASK_NOTICES[this.connection] ? this.connection : "connecting";
     if (this.connection === "signed_out") return "signed_out";
     if (this.over || this.task.ended) return "silent";
     return this.connection === "offline" ? "offline" : "waiting_line";

@@ -1,18 +1,13 @@
 // The Run Journal: one row for each workload on each host, steps of a pipeline, gates not passed.
 
-import { plainText } from "./ansi.js";
-import { clock, count, dateTime } from "./format.js";
+import { plainText } from "../shared/ansi.js";
+import { byId, element, setText } from "../shared/dom.js";
+import { clock, count, dateTime } from "../shared/format.js";
 import { kindOf, markOf } from "./events.js";
-import { element } from "./rows.js";
 
 // What goes wrong or goes on is shown first where there are more.
 const ROWS_MAX = 300;
 const ENDS = new Set(["done", "failed", "skipped"]);
-
-const byId = (id) => document.getElementById(id);
-const setText = (cell, text) => {
-  if (cell.textContent !== text) cell.textContent = text;
-};
 
 /** All repetitions of a workload on a host as one row, in the order of their first events. */
 export function rowsOf(repetitions) {

@@ -1,42 +1,28 @@
 // The page of one run: wires the live events, the state that the server rebuilds from them, the
-// counters of their way, and the three panels. Event -> runfeed.js -> runlog.js -> scroller.js.
+// counters of their way, and the three panels. Event -> feed.js -> log.js -> scroller.js.
 
-import { Access, signInLink } from "./access.js";
+import { Access, signInLink } from "../shared/access.js";
+import { byId, setText } from "../shared/dom.js";
 import { EventRowBuilder } from "./eventrow.js";
 import { kindOf, markOf, receivedAt } from "./events.js";
-import { count, dateTime, duration } from "./format.js";
-import { setIcon } from "./icon.js";
-import { fillHelp, RUN_KEYS } from "./keys.js";
-import { LogPage } from "./logpage.js";
-import { bindRunControls } from "./runcontrols.js";
-import { RunFeed } from "./runfeed.js";
-import { RunJournal } from "./runjournal.js";
-import { RunLog } from "./runlog.js";
-import { PipelinePoll, RunState } from "./runstate.js";
-import { RunStatus } from "./runstatus.js";
-import { Scroller } from "./scroller.js";
-import { paintHits } from "./search.js";
+import { count, dateTime, duration } from "../shared/format.js";
+import { setIcon } from "../shared/icon.js";
+import { fillHelp, RUN_KEYS } from "../shared/keys.js";
+import { LogPage } from "../shared/logpage.js";
+import { bindRunControls } from "./controls.js";
+import { RunFeed } from "./feed.js";
+import { RunJournal } from "./journal.js";
+import { RunLog } from "./log.js";
+import { PipelinePoll, RunState } from "./state.js";
+import { RunStatus } from "./status.js";
+import { Scroller } from "../shared/scroller.js";
+import { paintHits } from "../shared/search.js";
+import { RUN_NOTICES } from "../shared/notices.js";
 
 const TICK_MS = 1000;
-const NOTICES = {
-  waiting: ["Waiting for the first event", "Nothing has come of this run yet."],
-  waiting_run: ["Waiting for the run to start", "Its events will show here as soon as there are any."],
-  not_found: ["No such run", "No run has this id, or it was removed, or your token does not cover it. If it is about to start, this page will show it."],
-  connecting: ["Connecting…", ""],
-  offline: ["Offline", "The server does not answer. This page goes on trying."],
-  no_access: ["No access", "Your token does not allow you to read this run. Ask for one that does, and sign in with it."],
-  signed_out: ["Signed out", "Your sign-in has ended, or its token was revoked. Sign in, and this page goes on."],
-  no_match: ["Nothing matches", "No event of this run passes the filter."],
-};
 
 // Why nothing is shown, as the header says it.
 const REFUSED = { no_access: "no access", signed_out: "signed out" };
-
-const byId = (id) => document.getElementById(id);
-const setText = (id, text) => {
-  const cell = byId(id);
-  if (cell.textContent !== text) cell.textContent = text;
-};
 
 class RunPage extends LogPage {
   constructor(id) {
@@ -66,7 +52,7 @@ class RunPage extends LogPage {
   }
 
   start() {
-    setText("run-id", this.id);
+    setText(byId("run-id"), this.id);
     byId("run-id").title = this.id;
     fillHelp(byId("help-keys"), RUN_KEYS);
     bindRunControls(this);
@@ -183,15 +169,15 @@ class RunPage extends LogPage {
     const status = run?.status ?? null;
     const mark = status === null ? "○" : markOf(status);
     const words = status ?? (this.refused ? REFUSED[this.connection] : this.missing ? "not found" : this.seen > 0 ? "…" : "waiting");
-    setText("state", `${mark} ${words}`);
+    setText(byId("state"), `${mark} ${words}`);
     byId("state").className = `badge ${kindOf(mark)}`;
     document.documentElement.dataset.state = status ?? "none";
-    setText("phase", run?.state && run.state !== status ? run.state : "");
-    setText("reason", run?.reason ?? "");
+    setText(byId("phase"), run?.state && run.state !== status ? run.state : "");
+    setText(byId("reason"), run?.reason ?? "");
     byId("reason").title = run?.reason ?? "";
     this.drawElapsed();
-    setText("counts", run === null ? "" : `${count(Math.max(run.events, this.seen))} events`);
-    setText("failure-count", run?.failures > 0 ? count(run.failures) : "");
+    setText(byId("counts"), run === null ? "" : `${count(Math.max(run.events, this.seen))} events`);
+    setText(byId("failure-count"), run?.failures > 0 ? count(run.failures) : "");
     this.status.missing = this.missing === true;
     this.status.draw();
     this.drawNotice();
@@ -208,7 +194,7 @@ class RunPage extends LogPage {
     const { run } = this;
     const started = Date.parse(run?.started ?? "");
     const ended = Date.parse(run?.ended ?? "");
-    setText("elapsed", Number.isNaN(started) ? "" : duration((Number.isNaN(ended) ? Date.now() : ended) - started));
+    setText(byId("elapsed"), Number.isNaN(started) ? "" : duration((Number.isNaN(ended) ? Date.now() : ended) - started));
     const title = Number.isNaN(started) ? "" : `started ${dateTime(started)}`;
     byId("elapsed").title = Number.isNaN(ended) ? title : `${title}, ended ${dateTime(ended)}`;
   }
@@ -220,7 +206,7 @@ class RunPage extends LogPage {
     notice.dataset.name = name ?? "";
     notice.hidden = name === null;
     if (name === null) return;
-    const [title, words] = NOTICES[name];
+    const [title, words] = RUN_NOTICES[name];
     const head = Object.assign(document.createElement("h2"), { textContent: title });
     notice.replaceChildren(head, Object.assign(document.createElement("p"), { textContent: words }));
     if (name in REFUSED) notice.append(signInLink());

@@ -3,9 +3,9 @@
 // line that the fragment names.
 
 import { fetchAccess } from "./api.js";
+import { byId } from "./dom.js";
 import { openShare, splitFragment, taskOf } from "./share.js";
 
-const byId = (id) => document.getElementById(id);
 const next = byId("next");
 
 // A fragment outlives the redirect to this page, but not the form.

@@ -5,7 +5,7 @@
 // States told to `onState`: connecting, live, offline (with the milliseconds to the next try),
 // no_access, signed_out.
 
-import { fetchRun, runUrl } from "./api.js";
+import { fetchRun, runUrl } from "../shared/api.js";
 import { placeOf, readEvent } from "./events.js";
 
 const TAIL_EVENTS = 1000;

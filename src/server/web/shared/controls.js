@@ -1,13 +1,12 @@
 // What a person can press on the page of a task: buttons, keys, the search box, the log itself.
 
+import { byId } from "./dom.js";
 import { listenForKeys } from "./keys.js";
 import { TIME_MODES } from "./rows.js";
 import { nextError, previousError } from "./search.js";
 
 const TYPING_PAUSE_MS = 150;
 const TIME_WORDS = { off: "time: off", clock: "time: clock", start: "time: since start", delta: "time: delta" };
-
-const byId = (id) => document.getElementById(id);
 
 /** Binds everything to the page once. */
 export function bindControls(page) {

@@ -1,9 +1,10 @@
 // The page of all runs, those with the newest events first.
 
-import { fetchRuns } from "./api.js";
+import { fetchRuns } from "../shared/api.js";
+import { setText } from "../shared/dom.js";
 import { kindOf, markOf } from "./events.js";
-import { ago, count, dateTime, duration } from "./format.js";
-import { LiveList, makeRow, set } from "./livelist.js";
+import { ago, count, dateTime, duration } from "../shared/format.js";
+import { LiveList, makeRow } from "../shared/livelist.js";
 
 // What the server gives at most, and more than anybody looks through.
 const RUNS_MAX = 1000;
@@ -26,17 +27,17 @@ function fill(row) {
   const mark = markOf(run.status);
   row.badge.className = `badge ${kindOf(mark)}`;
   row.element.dataset.state = run.status;
-  set(row.badge, `${mark} ${run.status}`);
-  set(row.events, count(run.events));
-  set(row.failures, run.failures > 0 ? count(run.failures) : "");
-  set(row.started, Number.isNaN(time(run.started)) ? "" : dateTime(time(run.started)));
+  setText(row.badge, `${mark} ${run.status}`);
+  setText(row.events, count(run.events));
+  setText(row.failures, run.failures > 0 ? count(run.failures) : "");
+  setText(row.started, Number.isNaN(time(run.started)) ? "" : dateTime(time(run.started)));
   tick(row);
 }
 
 function tick({ item: run, updated: cell, duration: length }) {
-  set(cell, updated(run));
+  setText(cell, updated(run));
   cell.title = Number.isNaN(time(run.updated)) ? "" : dateTime(time(run.updated));
-  set(length, elapsed(run));
+  setText(length, elapsed(run));
 }
 
 new LiveList({

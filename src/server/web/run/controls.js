@@ -1,11 +1,10 @@
 // What a person can press on the page of a run: buttons, keys, the filter, the rows.
 
-import { bindLog, bindView, moves, showTimeMode } from "./controls.js";
-import { listenForKeys } from "./keys.js";
+import { bindLog, bindView, moves, showTimeMode } from "../shared/controls.js";
+import { byId } from "../shared/dom.js";
+import { listenForKeys } from "../shared/keys.js";
 
 const TYPING_PAUSE_MS = 100;
-
-const byId = (id) => document.getElementById(id);
 
 /** Binds everything to the page once. */
 export function bindRunControls(page) {

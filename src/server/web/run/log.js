@@ -6,9 +6,9 @@
 // Both are stores by event number. What is not in `raw` is asked for when somebody looks at it; the
 // rows are made anew out of `raw` when the filter or the mode is another.
 
-import { fetchEvents } from "./api.js";
+import { fetchEvents } from "../shared/api.js";
 import { collapse, itemOf, joined, matches, placeOf, shapeOf } from "./events.js";
-import { Store } from "./store.js";
+import { Store } from "../shared/store.js";
 
 export const EVENTS_MAX = 50_000;
 const EVENT_CHARS_MAX = 32 * 1024 * 1024;

@@ -1,13 +1,12 @@
 // What the pages of a task and of a run have in common: a log in a scroller that is followed or
 // read, whose rows have numbers that can be linked, marked and gone to.
 
+import { byId } from "./dom.js";
 import { counted } from "./format.js";
 import { linkOf, parseLink, stretch } from "./links.js";
 
 // What comes while somebody reads further up is kept this far, then only counted.
 export const KEPT_BEYOND_LINES = 2000;
-
-const byId = (id) => document.getElementById(id);
 
 export class LogPage {
   /** `noun` is what one row is. The one who extends this sets `scroller` and has `drawn()`. */

@@ -3,16 +3,10 @@
 // from this tab or another. A server that is open to everyone says so on each of its pages.
 
 import { fetchAccess, postJson } from "./api.js";
+import { byId, make } from "./dom.js";
 import { dateTime } from "./format.js";
 
 const CHANNEL = "tasktail-access";
-const byId = (id) => document.getElementById(id);
-
-function make(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
-}
 
 /** Where to sign in so that one comes back here. */
 export const signInUrl = () => `/login?next=${encodeURIComponent(location.pathname + location.search)}${location.hash}`;

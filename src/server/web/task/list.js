@@ -1,8 +1,9 @@
 // The page of all tasks.
 
-import { fetchTasks } from "./api.js";
-import { bytes, commandLine, count, dateTime, duration, elapsed, verdict } from "./format.js";
-import { LiveList, makeRow, set } from "./livelist.js";
+import { fetchTasks } from "../shared/api.js";
+import { setText } from "../shared/dom.js";
+import { bytes, commandLine, count, dateTime, duration, elapsed, verdict } from "../shared/format.js";
+import { LiveList, makeRow } from "../shared/livelist.js";
 
 const labelsOf = (task, joint) => Object.entries(task.labels ?? {}).map(([key, value]) => (value === "" ? key : `${key}${joint}${value}`));
 
@@ -11,18 +12,18 @@ function fill(row) {
   const { kind, mark, words } = verdict(task);
   row.badge.className = `badge ${kind}`;
   row.element.dataset.state = kind;
-  set(row.badge, `${mark} ${words}`);
+  setText(row.badge, `${mark} ${words}`);
   const command = commandLine(task.command);
-  set(row.code, command);
+  setText(row.code, command);
   row.code.title = command;
   const wanted = labelsOf(task, ": ");
   if (row.labels.dataset.of !== wanted.join("\n")) {
     row.labels.dataset.of = wanted.join("\n");
     row.labels.replaceChildren(...wanted.map((text) => Object.assign(document.createElement("span"), { className: "chip", textContent: text })));
   }
-  set(row.started, dateTime(Date.parse(task.started ?? task.created)));
-  set(row.duration, duration(elapsed(task, Date.now())));
-  set(row.lines, count(task.lines));
+  setText(row.started, dateTime(Date.parse(task.started ?? task.created)));
+  setText(row.duration, duration(elapsed(task, Date.now())));
+  setText(row.lines, count(task.lines));
   row.lines.title = bytes(task.bytes);
 }
 
@@ -43,5 +44,5 @@ new LiveList({
     return row;
   },
   fill,
-  tick: (row) => row.item.status === "running" && set(row.duration, duration(elapsed(row.item, Date.now()))),
+  tick: (row) => row.item.status === "running" && setText(row.duration, duration(elapsed(row.item, Date.now()))),
 }).start();

@@ -3,7 +3,7 @@
 // States told to `onState`: connecting, waiting (open, no task yet), live, ended, offline (with the
 // milliseconds to the next try), and what the server refuses: not_found, no_access, signed_out.
 
-import { fetchTask } from "./api.js";
+import { fetchTask } from "../shared/api.js";
 import { isWide } from "./loader.js";
 
 const TAIL_LINES = 1000;

@@ -2,18 +2,12 @@
 // filtered by words, its rows kept so that nothing flickers.
 
 import { Access } from "./access.js";
+import { byId } from "./dom.js";
 import { count } from "./format.js";
 import { setIcon } from "./icon.js";
 
 const POLL_MS = 2000;
 export const PAGE_ITEMS = 100;
-
-const byId = (id) => document.getElementById(id);
-
-/** Puts a text into an element, if it is another one. */
-export function set(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
 
 export class LiveList {
   /**

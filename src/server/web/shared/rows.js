@@ -1,6 +1,7 @@
 // One row of the log as elements. Log text only ever becomes text nodes.
 
 import { parseLine } from "./ansi.js";
+import { element } from "./dom.js";
 import { clock, count, delta, gapWords, span } from "./format.js";
 
 // Nobody reads more of one line at a glance, and laying out 64 KiB in each row would stutter.
@@ -17,14 +18,6 @@ export function markGap(line) {
   const reason = { "messages skipped": "skipped", "messages lost in transit": "lost_in_transit" }[match[2]] ?? "quota";
   return { from: line.n, to: line.n, reason, count: Number(match[1]), marked: true };
 }
-
-/** An element with a class and, perhaps, a text. */
-export const element = (tag, className, text) => {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
 
 export class RowBuilder {
   constructor() {

@@ -1,17 +1,12 @@
 // Event Status: whether events come and from where, what each hop of their way has counted, and
 // what does not fit together.
 
-import { plainText } from "./ansi.js";
-import { ago, clock, count, dateTime } from "./format.js";
-import { element } from "./rows.js";
+import { plainText } from "../shared/ansi.js";
+import { byId, element, setText } from "../shared/dom.js";
+import { ago, clock, count, dateTime } from "../shared/format.js";
 
 const WARNINGS_MAX = 20;
 const COUNTS = ["received", "parsed", "deduplicated", "stored", "delivered", "dropped"];
-
-const byId = (id) => document.getElementById(id);
-const setText = (cell, text) => {
-  if (cell.textContent !== text) cell.textContent = text;
-};
 
 /** What a hop's place in the chain shows: `{ name, state: idle|ok|bad, words: [..], title }`. */
 export function hopFacts(hop) {

@@ -1,6 +1,6 @@
 // Fills holes of the store from the lines route: one request upwards and one downwards at a time.
 
-import { fetchLines } from "./api.js";
+import { fetchLines } from "../shared/api.js";
 
 const PAGE_LINES = 500;
 const SPARSE_PAGE_LINES = 1000;

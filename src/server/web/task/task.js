@@ -1,21 +1,21 @@
 // The page of one task: wires the connection, the lines it holds, the rows on the screen and the
 // controls. Live line -> socket.js -> store.js -> scroller.js -> rows.js.
 
-import { Access } from "./access.js";
-import { fetchLines } from "./api.js";
-import { bindControls } from "./controls.js";
-import { count } from "./format.js";
+import { Access } from "../shared/access.js";
+import { fetchLines } from "../shared/api.js";
+import { bindControls } from "../shared/controls.js";
+import { count } from "../shared/format.js";
 import { Header } from "./header.js";
-import { fillHelp } from "./keys.js";
+import { fillHelp } from "../shared/keys.js";
 import { gapItem, isWide, Loader } from "./loader.js";
-import { KEPT_BEYOND_LINES, LogPage } from "./logpage.js";
-import { RowBuilder } from "./rows.js";
-import { Scroller } from "./scroller.js";
-import { paintHits, Search } from "./search.js";
-import { openShareOfAddress } from "./share.js";
+import { KEPT_BEYOND_LINES, LogPage } from "../shared/logpage.js";
+import { RowBuilder } from "../shared/rows.js";
+import { Scroller } from "../shared/scroller.js";
+import { paintHits, Search } from "../shared/search.js";
+import { openShareOfAddress } from "../shared/share.js";
 import { bindShare } from "./sharedialog.js";
 import { LiveSocket } from "./socket.js";
-import { Store } from "./store.js";
+import { Store } from "../shared/store.js";
 
 // Counting stops where it would cost more than it tells.
 const COUNT_LINES_MAX = 1000;

@@ -1,10 +1,9 @@
 // Making a share link of this task: for those who may.
 
-import { ApiError, makeShare } from "./api.js";
-import { dateTime } from "./format.js";
-import { linkOf } from "./links.js";
-
-const byId = (id) => document.getElementById(id);
+import { ApiError, makeShare } from "../shared/api.js";
+import { byId } from "../shared/dom.js";
+import { dateTime } from "../shared/format.js";
+import { linkOf } from "../shared/links.js";
 
 /** Shows the way to a link, if `access` is an administrator's and links are of use. */
 export function bindShare(page, access) {

@@ -1,7 +1,7 @@
 // A run's state and the counters of the way its events come, asked for again when there is reason
 // to: the state when events came, the counters every two seconds while somebody looks.
 
-import { fetchPipeline, fetchRun } from "./api.js";
+import { fetchPipeline, fetchRun } from "../shared/api.js";
 
 // The state is asked for at most this often, and never more than a quarter of the time.
 const STATE_MS = 250;

@@ -1,9 +1,10 @@
 // One row of the log stream of a run as elements. Text of events only ever becomes text nodes.
 
-import { plainText } from "./ansi.js";
-import { count } from "./format.js";
+import { plainText } from "../shared/ansi.js";
+import { element } from "../shared/dom.js";
+import { count } from "../shared/format.js";
 import { kindOf } from "./events.js";
-import { element, numberCell, RowBuilder } from "./rows.js";
+import { numberCell, RowBuilder } from "../shared/rows.js";
 
 // A host's or a workload's name that is longer says no more.
 const WHO_CHARS_MAX = 80;
