@@ -63,7 +63,7 @@ impl FrameRef {
 
 /// Where the lines of a frame come from, and what they add up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Proof {
+pub(super) struct FrameMetadata {
     pub(super) origins: LineOrigins,
     pub(super) tally: LogTotals,
 }
@@ -75,7 +75,7 @@ pub(super) fn skippable(magic: u32, payload: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The bytes of note, proof and data; `row` is completed on the way.
-pub(super) fn encode(row: &mut FrameRef, proof: &Proof, raw: &[u8], at: u64) -> io::Result<Vec<u8>> {
+pub(super) fn encode(row: &mut FrameRef, proof: &FrameMetadata, raw: &[u8], at: u64) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::bulk::Compressor::new(LEVEL)?;
     encoder.include_checksum(true)?;
     let data = encoder.compress(raw)?;
@@ -88,14 +88,14 @@ pub(super) fn encode(row: &mut FrameRef, proof: &Proof, raw: &[u8], at: u64) -> 
 }
 
 /// Note and proof of a frame, whose length goes into `row`.
-pub(super) fn head(row: &mut FrameRef, proof: Option<&Proof>) -> io::Result<Vec<u8>> {
+pub(super) fn head(row: &mut FrameRef, proof: Option<&FrameMetadata>) -> io::Result<Vec<u8>> {
     let proof = proof.map(encode_proof).transpose()?.unwrap_or_default();
     // The note's length is in the note; a fixed width keeps the two apart.
     row.note_bytes = NOTE_BYTES + u32::try_from(proof.len()).map_err(io::Error::other)?;
     Ok([note(row)?, proof].concat())
 }
 
-fn encode_proof(proof: &Proof) -> io::Result<Vec<u8>> {
+fn encode_proof(proof: &FrameMetadata) -> io::Result<Vec<u8>> {
     let mut payload = vec![PROOF_VERSION];
     codec::append(&mut payload, proof).map_err(io::Error::other)?;
     skippable(PROOF_MAGIC, &payload)
@@ -105,7 +105,7 @@ fn encode_proof(proof: &Proof) -> io::Result<Vec<u8>> {
 const PROOF_VERSION: u8 = 1;
 
 /// The proof of a frame; `None` if it has none, as frames of an earlier version have not.
-pub(super) fn read_proof(file: &File, row: &FrameRef) -> io::Result<Option<Proof>> {
+pub(super) fn read_proof(file: &File, row: &FrameRef) -> io::Result<Option<FrameMetadata>> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let len = usize::try_from(row.note_bytes.saturating_sub(NOTE_BYTES)).map_err(io::Error::other)?;
     if len == 0 {
@@ -114,7 +114,7 @@ pub(super) fn read_proof(file: &File, row: &FrameRef) -> io::Result<Option<Proof
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, row.at.saturating_add(u64::from(NOTE_BYTES)))?;
     let proof = match bytes.get(SKIPPABLE_HEADER_LEN..) {
-        Some([PROOF_VERSION, payload @ ..]) => codec::options().deserialize::<Proof>(payload),
+        Some([PROOF_VERSION, payload @ ..]) => codec::options().deserialize::<FrameMetadata>(payload),
         _ => return Err(invalid("a proof is of a form that is not known".to_owned())),
     };
     let proof = proof.map_err(|e| invalid(format!("a proof cannot be read: {e}")))?;
@@ -236,7 +236,7 @@ mod tests {
             partial: false,
             lossy: false,
         };
-        let mut proof = Proof::default();
+        let mut proof = FrameMetadata::default();
         let numbered = |seq, piece| Origin::Numbered { session: "01JZ", seq, piece };
         let lines = [
             (numbered(300, 0), "one"),

@@ -18,12 +18,12 @@
 //! neither proofs nor a verdict.
 //!
 //! Within a frame line numbers are dense. Between two frames they may jump: there the middle of a log
-//! that was over its limit has gone ([`Archive::drop_middle`]), and the proof of the frame behind says so.
+//! that was over its limit has gone ([`Archive::truncate_middle`]), and the proof of the frame behind says so.
 
-mod drop_middle;
 mod frame;
 mod read;
 mod seal;
+mod truncate;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -38,8 +38,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::model::{EntryId, Line, LogTotals, Origin, TaskId};
 use crate::store::{create_folder, sync_folder};
-pub use drop_middle::Hole;
-use frame::{FrameRef, Proof};
+use frame::{FrameMetadata, FrameRef};
+pub use truncate::Hole;
 pub use verify::ArchiveCheck;
 
 /// Bytes of NDJSON in one frame, about.
@@ -75,14 +75,14 @@ pub enum ArchiveError {
 pub struct Archives {
     folder: PathBuf,
     /// Bytes of all files in it.
-    bytes: Arc<Total>,
+    bytes: Arc<DiskUsage>,
 }
 
 /// Bytes of several files: kept by whoever changes one.
 #[derive(Debug, Default)]
-struct Total(AtomicU64);
+struct DiskUsage(AtomicU64);
 
-impl Total {
+impl DiskUsage {
     /// A file has another size now.
     fn resized(&self, before: u64, now: u64) {
         if now >= before {
@@ -106,12 +106,12 @@ impl Archives {
 
     /// Counts what is there, and removes what a kill has left half made. To be called once, before
     /// any archive is opened, by the one process that writes here.
-    pub fn take_stock(&self) -> Result<(), ArchiveError> {
+    pub fn scan_usage(&self) -> Result<(), ArchiveError> {
         let error = |source| ArchiveError::Io { path: self.folder.clone(), doing: "read", source };
         let mut bytes = 0;
         for entry in fs::read_dir(&self.folder).map_err(error)? {
             let entry = entry.map_err(error)?;
-            if entry.file_name().to_str().is_some_and(|name| name.ends_with(drop_middle::NEW_SUFFIX)) {
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(truncate::NEW_SUFFIX)) {
                 fs::remove_file(entry.path()).map_err(error)?;
             } else {
                 bytes += entry.metadata().map_err(error)?.len();
@@ -160,7 +160,7 @@ impl Archives {
     }
 
     /// A sealed archive grows again: its index and seek table are cut off when it is opened next.
-    pub fn open_again(&self, id: &TaskId) -> Result<(), ArchiveError> {
+    pub fn reopen(&self, id: &TaskId) -> Result<(), ArchiveError> {
         let (sealed, open) = (self.sealed_path(id), self.open_path(id));
         let renamed = fs::rename(&sealed, open).and_then(|()| sync_folder(&self.folder));
         renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "opened again", source })
@@ -193,15 +193,15 @@ pub struct Archive {
     /// Where it is once it is sealed.
     sealed: PathBuf,
     /// Held while frames are appended and while the file is sealed.
-    writer: Mutex<Writer>,
+    writer: Mutex<FrameWriter>,
     /// Published frames, in order.
     frames: RwLock<Frames>,
     /// The frame read last, by its first line, unpacked: pages follow one another.
     cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
     /// Whether it was said that it cannot be read.
-    told: AtomicBool,
+    error_logged: AtomicBool,
     /// Bytes of all archives.
-    total: Arc<Total>,
+    total: Arc<DiskUsage>,
 }
 
 #[derive(Debug, Default)]
@@ -216,14 +216,14 @@ struct Frames {
 }
 
 #[derive(Debug, Default)]
-struct Writer {
+struct FrameWriter {
     /// Bytes of whole frames in the file.
     len: u64,
     /// NDJSON that is not in a frame yet.
     raw: Vec<u8>,
     /// What the next frame's note will say.
     next: Option<FrameRef>,
-    proof: Proof,
+    proof: FrameMetadata,
     /// A place to put a line while it is summed.
     summed: Vec<u8>,
     /// Frames written but not synced, and what their lines add up to.
@@ -238,7 +238,7 @@ impl Archive {
         growing: PathBuf,
         sealed: PathBuf,
         kept_from: Option<u64>,
-        total: Arc<Total>,
+        total: Arc<DiskUsage>,
     ) -> Result<Self, ArchiveError> {
         let archive = Self {
             growing,
@@ -246,7 +246,7 @@ impl Archive {
             writer: Mutex::default(),
             frames: RwLock::default(),
             cache: Mutex::default(),
-            told: AtomicBool::default(),
+            error_logged: AtomicBool::default(),
             total,
         };
         if archive.growing.exists() {
@@ -260,7 +260,7 @@ impl Archive {
             file.set_len(len).map_err(|e| archive.error("cut back", e))?;
             archive.total.resized(before, len);
             archive.writer.lock().len = len;
-            let (missing, tally) = (drop_middle::missing(&rows), frame::tally(&file, &rows));
+            let (missing, tally) = (truncate::missing(&rows), frame::tally(&file, &rows));
             let file = Some(Arc::new(file));
             *archive.frames.write() = Frames { file, rows, tally, sealed: false, missing };
         }
@@ -283,7 +283,7 @@ impl Archive {
     }
 
     /// The ids of the first and the last line inside, if there is one.
-    pub fn span(&self) -> Option<(EntryId, EntryId)> {
+    pub fn id_range(&self) -> Option<(EntryId, EntryId)> {
         let frames = self.frames.read();
         Some((frames.rows.first()?.first_id, frames.rows.last()?.last_id))
     }
@@ -335,13 +335,13 @@ impl Archive {
         let done = self.write_frame(&mut writer).and_then(|()| {
             let Some(file) = self.frames.read().file.clone() else { return Ok(()) };
             file.sync_data().map_err(|e| self.error("synced", e))?;
-            self.keep_name(&mut writer)
+            self.sync_dir(&mut writer)
         });
         match done {
             Ok(()) => {
                 let mut frames = self.frames.write();
-                frames.missing += drop_middle::missing_before(frames.rows.last(), writer.unpublished.first());
-                frames.missing += drop_middle::missing(&writer.unpublished);
+                frames.missing += truncate::missing_before(frames.rows.last(), writer.unpublished.first());
+                frames.missing += truncate::missing(&writer.unpublished);
                 frames.rows.append(&mut writer.unpublished);
                 frames.tally.merge(&std::mem::take(&mut writer.unpublished_tally));
             }
@@ -351,7 +351,7 @@ impl Archive {
     }
 
     /// A file that was synced is there after a power cut only if its folder was synced, too.
-    fn keep_name(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
+    fn sync_dir(&self, writer: &mut FrameWriter) -> Result<(), ArchiveError> {
         if writer.unnamed {
             self.sync_folder().map_err(|e| self.error("synced", e))?;
             writer.unnamed = false;
@@ -364,18 +364,18 @@ impl Archive {
     }
 
     /// Forgets what was pushed since the last sync.
-    pub fn forget_unsynced(&self) {
+    pub fn discard_unsynced(&self) {
         self.cut_back(&mut self.writer.lock());
     }
 
-    fn cut_back(&self, writer: &mut Writer) {
+    fn cut_back(&self, writer: &mut FrameWriter) {
         let frames = self.frames.read();
         let before = writer.len;
         writer.len = frames.rows.last().map_or(0, FrameRef::end);
         self.total.resized(before, writer.len);
         writer.raw.clear();
         writer.next = None;
-        writer.proof = Proof::default();
+        writer.proof = FrameMetadata::default();
         writer.unpublished.clear();
         writer.unpublished_tally = LogTotals::default();
         if let Some(Err(error)) = frames.file.as_ref().map(|file| file.set_len(writer.len)) {
@@ -383,7 +383,7 @@ impl Archive {
         }
     }
 
-    fn write_frame(&self, writer: &mut Writer) -> Result<(), ArchiveError> {
+    fn write_frame(&self, writer: &mut FrameWriter) -> Result<(), ArchiveError> {
         let Some(mut row) = writer.next.take() else { return Ok(()) };
         let proof = std::mem::take(&mut writer.proof);
         let file = self.file_to_write(writer)?;
@@ -397,7 +397,7 @@ impl Archive {
         Ok(())
     }
 
-    fn file_to_write(&self, writer: &mut Writer) -> Result<Arc<File>, ArchiveError> {
+    fn file_to_write(&self, writer: &mut FrameWriter) -> Result<Arc<File>, ArchiveError> {
         if let Some(file) = &self.frames.read().file {
             return Ok(file.clone());
         }

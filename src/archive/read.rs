@@ -13,7 +13,7 @@ impl Archive {
     /// given. They are consecutive; the first is behind `from` if that is in a [`Hole`](super::Hole). Empty if `from`
     /// is behind the last line inside.
     pub fn read(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
-        self.lines_from(from, lines, bytes).inspect_err(|error| self.tell(error))
+        self.lines_from(from, lines, bytes).inspect_err(|error| self.log_once(error))
     }
 
     fn lines_from(&self, from: u64, lines: usize, bytes: usize) -> Result<Vec<Line<'static>>, ArchiveError> {
@@ -55,7 +55,7 @@ impl Archive {
     pub fn frame_from(&self, line: u64) -> Result<Option<(Vec<u8>, u64)>, ArchiveError> {
         let Some((file, row)) = self.frame_of(line) else { return Ok(None) };
         let unpacked = frame::unpack(&file, &row).map_err(|e| self.error("read", e));
-        let raw = unpacked.inspect_err(|error| self.tell(error))?;
+        let raw = unpacked.inspect_err(|error| self.log_once(error))?;
         let skip = usize::try_from(line.saturating_sub(row.first_line)).unwrap_or(usize::MAX);
         let start = match skip {
             0 => 0,
@@ -80,14 +80,14 @@ impl Archive {
     }
 
     /// Lets go of the unpacked frame; a page that follows unpacks it again.
-    pub fn release(&self) {
+    pub fn drop_cache(&self) {
         *self.cache.lock() = None;
     }
 
     /// Whoever reads is told as he can be, in the midst of a download not at all: so it is said
     /// here, once as long as the archive is open.
-    fn tell(&self, error: &ArchiveError) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+    fn log_once(&self, error: &ArchiveError) {
+        if !self.error_logged.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "a log cannot be read on; `tasktail verify` says what is damaged");
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::frame::{self, FrameRef, INDEX_MAGIC, SKIPPABLE_HEADER_BYTES};
-use super::{Archive, ArchiveError, Frames, Total, Writer, drop_middle};
+use super::{Archive, ArchiveError, DiskUsage, FrameWriter, Frames, truncate};
 use crate::model::{Artifact, Integrity};
 use crate::store::codec;
 
@@ -66,16 +66,16 @@ impl Archive {
         }
     }
 
-    pub(super) fn open_sealed(sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {
+    pub(super) fn open_sealed(sealed: PathBuf, total: Arc<DiskUsage>) -> Result<Self, ArchiveError> {
         let file =
             File::open(&sealed).map_err(|source| ArchiveError::Io { path: sealed.clone(), doing: "opened", source })?;
         let read = read_index(&file).and_then(|rows| Ok((rows, file.metadata()?.len())));
         let (rows, len) = read.map_err(|e| ArchiveError::Damaged { path: sealed.clone(), what: e.to_string() })?;
-        let missing = drop_middle::missing(&rows);
+        let missing = truncate::missing(&rows);
         let archive = Self {
             growing: sealed.with_extension("zst.open"),
             sealed,
-            writer: parking_lot::Mutex::new(Writer { len, ..Writer::default() }),
+            writer: parking_lot::Mutex::new(FrameWriter { len, ..FrameWriter::default() }),
             frames: parking_lot::RwLock::new(Frames {
                 file: Some(Arc::new(file)),
                 rows,
@@ -84,7 +84,7 @@ impl Archive {
                 ..Frames::default()
             }),
             cache: parking_lot::Mutex::default(),
-            told: Default::default(),
+            error_logged: Default::default(),
             total,
         };
         Ok(archive)

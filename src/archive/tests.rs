@@ -138,7 +138,7 @@ fn a_frame_with_fewer_lines_than_its_note_says_is_damaged() {
     let archives = Archives::open(folder.path()).unwrap();
     let raw = serde_json::to_string(&line(1)).unwrap() + "\n";
     let mut row = FrameRef { first_line: 1, lines: 5, ..FrameRef::default() };
-    let bytes = frame::encode(&mut row, &Proof::default(), raw.as_bytes(), 0).unwrap();
+    let bytes = frame::encode(&mut row, &FrameMetadata::default(), raw.as_bytes(), 0).unwrap();
     std::fs::write(folder.path().join("t.ndjson.zst.open"), bytes).unwrap();
     let archive = archives.archive(&"t".parse().unwrap(), None).unwrap();
     assert_eq!(archive.last_line(), 5);

@@ -41,7 +41,7 @@ pub struct ArchiveCheck {
 
 impl Archives {
     /// The folder as it is: nothing is made, and nothing may be written through it.
-    pub fn look(folder: &Path) -> Self {
+    pub fn open_read_only(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), bytes: Arc::default() }
     }
 

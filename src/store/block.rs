@@ -11,7 +11,7 @@ use bincode::Options;
 use bincode::de::read::SliceReader;
 use serde::{Deserialize, Serialize};
 
-use super::codec::{self, Kind};
+use super::codec::{self, RecordKind};
 use super::{StoreError, VALUE_BYTES_MAX};
 use crate::model::{Entry, EntryBody, EntryId, Origin, OriginRange, iter_origins, push_origin, session_index};
 
@@ -109,7 +109,7 @@ impl BlockBuilder {
     }
 
     /// Adds an entry, and says where it comes from.
-    pub fn push_of(&mut self, id: EntryId, body: &[u8], origin: Origin<'_>) -> Result<(), StoreError> {
+    pub fn push_with_origin(&mut self, id: EntryId, body: &[u8], origin: Origin<'_>) -> Result<(), StoreError> {
         codec::append(&mut self.entries, &(id.ms - self.first.ms, id.seq))?;
         self.entries.extend_from_slice(body);
         self.header.count += 1;
@@ -133,7 +133,7 @@ impl BlockBuilder {
     }
 
     /// The session of the entries added since the last call, up to this number.
-    pub fn note_session(&mut self, session: &str, seq: u64) {
+    pub fn record_session(&mut self, session: &str, seq: u64) {
         match self.header.sessions.iter_mut().find(|(name, _)| name == session) {
             Some((_, last)) => *last = (*last).max(seq),
             None => self.header.sessions.push((session.to_owned(), seq)),
@@ -147,14 +147,14 @@ impl BlockBuilder {
         // The length of the header depends on the length it states; u32::MAX takes the most room
         // a length can, so a second encoding never grows.
         self.header.bytes = 0;
-        let mut bytes = codec::encode_as(Kind::Block, VERSION, &self.header)?;
+        let mut bytes = codec::encode_as(RecordKind::Block, VERSION, &self.header)?;
         for _ in 0..3 {
             let whole = u32::try_from(bytes.len() + self.entries.len()).map_err(|_| too_large())?;
             if whole == self.header.bytes {
                 break;
             }
             self.header.bytes = whole;
-            bytes = codec::encode_as(Kind::Block, VERSION, &self.header)?;
+            bytes = codec::encode_as(RecordKind::Block, VERSION, &self.header)?;
         }
         bytes.extend_from_slice(&self.entries);
         Ok((self.header, bytes))
@@ -185,7 +185,7 @@ fn read_header(
     bytes: &[u8],
 ) -> Result<(BlockHeader, bincode::Deserializer<SliceReader<'_>, impl Options>), StoreError> {
     let old = matches!(bytes, [_, 1, ..]);
-    let body = codec::body_as(Kind::Block, if old { 1 } else { VERSION }, bytes)?;
+    let body = codec::body_as(RecordKind::Block, if old { 1 } else { VERSION }, bytes)?;
     let mut reader = bincode::Deserializer::from_slice(body, codec::options());
     let header = if old {
         BlockHeaderV1::deserialize(&mut reader).map(BlockHeader::from)
@@ -255,7 +255,7 @@ mod tests {
             let origin = Origin::Numbered { session: "01JZ", seq: 12_000, piece: 0 };
             builder.push_of(*id, &bytes, if *id == first { origin } else { Origin::Unnumbered }).unwrap();
         }
-        builder.note_session("01JZ", 12_000);
+        builder.record_session("01JZ", 12_000);
         let (header, bytes) = builder.finish(1 << 33, 7).unwrap();
         let kept = codec::golden::check("v2", "block", &bytes);
         assert_eq!(decode_header(&kept).unwrap(), header);
@@ -293,7 +293,7 @@ mod tests {
                 wanted.push((id, first_line + index as u64, text.clone()));
                 id = if gap == 0 { id.next().unwrap() } else { EntryId::new(id.ms + gap, 0) };
             }
-            builder.note_session("s", 9);
+            builder.record_session("s", 9);
             let first = builder.first();
             let (header, bytes) = builder.finish(77, 5).unwrap();
             prop_assert_eq!(header.bytes as usize, bytes.len());

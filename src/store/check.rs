@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::wal::Place;
+use super::wal::TreeId;
 use super::{OpenError, Store, StoreError, StoreOptions, StreamRecord, block, parse_block_key};
 use crate::model::EntryId;
 
@@ -49,7 +49,7 @@ impl Store {
     pub fn check_all(&self, dense: impl Fn(&[u8]) -> bool) -> StoreCheck {
         let mut found = StoreCheck::default();
         let mut numbers = BTreeSet::new();
-        for row in self.scan(Place::Streams, &[]) {
+        for row in self.scan(TreeId::Streams, &[]) {
             let (name, bytes) = match row {
                 Ok(row) => row,
                 Err(error) => {
@@ -84,7 +84,7 @@ impl Store {
     /// Blocks of streams that have no record.
     fn orphans(&self, known: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError> {
         let mut orphans = BTreeMap::new();
-        for row in self.scan(Place::Blocks, &[]) {
+        for row in self.scan(TreeId::Blocks, &[]) {
             let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 let number = u64::from_be_bytes(*number);
@@ -233,7 +233,7 @@ mod tests {
                 let mut bytes = Vec::new();
                 block::encode_body(&mut bytes, &body).unwrap();
                 builder
-                    .push_of(EntryId::new(n, 0), &bytes, Origin::Numbered { session: "s", seq: n, piece: 0 })
+                    .push_with_origin(EntryId::new(n, 0), &bytes, Origin::Numbered { session: "s", seq: n, piece: 0 })
                     .unwrap();
                 total += body.text_bytes();
             }
@@ -264,7 +264,7 @@ mod tests {
         ] {
             store.put_block(7, second, &change).unwrap();
             if change.is_empty() {
-                store.put(Place::Blocks, &super::super::block_key(7, second, 0), &[]);
+                store.put(TreeId::Blocks, &super::super::block_key(7, second, 0), &[]);
             }
             assert!(faults(&store).contains(wanted), "{wanted}: {}", faults(&store));
         }

@@ -12,7 +12,7 @@ use super::StoreError;
 /// What a stored value is: its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum RecordKind {
     /// Packed entries of a stream.
     Block = b'B',
     /// What is known of a stream besides its blocks.
@@ -34,13 +34,13 @@ pub fn options() -> impl Options + Copy {
     bincode::DefaultOptions::new().with_varint_encoding().with_limit(RECORD_BYTES_MAX)
 }
 
-/// Kind, [`VERSION`], body.
-pub fn encode<T: Serialize>(kind: Kind, record: &T) -> Result<Vec<u8>, StoreError> {
+/// RecordKind, [`VERSION`], body.
+pub fn encode<T: Serialize>(kind: RecordKind, record: &T) -> Result<Vec<u8>, StoreError> {
     encode_as(kind, VERSION, record)
 }
 
-/// Kind, version, body.
-pub fn encode_as<T: Serialize>(kind: Kind, version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
+/// RecordKind, version, body.
+pub fn encode_as<T: Serialize>(kind: RecordKind, version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![kind as u8, version];
     append(&mut bytes, record)?;
     Ok(bytes)
@@ -54,7 +54,7 @@ pub fn append<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Result<(
 }
 
 /// The body behind kind and version, or what is wrong with them.
-pub fn body_as(kind: Kind, version: u8, bytes: &[u8]) -> Result<&[u8], StoreError> {
+pub fn body_as(kind: RecordKind, version: u8, bytes: &[u8]) -> Result<&[u8], StoreError> {
     match bytes {
         [k, v, body @ ..] if *k == kind as u8 && *v == version => Ok(body),
         [k, v, ..] => Err(damaged(kind, &format!("it begins with {k:#04x} {v:#04x}"))),
@@ -63,16 +63,16 @@ pub fn body_as(kind: Kind, version: u8, bytes: &[u8]) -> Result<&[u8], StoreErro
 }
 
 /// The inverse of [`encode`].
-pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, StoreError> {
+pub fn decode<T: DeserializeOwned>(kind: RecordKind, bytes: &[u8]) -> Result<T, StoreError> {
     decode_as(kind, VERSION, bytes)
 }
 
 /// The inverse of [`encode_as`].
-pub fn decode_as<T: DeserializeOwned>(kind: Kind, version: u8, bytes: &[u8]) -> Result<T, StoreError> {
+pub fn decode_as<T: DeserializeOwned>(kind: RecordKind, version: u8, bytes: &[u8]) -> Result<T, StoreError> {
     options().deserialize(body_as(kind, version, bytes)?).map_err(|error| damaged(kind, &error.to_string()))
 }
 
-fn damaged(kind: Kind, what: &str) -> StoreError {
+fn damaged(kind: RecordKind, what: &str) -> StoreError {
     StoreError::Damaged { at: format!("a value of kind {kind:?}"), what: what.to_owned() }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::wal::Place;
+use super::wal::TreeId;
 use super::{GARBAGE, Store, StoreError, VALUE_BYTES_MAX, block, parse_block_key};
 
 /// All streams of a store, and what belongs to none.
@@ -55,9 +55,9 @@ pub struct BlockDump {
 impl Store {
     /// Reads everything: not for a store that is busy.
     pub fn dump(&self) -> Result<StoreDump, StoreError> {
-        let mut dump = StoreDump { unfinished: self.scan(Place::Meta, GARBAGE).count(), ..StoreDump::default() };
+        let mut dump = StoreDump { unfinished: self.scan(TreeId::Meta, GARBAGE).count(), ..StoreDump::default() };
         let mut blocks: BTreeMap<u64, usize> = BTreeMap::new();
-        for row in self.scan(Place::Blocks, &[]) {
+        for row in self.scan(TreeId::Blocks, &[]) {
             let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 *blocks.entry(u64::from_be_bytes(*number)).or_default() += 1;
@@ -147,7 +147,7 @@ mod tests {
         block::encode_body(&mut body, &EntryBody::Line(line)).unwrap();
         let mut builder = BlockBuilder::new(id, first_line);
         builder.push(id, &body).unwrap();
-        builder.note_session("s", first_line);
+        builder.record_session("s", first_line);
         let (_, bytes) = builder.finish(9, 0).unwrap();
         store.put_block(number, id, &bytes).unwrap();
     }
@@ -163,8 +163,8 @@ mod tests {
             put_block(&store, number, 2, 20_000);
         }
         // What an older version did before the blocks went.
-        store.put(Place::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
-        store.take(Place::Streams, b"a");
+        store.put(TreeId::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
+        store.take(TreeId::Streams, b"a");
         let whole = "stream b: record of 1..0\n  block 1..1, 9 of all bytes, under 1 KiB, session s to 1\n  \
                      block 2..2, 9 of all bytes, over 7 KiB in 3 parts, session s to 2\n";
         let cut = store.dump().unwrap();

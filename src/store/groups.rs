@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{self, Kind};
-use super::wal::Place;
+use super::codec::{self, RecordKind};
+use super::wal::TreeId;
 use super::{Store, StoreError};
 use crate::model::EntryId;
 
@@ -61,12 +61,12 @@ impl GroupRow {
     /// How this row is written.
     pub fn write(&self, number: u64, group: &[u8]) -> Result<GroupWrite, StoreError> {
         Ok(match self {
-            GroupRow::Group(record) => (group_key(number, group), Some(codec::encode(Kind::Group, record)?)),
+            GroupRow::Group(record) => (group_key(number, group), Some(codec::encode(RecordKind::Group, record)?)),
             GroupRow::Consumer(name, record) => {
-                (consumer_key(number, group, name), Some(codec::encode(Kind::Group, record)?))
+                (consumer_key(number, group, name), Some(codec::encode(RecordKind::Group, record)?))
             }
             GroupRow::Pending(id, record) => {
-                (pending_key(number, group, *id), Some(codec::encode(Kind::Group, record)?))
+                (pending_key(number, group, *id), Some(codec::encode(RecordKind::Group, record)?))
             }
         })
     }
@@ -98,11 +98,11 @@ fn parse(key: &[u8], value: &[u8]) -> Result<(Vec<u8>, GroupRow), StoreError> {
     let len = key.get(8..10).map(|len| usize::from(len[0]) << 8 | usize::from(len[1])).ok_or_else(damaged)?;
     let group = key.get(10..10 + len).ok_or_else(damaged)?.to_vec();
     let row = match key.get(10 + len..) {
-        Some([b'G']) => GroupRow::Group(codec::decode(Kind::Group, value)?),
-        Some([b'C', name @ ..]) => GroupRow::Consumer(name.to_vec(), codec::decode(Kind::Group, value)?),
+        Some([b'G']) => GroupRow::Group(codec::decode(RecordKind::Group, value)?),
+        Some([b'C', name @ ..]) => GroupRow::Consumer(name.to_vec(), codec::decode(RecordKind::Group, value)?),
         Some([b'P', id @ ..]) => {
             let id = EntryId::from_be_bytes(id.try_into().map_err(|_| damaged())?);
-            GroupRow::Pending(id, codec::decode(Kind::Group, value)?)
+            GroupRow::Pending(id, codec::decode(RecordKind::Group, value)?)
         }
         _ => return Err(damaged()),
     };
@@ -112,7 +112,7 @@ fn parse(key: &[u8], value: &[u8]) -> Result<(Vec<u8>, GroupRow), StoreError> {
 impl Store {
     /// All rows of a stream's groups.
     pub fn group_rows(&self, number: u64) -> impl Iterator<Item = Result<(Vec<u8>, GroupRow), StoreError>> + use<> {
-        self.scan(Place::Groups, &number.to_be_bytes()).map(|row| {
+        self.scan(TreeId::Groups, &number.to_be_bytes()).map(|row| {
             let (key, value) = row?;
             parse(&key, &value)
         })
@@ -120,11 +120,11 @@ impl Store {
 
     /// Writes or takes away rows.
     pub fn put_group_rows(&self, rows: impl IntoIterator<Item = GroupWrite>) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         for (key, value) in rows {
             match value {
-                Some(value) => self.put(Place::Groups, &key, &value),
-                None => self.take(Place::Groups, &key),
+                Some(value) => self.put(TreeId::Groups, &key, &value),
+                None => self.take(TreeId::Groups, &key),
             }
         }
         Ok(())
@@ -132,9 +132,9 @@ impl Store {
 
     /// Takes away every row of a stream's groups.
     pub fn remove_groups(&self, number: u64) -> Result<(), StoreError> {
-        self.check()?;
-        for row in self.scan(Place::Groups, &number.to_be_bytes()) {
-            self.take(Place::Groups, &row?.0);
+        self.check_writable()?;
+        for row in self.scan(TreeId::Groups, &number.to_be_bytes()) {
+            self.take(TreeId::Groups, &row?.0);
         }
         Ok(())
     }

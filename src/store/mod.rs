@@ -17,9 +17,9 @@
 //!
 //! | what | then |
 //! |---|---|
-//! | little room is left (`space`) | [`Store::may_grow`] says so; removals still go through |
+//! | little room is left (`space`) | [`Store::check_can_grow`] says so; removals still go through |
 //! | a frame is refused: disk full, read-only | the commit is forgotten, the next may succeed |
-//! | sled meets a full or read-only disk | writes are refused, reads go on (but for pages that sled has put out of memory and not written: [`Refusal::NoSpace`]), and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
+//! | sled meets a full or read-only disk | writes are refused, reads go on (but for pages that sled has put out of memory and not written: [`Unavailable::NoSpace`]), and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
 //! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
 
 pub mod block;
@@ -50,14 +50,14 @@ use crate::model::{EntryId, Timestamp};
 pub use check::StoreCheck;
 pub use open::OpenError;
 pub use open::{create_folder, sync_folder};
-use overlay::{Overlay, Row};
+use overlay::{PendingWrites, TreeRow};
 pub use record::{KeyRecord, StreamRecord};
 use recover::Health;
-pub use space::Refusal;
 use space::Space;
+pub use space::Unavailable;
 use trees::Trees;
-use wal::Place;
-use write::Log;
+use wal::TreeId;
+use write::WalState;
 
 /// Bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB would
 /// become a loose file that no commit syncs.
@@ -89,14 +89,14 @@ impl Default for StoreOptions {
 pub struct Store {
     /// Held to take a handle, and while sled is opened again. Gone only where that failed.
     trees: RwLock<Option<Arc<Trees>>>,
-    overlay: Overlay,
+    overlay: PendingWrites,
     /// Where commits go. Held through a commit.
-    log: Mutex<Log>,
+    log: Mutex<WalState>,
     space: Space,
     /// Why no write is taken, if so.
     health: RwLock<Health>,
     folder: PathBuf,
-    opening: u64,
+    open_count: u64,
     options: StoreOptions,
     /// The highest number that a stream got.
     number_max: AtomicU64,
@@ -115,7 +115,7 @@ pub enum StoreError {
     Sync(#[source] std::io::Error),
     /// Not now: nothing of what was to be written is left. Reads go on.
     #[error("nothing can be written now: {0}")]
-    Refused(Refusal),
+    Unavailable(Unavailable),
     /// A write failed earlier; reads go on.
     #[error("the store takes no more writes until the server is started again: {0}")]
     Poisoned(String),
@@ -131,8 +131,8 @@ pub enum StoreError {
 
 impl Store {
     /// How often this store has been opened, this time included.
-    pub fn opening(&self) -> u64 {
-        self.opening
+    pub fn open_count(&self) -> u64 {
+        self.open_count
     }
 
     /// A number no stream had before.
@@ -153,19 +153,19 @@ impl Store {
     }
 
     fn trees(&self) -> Result<Arc<Trees>, StoreError> {
-        let reopening = || StoreError::Refused(Refusal::Reopening("it is being opened".to_owned()));
+        let reopening = || StoreError::Unavailable(Unavailable::Reopening("it is being opened".to_owned()));
         self.trees.read().clone().ok_or_else(reopening)
     }
 
-    fn put(&self, place: Place, key: &[u8], value: &[u8]) {
+    fn put(&self, place: TreeId, key: &[u8], value: &[u8]) {
         self.overlay.put(place, key, Some(value));
     }
 
-    fn take(&self, place: Place, key: &[u8]) {
+    fn take(&self, place: TreeId, key: &[u8]) {
         self.overlay.put(place, key, None);
     }
 
-    fn get(&self, place: Place, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+    fn get(&self, place: TreeId, key: &[u8]) -> Result<Option<IVec>, StoreError> {
         // The handle first: while it is held sled is not opened again, and the overlay fits it.
         let trees = self.trees();
         match self.overlay.get(place, key) {
@@ -175,13 +175,13 @@ impl Store {
     }
 
     /// The rows of a tree whose keys begin so, in order.
-    fn scan(&self, place: Place, prefix: &[u8]) -> impl Iterator<Item = Result<Row, StoreError>> + use<> {
+    fn scan(&self, place: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
         let scan = self.trees().map(|trees| self.overlay.scan(place, trees.of(place), prefix));
         let (scan, failed) = match scan {
             Ok(scan) => (Some(scan), None),
             Err(error) => (None, Some(Err(error))),
         };
-        let told = |row: Result<Row, StoreError>| match row {
+        let told = |row: Result<TreeRow, StoreError>| match row {
             Err(StoreError::Sled(error)) => Err(read_failed(error)),
             row => row,
         };
@@ -190,30 +190,33 @@ impl Store {
 
     /// The record of a stream.
     pub fn stream(&self, name: &[u8]) -> Result<Option<StreamRecord>, StoreError> {
-        let value = self.get(Place::Streams, name)?;
+        let value = self.get(TreeId::Streams, name)?;
         value.map(|value| StreamRecord::decode(&value)).transpose()
     }
 
     /// Writes the record of a stream.
     pub fn put_stream(&self, name: &[u8], record: &StreamRecord) -> Result<(), StoreError> {
-        self.check()?;
-        self.put(Place::Streams, name, &record.encode()?);
+        self.check_writable()?;
+        self.put(TreeId::Streams, name, &record.encode()?);
         Ok(())
     }
 
     /// The names of all streams, in their order.
     pub fn stream_names(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.scan(Place::Streams, &[]).map(|row| Ok(row?.0.to_vec())).collect()
+        self.scan(TreeId::Streams, &[]).map(|row| Ok(row?.0.to_vec())).collect()
     }
 
     /// All streams with their records, in the order of the names.
     pub fn streams(&self) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
-        self.streams_of(&[])
+        self.streams_with_prefix(&[])
     }
 
     /// The streams whose names begin so, with their records, in the order of the names.
-    pub fn streams_of(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
-        self.scan(Place::Streams, prefix).map(|row| {
+    pub fn streams_with_prefix(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
+        self.scan(TreeId::Streams, prefix).map(|row| {
             let (name, record) = row?;
             Ok((name, StreamRecord::decode(&record)?))
         })
@@ -222,44 +225,44 @@ impl Store {
     /// The first id of a stream's last block, if it has one.
     pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
         let trees = self.trees()?;
-        let key = self.overlay.last_key(Place::Blocks, trees.of(Place::Blocks), &number.to_be_bytes());
+        let key = self.overlay.last_key(TreeId::Blocks, trees.of(TreeId::Blocks), &number.to_be_bytes());
         let key = key.map_err(read_failed)?;
         Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
     }
 
     /// Forgets a stream and its blocks. A later stream of the same name stays.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
-            self.take(Place::Streams, name);
+            self.take(TreeId::Streams, name);
         }
         self.finish_removal(number)
     }
 
     fn finish_removal(&self, number: u64) -> Result<(), StoreError> {
-        for row in self.scan(Place::Blocks, &number.to_be_bytes()) {
-            self.take(Place::Blocks, &row?.0);
+        for row in self.scan(TreeId::Blocks, &number.to_be_bytes()) {
+            self.take(TreeId::Blocks, &row?.0);
         }
         self.remove_groups(number)
     }
 
     /// Writes a block. One too large for a value is stored in parts.
     pub fn put_block(&self, number: u64, first: EntryId, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         for (part, bytes) in bytes.chunks(VALUE_BYTES_MAX).enumerate() {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.put(Place::Blocks, &block_key(number, first, part), bytes);
+            self.put(TreeId::Blocks, &block_key(number, first, part), bytes);
         }
         Ok(())
     }
 
     /// Reads a block; `None` if it was trimmed, or packed into another, in the meantime.
     pub fn block(&self, number: u64, first: EntryId, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(head) = self.get(Place::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
+        let Some(head) = self.get(TreeId::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
         let mut block = head.to_vec();
         let mut part = 1;
         while block.len() < bytes {
-            let Some(more) = self.get(Place::Blocks, &block_key(number, first, part))? else { return Ok(None) };
+            let Some(more) = self.get(TreeId::Blocks, &block_key(number, first, part))? else { return Ok(None) };
             block.extend_from_slice(&more);
             part += 1;
         }
@@ -268,21 +271,27 @@ impl Store {
 
     /// Removes a block of so many bytes.
     pub fn remove_block(&self, number: u64, first: EntryId, bytes: usize) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         for part in 0..bytes.div_ceil(VALUE_BYTES_MAX).max(1) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part));
+            self.take(TreeId::Blocks, &block_key(number, first, part));
         }
         Ok(())
     }
 
     /// Removes what is left of a block that now takes fewer bytes than before.
-    pub fn remove_parts(&self, number: u64, first: EntryId, bytes: usize, before: usize) -> Result<(), StoreError> {
-        self.check()?;
+    pub fn remove_excess_parts(
+        &self,
+        number: u64,
+        first: EntryId,
+        bytes: usize,
+        before: usize,
+    ) -> Result<(), StoreError> {
+        self.check_writable()?;
         let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX).max(1);
         for part in parts(bytes)..parts(before) {
             let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part));
+            self.take(TreeId::Blocks, &block_key(number, first, part));
         }
         Ok(())
     }
@@ -290,7 +299,7 @@ impl Store {
     /// All blocks of a stream in order, each with the id in its key and all its parts joined.
     /// Parts without a first part, left by a kill, are passed over.
     pub fn blocks_of(&self, number: u64) -> impl Iterator<Item = Result<(EntryId, Vec<u8>), StoreError>> + use<> {
-        let mut rows = self.scan(Place::Blocks, &number.to_be_bytes()).peekable();
+        let mut rows = self.scan(TreeId::Blocks, &number.to_be_bytes()).peekable();
         std::iter::from_fn(move || {
             loop {
                 let (first, part, value) = match rows.next()? {
@@ -318,20 +327,20 @@ impl Store {
 
     /// A task's record, as the layer that owns it wrote it.
     pub fn task(&self, id: &[u8]) -> Result<Option<IVec>, StoreError> {
-        self.get(Place::Tasks, id)
+        self.get(TreeId::Tasks, id)
     }
 
     /// All tasks' records.
     pub fn tasks(&self) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
-        self.scan(Place::Tasks, &[])
+        self.scan(TreeId::Tasks, &[])
     }
 
     /// Writes or, with `None`, removes a task's record.
     pub fn put_task(&self, id: &[u8], record: Option<&[u8]>) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         match record {
-            Some(record) => self.put(Place::Tasks, id, record),
-            None => self.take(Place::Tasks, id),
+            Some(record) => self.put(TreeId::Tasks, id, record),
+            None => self.take(TreeId::Tasks, id),
         }
         Ok(())
     }
@@ -367,9 +376,9 @@ fn damaged(number: u64, first: EntryId, what: &str) -> StoreError {
 /// sled writes a page that it has put out of memory before it reads it: without room it cannot.
 fn read_failed(error: sled::Error) -> StoreError {
     match &error {
-        sled::Error::Io(source) if Refusal::is_no_room(source) => {
+        sled::Error::Io(source) if Unavailable::is_no_room(source) => {
             let said = format!("what it has not taken yet cannot be read until there is room: {source}");
-            StoreError::Refused(Refusal::NoSpace(said))
+            StoreError::Unavailable(Unavailable::NoSpace(said))
         }
         _ => error.into(),
     }

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::overlay::Overlay;
-use super::space::{Refusal, Space};
+use super::overlay::PendingWrites;
+use super::space::{Space, Unavailable};
 use super::trees::Trees;
-use super::wal::Place;
-use super::write::{Log, Redo};
+use super::wal::TreeId;
+use super::write::{Replay, WalState};
 use super::{GARBAGE, Store, StoreError, StoreOptions};
 use crate::model::Timestamp;
 
@@ -92,49 +92,49 @@ impl Store {
         let trees = Trees::open(folder)?;
         let opening = trees.number(OPENING)? + 1;
         // sled takes a log that is cut or overwritten for a shorter one, and says nothing.
-        if opening <= witnessed(folder) {
+        if opening <= read_open_count(folder) {
             let what = "it has forgotten what it held, its files were cut or overwritten".into();
             return Err(StoreError::Damaged { at: folder.display().to_string(), what });
         }
-        let (log, redo) = Log::open(folder, &trees, 0)?;
+        let (log, redo) = WalState::open(folder, &trees, 0)?;
         redo.apply(&trees)?;
-        trees.of(Place::Meta).insert(OPENING, &opening.to_be_bytes())?;
+        trees.of(TreeId::Meta).insert(OPENING, &opening.to_be_bytes())?;
         let store = Self {
             trees: RwLock::new(Some(Arc::new(trees))),
-            overlay: Overlay::default(),
+            overlay: PendingWrites::default(),
             log: Mutex::new(log),
             space: Space::new(folder, options.disk_free_min),
             health: RwLock::default(),
             folder: folder.to_owned(),
-            opening,
+            open_count: opening,
             options,
             number_max: AtomicU64::new(0),
             busy_since_ms: AtomicU64::new(0),
         };
-        for row in store.scan(Place::Meta, GARBAGE) {
+        for row in store.scan(TreeId::Meta, GARBAGE) {
             let (key, _) = row?;
             if let Ok(number) = <[u8; 8]>::try_from(&key[GARBAGE.len()..]) {
                 store.finish_removal(u64::from_be_bytes(number))?;
             }
-            store.take(Place::Meta, &key);
+            store.take(TreeId::Meta, &key);
         }
         store.commit()?;
-        store.settle();
+        store.apply_committed();
         store.trees()?.make_durable()?;
         note_opening(folder, opening).map_err(StoreError::Sync)?;
         Ok(store)
     }
 
     /// Opens sled again after it failed; what it had not written is in the log of commits.
-    pub(super) fn open_again(&self) -> Result<(Trees, Log, Redo), StoreError> {
+    pub(super) fn open_again(&self) -> Result<(Trees, WalState, Replay), StoreError> {
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let trees = Trees::open(&self.folder)?;
-            let (log, redo) = Log::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
+            let (log, redo) = WalState::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
             Ok((trees, log, redo))
         }));
         let damaged = |what: &str| StoreError::Damaged { at: self.folder.display().to_string(), what: what.to_owned() };
         let opened = opened.unwrap_or_else(|_| Err(damaged("its recovery failed")))?;
-        if opened.0.number(OPENING)? != self.opening {
+        if opened.0.number(OPENING)? != self.open_count {
             return Err(damaged("it has forgotten what it held, its files were cut or overwritten"));
         }
         Ok(opened)
@@ -148,11 +148,11 @@ fn note_opening(folder: &Path, opening: u64) -> io::Result<()> {
         File::open(entry?.path())?.sync_all()?;
     }
     // Whole or not at all: half a number would call a good store damaged.
-    let part = folder.join(format!("{WITNESS}.part"));
+    let part = folder.join(format!("{OPEN_COUNT_FILE}.part"));
     let mut file = File::create(&part)?;
     file.write_all(format!("{opening}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(&part, folder.join(WITNESS))?;
+    fs::rename(&part, folder.join(OPEN_COUNT_FILE))?;
     sync_folder(folder)
 }
 
@@ -194,11 +194,11 @@ pub(super) const CLOSING_LOOK: Duration = Duration::from_millis(2);
 const OPENING: &[u8] = b"opening";
 
 /// The file that knows how often the store was opened, whatever becomes of sled's own.
-const WITNESS: &str = "openings";
+const OPEN_COUNT_FILE: &str = "openings";
 
 /// How often the store was opened at least.
-fn witnessed(folder: &Path) -> u64 {
-    let text = fs::read_to_string(folder.join(WITNESS)).unwrap_or_default();
+fn read_open_count(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join(OPEN_COUNT_FILE)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
@@ -207,14 +207,14 @@ fn witnessed(folder: &Path) -> u64 {
 fn of_the_disk(error: StoreError, folder: &Path) -> Result<io::Error, StoreError> {
     match error {
         StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source)
-            if source.kind() == io::ErrorKind::PermissionDenied || Refusal::of(&source, folder).is_some() =>
+            if source.kind() == io::ErrorKind::PermissionDenied || Unavailable::of(&source, folder).is_some() =>
         {
             Ok(source)
         }
-        StoreError::Refused(refusal) if refusal.is_full() => {
+        StoreError::Unavailable(refusal) if refusal.is_full() => {
             Ok(io::Error::new(io::ErrorKind::StorageFull, refusal.to_string()))
         }
-        StoreError::Refused(refusal) => Ok(io::Error::other(refusal.to_string())),
+        StoreError::Unavailable(refusal) => Ok(io::Error::other(refusal.to_string())),
         damage => Err(damage),
     }
 }
@@ -265,7 +265,7 @@ fn rescue(folder: &Path, error: &StoreError, options: StoreOptions) -> io::Resul
     for entry in fs::read_dir(&aside)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_owned();
-        if path.is_file() && !name.to_string_lossy().starts_with("snap.") && name != WITNESS {
+        if path.is_file() && !name.to_string_lossy().starts_with("snap.") && name != OPEN_COUNT_FILE {
             fs::copy(&path, folder.join(name))?;
         } else if path.is_dir() {
             copy_folder(&path, &folder.join(name))?;
@@ -311,7 +311,7 @@ mod tests {
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         assert!(matches!(Store::open(folder.path(), StoreOptions::default()), Err(OpenError::InUse { .. })));
         drop(store);
-        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().opening(), 2);
+        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().open_count(), 2);
     }
 
     #[test]
@@ -324,8 +324,8 @@ mod tests {
             (StoreError::Sled(sled::Error::Io(system(erofs))), Some(io::ErrorKind::ReadOnlyFilesystem)),
             (StoreError::Sled(sled::Error::Io(system(eacces))), Some(io::ErrorKind::PermissionDenied)),
             (StoreError::Sync(system(enospc)), Some(io::ErrorKind::StorageFull)),
-            (StoreError::Refused(Refusal::NoSpace("no room".to_owned())), Some(io::ErrorKind::StorageFull)),
-            (StoreError::Refused(Refusal::ReadOnly(folder.to_owned())), Some(io::ErrorKind::Other)),
+            (StoreError::Unavailable(Unavailable::NoSpace("no room".to_owned())), Some(io::ErrorKind::StorageFull)),
+            (StoreError::Unavailable(Unavailable::ReadOnly(folder.to_owned())), Some(io::ErrorKind::Other)),
             (StoreError::Sled(sled::Error::Io(system(eio))), None),
             (StoreError::Damaged { at: "block 1".to_owned(), what: "it is cut".to_owned() }, None),
         ] {

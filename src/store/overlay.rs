@@ -12,28 +12,28 @@ use parking_lot::RwLock;
 use sled::IVec;
 
 use super::StoreError;
-use super::wal::{PLACES, Place};
+use super::wal::{TREES, TreeId};
 
 /// A row of a tree.
-pub(super) type Row = (IVec, IVec);
+pub(super) type TreeRow = (IVec, IVec);
 
 /// Writes of one tree, each key once; without a value the key goes.
 type Writes = BTreeMap<IVec, Option<IVec>>;
 
 /// The writes of one commit, by tree.
 #[derive(Debug, Default)]
-pub(super) struct Changes([Writes; PLACES]);
+pub(super) struct WriteBatch([Writes; TREES]);
 
-impl Changes {
+impl WriteBatch {
     /// All of them, tree by tree.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &IVec, Option<&IVec>)> {
-        Place::ALL
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TreeId, &IVec, Option<&IVec>)> {
+        TreeId::ALL
             .into_iter()
             .zip(&self.0)
             .flat_map(|(place, writes)| writes.iter().map(move |(key, value)| (place, key, value.as_ref())))
     }
 
-    pub(super) fn put(&mut self, place: Place, key: &[u8], value: Option<&[u8]>) {
+    pub(super) fn put(&mut self, place: TreeId, key: &[u8], value: Option<&[u8]>) {
         self.0[place as usize].insert(key.into(), value.map(IVec::from));
     }
 
@@ -44,36 +44,36 @@ impl Changes {
 
 /// The writes that sled has not. Held for a moment.
 #[derive(Debug, Default)]
-pub(super) struct Overlay(RwLock<Layers>);
+pub(super) struct PendingWrites(RwLock<Layers>);
 
 #[derive(Debug, Default)]
 struct Layers {
     /// For the next commit.
-    pending: Changes,
+    pending: WriteBatch,
     /// Of the commit that is being written, or of those that sled could not take in.
-    committing: Option<Arc<Changes>>,
+    committing: Option<Arc<WriteBatch>>,
 }
 
 impl Layers {
     /// The newest first.
-    fn of(&self, place: Place) -> impl DoubleEndedIterator<Item = &Writes> {
+    fn of(&self, place: TreeId) -> impl DoubleEndedIterator<Item = &Writes> {
         let committing = self.committing.as_deref().map(|changes| &changes.0[place as usize]);
         [Some(&self.pending.0[place as usize]), committing].into_iter().flatten()
     }
 }
 
-impl Overlay {
-    pub(super) fn put(&self, place: Place, key: &[u8], value: Option<&[u8]>) {
+impl PendingWrites {
+    pub(super) fn put(&self, place: TreeId, key: &[u8], value: Option<&[u8]>) {
         self.0.write().pending.put(place, key, value);
     }
 
     /// What is here of a key: its value, or `None` in it where it goes.
-    pub(super) fn get(&self, place: Place, key: &[u8]) -> Option<Option<IVec>> {
+    pub(super) fn get(&self, place: TreeId, key: &[u8]) -> Option<Option<IVec>> {
         self.0.read().of(place).find_map(|writes| writes.get(key).cloned())
     }
 
     /// What is here of the keys that begin so, as it is now.
-    fn starting(&self, place: Place, prefix: &[u8]) -> Writes {
+    fn prefix_range(&self, place: TreeId, prefix: &[u8]) -> Writes {
         let mut found = Writes::new();
         // The newer layer comes last and stays.
         for writes in self.0.read().of(place).rev() {
@@ -85,7 +85,7 @@ impl Overlay {
     }
 
     /// Takes what was gathered for a commit; nothing if there is nothing.
-    pub(super) fn begin_commit(&self) -> Option<Arc<Changes>> {
+    pub(super) fn begin_commit(&self) -> Option<Arc<WriteBatch>> {
         let mut layers = self.0.write();
         if layers.pending.is_empty() {
             return None;
@@ -96,7 +96,7 @@ impl Overlay {
     }
 
     /// These are in the log of commits and may not be in sled.
-    pub(super) fn lay_over(&self, changes: Arc<Changes>) {
+    pub(super) fn set_committing(&self, changes: Arc<WriteBatch>) {
         self.0.write().committing = Some(changes);
     }
 
@@ -107,18 +107,23 @@ impl Overlay {
 
     /// Forgets what was gathered.
     pub(super) fn forget_pending(&self) {
-        self.0.write().pending = Changes::default();
+        self.0.write().pending = WriteBatch::default();
     }
 
     /// The rows of a tree whose keys begin so, in order.
-    pub(super) fn scan(&self, place: Place, tree: &sled::Tree, prefix: &[u8]) -> Scan {
-        let over = self.starting(place, prefix);
-        Scan { stored: tree.scan_prefix(prefix).peekable(), over: over.into_iter().peekable() }
+    pub(super) fn scan(&self, place: TreeId, tree: &sled::Tree, prefix: &[u8]) -> MergedScan {
+        let over = self.prefix_range(place, prefix);
+        MergedScan { stored: tree.scan_prefix(prefix).peekable(), over: over.into_iter().peekable() }
     }
 
     /// The last key of a tree that begins so.
-    pub(super) fn last_key(&self, place: Place, tree: &sled::Tree, prefix: &[u8]) -> Result<Option<IVec>, sled::Error> {
-        let over = self.starting(place, prefix);
+    pub(super) fn last_key(
+        &self,
+        place: TreeId,
+        tree: &sled::Tree,
+        prefix: &[u8],
+    ) -> Result<Option<IVec>, sled::Error> {
+        let over = self.prefix_range(place, prefix);
         let newest = over.iter().rev().find(|(_, value)| value.is_some()).map(|(key, _)| key.clone());
         let mut stored = tree.scan_prefix(prefix).keys();
         let stored = loop {
@@ -132,13 +137,13 @@ impl Overlay {
 }
 
 /// The rows of a tree, those that are not in sled yet among them.
-pub(super) struct Scan {
+pub(super) struct MergedScan {
     stored: Peekable<sled::Iter>,
     over: Peekable<std::collections::btree_map::IntoIter<IVec, Option<IVec>>>,
 }
 
-impl Iterator for Scan {
-    type Item = Result<Row, StoreError>;
+impl Iterator for MergedScan {
+    type Item = Result<TreeRow, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -162,7 +167,7 @@ impl Iterator for Scan {
 mod tests {
     use super::*;
 
-    fn keys(scan: Scan) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn keys(scan: MergedScan) -> Vec<(Vec<u8>, Vec<u8>)> {
         scan.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap()).collect()
     }
 
@@ -173,24 +178,24 @@ mod tests {
         for key in ["a1", "a3", "a5", "b1"] {
             tree.insert(key, "old").unwrap();
         }
-        let overlay = Overlay::default();
-        overlay.put(Place::Blocks, b"a2", Some(b"first"));
-        overlay.put(Place::Blocks, b"a3", Some(b"new"));
+        let overlay = PendingWrites::default();
+        overlay.put(TreeId::Blocks, b"a2", Some(b"first"));
+        overlay.put(TreeId::Blocks, b"a3", Some(b"new"));
         let changes = overlay.begin_commit().unwrap();
         assert_eq!(changes.iter().count(), 2);
-        overlay.put(Place::Blocks, b"a2", Some(b"second"));
-        overlay.put(Place::Blocks, b"a5", None);
-        overlay.put(Place::Blocks, b"a9", None);
-        overlay.put(Place::Streams, b"a4", Some(b"of another tree"));
+        overlay.put(TreeId::Blocks, b"a2", Some(b"second"));
+        overlay.put(TreeId::Blocks, b"a5", None);
+        overlay.put(TreeId::Blocks, b"a9", None);
+        overlay.put(TreeId::Streams, b"a4", Some(b"of another tree"));
         let wanted: Vec<(Vec<u8>, Vec<u8>)> =
             [("a1", "old"), ("a2", "second"), ("a3", "new")].map(|(k, v)| (k.into(), v.into())).to_vec();
-        assert_eq!(keys(overlay.scan(Place::Blocks, &tree, b"a")), wanted);
-        assert_eq!(overlay.last_key(Place::Blocks, &tree, b"a").unwrap().unwrap(), b"a3");
-        assert_eq!(overlay.last_key(Place::Blocks, &tree, b"c").unwrap(), None);
-        assert_eq!(overlay.get(Place::Blocks, b"a5"), Some(None));
-        assert_eq!(overlay.get(Place::Blocks, b"a1"), None, "sled knows");
+        assert_eq!(keys(overlay.scan(TreeId::Blocks, &tree, b"a")), wanted);
+        assert_eq!(overlay.last_key(TreeId::Blocks, &tree, b"a").unwrap().unwrap(), b"a3");
+        assert_eq!(overlay.last_key(TreeId::Blocks, &tree, b"c").unwrap(), None);
+        assert_eq!(overlay.get(TreeId::Blocks, b"a5"), Some(None));
+        assert_eq!(overlay.get(TreeId::Blocks, b"a1"), None, "sled knows");
         overlay.forget_pending();
         overlay.end_commit();
-        assert_eq!(keys(overlay.scan(Place::Blocks, &tree, b"a")).len(), 3, "as it is stored");
+        assert_eq!(keys(overlay.scan(TreeId::Blocks, &tree, b"a")).len(), 3, "as it is stored");
     }
 }

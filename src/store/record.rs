@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::codec::{self, Kind};
+use super::codec::{self, RecordKind};
 use crate::model::EntryId;
 
 /// What is known of a stream besides its blocks. Blocks are newer: at open the last block's header
@@ -67,13 +67,13 @@ const VERSION: u8 = 2;
 
 impl StreamRecord {
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        codec::encode_as(Kind::Stream, VERSION, self)
+        codec::encode_as(RecordKind::Stream, VERSION, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
-            [_, 1, ..] => codec::decode_as::<StreamRecordV1>(Kind::Stream, 1, bytes).map(Self::from),
-            _ => codec::decode_as(Kind::Stream, VERSION, bytes),
+            [_, 1, ..] => codec::decode_as::<StreamRecordV1>(RecordKind::Stream, 1, bytes).map(Self::from),
+            _ => codec::decode_as(RecordKind::Stream, VERSION, bytes),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::open::{CLOSING_LOOK, CLOSING_TIMEOUT, is_locked, prove_writable};
-use super::space::Refusal;
+use super::space::Unavailable;
 use super::trees::Trees;
-use super::wal::Place;
+use super::wal::TreeId;
 use super::{Store, StoreError, now_ms};
 
 /// Between two attempts to open sled again.
@@ -38,23 +38,23 @@ pub(super) enum Health {
 
 impl Store {
     /// Whether anything can be written.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn check_writable(&self) -> Result<(), StoreError> {
         match &*self.health.read() {
             Health::Good => Ok(()),
-            Health::Failed { why, .. } => Err(StoreError::Refused(Refusal::Reopening(why.clone()))),
+            Health::Failed { why, .. } => Err(StoreError::Unavailable(Unavailable::Reopening(why.clone()))),
             Health::Poisoned(why) => Err(StoreError::Poisoned(why.clone())),
         }
     }
 
     /// Whether something may be added: the store takes writes, the disk has room and answers.
-    pub fn may_grow(&self) -> Result<(), StoreError> {
-        self.check()?;
+    pub fn check_can_grow(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
         let since = self.busy_since_ms.load(Ordering::Acquire);
         let hung = Duration::from_millis(now_ms().saturating_sub(since));
         if since > 0 && hung > self.options.commit_timeout {
-            return Err(StoreError::Refused(Refusal::Hung(hung)));
+            return Err(StoreError::Unavailable(Unavailable::Hung(hung)));
         }
-        self.space.refusal().map_or(Ok(()), |refusal| Err(StoreError::Refused(refusal)))
+        self.space.refusal().map_or(Ok(()), |refusal| Err(StoreError::Unavailable(refusal)))
     }
 
     /// From now on nothing is written any more.
@@ -71,8 +71,10 @@ impl Store {
     /// sled did not take in a commit that is in the log, or did not get it to the disk.
     pub(super) fn sled_failed(&self, error: &StoreError) {
         let passing = match error {
-            StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source) => Refusal::of(source, &self.folder),
-            StoreError::Refused(refusal) => Some(refusal.clone()),
+            StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source) => {
+                Unavailable::of(source, &self.folder)
+            }
+            StoreError::Unavailable(refusal) => Some(refusal.clone()),
             _ => None,
         };
         let Some(refusal) = passing else { return self.poison(error) };
@@ -116,7 +118,7 @@ impl Store {
         let mut slot = self.trees.write();
         if let Some(old) = slot.take() {
             // A checkpoint that waits for sled is told by this that sled has failed.
-            let probe = old.of(Place::Meta).insert(PROBE, &[]);
+            let probe = old.of(TreeId::Meta).insert(PROBE, &[]);
             tracing::debug!(?probe, "sled is closed, to be opened again");
             let checkpointed = log.wait();
             if let Err(error) = checkpointed {
@@ -136,7 +138,7 @@ impl Store {
         };
         let trees = Arc::new(trees);
         // Readers go on from here, whether there is room for the rest or not.
-        self.overlay.lay_over(redo.changes.clone());
+        self.overlay.set_committing(redo.changes.clone());
         *slot = Some(trees.clone());
         drop(slot);
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| redo.apply(&trees)));

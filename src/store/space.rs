@@ -1,4 +1,4 @@
-//! Room on the disk: whether the store may grow.
+//! FsStats on the disk: whether the store may grow.
 //!
 //! Writes are refused before the disk is full, while there is still room for what must go on: the two
 //! files of the write-ahead log, what sled holds in memory, and the records by which something is
@@ -20,7 +20,7 @@ const FREE_PART_MAX: u64 = 4;
 
 /// Why nothing may be added now. All of it passes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Unavailable {
     /// Less is free than is to stay free.
     #[error(
         "the disk is full: {free_bytes} bytes are free in {}, and {min_bytes} are kept free (disk_free_min); \
@@ -48,7 +48,7 @@ pub enum Refusal {
     Hung(Duration),
 }
 
-impl Refusal {
+impl Unavailable {
     /// What the system's refusal of a write means; `None` if it is no passing one.
     pub(super) fn of(error: &io::Error, folder: &Path) -> Option<Self> {
         match error.kind() {
@@ -77,28 +77,28 @@ pub(super) struct Space {
     /// Bytes that are to stay free, if any.
     min_bytes: Option<u64>,
     /// Held while the file system is asked.
-    last: Mutex<Look>,
+    last: Mutex<DiskSample>,
 }
 
 #[derive(Debug)]
-struct Look {
+struct DiskSample {
     at: Option<Instant>,
     /// Bytes written since.
     written: u64,
     /// Bytes after which it is looked again.
     step: u64,
     free: u64,
-    refusal: Option<Refusal>,
+    refusal: Option<Unavailable>,
 }
 
 impl Space {
     pub(super) fn new(folder: &Path, min_bytes: Option<u64>) -> Self {
-        let last = Look { at: None, written: 0, step: 0, free: 0, refusal: None };
+        let last = DiskSample { at: None, written: 0, step: 0, free: 0, refusal: None };
         Self { folder: folder.to_owned(), min_bytes, last: Mutex::new(last) }
     }
 
     /// Why nothing may be added, if so.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn refusal(&self) -> Option<Unavailable> {
         let mut last = self.last.lock();
         if last.at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) || last.written >= last.step {
             self.look(&mut last);
@@ -117,15 +117,15 @@ impl Space {
     }
 
     /// A write was refused: this holds until the next look.
-    pub(super) fn was_refused(&self, refusal: Refusal) {
+    pub(super) fn was_refused(&self, refusal: Unavailable) {
         let mut last = self.last.lock();
         (last.at, last.written, last.refusal) = (Some(Instant::now()), 0, Some(refusal));
     }
 
-    fn look(&self, last: &mut Look) {
+    fn look(&self, last: &mut DiskSample) {
         (last.at, last.written) = (Some(Instant::now()), 0);
         let found = match statvfs(&self.folder) {
-            Ok(found) => Room::of(&found),
+            Ok(found) => FsStats::of(&found),
             Err(error) => {
                 // A file system that cannot be asked may still take writes; those that fail say so.
                 tracing::warn!(folder = %self.folder.display(), %error, "the room on the disk is not known");
@@ -146,14 +146,14 @@ impl Space {
     }
 
     /// Why nothing may be added beside such room; `before`, whether that was so already.
-    fn judge(&self, found: Room, before: bool) -> Option<Refusal> {
+    fn judge(&self, found: FsStats, before: bool) -> Option<Unavailable> {
         let min = self.min_of(found.total);
         // It must be worth while before writes come again.
         let wanted = if before { min + min / 4 } else { min };
         if found.read_only {
-            Some(Refusal::ReadOnly(self.folder.clone()))
+            Some(Unavailable::ReadOnly(self.folder.clone()))
         } else if found.free < wanted {
-            Some(Refusal::Full { folder: self.folder.clone(), free_bytes: found.free, min_bytes: min })
+            Some(Unavailable::Full { folder: self.folder.clone(), free_bytes: found.free, min_bytes: min })
         } else {
             None
         }
@@ -167,7 +167,7 @@ impl Space {
 
 /// What the file system says of itself.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct FsStats {
     /// Bytes free for this user.
     free: u64,
     /// Bytes in all.
@@ -175,7 +175,7 @@ struct Room {
     read_only: bool,
 }
 
-impl Room {
+impl FsStats {
     fn of(found: &StatVfs) -> Self {
         Self {
             free: found.f_bavail * found.f_frsize,
@@ -191,8 +191,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn room(free: u64, read_only: bool) -> Room {
-        Room { free, total: 1_000 * MIB, read_only }
+    fn room(free: u64, read_only: bool) -> FsStats {
+        FsStats { free, total: 1_000 * MIB, read_only }
     }
 
     #[test]
@@ -225,15 +225,15 @@ mod tests {
     fn a_file_system_mounted_read_only_takes_nothing_however_much_is_free() {
         let space = Space::new(Path::new("/data"), None);
         assert_eq!(space.judge(room(0, false), false), None, "the watermark is off");
-        assert_eq!(space.judge(room(900 * MIB, true), false), Some(Refusal::ReadOnly("/data".into())));
+        assert_eq!(space.judge(room(900 * MIB, true), false), Some(Unavailable::ReadOnly("/data".into())));
     }
 
     #[test]
     fn what_the_system_refuses_passes_and_what_is_broken_does_not() {
-        let of = |code: i32| Refusal::of(&io::Error::from_raw_os_error(code), Path::new("/data"));
+        let of = |code: i32| Unavailable::of(&io::Error::from_raw_os_error(code), Path::new("/data"));
         assert!(of(28).is_some_and(|refusal| refusal.is_full()), "ENOSPC");
         assert!(of(122).is_some_and(|refusal| refusal.is_full()), "EDQUOT");
-        assert_eq!(of(30), Some(Refusal::ReadOnly("/data".into())), "EROFS");
+        assert_eq!(of(30), Some(Unavailable::ReadOnly("/data".into())), "EROFS");
         assert_eq!(of(5), None, "EIO");
     }
 }

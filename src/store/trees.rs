@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::StoreError;
-use super::overlay::Changes;
-use super::wal::{PLACES, Place};
+use super::overlay::WriteBatch;
+use super::wal::{TREES, TreeId};
 
 /// Bytes that sled may keep in memory.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -28,7 +28,7 @@ const ROW_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) db: sled::Db,
-    trees: [sled::Tree; PLACES],
+    trees: [sled::Tree; TREES],
     /// sled's own file, which its flush writes and, on Linux, does not sync.
     file: Arc<File>,
     /// Bytes given since the last flush.
@@ -46,12 +46,12 @@ impl Trees {
         Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0) })
     }
 
-    pub(super) fn of(&self, place: Place) -> &sled::Tree {
+    pub(super) fn of(&self, place: TreeId) -> &sled::Tree {
         &self.trees[place as usize]
     }
 
     /// Writes a commit, the number of its frame last: where sled has that, it has all the others.
-    pub(super) fn apply(&self, changes: &Changes, frame: u64) -> Result<(), sled::Error> {
+    pub(super) fn apply(&self, changes: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
         for (place, key, value) in changes.iter() {
             match value {
                 Some(value) => self.of(place).insert(key, value.clone())?,
@@ -68,7 +68,7 @@ impl Trees {
 
     /// Notes the number of the last commit.
     pub(super) fn put_frame(&self, frame: u64) -> Result<(), sled::Error> {
-        self.of(Place::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
+        self.of(TreeId::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
     }
 
     /// The number of the last commit that is here.
@@ -78,7 +78,7 @@ impl Trees {
 
     /// A number of the tree `meta`; 0 if it is not there.
     pub(super) fn number(&self, name: &[u8]) -> Result<u64, sled::Error> {
-        let value = self.of(Place::Meta).get(name)?;
+        let value = self.of(TreeId::Meta).get(name)?;
         Ok(value.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map_or(0, u64::from_be_bytes))
     }
 

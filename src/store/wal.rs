@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::overlay::Changes;
+use super::overlay::WriteBatch;
 
 /// Bytes of one file, about: then the other is taken.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ const FRAME_BYTES_MAX: usize = 1 << 30;
 /// Which tree of the store a write goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Place {
+pub(super) enum TreeId {
     Blocks = 0,
     Streams = 1,
     Tasks = 2,
@@ -45,11 +45,12 @@ pub(super) enum Place {
 }
 
 /// How many trees there are.
-pub(super) const PLACES: usize = 5;
+pub(super) const TREES: usize = 5;
 
-impl Place {
+impl TreeId {
     /// Every tree, in the order of their bytes.
-    pub(super) const ALL: [Place; PLACES] = [Place::Blocks, Place::Streams, Place::Tasks, Place::Groups, Place::Meta];
+    pub(super) const ALL: [TreeId; TREES] =
+        [TreeId::Blocks, TreeId::Streams, TreeId::Tasks, TreeId::Groups, TreeId::Meta];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|place| *place as u8 == byte)
@@ -57,14 +58,14 @@ impl Place {
 }
 
 /// A write as a frame has it; without a value the key goes.
-pub(super) struct Write<'a> {
-    pub(super) place: Place,
+pub(super) struct WalWrite<'a> {
+    pub(super) place: TreeId,
     pub(super) key: &'a [u8],
     pub(super) value: Option<&'a [u8]>,
 }
 
 /// The bytes of a commit's writes, under this number.
-fn encode(changes: &Changes, number: u64, frame: &mut Vec<u8>) {
+fn encode(changes: &WriteBatch, number: u64, frame: &mut Vec<u8>) {
     frame.clear();
     frame.resize(HEAD_BYTES, 0);
     for (place, key, value) in changes.iter() {
@@ -108,7 +109,7 @@ pub(super) struct Wal {
 
 impl Wal {
     /// Opens both files, and gives the frames above `known` in order: they are to be done again.
-    pub(super) fn open(folder: &Path, known: u64, mut again: impl FnMut(Write<'_>)) -> io::Result<(Self, u64)> {
+    pub(super) fn open(folder: &Path, known: u64, mut again: impl FnMut(WalWrite<'_>)) -> io::Result<(Self, u64)> {
         let open =
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
         let files = [Arc::new(open("wal.0")?), Arc::new(open("wal.1")?)];
@@ -140,7 +141,7 @@ impl Wal {
 
     /// Writes a frame: it survives a kill. Answers its number and how many bytes it has. After an error
     /// it is as if it had never been tried.
-    pub(super) fn write(&mut self, changes: &Changes) -> io::Result<(u64, u64)> {
+    pub(super) fn write(&mut self, changes: &WriteBatch) -> io::Result<(u64, u64)> {
         let number = self.next;
         encode(changes, number, &mut self.buffer);
         let bytes = self.buffer.len() as u64;
@@ -179,7 +180,7 @@ impl Wal {
     }
 
     /// Goes on in the other file, from its beginning: sled has everything of it.
-    pub(super) fn turn(&mut self) {
+    pub(super) fn rotate(&mut self) {
         self.active = 1 - self.active;
         self.end = 0;
     }
@@ -219,17 +220,17 @@ fn parse_head(head: &[u8; HEAD_BYTES]) -> (usize, u32, u64) {
 }
 
 /// Calls `each` with the writes of a frame. Its CRC was right, so what cannot be read is a fault of ours.
-fn writes(mut frame: &[u8], each: &mut impl FnMut(Write<'_>)) -> io::Result<()> {
+fn writes(mut frame: &[u8], each: &mut impl FnMut(WalWrite<'_>)) -> io::Result<()> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a frame of the write-ahead log cannot be read");
     while let Some((place, rest)) = frame.split_first() {
-        let place = Place::from_byte(*place).ok_or_else(damaged)?;
+        let place = TreeId::from_byte(*place).ok_or_else(damaged)?;
         let (key, rest) = split_len(rest, 0).ok_or_else(damaged)?;
         let len = rest.first_chunk::<4>().map(|len| u32::from_le_bytes(*len)).ok_or_else(damaged)?;
         let (value, rest) = match len {
             0 => (None, &rest[4..]),
             _ => split_len(rest, 1).map(|(value, rest)| (Some(value), rest)).ok_or_else(damaged)?,
         };
-        each(Write { place, key, value });
+        each(WalWrite { place, key, value });
         frame = rest;
     }
     Ok(())
@@ -247,10 +248,10 @@ mod tests {
 
     type Found = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
 
-    fn frame(key: &[u8], value: Option<&[u8]>) -> Changes {
-        let mut changes = Changes::default();
-        changes.put(Place::Streams, key, value);
-        changes.put(Place::Meta, b"", Some(b""));
+    fn frame(key: &[u8], value: Option<&[u8]>) -> WriteBatch {
+        let mut changes = WriteBatch::default();
+        changes.put(TreeId::Streams, key, value);
+        changes.put(TreeId::Meta, b"", Some(b""));
         changes
     }
 
@@ -270,7 +271,7 @@ mod tests {
         assert!(found.is_empty());
         wal.write(&frame(b"a", Some(b"1"))).unwrap();
         wal.write(&frame(b"b", None)).unwrap();
-        wal.turn();
+        wal.rotate();
         wal.write(&frame(b"c", Some(b""))).unwrap();
         let meta = (4, Vec::new(), Some(Vec::new()));
         let row = |key: &[u8], value: Option<&[u8]>| (1, key.to_vec(), value.map(<[u8]>::to_vec));

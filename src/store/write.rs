@@ -13,27 +13,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use super::overlay::Changes;
+use super::overlay::WriteBatch;
 use super::record::StreamRecord;
-use super::space::Refusal;
+use super::space::Unavailable;
 use super::trees::Trees;
-use super::wal::{Place, Wal, Write};
+use super::wal::{TreeId, Wal, WalWrite};
 use super::{Store, StoreError, now_ms};
 
 /// What is on its way to the disk.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct WalState {
     wal: Wal,
     /// The last commit and the number of its frame, as long as sled has it not.
-    unapplied: Option<(Arc<Changes>, u64)>,
+    unapplied: Option<(Arc<WriteBatch>, u64)>,
     /// Makes sled's own file durable, so that the other file of the log can be written anew.
     checkpoint: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 /// What the log has and sled has lost.
 #[derive(Debug)]
-pub(super) struct Redo {
-    pub(super) changes: Arc<Changes>,
+pub(super) struct Replay {
+    pub(super) changes: Arc<WriteBatch>,
     /// How many commits, and the number of the last frame.
     commits: u64,
     frame: u64,
@@ -41,7 +41,7 @@ pub(super) struct Redo {
     number_max: u64,
 }
 
-impl Redo {
+impl Replay {
     /// Does it again, and makes that durable in sled.
     pub(super) fn apply(&self, trees: &Trees) -> Result<(), StoreError> {
         if self.commits > 0 {
@@ -57,17 +57,17 @@ impl Redo {
     }
 }
 
-impl Log {
+impl WalState {
     /// Opens the log, and gathers what sled has lost of it: nothing is written to before that is done
     /// again. `number_min`: every stream has had a lower number so far, or this one.
-    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<(Self, Redo), StoreError> {
-        let (mut changes, mut number_max) = (Changes::default(), number_min);
+    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<(Self, Replay), StoreError> {
+        let (mut changes, mut number_max) = (WriteBatch::default(), number_min);
         let (wal, commits) = Wal::open(folder, trees.frame()?, |write| {
             number_max = number_max.max(stream_number(&write));
             changes.put(write.place, write.key, write.value);
         })
         .map_err(StoreError::Sync)?;
-        let redo = Redo { changes: Arc::new(changes), commits, frame: wal.next() - 1, number_max };
+        let redo = Replay { changes: Arc::new(changes), commits, frame: wal.next() - 1, number_max };
         Ok((Self { wal, unapplied: None, checkpoint: None }, redo))
     }
 
@@ -84,7 +84,7 @@ impl Log {
 impl Store {
     /// Makes every write so far durable: survives a kill and a power cut.
     ///
-    /// Refused ([`StoreError::Refused`]), nothing of them is left and the store goes on; on any other
+    /// Refused ([`StoreError::Unavailable`]), nothing of them is left and the store goes on; on any other
     /// error nobody can say what reached the disk, and it takes no more writes.
     pub fn commit(&self) -> Result<(), StoreError> {
         self.write(true)
@@ -98,36 +98,36 @@ impl Store {
 
     /// Makes every commit so far durable, without one of its own: writes may be under way.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         let file = self.log.lock().wal.active().clone();
         self.sync_file(&file)
     }
 
     fn write(&self, durable: bool) -> Result<(), StoreError> {
         // What cannot be written now must not be written later: whoever asked is told that it failed.
-        self.check().inspect_err(|_| self.overlay.forget_pending())?;
+        self.check_writable().inspect_err(|_| self.overlay.forget_pending())?;
         let mut log = self.log.lock();
         self.apply_last(&mut log);
         // Once more: what sled has not of a commit before must stay over it.
-        self.check().inspect_err(|_| self.overlay.forget_pending())?;
+        self.check_writable().inspect_err(|_| self.overlay.forget_pending())?;
         let Some(changes) = self.overlay.begin_commit() else { return Ok(()) };
-        self.busy(|| self.write_changes(&mut log, changes, durable))
+        self.track_in_flight(|| self.write_changes(&mut log, changes, durable))
     }
 
     /// Lets sled take in the last commit, if it has not: to be called once whoever waits for it is answered.
-    pub fn settle(&self) {
+    pub fn apply_committed(&self) {
         self.apply_last(&mut self.log.lock());
     }
 
     /// Does what may take as long as the disk does.
-    fn busy<T>(&self, work: impl FnOnce() -> T) -> T {
+    fn track_in_flight<T>(&self, work: impl FnOnce() -> T) -> T {
         self.busy_since_ms.store(now_ms(), Ordering::Release);
         let done = work();
         self.busy_since_ms.store(0, Ordering::Release);
         done
     }
 
-    fn write_changes(&self, log: &mut Log, changes: Arc<Changes>, durable: bool) -> Result<(), StoreError> {
+    fn write_changes(&self, log: &mut WalState, changes: Arc<WriteBatch>, durable: bool) -> Result<(), StoreError> {
         let (frame, bytes) = log.wal.write(&changes).map_err(|error| {
             self.overlay.end_commit();
             self.refused_or_poisoned(error)
@@ -142,15 +142,15 @@ impl Store {
         Ok(())
     }
 
-    fn apply_last(&self, log: &mut Log) {
+    fn apply_last(&self, log: &mut WalState) {
         let Some((changes, frame)) = log.unapplied.take() else { return };
-        self.busy(|| {
+        self.track_in_flight(|| {
             match self.trees().and_then(|trees| Ok(trees.apply(&changes, frame)?)) {
                 Ok(()) => self.overlay.end_commit(),
                 Err(error) => self.sled_failed(&error),
             }
             if log.wal.is_full()
-                && let Err(error) = self.turn(log)
+                && let Err(error) = self.rotate(log)
             {
                 self.sled_failed(&error);
             }
@@ -162,22 +162,22 @@ impl Store {
     }
 
     /// Goes on in the other file of the log, once sled has everything of it on disk.
-    fn turn(&self, log: &mut Log) -> Result<(), StoreError> {
+    fn rotate(&self, log: &mut WalState) -> Result<(), StoreError> {
         log.wait()?;
         let trees = self.trees()?;
         let thread = std::thread::Builder::new().name("journal-checkpoint".into());
         log.checkpoint = Some(thread.spawn(move || trees.make_durable()).map_err(StoreError::Sync)?);
-        log.wal.turn();
+        log.wal.rotate();
         Ok(())
     }
 
     /// The log did not take a frame: nothing of it is there.
     fn refused_or_poisoned(&self, error: io::Error) -> StoreError {
-        match Refusal::of(&error, &self.folder) {
+        match Unavailable::of(&error, &self.folder) {
             Some(refusal) => {
                 tracing::error!(%refusal, "a commit was refused, nothing of it is left");
                 self.space.was_refused(refusal.clone());
-                StoreError::Refused(refusal)
+                StoreError::Unavailable(refusal)
             }
             None => {
                 let error = StoreError::Sync(error);
@@ -190,7 +190,7 @@ impl Store {
     /// Waits for a checkpoint that is under way and makes a last one: the next opening has nothing to do
     /// again.
     pub(super) fn end_checkpoint(&self) {
-        self.settle();
+        self.apply_committed();
         let waited = self.log.lock().wait();
         let done = waited.and_then(|()| self.trees()?.make_durable());
         if let Err(error) = done {
@@ -200,11 +200,11 @@ impl Store {
 }
 
 /// The stream that a write is of; 0 if it is of none.
-fn stream_number(write: &Write<'_>) -> u64 {
+fn stream_number(write: &WalWrite<'_>) -> u64 {
     let key = write.key.first_chunk::<8>().map_or(0, |number| u64::from_be_bytes(*number));
     match (write.place, write.value) {
-        (Place::Blocks | Place::Groups, _) => key,
-        (Place::Streams, Some(record)) => StreamRecord::decode(record).map_or(0, |record| record.number),
+        (TreeId::Blocks | TreeId::Groups, _) => key,
+        (TreeId::Streams, Some(record)) => StreamRecord::decode(record).map_or(0, |record| record.number),
         _ => 0,
     }
 }

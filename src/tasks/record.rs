@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
-use crate::store::codec::{self, Kind};
+use crate::store::codec::{self, RecordKind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
 /// Bytes of the command and of the labels that a record keeps, so that it fits a stored value. The
@@ -162,13 +162,13 @@ impl TaskRecord {
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = codec::encode_as(Kind::Task, VERSION, self)?;
+        let mut bytes = codec::encode_as(RecordKind::Task, VERSION, self)?;
         if bytes.len() > VALUE_BYTES_MAX {
             // Sessions are what can have grown; the newest are those that may still repeat.
             let mut shorter = self.clone();
             while bytes.len() > VALUE_BYTES_MAX && !shorter.sessions.is_empty() {
                 shorter.sessions.remove(0);
-                bytes = codec::encode_as(Kind::Task, VERSION, &shorter)?;
+                bytes = codec::encode_as(RecordKind::Task, VERSION, &shorter)?;
             }
         }
         Ok(bytes)
@@ -176,8 +176,8 @@ impl TaskRecord {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
-            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(Kind::Task, 1, bytes).map(Self::from),
-            _ => codec::decode_as(Kind::Task, VERSION, bytes),
+            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(RecordKind::Task, 1, bytes).map(Self::from),
+            _ => codec::decode_as(RecordKind::Task, VERSION, bytes),
         }
     }
 }

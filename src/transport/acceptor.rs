@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::{CertificateFiles, Reloaded, Spoken, Stream, TlsError, pem};
+use super::{AppProtocol, CertificateFiles, NetStream, ReloadOutcome, TlsError, pem};
 
 /// Shakes hands with the certificate that was last read whole and fitting.
 #[derive(Debug)]
@@ -54,26 +54,26 @@ impl Acceptor {
     }
 
     /// Reads the files again if they are not as they were at the last try. Blocks on the disk.
-    pub fn reload(&self) -> Reloaded {
+    pub fn reload(&self) -> ReloadOutcome {
         let texts = match Texts::read(&self.files) {
             Ok(texts) => texts,
             // A file that is just being replaced is not there for a moment; one that stays away is told once.
             Err(error) => {
                 let away = Sha256::digest(error.to_string()).into();
                 let before = std::mem::replace(&mut *self.tried.lock(), away);
-                return if before == away { Reloaded::Unchanged } else { Reloaded::Unfit(error) };
+                return if before == away { ReloadOutcome::Unchanged } else { ReloadOutcome::Invalid(error) };
             }
         };
         let hash = texts.hash();
         if std::mem::replace(&mut *self.tried.lock(), hash) == hash {
-            return Reloaded::Unchanged;
+            return ReloadOutcome::Unchanged;
         }
         match Served::new(&self.files, &texts) {
             Ok(served) => {
                 *self.served.write() = served;
-                Reloaded::Changed
+                ReloadOutcome::Changed
             }
-            Err(error) => Reloaded::Unfit(error),
+            Err(error) => ReloadOutcome::Invalid(error),
         }
     }
 
@@ -93,7 +93,7 @@ impl Acceptor {
     }
 
     /// Whether anyone on this machine can read the key.
-    pub fn key_is_open(&self) -> bool {
+    pub fn key_is_world_readable(&self) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::metadata(&self.files.key).is_ok_and(|facts| facts.permissions().mode() & 0o004 != 0)
     }
@@ -101,17 +101,17 @@ impl Acceptor {
     /// Shakes hands; whoever calls sets the time for it.
     ///
     /// # Errors
-    /// The client speaks no TLS, none that is spoken here, or went away.
-    pub async fn accept(&self, stream: TcpStream, spoken: Spoken) -> io::Result<Stream> {
+    /// The client speaks no TLS, none that is protocol here, or went away.
+    pub async fn accept(&self, stream: TcpStream, protocol: AppProtocol) -> io::Result<NetStream> {
         let config = {
             let served = self.served.read();
-            match spoken {
-                Spoken::Http => served.http.clone(),
-                Spoken::Redis => served.redis.clone(),
+            match protocol {
+                AppProtocol::Http => served.http.clone(),
+                AppProtocol::Redis => served.redis.clone(),
             }
         };
         let stream = TlsAcceptor::from(config).accept(stream).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(NetStream::Tls(Box::new(stream.into())))
     }
 }
 

@@ -25,14 +25,14 @@ use tokio_rustls::rustls::{
     self, CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme,
 };
 
-use super::{Stream, pem};
+use super::{NetStream, pem};
 
 /// Puts TLS over a connection to `host`; whoever calls sets the time for it.
 ///
 /// # Errors
 /// `host` cannot prove who it is; the text says why, and what helps. The kind is then
 /// [`io::ErrorKind::InvalidData`].
-pub async fn secure(stream: TcpStream, host: &str, ca_file: Option<&Path>) -> io::Result<Stream> {
+pub async fn connect_tls(stream: TcpStream, host: &str, ca_file: Option<&Path>) -> io::Result<NetStream> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| refused(format!("`{host}` is no name of a host")))?;
     let ca_file = ca_file.map(Path::to_owned);
     let config = tokio::task::spawn_blocking(move || config(ca_file)).await.map_err(io::Error::other)??;
@@ -42,7 +42,7 @@ pub async fn secure(stream: TcpStream, host: &str, ca_file: Option<&Path>) -> io
         None if error.kind() == io::ErrorKind::UnexpectedEof => refused("it hung up on the TLS handshake".to_owned()),
         None => error,
     })?;
-    Ok(Stream::Tls(Box::new(stream.into())))
+    Ok(NetStream::Tls(Box::new(stream.into())))
 }
 
 /// The file is read at each connection: the certificate in it may be renewed under a client that runs for days.
@@ -144,18 +144,18 @@ impl ServerCertVerifier for Verifier {
 
 /// A server that could not prove who it is, in words.
 #[derive(Debug)]
-struct Refused(String);
+struct TlsConnectError(String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for TlsConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for TlsConnectError {}
 
 fn refused(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, Refused(why))
+    io::Error::new(io::ErrorKind::InvalidData, TlsConnectError(why))
 }
 
 fn in_words(error: &rustls::Error, host: &str) -> String {

@@ -66,5 +66,5 @@ pub enum TlsError {
     },
     /// This build cannot do it.
     #[error("this tasktail was built without TLS: build it with the cargo feature `tls`")]
-    Without,
+    Disabled,
 }

@@ -56,9 +56,9 @@ fn what_can_be_used_all_the_same_is_told() {
     let mode = |mode| std::fs::set_permissions(folder.path("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
     mode(0o640);
     let acceptor = Acceptor::load(folder.files()).unwrap();
-    assert!(acceptor.is_expired() && !acceptor.key_is_open());
+    assert!(acceptor.is_expired() && !acceptor.key_is_world_readable());
     mode(0o644);
-    assert!(acceptor.key_is_open());
+    assert!(acceptor.key_is_world_readable());
     let folder = Folder::new(&authority.sign(&["a"]), "");
     assert!(!Acceptor::load(folder.files()).unwrap().is_expired());
 }

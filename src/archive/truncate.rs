@@ -36,7 +36,7 @@ impl Archive {
     /// If the file has more than `bytes_max`, drops frames of its middle: the first half of the limit
     /// stays, and the newest quarter. The first and the last frame stay whatever their size. Answers
     /// how many lines went. What was pushed and not synced is synced before.
-    pub fn drop_middle(&self, bytes_max: u64) -> Result<u64, ArchiveError> {
+    pub fn truncate_middle(&self, bytes_max: u64) -> Result<u64, ArchiveError> {
         if self.bytes() <= bytes_max || self.is_sealed() {
             return Ok(0);
         }
@@ -74,7 +74,7 @@ impl Archive {
             frames.tally = frame::tally(&file, &rows);
             (frames.file, frames.rows) = (Some(Arc::new(file)), rows);
         }
-        self.keep_name(&mut writer)?;
+        self.sync_dir(&mut writer)?;
         Ok(gone)
     }
 

@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::{CertificateFiles, Reloaded, Spoken, Stream, TlsError};
+use super::{AppProtocol, CertificateFiles, NetStream, ReloadOutcome, TlsError};
 
 /// There is none.
 #[derive(Debug)]
-pub struct Acceptor(Infallible);
+pub struct DisabledAcceptor(Infallible);
 
-impl Acceptor {
+impl DisabledAcceptor {
     /// Refuses.
     ///
     /// # Errors
-    /// Always [`TlsError::Without`].
+    /// Always [`TlsError::Disabled`].
     pub fn load(_files: CertificateFiles) -> Result<Self, TlsError> {
-        Err(TlsError::Without)
+        Err(TlsError::Disabled)
     }
 
     /// Never called.
-    pub fn reload(&self) -> Reloaded {
+    pub fn reload(&self) -> ReloadOutcome {
         match self.0 {}
     }
 
@@ -43,7 +43,7 @@ impl Acceptor {
     }
 
     /// Never called.
-    pub fn key_is_open(&self) -> bool {
+    pub fn key_is_world_readable(&self) -> bool {
         match self.0 {}
     }
 
@@ -51,7 +51,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// None.
-    pub async fn accept(&self, _stream: TcpStream, _spoken: Spoken) -> io::Result<Stream> {
+    pub async fn accept(&self, _stream: TcpStream, _protocol: AppProtocol) -> io::Result<NetStream> {
         match self.0 {}
     }
 }
@@ -60,6 +60,6 @@ impl Acceptor {
 ///
 /// # Errors
 /// Always.
-pub async fn secure(_stream: TcpStream, _host: &str, _ca_file: Option<&Path>) -> io::Result<Stream> {
-    Err(io::Error::new(io::ErrorKind::InvalidData, TlsError::Without))
+pub async fn connect_tls(_stream: TcpStream, _host: &str, _ca_file: Option<&Path>) -> io::Result<NetStream> {
+    Err(io::Error::new(io::ErrorKind::InvalidData, TlsError::Disabled))
 }
