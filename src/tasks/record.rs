@@ -241,7 +241,7 @@ mod tests {
         };
         let kept = codec::golden::check("v2", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
-        let old = TaskRecord::decode(&codec::golden::kept("v1", "task_record")).unwrap();
+        let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
         let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..record.clone() };
         assert_eq!(old, before, "a record of version 1 is read");
         assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is told apart");

@@ -227,7 +227,10 @@ impl TaskHandle {
 
     /// Which log this is.
     pub fn epoch(&self) -> Epoch {
-        Epoch { incarnation: self.with_record(|record| record.birth), generation: self.inner.journal.store().open_count() }
+        Epoch {
+            incarnation: self.with_record(|record| record.birth),
+            generation: self.inner.journal.store().open_count(),
+        }
     }
 
     /// A cursor behind line `n`.

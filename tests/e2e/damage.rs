@@ -90,7 +90,7 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
     fs::write(data(&home).join("journal/conf"), "garbage").unwrap();
     lose_commits(&data(&home).join("journal"));
     let said = start_and_check(&home, "all of it is garbage");
-    assert!(said.contains("kept aside") && said.contains("listed again"), "{said}");
+    assert!(said.contains("moved it aside") && said.contains("listed again"), "{said}");
     let kept = aside(&home);
     assert_eq!(kept.len(), 1, "{said}");
     assert!(fs::metadata(kept[0].join("db")).unwrap().len() > 0, "nothing is deleted");
@@ -156,7 +156,7 @@ fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
             }
             "no snapshot" => assert!(!said.contains("damaged"), "{what}: it opens without a loss: {said}"),
             "cut to nothing" | "garbage at the start" => {
-                assert!(aside(&home).len() == 1 && said.contains("kept aside"), "{what}: {said}");
+                assert!(aside(&home).len() == 1 && said.contains("moved it aside"), "{what}: {said}");
             }
             _ => assert!(said.contains("damaged"), "{what}: {said}"),
         }
