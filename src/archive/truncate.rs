@@ -1,12 +1,12 @@
-//! A log that is over its limit keeps its head and its tail: the middle goes.
+//! Truncating a log over its limit: head and tail are retained, the middle is removed.
 //!
 //! ```text
 //! before   [ head ......... | middle ............ | tail ... ]   over the limit
 //! after    [ head ......... | tail ... ]                         head: half of it, tail: a quarter
 //! ```
-//! The file is written anew beside the old one, synced and renamed over it, so a kill anywhere leaves
-//! one or the other; readers that hold the old file read on in it. A quarter of the limit has to come
-//! before it is done again: for each byte that is appended at most three are copied.
+//! A new file is written beside the old one, synced and renamed over it, so a kill at any moment leaves
+//! one or the other. Readers that have the old file open continue to read it. The log must grow by a
+//! quarter of the limit before the next truncation, so at most three bytes are copied per byte appended.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -14,145 +14,138 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::frame::{self, FrameRef};
+use super::frame::{self, FrameHeader};
 use super::{Archive, ArchiveError};
 use crate::model::{EntryId, GapReason};
 
-/// What a file that is being written anew is called, behind the archive's own name.
+/// Suffix of the name of a file that is being rewritten.
 pub(super) const NEW_SUFFIX: &str = ".ndjson.zst.open.new";
 
-/// Lines that are not in an archive, though lines before and behind them are.
+/// A range of lines missing between two frames of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The first of them.
+    /// The first missing line.
     pub from: u64,
-    /// The last of them.
+    /// The last missing line.
     pub to: u64,
-    /// The id of the line before them.
+    /// Id of the line before the range.
     pub before: EntryId,
 }
 
+impl Hole {
+    fn between(before: &FrameHeader, after: &FrameHeader) -> Self {
+        Self { from: before.last_line() + 1, to: after.first_line - 1, before: before.last_id }
+    }
+}
+
 impl Archive {
-    /// If the file has more than `bytes_max`, drops frames of its middle: the first half of the limit
-    /// stays, and the newest quarter. The first and the last frame stay whatever their size. Answers
-    /// how many lines went. What was pushed and not synced is synced before.
+    /// Removes frames from the middle of a file larger than `bytes_max`, after syncing pushed lines.
+    /// Retains the oldest half of the limit and the newest quarter, and always the first and the last
+    /// frame. Returns the number of lines removed.
     pub fn truncate_middle(&self, bytes_max: u64) -> Result<u64, ArchiveError> {
         if self.bytes() <= bytes_max || self.is_sealed() {
             return Ok(0);
         }
         self.sync()?;
         let mut writer = self.writer.lock();
-        let (old, rows) = {
+        let (old, headers) = {
             let frames = self.frames.read();
             let Some(file) = frames.file.clone() else { return Ok(0) };
-            (file, frames.rows.clone())
+            (file, frames.headers.clone())
         };
-        let (head, tail) = split(&rows, bytes_max);
+        let (head, tail) = split(&headers, bytes_max);
         if head >= tail {
             return Ok(0);
         }
-        let gone = rows[head..tail].iter().map(|row| u64::from(row.lines)).sum();
+        let removed = headers[head..tail].iter().map(|header| u64::from(header.lines)).sum();
         let path = self.growing.with_extension("open.new");
-        let copied = copy(&old, rows[..head].iter().chain(&rows[tail..]), &path)
+        let copied = copy(&old, headers[..head].iter().chain(&headers[tail..]), &path)
             .and_then(|copied| fs::rename(&path, &self.growing).map(|()| copied));
-        let (file, rows) = match copied {
+        let (file, headers) = match copied {
             Ok(copied) => copied,
             Err(source) => {
                 if let Err(error) = fs::remove_file(&path) {
-                    tracing::debug!(path = %path.display(), %error, "a half made archive could not be removed; the next start does it");
+                    tracing::debug!(path = %path.display(), %error, "failed to remove a partial archive; the next start retries");
                 }
-                return Err(ArchiveError::Io { path, doing: "written", source });
+                return Err(ArchiveError::Io { path, doing: "write", source });
             }
         };
-        // The name stands for the new file from here on, whatever else fails.
-        let len = rows.last().map_or(0, FrameRef::end);
-        self.total.resized(writer.len, len);
-        (writer.len, writer.unnamed) = (len, true);
+        // The path refers to the new file from here on, even if something below fails.
+        let len = headers.last().map_or(0, FrameHeader::end);
+        self.usage.resized(writer.len, len);
+        (writer.len, writer.name_unsynced) = (len, true);
         {
             let mut frames = self.frames.write();
-            frames.missing = missing(&rows);
-            frames.tally = frame::tally(&file, &rows);
-            (frames.file, frames.rows) = (Some(Arc::new(file)), rows);
+            frames.missing = frame::missing_lines(&headers);
+            frames.totals = frame::totals(&file, &headers);
+            (frames.file, frames.headers) = (Some(Arc::new(file)), headers);
         }
-        self.sync_dir(&mut writer)?;
-        Ok(gone)
+        self.sync_name(&mut writer)?;
+        Ok(removed)
     }
 
-    /// Lines between the first and the last that are not there.
+    /// Returns the number of lines missing between the first and the last.
     pub fn missing_lines(&self) -> u64 {
         self.frames.read().missing
     }
 
-    /// All holes.
+    /// Returns all ranges of missing lines.
     pub fn holes(&self) -> Vec<Hole> {
         let frames = self.frames.read();
-        let pairs = frames.rows.iter().zip(frames.rows.iter().skip(1));
-        let holes = pairs.filter(|(before, behind)| missing_before(Some(before), Some(behind)) > 0);
-        holes
-            .map(|(before, behind)| Hole {
-                from: before.last_line() + 1,
-                to: behind.first_line - 1,
-                before: before.last_id,
-            })
-            .collect()
+        let pairs = frames.headers.iter().zip(frames.headers.iter().skip(1));
+        let holes = pairs.filter(|(before, after)| frame::missing_between(Some(before), Some(after)) > 0);
+        holes.map(|(before, after)| Hole::between(before, after)).collect()
     }
 
-    /// The hole that this line is in, if it is in one.
+    /// Returns the range of missing lines that contains `line`, if any.
     pub fn hole_at(&self, line: u64) -> Option<Hole> {
         let frames = self.frames.read();
-        let at = frames.rows.partition_point(|row| row.last_line() < line);
-        let (before, behind) = (frames.rows.get(at.checked_sub(1)?)?, frames.rows.get(at)?);
-        let hole = Hole { from: before.last_line() + 1, to: behind.first_line - 1, before: before.last_id };
+        let at = frames.headers.partition_point(|header| header.last_line() < line);
+        let hole = Hole::between(frames.headers.get(at.checked_sub(1)?)?, frames.headers.get(at)?);
         (line <= hole.to).then_some(hole)
     }
 }
 
-/// Lines that lie between these frames.
-pub(super) fn missing(rows: &[FrameRef]) -> u64 {
-    rows.windows(2).map(|pair| missing_before(pair.first(), pair.last())).sum()
-}
-
-/// Lines that lie between two frames, if there are two.
-pub(super) fn missing_before(before: Option<&FrameRef>, behind: Option<&FrameRef>) -> u64 {
-    before.zip(behind).map_or(0, |(before, behind)| behind.first_line.saturating_sub(before.last_line() + 1))
-}
-
-/// Where the middle begins and ends.
-fn split(rows: &[FrameRef], bytes_max: u64) -> (usize, usize) {
-    let size = |row: &FrameRef| row.end() - row.at;
-    let fits = |most: u64| {
+/// Returns the indexes of the first frame to remove and of the first frame after those.
+fn split(headers: &[FrameHeader], bytes_max: u64) -> (usize, usize) {
+    let size = |header: &FrameHeader| header.end() - header.offset;
+    let fits = |bytes_max: u64| {
         let mut bytes = 0;
-        move |row: &&FrameRef| {
-            bytes += size(row);
-            bytes <= most
+        move |header: &&FrameHeader| {
+            bytes += size(header);
+            bytes <= bytes_max
         }
     };
-    // What lies behind an earlier hole is no head, or the log would fall into more and more parts.
-    let whole = 1 + rows.windows(2).take_while(|pair| missing(pair) == 0).count();
-    let head = rows.iter().take(whole).take_while(fits(bytes_max / 2)).count().max(1);
-    let tail = rows.iter().rev().take_while(fits(bytes_max / 4)).count().max(1);
-    (head, rows.len().saturating_sub(tail))
+    // The head ends at an earlier hole, or the log would break into more and more pieces.
+    let contiguous = 1 + headers.windows(2).take_while(|pair| frame::missing_lines(pair) == 0).count();
+    let head = headers.iter().take(contiguous).take_while(fits(bytes_max / 2)).count().max(1);
+    let tail = headers.iter().rev().take_while(fits(bytes_max / 4)).count().max(1);
+    (head, headers.len().saturating_sub(tail))
 }
 
-/// Writes these frames into a new file and makes it durable.
-fn copy<'a>(old: &File, rows: impl Iterator<Item = &'a FrameRef>, path: &Path) -> io::Result<(File, Vec<FrameRef>)> {
+/// Copies these frames to a new file and makes it durable. Returns the file and its headers.
+fn copy<'a>(
+    old: &File,
+    headers: impl Iterator<Item = &'a FrameHeader>,
+    path: &Path,
+) -> io::Result<(File, Vec<FrameHeader>)> {
     let new = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
     let mut out = BufWriter::new(&new);
-    let (mut at, mut copied, mut data) = (0, Vec::new(), Vec::new());
-    for row in rows {
-        let mut row_now = FrameRef { at, ..*row };
-        data.resize(row.packed_bytes as usize, 0);
-        old.read_exact_at(&mut data, row.data_at())?;
-        let mut proof = frame::read_proof(old, row).unwrap_or_default();
-        let hole = copied.last().map(|before: &FrameRef| (before.last_line() + 1, row.first_line - 1));
-        if let (Some(proof), Some((from, to))) = (&mut proof, hole.filter(|(from, to)| from <= to)) {
-            // The frame behind a hole says that there is one.
-            proof.tally.set_hole(from, to, GapReason::Quota);
+    let (mut offset, mut copied, mut data) = (0, Vec::new(), Vec::new());
+    for header in headers {
+        let mut new_header = FrameHeader { offset, ..*header };
+        data.resize(header.compressed_bytes as usize, 0);
+        old.read_exact_at(&mut data, header.data_offset())?;
+        let mut metadata = frame::read_metadata(old, header).unwrap_or_default();
+        let hole = copied.last().map(|before: &FrameHeader| (before.last_line() + 1, header.first_line - 1));
+        if let (Some(metadata), Some((from, to))) = (&mut metadata, hole.filter(|(from, to)| from <= to)) {
+            // The frame after a hole records it.
+            metadata.totals.set_hole(from, to, GapReason::Quota);
         }
-        out.write_all(&frame::head(&mut row_now, proof.as_ref())?)?;
+        out.write_all(&frame::encode_prefix(&mut new_header, metadata.as_ref())?)?;
         out.write_all(&data)?;
-        at = row_now.end();
-        copied.push(row_now);
+        offset = new_header.end();
+        copied.push(new_header);
     }
     out.flush()?;
     drop(out);

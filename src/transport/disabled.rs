@@ -1,4 +1,4 @@
-//! What stands in for TLS in a build without it: nothing that can be made, so nothing to be asked.
+//! Replacements in a build without TLS: an acceptor that cannot be constructed, and a function that fails.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 
 use super::{AppProtocol, CertificateFiles, NetStream, ReloadOutcome, TlsError};
 
-/// There is none.
+/// An acceptor that cannot exist.
 #[derive(Debug)]
 pub struct DisabledAcceptor(Infallible);
 
 impl DisabledAcceptor {
-    /// Refuses.
+    /// Fails.
     ///
     /// # Errors
     /// Always [`TlsError::Disabled`].
@@ -56,7 +56,7 @@ impl DisabledAcceptor {
     }
 }
 
-/// Refuses.
+/// Fails.
 ///
 /// # Errors
 /// Always.

@@ -1,4 +1,4 @@
-//! A connection, plain or under TLS.
+//! A connection, plain or with TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -8,23 +8,23 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection. Its bytes are those of the conversation, never those of TLS.
+/// A connection. Reads and writes are those of the protocol inside, without TLS records.
 #[derive(Debug)]
 pub enum NetStream {
-    /// As it is.
+    /// Plain TCP.
     Plain(TcpStream),
-    /// Under TLS, after the handshake. Boxed: its state is large.
+    /// TLS, after the handshake. Boxed, since its state is large.
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
 impl NetStream {
-    /// Whether nobody on the way can read it.
+    /// Reports whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         !matches!(self, NetStream::Plain(_))
     }
 
-    /// The TCP connection below.
+    /// Returns the underlying TCP connection.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             NetStream::Plain(stream) => stream,
@@ -33,34 +33,34 @@ impl NetStream {
         }
     }
 
-    /// Takes bytes that have come already.
+    /// Reads bytes that have already arrived.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there are none now.
+    /// [`io::ErrorKind::WouldBlock`] if there are none.
     pub fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             NetStream::Plain(stream) => stream.try_read_buf(buffer),
             #[cfg(feature = "tls")]
-            NetStream::Tls(stream) => now(tokio::io::AsyncReadExt::read_buf(stream, buffer)),
+            NetStream::Tls(stream) => without_waiting(tokio::io::AsyncReadExt::read_buf(stream, buffer)),
         }
     }
 
-    /// Sends what the system takes at once. Under TLS it is on its way only after a flush.
+    /// Writes as many bytes as the system accepts at once. With TLS they are sent only after a flush.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if it takes nothing now.
+    /// [`io::ErrorKind::WouldBlock`] if it accepts none.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             NetStream::Plain(stream) => stream.try_write(bytes),
             #[cfg(feature = "tls")]
-            NetStream::Tls(stream) => now(tokio::io::AsyncWriteExt::write(stream, bytes)),
+            NetStream::Tls(stream) => without_waiting(tokio::io::AsyncWriteExt::write(stream, bytes)),
         }
     }
 }
 
-/// What a cancel-safe operation does without waiting.
+/// Runs a cancel-safe operation as far as possible without waiting.
 #[cfg(feature = "tls")]
-fn now<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+fn without_waiting<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     use futures::FutureExt as _;
     operation.now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
 }
