@@ -1,8 +1,9 @@
 /*
- * What jemalloc reads when the program starts; Rust could only say it with unsafe code.
+ * Options that jemalloc reads at program start. Setting them from Rust would need unsafe code.
  *
- * narenas:1            what one thread frees is there for all. With its usual four for each core a flood
- *                      of lines took up to half as much memory again, and was no faster (measured on two cores).
- * dirty_decay_ms:1000  free memory goes back to the system after a second instead of ten.
+ * narenas:1            All threads share one arena, so memory freed by one is available to the others. With
+ *                      the default of four per core a flood of lines used up to 50 % more memory and was no
+ *                      faster (measured on two cores).
+ * dirty_decay_ms:1000  Free memory is returned to the system after one second instead of ten.
  */
 const char *_rjem_malloc_conf = "narenas:1,dirty_decay_ms:1000";

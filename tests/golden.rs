@@ -96,7 +96,7 @@ impl Runner {
             ["reopen"] => {
                 self.journal.take().unwrap().close().await;
                 self.journal = Some(Journal::open(self.folder.path(), Durability::Commit).unwrap());
-                format!("opening {}", self.journal().store().opening())
+                format!("opening {}", self.journal().store().open_count())
             }
             _ => panic!("no such command: {words:?}"),
         }

@@ -11,11 +11,11 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::{BearerToken, Endpoint, http};
 use crate::model::limits::MESSAGE_BYTES_MAX;
-use crate::transport::Stream;
+use crate::transport::NetStream;
 use crate::wire::problem::Problem;
 
 /// A connection to a server.
-pub type Socket = WebSocketStream<Stream>;
+pub type Socket = WebSocketStream<NetStream>;
 
 /// How long a server may take to accept a connection and answer its handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

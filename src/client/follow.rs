@@ -18,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::{BearerToken, Endpoint, http};
 use crate::model::{Cursor, Gap, Line, Task, TaskId, limits};
-use crate::transport::Stream;
+use crate::transport::NetStream;
 use crate::wire::problem::Problem;
 use crate::wire::viewer::ServerMessage;
 
@@ -100,7 +100,7 @@ pub struct Follower {
     start: Start,
     wait: bool,
     relocate: Option<Relocate>,
-    socket: Option<WebSocketStream<Stream>>,
+    socket: Option<WebSocketStream<NetStream>>,
     place: Place,
     opened: bool,
     broken: bool,
@@ -253,7 +253,7 @@ impl Follower {
         }
     }
 
-    async fn dial(&self) -> Result<WebSocketStream<Stream>, Failure> {
+    async fn dial(&self) -> Result<WebSocketStream<NetStream>, Failure> {
         let passing = |error: std::io::Error| Failure::Passing(error.to_string());
         let stream = http::open(&self.endpoint).await.map_err(passing)?;
         let config = WebSocketConfig::default()
@@ -319,7 +319,7 @@ impl Place {
 }
 
 /// The next message; `None` for a ping and the like, after which one asks again.
-async fn receive(socket: &mut WebSocketStream<Stream>) -> Result<Option<ServerMessage>, Failure> {
+async fn receive(socket: &mut WebSocketStream<NetStream>) -> Result<Option<ServerMessage>, Failure> {
     let frame = match timeout(SILENCE_MAX, socket.next()).await {
         Err(_) => return Err(Failure::Passing("the server has gone silent".to_owned())),
         Ok(None) => return Err(Failure::Passing("the server hung up".to_owned())),

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{BearerToken, Endpoint, Scheme};
-use crate::transport::{self, Stream};
+use crate::transport::{self, NetStream};
 use crate::wire::problem::{HTTPS_REQUIRED, Problem};
 
 /// A connection that is not there by then counts as refused.
@@ -304,13 +304,13 @@ impl HttpClient {
 }
 
 /// A connection to a server, under TLS if it is to be, made within a few seconds or not at all.
-pub(super) async fn open(endpoint: &Endpoint) -> std::io::Result<Stream> {
+pub(super) async fn open(endpoint: &Endpoint) -> std::io::Result<NetStream> {
     let connecting = async {
         let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
         stream.set_nodelay(true)?;
         match endpoint.scheme() {
-            Scheme::Http => Ok(Stream::Plain(stream)),
-            Scheme::Https => Box::pin(transport::secure(stream, endpoint.host(), endpoint.ca_file())).await,
+            Scheme::Http => Ok(NetStream::Plain(stream)),
+            Scheme::Https => Box::pin(transport::connect_tls(stream, endpoint.host(), endpoint.ca_file())).await,
         }
     };
     timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::ErrorKind::TimedOut)?

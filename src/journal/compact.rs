@@ -54,7 +54,7 @@ fn merge(store: &Store, stream: &Arc<Stream>, run: &[BlockRef]) -> Result<(), Jo
         let header = block::decode_header(&value)?;
         (total_bytes, total_skipped) = (header.total_bytes, header.total_skipped);
         for (session, seq) in &header.sessions {
-            builder.note_session(session, *seq);
+            builder.record_session(session, *seq);
         }
         let mut failed = None;
         let mut origins = header.origins();
@@ -62,7 +62,7 @@ fn merge(store: &Store, stream: &Arc<Stream>, run: &[BlockRef]) -> Result<(), Jo
             body.clear();
             let origin = origins.next().unwrap_or(Origin::Unknown);
             let pushed =
-                block::encode_body(&mut body, &entry.body).and_then(|()| builder.push_of(entry.id, &body, origin));
+                block::encode_body(&mut body, &entry.body).and_then(|()| builder.push_with_origin(entry.id, &body, origin));
             failed = pushed.err();
             failed.is_none()
         })?;

@@ -84,7 +84,7 @@ impl StreamState {
         let old = block::decode_header(value)?;
         let mut builder = BlockBuilder::new(row.first, row.first_line);
         for (session, seq) in &old.sessions {
-            builder.note_session(session, *seq);
+            builder.record_session(session, *seq);
         }
         let mut encoded = Vec::new();
         let mut failed = None;
@@ -94,7 +94,7 @@ impl StreamState {
             let Some(body) = map(&mut entry) else { return false };
             let origin = origins.next().unwrap_or(Origin::Unknown);
             let pushed =
-                block::encode_body(&mut encoded, &body).and_then(|()| builder.push_of(entry.id, &encoded, origin));
+                block::encode_body(&mut encoded, &body).and_then(|()| builder.push_with_origin(entry.id, &encoded, origin));
             failed = pushed.err();
             failed.is_none()
         })?;
@@ -103,7 +103,7 @@ impl StreamState {
         }
         let (header, bytes) = builder.finish(old.total_bytes, old.total_skipped)?;
         cx.store.put_block(self.stream.number, row.first, &bytes)?;
-        cx.store.remove_parts(self.stream.number, row.first, bytes.len(), row.bytes as usize)?;
+        cx.store.remove_excess_parts(self.stream.number, row.first, bytes.len(), row.bytes as usize)?;
         self.replace_block_ref(BlockRef::new(row.first, &header));
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Writer {
     }
 
     fn remove(&mut self, stream: &Arc<Stream>) -> Result<(), JournalError> {
-        self.store.check()?;
+        self.store.check_writable()?;
         self.pending.has_writes = true;
         self.pending.removed.push(stream.clone());
         self.last_found = None;

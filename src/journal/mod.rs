@@ -80,7 +80,7 @@ use command::WriteCommand;
 use queue::WriteQueue;
 use streams::Streams;
 
-pub use crate::store::Refusal;
+pub use crate::store::Unavailable;
 pub use append::CommitTicket;
 pub use batch::{AppendAck, LineBatch};
 pub use blocked::{BlockedClient, RetryFn};
@@ -212,7 +212,7 @@ impl Journal {
         let key = KeyRecord { exists, shown_line: line + 1, ..KeyRecord::default() };
         let record = StreamRecord {
             number: stream.number,
-            birth: stream.incarnation(),
+            incarnation: stream.incarnation(),
             last_id: tip.last_id.max(id),
             last_line: line,
             first_line: line + 1,
@@ -236,7 +236,7 @@ impl Journal {
     pub fn latest_ids(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
         let (now, store) = (self.inner.options.clock.now(), &self.inner.store);
         let mut found = Vec::new();
-        for row in store.streams_of(prefix) {
+        for row in store.streams_with_prefix(prefix) {
             let (name, record) = row?;
             match self.inner.streams.cached(&name) {
                 Some(stream) if stream.is_unavailable(now) || !stream.tip().exists => {}
@@ -331,7 +331,7 @@ impl Journal {
 
     /// Returns an error if data cannot be added now: the disk is full, failing or not responding.
     pub fn check_can_grow(&self) -> Result<(), JournalError> {
-        Ok(self.inner.store.may_grow()?)
+        Ok(self.inner.store.check_can_grow()?)
     }
 
     /// Returns the longest wait for a commit.

@@ -113,7 +113,7 @@ impl StreamState {
         let Some((session, last)) = self.current_session.take() else { return };
         touch_session(&mut self.sessions, &session, last);
         if let Some(open) = self.open_block.as_mut() {
-            open.note_session(&session, last);
+            open.record_session(&session, last);
         }
     }
 

@@ -19,7 +19,7 @@ use super::commit::QueuePermit;
 use super::streams::Streams;
 use super::writer::Writer;
 use super::{Durability, JournalCounters, JournalError, JournalOptions};
-use crate::store::{Refusal, Store, StoreError};
+use crate::store::{Unavailable, Store, StoreError};
 
 /// Bytes that may be queued; appending more waits.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -110,7 +110,7 @@ impl WriteQueue {
         let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         match tokio::time::timeout(self.timeout, self.capacity.clone().acquire_many_owned(permits)).await {
             Ok(permit) => Ok(QueuePermit { _permit: permit.map_err(|_| JournalError::Closed)? }),
-            Err(_) => Err(StoreError::Refused(Refusal::Hung(self.timeout)).into()),
+            Err(_) => Err(StoreError::Unavailable(Unavailable::Hung(self.timeout)).into()),
         }
     }
 

@@ -102,7 +102,7 @@ impl StreamState {
             JournalCounters::add(&cx.counters.blocks, 1);
             BlockBuilder::new(id, line)
         });
-        open.push_of(id, body, origin)?;
+        open.push_with_origin(id, body, origin)?;
         if let (Some(nodes), Some(body)) = (self.nodes.as_mut(), decoded) {
             nodes.push(id, line, body);
         }
@@ -188,7 +188,7 @@ impl StreamState {
     pub(super) fn close_block(&mut self, cx: &WriteContext<'_>) -> Result<(), JournalError> {
         let Some(mut open) = self.open_block.take() else { return Ok(()) };
         if let Some((session, packed)) = &self.current_session {
-            open.note_session(session, *packed);
+            open.record_session(session, *packed);
         }
         let first = open.first();
         let (header, bytes) = open.finish(self.tip.total_bytes, self.tip.total_skipped)?;

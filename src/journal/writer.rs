@@ -18,7 +18,7 @@ use super::watched::WatchedKeys;
 use super::{Durability, JournalCounters, JournalError, JournalOptions, SYNC_INTERVAL};
 use crate::model::Clock;
 use crate::model::limits::{Limit, LimitCounters};
-use crate::store::{Refusal, Store, StoreError};
+use crate::store::{Unavailable, Store, StoreError};
 
 /// Bytes of one group commit; further commands wait for the next.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -78,7 +78,7 @@ impl Writer {
     /// notify when the writer has stopped, if a command asked it to stop.
     pub(super) fn run_batch(&mut self, mut next: impl FnMut() -> Option<WriteCommand>) -> Option<oneshot::Sender<()>> {
         let mut stop = None;
-        self.can_grow = self.store.may_grow().map_err(JournalError::from);
+        self.can_grow = self.store.check_can_grow().map_err(JournalError::from);
         while self.pending.bytes < COMMIT_BYTES_MAX {
             match next() {
                 Some(WriteCommand::Stop { reply }) => {
@@ -108,7 +108,7 @@ impl Writer {
     /// Returns an error if this commit must not add data, and counts a full disk.
     pub(super) fn check_can_grow(&self) -> Result<(), JournalError> {
         if let Err(error) = &self.can_grow
-            && matches!(error.unavailable(), Some(Refusal::Full { .. }))
+            && matches!(error.unavailable(), Some(Unavailable::Full { .. }))
         {
             self.hits.count(Limit::disk_free_min);
         }
@@ -218,7 +218,7 @@ impl Writer {
         }
         self.pending.run_callbacks(committed.err().as_ref());
         // After the callbacks, so that no caller waits for this.
-        self.store.settle();
+        self.store.apply_committed();
         // After publishing, so that no reader can still find them. If the process is killed first, the
         // next open removes them.
         for (number, row) in removed_blocks {

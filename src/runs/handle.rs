@@ -88,7 +88,7 @@ impl RunHandle {
     /// The place behind an entry of a journal.
     pub(super) fn cursor(&self, stream: &Stream, n: u64, id: EntryId) -> Cursor {
         Cursor {
-            epoch: Epoch { incarnation: stream.incarnation(), generation: self.all.journal.store().opening() },
+            epoch: Epoch { incarnation: stream.incarnation(), generation: self.all.journal.store().open_count() },
             n,
             id,
         }

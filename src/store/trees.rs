@@ -1,4 +1,4 @@
-//! sled and its trees, as long as they are open.
+//! The open sled database and its trees.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,36 +6,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::StoreError;
-use super::overlay::Changes;
-use super::wal::{PLACES, Place};
+use super::batch::WriteBatch;
+use super::tree_id::{TREE_COUNT, TreeId};
 
-/// Bytes that sled may keep in memory.
+/// Bytes of sled's page cache.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// How often sled's own thread runs; without it freed space is never given back.
+/// Interval of sled's flush thread; without it freed space is never returned to the file system.
 const FLUSH_EVERY_MS: u64 = 500;
 
-/// Bytes that sled is given before all that it has must be in its file.
+/// Bytes passed to sled after which it must flush everything to its file.
 ///
-/// It writes its log in buffers of half a megabyte, on seven threads. Each of them needs the lock of the
-/// segments, and whoever holds that may wait for the file to be made shorter, which is work for the same
-/// threads: where seven buffers are on their way before it, nobody ever goes on. Of what it is given sled
-/// writes about three times as much (nodes anew, segments that are cleaned): that makes two or three.
+/// sled writes its log in buffers of half a megabyte, on seven threads. Each thread needs the lock of the
+/// segments, and the holder of that lock may wait for the file to be truncated, which is work for the same
+/// threads: seven buffers queued before it deadlock. sled writes about three times the bytes it is given
+/// (rewritten nodes, cleaned segments), so this limit means two or three buffers.
 const UNWRITTEN_BYTES_MAX: usize = 384 * 1024;
-/// What a row costs beside key and value: its part of the nodes that are written anew.
+/// Cost of a row besides key and value: its share of the nodes that are rewritten.
 const ROW_BYTES: usize = 512;
 
-/// sled, open.
+/// The open sled database.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) db: sled::Db,
-    trees: [sled::Tree; PLACES],
-    /// sled's own file, which its flush writes and, on Linux, does not sync.
+    trees: [sled::Tree; TREE_COUNT],
+    /// sled's own file, which sled writes on flush but, on Linux, does not sync.
     file: Arc<File>,
-    /// Bytes given since the last flush.
+    /// Bytes passed to sled since the last flush.
     unwritten: AtomicUsize,
 }
 
 impl Trees {
+    /// Opens sled in this folder.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
         let db =
             sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
@@ -46,39 +47,35 @@ impl Trees {
         Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0) })
     }
 
-    pub(super) fn of(&self, place: Place) -> &sled::Tree {
-        &self.trees[place as usize]
+    /// Returns a tree.
+    pub(super) fn of(&self, tree: TreeId) -> &sled::Tree {
+        &self.trees[tree as usize]
     }
 
-    /// Writes a commit, the number of its frame last: where sled has that, it has all the others.
-    pub(super) fn apply(&self, changes: &Changes, frame: u64) -> Result<(), sled::Error> {
-        for (place, key, value) in changes.iter() {
+    /// Applies a commit. The number of its frame is written last: if sled has that, it has all the rest.
+    pub(super) fn apply(&self, batch: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
+        for (tree, key, value) in batch.iter() {
             match value {
-                Some(value) => self.of(place).insert(key, value.clone())?,
-                None => self.of(place).remove(key)?,
+                Some(value) => self.of(tree).insert(key, value.clone())?,
+                None => self.of(tree).remove(key)?,
             };
-            let given = key.len() + value.map_or(0, |value| value.len()) + ROW_BYTES;
-            if self.unwritten.fetch_add(given, Ordering::Relaxed) + given > UNWRITTEN_BYTES_MAX {
+            let bytes = key.len() + value.map_or(0, |value| value.len()) + ROW_BYTES;
+            if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes > UNWRITTEN_BYTES_MAX {
                 self.db.flush()?;
                 self.unwritten.store(0, Ordering::Relaxed);
             }
         }
-        self.put_frame(frame)
+        self.of(TreeId::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
     }
 
-    /// Notes the number of the last commit.
-    pub(super) fn put_frame(&self, frame: u64) -> Result<(), sled::Error> {
-        self.of(Place::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
-    }
-
-    /// The number of the last commit that is here.
+    /// Returns the frame number of the last commit that sled has.
     pub(super) fn frame(&self) -> Result<u64, sled::Error> {
         self.number(FRAME)
     }
 
-    /// A number of the tree `meta`; 0 if it is not there.
+    /// Returns a number of the tree `meta`; 0 if it is missing.
     pub(super) fn number(&self, name: &[u8]) -> Result<u64, sled::Error> {
-        let value = self.of(Place::Meta).get(name)?;
+        let value = self.of(TreeId::Meta).get(name)?;
         Ok(value.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map_or(0, u64::from_be_bytes))
     }
 
@@ -89,5 +86,5 @@ impl Trees {
     }
 }
 
-/// The `meta` key of the number of the last commit.
+/// The `meta` key of the last commit's frame number.
 const FRAME: &[u8] = b"frame";

@@ -68,7 +68,7 @@ impl Tasks {
 /// What an archive tells of its task. A sealed one was completed, how is not known; of one that was
 /// growing the worker may come back.
 fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError> {
-    if let Some((first, last)) = archive.span() {
+    if let Some((first, last)) = archive.id_range() {
         record.created = record.created.min(Timestamp::from_millis(first.ms));
         record.ended = record.ended.or(archive.is_sealed().then_some(Timestamp::from_millis(last.ms)));
     }

@@ -184,7 +184,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         if self.task.inner.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.task.inner.pages.lock().clear();
-            self.task.archive().release();
+            self.task.archive().drop_cache();
         }
     }
 }

@@ -50,7 +50,7 @@ impl TaskHandle {
     /// What all lines add up to: those of the archive, and those still in the journal.
     fn tally(&self) -> Result<LogTotals, TasksError> {
         loop {
-            let (archived, mut tally) = self.archive().tally();
+            let (archived, mut tally) = self.archive().totals();
             if let Some(stream) = self.stream() {
                 let mut summed = Vec::new();
                 let mut next = archived + 1;

@@ -140,7 +140,7 @@ impl Tasks {
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
         let (tasks, archives, of) = (self.clone(), self.inner.archives.clone(), id.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            archives.open_again(&of)?;
+            archives.reopen(&of)?;
             TaskHandle::load_with(&tasks, &of, record, true)
         });
         let task = opened.await.map_err(|_| TasksError::Closed)??;

@@ -135,8 +135,8 @@ impl From<JournalError> for TasksError {
             JournalError::Closed => TasksError::Closed,
             JournalError::Unconfirmed(_) => TasksError::Unconfirmed(error),
             JournalError::Store(store) => match &*store {
-                StoreError::Refused(refusal) if refusal.is_full() => TasksError::DiskFull(refusal.to_string()),
-                StoreError::Refused(refusal) => TasksError::ReadOnly(refusal.to_string()),
+                StoreError::Unavailable(refusal) if refusal.is_full() => TasksError::DiskFull(refusal.to_string()),
+                StoreError::Unavailable(refusal) => TasksError::ReadOnly(refusal.to_string()),
                 StoreError::Poisoned(reason) => TasksError::ReadOnly(reason.clone()),
                 _ => TasksError::Journal(JournalError::Store(store)),
             },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
-use crate::store::codec::{self, Kind};
+use crate::store::codec::{self, RecordKind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
 /// Bytes of the command and of the labels that a record keeps, so that it fits a stored value. The
@@ -162,13 +162,13 @@ impl TaskRecord {
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = codec::encode_as(Kind::Task, VERSION, self)?;
+        let mut bytes = codec::encode_as(RecordKind::Task, VERSION, self)?;
         if bytes.len() > VALUE_BYTES_MAX {
             // Sessions are what can have grown; the newest are those that may still repeat.
             let mut shorter = self.clone();
             while bytes.len() > VALUE_BYTES_MAX && !shorter.sessions.is_empty() {
                 shorter.sessions.remove(0);
-                bytes = codec::encode_as(Kind::Task, VERSION, &shorter)?;
+                bytes = codec::encode_as(RecordKind::Task, VERSION, &shorter)?;
             }
         }
         Ok(bytes)
@@ -176,8 +176,8 @@ impl TaskRecord {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
-            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(Kind::Task, 1, bytes).map(Self::from),
-            _ => codec::decode_as(Kind::Task, VERSION, bytes),
+            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(RecordKind::Task, 1, bytes).map(Self::from),
+            _ => codec::decode_as(RecordKind::Task, VERSION, bytes),
         }
     }
 }
@@ -241,7 +241,7 @@ mod tests {
         };
         let kept = codec::golden::check("v2", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
-        let old = TaskRecord::decode(&codec::golden::kept("v1", "task_record")).unwrap();
+        let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
         let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..record.clone() };
         assert_eq!(old, before, "a record of version 1 is read");
         assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is told apart");

@@ -140,7 +140,7 @@ impl Tasks {
         };
         let journal = Journal::open_with(&data.join("journal"), journal_options)?;
         let archives = Archives::open(&data.join("archive"))?;
-        archives.take_stock()?;
+        archives.scan_usage()?;
         let (wake, woken) = mpsc::channel(keeper::WAKES_MAX);
         let inner = Inner {
             journal,

@@ -58,7 +58,7 @@ impl TaskHandle {
         .await?;
         self.drop_stream().await?;
         self.inner.pages.lock().clear();
-        self.archive().release();
+        self.archive().drop_cache();
         if let Some(tasks) = self.registry() {
             tasks.remember(self);
         }
@@ -78,7 +78,7 @@ impl TaskHandle {
         {
             self.archive_through(stream.tip().last_line)?;
         }
-        self.drop_middle();
+        self.truncate_middle();
         let mut verdict = self.with_record(|record| record.integrity.clone());
         if let Some(verdict) = &mut verdict {
             for hole in self.archive().holes() {
@@ -112,23 +112,23 @@ impl TaskHandle {
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = synced {
-                archive.forget_unsynced();
+                archive.discard_unsynced();
                 return Err(error);
             }
             if archive.last_line() < from {
                 // Nothing of it is in the journal any more.
                 break;
             }
-            self.drop_middle();
+            self.truncate_middle();
         }
         Ok(())
     }
 
     /// A log over its limit loses its middle. Where that fails it stays as it is, whole and durable,
     /// and it is tried again with the next lines.
-    fn drop_middle(&self) {
+    fn truncate_middle(&self) {
         let Some(max) = self.inner.bytes_max else { return };
-        match self.archive().drop_middle(max) {
+        match self.archive().truncate_middle(max) {
             Ok(0) => {}
             Ok(lines) => {
                 tracing::info!(task = %self.id(), lines, bytes_max = max, "the middle of a log over its limit was dropped");

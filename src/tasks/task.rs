@@ -96,7 +96,7 @@ impl TaskHandle {
         let kept = if sealed { None } else { registry.journal.stream(name.as_bytes())?.map(|stream| stream.tip()) };
         let kept_from = kept.filter(|tip| !tip.is_empty()).map(|tip| tip.first_line);
         let archive = registry.archives.archive(id, kept_from)?;
-        let stream = match archive.span() {
+        let stream = match archive.id_range() {
             _ if sealed => None,
             Some((_, last)) => {
                 Some(registry.journal.resume_stream(name.as_bytes(), archive.last_line(), last, key_went)?)
@@ -227,7 +227,10 @@ impl TaskHandle {
 
     /// Which log this is.
     pub fn epoch(&self) -> Epoch {
-        Epoch { incarnation: self.with_record(|record| record.birth), generation: self.inner.journal.store().opening() }
+        Epoch {
+            incarnation: self.with_record(|record| record.birth),
+            generation: self.inner.journal.store().open_count(),
+        }
     }
 
     /// A cursor behind line `n`.
@@ -334,7 +337,7 @@ impl TaskHandle {
 
     /// Removes what it holds, or nothing of it if nothing can be written.
     pub(super) async fn remove_content(&self) -> Result<(), TasksError> {
-        self.inner.journal.store().check().map_err(JournalError::from)?;
+        self.inner.journal.store().check_writable().map_err(JournalError::from)?;
         self.inner.state.lock().removed = true;
         let removed = self.try_remove_content().await;
         if removed.is_err() {

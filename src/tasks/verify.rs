@@ -75,7 +75,7 @@ pub fn verify(data: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result
     if !journal.is_dir() && !archive.is_dir() {
         return Err(VerifyError::NotOurs(data.to_owned()));
     }
-    let mut verifier = Verifier { archives: Archives::look(&archive), report: VerifyReport::default() };
+    let mut verifier = Verifier { archives: Archives::open_read_only(&archive), report: VerifyReport::default() };
     let ids = match archive.is_dir() {
         true => verifier
             .archives

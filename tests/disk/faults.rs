@@ -97,7 +97,7 @@ fn a_commit_that_does_not_come_back_is_answered_and_none_is_doubled() {
     assert_eq!((answer.status, answer.code().as_str()), (503, "unconfirmed"), "{}", answer.body);
     assert!(answer.body.contains("whether it is stored is not known"), "{}", answer.body);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    until("it is told", || server.get("/readyz").body.contains("the disk does not answer"));
+    until("it is told", || server.get("/readyz").body.contains("disk not responding"));
     // Others are refused at once, and what is known can be read.
     let refused = server.append("u", "x\n");
     assert_eq!((refused.status, refused.code().as_str()), (503, "read_only"), "{}", refused.body);

@@ -67,7 +67,7 @@ fn what_does_not_fit_is_said() {
     let server = serve(&home, &folder);
     let elsewhere = Home::new();
     let done = elsewhere.run(&["--url", &server.url, "list"]);
-    assert!(done.code == Some(1) && done.stderr.contains("give its certificate"), "{}", done.stderr);
+    assert!(done.code == Some(1) && done.stderr.contains("pass its certificate"), "{}", done.stderr);
     let plain = server.url.replace("https", "http");
     let done = elsewhere.run(&["--url", &plain, "list"]);
     assert!(done.code == Some(1) && done.stderr.contains("this port speaks https"), "{}", done.stderr);

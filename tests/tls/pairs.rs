@@ -15,14 +15,14 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     let garbled = one.cert.replace("MII", "***");
     let no_certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     for (cert, key, file, why) in [
-        (one.cert.as_str(), other.key.as_str(), "key.pem does not fit", "of another key"),
-        (one.key.as_str(), one.key.as_str(), "cert.pem", "has no certificate in it"),
-        ("", one.key.as_str(), "cert.pem", "has no certificate in it"),
-        (one.cert.as_str(), one.cert.as_str(), "key.pem", "has no private key in it"),
+        (one.cert.as_str(), other.key.as_str(), "key.pem", "does not match the certificate"),
+        (one.key.as_str(), one.key.as_str(), "cert.pem", "contains no certificate"),
+        ("", one.key.as_str(), "cert.pem", "contains no certificate"),
+        (one.cert.as_str(), one.cert.as_str(), "key.pem", "contains no private key"),
         (one.cert.as_str(), ENCRYPTED, "key.pem", "encrypted"),
         (cut, one.key.as_str(), "cert.pem", "not PEM: a block has no end"),
-        (garbled.as_str(), one.key.as_str(), "cert.pem", "not PEM: a block is not base64"),
-        (no_certificate, one.key.as_str(), "cert.pem", "cannot be used"),
+        (garbled.as_str(), one.key.as_str(), "cert.pem", "not PEM: a block is not valid base64"),
+        (no_certificate, one.key.as_str(), "cert.pem", "cannot use the certificate"),
     ] {
         let folder = Folder::new(&one, "");
         folder.put("cert.pem", cert);
@@ -45,7 +45,7 @@ async fn a_server_does_not_start_with_a_pair_that_does_not_fit() {
     let mut options = options(&folder);
     options.tls = Some(certs.files());
     let error = Server::start(options).await.expect_err("it should not start").to_string();
-    assert!(error.contains("does not fit"), "{error}");
+    assert!(error.contains("does not match"), "{error}");
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn what_can_be_used_all_the_same_is_told() {
     let mode = |mode| std::fs::set_permissions(folder.path("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
     mode(0o640);
     let acceptor = Acceptor::load(folder.files()).unwrap();
-    assert!(acceptor.is_expired() && !acceptor.key_is_open());
+    assert!(acceptor.is_expired() && !acceptor.key_is_world_readable());
     mode(0o644);
-    assert!(acceptor.key_is_open());
+    assert!(acceptor.key_is_world_readable());
     let folder = Folder::new(&authority.sign(&["a"]), "");
     assert!(!Acceptor::load(folder.files()).unwrap().is_expired());
 }

@@ -87,21 +87,21 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_new_files_is_told_once_a_change() {
-    use tasktail::transport::{Acceptor, Reloaded};
+    use tasktail::transport::{Acceptor, ReloadOutcome};
     let authority = Authority::new();
     let (old, new) = (authority.sign(&["a"]), authority.sign(&["a"]));
     let folder = Folder::new(&old, "");
     let acceptor = Acceptor::load(folder.files()).unwrap();
-    let is = |reloaded: Reloaded, wanted: &str| {
+    let is = |reloaded: ReloadOutcome, wanted: &str| {
         let seen = format!("{reloaded:?}");
         assert!(seen.starts_with(wanted), "{seen} instead of {wanted}");
     };
     is(acceptor.reload(), "Unchanged");
     folder.put("cert.pem", &new.cert);
-    is(acceptor.reload(), "Unfit(KeyMismatch");
+    is(acceptor.reload(), "Invalid(KeyMismatch");
     is(acceptor.reload(), "Unchanged");
     std::fs::remove_file(folder.path("key.pem")).unwrap();
-    is(acceptor.reload(), "Unfit(Unreadable");
+    is(acceptor.reload(), "Invalid(Unreadable");
     is(acceptor.reload(), "Unchanged");
     folder.put("key.pem", &new.key);
     is(acceptor.reload(), "Changed");

@@ -43,12 +43,12 @@ async fn a_server_that_cannot_prove_itself_is_not_spoken_to() {
     let (authority, other) = (Authority::new(), Authority::new());
     let pair = authority.sign(&["127.0.0.1"]);
     for (pair, ca, why) in [
-        (&pair, &other.pem, "not signed by an authority that this machine knows: give its certificate"),
+        (&pair, &other.pem, "not signed by an authority that this machine trusts; pass its certificate"),
         (&pair, &self_signed(&["127.0.0.1"], true).cert, "--ca-file"),
-        (&self_signed(&["127.0.0.1"], true), &other.pem, "signs itself, and is not known here: give exactly it"),
-        (&authority.sign_expired(&["127.0.0.1"]), &authority.pem, "expired, on 2021-02-03"),
+        (&self_signed(&["127.0.0.1"], true), &other.pem, "self-signed and not trusted; pass it"),
+        (&authority.sign_expired(&["127.0.0.1"]), &authority.pem, "expired on 2021-02-03"),
         (&authority.sign(&["logs.example"]), &authority.pem, "is for logs.example, not for 127.0.0.1"),
-        (&authority.sign(&[]), &authority.pem, "is for no name at all"),
+        (&authority.sign(&[]), &authority.pem, "is for no name,"),
     ] {
         let error = believed(pair, ca).await.unwrap_err();
         assert!(error.starts_with("cannot reach https://127.0.0.1:") && error.contains(why), "{why}: {error}");
@@ -75,9 +75,9 @@ async fn what_is_wrong_with_the_address_or_the_file_is_said() {
     let text = error(unknown.clone().trusting(Some(folder.path("none.pem")))).await;
     assert!(text.contains("ca_file: cannot read") && text.contains("none.pem"), "{text}");
     let text = error(unknown.trusting(Some(folder.path("key.pem")))).await;
-    assert!(text.contains("key.pem has no certificate in it"), "{text}");
+    assert!(text.contains("key.pem contains no certificate"), "{text}");
     let plain = serve().await;
     let text = error(plain.server.url().replace("http", "https").parse().unwrap()).await;
-    assert!(text.contains("does not speak TLS"), "{text}");
+    assert!(text.contains("does not use TLS"), "{text}");
     drop(endpoint(&server, &folder));
 }

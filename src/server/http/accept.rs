@@ -32,7 +32,7 @@ use crate::server::net::connection_limit::{Full, Place, Places};
 use crate::server::net::tcp;
 use crate::server::net::tls;
 use crate::server::state::{SharedState, State};
-use crate::transport::Spoken;
+use crate::transport::AppProtocol;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
 /// hyper's buffer for a request's head; a longer one is answered 431.
@@ -181,7 +181,7 @@ async fn connection<S>(
         }
     });
     state.metrics.connections.inc();
-    let Some(stream) = tls::open(stream, Spoken::Http, &state).await else {
+    let Some(stream) = tls::open(stream, AppProtocol::Http, &state).await else {
         state.metrics.connections.dec();
         return;
     };

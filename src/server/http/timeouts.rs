@@ -27,7 +27,7 @@ use warp::http::{Response, StatusCode};
 use crate::model::limits::{Limit, LimitCounters, Limits};
 use crate::server::net::connection_limit::Place;
 use crate::server::net::tcp;
-use crate::transport::Stream;
+use crate::transport::NetStream;
 
 /// What is waited for from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
 /// The socket of a connection.
 #[derive(Debug)]
 pub(in crate::server) struct Patience {
-    inner: Stream,
+    inner: NetStream,
     exchange: Arc<Exchange>,
     header: Duration,
     idle: Duration,
@@ -161,7 +161,7 @@ pub(in crate::server) struct Patience {
 impl Patience {
     /// Around a socket that was just accepted.
     pub(in crate::server) fn new(
-        inner: Stream,
+        inner: NetStream,
         exchange: Arc<Exchange>,
         limits: &Limits,
         hits: Arc<LimitCounters>,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::model::limits::{FILE_POLL, Limit};
 use crate::server::server_file;
 use crate::server::state::{SharedState, State};
-use crate::transport::{Acceptor, Reloaded, Spoken, Stream};
+use crate::transport::{Acceptor, AppProtocol, NetStream, ReloadOutcome};
 use crate::wire::problem::{HTTPS_REQUIRED, PROBLEM_JSON, Problem};
 
 /// What a client is given to take the answer that it speaks the wrong way.
@@ -24,22 +24,22 @@ const REDIS_PLAIN: &[u8] = b"-ERR this port speaks TLS: use rediss://, or redis-
 
 /// What a handshake came to.
 enum Shaken {
-    Stream(Stream),
+    Stream(NetStream),
     /// The client speaks without TLS.
     Plain(TcpStream),
 }
 
 /// The connection, after the handshake where there is one; `None` if it came to nothing.
-pub(in crate::server) async fn open(stream: TcpStream, spoken: Spoken, state: &State) -> Option<Stream> {
-    let Some(tls) = &state.tls else { return Some(Stream::Plain(stream)) };
+pub(in crate::server) async fn open(stream: TcpStream, protocol: AppProtocol, state: &State) -> Option<NetStream> {
+    let Some(tls) = &state.tls else { return Some(NetStream::Plain(stream)) };
     let shaken = tokio::select! {
-        shaken = timeout(state.options.limits.handshake_timeout, Box::pin(shake(tls, stream, spoken))) => shaken,
+        shaken = timeout(state.options.limits.handshake_timeout, Box::pin(shake(tls, stream, protocol))) => shaken,
         () = state.shutdown.cancelled() => return None,
     };
     match shaken {
         Ok(Ok(Shaken::Stream(stream))) => return Some(stream),
         Ok(Ok(Shaken::Plain(stream))) => {
-            let told = timeout(TELL_WAIT, tell_plain(stream, spoken)).await;
+            let told = timeout(TELL_WAIT, tell_plain(stream, protocol)).await;
             tracing::debug!(?told, "a client without TLS on a port with it");
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -52,22 +52,22 @@ pub(in crate::server) async fn open(stream: TcpStream, spoken: Spoken, state: &S
     None
 }
 
-async fn shake(tls: &Acceptor, stream: TcpStream, spoken: Spoken) -> io::Result<Shaken> {
+async fn shake(tls: &Acceptor, stream: TcpStream, protocol: AppProtocol) -> io::Result<Shaken> {
     let mut first = [0];
     // A handshake begins with 22; what people's programs say without one begins with a letter or a sign.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_graphic() {
         return Ok(Shaken::Plain(stream));
     }
-    tls.accept(stream, spoken).await.map(Shaken::Stream)
+    tls.accept(stream, protocol).await.map(Shaken::Stream)
 }
 
 /// Says in the client's own way that it must speak TLS. What it sent is read before and after, as
 /// else the system would take the answer back.
-async fn tell_plain(mut stream: TcpStream, spoken: Spoken) -> io::Result<()> {
+async fn tell_plain(mut stream: TcpStream, protocol: AppProtocol) -> io::Result<()> {
     let mut sink = [0; 4096];
-    let answer = match spoken {
-        Spoken::Http => https_required(),
-        Spoken::Redis => REDIS_PLAIN.to_vec(),
+    let answer = match protocol {
+        AppProtocol::Http => https_required(),
+        AppProtocol::Redis => REDIS_PLAIN.to_vec(),
     };
     let _read = stream.read(&mut sink).await?;
     stream.write_all(&answer).await?;
@@ -95,8 +95,8 @@ pub(in crate::server) async fn renew(state: SharedState) {
         }
         let reading = tls.clone();
         match tokio::task::spawn_blocking(move || reading.reload()).await {
-            Ok(Reloaded::Unchanged) => {}
-            Ok(Reloaded::Changed) => {
+            Ok(ReloadOutcome::Unchanged) => {}
+            Ok(ReloadOutcome::Changed) => {
                 state.metrics.certificates_renewed.inc();
                 tracing::info!(cert = %tls.files().cert.display(), "new connections get the new certificate");
                 warn(&tls);
@@ -104,7 +104,7 @@ pub(in crate::server) async fn renew(state: SharedState) {
                     tracing::warn!(%error, "commands on this machine are not told of the new certificate");
                 }
             }
-            Ok(Reloaded::Unfit(error)) => {
+            Ok(ReloadOutcome::Invalid(error)) => {
                 tracing::warn!(%error, "the certificate files have changed and cannot be used: the old pair is served until they fit");
             }
             Err(error) => tracing::warn!(%error, "the certificate files could not be looked at"),
@@ -117,7 +117,7 @@ pub(in crate::server) fn warn(tls: &Acceptor) {
     if tls.is_expired() {
         tracing::warn!(cert = %tls.files().cert.display(), "the certificate is out of its time: clients will refuse it");
     }
-    if tls.key_is_open() {
+    if tls.key_is_world_readable() {
         tracing::warn!(key = %tls.files().key.display(), "everyone on this machine can read the key: `chmod o-r` it");
     }
 }

@@ -25,7 +25,7 @@ use crate::server::net::connection_limit::{Seat, Share};
 use crate::server::net::rate_limit::Throttle;
 use crate::server::net::tls;
 use crate::tasks::keys::{CommitCallback, JournalError, Transaction, WakeReason};
-use crate::transport::{Spoken, Stream};
+use crate::transport::{AppProtocol, NetStream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
 /// Bytes that are read while a command waits; what comes then stays with the system.
@@ -35,7 +35,7 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: (Seat, Share)) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
-    if let Some(stream) = tls::open(stream, Spoken::Redis, &port.state).await {
+    if let Some(stream) = tls::open(stream, AppProtocol::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
         let throttle = Throttle::new(&port.state);
@@ -60,7 +60,7 @@ pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>,
 }
 
 struct Connection {
-    stream: Stream,
+    stream: NetStream,
     parser: Parser,
     /// What came is no request: an error once what came before is answered.
     broken: Option<ProtocolError>,
