@@ -89,7 +89,7 @@ mod tests {
         let request = pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.body(()).unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let client = ClientAddr::of(peer, https, request.headers(), &super::super::TrustedProxies::default());
+        let client = ClientAddr::of(peer, https, request.headers(), &crate::server::TrustedProxies::default());
         check(&request, &client, site).err().map(|error| error.problem().code.clone())
     }
 
