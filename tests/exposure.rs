@@ -24,8 +24,8 @@ fn refused(home: &Home, args: &[&str]) -> String {
 #[test]
 fn an_address_that_others_reach_is_refused_with_what_to_do() {
     let home = Home::new();
-    let token = "make a token (`tasktail token create --scope admin --name NAME --data";
-    let certificate = "give a certificate (--tls-cert FILE --tls-key FILE)";
+    let token = "create a token (`tasktail token create --scope admin --name NAME --data";
+    let certificate = "provide a certificate (--tls-cert FILE --tls-key FILE)";
     for args in [&["--listen", "0.0.0.0:0"][..], &["--listen", "[::]:0"], &["--resp", "0.0.0.0:0"]] {
         let said = refused(&home, args);
         let start = format!("refusing to listen on {} without access tokens and without TLS: {token}", args[1]);
@@ -37,7 +37,7 @@ fn an_address_that_others_reach_is_refused_with_what_to_do() {
     assert!(refused(&home, &["--listen", "0.0.0.0:0"]).contains(token));
     home.ok(&["token", "create", "--scope", "admin", "--name", "new"]);
     let said = refused(&home, &["--listen", "0.0.0.0:0"]);
-    assert!(said.contains("listen on 0.0.0.0:0 without TLS: give a certificate") && !said.contains(token), "{said}");
+    assert!(said.contains("listen on 0.0.0.0:0 without TLS: provide a certificate") && !said.contains(token), "{said}");
     let other = Home::new();
     let said = refused(&other, &["--public-url", "https://logs.example"]);
     assert!(
@@ -87,7 +87,7 @@ fn insecure_serves_it_and_says_so_everywhere() {
     "#;
     let Some(said) = in_own_network(&Home::new(), script) else { return };
     let warning =
-        "0.0.0.0:7117 is served without access tokens and without TLS (--insecure): whoever reaches it can read";
+        "0.0.0.0:7117 is served without access tokens and without TLS (--insecure): anyone who can reach it can read";
     assert!(said.contains("listening on http://0.0.0.0:7117"), "{said}");
     assert!(said.contains(&format!(r#""insecure":["{warning}"#)), "/readyz: {said}");
     assert!(said.contains(&format!(r#""exposed":["{warning}"#)), "for the pages: {said}");

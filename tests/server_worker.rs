@@ -143,7 +143,7 @@ async fn a_missing_time_is_noted_once() {
     let of = |n: usize, field: &str| lines["lines"][n][field].as_str().unwrap().to_owned();
     assert_eq!((of(0, "line").as_str(), of(2, "line").as_str()), ("a", "b"));
     assert_eq!(of(1, "stream"), "internal");
-    assert!(of(1, "line").contains("without a time"));
+    assert!(of(1, "line").contains("without an RFC 3339 timestamp"));
     assert_eq!(lines["lines"].as_array().unwrap().len(), 3);
 }
 

@@ -40,7 +40,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Gate, Secret};
+use crate::auth::{Authenticator, Secret};
 use crate::model::limits::{self, LimitCounters, Limits};
 use crate::runs::{KeptApart, Runs};
 use crate::tasks::{Durability, create_folder};
@@ -48,8 +48,8 @@ use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use http::accept;
 use http::browser::Browsers;
 use metrics::Metrics;
-use net::bind::{self, Doors};
-use net::login_attempts::Throttle;
+use net::bind::{self, BoundListeners};
+use net::login_attempts::LoginAttempts;
 use net::{tcp, tls};
 use stages::Hops;
 use state::{SharedState, State};
@@ -192,12 +192,12 @@ impl Server {
     pub async fn start(mut options: ServeOptions) -> Result<Server, ServeError> {
         let acceptor = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
         if let Some(acceptor) = &acceptor {
-            tls::warn(acceptor);
+            tls::log_warnings(acceptor);
         }
         // Bound before the store is opened: a wrong address should cost nothing.
-        let Doors { http: (listener, addr), redis: resp, insecure } = bind::open(&options).await?;
+        let BoundListeners { http: (listener, addr), redis: resp, insecure } = bind::open(&options).await?;
         let redis_addr = resp.as_ref().map(|(_, addr)| *addr);
-        tcp::fit(&mut options.limits, options.resp.is_some());
+        tcp::lower_limits(&mut options.limits, options.resp.is_some());
         if options.limits.heartbeat > limits::HEARTBEAT {
             tracing::warn!(
                 "a heartbeat is {:?} at most: viewers give up a server that is silent for longer",
@@ -219,7 +219,7 @@ impl Server {
         server_file::server(&options.data, &urls.0, urls.1.as_deref(), options.public_url.as_ref())
             .await
             .map_err(data_error)?;
-        let gate = Arc::new(Gate::open(&options.data).map_err(data_error)?);
+        let auth = Arc::new(Authenticator::open(&options.data).map_err(data_error)?);
         let hops = Hops::default();
         let state = Arc::new(State {
             runs: Runs::new(&tasks, hops.runs.clone()),
@@ -228,8 +228,8 @@ impl Server {
             hits,
             options,
             browsers,
-            gate,
-            throttle: Throttle::default(),
+            auth,
+            login_attempts: LoginAttempts::default(),
             loopback: bind::is_loopback(addr),
             insecure,
             tls: acceptor,
@@ -238,17 +238,17 @@ impl Server {
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
-        state.tracker.spawn(state.gate.clone().follow(state.shutdown.clone()));
+        state.tracker.spawn(state.auth.clone().follow(state.shutdown.clone()));
         let keeping = state.clone();
-        state.tracker.spawn(async move { keeping.browsers.keep(&keeping.gate, &keeping.shutdown).await });
+        state.tracker.spawn(async move { keeping.browsers.keep(&keeping.auth, &keeping.shutdown).await });
         state.tracker.spawn(accept::serve(listener, state.clone()));
-        state.tracker.spawn(tls::renew(state.clone()));
-        state.tracker.spawn(bind::remind(state.clone()));
+        state.tracker.spawn(tls::reload_certificates(state.clone()));
+        state.tracker.spawn(bind::warn_hourly(state.clone()));
         let bridging = state.clone();
         state.tracker.spawn(async move {
-            let State { runs, tasks, gate, shutdown, tracker, .. } = &*bridging;
-            let gate = gate.clone();
-            let kept_apart: KeptApart = Arc::new(move || gate.bounds_runs());
+            let State { runs, tasks, auth, shutdown, tracker, .. } = &*bridging;
+            let auth = auth.clone();
+            let kept_apart: KeptApart = Arc::new(move || auth.bounds_runs());
             runs.bridge(tasks.clone(), kept_apart, shutdown.clone(), tracker.clone()).await;
         });
         if let Some(folder) = state.options.runs.clone() {
@@ -289,7 +289,7 @@ impl Server {
     /// The token that this process itself comes in with, in a store that asks for one: whoever could
     /// open the data folder may do everything with it. It is kept in memory alone.
     pub fn owner_token(&self) -> &Secret {
-        self.state.gate.owner()
+        self.state.auth.owner()
     }
 
     /// Ends it within [`limits::SHUTDOWN_TIMEOUT`]: no connection is accepted, WebSockets are closed with 1001,

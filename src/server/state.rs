@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
-use super::net::login_attempts::Throttle;
+use super::net::login_attempts::LoginAttempts;
 use super::stages::Hops;
 use super::{ServeError, ServeOptions};
-use crate::auth::Gate;
+use crate::auth::Authenticator;
 use crate::model::limits::{Limit, LimitCounters};
 use crate::runs::Runs;
 use crate::server::http::browser::Browsers;
 use crate::server::http::origin::Site;
-use crate::server::ws::socket::Gone;
+use crate::server::ws::socket::SendError;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
 
@@ -31,11 +31,11 @@ pub(in crate::server) struct State {
     /// How often each limit was reached.
     pub(in crate::server) hits: Arc<LimitCounters>,
     /// The store's access tokens.
-    pub(in crate::server) gate: Arc<Gate>,
+    pub(in crate::server) auth: Arc<Authenticator>,
     /// Who is signed in, and the keys of share links.
     pub(in crate::server) browsers: Browsers,
     /// Wrong tokens, by address.
-    pub(in crate::server) throttle: Throttle,
+    pub(in crate::server) login_attempts: LoginAttempts,
     /// Whether only this machine can reach the server: then the Host header must say so too.
     pub(in crate::server) loopback: bool,
     /// What is served without a guard because of `--insecure`: a sentence each.
@@ -56,8 +56,8 @@ pub(in crate::server) struct State {
 
 impl State {
     /// A WebSocket's peer is gone; one that was given up is counted.
-    pub(in crate::server) fn went(&self, gone: &Gone, who: &str) {
-        if matches!(gone, Gone::Stuck(_)) {
+    pub(in crate::server) fn went(&self, gone: &SendError, who: &str) {
+        if matches!(gone, SendError::Stuck(_)) {
             self.metrics.peers_dropped.inc();
             self.hits.count(Limit::send_timeout);
         }
@@ -68,7 +68,7 @@ impl State {
     pub(in crate::server) fn site(&self) -> Site<'_> {
         Site {
             loopback: self.loopback,
-            asks: self.gate.asks(),
+            asks: self.auth.auth_required(),
             public_url: self.options.public_url.as_ref(),
             origins: &self.options.allowed_origins,
         }

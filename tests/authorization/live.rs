@@ -60,14 +60,14 @@ async fn a_revoked_token_ends_its_connections_and_no_others() {
     let begun = Instant::now();
     store.revoke("ci");
     for socket in [viewer, waiting, follower, worker] {
-        assert_eq!(close_of(socket).await, (4401, "the access token was revoked".to_owned()));
+        assert_eq!(close_of(socket).await, (4401, "access token was revoked".to_owned()));
     }
     for stream in streams {
         let rest = within("the end of a stream", stream.collect()).await.unwrap().to_bytes();
         let rest = String::from_utf8_lossy(&rest).into_owned();
         assert!(
             rest.ends_with(
-                "event: error\ndata: {\"code\":\"unauthorized\",\"message\":\"the access token was revoked\"}\n\n"
+                "event: error\ndata: {\"code\":\"unauthorized\",\"message\":\"access token was revoked\"}\n\n"
             ),
             "{rest}"
         );
@@ -93,7 +93,7 @@ async fn a_token_that_expires_ends_its_connections() {
     let viewer = store.socket(&token, "/ws/v1/tasks/build-1").await;
     let mut redis = Redis::connect(&store.server).await;
     assert_eq!(redis.ask(&["AUTH", &token]).await, "+OK\r\n");
-    assert_eq!(close_of(viewer).await, (4401, "the access token has expired".to_owned()));
+    assert_eq!(close_of(viewer).await, (4401, "access token has expired".to_owned()));
     redis.ended().await;
     assert!(Timestamp::now() >= soon, "not before its time");
     assert_eq!(store.get(&token, "/api/v1/tasks").await.code(), "unauthorized");
@@ -109,7 +109,7 @@ async fn the_first_token_closes_an_open_store_that_runs() {
     assert_eq!(redis.ask(&["PING"]).await, "+PONG\r\n");
     let tokens = Tokens::at(&server.folder.path().join("data"));
     token(&tokens, "first", Scope::Read, &["*"], &["*"]);
-    assert_eq!(close_of(viewer).await, (4401, "an access token is needed here now".to_owned()));
+    assert_eq!(close_of(viewer).await, (4401, "an access token is now required".to_owned()));
     redis.ended().await;
     assert_eq!(server.get("/api/v1/tasks").await.code(), "unauthorized");
     assert_eq!(Redis::connect(&server).await.ask(&["PING"]).await, "-NOAUTH Authentication required.\r\n");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
-use tasktail::auth::{NewToken, Patterns, Scope, Tokens};
+use tasktail::auth::{IdPatterns, NewToken, Scope, Tokens};
 use tasktail::model::Timestamp;
 use tasktail::server::ServeOptions;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -36,7 +36,7 @@ pub(crate) fn expiring(
     runs: &[&str],
     expires: Option<Timestamp>,
 ) -> String {
-    let patterns = |texts: &[&str]| Patterns::new(texts.iter().map(|text| text.parse().unwrap()).collect());
+    let patterns = |texts: &[&str]| IdPatterns::new(texts.iter().map(|text| text.parse().unwrap()).collect());
     let new = NewToken { name: name.parse().unwrap(), scope, tasks: patterns(tasks), runs: patterns(runs), expires };
     tokens.create(new).unwrap().0.reveal().to_owned()
 }

@@ -70,9 +70,9 @@ fn what_does_not_fit_is_said() {
     assert!(done.code == Some(1) && done.stderr.contains("pass its certificate"), "{}", done.stderr);
     let plain = server.url.replace("https", "http");
     let done = elsewhere.run(&["--url", &plain, "list"]);
-    assert!(done.code == Some(1) && done.stderr.contains("this port speaks https"), "{}", done.stderr);
+    assert!(done.code == Some(1) && done.stderr.contains("this port requires HTTPS"), "{}", done.stderr);
     let done = elsewhere.run(&["--url", &plain, "run", "--", "true"]);
-    assert!(done.code == Some(0) && done.stderr.contains("this port speaks https"), "{}", done.stderr);
+    assert!(done.code == Some(0) && done.stderr.contains("this port requires HTTPS"), "{}", done.stderr);
     let cert = folder.path("cert.pem");
     let done = home.run(&["serve", "--tls-cert", cert.to_str().unwrap()]);
     assert!(done.code == Some(2) && done.stderr.contains("--tls-key FILE"), "{}", done.stderr);

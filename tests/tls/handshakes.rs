@@ -108,5 +108,5 @@ async fn a_client_without_tls_is_told_so_in_its_own_words() {
     // A client of ours says it in the same words.
     let plain = server.server.url().replace("https", "http").parse().unwrap();
     let error = tasktail::client::HttpClient::new(plain).get::<Value>("/healthz", &[]).await.unwrap_err();
-    assert!(error.to_string().contains("speaks https"), "{error}");
+    assert!(error.to_string().contains("requires HTTPS"), "{error}");
 }

@@ -69,11 +69,11 @@ async fn redis_cli_speaks_to_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_given_over_tls_is_for_this_very_host_and_for_tls_alone() {
-    use tasktail::auth::{NewToken, Patterns, Scope, Tokens};
+    use tasktail::auth::{IdPatterns, NewToken, Scope, Tokens};
     let folder = Folder::usual();
     let mut token = String::new();
     let server = secure(&folder, |options| {
-        let (tasks, runs) = (Patterns::all(), Patterns::all());
+        let (tasks, runs) = (IdPatterns::all(), IdPatterns::all());
         let new = NewToken { name: "ci".parse().unwrap(), scope: Scope::Read, tasks, runs, expires: None };
         token = Tokens::at(&options.data).create(new).unwrap().0.reveal().to_owned();
     })

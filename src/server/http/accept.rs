@@ -28,7 +28,7 @@ use super::origin;
 use super::routes;
 use super::timeouts::{Exchange, Patience};
 use crate::model::limits::Limit;
-use crate::server::net::connection_limit::{Full, Place, Places};
+use crate::server::net::connection_limit::{ConnectionLimiter, ConnectionPermit, LimitReached};
 use crate::server::net::tcp;
 use crate::server::net::tls;
 use crate::server::state::{SharedState, State};
@@ -44,7 +44,7 @@ const REFUSE_WAIT: Duration = Duration::from_secs(1);
 /// Accepts until the server is to end.
 pub(in crate::server) async fn serve(listener: TcpListener, state: SharedState) {
     let limits = &state.options.limits;
-    let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address_max));
+    let places = Arc::new(ConnectionLimiter::new(limits.connections_max, limits.connections_per_address_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut errors = tcp::AcceptErrors::default();
     let service = TowerToHyperService::new(warp::service(routes::all(&state)));
@@ -59,17 +59,17 @@ pub(in crate::server) async fn serve(listener: TcpListener, state: SharedState) 
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                errors.note(&state.metrics, &error).await;
+                errors.record(&state.metrics, &error).await;
                 continue;
             }
         };
-        if let Err(error) = tcp::prepare(&stream, limits) {
+        if let Err(error) = tcp::configure(&stream, limits) {
             tracing::debug!(%error, "a socket could not be prepared");
         }
         // A proxy brings the connections of many.
         let counts = !state.options.trusted_proxy.contains(peer.ip());
-        let share = || counts.then(|| places.share(peer.ip())).transpose();
-        let place = places.seat().and_then(|seat| Ok(Place::new(seat, share()?)));
+        let share = || counts.then(|| places.try_acquire_for(peer.ip())).transpose();
+        let place = places.try_acquire().and_then(|seat| Ok(ConnectionPermit::new(seat, share()?)));
         let place = match place {
             Ok(place) => place,
             Err(full) => {
@@ -93,18 +93,18 @@ pub(in crate::server) async fn serve(listener: TcpListener, state: SharedState) 
 struct Serving<S> {
     builder: http1::Builder,
     service: S,
-    places: Arc<Places>,
+    places: Arc<ConnectionLimiter>,
 }
 
 /// Why there is no place; it is counted.
-fn full_up(state: &State, full: Full) -> Problem {
+fn full_up(state: &State, full: LimitReached) -> Problem {
     let limits = &state.options.limits;
     let (limit, status, detail) = match full {
-        Full::All => {
+        LimitReached::Total => {
             let detail = format!("the server has as many connections as it serves ({})", limits.connections_max);
             (Limit::connections_max, 503, detail)
         }
-        Full::Address => {
+        LimitReached::Address => {
             let max = limits.connections_per_address_max;
             let detail = format!("this address has as many connections as one address may have ({max})");
             (Limit::connections_per_address_max, 429, detail)
@@ -115,9 +115,9 @@ fn full_up(state: &State, full: Full) -> Problem {
 }
 
 /// What a connection too many is told.
-fn refusal(state: &State, full: Full) -> String {
+fn refusal(state: &State, full: LimitReached) -> String {
     let body = serde_json::to_string(&full_up(state, full)).unwrap_or_default();
-    let status = if full == Full::All { "503 Service Unavailable" } else { "429 Too Many Requests" };
+    let status = if full == LimitReached::Total { "503 Service Unavailable" } else { "429 Too Many Requests" };
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
@@ -141,7 +141,7 @@ async fn refuse(mut stream: TcpStream, answer: String, _place: OwnedSemaphorePer
 async fn connection<S>(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    place: ConnectionPermit,
     Serving { builder, service, places }: Serving<S>,
     state: SharedState,
 ) where
@@ -160,7 +160,7 @@ async fn connection<S>(
             let client = ClientAddr::of(peer, tls, request.headers(), trusted);
             // A proxy that asks for itself is nobody's client.
             let place =
-                if trusted.contains(client.ip) { Ok(place.clone()) } else { place.of_client(&places, client.ip) };
+                if trusted.contains(client.ip) { Ok(place.clone()) } else { place.for_client(&places, client.ip) };
             request.extensions_mut().insert(client.clone());
             let answered = match place {
                 Ok(place) => {
@@ -203,7 +203,7 @@ async fn connection<S>(
 }
 
 /// The answer to a request for which its address has no place.
-fn too_many(state: &State, full: Full) -> Response {
+fn too_many(state: &State, full: LimitReached) -> Response {
     state.metrics.refused.inc();
     let Problem { status, code, detail, .. } = full_up(state, full);
     let mut response = ApiError::new(status, &code, detail).into_response();
@@ -239,7 +239,7 @@ where
     let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {
         return service.call(request).await;
     };
-    let mut lease = state.gate.lease(caller);
+    let mut lease = state.auth.lease(caller);
     tokio::select! {
         biased;
         response = service.call(request) => response,

@@ -20,9 +20,9 @@ use super::body::Body;
 use super::error::ApiError;
 use super::query::Query;
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
-use crate::server::net::rate_limit::Throttle;
+use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
-use crate::server::ws::attached_tasks::{BATCH_BYTES_MAX, pieces};
+use crate::server::ws::attached_tasks::{BATCH_BYTES_MAX, split_line};
 use crate::tasks::{End, EndOutcome, LineBatch, TaskHandle, TasksError, Ticket};
 use crate::wire::worker::LineFields;
 
@@ -98,7 +98,7 @@ async fn append_body(
         (None, None) => None,
     };
     let batch = new_batch(session.as_ref());
-    let throttle = Throttle::new(&state);
+    let rate = ConnectionRate::new(&state);
     let mut append = Append {
         state,
         id,
@@ -107,7 +107,7 @@ async fn append_body(
         batch,
         rows: Vec::new(),
         refused_row: None,
-        throttle,
+        rate,
         tickets: VecDeque::new(),
         done: Done::default(),
     };
@@ -163,7 +163,7 @@ struct Append {
     /// The first row that was over the task's limit.
     refused_row: Option<u64>,
     /// Holds the connection to its rates.
-    throttle: Throttle,
+    rate: ConnectionRate,
     /// What is not durable yet, with the lines in it.
     tickets: VecDeque<(Ticket, u64)>,
     done: Done,
@@ -192,7 +192,7 @@ impl Append {
             if buffer.len() > ROW_BYTES_MAX {
                 return Err((row, too_long()));
             }
-            if let Some(wait) = self.throttle.wait() {
+            if let Some(wait) = self.rate.pause() {
                 sleep(wait).await;
             }
         }
@@ -224,8 +224,8 @@ impl Append {
 
     fn push(&mut self, row: u64, line: &LineText<'_>) {
         self.rows.push(row);
-        self.throttle.took(1, line.text.len() as u64);
-        for (index, piece) in pieces(line).enumerate() {
+        self.rate.record(1, line.text.len() as u64);
+        for (index, piece) in split_line(line).enumerate() {
             if index == 0 {
                 self.batch.push(&piece);
             } else {

@@ -28,7 +28,7 @@ use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::reject::{MethodNotAllowed, Rejection};
 use warp::reply::Response as WarpResponse;
 
-use crate::auth::{Object, Scope};
+use crate::auth::{Resource, Scope};
 use crate::tasks::TasksError;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
@@ -113,8 +113,8 @@ impl ApiError {
     }
 
     /// 403: what is asked for takes more than the caller has.
-    pub(in crate::server) fn forbidden(scope: Scope, object: Object<'_>) -> Self {
-        let what = if object == Object::Store { " for all tasks and runs" } else { "" };
+    pub(in crate::server) fn forbidden(scope: Scope, object: Resource<'_>) -> Self {
+        let what = if object == Resource::Store { " for all tasks and runs" } else { "" };
         Self::new(403, "forbidden", format!("this takes an access token of scope `{scope}`{what}"))
     }
 

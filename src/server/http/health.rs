@@ -31,12 +31,12 @@ pub(in crate::server) fn metrics(state: &State) -> Result<Response, ApiError> {
         registry.register(name, "A limit of this server", ConstGauge::new(value));
     }
     register_limits(state, &mut registry);
-    let failures = state.throttle.failures.clone();
+    let failures = state.login_attempts.failures.clone();
     registry.register("auth_failures", "Requests and logins without a token that is taken", failures);
     registry.register(
         "auth_required",
         "1 if the store asks for access tokens",
-        ConstGauge::new(i64::from(state.gate.asks())),
+        ConstGauge::new(i64::from(state.auth.auth_required())),
     );
     let stats = state.tasks.stats();
     let counters = [

@@ -24,7 +24,7 @@ use super::runs;
 use super::sse;
 use super::tasks;
 use crate::auth::{Caller, Lease};
-use crate::server::net::connection_limit::Place;
+use crate::server::net::connection_limit::ConnectionPermit;
 use crate::server::state::SharedState;
 use crate::server::web::pages;
 use crate::server::ws::multi_viewer;
@@ -293,7 +293,7 @@ fn leased(
     state: &SharedState,
 ) -> impl Filter<Extract = ((SharedState, Lease),), Error = warp::Rejection> + Clone + use<> {
     let state = state.clone();
-    caller().map(move |caller| (state.clone(), state.gate.lease(caller)))
+    caller().map(move |caller| (state.clone(), state.auth.lease(caller)))
 }
 
 /// The handshake of a WebSocket, checked.
@@ -303,8 +303,11 @@ fn upgrade(
     leased(state)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
-        .and(warp::ext::optional::<Place>())
-        .map(|(_, lease): (SharedState, Lease), headers: HeaderMap, on: Option<OnUpgrade>, place: Option<Place>| {
-            Upgrade::check(&headers, on, place, lease)
-        })
+        .and(warp::ext::optional::<ConnectionPermit>())
+        .map(
+            |(_, lease): (SharedState, Lease),
+             headers: HeaderMap,
+             on: Option<OnUpgrade>,
+             place: Option<ConnectionPermit>| { Upgrade::check(&headers, on, place, lease) },
+        )
 }

@@ -20,10 +20,10 @@ use warp::reply::{Reply, Response};
 
 use super::error::{self, ApiError};
 use super::query::Query;
-use crate::auth::{Ended, Lease};
+use crate::auth::{Lease, LeaseEnd};
 use crate::model::{Cursor, TaskId};
 use crate::server::state::SharedState;
-use crate::server::ws::frames::{before_first, behind, put_json};
+use crate::server::ws::frames::{before_first, cursor_after, push_json};
 use crate::server::ws::viewer::find;
 use crate::tasks::{FollowEvent, Follower, LogPage, Start};
 
@@ -169,7 +169,7 @@ impl Viewer {
 }
 
 /// Tells a viewer that its time is over.
-pub(in crate::server) fn last_word(ended: Ended) -> Bytes {
+pub(in crate::server) fn last_word(ended: LeaseEnd) -> Bytes {
     let mut out = Vec::new();
     let data = serde_json::json!({ "code": "unauthorized", "message": ended.reason() });
     put_event(&mut out, Some("error"), None, &data);
@@ -181,7 +181,7 @@ fn put_page(out: &mut Vec<u8>, page: &LogPage) {
         put_event(out, Some("gap"), Some(before_first(page)), gap);
     }
     for line in &page.lines {
-        let cursor = behind(page, line);
+        let cursor = cursor_after(page, line);
         put_event(out, None, Some(cursor), line);
         if let Some(gap) = line.gap() {
             put_event(out, Some("gap"), Some(cursor), &gap);
@@ -202,7 +202,7 @@ pub(in crate::server) fn put_event(
         out.extend_from_slice(format!("id: {id}\n").as_bytes());
     }
     out.extend_from_slice(b"data: ");
-    put_json(out, data);
+    push_json(out, data);
     out.extend_from_slice(b"\n\n");
 }
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
 use crate::model::limits::{Limit, LimitCounters, Limits};
-use crate::server::net::connection_limit::Place;
+use crate::server::net::connection_limit::ConnectionPermit;
 use crate::server::net::tcp;
 use crate::transport::NetStream;
 
@@ -88,11 +88,11 @@ impl Exchange {
 
 /// While it lives, a request is being answered.
 #[derive(Debug)]
-pub(in crate::server) struct Answering(Arc<Exchange>, Option<Place>);
+pub(in crate::server) struct Answering(Arc<Exchange>, Option<ConnectionPermit>);
 
 impl Answering {
     /// Holds this until the answer is sent.
-    pub(in crate::server) fn keep(&mut self, place: Place) {
+    pub(in crate::server) fn keep(&mut self, place: ConnectionPermit) {
         self.1 = Some(place);
     }
 
@@ -207,7 +207,7 @@ impl Patience {
     fn tell_system(&mut self) {
         let downloads = self.exchange.download.load(Ordering::Acquire);
         if std::mem::replace(&mut self.downloads, downloads) != downloads
-            && let Err(error) = tcp::confirm_within(self.inner.tcp(), self.sending().0)
+            && let Err(error) = tcp::set_ack_timeout(self.inner.tcp(), self.sending().0)
         {
             tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
         }

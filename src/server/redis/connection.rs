@@ -21,8 +21,8 @@ use super::exec_context::Place;
 use super::plan::Plan;
 use super::session::Session;
 use crate::model::limits::Limit;
-use crate::server::net::connection_limit::{Seat, Share};
-use crate::server::net::rate_limit::Throttle;
+use crate::server::net::connection_limit::{GlobalPermit, PerAddressPermit};
+use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::net::tls;
 use crate::tasks::keys::{CommitCallback, JournalError, Transaction, WakeReason};
 use crate::transport::{AppProtocol, NetStream};
@@ -32,23 +32,20 @@ use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Serves a client until it goes, or has to.
-pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: (Seat, Share)) {
+pub(super) async fn run(
+    stream: TcpStream,
+    client: Arc<Client>,
+    port: Arc<Port>,
+    _place: (GlobalPermit, PerAddressPermit),
+) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
     if let Some(stream) = tls::open(stream, AppProtocol::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
-        let throttle = Throttle::new(&port.state);
-        let mut connection = Connection {
-            stream,
-            parser,
-            broken: None,
-            filled: false,
-            spoke: false,
-            throttle,
-            port: port.clone(),
-            client,
-        };
+        let rate = ConnectionRate::new(&port.state);
+        let mut connection =
+            Connection { stream, parser, broken: None, filled: false, spoke: false, rate, port: port.clone(), client };
         // Boxed: the batch goes back and forth.
         let ended = connection.serve(Box::new(Batch::new(session))).await;
         if let Err(error) = ended {
@@ -69,7 +66,7 @@ struct Connection {
     /// A whole request has come.
     spoke: bool,
     /// Holds the connection to its rates.
-    throttle: Throttle,
+    rate: ConnectionRate,
     port: Arc<Port>,
     client: Arc<Client>,
 }
@@ -213,12 +210,12 @@ impl Connection {
             (batch, None)
         };
         batch.settle();
-        self.throttle.took(batch.done.adds, if batch.done.adds > 0 { plan_bytes } else { 0 });
+        self.rate.record(batch.done.adds, if batch.done.adds > 0 { plan_bytes } else { 0 });
         self.count(&mut batch);
         if std::mem::take(&mut batch.session.slow) {
-            self.port.state.throttle.delay().await;
+            self.port.state.login_attempts.delay().await;
         }
-        if let Some(pause) = self.throttle.wait() {
+        if let Some(pause) = self.rate.pause() {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.port.state.shutdown.cancelled() => {}

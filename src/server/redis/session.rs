@@ -8,7 +8,7 @@ use super::clients::Client;
 use super::commands::Refusal;
 use super::table::Command;
 use super::{Port, access};
-use crate::auth::{Caller, Denied};
+use crate::auth::{AuthError, Caller};
 use crate::server::http::auth::note_failure;
 use crate::wire::resp::Request;
 
@@ -86,17 +86,17 @@ impl Session {
     }
 
     /// Signs in with a token; without success it stays who it was.
-    pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), Denied> {
+    pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), AuthError> {
         let state = &self.port.state;
         let shown = std::str::from_utf8(token).ok();
-        let checked = shown.ok_or(Denied::Unknown).and_then(|shown| state.gate.check(Some(shown)));
+        let checked = shown.ok_or(AuthError::Unknown).and_then(|shown| state.auth.check(Some(shown)));
         match checked {
             Ok(caller) => {
                 self.become_caller(Some(caller));
                 Ok(())
             }
             Err(denied) => {
-                state.throttle.count("redis", denied.reason());
+                state.login_attempts.count("redis", denied.reason());
                 self.slow |= note_failure(state, self.client.peer.ip(), &denied, shown);
                 Err(denied)
             }
@@ -105,7 +105,7 @@ impl Session {
 
     /// Is nobody from now on; anyone, in a store without tokens.
     pub(super) fn sign_out(&mut self) {
-        let anyone = self.port.state.gate.check(None).ok();
+        let anyone = self.port.state.auth.check(None).ok();
         self.become_caller(anyone);
     }
 

@@ -2,7 +2,7 @@
 
 use warp::http::{HeaderMap, header};
 
-use crate::auth::Denied;
+use crate::auth::AuthError;
 use crate::server::http::query::Query;
 
 /// The header that Debusine's workers send their token in.
@@ -12,7 +12,7 @@ const TOKEN_PARAMETERS: [&str; 3] = ["token", "access_token", "auth"];
 
 /// The token in the headers, if there is one: `Authorization: Bearer TOKEN`, or `token: TOKEN`. Both may be
 /// there if they say the same.
-pub(in crate::server) fn token(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
+pub(in crate::server) fn token(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     let mut shown = None;
     for value in headers.get_all(header::AUTHORIZATION) {
         // Another scheme, or bytes that no token has, are a token that is not known.
@@ -26,10 +26,10 @@ pub(in crate::server) fn token(headers: &HeaderMap) -> Result<Option<&str>, Deni
     Ok(shown)
 }
 
-fn show<'h>(shown: &mut Option<&'h str>, token: Option<&'h str>) -> Result<(), Denied> {
-    let token = token.ok_or(Denied::Unknown)?;
+fn show<'h>(shown: &mut Option<&'h str>, token: Option<&'h str>) -> Result<(), AuthError> {
+    let token = token.ok_or(AuthError::Unknown)?;
     if shown.is_some_and(|before| before != token) {
-        return Err(Denied::Contradictory);
+        return Err(AuthError::Contradictory);
     }
     *shown = Some(token);
     Ok(())
@@ -63,13 +63,13 @@ mod tests {
         assert_eq!(token(&headers(&[("token", "tt_x")])), Ok(Some("tt_x")));
         assert_eq!(token(&headers(&[("token", "tt_x"), ("authorization", "Bearer tt_x")])), Ok(Some("tt_x")));
         for bad in ["Basic dDp4", "tt_x", "Bearer"] {
-            assert_eq!(token(&headers(&[("authorization", bad)])), Err(Denied::Unknown), "{bad}");
+            assert_eq!(token(&headers(&[("authorization", bad)])), Err(AuthError::Unknown), "{bad}");
         }
         let two = headers(&[("token", "tt_x"), ("authorization", "Bearer tt_y")]);
-        assert_eq!(token(&two), Err(Denied::Contradictory));
+        assert_eq!(token(&two), Err(AuthError::Contradictory));
         let mut twice = headers(&[("token", "tt_x")]);
         twice.append("token", HeaderValue::from_static("tt_y"));
-        assert_eq!(token(&twice), Err(Denied::Contradictory));
+        assert_eq!(token(&twice), Err(AuthError::Contradictory));
     }
 
     #[test]

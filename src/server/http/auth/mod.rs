@@ -32,10 +32,10 @@ use super::browser;
 use super::client_addr::ClientAddr;
 use super::error::ApiError;
 use super::query;
-use crate::auth::{Caller, Denied, Digest, Object, Scope, Verdict};
+use crate::auth::{AuthError, Caller, Decision, Resource, Scope, TokenDigest};
 use crate::model::TaskId;
 use crate::model::limits::Limit;
-use crate::server::net::login_attempts::{self, Failure};
+use crate::server::net::login_attempts::{self, AttemptOutcome};
 use crate::server::state::State;
 use table::Found;
 
@@ -90,7 +90,7 @@ enum Refused {
     /// Whoever it is from.
     Error(ApiError),
     /// Because of who it is from; whether it is for a page.
-    Denied(Denied, bool),
+    Denied(AuthError, bool),
 }
 
 impl From<ApiError> for Refused {
@@ -123,8 +123,8 @@ async fn check<B>(state: &State, client: &ClientAddr, request: &Request<B>) -> R
         Need::Public | Need::Page => {}
         Need::Task(scope) => task(&caller, scope, id)?,
         Need::Run(scope) => run(&caller, scope, id)?,
-        Need::Any(scope) => permit(&caller, scope, Object::Any, ApiError::no_route)?,
-        Need::Store(scope) => permit(&caller, scope, Object::Store, ApiError::no_route)?,
+        Need::Any(scope) => permit(&caller, scope, Resource::Any, ApiError::no_route)?,
+        Need::Store(scope) => permit(&caller, scope, Resource::Store, ApiError::no_route)?,
     }
     Ok(Some(caller))
 }
@@ -135,57 +135,59 @@ async fn identify<B>(
     client: &ClientAddr,
     request: &Request<B>,
     task: Option<&TaskId>,
-) -> Result<Caller, Denied> {
+) -> Result<Caller, AuthError> {
     let (method, headers) = (request.method(), request.headers());
     let token = credentials::token(headers);
     // An open store takes whatever is shown, and a broken one nothing.
-    if !state.gate.asks() {
+    if !state.auth.auth_required() {
         return Ok(Caller::anonymous());
     }
-    match state.gate.check(token?) {
-        Err(Denied::Missing) => browser::identify(state, client, method, headers, task).await.ok_or(Denied::Missing),
+    match state.auth.check(token?) {
+        Err(AuthError::Missing) => {
+            browser::identify(state, client, method, headers, task).await.ok_or(AuthError::Missing)
+        }
         checked => checked,
     }
 }
 
 fn task(caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
     let id = query::task_id(id)?;
-    permit(caller, scope, Object::Task(&id), || ApiError::no_task(&id))
+    permit(caller, scope, Resource::Task(&id), || ApiError::no_task(&id))
 }
 
 fn run(caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
     let id = query::run_id(id)?;
-    permit(caller, scope, Object::Run(&id), || ApiError::no_run(&id))
+    permit(caller, scope, Resource::Run(&id), || ApiError::no_run(&id))
 }
 
 /// Whether a caller may do this; if it is not to know of it, `absent` is what it hears.
 pub(in crate::server) fn permit(
     caller: &Caller,
     scope: Scope,
-    object: Object<'_>,
+    object: Resource<'_>,
     absent: impl FnOnce() -> ApiError,
 ) -> Result<(), ApiError> {
     match caller.may(scope, object) {
-        Verdict::Allowed => Ok(()),
-        Verdict::Forbidden => Err(ApiError::forbidden(scope, object)),
-        Verdict::Hidden => Err(absent()),
+        Decision::Allowed => Ok(()),
+        Decision::Forbidden => Err(ApiError::forbidden(scope, object)),
+        Decision::Hidden => Err(absent()),
     }
 }
 
 /// The answer to whoever is not let in.
-async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denied: Denied, page: bool) -> Response {
-    state.throttle.count("http", denied.reason());
+async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denied: AuthError, page: bool) -> Response {
+    state.login_attempts.count("http", denied.reason());
     let wrong = match &denied {
-        Denied::Unreadable(_) => {
+        AuthError::Unreadable(_) => {
             return ApiError::new(503, "tokens_unreadable", denied.to_string()).into_response();
         }
-        Denied::Missing => None,
-        Denied::Unknown | Denied::Revoked(_) | Denied::Expired(_) | Denied::Contradictory => Some(&denied),
+        AuthError::Missing => None,
+        AuthError::Unknown | AuthError::Revoked(_) | AuthError::Expired(_) | AuthError::Contradictory => Some(&denied),
     };
     if let Some(wrong) = wrong
         && note_failure(state, client.ip, wrong, shown(request.headers()))
     {
-        state.throttle.delay().await;
+        state.login_attempts.delay().await;
         let detail = "too many wrong access tokens came from this address: wait a minute";
         let mut response = ApiError::new(429, "too_many_attempts", detail).into_response();
         let wait = HeaderValue::from(login_attempts::WINDOW.as_secs());
@@ -211,12 +213,12 @@ pub(in crate::server) fn unauthorized(why: impl Display) -> Response {
 
 /// Counts a wrong token against its address; true if there were too many. Never tells more of it than
 /// its fingerprint.
-pub(in crate::server) fn note_failure(state: &State, address: IpAddr, denied: &Denied, shown: Option<&str>) -> bool {
-    let fingerprint = shown.map(|token| Digest::of(token.as_bytes()).fingerprint());
+pub(in crate::server) fn note_failure(state: &State, address: IpAddr, denied: &AuthError, shown: Option<&str>) -> bool {
+    let fingerprint = shown.map(|token| TokenDigest::of(token.as_bytes()).fingerprint());
     tracing::debug!(%address, fingerprint, reason = denied.reason(), "an access token was refused: {denied}");
-    match state.throttle.failed(address, state.options.limits.auth_failures_max) {
-        Failure::Told => false,
-        Failure::TooMany { first } => {
+    match state.login_attempts.record_failure(address, state.options.limits.auth_failures_max) {
+        AttemptOutcome::Allowed => false,
+        AttemptOutcome::TooMany { first } => {
             state.hits.count(Limit::auth_failures_max);
             if first {
                 tracing::warn!(%address, "many wrong access tokens come from this address");

@@ -11,7 +11,7 @@ use warp::reply::{Reply, Response};
 use super::cookies::{self, Site};
 use super::next;
 use super::origins::is_own_request;
-use crate::auth::Denied;
+use crate::auth::AuthError;
 use crate::model::Timestamp;
 use crate::model::limits::Limit;
 use crate::model::units;
@@ -28,7 +28,7 @@ use crate::server::web::pages;
 pub(in crate::server) fn login_page(state: &SharedState, query: &Query) -> Response {
     let next = next::local(query.text("next").unwrap_or("/"));
     // There is nothing to sign in to.
-    if !state.gate.asks() {
+    if !state.auth.auth_required() {
         return go(next);
     }
     form(state, StatusCode::OK, next, "")
@@ -50,14 +50,14 @@ pub(in crate::server) async fn sign_in(
     let fields = Query::parse(text).map_err(|_| bad_form())?;
     let next = next::local(fields.text("next").unwrap_or("/")).to_owned();
     let token = fields.text("token").unwrap_or_default().trim().to_owned();
-    let caller = match state.gate.check_latest(&token) {
+    let caller = match state.auth.check_latest(&token) {
         Ok(caller) => caller,
         Err(denied) => return Ok(refused(&state, &client, &denied, &token, &next).await),
     };
-    let Some(held) = caller.held() else { return Ok(go(&next)) };
+    let Some(held) = caller.token_entry() else { return Ok(go(&next)) };
     // The token of this process is in no file, and no session could outlive it.
-    if state.gate.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
-        return Ok(refused(&state, &client, &Denied::Unknown, &token, &next).await);
+    if state.auth.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
+        return Ok(refused(&state, &client, &AuthError::Unknown, &token, &next).await);
     }
     let now = Timestamp::now();
     let life_ms = u64::try_from(state.options.limits.session_life.as_millis()).unwrap_or(u64::MAX);
@@ -73,7 +73,7 @@ pub(in crate::server) async fn sign_in(
             if let Some(before) = before {
                 state.browsers.sessions.end(&before);
             }
-            state.browsers.sessions.begin(&held.name, held.sha256, now, expires)
+            state.browsers.sessions.create(&held.name, held.sha256, now, expires)
         })
     };
     let begun = begun.await.map_err(io::Error::other).and_then(|begun| begun);
@@ -105,24 +105,24 @@ pub(in crate::server) async fn sign_out(
 }
 
 /// The form again, with what was wrong; slower where much goes wrong.
-async fn refused(state: &SharedState, client: &ClientAddr, denied: &Denied, token: &str, next: &str) -> Response {
-    state.throttle.count("sign_in", denied.reason());
+async fn refused(state: &SharedState, client: &ClientAddr, denied: &AuthError, token: &str, next: &str) -> Response {
+    state.login_attempts.count("sign_in", denied.reason());
     if auth::note_failure(state, client.ip, denied, Some(token)) {
-        state.throttle.delay().await;
+        state.login_attempts.delay().await;
         let words = "Too many wrong tokens came from your address. Wait a minute, then try again.";
         return form(state, StatusCode::TOO_MANY_REQUESTS, next, words);
     }
     let words = match denied {
-        Denied::Missing | Denied::Unknown | Denied::Contradictory => {
+        AuthError::Missing | AuthError::Unknown | AuthError::Contradictory => {
             "This token is not known here. Check that you copied all of it, from tt_ to the end."
         }
-        Denied::Revoked(_) => "This token was revoked. Ask whoever runs this server for a new one.",
-        Denied::Expired(_) => "This token has expired. Ask whoever runs this server for a new one.",
-        Denied::Unreadable(_) => {
+        AuthError::Revoked(_) => "This token was revoked. Ask whoever runs this server for a new one.",
+        AuthError::Expired(_) => "This token has expired. Ask whoever runs this server for a new one.",
+        AuthError::Unreadable(_) => {
             "The server cannot read its access tokens, so nobody can sign in now. Its own log says why."
         }
     };
-    let unreadable = matches!(denied, Denied::Unreadable(_));
+    let unreadable = matches!(denied, AuthError::Unreadable(_));
     let status = if unreadable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNAUTHORIZED };
     form(state, status, next, words)
 }

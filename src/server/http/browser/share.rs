@@ -6,7 +6,7 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::cookies::Site;
-use crate::auth::Denied;
+use crate::auth::AuthError;
 use crate::auth::jwt::JwtFault;
 use crate::auth::share::{Share, ShareFault};
 use crate::model::limits::Limit;
@@ -82,9 +82,9 @@ pub(in crate::server) async fn exchange(
     let (share, text) = match open(&state, &shown).await {
         Ok(opened) => opened,
         Err(error) => {
-            state.throttle.count("share", error.code());
-            if auth::note_failure(&state, client.ip, &Denied::Unknown, None) {
-                state.throttle.delay().await;
+            state.login_attempts.count("share", error.code());
+            if auth::note_failure(&state, client.ip, &AuthError::Unknown, None) {
+                state.login_attempts.delay().await;
                 let detail = "too many links that are not valid came from your address: wait a minute";
                 return Err(ApiError::new(429, "too_many_attempts", detail));
             }

@@ -13,9 +13,9 @@ use super::cookies::{self, Site};
 use super::origins::{is_foreign_request, is_own_request};
 use super::share::is_born;
 use crate::auth::jwt::JwtKey;
-use crate::auth::session::Sessions;
+use crate::auth::session::BrowserSessions;
 use crate::auth::share::{Share, ShareFault, ShareKeyFile};
-use crate::auth::{Caller, Gate};
+use crate::auth::{Authenticator, Caller};
 use crate::model::{TaskId, Timestamp};
 use crate::server::ServeError;
 use crate::server::ServeOptions;
@@ -36,7 +36,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// What a server keeps for browsers.
 #[derive(Debug)]
 pub(in crate::server) struct Browsers {
-    pub(in crate::server) sessions: Sessions,
+    pub(in crate::server) sessions: BrowserSessions,
     pub(in crate::server) share_key: ShareKeyFile,
     pub(in crate::server) jwt: Option<JwtKey>,
 }
@@ -52,21 +52,21 @@ impl Browsers {
             key.map_err(|source| ServeError::JwtKey { path: path.clone(), source })
         };
         Ok(Self {
-            sessions: Sessions::open(&options.data, sessions_max).map_err(data_error)?,
+            sessions: BrowserSessions::open(&options.data, sessions_max).map_err(data_error)?,
             share_key: ShareKeyFile::new(&options.data),
             jwt: options.share_jwt_key_file.as_ref().map(jwt).transpose()?,
         })
     }
 
     /// Looks after both until the server ends.
-    pub(in crate::server) async fn keep(&self, gate: &Gate, shutdown: &CancellationToken) {
+    pub(in crate::server) async fn keep(&self, gate: &Authenticator, shutdown: &CancellationToken) {
         let mut swept = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            self.share_key.look();
+            self.share_key.refresh();
             if swept.elapsed() >= SWEEP {
                 swept = tokio::time::Instant::now();
                 tokio::task::block_in_place(|| {
@@ -130,7 +130,7 @@ pub(in crate::server) async fn identify(
 fn session(state: &State, site: &Site, headers: &HeaderMap) -> Option<Caller> {
     let id = cookies::get(headers, &site.session_name())?;
     let session = state.browsers.sessions.find(id, Timestamp::now())?;
-    let held = state.gate.active(&session.token).filter(|held| held.sha256 == session.sha256)?;
+    let held = state.auth.active(&session.token).filter(|held| held.sha256 == session.sha256)?;
     Some(Caller::session(held, session.expires, session.end))
 }
 
@@ -166,14 +166,14 @@ pub(in crate::server) async fn access(
 }
 
 async fn told_of(state: &State, client: &ClientAddr, headers: &HeaderMap, query: &Query) -> Result<Value, ApiError> {
-    if !state.gate.asks() {
+    if !state.auth.auth_required() {
         return Ok(json!({ "kind": "open", "scope": "admin" }));
     }
     let task = query.text("task").map(query::task_id).transpose()?;
     let caller = identify(state, client, &Method::GET, headers, task.as_ref()).await;
     let Some(caller) = caller else { return Ok(json!({ "kind": "none" })) };
     let until = caller.until();
-    Ok(match caller.held() {
+    Ok(match caller.token_entry() {
         Some(held) => json!({
             "kind": "session", "name": held.name, "scope": held.scope, "tasks": held.tasks, "until": until,
         }),
