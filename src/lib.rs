@@ -51,7 +51,7 @@
 //! child's pipe or pty -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ws/worker (authorized? duplicate?) -> tasks/write -> tasks/gate (rate limiter) -> journal/append
-//!    -> journal/queue -> journal/writer -> journal/head (id, line number) -> store/write -> store/wal (durable)
+//!    -> journal/queue -> journal/writer -> journal/head (id, line number) -> store/commit -> store/wal (durable)
 //!    -> the tip moves --ack--> worker/uplink -> worker/buffer and worker/spool drop their copy
 //! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser
 //! ```

@@ -18,8 +18,28 @@ fn reference() -> String {
 
 /// Names of members whose values differ between servers.
 const VOLATILE: [&str; 22] = [
-    "id", "last_id", "cursor", "timestamp", "created", "started", "ended", "epoch", "sha256", "url", "expires", "bytes",
-    "version", "message", "reason", "last", "detail", "hash", "lines_per_s", "received_utc", "source_seq", "updated",
+    "id",
+    "last_id",
+    "cursor",
+    "timestamp",
+    "created",
+    "started",
+    "ended",
+    "epoch",
+    "sha256",
+    "url",
+    "expires",
+    "bytes",
+    "version",
+    "message",
+    "reason",
+    "last",
+    "detail",
+    "hash",
+    "lines_per_s",
+    "received_utc",
+    "source_seq",
+    "updated",
 ];
 
 /// A fenced block: its language, the rest of its first line, and its text.

@@ -30,7 +30,7 @@ pub(super) struct FrameWriter {
     unpublished: Vec<FrameHeader>,
     /// Totals of their lines.
     unpublished_totals: LogTotals,
-    /// Whether the file's name is not durable yet.
+    /// True until the file's name is durable.
     pub(super) name_unsynced: bool,
 }
 

@@ -82,7 +82,7 @@ pub struct Archive {
     frames: RwLock<Frames>,
     /// The frame read last, decompressed, with its first line: pages are usually read in order.
     cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
-    /// Whether a read error has been logged.
+    /// True once a read error has been logged.
     error_logged: AtomicBool,
     /// Bytes of all archives.
     usage: Arc<DiskUsage>,

@@ -1,6 +1,5 @@
-use std::io::Read;
-
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use super::frame::FrameMetadata;

@@ -61,8 +61,8 @@ fn merge(store: &Store, stream: &Arc<Stream>, run: &[BlockRef]) -> Result<(), Jo
         block::decode(row.first, &value, |entry| {
             body.clear();
             let origin = origins.next().unwrap_or(Origin::Unknown);
-            let pushed =
-                block::encode_body(&mut body, &entry.body).and_then(|()| builder.push_with_origin(entry.id, &body, origin));
+            let pushed = block::encode_body(&mut body, &entry.body)
+                .and_then(|()| builder.push_with_origin(entry.id, &body, origin));
             failed = pushed.err();
             failed.is_none()
         })?;

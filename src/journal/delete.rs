@@ -93,8 +93,8 @@ impl StreamState {
             encoded.clear();
             let Some(body) = map(&mut entry) else { return false };
             let origin = origins.next().unwrap_or(Origin::Unknown);
-            let pushed =
-                block::encode_body(&mut encoded, &body).and_then(|()| builder.push_with_origin(entry.id, &encoded, origin));
+            let pushed = block::encode_body(&mut encoded, &body)
+                .and_then(|()| builder.push_with_origin(entry.id, &encoded, origin));
             failed = pushed.err();
             failed.is_none()
         })?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Refusal, StoreError};
+use crate::store::{StoreError, Unavailable};
 
 /// An error of a journal.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,10 +28,10 @@ pub enum JournalError {
 impl JournalError {
     /// Returns the reason if writes are temporarily unavailable, for example because the disk is full.
     /// Nothing was stored, and a retry may succeed.
-    pub fn unavailable(&self) -> Option<&Refusal> {
+    pub fn unavailable(&self) -> Option<&Unavailable> {
         let JournalError::Store(error) = self else { return None };
         match &**error {
-            StoreError::Refused(refusal) => Some(refusal),
+            StoreError::Unavailable(refusal) => Some(refusal),
             _ => None,
         }
     }

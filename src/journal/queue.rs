@@ -19,7 +19,7 @@ use super::commit::QueuePermit;
 use super::streams::Streams;
 use super::writer::Writer;
 use super::{Durability, JournalCounters, JournalError, JournalOptions};
-use crate::store::{Unavailable, Store, StoreError};
+use crate::store::{Store, StoreError, Unavailable};
 
 /// Bytes that may be queued; appending more waits.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;

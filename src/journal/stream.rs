@@ -96,7 +96,7 @@ impl Stream {
     pub(super) fn new(name: &[u8], number: u64, archived: bool) -> Self {
         let incarnation = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
         let key = KeyRecord { shown_line: 1, ..KeyRecord::default() };
-        let record = StreamRecord { number, birth: incarnation, first_line: 1, key, ..StreamRecord::default() };
+        let record = StreamRecord { number, incarnation, first_line: 1, key, ..StreamRecord::default() };
         Self::from_record(name, &record, VecDeque::new(), archived, 0)
     }
 
@@ -172,7 +172,7 @@ impl Stream {
         Self {
             name: name.into(),
             number: record.number,
-            incarnation: record.birth,
+            incarnation: record.incarnation,
             archived,
             blocks: RwLock::new(blocks),
             sessions: Mutex::new(record.sessions.clone()),

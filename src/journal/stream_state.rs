@@ -263,7 +263,7 @@ impl StreamState {
     pub(super) fn record(&self) -> StreamRecord {
         StreamRecord {
             number: self.stream.number,
-            birth: self.stream.incarnation(),
+            incarnation: self.stream.incarnation(),
             last_id: self.tip.last_id,
             last_line: self.tip.last_line,
             first_line: self.tip.first_line,

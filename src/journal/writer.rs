@@ -18,7 +18,7 @@ use super::watched::WatchedKeys;
 use super::{Durability, JournalCounters, JournalError, JournalOptions, SYNC_INTERVAL};
 use crate::model::Clock;
 use crate::model::limits::{Limit, LimitCounters};
-use crate::store::{Unavailable, Store, StoreError};
+use crate::store::{Store, StoreError, Unavailable};
 
 /// Bytes of one group commit; further commands wait for the next.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;

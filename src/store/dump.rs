@@ -28,7 +28,7 @@ pub struct StreamDump {
     pub last_line: u64,
     /// Sessions in its record.
     pub sessions: Vec<(String, u64)>,
-    /// Whether its record has an expiry time.
+    /// True if its record has an expiry time.
     pub expires: bool,
     /// Blocks, in order.
     pub blocks: Vec<BlockDump>,

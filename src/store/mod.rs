@@ -97,7 +97,7 @@ pub struct Store {
     /// The write-ahead log. Locked during a commit.
     wal: Mutex<WalState>,
     space: DiskSpace,
-    /// Whether writes are accepted, and if not, why.
+    /// Health of sled and the log, which decides if writes are accepted.
     health: RwLock<Health>,
     folder: PathBuf,
     open_count: u64,

@@ -147,7 +147,7 @@ fn damaged(folder: &Path, what: &str) -> StoreError {
 }
 
 /// Records the open count outside of sled, so that a loss of sled's files is noticed. Makes the store's
-/// files and their names durable first: sled does not sync all of its own.
+/// files and their names durable first: sled does not sync all of them.
 fn write_open_count(folder: &Path, open_count: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;

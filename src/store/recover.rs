@@ -1,4 +1,4 @@
-//! Whether the store accepts writes, and how it recovers after sled has failed.
+//! The store's health: rejecting writes after a failure, and recovering from a failure of sled.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ const OPENING_BYTES: u64 = 2 * 1024 * 1024;
 /// A `meta` key without meaning, written to find out whether sled works.
 const PROBE: &[u8] = b"probe";
 
-/// Whether writes are accepted.
+/// Health of the store; only a good one accepts writes.
 #[derive(Debug, Default)]
 pub(super) enum Health {
     #[default]

@@ -19,7 +19,7 @@ impl TreeId {
     pub(super) const ALL: [TreeId; TREE_COUNT] =
         [TreeId::Blocks, TreeId::Streams, TreeId::Tasks, TreeId::Groups, TreeId::Meta];
 
-    /// Returns the tree that this byte stands for in a frame of the log.
+    /// Returns the tree that this byte denotes in a frame of the log.
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|tree| *tree as u8 == byte)
     }

@@ -26,7 +26,7 @@ pub struct Acceptor {
     tried: Mutex<[u8; 32]>,
 }
 
-/// Configuration of new connections. Created anew for each certificate, so that sessions of an old one
+/// Configuration of new connections. Created for each certificate, so that sessions of an old one
 /// cannot be resumed.
 #[derive(Clone, Debug)]
 struct TlsConfigs {

@@ -88,7 +88,12 @@ const SCOPES: [Scope; 3] = [Scope::Read, Scope::Write, Scope::Admin];
 
 /// The answer's status, and the code of its problem. `who` are the headers by which the caller is known.
 async fn ask(store: &Store, row: &Row, who: &[(&str, &str)], id: &str) -> (u16, Option<String>) {
-    let path = row.path.replace("{task}", id).replace("{run}", id).replace("{folder}", "shared").replace("{name}", "style.css");
+    let path = row
+        .path
+        .replace("{task}", id)
+        .replace("{run}", id)
+        .replace("{folder}", "shared")
+        .replace("{name}", "style.css");
     let (kind, body) = match row.path {
         "/api/v1/tasks/{task}/end" => ("application/json", r#"{"exit_code":0}"#),
         "/api/v1/tasks/{task}/share" => ("application/json", r#"{"expires_in":"1h"}"#),

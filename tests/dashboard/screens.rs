@@ -137,7 +137,7 @@ fn disconnected() {
         hop("run_state", 43),
         hop("sse", 43),
     ];
-    scene.item(Item::Pipeline(Pipeline { hops, runs_folder: None }));
+    scene.item(Item::Pipeline(Pipeline { stages: hops, runs_folder: None }));
     scene.events(&status("h1", "fio", 1, "running", ""));
     scene.item(Item::Disconnected {
         why: "the connection to http://127.0.0.1:7117 broke: connection reset".to_owned(),

@@ -254,12 +254,9 @@ fn page_routes() -> BoxedFilter<(Response,)> {
         .and(get())
         .and(headers())
         .map(|id: String, headers: HeaderMap| answer(query::run_id(&id).map(|_| pages::run(&headers))));
-    let asset = path!("assets" / String / String)
-        .and(get())
-        .and(headers())
-        .map(|folder: String, name: String, headers: HeaderMap| {
-            answer(pages::asset(&format!("{folder}/{name}"), &headers))
-        });
+    let asset = path!("assets" / String / String).and(get()).and(headers()).map(
+        |folder: String, name: String, headers: HeaderMap| answer(pages::asset(&format!("{folder}/{name}"), &headers)),
+    );
     list.or(task).unify().or(runs).unify().or(run).unify().or(asset).unify().boxed()
 }
 
