@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tasktail::journal::{Durability, Journal, LineBatch, PageLimits, TailEvent, TailReader};
 use tasktail::model::{LineText, TaskId};
-use tasktail::tasks::{FollowEvent, Follower, LineBatch, Start, Tasks, TasksOptions};
+use tasktail::tasks::{FollowEvent, Follower, Start, Tasks, TasksOptions};
 
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 
