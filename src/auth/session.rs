@@ -77,7 +77,7 @@ pub struct BrowserSessions {
     all: Mutex<HashMap<[u8; 32], BrowserSession>>,
     /// Locked while the file is written, so that an older state never replaces a newer one.
     file: Mutex<()>,
-    /// Whether the last write failed, so that the file is out of date.
+    /// True if the last write failed, so that the file is out of date.
     stale: AtomicBool,
 }
 

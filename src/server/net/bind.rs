@@ -35,11 +35,11 @@ pub(in crate::server) struct BoundListeners {
 /// The protections of a server against other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Protections {
-    /// Whether the store has an active token.
+    /// True if the store has an active token.
     tokens: bool,
-    /// Whether both ports use TLS.
+    /// True if both ports use TLS.
     tls: bool,
-    /// Whether `--insecure` overrides the requirements.
+    /// True if `--insecure` overrides the requirements.
     insecure: bool,
 }
 

@@ -57,7 +57,7 @@ pub(in crate::server) enum AttemptOutcome {
     Allowed,
     /// The address is over its limit.
     TooMany {
-        /// Whether this is the first attempt over the limit in the window.
+        /// True for the first attempt over the limit in the window.
         first: bool,
     },
 }

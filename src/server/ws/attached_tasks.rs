@@ -21,7 +21,7 @@ struct AttachedTask {
     guard: Option<WorkerGuard>,
     /// The session given by the worker.
     session: Option<String>,
-    /// Whether missing timestamps were noted in the log.
+    /// True once missing timestamps were noted in the log.
     times_noted: bool,
     ended: bool,
 }

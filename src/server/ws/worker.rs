@@ -74,7 +74,7 @@ struct WorkerConnection {
     in_flight: VecDeque<InFlightBatch>,
     in_flight_bytes: usize,
     rate: ConnectionRate,
-    /// Whether the connection is being closed, so that nothing more is read.
+    /// True while the connection is being closed, so that nothing more is read.
     closing: bool,
 }
 
@@ -145,7 +145,7 @@ impl WorkerConnection {
                 }
                 None => return false,
             }
-            // ParsedRequest before the next is taken: what is taken is handled.
+            // Checked before the next message is read, since a message that was read must be handled.
             frames += 1;
             let full = self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX || self.rate.is_reached();
             if frames >= DRAIN_FRAMES_MAX || full || self.closing {
