@@ -247,7 +247,7 @@ mod tests {
         std::fs::remove_file(tokens.path()).unwrap();
         let gone = || async {
             while !gate.unreadable().is_some_and(|why| why.contains("has gone")) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         within("the loss", gone()).await;
@@ -255,7 +255,7 @@ mod tests {
         std::fs::write(tokens.path(), good).unwrap();
         let back = || async {
             while gate.unreadable().is_some() {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         within("the file's return", back()).await;
