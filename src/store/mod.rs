@@ -29,6 +29,7 @@ pub mod dump;
 pub mod groups;
 mod open;
 mod overlay;
+mod rebuild;
 mod record;
 mod recover;
 mod space;
@@ -102,6 +103,8 @@ pub struct Store {
     number_max: AtomicU64,
     /// When the commit that is under way began; 0 if none is.
     busy_since_ms: AtomicU64,
+    /// What the last attempt to give back free space has left.
+    given_back: Mutex<Option<rebuild::Left>>,
 }
 
 /// What can go wrong between a commit and the disk.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::overlay::Overlay;
+use super::rebuild::remove_beside;
 use super::space::{Refusal, Space};
 use super::trees::Trees;
 use super::wal::Place;
@@ -90,6 +91,7 @@ impl Store {
 
     fn open_trees(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let trees = Trees::open(folder)?;
+        remove_beside(folder).map_err(StoreError::Sync)?;
         let opening = trees.number(OPENING)? + 1;
         // sled takes a log that is cut or overwritten for a shorter one, and says nothing.
         if opening <= witnessed(folder) {
@@ -109,6 +111,7 @@ impl Store {
             opening,
             options,
             number_max: AtomicU64::new(0),
+            given_back: Mutex::default(),
             busy_since_ms: AtomicU64::new(0),
         };
         for row in store.scan(Place::Meta, GARBAGE) {
@@ -143,7 +146,7 @@ impl Store {
 
 /// Whoever loses the store's other files is to notice: they are durable before this is said, with their
 /// names. sled does not see to all of its own.
-fn note_opening(folder: &Path, opening: u64) -> io::Result<()> {
+pub(super) fn note_opening(folder: &Path, opening: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;
     }

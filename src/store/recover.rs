@@ -12,6 +12,7 @@ use super::open::{CLOSING_LOOK, CLOSING_TIMEOUT, is_locked, prove_writable};
 use super::space::Refusal;
 use super::trees::Trees;
 use super::wal::Place;
+use super::write::Log;
 use super::{Store, StoreError, now_ms};
 
 /// Between two attempts to open sled again.
@@ -83,6 +84,15 @@ impl Store {
         }
     }
 
+    /// sled was closed and could not be opened again: that is tried until it can.
+    pub(super) fn is_closed(&self, error: &StoreError) {
+        tracing::error!(folder = %self.folder.display(), %error, "the store could not be opened again; it is tried again");
+        let mut health = self.health.write();
+        if matches!(*health, Health::Good) {
+            *health = Health::Failed { why: error.to_string(), retry: Instant::now() + RETRY };
+        }
+    }
+
     /// Whether [`Store::recover`] is worth a call.
     pub fn has_failed(&self) -> bool {
         matches!(*self.health.read(), Health::Failed { .. })
@@ -100,7 +110,7 @@ impl Store {
         if reads && (self.space.refusal().is_some() || prove_room(&self.folder).is_err()) {
             return;
         }
-        match self.reopen() {
+        match self.reopen(&mut self.log.lock(), || {}) {
             Ok(()) => {
                 *self.health.write() = Health::Good;
                 tracing::warn!(folder = %self.folder.display(), "the store takes writes again");
@@ -111,8 +121,8 @@ impl Store {
         }
     }
 
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut log = self.log.lock();
+    /// Closes sled and opens it again; `between` is called while it is closed. Readers wait until it is open.
+    pub(super) fn reopen(&self, log: &mut Log, between: impl FnOnce()) -> Result<(), StoreError> {
         let mut slot = self.trees.write();
         if let Some(old) = slot.take() {
             // A checkpoint that waits for sled is told by this that sled has failed.
@@ -127,6 +137,7 @@ impl Store {
                 return Err(StoreError::Sync(io::Error::other("somebody reads without an end")));
             }
         }
+        between();
         let deadline = Instant::now() + CLOSING_TIMEOUT;
         let (trees, opened, redo) = loop {
             match self.open_again() {

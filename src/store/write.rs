@@ -142,7 +142,7 @@ impl Store {
         Ok(())
     }
 
-    fn apply_last(&self, log: &mut Log) {
+    pub(super) fn apply_last(&self, log: &mut Log) {
         let Some((changes, frame)) = log.unapplied.take() else { return };
         self.busy(|| {
             match self.trees().and_then(|trees| Ok(trees.apply(&changes, frame)?)) {
