@@ -268,7 +268,7 @@ async fn faults(data: &Path) -> Vec<VerifyFault> {
         loop {
             // sled's own threads may hold the folder a little longer.
             match tasktail::tasks::verify(&data, &mut |_, _| {}).unwrap() {
-                report if report.in_use => std::thread::yield_now(),
+                report if report.in_use => std::thread::park_timeout(std::time::Duration::from_millis(5)),
                 report => break report.faults,
             }
         }

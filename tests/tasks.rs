@@ -277,7 +277,7 @@ async fn archives_outlive_the_store_and_are_taken_in_again() {
     let file = folder.path().join("archive/open.ndjson.zst.open");
     tokio::time::timeout(Duration::from_secs(20), async {
         while zstd::decode_all(std::fs::read(&file).unwrap_or_default().as_slice()).map_or(0, |rows| rows.len()) == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await

@@ -64,7 +64,7 @@ fn folder_of(sealed_lines: u64, growing_lines: u64, live_window_lines: u64) -> t
         }
         let archive = folder.path().join("archive/growing.ndjson.zst.open");
         while fs::metadata(&archive).map_or(0, |file| file.len()) == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         tasks.close().await;
     });
@@ -75,7 +75,7 @@ fn verify(data: &Path) -> VerifyReport {
     loop {
         // sled's own threads may hold the folder a little longer.
         match tasks::verify(data, &mut |_, _| {}).unwrap() {
-            report if report.in_use => std::thread::yield_now(),
+            report if report.in_use => std::thread::park_timeout(std::time::Duration::from_millis(5)),
             report => return report,
         }
     }

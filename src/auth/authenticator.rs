@@ -261,7 +261,7 @@ mod tests {
         std::fs::remove_file(tokens.path()).unwrap();
         let missing = || async {
             while !auth.unreadable().is_some_and(|why| why.contains("is missing")) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         within("the loss", missing()).await;
@@ -269,7 +269,7 @@ mod tests {
         std::fs::write(tokens.path(), good).unwrap();
         let back = || async {
             while auth.unreadable().is_some() {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         within("the file's return", back()).await;

@@ -148,7 +148,7 @@ impl Store {
         Ok(())
     }
 
-    fn apply_last(&self, wal: &mut WalState) {
+    pub(super) fn apply_last(&self, wal: &mut WalState) {
         let Some((batch, frame)) = wal.unapplied.take() else { return };
         self.track_in_flight(|| {
             match self.trees().and_then(|trees| Ok(trees.apply(&batch, frame)?)) {

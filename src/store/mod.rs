@@ -32,6 +32,7 @@ mod folder;
 pub mod groups;
 mod open;
 mod pending;
+mod rebuild;
 mod record;
 mod recover;
 mod space;
@@ -106,6 +107,8 @@ pub struct Store {
     number_max: AtomicU64,
     /// Start of the disk operation in flight, in milliseconds since 1970; 0 if there is none.
     in_flight_since_ms: AtomicU64,
+    /// Sizes after the last rebuild of sled's files, or before one that failed.
+    last_rebuild: Mutex<Option<rebuild::Sizes>>,
 }
 
 /// An error of the store.

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use super::commit::{Replay, WalState};
 use super::folder::{copy_folder, create_folder, sync_folder};
 use super::pending::PendingWrites;
+use super::rebuild::remove_rebuild_folder;
 use super::space::{DiskSpace, Unavailable};
 use super::tree_id::TreeId;
 use super::trees::Trees;
@@ -90,6 +91,7 @@ impl Store {
 
     fn open_trees(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let trees = Trees::open(folder)?;
+        remove_rebuild_folder(folder).map_err(StoreError::Sync)?;
         let open_count = trees.number(OPEN_COUNT)? + 1;
         // sled silently accepts a truncated or overwritten log as a shorter one.
         if open_count <= read_open_count(folder) {
@@ -109,6 +111,7 @@ impl Store {
             options,
             number_max: AtomicU64::new(0),
             in_flight_since_ms: AtomicU64::new(0),
+            last_rebuild: Mutex::default(),
         };
         for row in store.scan(TreeId::Meta, GARBAGE) {
             let (key, _) = row?;
@@ -148,7 +151,7 @@ fn damaged(folder: &Path, what: &str) -> StoreError {
 
 /// Records the open count outside of sled, so that a loss of sled's files is noticed. Makes the store's
 /// files and their names durable first: sled does not sync all of them.
-fn write_open_count(folder: &Path, open_count: u64) -> io::Result<()> {
+pub(super) fn write_open_count(folder: &Path, open_count: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;
     }

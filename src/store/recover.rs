@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::commit::WalState;
 use super::open::{CLOSE_POLL, CLOSE_TIMEOUT, is_locked, probe_writable};
 use super::space::Unavailable;
 use super::tree_id::TreeId;
@@ -86,6 +87,15 @@ impl Store {
         }
     }
 
+    /// Records that sled was closed and could not be reopened; [`Store::recover`] will retry.
+    pub(super) fn set_closed(&self, error: &StoreError) {
+        tracing::error!(folder = %self.folder.display(), %error, "failed to reopen the store; will retry");
+        let mut health = self.health.write();
+        if matches!(*health, Health::Good) {
+            *health = Health::Failed { why: error.to_string(), retry: Instant::now() + RETRY };
+        }
+    }
+
     /// Reports whether [`Store::recover`] should be called.
     pub fn has_failed(&self) -> bool {
         matches!(*self.health.read(), Health::Failed { .. })
@@ -103,7 +113,7 @@ impl Store {
         if can_read && (self.space.unavailable().is_some() || probe_space(&self.folder).is_err()) {
             return;
         }
-        match self.reopen() {
+        match self.reopen(&mut self.wal.lock(), || {}) {
             Ok(()) => {
                 *self.health.write() = Health::Good;
                 tracing::warn!(folder = %self.folder.display(), "the store accepts writes again");
@@ -114,8 +124,8 @@ impl Store {
         }
     }
 
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut wal = self.wal.lock();
+    /// Closes sled and opens it again. `while_closed` is called in between. Readers wait until sled is open.
+    pub(super) fn reopen(&self, wal: &mut WalState, while_closed: impl FnOnce()) -> Result<(), StoreError> {
         let mut slot = self.trees.write();
         if let Some(old) = slot.take() {
             // This write fails and thereby wakes a checkpoint that waits for sled.
@@ -129,6 +139,7 @@ impl Store {
                 return Err(StoreError::Sync(io::Error::other("timed out waiting for readers")));
             }
         }
+        while_closed();
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         let (trees, reopened, replay) = loop {
             match self.reopen_trees() {

@@ -1,9 +1,13 @@
 //! The open sled database and its trees.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use sled::IVec;
 
 use super::StoreError;
 use super::batch::WriteBatch;
@@ -24,6 +28,10 @@ const UNWRITTEN_BYTES_MAX: usize = 384 * 1024;
 /// Cost of a row besides key and value: its share of the nodes that are rewritten.
 const ROW_BYTES: usize = 512;
 
+/// Interval at which sled saves its id counter. After it is opened, sled continues two intervals after the saved
+/// number.
+const ID_INTERVAL: u64 = 1_000_000;
+
 /// The open sled database.
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -33,18 +41,36 @@ pub(super) struct Trees {
     file: Arc<File>,
     /// Bytes passed to sled since the last flush.
     unwritten: AtomicUsize,
+    /// Bytes of all keys and values, once they have been counted.
+    live_bytes: Mutex<Option<u64>>,
 }
 
 impl Trees {
     /// Opens sled in this folder.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let db =
-            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
+        Self::open_with(folder, ID_INTERVAL)
+    }
+
+    /// Creates a database in an empty folder whose generated ids are at least `number`.
+    pub(super) fn create_with_ids_from(folder: &Path, number: u64) -> Result<Self, StoreError> {
+        drop(Self::open(folder)?);
+        // The saved number is 0, so opening continues at two intervals.
+        let interval = (number / 2 / ID_INTERVAL + 1) * ID_INTERVAL;
+        let trees = Self::open_with(folder, interval)?;
+        match trees.db.generate_id()? >= number {
+            true => Ok(trees),
+            false => Err(StoreError::Sync(io::Error::other("cannot continue the stream numbers"))),
+        }
+    }
+
+    fn open_with(folder: &Path, id_interval: u64) -> Result<Self, StoreError> {
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = config.idgen_persist_interval(id_interval).open()?;
         let [blocks, streams, tasks, groups, meta] =
             ["blocks", "streams", "tasks", "groups", "meta"].map(|name| db.open_tree(name));
         let trees = [blocks?, streams?, tasks?, groups?, meta?];
         let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
-        Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0) })
+        Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0), live_bytes: Mutex::default() })
     }
 
     /// Returns a tree.
@@ -55,17 +81,55 @@ impl Trees {
     /// Applies a commit. The number of its frame is written last: if sled has that, it has all the rest.
     pub(super) fn apply(&self, batch: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
         for (tree, key, value) in batch.iter() {
-            match value {
+            let previous = match value {
                 Some(value) => self.of(tree).insert(key, value.clone())?,
                 None => self.of(tree).remove(key)?,
             };
-            let bytes = key.len() + value.map_or(0, |value| value.len()) + ROW_BYTES;
-            if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes > UNWRITTEN_BYTES_MAX {
-                self.db.flush()?;
-                self.unwritten.store(0, Ordering::Relaxed);
+            if let Some(live) = &mut *self.live_bytes.lock() {
+                let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
+                *live = (*live + bytes(value)).saturating_sub(bytes(previous.as_ref()));
             }
+            self.flush_if_due(key.len() + value.map_or(0, |value| value.len()))?;
         }
         self.of(TreeId::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
+    }
+
+    /// Adds a row to the bytes passed to sled since the last flush, and flushes above the limit.
+    fn flush_if_due(&self, row_bytes: usize) -> Result<(), sled::Error> {
+        let bytes = row_bytes + ROW_BYTES;
+        if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes > UNWRITTEN_BYTES_MAX {
+            self.db.flush()?;
+            self.unwritten.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of all keys and values. The caller must prevent concurrent commits.
+    pub(super) fn live_bytes(&self) -> Result<u64, sled::Error> {
+        let mut live = self.live_bytes.lock();
+        if let Some(live) = *live {
+            return Ok(live);
+        }
+        let mut bytes = 0;
+        for row in TreeId::ALL.into_iter().flat_map(|tree| self.of(tree).iter()) {
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
+        }
+        *live = Some(bytes);
+        Ok(bytes)
+    }
+
+    /// Copies all rows of another database and syncs them. The caller must prevent concurrent commits to it.
+    pub(super) fn copy_from(&self, other: &Trees) -> Result<(), StoreError> {
+        for tree in TreeId::ALL {
+            for row in other.of(tree).iter() {
+                let (key, value) = row?;
+                let bytes = key.len() + value.len();
+                self.of(tree).insert(key, value)?;
+                self.flush_if_due(bytes)?;
+            }
+        }
+        self.make_durable()
     }
 
     /// Returns the frame number of the last commit that sled has.

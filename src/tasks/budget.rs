@@ -1,6 +1,7 @@
 //! `disk_max`: what the data folder may take. Beyond it the tasks that ended first are removed, as by
 //! `rm`, until a tenth of it is free; a running one never, and one that somebody reads only if the
-//! others were not enough. Where nothing finished is left, writes are refused until there is room.
+//! others were not enough. Where nothing finished is left, the free space of the journal's files is given
+//! back, and if that is not enough writes are refused until there is room.
 //!
 //! Oldest first, whatever its size: anyone can foretell which log goes next. That one noisy task does
 //! not push out everyone else's is what `task_bytes_max` is for.
@@ -81,6 +82,9 @@ impl Tasks {
                 }
             }
         }
+        if used() > max {
+            self.rebuild_journal_files().await;
+        }
         let is_over = used() > max;
         if budget.over.swap(is_over, Ordering::Relaxed) != is_over {
             match is_over {
@@ -92,6 +96,20 @@ impl Tasks {
             }
         }
         Ok(())
+    }
+
+    /// Returns free space of the journal's files to the file system. Deleted tasks may have left much of it, and
+    /// while writes are rejected nothing reuses it.
+    async fn rebuild_journal_files(&self) {
+        let journal = self.inner.journal.clone();
+        if journal.check_can_grow().is_err() {
+            return;
+        }
+        match tokio::task::spawn_blocking(move || journal.store().rebuild_if_mostly_free()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "failed to rebuild the journal's files"),
+            Err(error) => tracing::warn!(%error, "failed to rebuild the journal's files"),
+        }
     }
 
     /// Every sealed task with its end and the size of its archive, the earliest end first.

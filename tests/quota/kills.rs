@@ -14,6 +14,8 @@ use crate::log_bytes::text;
 const ROUNDS: usize = 4;
 const BATCH_LINES: u64 = 2_000;
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Between two looks: shorter than it takes to write an archive anew.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 struct Server {
     child: Child,
@@ -127,7 +129,7 @@ fn a_kill_in_the_middle_of_it_costs_no_line() {
                         Ok(line) => (last, from) = (line, line + 1),
                         Err(_) if killed.load(Ordering::Acquire) => {}
                         // Killed, and not told yet.
-                        Err(_) => std::thread::yield_now(),
+                        Err(_) => std::thread::park_timeout(LOOK_EVERY),
                     }
                 }
                 last
@@ -135,7 +137,7 @@ fn a_kill_in_the_middle_of_it_costs_no_line() {
             let begun = Instant::now();
             while !half_made(data.path()).exists() {
                 assert!(begun.elapsed() < DEADLINE, "the archive is never written anew");
-                std::thread::yield_now();
+                std::thread::park_timeout(LOOK_EVERY);
             }
             server.kill();
             killed.store(true, Ordering::Release);

@@ -1,6 +1,8 @@
 //! How many tasks and runs there may be, and how large all of it: what is refused, what is removed, and
 //! that what is there goes on.
 
+use std::path::Path;
+
 use hyper::Method;
 use redis::Commands as _;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use tasktail::model::limits::Limits;
 use tasktail::model::{LineText, TaskId, Timestamp};
 use tasktail::tasks::{End, FollowEvent, LineBatch, Start, TaskHandle, Tasks, TasksError, TasksOptions};
 
-use crate::common::{DEADLINE, plain, serve_with, within};
+use crate::common::{DEADLINE, plain, serve_with, until, within};
 use crate::log_bytes::text;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,12 +110,7 @@ async fn what_ended_first_is_removed_first_but_not_while_it_is_read() {
     let mut reader = tasks.get(&"one".parse().unwrap()).await.unwrap().unwrap().follow(Start::From(1));
     drop(finished(&tasks, "five", LINES).await);
     drop(finished(&tasks, "six", LINES).await);
-    within("two is removed", async {
-        while is_there(&tasks, "two").await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until("two is removed", async || !is_there(&tasks, "two").await).await;
     let mut lines = 0;
     loop {
         match within("the reader", reader.next()).await.unwrap() {
@@ -151,38 +148,48 @@ async fn with_nothing_left_to_remove_writes_are_refused_until_there_is_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_by_hand_brings_the_writes_back() {
+    const DISK_MAX: u64 = 5 * 1024 * 1024;
+    /// Lines enough for an archive of twice the limit beside the live window.
+    const LINES: u64 = 14_000;
+    const STEP: u64 = 500;
+    let open = async |folder: &Path, disk_max: Option<u64>| {
+        let limits = Limits { disk_max, live_window_lines: 1_000, ..Limits::default() };
+        Tasks::open(folder, TasksOptions { limits, ..TasksOptions::default() }).await.unwrap()
+    };
     let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive/big.ndjson.zst.open");
     {
-        let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
+        let tasks = open(folder.path(), None).await;
         let big = tasks.get_or_create(&"big".parse().unwrap()).await.unwrap();
-        for step in 0..40 {
-            big.append(batch(step * 500 + 1, step * 500 + 500)).await.unwrap().await.unwrap();
+        for from in (1..=LINES).step_by(STEP as usize) {
+            let mut batch = LineBatch::new();
+            for n in from..from + STEP {
+                let wide: String = (0..24).map(|part| text(n * 24 + part)).collect();
+                batch.push(&LineText { timestamp: Timestamp::now(), text: wide.into(), ..LineText::default() });
+            }
+            big.append(batch).await.unwrap().await.unwrap();
         }
+        // Larger than the limit, whatever the journal takes.
+        until("older lines are archived", async || {
+            std::fs::metadata(&archive).map_or(0, |file| file.len()) > 2 * DISK_MAX
+        })
+        .await;
         tasks.close().await;
     }
-    let archive = folder.path().join("archive/big.ndjson.zst.open");
-    let bytes = std::fs::metadata(&archive).unwrap().len();
     let journal = journal_bytes(&folder.path().join("journal"));
-    let limits = Limits { disk_max: Some(journal + bytes / 2), ..Limits::default() };
-    let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
+    assert!(journal > DISK_MAX, "the journal's files have {journal} bytes, expected more than the limit");
+    let tasks = open(folder.path(), Some(DISK_MAX)).await;
     let id: TaskId = "big".parse().unwrap();
-    within("writes are refused", async {
-        while tasks.has_budget().is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("writes are refused", async || tasks.has_budget().is_err()).await;
     let big = tasks.get(&id).await.unwrap().unwrap();
     assert!(matches!(big.append(batch(1, 1)).await, Err(TasksError::OverBudget(_))));
     assert!(is_there(&tasks, "big").await, "a running task is never removed");
     drop(big);
     tasks.remove(&id).await.unwrap();
-    within("writes are taken again", async {
-        while tasks.has_budget().is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    // sled alone keeps its file as long as it was.
+    until("writes are taken again", async || tasks.has_budget().is_ok()).await;
+    let journal = journal_bytes(&folder.path().join("journal"));
+    assert!(journal <= DISK_MAX, "the journal's files have {journal} bytes, expected {DISK_MAX} at most");
     let task = tasks.get_or_create(&"next".parse().unwrap()).await.unwrap();
     task.append(batch(1, 1)).await.unwrap().await.unwrap();
     tasks.close().await;
