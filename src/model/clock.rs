@@ -106,7 +106,7 @@ impl Clock {
     }
 
     /// Checks whether the system clock has jumped, or whether a pending jump has held; returns the time.
-    /// Call it at least every few seconds.
+    /// Reading the clock calls it when the last check is too old.
     pub fn update(&self) -> Timestamp {
         let mut state = self.state.lock();
         let (system, mono) = (millis(Timestamp::now().as_millis()), monotonic_ms());
