@@ -51,13 +51,13 @@
 //! child's pipe or pty -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ws/worker (authorized? duplicate?) -> tasks/write -> tasks/gate (rate limiter) -> journal/append
-//!    -> journal/queue -> journal/writer -> journal/head (id, line number) -> store/commit -> store/wal (durable)
+//!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)
 //!    -> the tip moves --ack--> worker/uplink -> worker/buffer and worker/spool drop their copy
 //! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser
 //! ```
 //!
 //! From a Redis client: `server/redis/connection` (a pipeline is one transaction) -> `tasks/keys` (the task
-//! of the key) -> `journal/keys` (on the writer) -> the same tip, the same readers.
+//! of the key) -> `journal/transaction` (on the writer) -> the same tip, the same readers.
 //!
 //! Lines flow in one direction. The only arrow back is the ack, and it means durable.
 //!

@@ -147,7 +147,7 @@ async fn a_count_or_a_sum_that_differs_is_said_loudly_and_costs_no_line() {
         (&integrity["state"], &integrity["lines"], &integrity["said_lines"]),
         (&json!("mismatch"), &json!(2), &json!(3))
     );
-    let said = "tasktail: this log is not what the worker sent: the worker counted 3 lines and 2 lines are here";
+    let said = "tasktail: this log is not what the worker sent: the worker sent 3 lines, but the log has 2 lines";
     assert_eq!(server.texts("count").await, ["a", "b", said]);
 
     let other = sum_of([(1, "a"), (2, "B")]).to_string();

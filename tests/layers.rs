@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that each layer may import. A layer may always import itself.
-const MAY: [(&str, &[&str]); 21] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -79,15 +79,15 @@ fn imports_go_only_downward() {
         } else {
             top
         };
-        let Some((_, may)) = MAY.iter().find(|(name, _)| *name == layer) else {
-            wrong.push(format!("{}: its layer is not in the map", inside.display()));
+        let Some((_, allowed)) = ALLOWED_IMPORTS.iter().find(|(name, _)| *name == layer) else {
+            wrong.push(format!("{}: its folder is not a layer of the map", inside.display()));
             continue;
         };
         let source = fs::read_to_string(&file).expect("a source file");
         for import in imports(&source) {
-            let known = MAY.iter().any(|(name, _)| *name == import);
-            if known && import != layer && !may.contains(&import.as_str()) {
-                wrong.push(format!("src/{} imports crate::{import}: {layer} may import {may:?}", inside.display()));
+            let known = ALLOWED_IMPORTS.iter().any(|(name, _)| *name == import);
+            if known && import != layer && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("src/{} imports crate::{import}: {layer} may import {allowed:?}", inside.display()));
             }
         }
     }
@@ -98,8 +98,9 @@ fn imports_go_only_downward() {
 fn named_paths(map: &str) -> Vec<String> {
     let docs = map.lines().filter_map(|line| line.strip_prefix("//!"));
     let words = docs.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '/'));
-    let is_path =
-        |word: &&str| word.split_once('/').is_some_and(|(layer, _)| MAY.iter().any(|(name, _)| *name == layer));
+    let is_path = |word: &&str| {
+        word.split_once('/').is_some_and(|(layer, _)| ALLOWED_IMPORTS.iter().any(|(name, _)| *name == layer))
+    };
     words.filter(is_path).map(str::to_owned).collect()
 }
 

@@ -74,7 +74,7 @@ pub struct Settings {
     pub runs: Option<PathBuf>,
     /// Certificate of the server; TLS is on if set.
     pub tls: Option<CertificateFiles>,
-    /// Whether to serve other hosts without tokens or without TLS.
+    /// Permission to serve other hosts without tokens or without TLS.
     pub insecure: bool,
     /// Public address of the server, if it differs from the listen address.
     pub public_url: Option<PublicUrl>,

@@ -74,10 +74,10 @@ struct ClockJump {
 }
 
 impl Clock {
-    /// Creates a clock that trusts a jump after `hold`; `seen` is its state at the last shutdown.
-    pub fn new(hold: Duration, seen: Option<ClockSnapshot>) -> Self {
+    /// Creates a clock that trusts a jump after `hold`; `saved` is its state at the last shutdown.
+    pub fn new(hold: Duration, saved: Option<ClockSnapshot>) -> Self {
         let (system, mono) = (millis(Timestamp::now().as_millis()), monotonic_ms());
-        let state = ClockState::new(system, mono, seen);
+        let state = ClockState::new(system, mono, saved);
         let clock = Self { hold, updated_ms: AtomicU64::new(0), ahead: AtomicI64::new(0), state: Mutex::new(state) };
         clock.update();
         clock
@@ -95,7 +95,7 @@ impl Clock {
         if system.abs_diff(self.updated_ms.load(Ordering::Acquire)) > UPDATE_INTERVAL_MS {
             return ClockReading { stamp, time: self.update() };
         }
-        ClockReading { stamp, time: plain(millis(system) - self.ahead.load(Ordering::Acquire)) }
+        ClockReading { stamp, time: timestamp(millis(system) - self.ahead.load(Ordering::Acquire)) }
     }
 
     /// Returns the offset of the system clock from this clock, in seconds. It is nonzero while a jump is
@@ -106,7 +106,7 @@ impl Clock {
     }
 
     /// Checks whether the system clock has jumped, or whether a pending jump has held; returns the time.
-    /// Call it at least every few seconds.
+    /// Reading the clock calls it when the last check is too old.
     pub fn update(&self) -> Timestamp {
         let mut state = self.state.lock();
         let (system, mono) = (millis(Timestamp::now().as_millis()), monotonic_ms());
@@ -123,7 +123,7 @@ impl Clock {
             (true, None) => tracing::warn!("the system clock is trusted again"),
             _ => {}
         }
-        plain(time)
+        timestamp(time)
     }
 
     /// Returns the state to save for the next start.
@@ -148,13 +148,13 @@ impl Default for Clock {
 }
 
 impl ClockState {
-    fn new(system: i64, mono: i64, seen: Option<ClockSnapshot>) -> Self {
+    fn new(system: i64, mono: i64, saved: Option<ClockSnapshot>) -> Self {
         let mut state = ClockState { time_ms: system, mono_ms: mono, jump: None };
-        if let Some(seen) = seen {
-            let closed = system - millis(seen.system_ms);
+        if let Some(saved) = saved {
+            let closed = system - millis(saved.system_ms);
             let plausible = (-STEP_MAX_MS..=CLOSED_MAX_MS).contains(&closed);
-            state.time_ms = millis(seen.time_ms) + if plausible { closed } else { 0 };
-            let held = if plausible { millis(seen.held_ms) } else { 0 };
+            state.time_ms = millis(saved.time_ms) + if plausible { closed } else { 0 };
+            let held = if plausible { millis(saved.held_ms) } else { 0 };
             let ahead_ms = system - state.time_ms;
             state.jump = (ahead_ms.abs() > STEP_MAX_MS).then_some(ClockJump { ahead_ms, since_ms: mono - held });
         }
@@ -197,7 +197,7 @@ fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX / 2)
 }
 
-fn plain(ms: i64) -> Timestamp {
+fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
@@ -210,7 +210,7 @@ mod tests {
     const NOON: i64 = 1_790_000_000_000;
     const HOLD: Duration = Duration::from_hours(24);
 
-    fn seen(time_ms: i64, system_ms: i64, held_ms: i64) -> Option<ClockSnapshot> {
+    fn saved(time_ms: i64, system_ms: i64, held_ms: i64) -> Option<ClockSnapshot> {
         let unsigned = |ms: i64| u64::try_from(ms).unwrap();
         Some(ClockSnapshot { time_ms: unsigned(time_ms), system_ms: unsigned(system_ms), held_ms: unsigned(held_ms) })
     }
@@ -256,10 +256,10 @@ mod tests {
     #[test]
     fn jump_across_a_restart_is_held_but_downtime_is_not() {
         let days = 3 * 24 * HOUR;
-        let state = ClockState::new(NOON + days, 0, seen(NOON, NOON, 0));
+        let state = ClockState::new(NOON + days, 0, saved(NOON, NOON, 0));
         assert_eq!((state.time_ms, state.jump.is_none()), (NOON + days, true));
         for jump in [YEAR, -HOUR] {
-            let mut state = ClockState::new(NOON + jump, 5, seen(NOON, NOON, 0));
+            let mut state = ClockState::new(NOON + jump, 5, saved(NOON, NOON, 0));
             assert_eq!(state.update(NOON + jump, 5, HOLD), NOON);
             assert_eq!(state.update(NOON + jump + 24 * HOUR, 24 * HOUR + 5, HOLD), NOON + jump + 24 * HOUR);
         }
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn restarts_do_not_extend_the_hold() {
-        let mut state = ClockState::new(NOON + YEAR + HOUR, 0, seen(NOON, NOON + YEAR, 22 * HOUR));
+        let mut state = ClockState::new(NOON + YEAR + HOUR, 0, saved(NOON, NOON + YEAR, 22 * HOUR));
         assert_eq!(state.update(NOON + YEAR + 2 * HOUR, HOUR, HOLD), NOON + 2 * HOUR);
         assert_eq!(state.update(NOON + YEAR + 4 * HOUR, 3 * HOUR, HOLD), NOON + YEAR + 4 * HOUR);
     }

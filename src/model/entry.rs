@@ -90,11 +90,11 @@ impl EntryBody<'_> {
             return LineText { channel: Channel::Internal, text: DELETED.into(), ..line };
         }
         let find = |name: &[u8]| fields.iter().find(|(found, _)| **found == *name).map(|(_, value)| &**value);
-        let word = |name: &[u8]| find(name).and_then(|value| std::str::from_utf8(value).ok());
+        let text_of = |name: &[u8]| find(name).and_then(|value| std::str::from_utf8(value).ok());
         let text = match find(b"line") {
             Some(text) => {
-                line.timestamp = word(b"timestamp").and_then(|time| time.parse().ok()).unwrap_or(at_id);
-                line.channel = word(b"stream").and_then(|channel| channel.parse().ok()).unwrap_or_default();
+                line.timestamp = text_of(b"timestamp").and_then(|time| time.parse().ok()).unwrap_or(at_id);
+                line.channel = text_of(b"stream").and_then(|channel| channel.parse().ok()).unwrap_or_default();
                 String::from_utf8_lossy(text.strip_suffix(b"\n").unwrap_or(text))
             }
             None => fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ").into(),

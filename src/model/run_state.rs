@@ -208,10 +208,10 @@ impl RunState {
     /// Returns the rows of the Run Journal, in the order of their first events.
     pub fn rows(&self) -> Vec<WorkloadRow<'_>> {
         let mut groups: Vec<Vec<&Repetition>> = Vec::new();
-        let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+        let mut indexes: HashMap<(&str, &str), usize> = HashMap::new();
         for item in &self.journal {
-            let place = *places.entry((&item.host, &item.workload)).or_insert(groups.len());
-            match groups.get_mut(place) {
+            let index = *indexes.entry((&item.host, &item.workload)).or_insert(groups.len());
+            match groups.get_mut(index) {
                 Some(group) => group.push(item),
                 None => groups.push(vec![item]),
             }

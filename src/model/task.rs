@@ -105,7 +105,7 @@ pub struct Task {
     pub skipped_lines: u64,
     /// Lines that can no longer be read.
     pub trimmed_lines: u64,
-    /// Whether a worker that writes to it is connected.
+    /// True while a worker that writes to it is connected.
     pub live: bool,
     /// Its sealed log, once there is one.
     pub artifact: Option<Artifact>,

@@ -35,7 +35,7 @@ impl TaskHandle {
         // Of lines without numbers nobody can tell whose they are.
         let session = session.map(|(name, _)| name);
         let integrity = Integrity::compare(&tally, session.as_deref(), said, alone);
-        if let Some(fault) = integrity.fault() {
+        if let Some(fault) = integrity.mismatch() {
             self.say_at_end(format!("tasktail: this log is not what the worker sent: {fault}")).await?;
         }
         self.count(&integrity);
@@ -44,7 +44,7 @@ impl TaskHandle {
 
     /// What is not right with a log that has ended, in words.
     pub fn integrity_fault(&self) -> Option<String> {
-        self.with_record(|record| record.integrity.as_ref().and_then(Integrity::fault))
+        self.with_record(|record| record.integrity.as_ref().and_then(Integrity::mismatch))
     }
 
     /// What all lines add up to: those of the archive, and those still in the journal.
@@ -95,7 +95,7 @@ impl TaskHandle {
             IntegrityState::Unknown => &counts.unknown,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        if let Some(fault) = integrity.fault() {
+        if let Some(fault) = integrity.mismatch() {
             tracing::error!(task = %self.id(), fault, "a log is not what its worker sent");
         }
     }

@@ -40,37 +40,38 @@ fn result_is_described() {
         tally.add(numbered(n), &line(n, Channel::Stdout, "x"), &mut buffer);
     }
     tally.add(Origin::Unnumbered, &line(12_035, Channel::Internal, "by another"), &mut buffer);
-    let sum = tally.of("s").map(|tally| tally.sum);
-    let said = ReportedTotals { lines: Some(12_034), sum };
-    let compare = |tally: &LogTotals, said, alone| Integrity::compare(tally, Some("s"), said, alone).to_string();
-    assert_eq!(compare(&tally, said, true), "complete: 12,034 lines");
-    assert!(compare(&tally, said, false).starts_with("not known"), "another worker's lines were not counted");
-    assert!(compare(&tally, ReportedTotals::default(), true).starts_with("not known"));
-    assert!(Integrity::compare(&tally, None, ReportedTotals::default(), true).to_string().starts_with("not known"));
-    let fewer = ReportedTotals { lines: Some(12_035), ..said };
-    let wrong = "not what the worker sent: the worker counted 12,035 lines and 12,034 lines are here";
+    let sum = tally.session("s").map(|tally| tally.sum);
+    let reported = ReportedTotals { lines: Some(12_034), sum };
+    let compare =
+        |tally: &LogTotals, reported, alone| Integrity::compare(tally, Some("s"), reported, alone).to_string();
+    assert_eq!(compare(&tally, reported, true), "complete: 12,034 lines");
+    assert!(compare(&tally, reported, false).starts_with("unknown"), "another worker's lines were not counted");
+    assert!(compare(&tally, ReportedTotals::default(), true).starts_with("unknown"));
+    assert!(Integrity::compare(&tally, None, ReportedTotals::default(), true).to_string().starts_with("unknown"));
+    let fewer = ReportedTotals { lines: Some(12_035), ..reported };
+    let wrong = "not what the worker sent: the worker sent 12,035 lines, but the log has 12,034 lines";
     assert_eq!(compare(&tally, fewer, true), wrong);
-    let other = ReportedTotals { sum: Some(LineChecksum(7)), ..said };
-    assert!(compare(&tally, other, true).starts_with("not what the worker sent: the 12,034 lines here"));
+    let other = ReportedTotals { sum: Some(LineChecksum(7)), ..reported };
+    assert!(compare(&tally, other, true).starts_with("not what the worker sent: the 12,034 lines stored"));
 
     let mut skipped = tally.clone();
     skipped.add(numbered(12_035), &line(12_036, Channel::Internal, "[1500 messages skipped]"), &mut buffer);
-    let said = ReportedTotals { lines: Some(12_035), sum: skipped.of("s").map(|tally| tally.sum) };
-    let words = "incomplete: 1,500 lines missing: 1,500 lines skipped by the worker at line 12,036";
-    assert_eq!(compare(&skipped, said, true), words);
-    let altered = ReportedTotals { sum, ..said };
+    let reported = ReportedTotals { lines: Some(12_035), sum: skipped.session("s").map(|tally| tally.sum) };
+    let expected = "incomplete: 1,500 lines missing: 1,500 lines skipped by the worker at line 12,036";
+    assert_eq!(compare(&skipped, reported, true), expected);
+    let altered = ReportedTotals { sum, ..reported };
     assert!(compare(&skipped, altered, true).starts_with("not what"), "the sum holds beside skipped lines");
 
     let mut lost = tally.clone();
     lost.add(Origin::Unnumbered, &line(12_036, Channel::Internal, "[3 messages lost in transit]"), &mut buffer);
-    let said = ReportedTotals { lines: Some(12_037), sum: Some(LineChecksum(9)) };
-    let words = "incomplete: 3 lines missing: 3 lines lost in transit at line 12,036";
-    assert_eq!(compare(&lost, said, true), words);
-    assert!(compare(&lost, ReportedTotals { lines: Some(12_038), ..said }, true).starts_with("not what"));
+    let reported = ReportedTotals { lines: Some(12_037), sum: Some(LineChecksum(9)) };
+    let expected = "incomplete: 3 lines missing: 3 lines lost in transit at line 12,036";
+    assert_eq!(compare(&lost, reported, true), expected);
+    assert!(compare(&lost, ReportedTotals { lines: Some(12_038), ..reported }, true).starts_with("not what"));
 
     let mut old = tally;
     old.add_unknown(1);
-    assert!(compare(&old, said, true).starts_with("not known"), "of lines of an earlier version nothing is said");
+    assert!(compare(&old, reported, true).starts_with("unknown"), "lines of an earlier version cannot be verified");
 }
 
 #[test]

@@ -125,8 +125,8 @@ impl LogTotals {
         self.unstored_lines = self.unstored_lines.saturating_add(other.unstored_lines);
         self.deleted_lines = self.deleted_lines.saturating_add(other.deleted_lines);
         self.missing_lines = self.missing_lines.saturating_add(other.missing_lines);
-        let room = GAPS_MAX.saturating_sub(self.missing.len());
-        self.missing.extend(other.missing.iter().take(room));
+        let free = GAPS_MAX.saturating_sub(self.missing.len());
+        self.missing.extend(other.missing.iter().take(free));
     }
 
     /// Reports whether a gap with exactly these numbers is recorded, or may be among the unlisted ones.
@@ -140,7 +140,7 @@ impl LogTotals {
     }
 
     /// Returns the totals of a session.
-    pub fn of(&self, session: &str) -> Option<&SessionTotals> {
+    pub fn session(&self, session: &str) -> Option<&SessionTotals> {
         self.sessions.iter().find(|tally| tally.session == session)
     }
 

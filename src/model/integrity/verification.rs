@@ -47,33 +47,33 @@ pub struct Integrity {
 impl Integrity {
     /// Compares the stored lines with the worker's report. `alone` means that no other worker wrote to
     /// the task, whose lines the report would not include.
-    pub fn compare(tally: &LogTotals, session: Option<&str>, reported: ReportedTotals, alone: bool) -> Self {
-        let known = session.and_then(|session| tally.of(session)).cloned().unwrap_or_default();
-        let told = tally.unknown_lines == 0;
-        let missing = Self {
+    pub fn compare(totals: &LogTotals, session: Option<&str>, reported: ReportedTotals, alone: bool) -> Self {
+        let known = session.and_then(|session| totals.session(session)).cloned().unwrap_or_default();
+        let comparable = session.is_some() && totals.unknown_lines == 0;
+        let unverified = Self {
             lines: known.lines,
-            hash: (told && session.is_some()).then(|| known.sum.to_string()),
+            hash: comparable.then(|| known.sum.to_string()),
             reported_lines: reported.lines,
             reported_hash: reported.sum.map(|sum| sum.to_string()),
-            missing_lines: tally.missing_lines,
-            missing: tally.missing.clone(),
+            missing_lines: totals.missing_lines,
+            missing: totals.missing.clone(),
             state: IntegrityState::Unknown,
         };
         // Missing lines can be of any session, so this is an upper bound for this one.
-        let absent = tally.unstored_lines.saturating_add(tally.deleted_lines);
-        let most = known.lines.saturating_add(absent);
+        let missing = totals.unstored_lines.saturating_add(totals.deleted_lines);
+        let most = known.lines.saturating_add(missing);
         let counted = reported.lines.is_none_or(|lines| (known.lines..=most).contains(&lines));
-        let summed = absent > 0 || reported.sum.is_none_or(|sum| sum == known.sum);
-        let state = if told && session.is_some() && !(counted && summed) {
+        let summed = missing > 0 || reported.sum.is_none_or(|sum| sum == known.sum);
+        let state = if comparable && !(counted && summed) {
             IntegrityState::Mismatch
-        } else if tally.missing_lines > 0 {
+        } else if totals.missing_lines > 0 {
             IntegrityState::Incomplete
-        } else if told && alone && reported.lines.is_some() {
+        } else if totals.unknown_lines == 0 && alone && reported.lines.is_some() {
             IntegrityState::Complete
         } else {
             IntegrityState::Unknown
         };
-        Self { state, ..missing }
+        Self { state, ..unverified }
     }
 
     /// Records that the lines with these numbers were deleted after the comparison.
@@ -104,16 +104,16 @@ impl Integrity {
     }
 
     /// Returns the reason of a mismatch, or `None` without one.
-    pub fn fault(&self) -> Option<String> {
+    pub fn mismatch(&self) -> Option<String> {
         if self.state != IntegrityState::Mismatch {
             return None;
         }
         Some(match self.reported_lines {
-            Some(said) if said != self.lines => {
-                format!("the worker counted {} and {} are here", lines_of(said), lines_of(self.lines))
+            Some(reported) if reported != self.lines => {
+                format!("the worker sent {}, but the log has {}", lines_of(reported), lines_of(self.lines))
             }
             _ => format!(
-                "the {} here are not what the worker sent: they add up to {}, the worker says {}",
+                "the {} stored differ from what the worker sent: their checksum is {}, the worker reported {}",
                 lines_of(self.lines),
                 self.hash.as_deref().unwrap_or("nothing"),
                 self.reported_hash.as_deref().unwrap_or("nothing"),
@@ -127,16 +127,16 @@ impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
             IntegrityState::Complete => write!(f, "complete: {}", lines_of(self.lines)),
-            IntegrityState::Unknown => f.write_str("not known: no worker has said how many lines there are"),
+            IntegrityState::Unknown => f.write_str("unknown: no worker reported its number of lines"),
             IntegrityState::Mismatch => {
-                write!(f, "not what the worker sent: {}", self.fault().unwrap_or_default())
+                write!(f, "not what the worker sent: {}", self.mismatch().unwrap_or_default())
             }
             IntegrityState::Incomplete => {
                 write!(f, "incomplete: {} missing: ", lines_of(self.missing_lines))?;
                 let listed = lines_in(self.missing.iter());
                 for (at, gap) in self.missing.iter().enumerate() {
-                    let before = if at == 0 { "" } else { "; " };
-                    write!(f, "{before}{}", missing_words(gap))?;
+                    let separator = if at == 0 { "" } else { "; " };
+                    write!(f, "{separator}{}", describe_gap(gap))?;
                 }
                 match self.missing_lines.saturating_sub(listed) {
                     0 => Ok(()),
@@ -147,7 +147,7 @@ impl fmt::Display for Integrity {
     }
 }
 
-fn missing_words(missing: &MissingLines) -> String {
+fn describe_gap(missing: &MissingLines) -> String {
     let why = match missing.reason {
         GapReason::Skipped => "skipped by the worker",
         GapReason::LostInTransit => "lost in transit",

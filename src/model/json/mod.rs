@@ -75,9 +75,9 @@ impl<'a> JsonObject<'a> {
     pub(crate) fn read_first(text: &'a str) -> Option<(Self, usize)> {
         // A longer object is not accepted, and all positions fit in 32 bits.
         let text = &text[..text.floor_char_boundary(limits::EVENT_BYTES_MAX)];
-        let mut reader = ObjectReader { text, at: 0, copied: 0, left_out: 0, compact: String::new() };
+        let mut reader = ObjectReader { text, at: 0, copied: 0, skipped: 0, compact: String::new() };
         let fields = reader.fields()?;
-        let text = if reader.left_out == 0 {
+        let text = if reader.skipped == 0 {
             Cow::Borrowed(&text[..reader.at])
         } else {
             reader.compact.push_str(&text[reader.copied..reader.at]);
@@ -112,8 +112,8 @@ impl<'a> JsonObject<'a> {
     /// Returns the object without its `null` fields and with those of `added` appended that it lacks; their
     /// values are JSON.
     pub(crate) fn stored_form(&self, added: &[(&str, &str)]) -> String {
-        let room: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let mut out = String::with_capacity(self.text.len() + room);
+        let added_bytes: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut out = String::with_capacity(self.text.len() + added_bytes);
         if self.fields.iter().any(|field| field.kind == ValueKind::Null) {
             out.push('{');
             for (number, _) in self.fields.iter().enumerate().filter(|(_, field)| field.kind != ValueKind::Null) {

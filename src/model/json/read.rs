@@ -25,13 +25,13 @@ pub(super) struct ObjectReader<'a> {
     pub(super) compact: String,
     pub(super) copied: usize,
     /// Bytes of white space before `at`.
-    pub(super) left_out: usize,
+    pub(super) skipped: usize,
 }
 
 impl ObjectReader<'_> {
     pub(super) fn fields(&mut self) -> Option<Vec<Field>> {
         let mut fields = Vec::with_capacity(FIELDS);
-        let mut seen = 0u64;
+        let mut marks = 0u64;
         self.byte(b'{')?;
         if self.token() == b'}' {
             self.at += 1;
@@ -46,10 +46,10 @@ impl ObjectReader<'_> {
             }
             let mark = mark_of(&self.text.as_bytes()[start..self.at - 1]);
             let name = (self.place(start)?, self.place(self.at - 1)?);
-            if seen & mark != 0 && self.is_known(&fields, start) {
+            if marks & mark != 0 && self.is_duplicate(&fields, start) {
                 return None;
             }
-            seen |= mark;
+            marks |= mark;
             self.token();
             self.byte(b':')?;
             let kind = self.value(0)?;
@@ -66,11 +66,11 @@ impl ObjectReader<'_> {
 
     /// Returns the position in the compact text of a position in the text.
     fn place(&self, at: usize) -> Option<u32> {
-        u32::try_from(at - self.left_out).ok()
+        u32::try_from(at - self.skipped).ok()
     }
 
     /// Reports whether the name that starts at `start` is a duplicate.
-    fn is_known(&self, fields: &[Field], start: usize) -> bool {
+    fn is_duplicate(&self, fields: &[Field], start: usize) -> bool {
         let name = &self.text.as_bytes()[start..self.at - 1];
         // The earlier names are in the compact text, except for its last bytes.
         let compact = self.compact.as_bytes();
@@ -79,13 +79,13 @@ impl ObjectReader<'_> {
             if to - from != name.len() {
                 return false;
             }
-            let there = if to <= compact.len() {
+            let earlier = if to <= compact.len() {
                 &compact[from..to]
             } else {
                 let shift = self.copied - compact.len();
                 &self.text.as_bytes()[from + shift..to + shift]
             };
-            there == name
+            earlier == name
         };
         fields.iter().any(known)
     }
@@ -116,12 +116,12 @@ impl ObjectReader<'_> {
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
-        if self.left_out == 0 {
+        if self.skipped == 0 {
             self.compact.reserve(self.text.len().min(COMPACT_BYTES));
         }
         self.compact.push_str(&self.text[self.copied..start]);
         self.copied = self.at;
-        self.left_out += self.at - start;
+        self.skipped += self.at - start;
         self.peek()
     }
 
@@ -142,9 +142,9 @@ impl ObjectReader<'_> {
     }
 
     fn word(&mut self, word: &[u8], kind: ValueKind) -> Option<ValueKind> {
-        let there = self.text.as_bytes()[self.at..].starts_with(word);
+        let matches = self.text.as_bytes()[self.at..].starts_with(word);
         self.at += word.len();
-        there.then_some(kind)
+        matches.then_some(kind)
     }
 
     fn array(&mut self, depth: usize) -> Option<ValueKind> {

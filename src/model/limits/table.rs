@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::unit::{Bytes, BytesOrOff, Count, CountOrOff, Time, TimeOrOff, Unit};
+use super::unit::{Bytes, BytesOrOff, Count, CountOrOff, LimitUnit, Time, TimeOrOff};
 
 macro_rules! limits {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ident = $default:expr;)+) => {
         /// The configured limits.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
-            $($(#[doc = $help])+ pub $name: <$kind as Unit>::Value,)+
+            $($(#[doc = $help])+ pub $name: <$kind as LimitUnit>::Value,)+
         }
 
         impl Default for Limits {
@@ -43,7 +43,7 @@ macro_rules! limits {
 
             /// Returns the placeholder for its value in a usage text: `N`, `SIZE`, `TIME`.
             pub const fn value_name(self) -> &'static str {
-                match self { $(Limit::$name => <$kind as Unit>::VALUE_NAME,)+ }
+                match self { $(Limit::$name => <$kind as LimitUnit>::VALUE_NAME,)+ }
             }
         }
 
@@ -53,18 +53,18 @@ macro_rules! limits {
             /// # Errors
             /// The reason why the text is invalid, and an example of a valid one.
             pub fn set(&mut self, limit: Limit, text: &str) -> Result<(), String> {
-                match limit { $(Limit::$name => self.$name = <$kind as Unit>::parse(text)?,)+ }
+                match limit { $(Limit::$name => self.$name = <$kind as LimitUnit>::parse(text)?,)+ }
                 Ok(())
             }
 
             /// Returns its value as a number: a count, bytes, or seconds; `None` if it is off.
             pub fn number(&self, limit: Limit) -> Option<f64> {
-                match limit { $(Limit::$name => <$kind as Unit>::number(&self.$name),)+ }
+                match limit { $(Limit::$name => <$kind as LimitUnit>::number(&self.$name),)+ }
             }
 
             /// Returns its value as text that [`Limits::set`] accepts.
             pub fn show(&self, limit: Limit) -> String {
-                match limit { $(Limit::$name => <$kind as Unit>::show(&self.$name),)+ }
+                match limit { $(Limit::$name => <$kind as LimitUnit>::show(&self.$name),)+ }
             }
         }
     };

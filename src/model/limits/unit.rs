@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::units;
 
 /// The unit of a limit.
-pub trait Unit {
+pub trait LimitUnit {
     /// Type of the value in the program.
     type Value;
     /// Placeholder for the value in a usage text.
@@ -28,7 +28,7 @@ pub struct Time;
 /// Another unit, or `off`.
 pub struct OrOff<K>(std::marker::PhantomData<K>);
 
-impl Unit for Count {
+impl LimitUnit for Count {
     type Value = u64;
     const VALUE_NAME: &'static str = "N";
 
@@ -45,7 +45,7 @@ impl Unit for Count {
     }
 }
 
-impl Unit for Bytes {
+impl LimitUnit for Bytes {
     type Value = u64;
     const VALUE_NAME: &'static str = "SIZE";
 
@@ -62,7 +62,7 @@ impl Unit for Bytes {
     }
 }
 
-impl Unit for Time {
+impl LimitUnit for Time {
     type Value = Duration;
     const VALUE_NAME: &'static str = "TIME";
 
@@ -79,7 +79,7 @@ impl Unit for Time {
     }
 }
 
-impl<K: Unit> Unit for OrOff<K> {
+impl<K: LimitUnit> LimitUnit for OrOff<K> {
     type Value = Option<K::Value>;
     const VALUE_NAME: &'static str = K::VALUE_NAME;
 

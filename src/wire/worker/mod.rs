@@ -31,7 +31,7 @@ pub const PROTOCOL: u32 = 1;
 pub struct TaskRef {
     /// Id of the task.
     pub id: TaskId,
-    /// Whether the worker sent a JSON integer.
+    /// True if the worker sent a JSON integer.
     pub numeric: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct TaskEnd {
     pub exit_code: Option<i32>,
     /// Signal that ended it.
     pub signal: Option<i32>,
-    /// Whether it was terminated from outside (`"status":"aborted"`).
+    /// True if it was terminated from outside (`"status":"aborted"`).
     pub aborted: bool,
     /// End time.
     pub timestamp: Option<Timestamp>,
