@@ -15,7 +15,9 @@ use tasktail::model::limits::Limits;
 use tasktail::model::{
     Channel, IntegrityState, LineChecksum, LineText, ReportedTotals, Task, TaskId, TaskStatus, Timestamp,
 };
-use tasktail::tasks::{End, LineBatch, PageLimits, TaskFacts, TaskHandle, Tasks, TasksOptions};
+use tasktail::tasks::{
+    EndRequest, LineBatch, PageLimits, SessionSeq, TaskDescription, TaskHandle, Tasks, TasksOptions,
+};
 
 const RUNNING_LINES: u64 = 2_600;
 const SEALED_LINES: u64 = 300;
@@ -71,7 +73,7 @@ fn batch(session: &str, first: u64, last: u64) -> LineBatch {
 }
 
 async fn start(tasks: &Tasks, name: &str, session: &str) -> (TaskHandle, u64) {
-    let facts = TaskFacts {
+    let facts = TaskDescription {
         id: id(name),
         session: session.into(),
         command: vec!["make".into(), "-j8".into()],
@@ -94,9 +96,14 @@ async fn write(data: &Path) {
     let tasks = Tasks::open(data, options()).await.unwrap();
     let (sealed, _) = start(&tasks, "build-1", "s1").await;
     sealed.append(batch("s1", 1, SEALED_LINES)).await.unwrap().await.unwrap();
-    let end = End { exit_code: Some(3), at: Some(timestamp(999_000)), reported: said(SEALED_LINES), ..End::default() };
-    sealed.end(End { session: Some(("s1".into(), SEALED_LINES + 1)), ..end }).await.unwrap();
-    until(&tasks, || sealed.facts().artifact.is_some()).await;
+    let end = EndRequest {
+        exit_code: Some(3),
+        at: Some(timestamp(999_000)),
+        reported: said(SEALED_LINES),
+        ..EndRequest::default()
+    };
+    sealed.end(EndRequest { session: Some(SessionSeq::new("s1", SEALED_LINES + 1)), ..end }).await.unwrap();
+    until(&tasks, || sealed.details().artifact.is_some()).await;
 
     let (running, _) = start(&tasks, "42", "s2").await;
     running.append(batch("s2", 1, RUNNING_LINES - 1)).await.unwrap().await.unwrap();
@@ -181,7 +188,7 @@ async fn check_store(version: &str, integrity: IntegrityState) {
     assert_eq!(tasks.stats().tasks, 2, "it was opened, not begun anew");
 
     let sealed = tasks.get(&id("build-1")).await.unwrap().unwrap();
-    let facts = sealed.facts();
+    let facts = sealed.details();
     check_facts(&facts, SEALED_LINES, TaskStatus::Completed);
     assert_eq!((facts.exit_code, facts.ended), (Some(3), Some(timestamp(999_000))));
     let file = fs::read(folder.path().join("archive/build-1.ndjson.zst")).unwrap();
@@ -192,20 +199,20 @@ async fn check_store(version: &str, integrity: IntegrityState) {
     let export: Vec<_> = sealed.export().try_collect().await.unwrap();
     assert!(export.concat() == zstd::decode_all(file.as_slice()).unwrap());
     assert_eq!(sealed.acked_seq("s1"), SEALED_LINES + 1);
-    assert_eq!(sealed.facts().integrity.unwrap().state, integrity, "{version}");
+    assert_eq!(sealed.details().integrity.unwrap().state, integrity, "{version}");
 
     let (running, acked) = start(&tasks, "42", "s2").await;
     assert_eq!(acked, RUNNING_LINES);
-    check_facts(&running.facts(), RUNNING_LINES, TaskStatus::Running);
+    check_facts(&running.details(), RUNNING_LINES, TaskStatus::Running);
     check_lines(&running, RUNNING_LINES).await;
     let more = batch("s2", RUNNING_LINES - 4, RUNNING_LINES + 10);
     let done = running.append(more).await.unwrap().await.unwrap();
     assert_eq!((done.first_line, done.count, done.acked_seq), (RUNNING_LINES + 1, 10, Some(RUNNING_LINES + 10)));
     let said = said(RUNNING_LINES + 10);
-    let session = Some(("s2".to_owned(), RUNNING_LINES + 11));
-    running.end(End { session, reported: said, ..End::default() }).await.unwrap();
-    assert_eq!(running.facts().integrity.unwrap().state, integrity, "{version}");
-    until(&tasks, || running.facts().artifact.is_some()).await;
+    let session = Some(SessionSeq::new("s2", RUNNING_LINES + 11));
+    running.end(EndRequest { session, reported: said, ..EndRequest::default() }).await.unwrap();
+    assert_eq!(running.details().integrity.unwrap().state, integrity, "{version}");
+    until(&tasks, || running.details().artifact.is_some()).await;
     check_lines(&running, RUNNING_LINES + 10).await;
     tasks.close().await;
 }

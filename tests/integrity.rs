@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, GapReason, IntegrityState, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 use tasktail::server::Server;
-use tasktail::tasks::{End, LineBatch, ListQuery, TaskHandle, Tasks, TasksOptions, VerifyFault};
+use tasktail::tasks::{EndRequest, LineBatch, ListQuery, SessionSeq, TaskHandle, Tasks, TasksOptions, VerifyFault};
 
 /// The time of [`numbered`] lines.
 const TIME: &str = "2026-05-09T14:23:01.000Z";
@@ -314,11 +314,13 @@ async fn play(steps: Vec<Step>, lie: bool) -> IntegrityState {
         sum.add(last + 1, 0, &line_of(0), &mut buffer);
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
-    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
-    let integrity = task.facts().integrity.unwrap();
+    task.end(EndRequest { session: Some(SessionSeq::new("s", last + 1)), reported: said, ..EndRequest::default() })
+        .await
+        .unwrap();
+    let integrity = task.details().integrity.unwrap();
     assert_eq!(integrity.lines, last);
     let mut changes = tasks.changes();
-    while task.facts().artifact.is_none() {
+    while task.details().artifact.is_none() {
         changes.changed().await.unwrap();
     }
     tasks.close().await;
@@ -385,12 +387,14 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
         append_random(&task, from, &mut sum).await;
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
-    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
+    task.end(EndRequest { session: Some(SessionSeq::new("s", last + 1)), reported: said, ..EndRequest::default() })
+        .await
+        .unwrap();
     let mut changes = tasks.changes();
-    while task.facts().artifact.is_none() {
+    while task.details().artifact.is_none() {
         changes.changed().await.unwrap();
     }
-    let integrity = task.facts().integrity.unwrap();
+    let integrity = task.details().integrity.unwrap();
     assert_eq!(integrity.state, IntegrityState::Incomplete, "{integrity:?}");
     assert_eq!(integrity.missing.len(), 1, "{integrity:?}");
     let hole = integrity.missing[0];
@@ -414,15 +418,17 @@ async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
     }
     let said = ReportedTotals { lines: Some(last), sum: Some(sum) };
     let mut changes = tasks.changes();
-    task.end(End { session: Some(("s".into(), last + 1)), reported: said, ..End::default() }).await.unwrap();
-    while task.facts().artifact.is_none() {
+    task.end(EndRequest { session: Some(SessionSeq::new("s", last + 1)), reported: said, ..EndRequest::default() })
+        .await
+        .unwrap();
+    while task.details().artifact.is_none() {
         changes.changed().await.unwrap();
     }
-    let integrity = task.facts().integrity.unwrap();
+    let integrity = task.details().integrity.unwrap();
     assert_eq!((integrity.state, integrity.missing.len()), (IntegrityState::Incomplete, 1), "{integrity:?}");
     let hole = integrity.missing[0];
     assert!(hole.reason == GapReason::Quota && integrity.missing_lines == hole.count, "{integrity:?}");
-    assert_eq!(task.facts().trimmed_lines, hole.count);
+    assert_eq!(task.details().trimmed_lines, hole.count);
     tasks.close().await;
     drop((tasks, task));
     // A list tells the same, without a look into the archive.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tasktail::journal::{Durability, Journal, LineBatch, PageLimits, TailEvent, TailReader};
 use tasktail::model::{LineText, TaskId};
-use tasktail::tasks::{FollowEvent, Follower, Start, Tasks, TasksOptions};
+use tasktail::tasks::{FollowEvent, FollowStart, TaskFollower, Tasks, TasksOptions};
 
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 
@@ -99,7 +99,7 @@ async fn lost_wakeups_of_a_tail() {
     journal.close().await;
 }
 
-async fn next(follower: &mut Follower, round: u64) -> FollowEvent {
+async fn next(follower: &mut TaskFollower, round: u64) -> FollowEvent {
     let event = tokio::time::timeout(HANGS_AFTER, follower.next()).await;
     event.unwrap_or_else(|_| panic!("a wake-up was lost in round {round}")).unwrap().expect("it goes on")
 }
@@ -114,7 +114,7 @@ async fn lost_wakeups_of_a_follower() {
     let options = TasksOptions { durability: Durability::Interval, ..TasksOptions::default() };
     let tasks = Tasks::open(folder.path(), options).await.unwrap();
     let task = tasks.get_or_create(&"w".parse().unwrap()).await.unwrap();
-    let mut follower = task.follow(Start::From(1));
+    let mut follower = task.follow(FollowStart::From(1));
     assert!(matches!(next(&mut follower, 0).await, FollowEvent::Open { .. }));
     let meeting = Arc::new(Meeting::default());
     let writer = tokio::spawn({
@@ -167,7 +167,7 @@ async fn lost_wakeups_of_who_waits_for_a_task() {
     });
     for round in 1..=ROUNDS {
         meeting.read(round, 1_001).await;
-        let appeared = tokio::time::timeout(HANGS_AFTER, tasks.appeared(&id(round))).await;
+        let appeared = tokio::time::timeout(HANGS_AFTER, tasks.wait_for(&id(round))).await;
         let task = appeared.unwrap_or_else(|_| panic!("a wake-up was lost in round {round}"));
         assert_eq!(*task.id(), id(round));
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use tasktail::model::{LineText, TaskId};
-use tasktail::tasks::{Durability, End, LineBatch, Tasks, TasksOptions};
+use tasktail::tasks::{Durability, EndRequest, LineBatch, Tasks, TasksOptions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_during_the_seal_is_whole() {
@@ -19,7 +19,7 @@ async fn a_removal_during_the_seal_is_whole() {
             batch.push(&LineText { text: "x".into(), ..LineText::default() });
         }
         task.append(batch).await.unwrap().await.unwrap();
-        task.end(End::default()).await.unwrap();
+        task.end(EndRequest::default()).await.unwrap();
         // The seal has begun by now; each round it has come a little further.
         for _ in 0..round * 40 {
             std::hint::spin_loop();

@@ -16,7 +16,7 @@ use tasktail::events::Identities;
 use tasktail::model::{Event, LineText};
 use tasktail::runs::{RunMeters, Runs};
 use tasktail::server::Server;
-use tasktail::tasks::{End, LineBatch, Tasks, TasksOptions};
+use tasktail::tasks::{EndRequest, LineBatch, Tasks, TasksOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -280,7 +280,7 @@ async fn events_of_a_task_whose_time_ran_out_meanwhile_are_read_after_the_next_s
 async fn after_the_next_start(ends: bool) {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
-    let mut eventful = tasks.eventful();
+    let mut eventful = tasks.tasks_with_events();
     let task = tasks.get_or_create(&"t".parse().unwrap()).await.unwrap();
     let text = format!("LB_EVENT {}", status("done"));
     let mut lines = LineBatch::new();
@@ -292,7 +292,7 @@ async fn after_the_next_start(ends: bool) {
     drop(eventful.next().await);
     let mut options = TasksOptions { events: true, ..TasksOptions::default() };
     if ends {
-        task.end(End::default()).await.unwrap();
+        task.end(EndRequest::default()).await.unwrap();
     } else {
         options.limits.journal_expiry = Duration::from_millis(50);
     }
@@ -315,7 +315,7 @@ async fn after_the_next_start(ends: bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let id = "t".parse().unwrap();
-    while tasks.get(&id).await.unwrap().unwrap().facts().artifact.is_none() {
+    while tasks.get(&id).await.unwrap().unwrap().details().artifact.is_none() {
         assert!(tokio::time::Instant::now() < until, "the task is never sealed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -374,7 +374,7 @@ async fn lines_that_went_with_their_archive_are_counted_where_events_are_looked_
     let server = TestServer { server: Server::start(options).await.unwrap(), folder };
     server.until("the gap", || async { hop(&server, "extraction").await["dropped"].as_u64() > Some(0) }).await;
     let told = hop(&server, "extraction").await["last_error"]["message"].as_str().unwrap().to_owned();
-    assert!(told.contains("are not there any more"), "{told}");
+    assert!(told.contains("are missing"), "{told}");
 }
 
 fn has_files(folder: &Path) -> bool {
@@ -404,5 +404,5 @@ async fn every_line_becomes_an_event_whatever_is_in_it() {
     let said = messages(&found);
     let has = |part: &str| said.iter().any(|message| message.contains(part));
     assert!(has("TASK [Poll LB_EVENT stream] ****") && has("stdout: last"), "{}", said.len());
-    assert!(has("\u{1}\u{1}") && has("[cut: 204800 bytes in all]"), "a long line is cut, and says so");
+    assert!(has("\u{1}\u{1}") && has("[truncated: 204800 bytes in total]"), "a long line is cut, and says so");
 }

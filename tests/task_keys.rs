@@ -9,7 +9,7 @@ use std::time::Duration;
 use tasktail::model::limits::Limits;
 use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::keys::{IdRange, KeyReader, NewId, Transaction, Trim};
-use tasktail::tasks::{End, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
+use tasktail::tasks::{EndRequest, LineBatch, PageLimits, TaskHandle, Tasks, TasksError, TasksOptions};
 use tokio::sync::oneshot;
 
 const KEY: &[u8] = b"task:logs:42";
@@ -60,7 +60,7 @@ async fn add(tasks: &Tasks, numbers: std::ops::RangeInclusive<u64>) -> Result<()
         Ok::<(), TasksError>(())
     })
     .await?;
-    task.added();
+    task.mark_active();
     Ok(())
 }
 
@@ -80,7 +80,7 @@ async fn until(tasks: &Tasks, what: &str, is: impl Fn(&Task) -> bool) -> Task {
         let mut changes = tasks.changes();
         loop {
             changes.mark_unchanged();
-            let facts = task(tasks).await.facts();
+            let facts = task(tasks).await.details();
             if is(&facts) {
                 return facts;
             }
@@ -99,7 +99,7 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     add(&tasks, 1..=3_000).await.unwrap();
-    let facts = task(&tasks).await.facts();
+    let facts = task(&tasks).await.details();
     assert_eq!((facts.status, facts.lines, facts.artifact), (TaskStatus::Running, 3_000, None));
     let len = tasks.snapshot().metadata(KEY).unwrap().unwrap().len;
     assert!((100..200).contains(&len), "{len}");
@@ -112,7 +112,7 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
     assert_eq!(log(&tasks).await, (1..=3_000).collect::<Vec<_>>());
 
     add(&tasks, 3_001..=3_010).await.unwrap();
-    let facts = task(&tasks).await.facts();
+    let facts = task(&tasks).await.details();
     assert_eq!((facts.status, facts.lines, facts.artifact), (TaskStatus::Running, 3_010, None));
     assert_eq!(tasks.snapshot().metadata(KEY).unwrap().unwrap().len, 10);
     assert_eq!(log(&tasks).await, (1..=3_010).collect::<Vec<_>>());
@@ -132,7 +132,7 @@ async fn a_task_whose_end_was_said_takes_no_entry() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     add(&tasks, 1..=2).await.unwrap();
-    task(&tasks).await.end(End { exit_code: Some(3), ..End::default() }).await.unwrap();
+    task(&tasks).await.end(EndRequest { exit_code: Some(3), ..EndRequest::default() }).await.unwrap();
     assert!(matches!(add(&tasks, 3..=3).await, Err(TasksError::Ended(_))));
     until(&tasks, "it is sealed", |task| task.artifact.is_some()).await;
     assert!(matches!(add(&tasks, 3..=3).await, Err(TasksError::Ended(_))));
@@ -187,7 +187,7 @@ async fn the_key_of_a_task_with_a_worker_goes_without_ending_it() {
     assert!(remove_key(&tasks).await);
     append(2).await;
     assert_eq!(tasks.snapshot().metadata(KEY).unwrap().unwrap().len, 1);
-    assert_eq!(task(&tasks).await.facts().status, TaskStatus::Running);
+    assert_eq!(task(&tasks).await.details().status, TaskStatus::Running);
     assert_eq!(log(&tasks).await, [1, 2]);
     drop(guard);
     tasks.close().await;

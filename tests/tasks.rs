@@ -10,7 +10,8 @@ use tasktail::journal::{Durability, Journal};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, LineText, Task, TaskId, TaskStatus, Timestamp};
 use tasktail::tasks::{
-    End, EndOutcome, FollowEvent, LineBatch, PageLimits, Start, TaskFacts, TaskHandle, Tasks, TasksError, TasksOptions,
+    EndOutcome, EndRequest, FollowEvent, FollowStart, LineBatch, PageLimits, SessionSeq, TaskDescription, TaskHandle,
+    Tasks, TasksError, TasksOptions,
 };
 
 fn options() -> TasksOptions {
@@ -46,7 +47,7 @@ async fn append(task: &TaskHandle, from: u64, to: u64) {
 
 /// Follows to the end; panics if a line is missing, doubled or out of order.
 async fn follow_all(task: &TaskHandle, start: u64) -> (u64, Task) {
-    let mut follower = task.follow(Start::From(start));
+    let mut follower = task.follow(FollowStart::From(start));
     let mut next = start;
     loop {
         match tokio::time::timeout(Duration::from_secs(20), follower.next()).await.expect("the follower hangs").unwrap()
@@ -70,7 +71,7 @@ async fn sealed(tasks: &Tasks, id: &TaskId) -> TaskHandle {
     let mut changes = tasks.changes();
     loop {
         let task = tasks.get(id).await.unwrap().unwrap();
-        if task.facts().artifact.is_some() {
+        if task.details().artifact.is_some() {
             return task;
         }
         tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.expect("it is never sealed").unwrap();
@@ -93,8 +94,11 @@ async fn a_reader_never_sees_the_seam() {
         let task = task.clone();
         async move { follow_all(&task, 5).await }
     });
-    assert_eq!(task.end(End { exit_code: Some(3), ..End::default() }).await.unwrap(), EndOutcome::Ended);
-    assert_eq!(task.end(End { exit_code: Some(0), ..End::default() }).await.unwrap(), EndOutcome::AlreadyEnded);
+    assert_eq!(task.end(EndRequest { exit_code: Some(3), ..EndRequest::default() }).await.unwrap(), EndOutcome::Ended);
+    assert_eq!(
+        task.end(EndRequest { exit_code: Some(0), ..EndRequest::default() }).await.unwrap(),
+        EndOutcome::AlreadyEnded
+    );
     assert!(matches!(task.append(batch_of(LineBatch::new(), 1..=1)).await, Err(TasksError::Ended(_))));
     for (last, facts) in
         [early.await.unwrap(), late.await.unwrap(), follow_all(&sealed(&tasks, &id("42")).await, 1).await]
@@ -102,7 +106,7 @@ async fn a_reader_never_sees_the_seam() {
         assert_eq!((last, facts.exit_code, facts.status), (30_000, Some(3), TaskStatus::Completed));
     }
     let task = sealed(&tasks, &id("42")).await;
-    let facts = task.facts();
+    let facts = task.details();
     assert_eq!((facts.lines, facts.first_line, facts.last_line, facts.trimmed_lines), (30_000, 1, 30_000, 0));
     let page = task.read(29_999, PageLimits { lines: 10, bytes: 10_000 }).await.unwrap();
     assert_eq!(page.lines.iter().map(|line| line.n).collect::<Vec<_>>(), [29_999, 30_000]);
@@ -123,8 +127,8 @@ async fn what_is_said_again_while_the_end_is_on_its_way_is_known() {
         let task = tasks.get_or_create(&id(&name)).await.unwrap();
         let lines = || batch_of(LineBatch::with_session("s", 1), 1..=3);
         task.append(lines()).await.unwrap().await.unwrap();
-        let end = || End { exit_code: Some(0), session: Some(("s".to_owned(), 4)), ..End::default() };
-        let facts = TaskFacts {
+        let end = || EndRequest { exit_code: Some(0), session: Some(SessionSeq::new("s", 4)), ..EndRequest::default() };
+        let facts = TaskDescription {
             id: id(&name),
             session: "s".to_owned(),
             command: Vec::new(),
@@ -139,14 +143,14 @@ async fn what_is_said_again_while_the_end_is_on_its_way_is_known() {
         assert_eq!((first.unwrap(), again.unwrap()), (EndOutcome::Ended, EndOutcome::Repeated));
         assert!(start.unwrap().1 >= 3);
         assert_eq!(lines.unwrap().acked_seq.map(|seq| seq >= 3), Some(true));
-        assert_eq!(task.end(End::default()).await.unwrap(), EndOutcome::AlreadyEnded);
+        assert_eq!(task.end(EndRequest::default()).await.unwrap(), EndOutcome::AlreadyEnded);
     }
     tasks.close().await;
     drop(tasks);
     let tasks = open(folder.path()).await;
     for round in 0..20 {
         let task = tasks.get(&id(&format!("t{round}"))).await.unwrap().unwrap();
-        assert_eq!(task.facts().status, TaskStatus::Completed, "t{round}");
+        assert_eq!(task.details().status, TaskStatus::Completed, "t{round}");
     }
     tasks.close().await;
 }
@@ -166,14 +170,14 @@ async fn a_reopened_store_goes_on_where_it_was() {
     };
     let tasks = open(folder.path()).await;
     let task = tasks.get(&id("a")).await.unwrap().unwrap();
-    assert_eq!(task.facts().lines, 8_000);
+    assert_eq!(task.details().lines, 8_000);
     append(&task, 8_001, 8_010).await;
-    let mut follower = task.follow(Start::After(cursor));
+    let mut follower = task.follow(FollowStart::After(cursor));
     assert!(matches!(follower.next().await.unwrap(), Some(FollowEvent::Open { .. })));
     let Some(FollowEvent::Page(page)) = follower.next().await.unwrap() else { panic!("a cursor outlives a restart") };
     assert_eq!(page.lines[0].n, 4_001);
     drop((follower, page));
-    task.end(End::default()).await.unwrap();
+    task.end(EndRequest::default()).await.unwrap();
     assert_eq!(follow_all(&task, 1).await.0, 8_010);
     sealed(&tasks, &id("a")).await;
     tasks.close().await;
@@ -203,7 +207,7 @@ async fn numbered_lines_are_taken_once_and_a_hole_is_told() {
     let page = task.read(1, PageLimits::default()).await.unwrap();
     let gaps: Vec<_> = page.lines.iter().filter_map(|line| line.gap()).collect();
     assert_eq!(gaps.iter().map(|gap| (gap.from, gap.count)).collect::<Vec<_>>(), [(9, 2)]);
-    let end = End { exit_code: Some(0), session: Some(("s".into(), 14)), ..End::default() };
+    let end = EndRequest { exit_code: Some(0), session: Some(SessionSeq::new("s", 14)), ..EndRequest::default() };
     assert_eq!(task.end(end.clone()).await.unwrap(), EndOutcome::Ended);
     assert_eq!(task.end(end).await.unwrap(), EndOutcome::Repeated);
     let repeat = task.append(batch_of(LineBatch::with_session("s", 11), 11..=13)).await.unwrap().await.unwrap();
@@ -221,17 +225,17 @@ async fn a_task_without_its_worker_is_lost_and_can_come_back() {
     let task = tasks.get_or_create(&id("l")).await.unwrap();
     let worker = task.attach();
     append(&task, 1, 3).await;
-    assert!(task.facts().live);
+    assert!(task.details().live);
     drop(worker);
     let mut changes = tasks.changes();
-    while task.facts().status != TaskStatus::Lost {
+    while task.details().status != TaskStatus::Lost {
         tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.expect("it is never lost").unwrap();
     }
     let page = task.read(4, PageLimits::default()).await.unwrap();
     assert_eq!(page.lines[0].channel, Channel::Internal);
     let _worker = task.attach();
     append(&task, 5, 6).await;
-    assert_eq!(task.facts().status, TaskStatus::Running);
+    assert_eq!(task.details().status, TaskStatus::Running);
     tasks.close().await;
 }
 
@@ -245,16 +249,16 @@ async fn a_task_nobody_finishes_is_sealed_when_its_time_is_over() {
     let task = tasks.get_or_create(&id("e")).await.unwrap();
     append(&task, 1, 3).await;
     let task = sealed(&tasks, &id("e")).await;
-    assert_eq!((task.facts().status, follow_all(&task, 1).await.0), (TaskStatus::Lost, 3));
+    assert_eq!((task.details().status, follow_all(&task, 1).await.0), (TaskStatus::Lost, 3));
     let late = task.append(batch_of(LineBatch::new(), 4..=4)).await;
     assert!(matches!(late, Err(TasksError::Ended(_))), "{late:?}");
     tasks.start(facts("e")).await.unwrap();
-    assert_eq!(task.facts().status, TaskStatus::Lost, "a sealed log does not come to life again");
+    assert_eq!(task.details().status, TaskStatus::Lost, "a sealed log does not come to life again");
     tasks.close().await;
 }
 
-fn facts(task: &str) -> TaskFacts {
-    TaskFacts {
+fn facts(task: &str) -> TaskDescription {
+    TaskDescription {
         id: id(task),
         session: "s".into(),
         command: vec!["make".into()],
@@ -270,8 +274,8 @@ async fn archives_outlive_the_store_and_are_taken_in_again() {
     let tasks = open(folder.path()).await;
     let done = tasks.get_or_create(&id("done")).await.unwrap();
     append(&done, 1, 2_000).await;
-    done.end(End { exit_code: Some(3), ..End::default() }).await.unwrap();
-    let artifact = sealed(&tasks, &id("done")).await.facts().artifact;
+    done.end(EndRequest { exit_code: Some(3), ..EndRequest::default() }).await.unwrap();
+    let artifact = sealed(&tasks, &id("done")).await.details().artifact;
     let open_one = tasks.get_or_create(&id("open")).await.unwrap();
     append(&open_one, 1, 9_000).await;
     let file = folder.path().join("archive/open.ndjson.zst.open");
@@ -290,7 +294,7 @@ async fn archives_outlive_the_store_and_are_taken_in_again() {
     let query = tasktail::tasks::ListQuery { limit: 9, ..Default::default() };
     assert_eq!(tasks.list(&query).await.unwrap().tasks.len(), 2);
     let done = sealed(&tasks, &id("done")).await;
-    let told = done.facts();
+    let told = done.details();
     assert_eq!((told.status, told.exit_code, told.lines), (TaskStatus::Completed, None, 2_000));
     assert!(
         told.artifact == artifact && told.bytes == (1..=2_000).map(|n| format!("line {n}\n").len() as u64).sum::<u64>()
@@ -298,15 +302,15 @@ async fn archives_outlive_the_store_and_are_taken_in_again() {
     assert_eq!(follow_all(&done, 1).await.0, 2_000);
     assert!(matches!(done.append(batch_of(LineBatch::new(), 1..=1)).await, Err(TasksError::Ended(_))));
     let (task, _) = tasks.start(facts("open")).await.unwrap();
-    let last = task.facts().last_line;
-    assert!(last > 1_000 && task.facts().trimmed_lines == 0);
+    let last = task.details().last_line;
+    assert!(last > 1_000 && task.details().trimmed_lines == 0);
     append(&task, last + 1, last + 50).await;
     tasks.close().await;
     drop((tasks, task, done));
 
     let tasks = open(folder.path()).await;
     let task = tasks.get(&id("open")).await.unwrap().unwrap();
-    task.end(End::default()).await.unwrap();
+    task.end(EndRequest::default()).await.unwrap();
     assert_eq!(follow_all(&task, 1).await.0, last + 50, "new lines go on behind the archive's, also after a restart");
     let task = sealed(&tasks, &id("open")).await;
     assert_eq!(follow_all(&task, 1).await.0, last + 50);
@@ -319,7 +323,7 @@ async fn a_journal_that_a_kill_left_behind_its_sealed_archive_goes() {
     let tasks = open(folder.path()).await;
     let task = tasks.get_or_create(&id("t")).await.unwrap();
     append(&task, 1, 10).await;
-    task.end(End::default()).await.unwrap();
+    task.end(EndRequest::default()).await.unwrap();
     sealed(&tasks, &id("t")).await;
     tasks.close().await;
     drop((tasks, task));
@@ -348,7 +352,7 @@ async fn lists_are_newest_first_and_paged_and_removal_is_whole() {
         let task = tasks.get_or_create(&id(&format!("t{n}"))).await.unwrap();
         append(&task, 1, 1).await;
         if n % 2 == 0 {
-            task.end(End::default()).await.unwrap();
+            task.end(EndRequest::default()).await.unwrap();
             sealed(&tasks, task.id()).await;
         }
     }
@@ -374,7 +378,7 @@ async fn lists_are_newest_first_and_paged_and_removal_is_whole() {
     assert!(!folder.path().join("archive/t0.ndjson.zst").exists());
     let anew = tasks.get_or_create(&id("t0")).await.unwrap();
     append(&anew, 1, 2).await;
-    assert_eq!(anew.facts().lines, 2, "line numbers of a removed task's successor begin at 1");
+    assert_eq!(anew.details().lines, 2, "line numbers of a removed task's successor begin at 1");
     tasks.close().await;
 }
 
@@ -387,7 +391,7 @@ async fn retention_removes_the_oldest_finished_tasks_and_no_running_one() {
     for n in 0..5 {
         let task = tasks.get_or_create(&id(&format!("t{n}"))).await.unwrap();
         append(&task, 1, 1_000).await;
-        task.end(End::default()).await.unwrap();
+        task.end(EndRequest::default()).await.unwrap();
         sealed(&tasks, task.id()).await;
     }
     tasks.close().await;

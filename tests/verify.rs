@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 use tasktail::store::{Store, StoreOptions};
-use tasktail::tasks::{self, End, LineBatch, TaskHandle, Tasks, TasksOptions, VerifyReport};
+use tasktail::tasks::{self, EndRequest, LineBatch, SessionSeq, TaskHandle, Tasks, TasksOptions, VerifyReport};
 
 const SEALED_LINES: u64 = 3_000;
 const GROWING_LINES: u64 = 12_000;
@@ -53,11 +53,15 @@ fn folder_of(sealed_lines: u64, growing_lines: u64, live_window_lines: u64) -> t
             let sum = fill(&task, lines).await;
             if name != "growing" {
                 let said = ReportedTotals { lines: Some(lines), sum: Some(sum) };
-                task.end(End { session: Some(("s".into(), lines + 1)), reported: said, ..End::default() })
-                    .await
-                    .unwrap();
+                task.end(EndRequest {
+                    session: Some(SessionSeq::new("s", lines + 1)),
+                    reported: said,
+                    ..EndRequest::default()
+                })
+                .await
+                .unwrap();
                 let mut changes = tasks.changes();
-                while task.facts().artifact.is_none() {
+                while task.details().artifact.is_none() {
                     changes.changed().await.unwrap();
                 }
             }
@@ -174,7 +178,7 @@ fn what_is_cut_off_removed_or_swapped_is_found() {
     let data = folder.path();
     for cut in [1, 9, 100, 5_000] {
         let found = with_changed(data, "one.ndjson.zst", |bytes| bytes.truncate(bytes.len() - cut));
-        assert!(found.contains("bytes, sealed were"), "{cut}: {found}");
+        assert!(found.contains("were sealed"), "{cut}: {found}");
     }
     // A frame taken out of a growing archive, whose first lines are in no journal.
     let found = with_changed(data, "growing.ndjson.zst.open", |bytes| {
@@ -198,9 +202,9 @@ fn what_is_cut_off_removed_or_swapped_is_found() {
     assert_eq!(faults(data), "");
 
     fs::rename(&one, &aside).unwrap();
-    assert_eq!(faults(data), "archive/one.ndjson.zst: the archive is not there\n");
+    assert_eq!(faults(data), "archive/one.ndjson.zst: the archive is missing\n");
     fs::rename(&aside, archive(data, "other.ndjson.zst")).unwrap();
-    assert!(faults(data).contains("archive/other.ndjson.zst: no record speaks of this archive"));
+    assert!(faults(data).contains("archive/other.ndjson.zst: this archive has no record"));
     fs::rename(archive(data, "other.ndjson.zst"), &one).unwrap();
 
     let growing = archive(data, "growing.ndjson.zst.open");
@@ -260,9 +264,9 @@ fn a_damaged_store_is_told_and_nothing_panics() {
         fs::write(data.join("journal").join(name), b"").unwrap();
     }
     let found = faults(data);
-    assert!(found.contains("the store does not open") && found.contains("forgotten"), "{found}");
+    assert!(found.contains("cannot open the store") && found.contains("forgotten"), "{found}");
     fs::remove_dir_all(data.join("journal")).unwrap();
-    assert!(faults(data).contains("journal: there is no store"));
+    assert!(faults(data).contains("journal: the store is missing"));
     assert!(tasks::verify(&data.join("archive"), &mut |_, _| {}).is_err(), "that is no data folder");
 }
 

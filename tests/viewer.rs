@@ -93,7 +93,7 @@ async fn a_broken_connection_is_taken_up_at_the_cursor_and_nothing_comes_twice()
 #[tokio::test]
 async fn what_the_server_refuses_is_not_tried_again() {
     let (listener, endpoint) = listener().await;
-    let error = json!({"type": "error", "code": "not_found", "message": "there is no task 42"});
+    let error = json!({"type": "error", "code": "not_found", "message": "task 42 not found"});
     tokio::spawn(async move { serve_one(&listener, vec![error]).await });
     let mut follower = Follower::new(endpoint, "42".parse().unwrap(), Start::Beginning, false);
     let error = follower.next().await.unwrap_err();

@@ -1,17 +1,17 @@
-//! What the hops of an event count on its way into a run.
+//! Counters of the stages of an event on its path into a run.
 
 use crate::model::StageCounters;
 
-/// The hops between a door and a run's state.
+/// Counters of the stages between a source and a run's state.
 #[derive(Debug)]
 pub struct RunMeters {
-    /// Events found in tasks' output.
+    /// Events found in the output of tasks.
     pub extraction: StageCounters,
-    /// Events of the folder of runs.
+    /// Events read from the runs folder.
     pub runs_folder: StageCounters,
-    /// Events that were there already.
+    /// Deduplication of events.
     pub dedupe: StageCounters,
-    /// Entries of runs' journals, as they are read back.
+    /// Entries read back from the journals of runs.
     pub run_state: StageCounters,
 }
 

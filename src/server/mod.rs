@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Authenticator, Secret};
 use crate::model::limits::{self, LimitCounters, Limits};
-use crate::runs::{KeptApart, Runs};
+use crate::runs::{RunIsolation, Runs};
 use crate::tasks::{Durability, create_folder};
 use crate::transport::{Acceptor, CertificateFiles, TlsError};
 use http::accept;
@@ -248,7 +248,7 @@ impl Server {
         state.tracker.spawn(async move {
             let State { runs, tasks, auth, shutdown, tracker, .. } = &*bridging;
             let auth = auth.clone();
-            let kept_apart: KeptApart = Arc::new(move || auth.bounds_runs());
+            let kept_apart: RunIsolation = Arc::new(move || auth.bounds_runs());
             runs.bridge(tasks.clone(), kept_apart, shutdown.clone(), tracker.clone()).await;
         });
         if let Some(folder) = state.options.runs.clone() {
@@ -262,7 +262,7 @@ impl Server {
         state.tracker.spawn(async move {
             tokio::select! {
                 () = keeping.shutdown.cancelled() => {}
-                () = keeping.runs.keep() => {}
+                () = keeping.runs.run_maintenance() => {}
             }
         });
         if let Some((listener, addr)) = resp {

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, GapReason, Line, LineText, Task, TaskId, Timestamp};
-use tasktail::tasks::{End, FollowEvent, LineBatch, LogPage, Start, TaskHandle, Tasks, TasksOptions};
+use tasktail::tasks::{EndRequest, FollowEvent, FollowStart, LineBatch, LogPage, TaskHandle, Tasks, TasksOptions};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -80,7 +80,7 @@ impl Account {
 /// Follows to the end of the task.
 async fn follow(task: &TaskHandle, from: u64) -> (Account, Task) {
     let mut account = Account::from(from);
-    let mut follower = task.follow(Start::From(from));
+    let mut follower = task.follow(FollowStart::From(from));
     loop {
         let event = tokio::time::timeout(DEADLINE, follower.next()).await.expect("the follower hangs").unwrap();
         match event {
@@ -108,7 +108,7 @@ async fn sealed(tasks: &Tasks, id: &TaskId) -> TaskHandle {
     let mut changes = tasks.changes();
     loop {
         let task = tasks.get(id).await.unwrap().unwrap();
-        if task.facts().artifact.is_some() {
+        if task.details().artifact.is_some() {
             return task;
         }
         tokio::time::timeout(DEADLINE, changes.changed()).await.expect("it is never sealed").unwrap();
@@ -149,13 +149,13 @@ async fn head_and_tail_are_kept_and_every_reader_is_told_of_the_middle() {
         }
         let before = read(&task).await;
         assert_eq!(before.next - 1, LINES);
-        task.end(End::default()).await.unwrap();
+        task.end(EndRequest::default()).await.unwrap();
         for reader in readers {
             let account = reader.await.unwrap();
             assert_eq!((account.next - 1, account.lines + account.missing()), (LINES, LINES));
         }
         let task = sealed(&tasks, &id).await;
-        let bytes = task.facts().artifact.unwrap().bytes;
+        let bytes = task.details().artifact.unwrap().bytes;
         assert!(bytes <= MAX + 32 * 1024, "{bytes}");
         assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes);
         assert_eq!(tasks.stats().archive_bytes, bytes);
@@ -238,7 +238,7 @@ proptest! {
                     Step::Look => assert_eq!(read(&task).await.next - 1, lines),
                 }
             }
-            task.end(End::default()).await.unwrap();
+            task.end(EndRequest::default()).await.unwrap();
             let task = sealed(&tasks, &id).await;
             let (account, facts) = follow(&task, 1).await;
             check(&account, &facts, lines, 100);

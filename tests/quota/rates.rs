@@ -131,7 +131,7 @@ fn a_redis_client_is_told_to_wait() {
     let mut add = || redis.xadd::<_, _, _, _, String>("task:logs:t", "*", &[("line", "x")]);
     let refused = (0..20).find_map(|_| add().err()).expect("it is never told");
     let said = refused.to_string();
-    assert!(said.contains("task t is over its limit of 1 lines/s: send the rest in"), "{said}");
+    assert!(said.contains("task t exceeds its limit of 1 lines/s; retry in"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tasktail::model::Channel;
 use tasktail::model::limits::Limits;
 use tasktail::model::{LineText, TaskId, Timestamp};
-use tasktail::tasks::{End, FollowEvent, LineBatch, Start, TaskHandle, Tasks, TasksError, TasksOptions};
+use tasktail::tasks::{EndRequest, FollowEvent, FollowStart, LineBatch, TaskHandle, Tasks, TasksError, TasksOptions};
 
 use crate::common::{DEADLINE, plain, serve_with, until, within};
 use crate::log_bytes::text;
@@ -65,9 +65,9 @@ async fn finished(tasks: &Tasks, id: &str, lines: u64) -> TaskHandle {
     let id: TaskId = id.parse().unwrap();
     let task = tasks.get_or_create(&id).await.unwrap();
     task.append(batch(1, lines)).await.unwrap().await.unwrap();
-    task.end(End::default()).await.unwrap();
+    task.end(EndRequest::default()).await.unwrap();
     let mut changes = tasks.changes();
-    while task.facts().artifact.is_none() {
+    while task.details().artifact.is_none() {
         tokio::time::timeout(DEADLINE, changes.changed()).await.expect("it is never sealed").unwrap();
     }
     task
@@ -98,7 +98,7 @@ async fn what_ended_first_is_removed_first_but_not_while_it_is_read() {
         running.append(batch(1, 10)).await.unwrap().await.unwrap();
         let mut bytes = 0;
         for id in ["one", "two", "three", "four"] {
-            bytes = finished(&tasks, id, LINES).await.facts().artifact.unwrap().bytes;
+            bytes = finished(&tasks, id, LINES).await.details().artifact.unwrap().bytes;
         }
         tasks.close().await;
         bytes
@@ -107,7 +107,7 @@ async fn what_ended_first_is_removed_first_but_not_while_it_is_read() {
     let disk_max = journal_bytes(&folder.path().join("journal")) + each * 5;
     let limits = Limits { disk_max: Some(disk_max), ..Limits::default() };
     let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
-    let mut reader = tasks.get(&"one".parse().unwrap()).await.unwrap().unwrap().follow(Start::From(1));
+    let mut reader = tasks.get(&"one".parse().unwrap()).await.unwrap().unwrap().follow(FollowStart::From(1));
     drop(finished(&tasks, "five", LINES).await);
     drop(finished(&tasks, "six", LINES).await);
     until("two is removed", async || !is_there(&tasks, "two").await).await;
@@ -122,7 +122,7 @@ async fn what_ended_first_is_removed_first_but_not_while_it_is_read() {
     assert_eq!(lines, LINES, "what is read is spared while others are enough");
     assert!(is_there(&tasks, "running").await);
     assert!(is_there(&tasks, "six").await, "the newest stays");
-    assert!(tasks.stats().evicted.0 >= 1 && tasks.stats().evicted.1 >= each / 2);
+    assert!(tasks.stats().evicted.tasks >= 1 && tasks.stats().evicted.bytes >= each / 2);
     assert!(!folder.path().join("archive/two.ndjson.zst").exists());
     tasks.has_budget().unwrap();
     tasks.close().await;
@@ -208,7 +208,7 @@ fn a_redis_client_makes_no_run_too_many_and_nothing_beyond_the_budget() {
         add(&mut redis, key).unwrap();
     }
     let said = add(&mut redis, "run:events:c").unwrap_err();
-    assert!(said.contains("there are 2 runs, as many as runs_max allows"), "{said}");
+    assert!(said.contains("run limit reached (2)"), "{said}");
     assert!(!redis.exists::<_, bool>("run:events:c").unwrap());
     // Within a transaction too; what else is in it is done, as Redis does it.
     let done: Vec<redis::Value> = redis::pipe()

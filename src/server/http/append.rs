@@ -23,7 +23,7 @@ use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
 use crate::server::ws::attached_tasks::{BATCH_BYTES_MAX, split_line};
-use crate::tasks::{End, EndOutcome, LineBatch, TaskHandle, TasksError, Ticket};
+use crate::tasks::{EndOutcome, EndRequest, LineBatch, LineTicket, TaskHandle, TasksError};
 use crate::wire::worker::LineFields;
 
 /// Batches given to the store and not yet durable; then the body is not read on.
@@ -165,7 +165,7 @@ struct Append {
     /// Holds the connection to its rates.
     rate: ConnectionRate,
     /// What is not durable yet, with the lines in it.
-    tickets: VecDeque<(Ticket, u64)>,
+    tickets: VecDeque<(LineTicket, u64)>,
     done: Done,
 }
 
@@ -251,7 +251,7 @@ impl Append {
             // Only now: a body without a single good line makes no task.
             None => self.handle.insert(self.state.tasks.get_or_create(&self.id).await?),
         };
-        let appended = handle.append_or_refuse(batch).await.inspect_err(|error| {
+        let appended = handle.append_or_reject(batch).await.inspect_err(|error| {
             if matches!(error, TasksError::RateLimited { .. }) {
                 self.refused_row = rows.first().copied();
             }
@@ -334,8 +334,8 @@ pub(in crate::server) async fn end(
     };
     let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
     let EndBody { exit_code, signal, timestamp, .. } = asked;
-    match handle.end(End { exit_code, signal, aborted, at: timestamp, ..End::default() }).await? {
-        EndOutcome::Ended => Ok(warp::reply::json(&handle.facts()).into_response()),
+    match handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, ..EndRequest::default() }).await? {
+        EndOutcome::Ended => Ok(warp::reply::json(&handle.details()).into_response()),
         EndOutcome::Repeated | EndOutcome::AlreadyEnded => Err(TasksError::Ended(id).into()),
     }
 }

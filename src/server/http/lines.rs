@@ -18,7 +18,7 @@ use super::query::Query;
 use crate::model::limits::{Limit, Limits};
 use crate::model::{ChannelSet, Cursor, Gap, Line, TaskId, limits};
 use crate::server::state::SharedState;
-use crate::tasks::{LogPage, PageLimits, Start, TaskHandle, TasksError};
+use crate::tasks::{FollowStart, LogPage, PageLimits, TaskHandle, TasksError};
 
 /// Lines that one request looks at when it filters.
 const SCAN_LINES_MAX: u64 = 200_000;
@@ -50,14 +50,14 @@ pub(in crate::server) async fn page(state: SharedState, id: TaskId, query: Query
     let (lines, gaps) = (Vec::new(), Vec::new());
     let mut answer = Answer { handle, filter, until, lines, bytes: 0, gaps, last: None };
     match start {
-        Start::Tail(tail) if !answer.filter.takes_all() => answer.backward(tail.min(limit)).await?,
-        Start::Tail(tail) => {
+        FollowStart::Tail(tail) if !answer.filter.takes_all() => answer.backward(tail.min(limit)).await?,
+        FollowStart::Tail(tail) => {
             let tail = tail.min(limit);
-            let last = answer.handle.facts().last_line;
+            let last = answer.handle.details().last_line;
             answer.forward((last + 1).saturating_sub(tail).max(1), tail).await?;
         }
-        Start::From(from) => answer.forward(from, limit).await?,
-        Start::After(cursor) => {
+        FollowStart::From(from) => answer.forward(from, limit).await?,
+        FollowStart::After(cursor) => {
             if cursor.epoch.incarnation != answer.handle.epoch().incarnation {
                 let detail = "the cursor is of an earlier log of this task: begin again with from=1";
                 return Err(ApiError::new(409, "reset", detail));
@@ -198,7 +198,7 @@ impl Answer {
 
     /// The last `tail` lines that are wanted, found from the end.
     async fn backward(&mut self, tail: u64) -> Result<(), ApiError> {
-        let facts = self.handle.facts();
+        let facts = self.handle.details();
         let (first, mut end, mut scanned) = (facts.first_line.max(1), facts.last_line + 1, 0);
         let mut found: Vec<Vec<Line<'static>>> = Vec::new();
         let mut count = 0;
@@ -282,7 +282,7 @@ impl Answer {
         let (first_line, last_line, cursor) = match &self.last {
             Some((page, cursor)) => (page.first_line, page.last_line, *cursor),
             None => {
-                let facts = self.handle.facts();
+                let facts = self.handle.details();
                 (facts.first_line, facts.last_line, self.handle.cursor_at(facts.last_line))
             }
         };

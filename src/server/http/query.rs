@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::model::{Cursor, RunId, TaskId};
-use crate::tasks::Start;
+use crate::tasks::FollowStart;
 
 /// Parameters of a request; one that is not asked for is ignored.
 #[derive(Debug, Default)]
@@ -67,15 +67,15 @@ impl Query {
     }
 
     /// Where a viewer begins: `after` beats `from` beats `tail`; with none of them at the first line.
-    pub(in crate::server) fn start(&self) -> Result<Start, ApiError> {
+    pub(in crate::server) fn start(&self) -> Result<FollowStart, ApiError> {
         if let Some(cursor) = self.get::<Cursor>("after")? {
-            return Ok(Start::After(cursor));
+            return Ok(FollowStart::After(cursor));
         }
         let (from, tail) = (self.number("from")?, self.number("tail")?);
         Ok(match (from, tail) {
-            (Some(from), _) => Start::From(from.max(1)),
-            (None, Some(tail)) => Start::Tail(tail),
-            (None, None) => Start::From(1),
+            (Some(from), _) => FollowStart::From(from.max(1)),
+            (None, Some(tail)) => FollowStart::Tail(tail),
+            (None, None) => FollowStart::From(1),
         })
     }
 }

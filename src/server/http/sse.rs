@@ -25,7 +25,7 @@ use crate::model::{Cursor, TaskId};
 use crate::server::state::SharedState;
 use crate::server::ws::frames::{before_first, cursor_after, push_json};
 use crate::server::ws::viewer::find;
-use crate::tasks::{FollowEvent, Follower, LogPage, Start};
+use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower};
 
 /// Begins a stream. `Last-Event-ID` (what a browser sends by itself after a break) beats `?after=`.
 pub(in crate::server) async fn stream(
@@ -36,7 +36,7 @@ pub(in crate::server) async fn stream(
     lease: Lease,
 ) -> Result<Response, ApiError> {
     let start = match last_event_id(&headers)? {
-        Some(cursor) => Start::After(cursor),
+        Some(cursor) => FollowStart::After(cursor),
         None => query.start()?,
     };
     let wait = query.flag("wait")?;
@@ -94,8 +94,8 @@ impl Drop for Counted {
 struct Viewer {
     counted: Counted,
     id: TaskId,
-    start: Start,
-    follower: Option<Box<Follower>>,
+    start: FollowStart,
+    follower: Option<Box<TaskFollower>>,
     beat: Interval,
     lease: Lease,
     over: bool,

@@ -41,7 +41,7 @@ pub(in crate::server) async fn list(state: SharedState, caller: Caller, query: Q
 /// `GET /api/v1/tasks/{id}`.
 pub(in crate::server) async fn show(state: SharedState, id: TaskId) -> Result<Response, ApiError> {
     let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
-    Ok(fresh(&handle.facts()))
+    Ok(fresh(&handle.details()))
 }
 
 /// `DELETE /api/v1/tasks/{id}`: 204; its viewers are told.

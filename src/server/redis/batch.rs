@@ -354,7 +354,7 @@ impl Batch {
         self.replies = 0;
         for adding in self.adding.drain(..).filter(|adding| adding.added) {
             if let Ok(task) = adding.task {
-                task.added();
+                task.mark_active();
             }
         }
     }

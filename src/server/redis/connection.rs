@@ -276,7 +276,7 @@ impl Connection {
             hop.rejected("refused", "an XADD was refused; its client was told why");
         }
         if done.of_runs {
-            self.port.state.runs.touch();
+            self.port.state.runs.notify_changed();
         }
         let mut facts = self.client.facts.lock();
         facts.commands += done.commands;

@@ -25,7 +25,7 @@ impl Adding {
     /// Lets the task know what its lines say.
     pub(in crate::server) fn note(&self, request: &Request) {
         if let Ok(task) = &self.task {
-            request.args().for_each(|word| task.note(word));
+            request.args().for_each(|word| task.detect_events(word));
         }
     }
 

@@ -74,7 +74,7 @@ impl AttachedTasks {
     /// Makes the connection the worker of this task, in `session` if given.
     pub(in crate::server) fn attach(&mut self, handle: TaskHandle, session: Option<String>) {
         let task = self.tasks.entry(handle.id().clone()).or_default();
-        task.ended = handle.facts().status.is_final();
+        task.ended = handle.details().status.is_final();
         task.guard = (!task.ended).then(|| handle.attach());
         task.session = session.or(task.session.take());
         task.handle = Some(handle);

@@ -26,7 +26,7 @@ use crate::model::TaskId;
 use crate::model::limits::Limit;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::state::{SharedState, State};
-use crate::tasks::{FollowEvent, Follower, Start, TasksError};
+use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TasksError};
 use crate::wire::viewer::FollowRequest;
 
 /// Maximum number of unprocessed requests. Reading pauses at this number.
@@ -157,14 +157,14 @@ impl Subscriptions {
                     return Err((Some(id), error::code_of(&not_found), not_found.to_string()));
                 }
                 let start = match (after, from, tail) {
-                    (Some(cursor), _, _) => Start::After(
+                    (Some(cursor), _, _) => FollowStart::After(
                         cursor
                             .parse()
                             .map_err(|error| (Some(id.clone()), "bad_message", format!("field `after`: {error}")))?,
                     ),
-                    (None, Some(from), _) => Start::From(from.max(1)),
-                    (None, None, Some(tail)) => Start::Tail(tail),
-                    (None, None, None) => Start::From(1),
+                    (None, Some(from), _) => FollowStart::From(from.max(1)),
+                    (None, None, Some(tail)) => FollowStart::Tail(tail),
+                    (None, None, None) => FollowStart::From(1),
                 };
                 // A second subscription to a task replaces the first.
                 self.remove(&id);
@@ -217,15 +217,20 @@ impl Subscriptions {
 /// The state of a subscription.
 enum SubscriptionState {
     /// Looking up the task, with the start position and whether to wait for the task.
-    Find(Start, bool),
+    Find(FollowStart, bool),
     /// Following the task.
-    Follow(Box<Follower>),
+    Follow(Box<TaskFollower>),
     /// Finished.
     Ended,
 }
 
 /// Returns the stream of a task's events.
-fn subscription(state: SharedState, id: TaskId, start: Start, wait: bool) -> BoxStream<'static, SubscriptionEvent> {
+fn subscription(
+    state: SharedState,
+    id: TaskId,
+    start: FollowStart,
+    wait: bool,
+) -> BoxStream<'static, SubscriptionEvent> {
     let step = move |current| {
         let (state, id) = (state.clone(), id.clone());
         async move {

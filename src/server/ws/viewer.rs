@@ -20,7 +20,7 @@ use crate::model::TaskId;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::http::query::Query;
 use crate::server::state::{SharedState, State};
-use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
+use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TaskHandle, TasksError};
 
 /// Time allowed at shutdown for sending the rest of an ended task.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ async fn read(state: &State, mut source: SocketSource, peer: Peer) {
 }
 
 /// Sends the task's log until it ends, the caller loses access, or the connection fails.
-async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId, start: Start, wait: bool) {
+async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId, start: FollowStart, wait: bool) {
     let result = tokio::select! {
         biased;
         ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
@@ -78,7 +78,7 @@ async fn send_log(
     state: &State,
     sink: &mut SocketSink,
     id: TaskId,
-    start: Start,
+    start: FollowStart,
     wait: bool,
 ) -> Result<(CloseCode, &'static str), SendError> {
     let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
@@ -112,10 +112,10 @@ async fn send_log(
 async fn drain_ended_task(
     state: &State,
     sink: &mut SocketSink,
-    follower: &mut Follower,
+    follower: &mut TaskFollower,
 ) -> Result<(CloseCode, &'static str), SendError> {
     let rest = async {
-        while follower.is_over() {
+        while follower.has_ended() {
             match follower.next().await {
                 Ok(Some(event)) => send_event(state, sink, event).await?,
                 Ok(None) => return Ok(true),
@@ -135,7 +135,7 @@ async fn drain_ended_task(
 pub(in crate::server) async fn find(state: &State, id: &TaskId, wait: bool) -> Result<TaskHandle, TasksError> {
     match state.tasks.get(id).await? {
         Some(handle) => Ok(handle),
-        None if wait => Ok(state.tasks.appeared(id).await),
+        None if wait => Ok(state.tasks.wait_for(id).await),
         None => Err(TasksError::NotFound(id.clone())),
     }
 }

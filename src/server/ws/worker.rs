@@ -32,7 +32,7 @@ use crate::server::http::auth;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
-use crate::tasks::{End, EndOutcome, LineBatch, TaskFacts, TasksError};
+use crate::tasks::{EndOutcome, EndRequest, LineBatch, SessionSeq, TaskDescription, TasksError};
 use crate::wire::worker::{
     BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
 };
@@ -233,8 +233,14 @@ impl WorkerConnection {
         if !self.check_capacity(&task) {
             return;
         }
-        let facts =
-            TaskFacts { id: task.id.clone(), session: session.clone(), command, host, labels, started: timestamp };
+        let facts = TaskDescription {
+            id: task.id.clone(),
+            session: session.clone(),
+            command,
+            host,
+            labels,
+            started: timestamp,
+        };
         match self.state.tasks.start(facts).await {
             Ok((handle, acked_seq)) => {
                 self.attached.attach(handle, Some(session.clone()));
@@ -322,10 +328,11 @@ impl WorkerConnection {
         if !self.check_capacity(&task) {
             return;
         }
-        let session = seq.map(|seq| (self.attached.session(&task.id).to_owned(), seq));
+        let session = seq.map(|seq| SessionSeq::new(self.attached.session(&task.id), seq));
         let ended = match self.attached.handle(&self.state.tasks, &task.id).await {
             Ok(handle) => {
-                let ended = handle.end(End { exit_code, signal, aborted, at: timestamp, session, reported }).await;
+                let ended =
+                    handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, session, reported }).await;
                 if let (Ok(EndOutcome::Ended), Some(fault)) = (&ended, handle.integrity_fault()) {
                     self.state.hops.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
                 }

@@ -61,7 +61,7 @@ pub(in crate::server) async fn make(
     let task = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
     let now_s = Timestamp::now().as_millis().div_ceil(1000);
     let expires = Timestamp::from_millis(now_s.saturating_add(life.as_secs().max(1)).saturating_mul(1000));
-    let share = Share { task: id, born: Some(task.facts().created), expires };
+    let share = Share { task: id, born: Some(task.details().created), expires };
     let key = state.browsers.share_key.key_or_new();
     let key = key.map_err(|error| ApiError::new(503, "read_only", format!("no key for share links: {error}")))?;
     let public_url = state.options.public_url.as_ref().map(ToString::to_string);
@@ -134,7 +134,7 @@ async fn verify(state: &SharedState, task: &TaskId, text: &str) -> Result<Share,
 pub(in crate::server) async fn is_born(state: &State, share: &Share) -> Result<bool, ApiError> {
     let Some(born) = share.born else { return Ok(true) };
     let task = state.tasks.get(&share.task).await?;
-    Ok(task.is_some_and(|task| task.facts().created == born))
+    Ok(task.is_some_and(|task| task.details().created == born))
 }
 
 fn refused(fault: ShareFault) -> ApiError {

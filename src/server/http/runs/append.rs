@@ -12,7 +12,7 @@ use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
 use crate::model::{Event, EventError, RunId, limits};
-use crate::runs::{Incoming, RunHandle, Source};
+use crate::runs::{EventSource, IncomingEvent, RunHandle};
 use crate::server::http::append::{drain, media_type};
 use crate::server::http::body::Body;
 use crate::server::http::error::ApiError;
@@ -119,7 +119,7 @@ struct Append {
     first_seq: Option<u64>,
     rows: u64,
     /// Events with the index of their row.
-    gathered: Vec<(u64, Incoming)>,
+    gathered: Vec<(u64, IncomingEvent)>,
     bytes: usize,
     done: Done,
 }
@@ -199,8 +199,8 @@ impl Append {
                 meter.parsed(1);
                 self.bytes += event.as_str().len();
                 let seq = self.first_seq.map(|first| first.saturating_add(index));
-                let source = Some(Source { name: self.name.clone(), seq });
-                self.gathered.push((index, Incoming { event, source }));
+                let source = Some(EventSource { name: self.name.clone(), seq });
+                self.gathered.push((index, IncomingEvent { event, source }));
             }
             Err(fault) => self.refuse(index, &fault),
         }
@@ -226,7 +226,7 @@ impl Append {
             return Ok(());
         }
         self.bytes = 0;
-        let (indexes, events): (Vec<u64>, Vec<Incoming>) = self.gathered.drain(..).unzip();
+        let (indexes, events): (Vec<u64>, Vec<IncomingEvent>) = self.gathered.drain(..).unzip();
         let appended = self.run.append(&events).await.inspect_err(|error| {
             self.state.hops.runs_http.failed(&error.to_string());
         })?;

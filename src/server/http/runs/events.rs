@@ -14,7 +14,7 @@ use crate::runs::RunsError;
 use crate::server::http::error::ApiError;
 use crate::server::http::query::Query;
 use crate::server::state::SharedState;
-use crate::tasks::Start;
+use crate::tasks::FollowStart;
 
 /// A page of events, each as it is stored.
 #[derive(Serialize)]
@@ -35,9 +35,9 @@ pub(in crate::server) async fn page(state: SharedState, id: RunId, query: Query)
     let (filter, start) = (filter(&query)?, query.start()?);
     let run = find(&state, &id)?;
     let from = match start {
-        Start::From(from) => from,
-        Start::Tail(tail) => run.line_before(tail.min(limit), &filter).await?,
-        Start::After(cursor) => run.line_after(&cursor)?,
+        FollowStart::From(from) => from,
+        FollowStart::Tail(tail) => run.line_before(tail.min(limit), &filter).await?,
+        FollowStart::After(cursor) => run.line_after(&cursor)?,
     };
     let page = run.page(from, usize::try_from(limit).unwrap_or(usize::MAX), &filter).await?;
     let page = page.ok_or_else(|| ApiError::no_run(&id))?;

@@ -15,12 +15,12 @@ use super::filter;
 use super::find;
 use crate::auth::Lease;
 use crate::model::{Cursor, RunId};
-use crate::runs::{RunNews, RunStart, RunTail, Stored};
+use crate::runs::{RunEvent, RunFollowStart, RunTail, StoredEvent};
 use crate::server::http::error::ApiError;
 use crate::server::http::query::Query;
 use crate::server::http::sse::{Counted, Shareable, event_stream, last_event_id, last_word, put_event};
 use crate::server::state::SharedState;
-use crate::tasks::Start;
+use crate::tasks::FollowStart;
 
 /// Begins a stream. `Last-Event-ID` (what a browser sends by itself after a break) beats `?after=`.
 pub(in crate::server) async fn stream(
@@ -32,11 +32,11 @@ pub(in crate::server) async fn stream(
 ) -> Result<Response, ApiError> {
     let filter = filter(&query)?;
     let start = match last_event_id(&headers)? {
-        Some(cursor) => RunStart::After(cursor),
+        Some(cursor) => RunFollowStart::After(cursor),
         None => match query.start()? {
-            Start::After(cursor) => RunStart::After(cursor),
-            Start::Tail(count) => RunStart::Tail(count),
-            Start::From(_) => RunStart::First,
+            FollowStart::After(cursor) => RunFollowStart::After(cursor),
+            FollowStart::Tail(count) => RunFollowStart::Tail(count),
+            FollowStart::From(_) => RunFollowStart::First,
         },
     };
     // A run that is waited for is found in the stream: the head of the answer should not wait.
@@ -88,11 +88,11 @@ impl Viewer {
         };
         let mut out = Vec::new();
         match news {
-            Ok(RunNews::Events(events)) => {
+            Ok(RunEvent::Events(events)) => {
                 events.iter().for_each(|stored| put_stored(&mut out, stored));
                 state.hops.runs_sse.delivered(events.len() as u64);
             }
-            Ok(RunNews::Reset { reason }) => put_event(&mut out, Some("reset"), None, &json!({ "reason": reason })),
+            Ok(RunEvent::Reset { reason }) => put_event(&mut out, Some("reset"), None, &json!({ "reason": reason })),
             Err(error) => {
                 state.hops.runs_sse.failed(&error.to_string());
                 tracing::warn!(%error, "a stream of a run's events ends early");
@@ -103,8 +103,8 @@ impl Viewer {
     }
 }
 
-fn put_stored(out: &mut Vec<u8>, stored: &Stored) {
-    let Stored { cursor, event } = stored;
+fn put_stored(out: &mut Vec<u8>, stored: &StoredEvent) {
+    let StoredEvent { cursor, event } = stored;
     let cursor: &Cursor = cursor;
     out.extend_from_slice(format!("id: {cursor}\ndata: ").as_bytes());
     // JSON on one line holds neither a newline nor a carriage return.

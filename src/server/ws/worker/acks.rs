@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::PendingBatch;
 use super::WorkerConnection;
-use crate::tasks::{Appended, TasksError, Ticket};
+use crate::tasks::{AppendedLines, LineTicket, TasksError};
 use crate::wire::worker::TaskRef;
 
 /// Time allowed at shutdown for received lines to become durable and be acknowledged.
@@ -16,7 +16,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A batch that is not yet durable.
 pub(in crate::server) struct InFlightBatch {
     task: TaskRef,
-    ticket: Ticket,
+    ticket: LineTicket,
     bytes: usize,
     lines: u64,
 }
@@ -43,14 +43,17 @@ impl WorkerConnection {
     }
 
     /// Acknowledges a durable batch, or reports its failure to the worker.
-    pub(in crate::server) fn record_ack(&mut self, (batch, result): (InFlightBatch, Result<Appended, TasksError>)) {
+    pub(in crate::server) fn record_ack(
+        &mut self,
+        (batch, result): (InFlightBatch, Result<AppendedLines, TasksError>),
+    ) {
         self.in_flight_bytes -= batch.bytes;
         match result {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
                 self.state.hops.worker_socket.stored(appended.count);
-                self.state.hops.worker_socket.dropped(appended.over);
-                let rest = batch.lines.saturating_sub(appended.over);
+                self.state.hops.worker_socket.dropped(appended.dropped);
+                let rest = batch.lines.saturating_sub(appended.dropped);
                 self.state.hops.worker_socket.deduplicated(rest.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
                     self.outbox.ack(&batch.task, seq);
@@ -78,7 +81,7 @@ impl WorkerConnection {
 /// Waits for the result of the oldest batch, and removes it from the queue. Cancel-safe.
 pub(in crate::server) async fn next_result(
     in_flight: &mut VecDeque<InFlightBatch>,
-) -> (InFlightBatch, Result<Appended, TasksError>) {
+) -> (InFlightBatch, Result<AppendedLines, TasksError>) {
     let result = match in_flight.front_mut() {
         Some(oldest) => (&mut oldest.ticket).await,
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! An event as it is kept: with an identity, and where and when it came from.
+//! Incoming events, and the form in which they are stored: with an identity, a source and a time.
 
 use std::sync::Arc;
 
@@ -8,98 +8,99 @@ use ulid::Ulid;
 
 use crate::model::{ByteStr, Entry, EntryBody, EntryFields, Event, EventError, EventView, Timestamp, limits};
 
-/// The field of an entry that holds the event.
+/// Field of an entry that holds the event.
 const FIELD: &[u8] = b"event";
 
-/// Where an event came from, and its place there.
+/// The source of an event, and its position there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// `task:42`, `file:...`, or the name that a sender gave itself.
+pub struct EventSource {
+    /// `task:42`, `file:...`, or a name chosen by the sender.
     pub name: Arc<str>,
-    /// From 1; unknown: an event of it without an id is given one that no other has.
+    /// Position from 1. If unknown, an event without an id receives a unique one.
     pub seq: Option<u64>,
 }
 
-/// An event at a door.
+/// An event that has not been stored.
 #[derive(Clone, Debug)]
-pub struct Incoming {
-    /// What came.
+pub struct IncomingEvent {
+    /// The event as received.
     pub event: Event,
-    /// Where from, if that is known: an event without an id has one by its place then.
-    pub source: Option<Source>,
+    /// Source, if known: an event without an id receives one from its position.
+    pub source: Option<EventSource>,
 }
 
-/// The print of an id: two ids with the same are the same.
+/// Hash of an event id. Ids with the same hash are treated as equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Print(u64, u64);
+pub(super) struct IdHash(u64, u64);
 
-impl Print {
-    pub(super) fn of(id: &str) -> Self {
-        let hash = Sha256::digest(id.as_bytes());
+impl IdHash {
+    /// Returns the hash of `id`: the first 16 bytes of its SHA-256.
+    pub(super) fn new(id: &str) -> Self {
+        let digest = Sha256::digest(id.as_bytes());
         let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        Self(word(&hash[..8]), word(&hash[8..16]))
+        Self(word(&digest[..8]), word(&digest[8..16]))
     }
 }
 
-impl Incoming {
-    /// An event whose source is not known.
+impl IncomingEvent {
+    /// Returns an event with an unknown source.
     pub fn new(event: Event) -> Self {
         Self { event, source: None }
     }
 
-    /// The event as it is kept, and the print of its id.
-    pub(super) fn keep(&self, received: Timestamp) -> Result<(Event, Print), EventError> {
+    /// Returns the event in its stored form, and the hash of its id.
+    pub(super) fn prepare(&self, received: Timestamp) -> Result<(Event, IdHash), EventError> {
         let view = self.event.view();
         check_id(&view)?;
         let mut added = Vec::with_capacity(4);
-        let print = match (&view.event_id, &self.source) {
-            (Some(id), _) => Print::of(id),
+        let hash = match (&view.event_id, &self.source) {
+            (Some(id), _) => IdHash::new(id),
             (None, source) => {
                 let id = match source {
-                    Some(Source { name, seq: Some(seq) }) => format!("{name}:{seq}"),
+                    Some(EventSource { name, seq: Some(seq) }) => format!("{name}:{seq}"),
                     _ => Ulid::generate().to_string(),
                 };
-                let print = Print::of(&id);
+                let hash = IdHash::new(&id);
                 added.push(("event_id", json!(id)));
-                print
+                hash
             }
         };
-        if let Some(Source { name, seq }) = &self.source {
+        if let Some(EventSource { name, seq }) = &self.source {
             added.push(("source", json!(&**name)));
             if let Some(seq) = seq.filter(|_| view.source.is_none()) {
                 added.push(("source_seq", json!(seq)));
             }
         }
         added.push(("received_utc", json!(received)));
-        Ok((check_length(self.event.with(&added))?, print))
+        Ok((check_length(self.event.with(&added))?, hash))
     }
 }
 
-/// What is longer than an event could not be read again, here or by a follower.
+/// Rejects an event that is too long: it could not be read back.
 fn check_length(event: Event) -> Result<Event, EventError> {
     let bytes = event.as_str().len();
     if bytes > limits::EVENT_BYTES_MAX { Err(EventError::TooLong(bytes)) } else { Ok(event) }
 }
 
-/// An id that tells nothing apart is no id.
+/// Rejects an id that cannot identify an event.
 fn check_id(view: &EventView<'_>) -> Result<(), EventError> {
     match view.event_id.as_deref() {
         Some(id @ ("" | "{..}" | "[..]")) => {
-            let wants = "a text that is not empty, or left out";
+            let wants = "a non-empty string, or no field";
             Err(EventError::WrongType { field: "event_id", wants, got: format!("`{id}`") })
         }
         _ => Ok(()),
     }
 }
 
-/// The entry of a kept event.
+/// Returns the entry fields of a stored event.
 pub(super) fn fields(event: &Event) -> EntryFields<'_> {
     vec![(ByteStr::from(FIELD), ByteStr::from(event.as_str()))]
 }
 
-/// The event of an entry, whoever wrote it: `None` for one that was deleted. What a Redis client
-/// left out is filled in from the entry's id, which stays.
-pub(super) fn read(entry: &Entry<'_>) -> Option<Result<(Event, Print), EventError>> {
+/// Returns the event of an entry, or `None` if the entry was deleted. EntryFields that a Redis client left out are
+/// derived from the entry's id, which does not change.
+pub(super) fn read(entry: &Entry<'_>) -> Option<Result<(Event, IdHash), EventError>> {
     let fields = match &entry.body {
         body if body.is_deleted() => return None,
         EntryBody::Fields(fields) => fields,
@@ -118,7 +119,7 @@ fn parse(fields: &EntryFields<'_>) -> Result<Event, EventError> {
     let mut object = serde_json::Map::new();
     for (name, value) in fields {
         let value = text(value)?;
-        // Redis knows only texts: a number is one where a number is wanted.
+        // Redis has only strings: these fields are parsed as numbers.
         let number = matches!(&**name, b"repetition" | b"total_repetitions" | b"total" | b"attempt" | b"source_seq");
         let value = match value.parse::<u64>() {
             Ok(count) if number => json!(count),
@@ -129,17 +130,17 @@ fn parse(fields: &EntryFields<'_>) -> Result<Event, EventError> {
     Event::parse(&serde_json::Value::Object(object).to_string())
 }
 
-fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, Print), EventError> {
+fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, IdHash), EventError> {
     let view = event.view();
     check_id(&view)?;
     let mut added = Vec::new();
-    let print = match &view.event_id {
-        Some(id) => Print::of(id),
+    let hash = match &view.event_id {
+        Some(id) => IdHash::new(id),
         None => {
             let id = format!("redis:{}", entry.id);
-            let print = Print::of(&id);
+            let hash = IdHash::new(&id);
             added.push(("event_id", json!(id)));
-            print
+            hash
         }
     };
     if view.source.is_none() && view.received_utc.is_none() {
@@ -149,5 +150,5 @@ fn complete(event: Event, entry: &Entry<'_>) -> Result<(Event, Print), EventErro
         added.push(("received_utc", json!(Timestamp::from_millis(entry.id.ms))));
     }
     let event = if added.is_empty() { event } else { check_length(event.with(&added))? };
-    Ok((event, print))
+    Ok((event, hash))
 }

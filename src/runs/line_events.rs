@@ -1,30 +1,30 @@
-//! A task whose lines are events: what `tasktail run --emit-events` asks for.
+//! Lines as events, for `tasktail run --emit-events`.
 //!
-//! For a tool that knows nothing of events (k6, fio): each line becomes a log event, and the task's
-//! begin and end become the status of one repetition. The labels of the task say of which:
-//! `events=lines`, `run`, `workload`, `repetition=1/3`, `config`, `host`.
+//! For tools that do not write events (k6, fio): each line becomes a log event, and the start and end of the
+//! task become the status of one repetition. Labels of the task describe it: `events=lines`, `run`,
+//! `workload`, `repetition=1/3`, `config`, `host`.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Incoming, Source};
+use super::{EventSource, IncomingEvent};
 use crate::model::{Event, Line, RunId, Task, TaskStatus, Timestamp, limits};
 use crate::tasks::EVENTS_LABEL;
 
-/// The configuration's name where none was given.
+/// Default configuration name.
 const CONFIG_DEFAULT: &str = "stream";
-/// Bytes of a line that its event tells. A byte takes at most six in JSON, so an event is never too long.
+/// Maximum bytes of a line in its event. JSON encodes a byte in at most six, so the event is never too long.
 const LINE_BYTES_MAX: usize = 128 * 1024;
 
-/// How lines become events.
+/// Converts the lines of one task into events.
 #[derive(Debug)]
-pub(super) struct Wrap {
+pub(super) struct LineEventAdapter {
     run: RunId,
     source: Arc<str>,
-    /// What the ids of its events begin with. Another task that is called the same later has others.
-    ids: String,
+    /// Prefix of the event ids; differs for a later task with the same name.
+    id_prefix: String,
     host: String,
     workload: String,
     repetition: u64,
@@ -34,9 +34,9 @@ pub(super) struct Wrap {
     started: Timestamp,
 }
 
-/// The event of a line, its fields in the order in which a runner prints them.
+/// The event of a line, with its fields in the order of a runner's output.
 #[derive(Serialize)]
-struct Wrapped<'a> {
+struct LineEvent<'a> {
     event_id: String,
     run_id: &'a RunId,
     host: &'a str,
@@ -54,9 +54,9 @@ struct Wrapped<'a> {
     timestamp: f64,
 }
 
-impl Wrap {
-    /// If the task's labels ask for it.
-    pub(super) fn of(task: &Task, birth: u64, run: &RunId) -> Option<Self> {
+impl LineEventAdapter {
+    /// Returns an adapter if the labels of the task request one.
+    pub(super) fn new(task: &Task, incarnation: u64, run: &RunId) -> Option<Self> {
         let label = |name: &str| task.labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if label(EVENTS_LABEL) != Some("lines") {
             return None;
@@ -72,7 +72,7 @@ impl Wrap {
         Some(Self {
             run: run.clone(),
             source: format!("task:{}", task.id).into(),
-            ids: format!("task:{}:{birth:x}", task.id),
+            id_prefix: format!("task:{}:{incarnation:x}", task.id),
             host: label("host").or(task.host.as_deref()).unwrap_or("localhost").to_owned(),
             workload: label("workload").unwrap_or(program).to_owned(),
             repetition: number.unwrap_or(1),
@@ -82,38 +82,38 @@ impl Wrap {
         })
     }
 
-    /// What is told before the first line.
-    pub(super) fn begin(&self) -> Vec<Incoming> {
+    /// Returns the events before the first line.
+    pub(super) fn start(&self) -> Vec<IncomingEvent> {
         let started = format!("{} log stream started", self.name);
         let running = self.event("running", "running", None, None, self.started);
         let mark = self.event("started", "running", Some("INFO"), Some(&started), self.started);
         running.into_iter().chain(mark).collect()
     }
 
-    /// A line.
-    pub(super) fn line(&self, n: u64, is_stderr: bool, line: &Line<'_>) -> Option<Incoming> {
+    /// Returns the event of a line.
+    pub(super) fn line(&self, n: u64, is_stderr: bool, line: &Line<'_>) -> Option<IncomingEvent> {
         let text = &line.line[..line.line.floor_char_boundary(LINE_BYTES_MAX)];
-        let cut = if text.len() < line.line.len() {
-            format!(" [cut: {} bytes in all]", line.line.len())
+        let note = if text.len() < line.line.len() {
+            format!(" [truncated: {} bytes in total]", line.line.len())
         } else {
             String::new()
         };
         let text = text.strip_suffix('\r').unwrap_or(text);
-        let message = format!("{} {}: {text}{cut}", self.name, if is_stderr { "stderr" } else { "stdout" });
+        let message = format!("{} {}: {text}{note}", self.name, if is_stderr { "stderr" } else { "stdout" });
         let mut event = self.event(&n.to_string(), "running", Some(level(text)), Some(&message), line.timestamp)?;
-        event.source = Some(Source { name: self.source.clone(), seq: Some(n) });
+        event.source = Some(EventSource { name: self.source.clone(), seq: Some(n) });
         Some(event)
     }
 
-    /// What is told behind the last line.
-    pub(super) fn end(&self, task: &Task) -> Vec<Incoming> {
+    /// Returns the events after the last line.
+    pub(super) fn end(&self, task: &Task) -> Vec<IncomingEvent> {
         let ended = task.ended.unwrap_or_else(Timestamp::now);
         let tenths = ended.as_millis().saturating_sub(self.started.as_millis()) / 100;
         let duration = format!("duration={}.{}s", tenths / 10, tenths % 10);
         let (status, message) = match (task.status, task.exit_code, task.signal) {
             (TaskStatus::Completed, Some(0), None) => ("done", duration),
             (TaskStatus::Aborted, _, _) => ("stopped", format!("stopped {duration}")),
-            (TaskStatus::Lost, _, _) => ("failed", format!("its worker is lost {duration}")),
+            (TaskStatus::Lost, _, _) => ("failed", format!("worker lost {duration}")),
             (_, _, Some(signal)) => ("failed", format!("signal {signal} {duration}")),
             (_, Some(code), None) => ("failed", format!("exit code {code} {duration}")),
             (_, None, None) => ("failed", format!("no exit code {duration}")),
@@ -124,17 +124,17 @@ impl Wrap {
         mark.into_iter().chain(end).collect()
     }
 
-    /// A log event if it has a level, else one of the status. `place` names it within the task.
+    /// Returns a log event if there is a level, else a status event. `key` identifies it within the task.
     fn event(
         &self,
-        place: &str,
+        key: &str,
         status: &str,
         level: Option<&str>,
         message: Option<&str>,
         at: Timestamp,
-    ) -> Option<Incoming> {
-        let wrapped = Wrapped {
-            event_id: format!("{}:{place}", self.ids),
+    ) -> Option<IncomingEvent> {
+        let fields = LineEvent {
+            event_id: format!("{}:{key}", self.id_prefix),
             run_id: &self.run,
             host: &self.host,
             workload: &self.workload,
@@ -146,9 +146,9 @@ impl Wrap {
             message,
             timestamp: seconds(at),
         };
-        let event = Event::parse(&serde_json::to_string(&wrapped).unwrap_or_default());
-        let event = event.inspect_err(|error| tracing::warn!(%error, "a line could not be made an event")).ok()?;
-        Some(Incoming { event, source: Some(Source { name: self.source.clone(), seq: None }) })
+        let event = Event::parse(&serde_json::to_string(&fields).unwrap_or_default());
+        let event = event.inspect_err(|error| tracing::warn!(%error, "failed to convert a line into an event")).ok()?;
+        Some(IncomingEvent { event, source: Some(EventSource { name: self.source.clone(), seq: None }) })
     }
 }
 
@@ -157,8 +157,8 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millis() as f64 / 1000.0
 }
 
-/// The level that a line in logfmt names (`level=warning`, as k6 writes it), in the word of the
-/// benchmark's own logger.
+/// Returns the level of a line in logfmt (`level=warning`, as k6 writes it), in the terms of the benchmark's
+/// own logger.
 fn level(line: &str) -> &'static str {
     let word = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("level="));
     match word.map(|word| word.trim_matches('"')) {
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_read_from_logfmt_and_nothing_else() {
+    fn level_is_read_only_from_logfmt() {
         for (line, wanted) in [
             ("time=\"2026-01-03T11:55:41Z\" level=warning msg=\"Request Failed\"", "WARNING"),
             ("level=error", "ERROR"),
