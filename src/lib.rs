@@ -28,7 +28,7 @@
 //!
 //! # Layers
 //!
-//! A folder is a layer, and imports only point downward (`tests/layers.rs` enforces this):
+//! A folder is a layer, and imports only point downward (`tests/structure/layers.rs` enforces this):
 //!
 //! ```text
 //! model    domain types, no I/O       transport  TCP and TLS streams

@@ -1,5 +1,5 @@
 //! Every route of the server, and what it takes to use it. A path without a row is not served at all:
-//! whoever adds a route adds its row here, and to `tests/authorization`, which holds each row to its word.
+//! whoever adds a route adds its row here, and to `tests/server/authorization`, which holds each row to its word.
 
 use warp::http::Method;
 
