@@ -62,7 +62,7 @@ export function showTimeMode(page) {
 function bindSearch(page) {
   const input = byId("query");
   let timer = null;
-  // LimitCounters are among the channels that are shown.
+  // Hits are among the channels that are shown.
   page.searchAgain = () => page.search.text !== "" && begin();
   const begin = async () => {
     clearTimeout(timer);
