@@ -17,13 +17,13 @@ pub struct ServeOptions {
     pub listen: String,
     /// The data folder, created if missing.
     pub data: PathBuf,
-    /// When a line counts as stored.
+    /// The durability required before a line counts as stored.
     pub durability: Durability,
     /// The limits in force.
     pub limits: Limits,
     /// The certificate for both ports, or `None` to serve without TLS.
     pub tls: Option<CertificateFiles>,
-    /// Whether to serve non-loopback addresses without tokens or without TLS.
+    /// Permits serving non-loopback addresses without tokens or without TLS.
     pub insecure: bool,
     /// The address that people use, if it differs from the one listened on.
     pub public_url: Option<PublicUrl>,

@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) runs: Runs,
     /// The options that the server was started with.
     pub(crate) options: ServeOptions,
-    /// How often each limit was reached.
+    /// Counters of reached limits.
     pub(crate) limit_counters: Arc<LimitCounters>,
     /// The store's access tokens.
     pub(crate) auth: Arc<Authenticator>,
@@ -34,7 +34,7 @@ pub(crate) struct State {
     pub(crate) browser_auth: BrowserAuth,
     /// Failed authentication attempts, by address.
     pub(crate) login_attempts: LoginAttempts,
-    /// Whether only this machine can reach the server. If so, the `Host` header must be a loopback name.
+    /// Set if only this machine can reach the server. If so, the `Host` header must be a loopback name.
     pub(crate) loopback: bool,
     /// The protections that are missing because of `--insecure`, as one sentence each.
     pub(crate) insecure: Vec<String>,

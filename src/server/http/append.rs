@@ -14,7 +14,7 @@ use warp::reply::{Reply, Response};
 
 use super::body::{self, DrainLimit, RequestBody};
 use super::error::ApiError;
-use super::query::Query;
+use super::query::QueryParams;
 use super::route_request::RouteRequest;
 use super::rows::{BodyRow, RowReader};
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
@@ -50,7 +50,7 @@ pub(super) async fn lines(request: RouteRequest) -> Result<Response, ApiError> {
 async fn append_body(
     state: SharedState,
     id: TaskId,
-    query: &Query,
+    query: &QueryParams,
     headers: &HeaderMap,
     body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
@@ -78,7 +78,7 @@ async fn append_body(
 }
 
 /// Parses `session=` and `first_seq=`: the session and the number of its first line.
-fn parse_session(query: &Query) -> Result<Option<(String, u64)>, ApiError> {
+fn parse_session(query: &QueryParams) -> Result<Option<(String, u64)>, ApiError> {
     match (query.text("session"), query.number("first_seq")?) {
         (Some(session), first_seq) if (1..=limits::SESSION_BYTES_MAX).contains(&session.len()) => {
             Ok(Some((session.to_owned(), first_seq.unwrap_or(1))))

@@ -50,7 +50,7 @@ pub(crate) struct ClientAddr {
     /// The client's address: the peer's, or the one that a trusted proxy reports. Never an IPv4-mapped IPv6
     /// address.
     pub(crate) ip: IpAddr,
-    /// Whether the client uses https, so that a cookie may be `Secure`.
+    /// Set if the client uses https, so that a cookie may be `Secure`.
     pub(crate) https: bool,
     /// The requested host, with its port if present.
     pub(crate) host: Option<String>,

@@ -13,7 +13,7 @@ use warp::reply::{Reply, Response};
 
 use super::client_addr::normal_origin;
 
-/// How long a browser may cache a preflight response, in seconds.
+/// Seconds for which a browser may cache a preflight response.
 const PREFLIGHT_S: u64 = 600;
 
 /// Normalized origins of other sites that may read here. Each one is exact; there are no patterns.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use warp::reply::Response;
 
 use super::error::ApiError;
-use super::query::Query;
+use super::query::QueryParams;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
 use crate::model::limits::{Limit, Limits};
@@ -34,7 +34,7 @@ const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const DFA_BYTES_MAX: usize = 1024 * 1024;
 /// Maximum nesting of groups in a pattern.
 const NESTING_MAX: u32 = 50;
-/// How long a search waits for a permit.
+/// Maximum time that a search waits for a permit.
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Handles the route.
@@ -97,7 +97,7 @@ struct LineFilter {
 }
 
 impl LineFilter {
-    fn parse(query: &Query, state: &State) -> Result<Self, ApiError> {
+    fn parse(query: &QueryParams, state: &State) -> Result<Self, ApiError> {
         let channels = query.get("stream")?.unwrap_or(ChannelSet::ALL);
         let pattern = query.text("q").map(|text| compile(text, &state.options.limits)).transpose();
         let pattern = pattern.map_err(|error| {
@@ -151,7 +151,7 @@ fn compile(text: &str, limits: &Limits) -> Result<Regex, PatternError> {
 struct LineScan {
     handle: TaskHandle,
     filter: LineFilter,
-    /// When a search returns the lines that it has found.
+    /// Deadline at which a search returns the lines found so far.
     deadline: Option<Instant>,
     lines: Vec<Line<'static>>,
     bytes: usize,

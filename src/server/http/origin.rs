@@ -22,9 +22,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The names of a server, and the protections that its requests pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostPolicy<'a> {
-    /// Whether only this machine can reach the server.
+    /// Set if only this machine can reach the server.
     loopback: bool,
-    /// Whether requests must present a token.
+    /// Set if requests must present a token.
     auth_required: bool,
     /// The server's public address.
     public_url: Option<&'a PublicUrl>,
@@ -131,7 +131,7 @@ mod tests {
         let request = pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.body(()).unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let client = ClientAddr::of(peer, https, request.headers(), &crate::server::TrustedProxies::default());
+        let client = ClientAddr::new(peer, https, request.headers(), &crate::server::TrustedProxies::default());
         policy.check(&request, &client).err().map(|error| error.code().to_owned())
     }
 

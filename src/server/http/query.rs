@@ -11,11 +11,11 @@ use crate::tasks::Start;
 
 /// The parameters of a query string. Unknown parameters are ignored.
 #[derive(Debug, Default)]
-pub(crate) struct Query {
+pub(crate) struct QueryParams {
     pairs: Vec<(String, String)>,
 }
 
-impl Query {
+impl QueryParams {
     /// Parses `a=1&b=two+words`. Text that is not UTF-8 is rejected.
     pub(crate) fn parse(raw: &str) -> Result<Self, ApiError> {
         let decode = |text: &str| {
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_and_errors_name_them() {
-        let query = Query::parse("q=a%2Bb+c&limit=10&empty=&from=x").unwrap();
+        let query = QueryParams::parse("q=a%2Bb+c&limit=10&empty=&from=x").unwrap();
         assert_eq!(query.text("q"), Some("a+b c"));
         assert_eq!(query.number("limit").unwrap(), Some(10));
         assert_eq!(query.text("empty"), None);
         assert!(query.number("from").unwrap_err().detail().contains("`from`"));
-        assert!(Query::parse("a=%ff").is_err());
+        assert!(QueryParams::parse("a=%ff").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use warp::reply::Response;
 use super::body::RequestBody;
 use super::client_addr::ClientAddr;
 use super::error::ApiError;
-use super::query::{self, Query};
+use super::query::{self, QueryParams};
 use crate::auth::{Caller, Lease};
 use crate::model::{RunId, TaskId};
 use crate::server::net::connection_limit::ConnectionPermit;
@@ -40,8 +40,8 @@ pub(crate) struct RouteRequest {
 
 impl RouteRequest {
     /// Parses the query string.
-    pub(crate) fn query(&self) -> Result<Query, ApiError> {
-        Query::parse(&self.raw_query)
+    pub(crate) fn query(&self) -> Result<QueryParams, ApiError> {
+        QueryParams::parse(&self.raw_query)
     }
 
     /// Returns the task id in the path.

@@ -49,7 +49,7 @@ pub(super) struct SlowDownload;
 #[derive(Debug)]
 pub(super) struct ConnectionPhase {
     phase: AtomicU8,
-    /// Whether the response is a [`SlowDownload`].
+    /// Set while the response is a [`SlowDownload`].
     download: AtomicBool,
     /// The task that reads the socket: hyper does not poll it again when a response has been sent.
     reader: AtomicWaker,
@@ -151,7 +151,7 @@ pub(super) struct TimeoutStream {
     idle_timeout: Duration,
     send_timeout: Duration,
     download_timeout: Duration,
-    /// Whether the system's own timeout is set for a download.
+    /// Set while the system's own timeout is that of a download.
     downloading: bool,
     limit_counters: Arc<LimitCounters>,
     /// Deadline for reading, with the phase that it was set in.

@@ -18,7 +18,7 @@ use super::socket::{
 use crate::auth::Lease;
 use crate::model::TaskId;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
 
@@ -32,7 +32,7 @@ const SHUTTING_DOWN: &str = "server shutting down";
 pub(in crate::server) fn view(
     state: &SharedState,
     id: TaskId,
-    query: &Query,
+    query: &QueryParams,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let (start, wait) = (query.start()?, query.flag("wait")?);

@@ -3,7 +3,7 @@
 use warp::http::{HeaderMap, header};
 
 use crate::auth::AuthError;
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 
 /// The header in which Debusine's workers send their token.
 const TOKEN_HEADER: &str = "token";
@@ -39,7 +39,7 @@ fn add_token<'h>(found: &mut Option<&'h str>, token: Option<&'h str>) -> Result<
 /// the logs of proxies and in `Referer`, so a token in it is no longer secret.
 pub(crate) fn token_parameter(query: Option<&str>) -> Option<&'static str> {
     // The route rejects a query string that cannot be decoded.
-    let query = Query::parse(query?).ok()?;
+    let query = QueryParams::parse(query?).ok()?;
     TOKEN_PARAMETERS.into_iter().find(|name| query.contains(name))
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn admit<B>(
 
 /// A reason to reject a request.
 enum AuthFailure {
-    /// The request itself is wrong, whoever the caller is.
+    /// The request is invalid for any caller.
     Request(ApiError),
     /// The caller is not authenticated. `page` is set for a route that serves a page.
     Caller { denied: AuthError, page: bool },

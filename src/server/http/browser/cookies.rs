@@ -19,7 +19,7 @@ use crate::model::{TaskId, Timestamp};
 /// The scheme and port of a request, which determine the names of its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CookieScope {
-    /// Whether the scheme is https.
+    /// True for https, false for http.
     pub(crate) https: bool,
     /// The port in the address, if present.
     pub(crate) port: Option<u16>,

@@ -11,7 +11,7 @@ use crate::model::{TaskId, Timestamp};
 use crate::server::http::client_addr::ClientAddr;
 use crate::server::http::error::ApiError;
 use crate::server::http::origin::HostPolicy;
-use crate::server::http::query::{self, Query};
+use crate::server::http::query::{self, QueryParams};
 use crate::server::http::reply::uncached_json;
 use crate::server::http::route_request::RouteRequest;
 use crate::server::state::State;
@@ -82,7 +82,12 @@ pub(in crate::server::http) async fn access(request: RouteRequest) -> Result<Res
     Ok(uncached_json(&identity))
 }
 
-async fn identify(state: &State, client: &ClientAddr, headers: &HeaderMap, query: &Query) -> Result<Value, ApiError> {
+async fn identify(
+    state: &State,
+    client: &ClientAddr,
+    headers: &HeaderMap,
+    query: &QueryParams,
+) -> Result<Value, ApiError> {
     if !state.auth.auth_required() {
         return Ok(json!({ "kind": "open", "scope": "admin" }));
     }

@@ -19,7 +19,7 @@ use crate::server::http::body;
 use crate::server::http::client_addr::ClientAddr;
 use crate::server::http::error::ApiError;
 use crate::server::http::origin::HostPolicy;
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 use crate::server::http::route_request::RouteRequest;
 use crate::server::state::{SharedState, State};
 use crate::server::web::pages;
@@ -44,7 +44,7 @@ pub(in crate::server::http) async fn sign_in(request: RouteRequest) -> Result<Re
     }
     let bytes = body::read_all(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_form())?;
-    let fields = Query::parse(text).map_err(|_| bad_form())?;
+    let fields = QueryParams::parse(text).map_err(|_| bad_form())?;
     let next = next::local_path(fields.text("next").unwrap_or("/"));
     let token = fields.text("token").unwrap_or_default().trim();
     let caller = match state.auth.check_latest(token) {

@@ -13,7 +13,7 @@ use crate::model::{Event, EventError, RunId, limits};
 use crate::runs::{Incoming, RunHandle, Source};
 use crate::server::http::body::{self, DrainLimit, RequestBody};
 use crate::server::http::error::ApiError;
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 use crate::server::http::route_request::RouteRequest;
 use crate::server::http::rows::{BodyRow, RowReader};
 use crate::server::state::SharedState;
@@ -50,7 +50,7 @@ pub(in crate::server::http) async fn events(request: RouteRequest) -> Result<Res
 async fn append_body(
     state: SharedState,
     id: &RunId,
-    query: &Query,
+    query: &QueryParams,
     headers: &HeaderMap,
     body: &mut RequestBody,
 ) -> Result<Response, ApiError> {

@@ -10,7 +10,7 @@ use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
 use super::error::ApiError;
-use super::query::Query;
+use super::query::QueryParams;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
 use crate::model::{RunId, RunStatus};
@@ -57,7 +57,7 @@ fn find(state: &State, id: &RunId) -> Result<RunHandle, ApiError> {
 }
 
 /// Parses `type=` and `failures=1`.
-fn parse_filter(query: &Query) -> Result<EventFilter, ApiError> {
+fn parse_filter(query: &QueryParams) -> Result<EventFilter, ApiError> {
     let mut filter: EventFilter = query.get("type")?.unwrap_or_default();
     filter.failures = query.flag("failures")?;
     Ok(filter)
