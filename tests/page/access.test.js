@@ -73,7 +73,7 @@ test("the cookie is HttpOnly, SameSite=Strict, of limited life, and no script re
 test("a wrong, an expired and a revoked token are told apart, in words", async () => {
   const page = await browser.newPage();
   await signIn(page, "tt_nonsense", "/runs");
-  await untilText(page, "#problem", "not known here");
+  await untilText(page, "#problem", "Invalid token");
   assert.equal(await page.inputValue("#token"), "", "what was typed does not come back");
   assert.equal(await page.inputValue("#next"), "/runs");
   const revoked = await server.tokenFor("gone", "read");
@@ -307,7 +307,7 @@ test("too many wrong tokens from one address are said to be too many, and a good
   t.after(() => strict.stop());
   const page = await browser.newPage();
   await page.goto(`${strict.url}/login`);
-  for (const words of ["not known here", "not known here", "Too many wrong tokens"]) {
+  for (const words of ["Invalid token", "Invalid token", "Too many invalid tokens"]) {
     await submit(page, "tt_wrong");
     await untilText(page, "#problem", words);
   }

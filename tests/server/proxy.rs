@@ -107,7 +107,7 @@ fn people_are_told_the_public_address() {
     for (flag, value) in [("--trusted-proxy", "nginx"), ("--public-url", "logs.example")] {
         let done = home.run(&["serve", flag, value]);
         assert!(
-            done.code == Some(2) && done.stderr.contains(&format!("{flag}: `{value}` is no address")),
+            done.code == Some(2) && done.stderr.contains(&format!("{flag}: `{value}` is not a")),
             "{}",
             done.stderr
         );

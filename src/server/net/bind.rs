@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{TokenStatus, Tokens};
 use crate::model::{Timestamp, command_line};
-use crate::server::ServeError;
-use crate::server::ServeOptions;
+use crate::server::options::{ServeError, ServeOptions};
 use crate::server::state::SharedState;
 
 /// Interval between warnings about a server that runs only because of `--insecure`.
@@ -132,7 +131,7 @@ fn check(address: &ListenAddr<'_>, protections: Protections, data: &Path) -> Res
         Protections { tls: true, .. } => create_token(data),
         _ => format!("{} and {certificate}", create_token(data)),
     };
-    Err(ServeError::OpenAddress {
+    Err(ServeError::Unprotected {
         what: format!("listen on {listen} {lacks}"),
         remedy: format!("{remedy}, or listen on a loopback address such as 127.0.0.1"),
     })
@@ -149,7 +148,7 @@ fn check_public(url: &str, protections: Protections, data: &Path) -> Result<Opti
     if protections.insecure {
         return Ok(Some(format!("{url} is served without access tokens (--insecure): {OPEN}")));
     }
-    Err(ServeError::OpenAddress {
+    Err(ServeError::Unprotected {
         what: format!("be reached at {url} (public_url) without access tokens"),
         remedy: create_token(data),
     })

@@ -26,7 +26,7 @@ impl ConnectionRate {
         let limits = &state.options.limits;
         let rates =
             RateLimits { lines: limits.connection_lines_per_second_max, bytes: limits.connection_bytes_per_second_max };
-        Self { buckets: rates.buckets(Instant::now()), until: None, hits: state.hits.clone() }
+        Self { buckets: rates.buckets(Instant::now()), until: None, hits: state.limit_counters.clone() }
     }
 
     /// Records lines read from the connection.

@@ -44,7 +44,7 @@ pub(in crate::server) async fn open(stream: TcpStream, protocol: AppProtocol, st
         }
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => {
-            state.hits.count(Limit::handshake_timeout);
+            state.limit_counters.count(Limit::handshake_timeout);
             tracing::debug!("TLS handshake timed out");
         }
     }
@@ -102,7 +102,7 @@ pub(in crate::server) async fn reload_certificates(state: SharedState) {
                 state.metrics.certificates_renewed.inc();
                 tracing::info!(cert = %tls.files().cert.display(), "reloaded the certificate for new connections");
                 log_warnings(&tls);
-                if let Err(error) = server_file::certificate(&state.options.data, &tls).await {
+                if let Err(error) = server_file::write_certificate(&state.options.data, &tls).await {
                     tracing::warn!(%error, "failed to publish the new certificate to commands on this machine");
                 }
             }

@@ -44,7 +44,7 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
             Ok(place) => place,
             Err(full) => {
                 port.state.metrics.redis.refused.inc();
-                port.state.hits.count(match full {
+                port.state.limit_counters.count(match full {
                     LimitReached::Total => Limit::resp_connections_max,
                     LimitReached::Address => Limit::connections_per_address_max,
                 });

@@ -231,7 +231,7 @@ impl Batch {
     fn refuse(&mut self, refusal: &Refusal, start: usize) {
         self.done.errors += 1;
         if let Refusal::TooLarge(_) = refusal {
-            self.session.port.state.hits.count(Limit::resp_reply_bytes_max);
+            self.session.port.state.limit_counters.count(Limit::resp_reply_bytes_max);
         }
         self.reply.truncate(start);
         refusal.write(&mut self.reply);

@@ -145,7 +145,7 @@ impl Connection {
         let count = tokio::select! {
             read = self.stream.read_buf(buffer) => read?,
             () = silent => {
-                self.port.state.hits.count(limit);
+                self.port.state.limit_counters.count(limit);
                 return Ok(false);
             }
             () = self.port.state.shutdown.cancelled() => return Ok(false),
@@ -268,7 +268,7 @@ impl Connection {
         let metrics = &self.port.state.metrics.redis;
         metrics.commands.inc_by(done.commands);
         metrics.errors.inc_by(done.errors);
-        let hop = &self.port.state.hops.redis;
+        let hop = &self.port.state.stages.redis;
         hop.received(done.adds);
         hop.parsed(done.adds);
         hop.stored(done.added);

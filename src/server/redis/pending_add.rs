@@ -51,6 +51,6 @@ pub(in crate::server) fn may_add(state: &State, keys: &mut Transaction<'_>, key:
     if runs < state.options.limits.runs_max {
         return Ok(());
     }
-    state.hits.count(Limit::runs_max);
+    state.limit_counters.count(Limit::runs_max);
     Err(Refusal::Text(format!("ERR {}", RunsError::TooMany(runs))))
 }

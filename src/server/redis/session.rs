@@ -9,7 +9,7 @@ use super::commands::Refusal;
 use super::table::Command;
 use super::{Port, access};
 use crate::auth::{AuthError, Caller};
-use crate::server::http::auth::note_failure;
+use crate::server::http::auth::record_failure;
 use crate::wire::resp::Request;
 
 /// What a connection is.
@@ -97,7 +97,7 @@ impl Session {
             }
             Err(denied) => {
                 state.login_attempts.count("redis", denied.reason());
-                self.slow |= note_failure(state, self.client.peer.ip(), &denied, shown);
+                self.slow |= record_failure(state, self.client.peer.ip(), &denied, shown);
                 Err(denied)
             }
         }

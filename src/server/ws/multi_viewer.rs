@@ -104,7 +104,7 @@ async fn write(
     state.metrics.viewers.dec_by(count);
     match ended {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(error) => state.went(&error, "a viewer"),
+        Err(error) => error.log_disconnect(&state, "viewer"),
     }
 }
 
@@ -154,7 +154,7 @@ impl Subscriptions {
                 if !self.caller.sees_task(&id) {
                     // Hidden tasks must be indistinguishable from missing ones.
                     let not_found = TasksError::NotFound(id.clone());
-                    return Err((Some(id), error::code_of(&not_found), not_found.to_string()));
+                    return Err((Some(id), error::error_code(&not_found), not_found.to_string()));
                 }
                 let start = match (after, from, tail) {
                     (Some(cursor), _, _) => FollowStart::After(
@@ -170,7 +170,7 @@ impl Subscriptions {
                 self.remove(&id);
                 let max = self.state.options.limits.connection_subscriptions_max;
                 if self.by_task.len() as u64 >= max {
-                    self.state.hits.count(Limit::connection_subscriptions_max);
+                    self.state.limit_counters.count(Limit::connection_subscriptions_max);
                     let message = format!("a connection may follow at most {max} tasks");
                     return Err((Some(id), "too_many", message));
                 }
@@ -201,11 +201,11 @@ impl Subscriptions {
                 if let FollowEvent::Page(page) = &event {
                     let lines = u64::try_from(page.lines.len()).unwrap_or(0);
                     self.state.metrics.lines_delivered.inc_by(lines);
-                    self.state.hops.viewer_socket.delivered(lines);
+                    self.state.stages.viewer_socket.delivered(lines);
                 }
                 frames::event(event)
             }
-            Err(error) => frames::error(error::code_of(&error), error.to_string()),
+            Err(error) => frames::error(error::error_code(&error), error.to_string()),
         };
         for frame in frames::frames(&encoded) {
             send(sink, frames::text(frames::tagged(id.as_str(), &frame))).await?;

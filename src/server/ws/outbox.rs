@@ -119,7 +119,7 @@ impl ReplyOutbox {
                 },
             }
         };
-        state.went(&error, "a worker");
+        error.log_disconnect(state, "worker");
     }
 
     /// Removes and encodes the queued replies, and returns them and the close frame, if any.

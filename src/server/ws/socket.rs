@@ -30,10 +30,10 @@ use warp::reply::Response;
 
 use super::oversize::MessageSizeFilter;
 use crate::auth::Lease;
-use crate::model::limits;
+use crate::model::limits::{self, Limit};
 use crate::server::http::error::ApiError;
 use crate::server::net::connection_limit::ConnectionPermit;
-use crate::server::state::SharedState;
+use crate::server::state::{SharedState, State};
 
 /// The server's end of a WebSocket.
 pub(in crate::server) type ServerSocket = WebSocketStream<MessageSizeFilter<TokioIo<Upgraded>>>;
@@ -221,6 +221,17 @@ pub(in crate::server) enum SendError {
     /// The peer accepts no data.
     #[error("the peer has accepted no data for {0:?}")]
     Stuck(Duration),
+}
+
+impl SendError {
+    /// Logs the end of a connection to `peer`, and counts a peer that was dropped.
+    pub(in crate::server) fn log_disconnect(&self, state: &State, peer: &str) {
+        if matches!(self, SendError::Stuck(_)) {
+            state.metrics.peers_dropped.inc();
+            state.limit_counters.count(Limit::send_timeout);
+        }
+        tracing::debug!(reason = %self, "{peer} disconnected");
+    }
 }
 
 /// Sends one message, within the limit `send_timeout`.

@@ -18,7 +18,7 @@ use super::socket::{
 use crate::auth::Lease;
 use crate::model::TaskId;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TaskHandle, TasksError};
 
@@ -32,7 +32,7 @@ const SHUTTING_DOWN: &str = "server shutting down";
 pub(in crate::server) fn view(
     state: &SharedState,
     id: TaskId,
-    query: &Query,
+    query: &QueryParams,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let (start, wait) = (query.start()?, query.flag("wait")?);
@@ -69,7 +69,7 @@ async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId
     };
     match result {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(error) => state.went(&error, "a viewer"),
+        Err(error) => error.log_disconnect(state, "viewer"),
     }
 }
 
@@ -153,12 +153,12 @@ async fn send_event(state: &State, sink: &mut SocketSink, event: FollowEvent) ->
         send(sink, frames::text(frame)).await?;
     }
     state.metrics.lines_delivered.inc_by(u64::try_from(lines).unwrap_or(0));
-    state.hops.viewer_socket.delivered(lines as u64);
+    state.stages.viewer_socket.delivered(lines as u64);
     Ok(())
 }
 
 /// Sends an error. Returns the code and reason of the close.
 async fn send_error(sink: &mut SocketSink, error: &TasksError) -> Result<(CloseCode, &'static str), SendError> {
-    send(sink, frames::text(frames::error(error::code_of(error), error.to_string()))).await?;
-    Ok((error::close_of(error).unwrap_or(CloseCode::Normal), "see the preceding error message"))
+    send(sink, frames::text(frames::error(error::error_code(error), error.to_string()))).await?;
+    Ok((error::close_code(error).unwrap_or(CloseCode::Normal), "see the preceding error message"))
 }

@@ -193,10 +193,12 @@ impl WorkerConnection {
             WorkerMessage::TaskStart(start) => (&start.task, start.labels.get("run")),
             WorkerMessage::Hello { .. } => return Ok(()),
         };
-        let not_found = || ApiError::no_task(&task.id);
-        let permitted = auth::permit(&self.caller, Scope::Write, Resource::Task(&task.id), not_found);
+        let not_found = || ApiError::task_not_found(&task.id);
+        let permitted = auth::check_access(&self.caller, Scope::Write, Resource::Task(&task.id), not_found);
         let permitted = permitted.and_then(|()| match run.and_then(|run| run.parse::<RunId>().ok()) {
-            Some(run) => auth::permit(&self.caller, Scope::Write, Resource::Run(&run), || ApiError::no_run(&run)),
+            Some(run) => {
+                auth::check_access(&self.caller, Scope::Write, Resource::Run(&run), || ApiError::run_not_found(&run))
+            }
             None => Ok(()),
         });
         permitted.map_err(|error| (task.clone(), error))
@@ -209,7 +211,7 @@ impl WorkerConnection {
 
     /// Counts a rejected message or line, and reports it to the worker.
     fn reject(&self, code: &'static str, message: String, task: Option<TaskRef>) {
-        self.state.hops.worker_socket.rejected(code, &message);
+        self.state.stages.worker_socket.rejected(code, &message);
         self.outbox.error(&self.state, code, message, task);
     }
 
@@ -262,7 +264,7 @@ impl WorkerConnection {
         self.state.metrics.lines_received.inc_by(u64::try_from(lines.len()).unwrap_or(0));
         let bytes = lines.iter().flatten().map(|line| line.line.text.len() as u64);
         self.rate.record(lines.len() as u64, bytes.sum());
-        let hop = &self.state.hops.worker_socket;
+        let hop = &self.state.stages.worker_socket;
         hop.received(lines.len() as u64);
         hop.parsed(lines.iter().filter(|line| line.is_ok()).count() as u64);
         let mut seq = first_seq;
@@ -334,7 +336,7 @@ impl WorkerConnection {
                 let ended =
                     handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, session, reported }).await;
                 if let (Ok(EndOutcome::Ended), Some(fault)) = (&ended, handle.integrity_fault()) {
-                    self.state.hops.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
+                    self.state.stages.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
                 }
                 ended
             }
@@ -356,7 +358,7 @@ impl WorkerConnection {
     fn check_capacity(&mut self, task: &TaskRef) -> bool {
         let has_capacity = self.attached.has_capacity(&task.id);
         if !has_capacity {
-            self.state.hits.count(Limit::connection_tasks_max);
+            self.state.limit_counters.count(Limit::connection_tasks_max);
             let max = self.state.options.limits.connection_tasks_max;
             let message = format!("a connection may write to at most {max} unfinished tasks");
             self.outbox.error(&self.state, "too_many", message, Some(task.clone()));
@@ -367,14 +369,14 @@ impl WorkerConnection {
     /// Reports a store error to the worker. If the worker cannot continue, closes the connection, so that it
     /// resends everything unacknowledged later.
     fn failed(&mut self, task: &TaskRef, error: &TasksError) {
-        let code = error::code_of(error);
-        self.state.hops.worker_socket.failed(&error.to_string());
+        let code = error::error_code(error);
+        self.state.stages.worker_socket.failed(&error.to_string());
         self.outbox.error(&self.state, code, error.to_string(), Some(task.clone()));
         match error {
             TasksError::Ended(id) => self.attached.mark_ended(id),
             TasksError::NotFound(id) | TasksError::Removed(id) => self.attached.forget(id),
             error => {
-                if let Some(code) = error::close_of(error) {
+                if let Some(code) = error::close_code(error) {
                     self.close(code, "store temporarily unavailable");
                 }
             }

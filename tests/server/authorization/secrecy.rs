@@ -93,7 +93,7 @@ fn no_token_is_ever_told() {
     assert_eq!(wait(&mut server), Some(0));
     let traced = std::fs::read_to_string(&log).unwrap();
     assert!(traced.contains("TRACE") || traced.contains("DEBUG"), "it traces");
-    assert!(traced.contains("an access token was refused"), "{traced}");
+    assert!(traced.contains("access token rejected"), "{traced}");
     for token in [&admin, &reader, &revoked, &wrong] {
         // Not even most of it.
         for part in [&token[3..20], &token[20..40]] {

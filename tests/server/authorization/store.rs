@@ -141,7 +141,7 @@ fn a_worker_that_is_not_let_in_says_so_once_and_does_not_harm_its_command() {
     for (task, env, why) in [
         ("build-1", None, "no access token was given"),
         ("build-1", Some("tt_wrong"), "unknown access token"),
-        ("deploy-1", Some(token.trim_end()), "there is no task `deploy-1`"),
+        ("deploy-1", Some(token.trim_end()), "task `deploy-1` not found"),
     ] {
         let mut command = home.command(&["run", "--task", task, "--", "sh", "-c", "echo out; exit 7"]);
         command.env("TASKTAIL_URL", &server.url);

@@ -51,10 +51,10 @@ impl WorkerConnection {
         match result {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
-                self.state.hops.worker_socket.stored(appended.count);
-                self.state.hops.worker_socket.dropped(appended.dropped);
+                self.state.stages.worker_socket.stored(appended.count);
+                self.state.stages.worker_socket.dropped(appended.dropped);
                 let rest = batch.lines.saturating_sub(appended.dropped);
-                self.state.hops.worker_socket.deduplicated(rest.saturating_sub(appended.count));
+                self.state.stages.worker_socket.deduplicated(rest.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
                     self.outbox.ack(&batch.task, seq);
                 }
