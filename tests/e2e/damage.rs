@@ -90,7 +90,7 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
     fs::write(data(&home).join("journal/conf"), "garbage").unwrap();
     lose_commits(&data(&home).join("journal"));
     let said = start_and_check(&home, "all of it is garbage");
-    assert!(said.contains("moved it aside") && said.contains("listed again"), "{said}");
+    assert!(said.contains("moved it aside") && said.contains("restored a task from its archive"), "{said}");
     let kept = aside(&home);
     assert_eq!(kept.len(), 1, "{said}");
     assert!(fs::metadata(kept[0].join("db")).unwrap().len() > 0, "nothing is deleted");

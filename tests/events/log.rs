@@ -219,7 +219,7 @@ fn formats_1_8_lines_of_several_processes_are_never_glued() {
     let (_folder, path) = folder();
     let start = |number: usize| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "writer", "--quiet"]).env(WRITER, format!("{number}:{}", path.display()));
+        command.args(["--exact", "log::writer", "--quiet"]).env(WRITER, format!("{number}:{}", path.display()));
         command.stdout(std::process::Stdio::null()).spawn().unwrap()
     };
     let mut writers: Vec<_> = (0..WRITERS).map(start).collect();

@@ -95,7 +95,7 @@ fn a_commit_that_does_not_come_back_is_answered_and_none_is_doubled() {
     let begun = Instant::now();
     let answer = send(2);
     assert_eq!((answer.status, answer.code().as_str()), (503, "unconfirmed"), "{}", answer.body);
-    assert!(answer.body.contains("whether it is stored is not known"), "{}", answer.body);
+    assert!(answer.body.contains("it may or may not have been stored"), "{}", answer.body);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     until("it is told", || server.get("/readyz").body.contains("disk not responding"));
     // Others are refused at once, and what is known can be read.
@@ -122,7 +122,7 @@ fn a_sync_that_fails_ends_writes_and_not_reads() {
     let refused = server.append("t", "4\n");
     assert_eq!((refused.status, refused.code().as_str()), (503, "read_only"), "{}", refused.body);
     let told = server.get("/readyz");
-    assert!(told.status == 503 && told.body.contains("until the server is started again"), "{}", told.body);
+    assert!(told.status == 503 && told.body.contains("until the server is restarted"), "{}", told.body);
     assert_eq!(server.log("t"), lines(2), "what was not made durable is not shown");
     let Faulty { folder, server } = faulty;
     server.kill();
