@@ -218,7 +218,7 @@ impl Settings {
         Ok(Self {
             token,
             warnings: warning.into_iter().collect(),
-            url: url.map(|url| url.trusting(ca_file.clone())),
+            url: url.map(|url| url.with_ca_file(ca_file.clone())),
             ca_file,
             data,
             data_named,

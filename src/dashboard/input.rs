@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::item::Item;
-use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStart};
+use crate::client::{ClientError, HttpClient, RunFollowStart, RunFollower, RunItem};
 use crate::events::{
     Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, Form, Found,
     Identities, clean,
@@ -107,7 +107,7 @@ impl Input {
         let reader = match self {
             Input::Server { events, counters, run } => {
                 tokio::spawn(ask_counters(*counters, sender.clone()));
-                tokio::spawn(read_server(RunFollower::new(*events, run, RunStart::First), sender))
+                tokio::spawn(read_server(RunFollower::new(*events, run, RunFollowStart::First), sender))
             }
             Input::Pipe { keep } => {
                 let copy = match keep {

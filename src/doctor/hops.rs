@@ -21,12 +21,12 @@ impl Examination {
         let url = self.options.endpoint.to_string();
         match self.client.probe(self.options.timeout).await {
             Probe::Tasktail => Ok(()),
-            Probe::WantsHttps => Err(Trouble::new(
+            Probe::HttpsRequired => Err(Trouble::new(
                 format!("the server at {url} speaks https only"),
                 expected,
                 "its address begins with https://",
             )),
-            Probe::Unproven(why) => Err(Trouble::new(
+            Probe::Untrusted(why) => Err(Trouble::new(
                 format!("{url}: {why}"),
                 expected,
                 "the certificate, or what is trusted here (--ca-file), is not the right one",
@@ -36,7 +36,7 @@ impl Examination {
                 expected,
                 "another program has the port, or a proxy answers for a server that is gone",
             )),
-            Probe::Nobody => Err(Trouble::new(
+            Probe::Free => Err(Trouble::new(
                 format!("nobody accepts at {url}"),
                 expected,
                 "no server runs there: start one with `tasktail serve`, or name it with --url",

@@ -207,7 +207,7 @@ fn request_trouble(error: &ClientError, expected: &str) -> Trouble {
         }
         ClientError::Broken { .. } => "the server, or a proxy before it, closed the connection: look at its own output",
         ClientError::Refused(_) => "the server is there and says no: its words tell why",
-        ClientError::Strange { .. } => {
+        ClientError::UnexpectedResponse { .. } => {
             "what answers there is another program, an older tasktail, or a proxy's own page"
         }
     };

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::hops::same_lines;
 use super::{Examination, Outcome, Trouble};
-use crate::client::connect::{self, ConnectError, Socket};
+use crate::client::connect::{self, ClientSocket, ConnectError};
 use crate::model::{Channel, Timestamp};
 use crate::wire::viewer::ServerMessage;
 use crate::wire::worker::{OutgoingLine, OutgoingMessage, ServerReply};
@@ -90,7 +90,7 @@ impl Examination {
         same_lines(&arrived, &expected, "the server gave other lines than it stored")
     }
 
-    async fn open(&self, path: &str) -> Result<Socket, Trouble> {
+    async fn open(&self, path: &str) -> Result<ClientSocket, Trouble> {
         connect::connect(&self.options.endpoint, path).await.map_err(|error| {
             let cause = match &error {
                 ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
@@ -106,7 +106,7 @@ impl Examination {
     }
 }
 
-async fn next_text(socket: &mut Socket, expected: &str) -> Result<String, Trouble> {
+async fn next_text(socket: &mut ClientSocket, expected: &str) -> Result<String, Trouble> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),

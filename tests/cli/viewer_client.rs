@@ -2,7 +2,7 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
-use tasktail::client::follow::{Event, FollowError, Follower, Start};
+use tasktail::client::follow::{FollowError, FollowStart, TaskFollower, TaskUpdate};
 use tasktail::client::http::Probe;
 use tasktail::client::{ClientError, Endpoint, HttpClient};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,16 +57,16 @@ async fn a_broken_connection_is_taken_up_at_the_cursor_and_nothing_comes_twice()
         let second = serve_one(&listener, vec![open(), lines(2, 5), gap, lines(10, 10), end]).await;
         (first, second)
     });
-    let mut follower = Follower::new(endpoint, "42".parse().unwrap(), Start::Beginning, false);
+    let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), FollowStart::Beginning, false);
     let mut told = Vec::new();
     while let Some(event) = follower.next().await.unwrap() {
         told.push(match event {
-            Event::Open { last_line, .. } => format!("open {last_line}"),
-            Event::Lines(lines) => format!("lines {:?}", lines.iter().map(|line| line.n).collect::<Vec<_>>()),
-            Event::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
-            Event::Disconnected(_) => "disconnected".to_owned(),
-            Event::Reconnected => "reconnected".to_owned(),
-            Event::End(task) => format!("end {}", task.status),
+            TaskUpdate::Open { last_line, .. } => format!("open {last_line}"),
+            TaskUpdate::Lines(lines) => format!("lines {:?}", lines.iter().map(|line| line.n).collect::<Vec<_>>()),
+            TaskUpdate::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
+            TaskUpdate::Disconnected(_) => "disconnected".to_owned(),
+            TaskUpdate::Reconnected => "reconnected".to_owned(),
+            TaskUpdate::End(task) => format!("end {}", task.status),
             other => format!("{other:?}"),
         });
     }
@@ -93,12 +93,12 @@ async fn what_the_server_refuses_is_not_tried_again() {
     let (listener, endpoint) = listener().await;
     let error = json!({"type": "error", "code": "not_found", "message": "task 42 not found"});
     tokio::spawn(async move { serve_one(&listener, vec![error]).await });
-    let mut follower = Follower::new(endpoint, "42".parse().unwrap(), Start::Beginning, false);
+    let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), FollowStart::Beginning, false);
     let error = follower.next().await.unwrap_err();
     assert!(matches!(error, FollowError::Refused { ref code, .. } if code == "not_found"), "{error}");
 
     let nobody = "http://127.0.0.1:1".parse().unwrap();
-    let mut follower = Follower::new(nobody, "42".parse().unwrap(), Start::Beginning, false);
+    let mut follower = TaskFollower::new(nobody, "42".parse().unwrap(), FollowStart::Beginning, false);
     let error = follower.next().await.unwrap_err();
     assert!(matches!(error, FollowError::Unreachable { .. }), "{error}");
 }
@@ -130,9 +130,9 @@ async fn problems_come_in_words_and_short_bodies_are_errors() {
     tokio::spawn(answer_each(listener, vec![PROBLEM, SHORT, SHORT, STRANGER]));
     let client = HttpClient::new(endpoint);
     let error = client.get::<serde_json::Value>("/api/v1/tasks/x", &[]).await.unwrap_err();
-    assert!(error.is_not_found() && !error.is_passing() && error.to_string() == "no such task", "{error}");
+    assert!(error.is_not_found() && !error.is_transient() && error.to_string() == "no such task", "{error}");
     let error = client.get::<serde_json::Value>("/", &[]).await.unwrap_err();
-    assert!(matches!(error, ClientError::Broken { .. }) && error.is_passing(), "{error}");
+    assert!(matches!(error, ClientError::Broken { .. }) && error.is_transient(), "{error}");
     let (length, chunks) = client.download("/", &[]).await.unwrap();
     assert_eq!(length, Some(10));
     let chunks: Vec<_> = chunks.take(2).collect().await;

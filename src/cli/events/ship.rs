@@ -125,7 +125,7 @@ impl Poster {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     let Some(delay) = delays.next() else { bail!("{error}; {count} events were not sent") };
                     if !std::mem::replace(&mut noted, true) {
                         self.output.note(format_args!("{error}; trying again"));
@@ -133,7 +133,7 @@ impl Poster {
                     tokio::time::sleep(delay).await;
                     self.look_again().await;
                 }
-                Err(error @ ClientError::Strange { .. }) => {
+                Err(error @ ClientError::UnexpectedResponse { .. }) => {
                     bail!("{error}: a server of this version takes events at {path}")
                 }
                 Err(error) => return Err(error.into()),

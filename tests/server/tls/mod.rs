@@ -27,7 +27,7 @@ async fn secure(folder: &Folder, change: impl FnOnce(&mut ServeOptions)) -> Test
 
 /// The address of a server, trusting what the folder's `ca.pem` has.
 fn endpoint(server: &TestServer, folder: &Folder) -> Endpoint {
-    server.server.url().parse::<Endpoint>().unwrap().trusting(Some(folder.path("ca.pem")))
+    server.server.url().parse::<Endpoint>().unwrap().with_ca_file(Some(folder.path("ca.pem")))
 }
 
 /// A client that has no connection yet.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tasktail::client::connect::connect;
-use tasktail::client::follow::{Event, Follower, Start};
+use tasktail::client::follow::{FollowStart, TaskFollower, TaskUpdate};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -44,8 +44,8 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
     let asked = client(&server, &folder);
     let line = |text: &str| bytes::Bytes::from(text.to_owned());
     asked.post::<Value>("/api/v1/tasks/t/lines", &[], "text/plain", line("one")).await.unwrap();
-    let mut viewer = Follower::new(address.clone(), "t".parse().unwrap(), Start::Beginning, false);
-    while !matches!(within("a line", viewer.next()).await.unwrap(), Some(Event::Lines(_))) {}
+    let mut viewer = TaskFollower::new(address.clone(), "t".parse().unwrap(), FollowStart::Beginning, false);
+    while !matches!(within("a line", viewer.next()).await.unwrap(), Some(TaskUpdate::Lines(_))) {}
     let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let load: Vec<_> = (0..3)
         .map(|_| {
@@ -78,7 +78,7 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
     // The old connections live on.
     asked.post::<Value>("/api/v1/tasks/t/lines", &[], "text/plain", line("two")).await.unwrap();
     match within("a line", viewer.next()).await.unwrap() {
-        Some(Event::Lines(lines)) => assert_eq!(lines[0].line, "two"),
+        Some(TaskUpdate::Lines(lines)) => assert_eq!(lines[0].line, "two"),
         other => panic!("the old connection broke: {other:?}"),
     }
     let left = std::fs::read_to_string(server.folder.path().join("data/server.pem")).unwrap();

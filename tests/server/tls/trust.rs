@@ -72,9 +72,9 @@ async fn what_is_wrong_with_the_address_or_the_file_is_said() {
     };
     let unknown = server.server.url().parse::<Endpoint>().unwrap();
     assert!(error(unknown.clone()).await.contains("--ca-file"), "nothing but the machine's own authorities");
-    let text = error(unknown.clone().trusting(Some(folder.path("none.pem")))).await;
+    let text = error(unknown.clone().with_ca_file(Some(folder.path("none.pem")))).await;
     assert!(text.contains("ca_file: cannot read") && text.contains("none.pem"), "{text}");
-    let text = error(unknown.trusting(Some(folder.path("key.pem")))).await;
+    let text = error(unknown.with_ca_file(Some(folder.path("key.pem")))).await;
     assert!(text.contains("key.pem contains no certificate"), "{text}");
     let plain = serve().await;
     let text = error(plain.server.url().replace("http", "https").parse().unwrap()).await;
