@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use self::notes::LogNotes;
 use super::line_events::LineEventAdapter;
 use super::{EventSource, IncomingEvent, RunMeters, Runs, RunsError};
-use crate::events::{Extractor, ExtractorOptions, Found, Rejected, TOKEN};
+use crate::events::{Extractor, ExtractorOptions, ExtractedItem, RejectedEvent, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{EndRequest, EventsGuard, FollowEvent, FollowStart, LogPage, TaskHandle, Tasks, TasksError};
@@ -210,7 +210,7 @@ impl Bridge {
     }
 
     /// Feeds incomplete lines and applies `end` to every extractor, because no text continues.
-    fn end_texts(&mut self, end: impl Fn(&mut Extractor, &mut dyn FnMut(Found<'_>))) {
+    fn end_texts(&mut self, end: impl Fn(&mut Extractor, &mut dyn FnMut(ExtractedItem<'_>))) {
         for channel in 0..self.texts.len() {
             if let Some((n, line)) = self.texts.get_mut(channel).and_then(|text| text.joined.take()) {
                 self.feed(channel, n, &line);
@@ -275,7 +275,7 @@ impl Bridge {
         text.extractor.feed_line(n, line, &mut |item| collect(item, found, notes, source, runs.meters()));
     }
 
-    fn for_each_text(&mut self, apply: impl Fn(&mut Extractor, &mut dyn FnMut(Found<'_>))) {
+    fn for_each_text(&mut self, apply: impl Fn(&mut Extractor, &mut dyn FnMut(ExtractedItem<'_>))) {
         let Self { texts, found, notes, source, runs, .. } = self;
         for text in texts {
             apply(&mut text.extractor, &mut |item| collect(item, found, notes, source, runs.meters()));
@@ -353,7 +353,7 @@ fn ended(mut task: Task, end: &EndRequest) -> Task {
 
 /// Collects and counts an item found by an extractor.
 fn collect(
-    item: Found<'_>,
+    item: ExtractedItem<'_>,
     found: &mut Vec<IncomingEvent>,
     notes: &mut LogNotes,
     source: &std::sync::Arc<str>,
@@ -361,22 +361,22 @@ fn collect(
 ) {
     let meter = &meters.extraction;
     match item {
-        Found::Event(extracted) => {
+        ExtractedItem::Event(extracted) => {
             meter.received(1);
             meter.parsed(1);
             let source = Some(EventSource { name: source.clone(), seq: Some(extracted.line) });
             found.push(IncomingEvent { event: extracted.identified, source });
         }
-        Found::Echo { .. } => {
+        ExtractedItem::Echo { .. } => {
             meter.received(1);
             meter.parsed(1);
             meter.deduplicated(1);
         }
-        Found::Rejected(Rejected { line, fault, .. }) => {
+        ExtractedItem::Rejected(RejectedEvent { line, fault, .. }) => {
             meter.received(1);
             meter.rejected(fault.reason(), &format!("{source}, line {line}: {fault}"));
             notes.add(line, &fault.to_string());
         }
-        Found::Task(_) | Found::Text { .. } => {}
+        ExtractedItem::Task(_) | ExtractedItem::Text { .. } => {}
     }
 }

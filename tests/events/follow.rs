@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
-use tasktail::events::{FileFollower, FollowFileOptions, FollowNotice, Followed, LINE_HELD_BYTES_MAX};
+use tasktail::events::{FileFollower, FollowFileOptions, FollowItem, FollowNotice, LINE_HELD_BYTES_MAX};
 use tokio::time::timeout;
 
 /// Nothing here takes longer, whatever hangs.
@@ -44,7 +44,7 @@ fn follow(path: &Path, from_start: bool) -> FileFollower {
     FileFollower::new(path, FollowFileOptions { from_start, poll: NEVER }).unwrap()
 }
 
-async fn next(follower: &mut FileFollower) -> Followed {
+async fn next(follower: &mut FileFollower) -> FollowItem {
     timeout(LIMIT, follower.next()).await.expect("something comes").unwrap()
 }
 
@@ -54,9 +54,9 @@ async fn drain(follower: &mut FileFollower) -> String {
     loop {
         let Poll::Ready(found) = poll!(pin!(follower.next())) else { return seen };
         match found.unwrap() {
-            Followed::Lines { bytes, .. } => seen.push_str(std::str::from_utf8(&bytes).unwrap()),
-            Followed::Notice(notice) => seen.push_str(&word(&notice)),
-            Followed::CaughtUp => {}
+            FollowItem::Lines { bytes, .. } => seen.push_str(std::str::from_utf8(&bytes).unwrap()),
+            FollowItem::Notice(notice) => seen.push_str(&word(&notice)),
+            FollowItem::CaughtUp => {}
         }
     }
 }
@@ -72,9 +72,9 @@ async fn until(follower: &mut FileFollower, expected: &str) {
     let mut seen = String::new();
     while !seen.ends_with(expected) {
         match next(follower).await {
-            Followed::Lines { bytes, .. } => seen.push_str(std::str::from_utf8(&bytes).unwrap()),
-            Followed::Notice(notice) => seen.push_str(&word(&notice)),
-            Followed::CaughtUp => {}
+            FollowItem::Lines { bytes, .. } => seen.push_str(std::str::from_utf8(&bytes).unwrap()),
+            FollowItem::Notice(notice) => seen.push_str(&word(&notice)),
+            FollowItem::CaughtUp => {}
         }
         assert!(seen.len() <= expected.len() + 200, "{seen} instead of {expected}");
     }
@@ -85,13 +85,13 @@ async fn lines_come_with_their_place_and_silence_is_told_once() {
     let folder = Folder::new();
     put(&folder.log(), "one\ntwo\n");
     let mut follower = follow(&folder.log(), true);
-    let both = Followed::Lines { bytes: "one\ntwo\n".into(), offset: 0 };
+    let both = FollowItem::Lines { bytes: "one\ntwo\n".into(), offset: 0 };
     assert_eq!(next(&mut follower).await, both);
-    assert_eq!(next(&mut follower).await, Followed::CaughtUp);
+    assert_eq!(next(&mut follower).await, FollowItem::CaughtUp);
     assert!(poll!(pin!(follower.next())).is_pending(), "told once");
     put(&folder.log(), "three\n");
-    assert_eq!(next(&mut follower).await, Followed::Lines { bytes: "three\n".into(), offset: 8 });
-    assert_eq!((next(&mut follower).await, follower.offset()), (Followed::CaughtUp, 14));
+    assert_eq!(next(&mut follower).await, FollowItem::Lines { bytes: "three\n".into(), offset: 8 });
+    assert_eq!((next(&mut follower).await, follower.offset()), (FollowItem::CaughtUp, 14));
 }
 
 #[tokio::test]
@@ -136,9 +136,9 @@ async fn truncation_is_told_and_the_rest_is_read() {
     put(&folder.log(), "one\ntwo\n");
     let mut follower = follow(&folder.log(), false);
     std::fs::write(folder.log(), "3\n").unwrap();
-    let told = Followed::Notice(FollowNotice::Truncated { read: 8 });
+    let told = FollowItem::Notice(FollowNotice::Truncated { read: 8 });
     assert_eq!(next(&mut follower).await, told);
-    assert_eq!(next(&mut follower).await, Followed::Lines { bytes: "3\n".into(), offset: 0 });
+    assert_eq!(next(&mut follower).await, FollowItem::Lines { bytes: "3\n".into(), offset: 0 });
     // A copy is made, then the file emptied, as logrotate's copytruncate does; then a real rotation.
     std::fs::copy(folder.log(), folder.path("a.log.1")).unwrap();
     std::fs::write(folder.log(), "").unwrap();
@@ -240,24 +240,24 @@ async fn a_file_that_is_not_there_yet_is_read_from_its_first_byte() {
     let path = folder.path("runs/r1/a.log");
     let mut follower =
         FileFollower::new(&path, FollowFileOptions { from_start: false, poll: Duration::from_millis(20) }).unwrap();
-    assert_eq!(next(&mut follower).await, Followed::Notice(FollowNotice::Waiting));
-    assert_eq!(next(&mut follower).await, Followed::CaughtUp);
+    assert_eq!(next(&mut follower).await, FollowItem::Notice(FollowNotice::Waiting));
+    assert_eq!(next(&mut follower).await, FollowItem::CaughtUp);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     put(&path, "one\n");
-    assert_eq!(next(&mut follower).await, Followed::Notice(FollowNotice::Appeared));
-    assert_eq!(next(&mut follower).await, Followed::Lines { bytes: "one\n".into(), offset: 0 });
+    assert_eq!(next(&mut follower).await, FollowItem::Notice(FollowNotice::Appeared));
+    assert_eq!(next(&mut follower).await, FollowItem::Lines { bytes: "one\n".into(), offset: 0 });
 }
 
 #[tokio::test]
 async fn formats_1_4_a_line_comes_when_it_is_written_not_at_the_next_poll() {
     let folder = Folder::new();
     let mut follower = follow(&folder.log(), false);
-    assert_eq!(next(&mut follower).await, Followed::Notice(FollowNotice::Waiting));
+    assert_eq!(next(&mut follower).await, FollowItem::Notice(FollowNotice::Waiting));
     let path = folder.log();
     let (sender, mut lines) = tokio::sync::mpsc::channel(1);
     let reader = tokio::spawn(async move {
         loop {
-            if let Followed::Lines { bytes, .. } = next(&mut follower).await {
+            if let FollowItem::Lines { bytes, .. } = next(&mut follower).await {
                 sender.send(bytes).await.unwrap();
                 if follower.path().with_extension("end").exists() {
                     return;
@@ -293,14 +293,14 @@ async fn a_link_that_leads_elsewhere_is_a_rotation() {
     std::os::unix::fs::symlink("pod-1/0.log", folder.log()).unwrap();
     let mut follower = follow(&folder.log(), true);
     until(&mut follower, "one\n").await;
-    assert_eq!(next(&mut follower).await, Followed::CaughtUp);
+    assert_eq!(next(&mut follower).await, FollowItem::CaughtUp);
     put(&folder.path("pod-1/0.log"), "two\n");
     until(&mut follower, "two\n").await;
     put(&folder.path("pod-2/0.log"), "three\n");
     std::os::unix::fs::symlink("pod-2/0.log", folder.path("next")).unwrap();
     folder.rename("next", "a.log");
     until(&mut follower, "<Rotated>three\n").await;
-    assert_eq!(next(&mut follower).await, Followed::CaughtUp);
+    assert_eq!(next(&mut follower).await, FollowItem::CaughtUp);
     put(&folder.path("pod-2/0.log"), "four\n");
     until(&mut follower, "four\n").await;
 }

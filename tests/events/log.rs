@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tasktail::events::{EventLog, StreamItem, Sync};
+use tasktail::events::{EventLog, StreamItem, SyncMode};
 use tasktail::model::Event;
 use tokio::time::timeout;
 
@@ -43,9 +43,9 @@ fn the_file_and_its_folder_are_made_and_only_the_owner_reads_it() {
     let (folder, _) = folder();
     let log = EventLog::new(folder.path().join("runs/r1/events.jsonl"));
     assert!(log.read_all().unwrap_err().to_string().contains("events.jsonl"), "it is not there yet");
-    log.append(&[step(1), step(2)], Sync::Flush).unwrap();
-    log.append(&[step(3)], Sync::Disk).unwrap();
-    log.append(&[], Sync::Disk).unwrap();
+    log.append(&[step(1), step(2)], SyncMode::Flush).unwrap();
+    log.append(&[step(3)], SyncMode::Disk).unwrap();
+    log.append(&[], SyncMode::Disk).unwrap();
     assert_eq!(std::fs::metadata(log.path()).unwrap().permissions().mode() & 0o777, 0o600);
     let text = std::fs::read_to_string(log.path()).unwrap();
     let expected: String = (1..=3).map(|n| format!("{}\n", step(n))).collect();
@@ -61,7 +61,7 @@ fn events_are_kept_without_null_with_an_id_and_a_time() {
         event(r#"{"host":"h","workload":"w","repetition":1,"status":"done","error_type":null}"#),
         event(r#"{"host":"h","workload":"w","repetition":1,"status":"done","timestamp":0.0,"event_id":"mine"}"#),
     ];
-    log.append(&bare, Sync::Flush).unwrap();
+    log.append(&bare, SyncMode::Flush).unwrap();
     let kept: Vec<Event> = log.read_all().unwrap().events.into_iter().map(|logged| logged.event).collect();
     assert!(kept[0].as_str().starts_with(r#"{"event_type":"step.failed","x":{"y":null},"event_id":""#), "{}", kept[0]);
     let (first, second) = (kept[0].view(), kept[1].view());
@@ -78,7 +78,7 @@ fn events_are_kept_without_null_with_an_id_and_a_time() {
 fn formats_2_1_a_half_last_line_is_a_fault_and_nothing_else_is_lost() {
     let (_folder, path) = folder();
     let log = EventLog::new(&path);
-    log.append(&[step(1), step(2)], Sync::Flush).unwrap();
+    log.append(&[step(1), step(2)], SyncMode::Flush).unwrap();
     let good = std::fs::metadata(&path).unwrap().len();
     put(&path, br#"{"event_type":"step.st"#);
     for found in [log.read_all().unwrap(), log.tail(10).unwrap()] {
@@ -90,7 +90,7 @@ fn formats_2_1_a_half_last_line_is_a_fault_and_nothing_else_is_lost() {
     assert_eq!(log.read_all().unwrap().faults[0].line, 3);
     assert_eq!(log.tail(1).unwrap().events[0].event, step(2));
     // The writer was killed; the next one begins a line of its own.
-    EventLog::new(&path).append(&[step(3)], Sync::Flush).unwrap();
+    EventLog::new(&path).append(&[step(3)], SyncMode::Flush).unwrap();
     let found = log.read_all().unwrap();
     assert_eq!(found.events.iter().map(|logged| logged.line).collect::<Vec<_>>(), [1, 2, 4]);
     assert_eq!(found.faults[0].fault.as_ref().unwrap().reason(), "not_json");
@@ -127,7 +127,7 @@ fn tail_does_not_read_what_is_before() {
     put(&path, b"\n");
     let log = EventLog::new(&path);
     for n in 0..100 {
-        log.append(&[step(n)], Sync::Flush).unwrap();
+        log.append(&[step(n)], SyncMode::Flush).unwrap();
     }
     let found = log.tail(20).unwrap();
     let expected: Vec<Event> = (80..100).map(step).collect();
@@ -138,12 +138,12 @@ fn tail_does_not_read_what_is_before() {
 fn a_log_that_was_rotated_or_deleted_is_begun_again() {
     let (folder, path) = folder();
     let log = EventLog::new(&path);
-    log.append(&[step(1)], Sync::Flush).unwrap();
+    log.append(&[step(1)], SyncMode::Flush).unwrap();
     std::fs::rename(&path, folder.path().join("events.jsonl.1")).unwrap();
-    log.append(&[step(2)], Sync::Flush).unwrap();
+    log.append(&[step(2)], SyncMode::Flush).unwrap();
     assert_eq!(log.read_all().unwrap().events[0].event, step(2));
     std::fs::remove_file(&path).unwrap();
-    log.append(&[step(3)], Sync::Disk).unwrap();
+    log.append(&[step(3)], SyncMode::Disk).unwrap();
     let found = log.read_all().unwrap();
     assert_eq!((found.events.len(), &found.events[0].event), (1, &step(3)));
 }
@@ -158,7 +158,7 @@ fn an_event_that_is_appended_can_be_read_however_long_it_is() {
     };
     let mut kept = 0;
     for bytes in [200, 1024 * 1024, 1024 * 1024 - 20, 1024 * 1024 - 200] {
-        kept += usize::from(log.append(&[long(bytes)], Sync::Flush).is_ok());
+        kept += usize::from(log.append(&[long(bytes)], SyncMode::Flush).is_ok());
         let found = log.read_all().unwrap();
         assert_eq!((found.events.len(), found.faults.len()), (kept, 0), "{bytes}");
     }
@@ -170,12 +170,12 @@ fn an_event_that_is_appended_can_be_read_however_long_it_is() {
 fn an_event_that_is_not_kept_is_an_error_that_names_the_file() {
     let (folder, path) = folder();
     std::fs::write(&path, "").unwrap();
-    let error = EventLog::new(path.join("events.jsonl")).append(&[step(1)], Sync::Flush).unwrap_err();
+    let error = EventLog::new(path.join("events.jsonl")).append(&[step(1)], SyncMode::Flush).unwrap_err();
     assert!(error.to_string().starts_with("cannot append to "), "{error}");
-    let error = EventLog::new(folder.path()).append(&[step(1)], Sync::Flush).unwrap_err();
+    let error = EventLog::new(folder.path()).append(&[step(1)], SyncMode::Flush).unwrap_err();
     assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
     if Path::new("/dev/full").exists() {
-        EventLog::new("/dev/full").append(&[step(1)], Sync::Flush).unwrap_err();
+        EventLog::new("/dev/full").append(&[step(1)], SyncMode::Flush).unwrap_err();
     }
 }
 
@@ -186,7 +186,7 @@ fn threads_that_wait_for_the_disk_share_a_log() {
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let log = &log;
-            scope.spawn(move || (0..20).for_each(|n| log.append(&[step(thread * 100 + n)], Sync::Disk).unwrap()));
+            scope.spawn(move || (0..20).for_each(|n| log.append(&[step(thread * 100 + n)], SyncMode::Disk).unwrap()));
         }
     });
     let found = log.read_all().unwrap();
@@ -204,7 +204,7 @@ fn writer() {
     for n in 0..EVENTS_EACH {
         let fill = "x".repeat((n * 37) % 5_000);
         let text = format!(r#"{{"event_id":"{number}-{n}","event_type":"step.started","fill":"{fill}"}}"#);
-        log.append(&[event(&text)], Sync::Flush).unwrap();
+        log.append(&[event(&text)], SyncMode::Flush).unwrap();
         // One that dies in the middle of a line, now and then.
         if number == 0 && n % 50 == 0 {
             let file = OpenOptions::new().append(true).open(log.path()).unwrap();
@@ -247,7 +247,7 @@ async fn formats_2_1_a_stream_really_follows() {
     let mut stream = log.stream(false).unwrap();
     assert!(matches!(next(&mut stream).await, StreamItem::Notice(_)), "it is waited for");
     assert_eq!(next(&mut stream).await, StreamItem::CaughtUp);
-    log.append(&[step(1)], Sync::Flush).unwrap();
+    log.append(&[step(1)], SyncMode::Flush).unwrap();
     assert!(matches!(next(&mut stream).await, StreamItem::Notice(_)), "it is there");
     let place = |item: StreamItem| match item {
         StreamItem::Event(logged) => (logged.line, logged.offset, logged.event.to_string()),
@@ -266,12 +266,12 @@ async fn formats_2_1_a_stream_really_follows() {
     assert_eq!(next(&mut stream).await, StreamItem::CaughtUp);
     // One that begins now is told only what comes now.
     let mut late = log.stream(false).unwrap();
-    log.append(&[step(2)], Sync::Flush).unwrap();
+    log.append(&[step(2)], SyncMode::Flush).unwrap();
     let (line, offset, text) = place(next(&mut late).await);
     assert_eq!((line, text), (0, step(2).to_string()));
     assert_eq!(place(next(&mut stream).await), (5, offset, step(2).to_string()));
     std::fs::rename(&path, folder.path().join("events.jsonl.1")).unwrap();
-    log.append(&[step(3)], Sync::Flush).unwrap();
+    log.append(&[step(3)], SyncMode::Flush).unwrap();
     let mut items = Vec::new();
     while items.len() < 2 {
         match next(&mut late).await {

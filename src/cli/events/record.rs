@@ -15,7 +15,7 @@ use super::source::{self, FILE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
-use crate::events::{EventLog, Sync, clean};
+use crate::events::{EventLog, SyncMode, clean};
 use crate::model::{Event, EventError, RunId, Timestamp, limits};
 
 /// Lines of stdin that may wait while others are appended; then stdin waits.
@@ -23,7 +23,7 @@ const LINES_MAX: usize = 1_024;
 
 /// Where events go.
 enum Target {
-    File(EventLog, Sync),
+    File(EventLog, SyncMode),
     Run(Box<Poster>),
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn run(args: RecordArgs, context: Context) -> anyhow::Result<u8
             let Some(id) = args.run_id.clone().or_else(|| source::folder_run(&path)) else {
                 bail!("the run has no name: give it with --run-id ID (the name of the file's folder is no id)");
             };
-            (Target::File(EventLog::new(path), if args.sync { Sync::Disk } else { Sync::Flush }), id)
+            (Target::File(EventLog::new(path), if args.sync { SyncMode::Disk } else { SyncMode::Flush }), id)
         }
     };
     let result = match args.stdin {

@@ -18,7 +18,7 @@ use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
 use crate::client::{ClientError, HttpClient};
-use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, Logged, StreamItem, clean};
+use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, LoggedEvent, StreamItem, clean};
 use crate::model::{Event, RunId};
 
 /// A batch is sent once its body has this size.
@@ -264,7 +264,7 @@ impl Shipper {
         self.stream.next().await
     }
 
-    async fn take(&mut self, logged: &Logged) -> anyhow::Result<()> {
+    async fn take(&mut self, logged: &LoggedEvent) -> anyhow::Result<()> {
         let event = self.ids.identify(&logged.event);
         if self.skip {
             return Ok(());

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunFileStamp;
-use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, Identities};
+use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, FollowItem, Identities};
 use crate::journal::JournalError;
 use crate::model::{Event, EventError, StageCounters};
 use crate::runs::{EventSource, IncomingEvent, RunHandle, RunsError};
@@ -105,15 +105,15 @@ impl RunFileReader {
         self.restart();
         loop {
             match follower.next().await? {
-                Followed::Lines { bytes, .. } => {
+                FollowItem::Lines { bytes, .. } => {
                     *self.idle.lock() = None;
                     let events = self.parse(&bytes);
                     if !self.store(events).await {
                         return Ok(());
                     }
                 }
-                Followed::Notice(notice) => self.handle_notice(&notice),
-                Followed::CaughtUp => {
+                FollowItem::Notice(notice) => self.handle_notice(&notice),
+                FollowItem::CaughtUp => {
                     let stamp = super::stamp(&self.path);
                     *self.idle.lock() = Some(IdleSince { since: Instant::now(), stamp });
                 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tasktail::events::{Extractor, ExtractorOptions, Found};
+use tasktail::events::{ExtractedItem, Extractor, ExtractorOptions};
 use tasktail::model::Event;
 
 pub(crate) mod expected;
@@ -54,13 +54,13 @@ fn every_event_arrives_once(format: &str) {
         let mut events = Vec::new();
         let mut ids = std::collections::HashSet::new();
         let mut extractor = Extractor::new(ExtractorOptions::default());
-        let mut each = |found: Found<'_>| match found {
-            Found::Event(event) => {
+        let mut each = |found: ExtractedItem<'_>| match found {
+            ExtractedItem::Event(event) => {
                 ids.insert(event.identified.view().event_id.unwrap().to_string());
                 events.push(event.event);
             }
-            Found::Rejected(rejected) => panic!("{rejected:?} in {shown}"),
-            Found::Echo { .. } | Found::Task(_) | Found::Text { .. } => {}
+            ExtractedItem::Rejected(rejected) => panic!("{rejected:?} in {shown}"),
+            ExtractedItem::Echo { .. } | ExtractedItem::Task(_) | ExtractedItem::Text { .. } => {}
         };
         for piece in text.chunks(97) {
             extractor.feed(piece, &mut each);

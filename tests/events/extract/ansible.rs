@@ -1,6 +1,6 @@
 //! What real Ansible printed, kept in `data/samples`. `tests/events/ansible` prints it again.
 
-use tasktail::events::{Extractor, ExtractorOptions, Form, Found};
+use tasktail::events::{EventNotation, ExtractedItem, Extractor, ExtractorOptions};
 use tasktail::model::Event;
 
 use crate::ansible::expected;
@@ -138,10 +138,10 @@ fn a_fold_is_waited_for_and_a_silence_ends_the_waiting() {
     extractor.feed(tail.as_bytes(), &mut |item| found.push(crate::extract::support::item(item)));
     assert!(!extractor.is_waiting(), "the closing quote is its end");
     let [Item::Event(event)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((event.form, event.event.view().host.as_deref()), (Form::Yaml, Some("h1")));
+    assert_eq!((event.form, event.event.view().host.as_deref()), (EventNotation::Yaml, Some("h1")));
 
     let mut halves = 0;
     extractor.feed(head.as_bytes(), &mut |_| {});
-    extractor.flush(&mut |item| halves += u32::from(matches!(item, Found::Rejected(_))));
+    extractor.flush(&mut |item| halves += u32::from(matches!(item, ExtractedItem::Rejected(_))));
     assert!(halves == 1 && !extractor.is_waiting(), "what was held is given, as the half it is");
 }

@@ -1,6 +1,6 @@
 //! The forms and faults that formats.md lists, by its sections.
 
-use tasktail::events::Form;
+use tasktail::events::EventNotation;
 
 use crate::extract::support::{Item, all, escaped, event, events, in_pieces, messages, reasons, texts};
 
@@ -18,7 +18,7 @@ fn formats_1_1_the_literal_lines() {
         let events = events(&format!("before {line} behind\n"));
         let [event] = &events[..] else { panic!("{events:?}") };
         assert_eq!(event.event.as_str(), line["LB_EVENT ".len()..].replace("\": ", "\":").replace(", \"", ",\""));
-        assert_eq!((event.form, event.line, event.offset), (Form::Plain, 1, 7));
+        assert_eq!((event.form, event.line, event.offset), (EventNotation::Plain, 1, 7));
         assert!(!event.identified.as_str().contains("null") && event.identified.view().event_id.is_some());
     }
 }
@@ -55,14 +55,14 @@ fn formats_1_1_writer_5_names_no_host() {
 #[test]
 fn formats_1_5_the_old_single_line_form_and_three_levels() {
     let single = r#"ok: [lb-worker] => {"msg": "LB_EVENT {\"host\": \"lb-worker\", \"workload\": \"fio\", \"repetition\": 2, \"total_repetitions\": 3, \"status\": \"running\"}"}"#;
-    assert_eq!(events(single)[0].form, Form::Escaped(1));
+    assert_eq!(events(single)[0].form, EventNotation::Escaped(1));
     let k6 = r#"    "msg": "LB_EVENT {\"host\": \"h\", \"workload\": \"w\", \"repetition\": 1, \"status\": \"running\", \"message\": \"k6[cfg1] stdout: time=\\\"2026-01-03T11:55:41Z\\\" error=\\\"Get \\\\\\\"http://HOST\\\\\\\": EOF\\\"\"}""#;
     let said = "k6[cfg1] stdout: time=\"2026-01-03T11:55:41Z\" error=\"Get \\\"http://HOST\\\": EOF\"";
-    assert_eq!(messages(k6), [(said.to_owned(), Form::Escaped(1))]);
+    assert_eq!(messages(k6), [(said.to_owned(), EventNotation::Escaped(1))]);
     for levels in 1..=5 {
         let text = format!("x \"y\": \"{}\" z", escaped(&format!("LB_EVENT {}", event("a \"b\\c\" {\n é 😀")), levels));
         let level = u8::try_from(levels).unwrap();
-        assert_eq!(messages(&text), [("a \"b\\c\" {\n é 😀".to_owned(), Form::Escaped(level))]);
+        assert_eq!(messages(&text), [("a \"b\\c\" {\n é 😀".to_owned(), EventNotation::Escaped(level))]);
     }
 }
 
@@ -117,11 +117,11 @@ fn formats_1_6_every_message_is_the_same_in_every_form() {
         let line = format!("LB_EVENT {}", event(message));
         let ascii = line.replace('è', "\\u00e8");
         for line in [line, ascii] {
-            assert_eq!(messages(&line), [(message.to_owned(), Form::Plain)], "{row}");
+            assert_eq!(messages(&line), [(message.to_owned(), EventNotation::Plain)], "{row}");
             let msg = format!("    \"msg\": \"{}\"", escaped(&line, 1));
-            assert_eq!(messages(&msg), [(message.to_owned(), Form::Escaped(1))], "{row}, inside msg");
+            assert_eq!(messages(&msg), [(message.to_owned(), EventNotation::Escaped(1))], "{row}, inside msg");
             let looped = format!("ok: [h1] => (item={line}) => {{\n{msg}\n}}\n");
-            assert_eq!(messages(&looped), [(message.to_owned(), Form::Item)], "{row}, as an item");
+            assert_eq!(messages(&looped), [(message.to_owned(), EventNotation::Item)], "{row}, as an item");
             let ids: Vec<_> = all(&looped)
                 .iter()
                 .filter_map(|item| match item {
@@ -198,7 +198,7 @@ fn formats_1_7_equal_ones_in_no_result_and_in_two_results_are_different_events()
 #[test]
 fn colours_stand_anywhere_and_are_not_part_of_it() {
     let line = format!("\u{1b}[0;32mnote: \u{1b}[1mLB_EVENT\u{1b}[0m {}\u{1b}[0m", event("m \u{1b}[31mred"));
-    assert_eq!(messages(&line), [("m \u{1b}[31mred".to_owned(), Form::Plain)]);
+    assert_eq!(messages(&line), [("m \u{1b}[31mred".to_owned(), EventNotation::Plain)]);
     assert_eq!(events(&line)[0].offset, 17);
     assert!(
         matches!(&all("\u{1b}[1mtext\u{1b}[0m\r\n")[..], [Item::Text(1, text)] if text == "\u{1b}[1mtext\u{1b}[0m")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tasktail::events::{Extractor, ExtractorOptions, Found};
+use tasktail::events::{ExtractedItem, Extractor, ExtractorOptions};
 use tasktail::model::limits;
 
 use crate::extract::support::{Item, all, event, in_pieces, reasons, texts};
@@ -66,7 +66,7 @@ fn hostile_lines_cost_no_more_than_their_length() {
             let text = format!("{head}{}\n", unit.repeat(MIB / 4 / unit.len()));
             let begin = Instant::now();
             let mut extractor = Extractor::new(ExtractorOptions::default());
-            extractor.feed(text.as_bytes(), &mut |found| assert!(!matches!(found, Found::Event(_))));
+            extractor.feed(text.as_bytes(), &mut |found| assert!(!matches!(found, ExtractedItem::Event(_))));
             extractor.finish(&mut |_| {});
             let took = begin.elapsed();
             assert!(took < Duration::from_secs(20), "{head}{unit}: {took:?}");

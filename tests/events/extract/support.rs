@@ -1,24 +1,24 @@
 //! What an extractor finds, as values that can be compared.
 
-use tasktail::events::{Extracted, Extractor, ExtractorOptions, Form, Found, Rejected};
+use tasktail::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, RejectedEvent};
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
-    Event(Extracted),
-    Echo(Extracted, u64),
+    Event(ExtractedEvent),
+    Echo(ExtractedEvent, u64),
     Task(u64, String),
-    Rejected(Rejected),
+    Rejected(RejectedEvent),
     Text(u64, String),
 }
 
-pub(crate) fn item(found: Found<'_>) -> Item {
+pub(crate) fn item(found: ExtractedItem<'_>) -> Item {
     match found {
-        Found::Event(event) => Item::Event(event),
-        Found::Echo { again, of } => Item::Echo(again, of),
-        Found::Task(task) => Item::Task(task.line, task.json),
-        Found::Rejected(rejected) => Item::Rejected(rejected),
-        Found::Text { line, text } => Item::Text(line, text.to_owned()),
+        ExtractedItem::Event(event) => Item::Event(event),
+        ExtractedItem::Echo { again, of } => Item::Echo(again, of),
+        ExtractedItem::Task(task) => Item::Task(task.line, task.json),
+        ExtractedItem::Rejected(rejected) => Item::Rejected(rejected),
+        ExtractedItem::Text { line, text } => Item::Text(line, text.to_owned()),
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn all(text: &str) -> Vec<Item> {
 }
 
 /// The events of a text without their echoes; nothing may be rejected.
-pub(crate) fn events(text: &str) -> Vec<Extracted> {
+pub(crate) fn events(text: &str) -> Vec<ExtractedEvent> {
     let event = |item| match item {
         Item::Event(event) => Some(event),
         Item::Rejected(rejected) => panic!("{rejected:?} in {text}"),
@@ -82,8 +82,8 @@ pub(crate) fn texts(items: &[Item]) -> Vec<u64> {
 }
 
 /// The messages of its events, and the forms they came in.
-pub(crate) fn messages(text: &str) -> Vec<(String, Form)> {
-    let message = |event: Extracted| (event.event.view().message.unwrap_or_default().to_string(), event.form);
+pub(crate) fn messages(text: &str) -> Vec<(String, EventNotation)> {
+    let message = |event: ExtractedEvent| (event.event.view().message.unwrap_or_default().to_string(), event.form);
     events(text).into_iter().map(message).collect()
 }
 

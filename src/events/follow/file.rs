@@ -1,4 +1,4 @@
-//! One open file: its whole lines in order, and whether it is still the one that was read.
+//! One open file: its whole lines in order, and a check that its content has not been replaced.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,22 +11,22 @@ use memchr::memrchr;
 
 use super::{BATCH_BYTES, LINE_HELD_BYTES_MAX};
 
-/// Bytes from a file's begin that are compared to know it again.
+/// Bytes at the start of a file that are compared to recognize it.
 const HEAD_BYTES: usize = 256;
-/// Bytes just before the place of reading that are compared.
+/// Bytes just before the read position that are compared.
 const TAIL_BYTES: usize = 1024;
-/// Read at once on the way back to the begin of a half line.
+/// Block size for the backward search for the start of an incomplete line.
 const BACK_BYTES: usize = 64 * 1024;
 
-/// Which file it is, whatever its name: another one that is made later with the same number was
-/// born later.
+/// The identity of a file regardless of its name. If a later file reuses the inode number, its
+/// creation time differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
-    /// The file system.
+    /// Device number of the file system.
     pub device: u64,
-    /// Its number there.
+    /// Inode number.
     pub inode: u64,
-    /// When it was made, in nanoseconds since 1970; none where the file system does not say.
+    /// Creation time in nanoseconds since 1970, if the file system records it.
     pub born_ns: Option<u128>,
 }
 
@@ -39,55 +39,55 @@ impl FileIdentity {
 
 /// The file that has a name at present.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named {
+pub(super) struct NamedFile {
     pub(super) identity: FileIdentity,
     pub(super) bytes: u64,
 }
 
-impl Named {
-    pub(super) fn look(path: &Path) -> io::Result<Self> {
+impl NamedFile {
+    pub(super) fn stat(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         Ok(Self { identity: FileIdentity::of(&metadata), bytes: metadata.len() })
     }
 }
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(super) enum FileRead {
     /// Whole lines.
     Lines { bytes: Bytes, offset: u64 },
-    /// The first part of a line that is too long to be held.
+    /// The first part of a line that is too long to hold in memory.
     TooLong { part: Bytes, offset: u64 },
-    /// Nothing that is whole.
+    /// No new whole line.
     Nothing,
     /// The file has fewer bytes than were read.
-    Shorter,
-    /// The bytes that were read are no longer those of the file.
-    Other,
+    Truncated,
+    /// The bytes that were read are no longer in the file.
+    Replaced,
 }
 
-/// An open file, read up to a place.
+/// An open file and a read position.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct FollowedFile {
     file: File,
     identity: FileIdentity,
-    /// Bytes that were given.
+    /// Bytes returned.
     offset: u64,
-    /// What was read behind them: a line whose newline has not come.
+    /// Bytes read after `offset`: an incomplete line.
     pending: Vec<u8>,
-    /// Whether `pending` goes on with a line that is given in parts.
+    /// `pending` continues a line that is returned in parts.
     in_parts: bool,
-    /// The first bytes of the file, and the last ones before the place of reading, as they were read.
+    /// The first bytes of the file, and the last ones before the read position, as they were read.
     head: Vec<u8>,
     tail: Vec<u8>,
 }
 
-impl Source {
-    /// At the file's begin.
+impl FollowedFile {
+    /// Opens a regular file at its first byte.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // Asked before it is opened: opening a pipe would wait for its writer.
+        // Checked before the open: opening a pipe would block until it has a writer.
         if !std::fs::metadata(path)?.is_file() {
-            let why = "it is not a regular file; pipe other sources into `tasktail append`";
+            let why = "not a regular file; pipe other sources into `tasktail append`";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let file = File::open(path)?;
@@ -96,7 +96,7 @@ impl Source {
         Ok(Self { file, identity, offset: 0, pending, in_parts: false, head, tail })
     }
 
-    /// Goes to the end, or to the begin of the last line if that has no newline yet.
+    /// Moves to the end, or to the start of a last line without a newline.
     pub(super) fn skip_to_last_line(&mut self) -> io::Result<()> {
         let end = self.file.metadata()?.len();
         let least = end.saturating_sub(LINE_HELD_BYTES_MAX as u64);
@@ -108,7 +108,7 @@ impl Source {
                 begin = lower + newline as u64 + 1;
                 break;
             }
-            // A line from the file's begin on; one that is longer than is ever held is cut here.
+            // The line starts with the file. A line longer than the limit is skipped.
             begin = if lower == 0 { 0 } else { end };
             upper = lower;
         }
@@ -122,17 +122,17 @@ impl Source {
         self.identity
     }
 
-    /// Bytes that were given.
+    /// Returns the number of bytes returned.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Bytes that were read, those of a half line with them.
+    /// Returns the read position, including an incomplete line.
     pub(super) fn position(&self) -> u64 {
         self.offset + self.pending.len() as u64
     }
 
-    pub(super) fn into_unfinished(self) -> Bytes {
+    pub(super) fn into_partial_line(self) -> Bytes {
         self.pending.into()
     }
 
@@ -140,7 +140,7 @@ impl Source {
         self.file.metadata()
     }
 
-    /// The bytes from `lower` to `upper`, fewer if the file ends before.
+    /// Returns the bytes from `lower` to `upper`, or fewer at the end of the file.
     pub(super) fn bytes_at(&self, lower: u64, upper: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(upper.saturating_sub(lower)).unwrap_or_default()];
         let mut filled = 0;
@@ -156,56 +156,56 @@ impl Source {
         Ok(bytes)
     }
 
-    /// The next whole lines.
-    pub(super) fn read(&mut self) -> io::Result<Read> {
+    /// Returns the next whole lines.
+    pub(super) fn read(&mut self) -> io::Result<FileRead> {
         loop {
-            let (place, end) = (self.position(), self.file.metadata()?.len());
-            if end < place {
-                return Ok(Read::Shorter);
+            let (position, end) = (self.position(), self.file.metadata()?.len());
+            if end < position {
+                return Ok(FileRead::Truncated);
             }
-            if end == place {
-                return Ok(if self.is_same()? { Read::Nothing } else { Read::Other });
+            if end == position {
+                return Ok(if self.is_unchanged()? { FileRead::Nothing } else { FileRead::Replaced });
             }
-            let bytes = self.bytes_at(place, end.min(place + BATCH_BYTES as u64))?;
-            // After the read: had the file been rewritten before or during it, it is seen here.
-            if !self.is_same()? {
-                let shorter = self.file.metadata()?.len() < place;
-                return Ok(if shorter { Read::Shorter } else { Read::Other });
+            let bytes = self.bytes_at(position, end.min(position + BATCH_BYTES as u64))?;
+            // Checked after the read, so a rewrite before or during the read is detected.
+            if !self.is_unchanged()? {
+                let shorter = self.file.metadata()?.len() < position;
+                return Ok(if shorter { FileRead::Truncated } else { FileRead::Replaced });
             }
             if bytes.is_empty() {
-                return Ok(Read::Nothing);
+                return Ok(FileRead::Nothing);
             }
-            if let Some(read) = self.take(&bytes) {
+            if let Some(read) = self.push_bytes(&bytes) {
                 return Ok(read);
             }
         }
     }
 
-    /// Takes bytes that were read; gives what has become whole.
-    fn take(&mut self, bytes: &[u8]) -> Option<Read> {
-        self.remember(bytes);
+    /// Adds bytes that were read, and returns lines that are now complete.
+    fn push_bytes(&mut self, bytes: &[u8]) -> Option<FileRead> {
+        self.record(bytes);
         let whole = memrchr(b'\n', bytes).map(|newline| self.pending.len() + newline + 1);
         self.pending.extend_from_slice(bytes);
         let offset = self.offset;
         if let Some(whole) = whole {
             self.in_parts = false;
-            return Some(Read::Lines { bytes: self.give(whole), offset });
+            return Some(FileRead::Lines { bytes: self.split_off(whole), offset });
         }
         if self.pending.len() < LINE_HELD_BYTES_MAX {
             return None;
         }
-        let part = self.give(self.pending.len());
-        let goes_on = std::mem::replace(&mut self.in_parts, true);
-        Some(if goes_on { Read::Lines { bytes: part, offset } } else { Read::TooLong { part, offset } })
+        let part = self.split_off(self.pending.len());
+        let continues = std::mem::replace(&mut self.in_parts, true);
+        Some(if continues { FileRead::Lines { bytes: part, offset } } else { FileRead::TooLong { part, offset } })
     }
 
-    fn give(&mut self, bytes: usize) -> Bytes {
+    fn split_off(&mut self, bytes: usize) -> Bytes {
         let rest = self.pending.split_off(bytes);
         self.offset += bytes as u64;
         std::mem::replace(&mut self.pending, rest).into()
     }
 
-    fn remember(&mut self, bytes: &[u8]) {
+    fn record(&mut self, bytes: &[u8]) {
         let room = HEAD_BYTES - self.head.len();
         self.head.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         let last = bytes.get(bytes.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
@@ -214,33 +214,33 @@ impl Source {
         self.tail.extend_from_slice(last);
     }
 
-    /// Whether the bytes that were read still stand in the file.
-    fn is_same(&self) -> io::Result<bool> {
-        self.stands_in(self)
+    /// Reports whether the bytes that were read are still in the file.
+    fn is_unchanged(&self) -> io::Result<bool> {
+        self.is_in(self)
     }
 
-    fn stands_in(&self, other: &Source) -> io::Result<bool> {
-        let place = self.position();
-        let tail = other.bytes_at(place.saturating_sub(self.tail.len() as u64), place)?;
+    fn is_in(&self, other: &FollowedFile) -> io::Result<bool> {
+        let position = self.position();
+        let tail = other.bytes_at(position.saturating_sub(self.tail.len() as u64), position)?;
         Ok(tail == self.tail && other.bytes_at(0, self.head.len() as u64)? == self.head)
     }
 
-    /// Whether `other`, of so many bytes, was copied from this file when what was read stood in it,
-    /// or before.
-    pub(super) fn was_copied_to(&self, other: &Source, bytes: u64) -> bool {
+    /// Reports whether `other`, of `bytes` bytes, was copied from this file while it contained what
+    /// was read, or before.
+    pub(super) fn was_copied_to(&self, other: &FollowedFile, bytes: u64) -> bool {
         if bytes >= self.position() {
-            return self.stands_in(other).unwrap_or(false);
+            return self.is_in(other).unwrap_or(false);
         }
         other.bytes_at(0, bytes.min(HEAD_BYTES as u64)).is_ok_and(|head| self.head.starts_with(&head))
     }
 
-    /// The place of reading in a copy of the file.
-    pub(super) fn resumed_in(&self, copy: Source) -> Self {
+    /// Returns a reader at the same position of a copy.
+    pub(super) fn resume_in(&self, copy: FollowedFile) -> Self {
         let (pending, head, tail) = (self.pending.clone(), self.head.clone(), self.tail.clone());
         Self { offset: self.offset, in_parts: self.in_parts, pending, head, tail, ..copy }
     }
 
-    /// Goes back to the begin. Gives the half line that was at hand, as [`Source::end_line`].
+    /// Moves to the first byte. Returns the incomplete line, as [`FollowedFile::end_line`].
     pub(super) fn restart(&mut self) -> Option<(Bytes, u64)> {
         let torn = self.end_line();
         self.offset = 0;
@@ -249,7 +249,7 @@ impl Source {
         torn
     }
 
-    /// The half line at hand has come to its end: gives it, with a newline, and its place.
+    /// Ends the incomplete line: returns it with a newline added, and its offset.
     pub(super) fn end_line(&mut self) -> Option<(Bytes, u64)> {
         let mut torn = std::mem::take(&mut self.pending);
         let offset = self.offset;
@@ -262,8 +262,8 @@ impl Source {
     }
 }
 
-/// `None` for what is not there (yet, or any more).
-pub(super) fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+/// Maps "not found" errors to `None`.
+pub(super) fn ignore_not_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
