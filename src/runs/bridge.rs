@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use self::notes::LogNotes;
 use super::line_events::LineEventAdapter;
 use super::{EventSource, IncomingEvent, RunMeters, Runs, RunsError};
-use crate::events::{Extractor, ExtractorOptions, ExtractedItem, RejectedEvent, TOKEN};
+use crate::events::{ExtractedItem, Extractor, ExtractorOptions, RejectedEvent, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{EndRequest, EventsGuard, FollowEvent, FollowStart, LogPage, TaskHandle, Tasks, TasksError};

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunFileStamp;
-use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, FollowItem, Identities};
+use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities};
 use crate::journal::JournalError;
 use crate::model::{Event, EventError, StageCounters};
 use crate::runs::{EventSource, IncomingEvent, RunHandle, RunsError};
