@@ -50,7 +50,7 @@
 //! ```text
 //! child's pipe or pty -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
 //!    ===== socket: wire/worker =====
-//! server/ws/worker (authorized? duplicate?) -> tasks/write -> tasks/gate (rate limiter) -> journal/append
+//! server/ws/worker (authorized? duplicate?) -> tasks/append -> tasks/rate_limit -> journal/append
 //!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)
 //!    -> the tip moves --ack--> worker/uplink -> worker/buffer and worker/spool drop their copy
 //! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser

@@ -156,7 +156,10 @@ async fn a_count_or_a_sum_that_differs_is_said_loudly_and_costs_no_line() {
     let pipeline = server.get("/api/v1/pipeline").await.json();
     let hop = pipeline["hops"].as_array().unwrap().iter().find(|hop| hop["hop"] == "worker_socket").unwrap();
     assert_eq!(hop["rejected"]["log_mismatch"], 2);
-    assert!(hop["last_error"]["message"].as_str().unwrap().starts_with("task sum: the 2 lines here are not"), "{hop}");
+    assert!(
+        hop["last_error"]["message"].as_str().unwrap().starts_with("task sum: the 2 lines stored differ from"),
+        "{hop}"
+    );
     let metrics = server.get("/metrics").await.text();
     assert!(metrics.contains("tasktail_logs_mismatch_total 2"), "{metrics}");
 }

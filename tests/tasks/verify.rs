@@ -262,7 +262,7 @@ fn a_damaged_store_is_told_and_nothing_panics() {
         fs::write(data.join("journal").join(name), b"").unwrap();
     }
     let found = faults(data);
-    assert!(found.contains("cannot open the store") && found.contains("forgotten"), "{found}");
+    assert!(found.contains("cannot open the store") && found.contains("data is missing"), "{found}");
     fs::remove_dir_all(data.join("journal")).unwrap();
     assert!(faults(data).contains("journal: the store is missing"));
     assert!(tasks::verify(&data.join("archive"), &mut |_, _| {}).is_err(), "that is no data folder");
@@ -293,7 +293,7 @@ fn the_command_says_what_it_found_and_exits_so() {
     assert!(found.iter().all(|fault| fault["task"] == "one" && fault["at"] == "archive/one.ndjson.zst"), "{out}");
     let (code, _, err) = tasktail(&data.join("nothing"), &["verify"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("is not a data folder"), "{err}");
+    assert!(err.contains("is not a tasktail data folder"), "{err}");
 
     // While a server has the folder, what can be looked at without its store is.
     let runtime = tokio::runtime::Runtime::new().unwrap();
