@@ -23,7 +23,7 @@ mod log;
 mod text;
 
 pub use extract::{
-    EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, RejectedEvent, TASK_TOKEN, TOKEN,
+    EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, MalformedEvent, TASK_TOKEN, TOKEN,
     TaskMark,
 };
 pub use fold::{ROWS_MAX, RunFold};

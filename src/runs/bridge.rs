@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use self::notes::LogNotes;
 use super::line_events::LineEventAdapter;
 use super::{EventSource, IncomingEvent, RunMeters, Runs, RunsError};
-use crate::events::{ExtractedItem, Extractor, ExtractorOptions, RejectedEvent, TOKEN};
+use crate::events::{ExtractedItem, Extractor, ExtractorOptions, MalformedEvent, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{EndRequest, EventsGuard, FollowEvent, FollowStart, LogPage, TaskHandle, Tasks, TasksError};
@@ -372,7 +372,7 @@ fn collect(
             meter.parsed(1);
             meter.deduplicated(1);
         }
-        ExtractedItem::Rejected(RejectedEvent { line, fault, .. }) => {
+        ExtractedItem::Rejected(MalformedEvent { line, fault, .. }) => {
             meter.received(1);
             meter.rejected(fault.reason(), &format!("{source}, line {line}: {fault}"));
             notes.add(line, &fault.to_string());

@@ -11,7 +11,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::args::ViewArgs;
 use crate::cli::output::Output;
 use crate::cli::text;
-use crate::events::budget::{self, EventScope, LineFormat};
+use crate::events::budget::{self, EventLineFormat, EventScope};
 use crate::events::{FollowNotice, LogFault, clean, one_line};
 use crate::model::{Event, EventView, RunState, RunStatus};
 
@@ -108,7 +108,7 @@ impl Printer {
     ) -> anyhow::Result<()> {
         let wanted: Vec<&Event> = events.iter().filter(|event| self.types.wants(event)).collect();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let form = LineFormat {
+        let form = EventLineFormat {
             summary: if self.view.pretty { &pretty_summary } else { &json_summary },
             event: if self.view.pretty { &pretty_event } else { &str::to_owned },
             fields: self.view.fields.as_deref(),

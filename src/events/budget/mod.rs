@@ -65,7 +65,7 @@ pub struct BudgetSummary {
 }
 
 /// The format of the lines. None of them ends with a newline.
-pub struct LineFormat<'a> {
+pub struct EventLineFormat<'a> {
     /// Formats the summary.
     pub summary: &'a dyn Fn(&BudgetSummary) -> String,
     /// Formats an event, passed as a JSON object.
@@ -88,7 +88,7 @@ pub fn within(
     run: &RunState,
     scope: EventScope,
     bytes: usize,
-    form: &LineFormat<'_>,
+    form: &EventLineFormat<'_>,
 ) -> Result<Vec<String>, BudgetTooSmall> {
     if bytes < BUDGET_BYTES_MIN {
         return Err(BudgetTooSmall(bytes));
@@ -128,7 +128,7 @@ fn select(
     scope: EventScope,
     mut room: usize,
     bytes: usize,
-    form: &LineFormat<'_>,
+    form: &EventLineFormat<'_>,
 ) -> Selection {
     let mut selection = Selection { lines: Vec::new(), covered: 0 };
     let (mut groups, mut selected) = (HashSet::new(), HashSet::new());

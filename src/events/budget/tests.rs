@@ -13,7 +13,7 @@ fn run_of(events: &[Event]) -> RunState {
 }
 
 fn plain(events: &[Event], scope: EventScope, bytes: usize) -> Vec<String> {
-    let form = LineFormat {
+    let form = EventLineFormat {
         summary: &|summary| serde_json::json!({ "summary": summary }).to_string(),
         event: &|json| json.to_owned(),
         fields: None,
@@ -71,7 +71,7 @@ fn the_smallest_budget_tells_why_and_less_is_an_error() {
     let lines = plain(&events, EventScope::All, BUDGET_BYTES_MIN);
     assert!(size(&lines) <= BUDGET_BYTES_MIN && lines.len() >= 2, "{lines:?}");
     assert!(lines[1].contains("Accuracy"), "{lines:?}");
-    let form = LineFormat { summary: &|_| String::new(), event: &str::to_owned, fields: None };
+    let form = EventLineFormat { summary: &|_| String::new(), event: &str::to_owned, fields: None };
     let error = within(&[], &run_of(&[]), EventScope::All, BUDGET_BYTES_MIN - 1, &form).unwrap_err();
     assert!(error.to_string().contains("at least 200"), "{error}");
 }

@@ -83,7 +83,7 @@ pub struct ExtractedEvent {
 
 /// An event that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RejectedEvent {
+pub struct MalformedEvent {
     /// Number of its first line, from 1.
     pub line: u64,
     /// Offset of its token in the text, in bytes.
@@ -118,7 +118,7 @@ pub enum ExtractedItem<'a> {
     /// The details of an Ansible task.
     Task(TaskMark),
     /// An event that cannot be parsed.
-    Rejected(RejectedEvent),
+    Rejected(MalformedEvent),
     /// A line without any of these and without its newline; only with [`ExtractorOptions::texts`].
     Text {
         /// Line number, from 1.

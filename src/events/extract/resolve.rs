@@ -2,7 +2,7 @@
 
 use super::block::{ResultBlock, Slot, item_in};
 use super::scan::{IsJson, MatchBody, TokenKind, TokenMatch};
-use super::{EXCERPT_CHARS_MAX, EventNotation, ExtractedEvent, ExtractedItem, Extractor, RejectedEvent, TaskMark};
+use super::{EXCERPT_CHARS_MAX, EventNotation, ExtractedEvent, ExtractedItem, Extractor, MalformedEvent, TaskMark};
 use crate::events::Identities;
 use crate::events::identity::{AllFields, fingerprint};
 use crate::model::json::JsonObject;
@@ -186,7 +186,7 @@ fn with_field(text: &str, name: &str, value: &str) -> String {
 
 fn rejected(position: TokenPosition, fault: EventError, text: &str) -> ExtractedItem<'static> {
     let excerpt = text.chars().take(EXCERPT_CHARS_MAX).collect();
-    ExtractedItem::Rejected(RejectedEvent { line: position.line, offset: position.offset, fault, excerpt })
+    ExtractedItem::Rejected(MalformedEvent { line: position.line, offset: position.offset, fault, excerpt })
 }
 
 pub(super) fn too_long(position: TokenPosition, length: usize, text: &str) -> ExtractedItem<'static> {

@@ -68,7 +68,7 @@ pub(super) enum FileRead {
 
 /// An open file and a read position.
 #[derive(Debug)]
-pub(super) struct FollowedFile {
+pub(super) struct FileReader {
     file: File,
     identity: FileIdentity,
     /// Bytes returned.
@@ -82,7 +82,7 @@ pub(super) struct FollowedFile {
     tail: Vec<u8>,
 }
 
-impl FollowedFile {
+impl FileReader {
     /// Opens a regular file at its first byte.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         // Checked before the open: opening a pipe would block until it has a writer.
@@ -219,7 +219,7 @@ impl FollowedFile {
         self.is_in(self)
     }
 
-    fn is_in(&self, other: &FollowedFile) -> io::Result<bool> {
+    fn is_in(&self, other: &FileReader) -> io::Result<bool> {
         let position = self.position();
         let tail = other.bytes_at(position.saturating_sub(self.tail.len() as u64), position)?;
         Ok(tail == self.tail && other.bytes_at(0, self.head.len() as u64)? == self.head)
@@ -227,7 +227,7 @@ impl FollowedFile {
 
     /// Reports whether `other`, of `bytes` bytes, was copied from this file while it contained what
     /// was read, or before.
-    pub(super) fn was_copied_to(&self, other: &FollowedFile, bytes: u64) -> bool {
+    pub(super) fn was_copied_to(&self, other: &FileReader, bytes: u64) -> bool {
         if bytes >= self.position() {
             return self.is_in(other).unwrap_or(false);
         }
@@ -235,12 +235,12 @@ impl FollowedFile {
     }
 
     /// Returns a reader at the same position of a copy.
-    pub(super) fn resume_in(&self, copy: FollowedFile) -> Self {
+    pub(super) fn resume_in(&self, copy: FileReader) -> Self {
         let (pending, head, tail) = (self.pending.clone(), self.head.clone(), self.tail.clone());
         Self { offset: self.offset, in_parts: self.in_parts, pending, head, tail, ..copy }
     }
 
-    /// Moves to the first byte. Returns the incomplete line, as [`FollowedFile::end_line`].
+    /// Moves to the first byte. Returns the incomplete line, as [`FileReader::end_line`].
     pub(super) fn restart(&mut self) -> Option<(Bytes, u64)> {
         let torn = self.end_line();
         self.offset = 0;

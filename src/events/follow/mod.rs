@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::file::{FileRead, FollowedFile, NamedFile};
+use self::file::{FileRead, FileReader, NamedFile};
 use self::siblings::Siblings;
 use self::watch::FileWatch;
 use crate::model::limits;
@@ -149,12 +149,12 @@ pub struct FileFollower {
     options: FollowFileOptions,
     watch: FileWatch,
     siblings: Siblings,
-    source: Option<FollowedFile>,
+    source: Option<FileReader>,
     /// The change of the file whose copy `source` currently is: the unread rest is read from the
     /// copy first.
     broken: Option<FollowNotice>,
     /// The previous file, and the time until which it is still read.
-    late: Option<(FollowedFile, Instant)>,
+    late: Option<(FileReader, Instant)>,
     /// Results not yet returned: a handful at most, all from one change.
     ready: VecDeque<FollowItem>,
     /// The current pause was reported.
@@ -175,7 +175,7 @@ impl FileFollower {
         // The watch starts before the file is opened, so no change in between is missed.
         let watch = FileWatch::new(&path);
         let siblings = Siblings::new(&path);
-        let mut source = file::ignore_not_found(FollowedFile::open(&path)).map_err(failed)?;
+        let mut source = file::ignore_not_found(FileReader::open(&path)).map_err(failed)?;
         if let Some(source) = &mut source
             && !options.from_start
         {
@@ -204,17 +204,17 @@ impl FileFollower {
 
     /// Returns the number of bytes returned from the current file.
     pub fn offset(&self) -> u64 {
-        self.source.as_ref().map_or(0, FollowedFile::offset)
+        self.source.as_ref().map_or(0, FileReader::offset)
     }
 
     /// Returns the identity of the current file, or `None` without one.
     pub fn identity(&self) -> Option<FileIdentity> {
-        self.source.as_ref().map(FollowedFile::identity)
+        self.source.as_ref().map(FileReader::identity)
     }
 
     /// Returns the incomplete last line without the parts already returned, and closes the file.
     pub fn drain_partial_line(&mut self) -> Bytes {
-        self.source.take().map(FollowedFile::into_partial_line).unwrap_or_default()
+        self.source.take().map(FileReader::into_partial_line).unwrap_or_default()
     }
 
     /// Waits for the next lines or the next change. Cancel-safe.
@@ -267,7 +267,7 @@ impl FileFollower {
     fn open_first(&mut self, named: Option<NamedFile>) -> io::Result<Option<FollowItem>> {
         let next = match self.siblings.next_after(None, named.as_ref()) {
             Some(sibling) => Some(sibling),
-            None => file::ignore_not_found(FollowedFile::open(&self.path))?,
+            None => file::ignore_not_found(FileReader::open(&self.path))?,
         };
         let Some(source) = next else {
             return Ok(
@@ -333,7 +333,7 @@ impl FileFollower {
             // The writer still has the old file open and appends to it as long as the new one is
             // empty.
             None if named.bytes == 0 && self.broken.is_none() => return Ok(()),
-            None => match FollowedFile::open(&self.path) {
+            None => match FileReader::open(&self.path) {
                 Ok(next) => next,
                 // The file was deleted again, or its owner has not granted access yet.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
@@ -345,7 +345,7 @@ impl FileFollower {
         self.waiting = false;
         let missed = self.siblings.compressed_since(source);
         let mut old = self.source.replace(next);
-        let torn = old.as_mut().and_then(FollowedFile::end_line);
+        let torn = old.as_mut().and_then(FileReader::end_line);
         // A copy has no writer.
         self.late = old.filter(|_| self.broken.is_none()).map(|old| (old, Instant::now() + LATE_WRITERS));
         self.push_torn(torn);

@@ -10,7 +10,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::file::{FileIdentity, FollowedFile, NamedFile};
+use super::file::{FileIdentity, FileReader, NamedFile};
 
 /// Maximum number of siblings examined in one folder.
 const SIBLINGS_MAX: usize = 4096;
@@ -46,13 +46,13 @@ impl Siblings {
 
     /// Returns the copy of a file that was truncated or rewritten, positioned where reading
     /// stopped, if the copy has more content than was read. Older copies have nothing new.
-    pub(super) fn copy_of(&mut self, lost: &FollowedFile) -> Option<FollowedFile> {
-        let mut best: Option<(u64, FollowedFile)> = None;
+    pub(super) fn copy_of(&mut self, lost: &FileReader) -> Option<FileReader> {
+        let mut best: Option<(u64, FileReader)> = None;
         for sibling in self.list() {
             if sibling.is_compressed() || self.known.contains(&sibling.identity) || lost.position() == 0 {
                 continue;
             }
-            let Ok(candidate) = FollowedFile::open(&sibling.path) else { continue };
+            let Ok(candidate) = FileReader::open(&sibling.path) else { continue };
             let bytes = sibling.metadata.len();
             if !lost.was_copied_to(&candidate, bytes) {
                 continue;
@@ -66,10 +66,10 @@ impl Siblings {
     }
 
     /// Opens the oldest file that had the name after `old` and before `named`.
-    pub(super) fn next_after(&mut self, old: Option<&FollowedFile>, named: Option<&NamedFile>) -> Option<FollowedFile> {
+    pub(super) fn next_after(&mut self, old: Option<&FileReader>, named: Option<&NamedFile>) -> Option<FileReader> {
         let mut found = self.list();
         self.known.retain(|identity| found.iter().any(|sibling| sibling.identity == *identity));
-        let excluded = [old.map(FollowedFile::identity), named.map(|named| named.identity)];
+        let excluded = [old.map(FileReader::identity), named.map(|named| named.identity)];
         found.retain(|sibling| {
             !sibling.is_compressed()
                 && !self.known.contains(&sibling.identity)
@@ -77,10 +77,10 @@ impl Siblings {
         });
         // File system clocks are coarse: within one tick the higher number is the older file.
         found.sort_by(|a, b| a.identity.born_ns.cmp(&b.identity.born_ns).then_with(|| a.order().cmp(&b.order())));
-        self.known.extend(old.map(FollowedFile::identity));
+        self.known.extend(old.map(FileReader::identity));
         for sibling in found {
             self.known.insert(sibling.identity);
-            let Ok(source) = FollowedFile::open(&sibling.path) else { continue };
+            let Ok(source) = FileReader::open(&sibling.path) else { continue };
             let bytes = sibling.metadata.len();
             // The file may have been renamed between the listing and the open.
             if bytes > 0
@@ -95,7 +95,7 @@ impl Siblings {
 
     /// Returns the compressed siblings whose content is newer than `old`, and so was not read.
     /// (Compression tools preserve the modification time of the original.)
-    pub(super) fn compressed_since(&mut self, old: &FollowedFile) -> Vec<PathBuf> {
+    pub(super) fn compressed_since(&mut self, old: &FileReader) -> Vec<PathBuf> {
         let Ok(last) = old.metadata().map(|metadata| metadata.mtime()) else { return Vec::new() };
         let mut missed = self.list();
         missed.retain(|sibling| {
@@ -140,7 +140,7 @@ fn is_rotation(suffix: &str) -> bool {
 }
 
 /// Reports whether `old` still starts with the content of `candidate`, which has `bytes` bytes.
-fn is_copy(candidate: &FollowedFile, bytes: u64, old: &FollowedFile) -> bool {
+fn is_copy(candidate: &FileReader, bytes: u64, old: &FileReader) -> bool {
     let same = |lower: u64, upper: u64| match (candidate.bytes_at(lower, upper), old.bytes_at(lower, upper)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,

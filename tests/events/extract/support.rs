@@ -1,6 +1,6 @@
 //! What an extractor finds, as values that can be compared.
 
-use tasktail::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, RejectedEvent};
+use tasktail::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, MalformedEvent};
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub(crate) enum Item {
     Event(ExtractedEvent),
     Echo(ExtractedEvent, u64),
     Task(u64, String),
-    Rejected(RejectedEvent),
+    Rejected(MalformedEvent),
     Text(u64, String),
 }
 
