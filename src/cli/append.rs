@@ -1,32 +1,69 @@
-//! `tasktail append` and `tasktail end`: a voice for jobs that have no worker.
+//! `tasktail append` and `tasktail end`: write to a task without a worker.
 //!
-//! Lines go out as `sending` has it: as many as are there, and one at once if there is one.
+//! Lines are sent in batches by `sender`: all available lines together, a single line at once.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use clap::Args;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
-use super::args::{AppendArgs, EndArgs};
+use super::Context;
 use super::locate::{Locator, Purpose};
-use super::mask::MaskedBytes;
-use super::output::Output;
-use super::sending::{Patience, Sender};
-use super::{Context, show};
+use super::mask::{MaskArgs, MaskedBytes};
+use super::output::{Output, task_error};
+use super::sender::{LineSender, RetryPolicy};
+use crate::model::{Channel, TaskId};
 use crate::worker::LineSplitter;
 
-/// Read from stdin at once.
+/// Maximum bytes of one read from stdin.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Chunks that may wait while a batch is on its way; then stdin waits.
+/// Maximum number of chunks that are read ahead while a batch is sent.
 const CHUNKS_MAX: usize = 16;
-/// A server that is away longer than this ends the command.
+/// Maximum outage of the server; then the command fails.
 const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// `tasktail append`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail append --task nightly-7 'unpacked, 12 files'
+  ./job 2>&1 | tasktail append --task nightly-7
+  tasktail append --stream internal 'step 2 of 5'        inside `tasktail run`: to its task")]
+pub struct AppendArgs {
+    /// Append to this task; inside `tasktail run` the default is its task
+    #[arg(long, value_name = "ID", env = "TASKTAIL_TASK")]
+    task: TaskId,
+    /// Set the stream of the lines: stdout, stderr or internal
+    #[arg(long, value_name = "S", default_value = "stdout")]
+    stream: Channel,
+    #[command(flatten)]
+    mask: MaskArgs,
+    /// The text [default: read stdin and send each line as it arrives]
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    text: Option<String>,
+}
+
+/// `tasktail end`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail end --task nightly-7 --exit-code 0
+  ./job | tasktail append --task j1; tasktail end --task j1 --exit-code ${PIPESTATUS[0]}")]
+pub struct EndArgs {
+    /// End this task; inside `tasktail run` the default is its task
+    #[arg(long, value_name = "ID", env = "TASKTAIL_TASK")]
+    task: TaskId,
+    /// Set the task's exit code
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    exit_code: i32,
+}
 
 pub(super) async fn run(args: AppendArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = append(args, &locator, output).await;
     locator.close().await;
     result.map(|()| 0)
@@ -34,7 +71,7 @@ pub(super) async fn run(args: AppendArgs, context: Context) -> anyhow::Result<u8
 
 pub(super) async fn end(args: EndArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = send_end(&args, &locator).await;
     locator.close().await;
     let answer = result?;
@@ -49,28 +86,28 @@ async fn send_end(args: &EndArgs, locator: &Locator) -> anyhow::Result<serde_jso
     let body = serde_json::json!({ "exit_code": args.exit_code }).to_string();
     let path = format!("/api/v1/tasks/{}/end", args.task);
     let answer = client.post(&path, &[], "application/json", body.into()).await;
-    answer.map_err(|error| show::task_error(error, &args.task, client.endpoint()))
+    answer.map_err(|error| task_error(error, &args.task, client.endpoint()))
 }
 
 async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
     let mut masker = MaskedBytes::new(&args.mask.masks()?);
     let client = locator.client().await?;
-    let mut sender = Sender::new(client, locator, output, args.task, args.stream, Patience::For(RETRY_FOR));
+    let mut sender = LineSender::new(client, locator, output, args.task, args.stream, RetryPolicy::Within(RETRY_FOR));
     let mut splitter = LineSplitter::default();
     match args.text {
-        Some(text) => sender.take(&mut splitter, &masker.push(text.as_bytes())).await?,
+        Some(text) => sender.push_lines(&mut splitter, &masker.push(text.as_bytes())).await?,
         None => {
             let mut chunks = read_stdin();
             while let Some(chunk) = chunks.recv().await {
-                sender.take(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
+                sender.push_lines(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
                 while let Ok(chunk) = chunks.try_recv() {
-                    sender.take(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
+                    sender.push_lines(&mut splitter, &masker.push(&chunk.context("cannot read stdin")?)).await?;
                 }
                 sender.flush().await?;
             }
         }
     }
-    sender.take(&mut splitter, &masker.finish()).await?;
+    sender.push_lines(&mut splitter, &masker.finish()).await?;
     while let Some(line) = splitter.finish() {
         sender.push(&line)?;
     }
@@ -81,7 +118,7 @@ async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::
     Ok(())
 }
 
-/// Stdin in chunks as they come, read ahead a little.
+/// Returns a channel of the chunks of stdin, with a bounded read-ahead.
 fn read_stdin() -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     tokio::spawn(async move {

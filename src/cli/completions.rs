@@ -1,11 +1,24 @@
-//! `tasktail completions`: what a shell reads to complete our command line.
+//! `tasktail completions`: prints a completion script for a shell.
 
 use std::io::Write as _;
 
-use clap::CommandFactory as _;
+use clap::{Args, CommandFactory as _};
 
-use super::args::{Cli, CompletionsArgs};
+use super::args::Cli;
 use super::output::Output;
+
+/// `tasktail completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail completions bash > ~/.local/share/bash-completion/completions/tasktail
+  tasktail completions zsh > ~/.zfunc/_tasktail
+  tasktail completions fish > ~/.config/fish/completions/tasktail.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: clap_complete::Shell,
+}
 
 pub(super) fn run(args: &CompletionsArgs, _output: Output) -> anyhow::Result<()> {
     let mut script = Vec::new();

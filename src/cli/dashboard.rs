@@ -1,4 +1,4 @@
-//! `tasktail dashboard`: a run on the whole screen.
+//! `tasktail dashboard`: shows a run full-screen.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -16,15 +16,15 @@ use crate::model::{RunId, RunStatus};
 /// `tasktail dashboard`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Three panels: the Run Journal (every repetition or step and its state), the
-Event Status (is the stream live, and what has each hop seen: where events
-vanish, the numbers drop) and the Log Stream. Events are shown as they come,
-from a run at a server, from text on stdin (LB_EVENT lines in the output of
-Ansible or any other program), or from a file.
-Keys: q leaves, ? shows the others. At the end of stdin the last screen stays
-until q; with --exit it ends at once. Where stdout is no terminal the log is
-printed line by line instead. The exit code is 0, with --exit-status 1 if the
-run failed.
+Shows three panels: the Run Journal (the state of every repetition or step),
+the Event Status (whether the stream is live, and how many events each stage
+has seen, so that a loss shows as a lower number) and the Log Stream. Shows
+events live from a run at a server, from text on stdin (LB_EVENT lines in the
+output of Ansible or any other program), or from a file.
+Press q to quit, ? to list the other keys. At the end of stdin the last screen
+remains until q; with --exit the dashboard exits at once. If stdout is not a
+terminal, the log is printed line by line instead. The exit code is 0, or with
+--exit-status 1 if the run failed.
 
 Examples:
   tasktail dashboard --run nightly-7
@@ -33,16 +33,16 @@ Examples:
   tasktail dashboard --file runs/r1/events.jsonl
   ./bench.sh | tasktail dashboard --exit --exit-status > bench.log")]
 pub struct DashboardArgs {
-    /// The run, at a server; one that is not there yet is waited for
+    /// Show this run at a server; it may be created later
     #[arg(long, value_name = "ID", conflicts_with_all = ["file", "log"])]
     pub(super) run: Option<RunId>,
-    /// A file of events (events.jsonl) or of text that holds them; it may still grow
+    /// Show a file of events (events.jsonl), or of text that contains events; it may still grow
     #[arg(long, value_name = "FILE", conflicts_with = "log")]
     pub(super) file: Option<PathBuf>,
-    /// Keep the text of stdin in this file, byte for byte
+    /// Copy stdin unchanged to this file
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
-    /// Leave at once when stdin ends; with --run or --file, when everything in the run has ended
+    /// Exit at once when stdin ends; with --run or --file, when everything in the run has ended
     #[arg(long)]
     pub(super) exit: bool,
     /// Exit with 1 if the run failed
@@ -52,7 +52,7 @@ pub struct DashboardArgs {
 
 pub(super) async fn run(args: DashboardArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = show(args, &locator, output).await;
     locator.close().await;
     result
@@ -67,7 +67,7 @@ async fn show(args: DashboardArgs, locator: &Locator, output: Output) -> anyhow:
     } else {
         Box::pin(print(feed, state, args.exit, output)).await?
     };
-    tell_end(&state, output);
+    print_result(&state, output);
     let failed = state.run().is_some_and(|run| run.status == RunStatus::Failed);
     Ok(u8::from(args.exit_status && failed))
 }
@@ -82,14 +82,14 @@ async fn input(args: &DashboardArgs, locator: &Locator) -> anyhow::Result<Input>
         return Ok(Input::File(file.clone()));
     }
     if io::stdin().is_terminal() {
-        let why = "there is nothing to show: name a run (--run ID) or a file (--file FILE), \
-                   or pipe a command's output in (ansible-playbook ... | tasktail dashboard)";
+        let why = "nothing to show: name a run (--run ID) or a file (--file FILE), \
+                   or pipe in a command's output (ansible-playbook ... | tasktail dashboard)";
         return Err(ConfigError::Value { at: SettingSource::Flag("--run".to_owned()), why: why.to_owned() }.into());
     }
     Ok(Input::Pipe { keep: args.log.clone() })
 }
 
-/// The log line by line, until its end or Ctrl-C.
+/// Prints the log line by line, until its end or Ctrl-C.
 async fn print(feed: Feed, mut state: State, exit: bool, output: Output) -> anyhow::Result<State> {
     let mut each = |row: &Row| {
         if row.lines + row.events > 0 {
@@ -105,8 +105,8 @@ async fn print(feed: Feed, mut state: State, exit: bool, output: Output) -> anyh
     Ok(state)
 }
 
-/// What a person wants to know when the screen is gone again.
-fn tell_end(state: &State, output: Output) {
+/// Prints the result of the run after the screen is closed.
+fn print_result(state: &State, output: Output) {
     let Some(run) = state.run() else {
         let counts = state.counts();
         return output.note(format_args!("no event in {} lines of text", counts.input));

@@ -1,27 +1,65 @@
-//! `tasktail export`: a task's whole log into a file that appears once it is whole.
+//! `tasktail export`: writes a task's whole log to a file, which appears once it is complete.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use futures::{Stream, StreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
-use super::args::{ExportArgs, ExportFormat};
 use super::locate::{Locator, Purpose};
-use super::output::Output;
+use super::output::{Output, task_error};
 use super::{Context, EXIT_INTERRUPTED, interrupted, show};
 use crate::client::ClientError;
+use crate::model::TaskId;
+
+/// `tasktail export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file appears under its name once it is complete. The log of a running task
+is exported up to its current last line.
+
+Examples:
+  tasktail export nightly-7 -o nightly-7.log
+  tasktail export nightly-7 -o nightly-7.ndjson --format ndjson
+  tasktail export nightly-7 -o - --timestamps | less")]
+pub struct ExportArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Write to this file; `-` is stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Set the format of the lines
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: ExportFormat,
+    /// Prefix each line of text with its timestamp
+    #[arg(long)]
+    timestamps: bool,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+}
+
+/// `export --format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// Lines of text
+    Text,
+    /// One JSON object per line
+    Ndjson,
+}
 
 pub(super) async fn run(args: ExportArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     if args.output != Path::new("-") {
         refuse_overwrite(&args)?;
     }
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = tokio::select! {
         result = export(&args, &locator, output) => result.map(|()| 0),
         result = interrupted() => result.map(|()| EXIT_INTERRUPTED),
@@ -39,12 +77,12 @@ async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow:
     let (length, chunks) = client
         .download(&format!("/api/v1/tasks/{}/log", args.task), &query)
         .await
-        .map_err(|error| show::task_error(error, &args.task, client.endpoint()))?;
+        .map_err(|error| task_error(error, &args.task, client.endpoint()))?;
     let chunks = std::pin::pin!(chunks);
     if args.output == Path::new("-") {
         return to_stdout(chunks).await;
     }
-    // The text itself has the size that the task's facts name, if nothing of it is gone.
+    // The text has the size that the task reports, unless part of it was trimmed.
     let whole = args.format == ExportFormat::Text && !args.timestamps && task.trimmed_lines == 0;
     let bar = progress_bar(length.or(whole.then_some(task.bytes)), output);
     let part = PartFile::create(&args.output).await?;
@@ -56,10 +94,10 @@ async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow:
 
 fn refuse_overwrite(args: &ExportArgs) -> anyhow::Result<()> {
     if args.output.is_dir() {
-        bail!("{} is a folder: name a file", args.output.display());
+        bail!("{} is a folder; name a file", args.output.display());
     }
     if !args.force && args.output.symlink_metadata().is_ok() {
-        bail!("{} is there already: use --force to replace it", args.output.display());
+        bail!("{} already exists; use --force to replace it", args.output.display());
     }
     Ok(())
 }
@@ -86,7 +124,7 @@ async fn to_file(
     }
     part.file.flush().await.with_context(cannot_write)?;
     part.file.sync_all().await.with_context(cannot_write)?;
-    // It may have come into being in the meantime.
+    // The file may have been created in the meantime.
     refuse_overwrite(args)?;
     tokio::fs::rename(&part.path, &args.output)
         .await
@@ -95,7 +133,7 @@ async fn to_file(
     Ok(())
 }
 
-/// A file that is not whole yet; it goes when it is dropped before it was renamed.
+/// An incomplete file, removed on drop unless it was renamed.
 struct PartFile {
     path: PathBuf,
     file: File,
@@ -113,19 +151,20 @@ impl PartFile {
 impl Drop for PartFile {
     fn drop(&mut self) {
         if !self.kept {
-            // Left over it does no harm: its name says what it is.
+            // A leftover file is harmless: its name marks it as incomplete.
             std::fs::remove_file(&self.path).ok();
         }
     }
 }
 
-/// In the same folder, so that the rename is one step; hidden, and ours alone.
+/// Returns the name of the incomplete file: hidden, unique to this process, and in the same folder so that
+/// the rename is atomic.
 fn part_name(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
 
-/// Drawn on stderr, on a terminal only.
+/// Returns a progress bar on stderr, which is drawn only on a terminal.
 fn progress_bar(length: Option<u64>, output: Output) -> ProgressBar {
     if output.quiet() {
         return ProgressBar::hidden();

@@ -1,31 +1,51 @@
-//! `tasktail list`: the tasks, newest first, as a table.
+//! `tasktail list`: prints the tasks, newest first, as a table.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Deserialize;
 
-use super::args::ListArgs;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
+use super::values::key_value;
 use super::{Context, show, text};
 use crate::model::{Task, TaskStatus, Timestamp, command_line};
 
-/// What the server is asked for at once.
+/// Maximum number of tasks in one request.
 const PAGE_TASKS: u64 = 200;
-/// A command's column is never cut to less.
+/// Minimum width of the command's column.
 const COMMAND_CHARS_MIN: usize = 16;
 
+/// `tasktail list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail list
+  tasktail list --status running
+  tasktail list --label branch=main --limit 500 --json | jq -r .id")]
+pub struct ListArgs {
+    /// List only tasks with this status: running, completed, aborted or lost
+    #[arg(long, value_name = "S")]
+    status: Option<TaskStatus>,
+    /// List only tasks with this label
+    #[arg(long, value_name = "K=V", value_parser = key_value)]
+    label: Option<(String, String)>,
+    /// List at most this many tasks
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+}
+
 #[derive(Debug, Deserialize)]
-struct Page {
+struct TaskListPage {
     tasks: Vec<Task>,
     next: Option<String>,
 }
 
 pub(super) async fn run(args: ListArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = fetch(&args, &locator).await;
     locator.close().await;
     let (tasks, more) = result?;
@@ -37,12 +57,12 @@ pub(super) async fn run(args: ListArgs, context: Context) -> anyhow::Result<u8> 
         table(&tasks, output)?;
     }
     if more {
-        output.note(format_args!("there are more tasks: see them with --limit {}", args.limit.saturating_mul(10)));
+        output.note(format_args!("there are more tasks; list them with --limit {}", args.limit.saturating_mul(10)));
     }
     Ok(0)
 }
 
-/// The tasks that were asked for, and whether there are more.
+/// Returns the tasks that match, and whether there are more.
 async fn fetch(args: &ListArgs, locator: &Locator) -> anyhow::Result<(Vec<Task>, bool)> {
     let client = locator.client().await?;
     let wanted = usize::try_from(args.limit)?;
@@ -56,7 +76,7 @@ async fn fetch(args: &ListArgs, locator: &Locator) -> anyhow::Result<(Vec<Task>,
             ("limit", Some(left.min(PAGE_TASKS).to_string())),
             ("after", after),
         ];
-        let page: Page = client.get("/api/v1/tasks", &query).await?;
+        let page: TaskListPage = client.get("/api/v1/tasks", &query).await?;
         let empty = page.tasks.is_empty();
         tasks.extend(page.tasks);
         after = page.next;
@@ -100,7 +120,7 @@ fn row(task: &Task) -> [String; 7] {
     ]
 }
 
-/// One row, its status in `colour`, its command cut to `room` characters.
+/// Formats a row with its status in `colour` and its command cut to `room` characters.
 fn line(row: &[String; 7], widths: &[usize; 7], room: usize, colour: Style) -> String {
     let [task, status, exit, lines, started, duration, command] = row;
     let [w_task, w_status, w_exit, w_lines, w_started, w_duration, _] = *widths;
@@ -128,7 +148,7 @@ fn colour(task: &Task) -> Style {
     colour.on_default()
 }
 
-/// The terminal's width, if stdout is one.
+/// Returns the terminal's width, if stdout is a terminal.
 fn columns() -> Option<usize> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {

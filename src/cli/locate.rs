@@ -1,16 +1,17 @@
-//! Which server a command speaks to: the one it was told, the one on this machine, or its own.
+//! Locates the server for a command: the configured one, the one on this machine, or an embedded one.
 //!
 //! ```text
-//! --url | TASKTAIL_URL      that one, whatever happens
-//! the default address       if a tasktail answers there (not when a data folder was named: another
-//! |                         server's folder will not do)
-//! DATA/server.json          the server that holds the data folder now
-//! none of them              a server inside this process over the data folder, until it ends
+//! --url | TASKTAIL_URL      always used if set
+//! the default address       if a tasktail server responds there (skipped if a data folder is set:
+//! |                         that server may use another one)
+//! DATA/server.json          the server that currently holds the data folder
+//! none of them              an embedded server over the data folder, until this process ends
 //! ```
-//! Two processes that look at the same time both find nobody; the lock of the data folder decides,
-//! and the other one looks again.
+//! If two processes find no server at the same time, the lock of the data folder decides which one
+//! starts it; the other one searches again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -24,34 +25,36 @@ use crate::client::{Endpoint, HttpClient};
 use crate::config::{Settings, TokenSource};
 use crate::model::limits;
 use crate::server::{ServeError, ServeOptions, Server};
+use crate::worker::Reconnect;
 
-/// On this machine an answer takes no longer, unless the port belongs to something else.
+/// Maximum time for a server on this machine to respond.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// A server that is starting, or ending, is through with it by then.
-const SETTLE_TRIES: u32 = 50;
-const SETTLE_DELAY: Duration = Duration::from_millis(100);
-/// The time that a server's restart is given, in [`SETTLE_DELAY`]s.
+/// Maximum number of attempts to find or start a server while another one starts or shuts down.
+const START_TRIES: u32 = 50;
+/// Delay between two attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Number of attempts to find a server that is restarting.
 const RESTART_TRIES: u32 = 20;
 
-/// What a server of our own is for: it decides where it listens.
+/// The purpose of an embedded server, which decides its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A task runs as long as it does; people come to look: the usual address.
+    /// Serve a task to viewers, on the configured address.
     Task,
-    /// One command's look at the data folder: any free port.
-    Look,
+    /// Serve one command's requests, on any free port.
+    Query,
 }
 
-/// Finds the server, and holds the one that had to be started for want of another.
+/// A locator of the server, which owns the embedded one if it had to start it.
 pub(super) struct Locator {
     settings: Settings,
     output: Output,
     purpose: Purpose,
-    /// Held while looking, so that a second look waits for the first.
+    /// Embedded server. Locked during a search, so that a second search waits for the first.
     own: Mutex<Option<Server>>,
 }
 
-/// What the server leaves in its data folder while it runs.
+/// The contents of `server.json`, which a running server writes to its data folder.
 #[derive(Debug, Deserialize)]
 struct ServerFile {
     url: String,
@@ -59,13 +62,13 @@ struct ServerFile {
     public_url: Option<String>,
 }
 
-/// Why a server of our own did not start.
-enum NotStarted {
-    /// Its address belongs to somebody.
+/// A failed start of the embedded server.
+enum StartFailure {
+    /// Another process uses the address.
     PortTaken,
-    /// Its data folder belongs to another process.
+    /// Another process uses the data folder.
     FolderTaken,
-    /// Anything else.
+    /// Another error.
     Failed(ServeError),
 }
 
@@ -74,51 +77,51 @@ impl Locator {
         Self { settings, output, purpose, own: Mutex::new(None) }
     }
 
-    /// The server's address; asked again, it says where the server is now.
+    /// Returns the server's current address, starting an embedded server if there is none.
     ///
     /// # Errors
-    /// There is none and none can be started.
+    /// There is no server and none can be started.
     pub(super) async fn endpoint(&self) -> anyhow::Result<Endpoint> {
         if let Some(url) = &self.settings.url {
             return self.with_token(url.clone());
         }
         let mut own = self.own.lock().await;
         if let Some(server) = &*own {
-            return self.of_own(server);
+            return self.own_endpoint(server);
         }
         let mut listen = match self.purpose {
             Purpose::Task => self.settings.listen.clone(),
-            Purpose::Look => "127.0.0.1:0".to_owned(),
+            Purpose::Query => "127.0.0.1:0".to_owned(),
         };
-        for _ in 0..SETTLE_TRIES {
+        for _ in 0..START_TRIES {
             if let Some(found) = self.find().await {
                 return self.with_token(found);
             }
             match self.start(&listen).await {
                 Ok(server) => {
-                    let endpoint = self.of_own(&server)?;
+                    let endpoint = self.own_endpoint(&server)?;
                     *own = Some(server);
                     return Ok(endpoint);
                 }
-                Err(NotStarted::Failed(error)) => return Err(error.into()),
-                Err(NotStarted::FolderTaken) => sleep(SETTLE_DELAY).await,
-                Err(NotStarted::PortTaken) => {
-                    // Unless it is a tasktail that has just started, and answers now.
+                Err(StartFailure::Failed(error)) => return Err(error.into()),
+                Err(StartFailure::FolderTaken) => sleep(RETRY_DELAY).await,
+                Err(StartFailure::PortTaken) => {
+                    // A tasktail server that has just started is found in the next attempt.
                     if self.at_default_address().await.is_none() || self.settings.data_named {
-                        self.output.note(format_args!("{listen} is taken by something else: using another port"));
+                        self.output.note(format_args!("{listen} is in use by another program: using another port"));
                         listen = any_port(&listen);
                     }
                 }
             }
         }
         bail!(
-            "the data folder {} is in use by another process that does not answer; end it, or use another --data",
+            "the data folder {} is in use by a process that does not respond; stop it, or use another --data",
             self.settings.data.display()
         )
     }
 
-    /// The same after the server was lost, patiently: one that is just being restarted must find
-    /// its data folder free.
+    /// Returns the address after the server was lost. Waits first, because a server that restarts
+    /// needs its data folder.
     ///
     /// # Errors
     /// As [`Locator::endpoint`].
@@ -128,28 +131,28 @@ impl Locator {
                 if let Some(found) = self.find().await {
                     return self.with_token(found);
                 }
-                sleep(SETTLE_DELAY).await;
+                sleep(RETRY_DELAY).await;
             }
         }
         self.endpoint().await
     }
 
-    /// Where the server is now, if it answers; none is started in its place, so that one that is
-    /// away for long finds its data folder free when it comes back.
-    pub(super) async fn found_again(&self) -> Option<Endpoint> {
+    /// Returns the address of a responding server. Never starts one, so that a server that returns
+    /// after a long outage finds its data folder free.
+    pub(super) async fn find_running(&self) -> Option<Endpoint> {
         if self.settings.url.is_some() || self.is_own().await {
             return self.endpoint().await.ok();
         }
         self.find().await.and_then(|found| self.with_token(found).ok())
     }
 
-    /// The same with this user's access token, if there is one.
+    /// Returns the endpoint with the configured access token, if there is one.
     fn with_token(&self, endpoint: Endpoint) -> anyhow::Result<Endpoint> {
         let token = self.settings.token.as_ref().map(TokenSource::read).transpose()?;
         Ok(endpoint.with_token(token))
     }
 
-    /// A client of that server.
+    /// Returns a client of the located server.
     ///
     /// # Errors
     /// As [`Locator::endpoint`].
@@ -157,27 +160,27 @@ impl Locator {
         self.endpoint().await.map(HttpClient::new)
     }
 
-    /// Whether the server is inside this process.
+    /// Reports whether the server is embedded in this process.
     pub(super) async fn is_own(&self) -> bool {
         self.own.lock().await.is_some()
     }
 
-    /// Ends the server that was started here, if one was, within a bounded time.
+    /// Shuts down the embedded server, if there is one, within a bounded time.
     pub(super) async fn close(&self) {
         let Some(server) = self.own.lock().await.take() else { return };
         match timeout(limits::SHUTDOWN_TIMEOUT + Duration::from_secs(1), server.shutdown()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.output.note(format_args!("the server did not end well: {error}")),
-            Err(_) => self.output.note("the server did not end in time"),
+            Ok(Err(error)) => self.output.note(format_args!("server shutdown failed: {error}")),
+            Err(_) => self.output.note("server shutdown timed out"),
         }
     }
 
-    /// A server that answers and may be used.
+    /// Returns a responding server on this machine.
     async fn find(&self) -> Option<Endpoint> {
         if !self.settings.data_named
             && let Some(found) = self.at_default_address().await
         {
-            // If it is that of our data folder, that says how people reach it.
+            // If it is the server of our data folder, its file has the public URL.
             let file = self.server_file().await.filter(|file| file.url == found.to_string());
             return Some(found.with_public_url(file.and_then(|file| file.public_url)));
         }
@@ -188,7 +191,8 @@ impl Locator {
         let plain = default_endpoint("http", &self.settings.listen)?;
         match HttpClient::new(plain.clone()).probe(PROBE_TIMEOUT).await {
             Probe::Tasktail => Some(plain),
-            // Its certificate is to prove it, as one on any machine; if it cannot, its data folder may.
+            // It must authenticate with a trusted certificate, as on any machine; otherwise the data folder may
+            // contain its certificate.
             Probe::HttpsRequired => {
                 let secure =
                     default_endpoint("https", &self.settings.listen)?.with_ca_file(self.settings.ca_file.clone());
@@ -199,15 +203,15 @@ impl Locator {
         }
     }
 
-    /// A server inside this process: whoever could open its data folder comes in. Under TLS its own word for its
-    /// certificate is as good as it gets.
-    fn of_own(&self, server: &Server) -> anyhow::Result<Endpoint> {
+    /// Returns the address of the embedded server, with its owner token: this process may open the data folder, so
+    /// it has full access. With TLS, the server's own certificate is trusted.
+    fn own_endpoint(&self, server: &Server) -> anyhow::Result<Endpoint> {
         let public_url = self.settings.public_url.as_ref().map(ToString::to_string);
         let endpoint = self.reachable(&server.url()).context("the server's own address")?.with_public_url(public_url);
         Ok(endpoint.with_token(server.owner_token().reveal().parse().ok()))
     }
 
-    /// The server over our data folder, which proves itself with the certificate that it left there.
+    /// Returns the endpoint of the server over the data folder, which authenticates with the certificate stored there.
     fn reachable(&self, url: &str) -> anyhow::Result<Endpoint> {
         let (scheme, addr) = url.split_once("://").unwrap_or_default();
         let endpoint = default_endpoint(scheme, addr).with_context(|| format!("`{url}` is no address"))?;
@@ -215,8 +219,8 @@ impl Locator {
         Ok(if scheme == "https" { endpoint.with_ca_file(Some(certificate)) } else { endpoint })
     }
 
-    /// The server that `server.json` names, if its process lives: a file that a killed server left
-    /// behind may name a port that is another's now.
+    /// Returns the server that `server.json` names, if its process is alive: the file of a killed
+    /// server may name a port that another program uses now.
     async fn in_data_folder(&self) -> Option<Endpoint> {
         let file = self.server_file().await?;
         let pid = rustix::process::Pid::from_raw(file.pid)?;
@@ -232,19 +236,37 @@ impl Locator {
         serde_json::from_slice(&text).ok()
     }
 
-    async fn start(&self, listen: &str) -> Result<Server, NotStarted> {
-        // A port for others is the business of a server of its own.
+    async fn start(&self, listen: &str) -> Result<Server, StartFailure> {
+        // An embedded server never opens a Redis port.
         let options = ServeOptions { resp: None, ..self.settings.serve_options(listen) };
         let starting = Box::pin(Server::start(options));
         starting.await.map_err(|error| match error {
-            ServeError::InUse { .. } => NotStarted::FolderTaken,
-            ServeError::PortInUse { .. } => NotStarted::PortTaken,
-            error => NotStarted::Failed(error),
+            ServeError::InUse { .. } => StartFailure::FolderTaken,
+            ServeError::PortInUse { .. } => StartFailure::PortTaken,
+            error => StartFailure::Failed(error),
         })
     }
 }
 
-/// Where a server with this `listen` setting is reached from this machine; none for port 0.
+/// Returns a function for workers that locates the server again, and starts one if the previous
+/// server's process has ended.
+pub(super) fn reconnect(locator: &Arc<Locator>) -> Reconnect {
+    let locator = Arc::clone(locator);
+    Arc::new(move || {
+        let locator = Arc::clone(&locator);
+        Box::pin(async move {
+            match locator.endpoint().await {
+                Ok(endpoint) => Some(endpoint),
+                Err(error) => {
+                    tracing::debug!("no server: {error:#}");
+                    None
+                }
+            }
+        })
+    })
+}
+
+/// Returns the address, from this machine, of a server with this `listen` setting; `None` for port 0.
 fn default_endpoint(scheme: &str, listen: &str) -> Option<Endpoint> {
     let reachable = match listen.parse::<SocketAddr>() {
         Ok(addr) if addr.port() == 0 => return None,
@@ -268,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_address_is_one_that_can_be_reached() {
+    fn default_endpoint_is_reachable() {
         let shown = |listen| default_endpoint("http", listen).map(|endpoint| endpoint.to_string());
         assert_eq!(shown("127.0.0.1:7117").as_deref(), Some("http://127.0.0.1:7117"));
         assert_eq!(shown("0.0.0.0:80").as_deref(), Some("http://127.0.0.1:80"));

@@ -1,4 +1,4 @@
-//! `--mask-env` and `--mask-file`: which secrets stay here.
+//! The flags `--mask-env` and `--mask-file`, and the masking of optional secrets.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -7,22 +7,22 @@ use clap::Args;
 
 use crate::worker::{MaskError, Masker, Masks, MasksBuilder};
 
-/// The flags of every command that sends lines.
+/// Flags for the secrets to mask.
 #[derive(Debug, Args)]
 pub(super) struct MaskArgs {
-    /// Show `***` wherever the value of this environment variable would be; may be repeated
+    /// Replace the value of this environment variable with `***`; repeatable
     #[arg(long, value_name = "NAME")]
     mask_env: Vec<String>,
-    /// The same for each line of this file, and each PEM block in it as a whole; may be repeated
+    /// Replace each line of this file, and each PEM block as a whole, with `***`; repeatable
     #[arg(long, value_name = "FILE")]
     mask_file: Vec<PathBuf>,
 }
 
 impl MaskArgs {
-    /// The secrets.
+    /// Returns the secrets.
     ///
     /// # Errors
-    /// One is not there, or too short; the error says which, never what it is.
+    /// A secret is missing or too short; the error names its source, never its value.
     pub(super) fn masks(&self) -> Result<Masks, MaskError> {
         let mut masks = MasksBuilder::default();
         self.mask_env.iter().try_for_each(|name| masks.env(name))?;
@@ -31,7 +31,7 @@ impl MaskArgs {
     }
 }
 
-/// Bytes on their way to lines, secrets replaced.
+/// A masker that passes bytes through if there are no secrets.
 pub(super) struct MaskedBytes(Option<Masker>);
 
 impl MaskedBytes {
@@ -39,7 +39,7 @@ impl MaskedBytes {
         Self(masks.masker())
     }
 
-    /// Takes bytes, gives those that are decided.
+    /// Appends bytes and returns those that can no longer become part of a secret, masked.
     pub(super) fn push<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(masker) = &mut self.0 else { return Cow::Borrowed(bytes) };
         let mut masked = Vec::with_capacity(bytes.len());
@@ -47,10 +47,12 @@ impl MaskedBytes {
         Cow::Owned(masked)
     }
 
-    /// No bytes follow: gives those that were held back.
+    /// Returns the bytes held back at the end of the input.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let mut held = Vec::new();
-        self.0.iter_mut().for_each(|masker| masker.finish(&mut held));
+        if let Some(masker) = &mut self.0 {
+            masker.finish(&mut held);
+        }
         held
     }
 }

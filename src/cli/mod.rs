@@ -1,8 +1,8 @@
-//! The command line: what can be asked for, with examples, and where each request goes.
+//! The command line: parses it and dispatches to the commands.
 //!
-//! `args` holds the flags of every command, one file each does the work. Data goes to stdout,
-//! everything else to stderr, both through `output`. Exit codes: 0 done, 1 could not be done, 2 the
-//! command line is wrong; `run` and `follow --exit-status` pass the task's own code on.
+//! `args` lists the commands; each command's file has its flags and its code. Data is printed to
+//! stdout, everything else to stderr, both through `output`. Exit codes: 0 for success, 1 for a
+//! failure, 2 for an invalid command line; `run` and `follow --exit-status` return the task's code.
 
 mod append;
 mod args;
@@ -18,7 +18,7 @@ mod mask;
 mod output;
 mod rm;
 mod run;
-mod sending;
+mod sender;
 mod serve;
 mod settings;
 mod share;
@@ -46,14 +46,14 @@ use settings::{LogFormat, SettingArgs};
 
 use crate::config::{ConfigError, SettingSource, Settings};
 
-/// The command line is wrong; clap exits with the same.
+/// Exit code for an invalid command line, the same as clap's.
 const EXIT_USAGE: u8 = 2;
-/// tasktail itself failed before the command started, as `env` and `docker run` have it.
+/// Exit code for a failure of tasktail before the command starts, as in `env` and `docker run`.
 const EXIT_BEFORE_START: u8 = 125;
-/// Ended by Ctrl-C, as a shell gives it.
+/// Exit code after Ctrl-C, as in a shell.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Reads the command line, does what it says, and gives the exit code.
+/// Parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.global.color.apply();
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
     };
     match prepare_and_run(cli, output) {
         Ok(code) => ExitCode::from(code),
-        // Whoever read the output has seen enough (`| head`).
+        // The reader closed the pipe (`| head`): not an error.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What every command has at hand.
+/// The settings and the output of a command.
 struct Context {
     settings: Settings,
     output: Output,
@@ -90,13 +90,13 @@ fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
     settings.warnings.iter().for_each(|warning| output.note(warning));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(dispatch(cli.command, Context { settings, output }));
-    // A thread that waits for stdin would hold the exit up.
+    // A thread that reads stdin would block the exit.
     runtime.shutdown_background();
     result
 }
 
 async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
-    // Boxed: the commands' futures differ much in size.
+    // Boxed because the sizes of the commands' futures differ widely.
     match command {
         Command::Serve(args) => Box::pin(serve::run(args, context)).await,
         Command::Run(args) => Box::pin(run::run(args, context)).await,
@@ -123,8 +123,7 @@ fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
     let mut flags = cli.global.flags();
     if let Command::Serve(args) = &cli.command {
         if args.ephemeral && cli.global.data.is_some() {
-            let why =
-                "it keeps everything in a folder that goes with it, so --data cannot be meant: use one of the two";
+            let why = "it uses a temporary data folder, which conflicts with --data; use one of the two";
             return Err(ConfigError::Value { at: SettingSource::Flag("--ephemeral".to_owned()), why: why.to_owned() });
         }
         flags.extend(SettingArgs::flags(&args.settings));
@@ -137,24 +136,24 @@ fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
     Settings::load(&flags, env, file.as_deref())
 }
 
-/// Own diagnostics go to stderr; `TASKTAIL_LOG` says how much, in the words of tracing's EnvFilter.
+/// Sends diagnostics to stderr, filtered by `TASKTAIL_LOG` in the syntax of tracing's EnvFilter.
 fn init_tracing(format: LogFormat, default_filter: &str) -> anyhow::Result<()> {
     let wanted = std::env::var("TASKTAIL_LOG").ok().filter(|text| !text.trim().is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default_filter))
-        .context("TASKTAIL_LOG: write a level such as info, or tasktail=debug,warn")?;
+        .context("TASKTAIL_LOG: use a level such as info, or tasktail=debug,warn")?;
     let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    // At `trace` it prints a handshake with all its headers, the access token among them.
-    let discreet = filter_fn(|what| !what.target().starts_with("tungstenite::handshake"));
+    // At `trace` this target logs the headers of a handshake, including the access token.
+    let without_headers = filter_fn(|metadata| !metadata.target().starts_with("tungstenite::handshake"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(ansi).finish().with(discreet).init(),
-        LogFormat::Json => builder.json().finish().with(discreet).init(),
+        LogFormat::Text => builder.with_ansi(ansi).finish().with(without_headers).init(),
+        LogFormat::Json => builder.json().finish().with(without_headers).init(),
     }
     Ok(())
 }
 
-/// Listens, from this call on, for Ctrl-C and for the system's request to end; resolves at the first. What is
-/// printed after this call may be answered with either: it does not end the process at once.
+/// Waits for SIGINT or SIGTERM. Both are handled from this call on, not only once the future is
+/// polled, so a signal sent in response to later output does not kill the process.
 fn interrupted() -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT");

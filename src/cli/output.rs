@@ -1,16 +1,19 @@
-//! The two ways out: data to stdout, words for people to stderr.
+//! Prints data to stdout and messages for people to stderr.
 //!
-//! Nothing is printed by macros that panic when the reader has gone: a closed pipe comes back as
-//! an error, and `main` ends quietly on it.
+//! Never uses the print macros, which panic if the reader has closed the pipe: a closed pipe is
+//! returned as an error, and `main` exits silently on it.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
+use anyhow::anyhow;
 use serde::Serialize;
 
 use super::text;
+use crate::client::{ClientError, Endpoint};
+use crate::model::TaskId;
 
-/// What the person wants to see.
+/// The global flags that control the output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
     quiet: bool,
@@ -22,17 +25,17 @@ impl Output {
         Self { quiet, json }
     }
 
-    /// Whether data is wanted as JSON.
+    /// Reports whether data is printed as JSON.
     pub(super) fn json(self) -> bool {
         self.json
     }
 
-    /// Whether only errors are wanted on stderr.
+    /// Reports whether only errors are printed to stderr.
     pub(super) fn quiet(self) -> bool {
         self.quiet
     }
 
-    /// Prints a line of data. Colours in it are dropped where stdout takes none.
+    /// Prints a line of data, without its colours if stdout does not support them.
     ///
     /// # Errors
     /// Stdout is closed or full.
@@ -53,36 +56,45 @@ impl Output {
         stdout.flush()
     }
 
-    /// Says something on stderr, unless quiet is wanted.
+    /// Prints a message to stderr, unless `--quiet` is set.
     pub(super) fn note(self, note: impl Display) {
         if !self.quiet {
-            say(&format!("tasktail: {}", text::words(&note.to_string())));
+            print_stderr(&format!("tasktail: {}", text::words(&note.to_string())));
         }
     }
 
-    /// Says on stderr, without a name before it, what was promised to be there, unless quiet is wanted.
+    /// Prints a line to stderr without the program's name, unless `--quiet` is set.
     pub(super) fn announce(self, line: impl Display) {
         if !self.quiet {
-            say(&line.to_string());
+            print_stderr(&line.to_string());
         }
     }
 
-    /// Says on stderr what went wrong, with its causes, always.
+    /// Prints an error and its causes to stderr, also with `--quiet`.
     pub(super) fn error(self, error: &anyhow::Error) {
-        say(&format!("tasktail: {}", text::words(&chain(error))));
+        print_stderr(&format!("tasktail: {}", text::words(&chain(error))));
     }
 }
 
-/// Whether stdout was closed by its reader.
+/// Reports whether the error is that the reader of stdout closed it.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
-    // A socket's broken pipe is told by the client's own errors, which are never the outermost io::Error.
-    error.downcast_ref::<crate::client::ClientError>().is_none() && error.chain().any(broken)
+    // The client wraps a socket's broken pipe in its own error type.
+    error.downcast_ref::<ClientError>().is_none() && error.chain().any(broken)
 }
 
-/// An error and its causes, without those that the text before has said already.
+/// Returns the error of a request about one task; a 404 names the task and the server.
+pub(super) fn task_error(error: ClientError, task: &TaskId, endpoint: &Endpoint) -> anyhow::Error {
+    if !error.is_not_found() {
+        return error.into();
+    }
+    let or = if endpoint.token().is_some() { ", or the access token does not cover it" } else { "" };
+    anyhow!("there is no task `{task}` at {endpoint}{or}")
+}
+
+/// Returns an error with its causes, except those that the text already contains.
 pub(super) fn chain(error: &anyhow::Error) -> String {
     let mut words = String::new();
     for cause in error.chain() {
@@ -97,7 +109,7 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
     words
 }
 
-fn say(line: &str) {
-    // Nobody is left to be told when stderr is gone.
+fn print_stderr(line: &str) {
+    // A closed stderr leaves no place to report the error.
     writeln!(anstream::stderr().lock(), "{line}").ok();
 }

@@ -1,19 +1,34 @@
-//! `tasktail rm`: tasks go, by their exact ids.
+//! `tasktail rm`: deletes tasks by their exact ids.
+
+use clap::Args;
 
 use super::Context;
-use super::args::RmArgs;
 use super::locate::{Locator, Purpose};
+use super::output::{Output, task_error};
+use crate::model::TaskId;
+
+/// `tasktail rm`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail rm nightly-7
+  tasktail list --status lost --json | jq -r .id | xargs tasktail rm")]
+pub struct RmArgs {
+    /// The tasks, by their complete ids
+    #[arg(value_name = "TASK", required = true)]
+    tasks: Vec<TaskId>,
+}
 
 pub(super) async fn run(args: RmArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let result = remove(&args, &locator, output).await;
     locator.close().await;
     result
 }
 
-/// Removes what can be removed; one that cannot does not spare the others.
-async fn remove(args: &RmArgs, locator: &Locator, output: super::output::Output) -> anyhow::Result<u8> {
+/// Deletes the tasks; an error for one does not prevent the others.
+async fn remove(args: &RmArgs, locator: &Locator, output: Output) -> anyhow::Result<u8> {
     let client = locator.client().await?;
     let mut code = 0;
     for task in &args.tasks {
@@ -21,7 +36,7 @@ async fn remove(args: &RmArgs, locator: &Locator, output: super::output::Output)
             Ok(()) if output.json() => output.object(&serde_json::json!({ "removed": task }))?,
             Ok(()) => output.line(task)?,
             Err(error) => {
-                output.error(&super::show::task_error(error, task, client.endpoint()));
+                output.error(&task_error(error, task, client.endpoint()));
                 code = 1;
             }
         }

@@ -1,27 +1,112 @@
-//! `tasktail run`: a command, its output here and at a server.
+//! `tasktail run`: runs a command and shows its output here and at a server.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use ulid::Ulid;
 
-use super::args::RunArgs;
-use super::locate::{Locator, Purpose};
+use super::locate::{Locator, Purpose, reconnect};
+use super::mask::MaskArgs;
+use super::settings::SpoolArgs;
+use super::values::{key_value, repetition};
 use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
-use crate::model::TaskId;
+use crate::model::{RunId, TaskId, units};
 use crate::worker::{SpoolOptions, Worker, WorkerOptions};
 
-/// Characters of the command's name in a task's id.
+/// Maximum number of characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
-/// What turns events off in `LB_ENABLE_EVENT_LOGGING`, in any case.
+/// Values of `LB_ENABLE_EVENT_LOGGING` that disable events; case is ignored.
 const OFF_WORDS: [&str; 3] = ["0", "false", "no"];
-/// Where nobody is, and nobody can be: for a worker that has no server yet.
-const NOWHERE: &str = "http://127.0.0.1:0";
+/// An address that cannot be reached, for a worker without a server.
+const UNREACHABLE_URL: &str = "http://127.0.0.1:0";
+
+/// `tasktail run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Creates a task: one log of one command. A task is not a run: a run of a
+workflow collects events, possibly of many tasks (see `tasktail events`).
+
+Prints `watch: URL` on stderr first. The exit code is the command's: 128+N
+for signal N, 127 if the command does not exist, 126 if it cannot be executed,
+125 if tasktail failed before starting it. The command's environment contains
+TASKTAIL_URL and TASKTAIL_TASK. If no server is running, this process serves
+the task itself until the command ends.
+
+A secret (--mask-env, --mask-file) is replaced before anything is shown,
+stored or sent, also URL-encoded, as a JSON string or in base64; a secret of
+several lines also line by line, for lines of 16 bytes and more. Output that
+may be the start of a secret is held back until that is decided. A secret needs
+at least 4 bytes. It is not found in pieces with other text between them, nor
+in other encodings.
+
+With --spool, lines that the server has not confirmed are stored on disk too.
+An outage of hours loses none and never slows the command, and the lines
+survive a kill of tasktail (a power cut: all but the last 200 ms). Lines that
+remain at the end can be sent with `tasktail spool send`. If the disk is full
+or slow, lines may be missing from the spool; this is reported, and the command
+is not slowed down.
+
+Examples:
+  tasktail run -- make -j8
+  tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
+  tasktail run --pty -- cargo build
+  tasktail run --spool /var/spool/tasktail -- ./nightly.sh
+  tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
+  tasktail --url http://logs.example:7117 run -- ./job
+  tasktail run --run nightly-7 -- ansible-playbook site.yml      collect its LB_EVENT lines as events of that run
+  tasktail run --emit-events --workload dfaas --repetition 1/3 -- k6 run load.js")]
+pub struct RunArgs {
+    /// Set the task's id [default: the command's name with a unique suffix]
+    #[arg(long, value_name = "ID")]
+    pub(super) task: Option<TaskId>,
+    /// Add a label to find the task by; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = key_value)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Also write the command's raw output to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) tee: Option<PathBuf>,
+    /// Run the command in a terminal: keeps the order of its output and its colours
+    #[arg(long)]
+    pub(super) pty: bool,
+    #[command(flatten)]
+    pub(super) mask: MaskArgs,
+    #[command(flatten)]
+    pub(super) spool: SpoolArgs,
+    /// Collect the output's events in this run unless they name another [default: the task's id]
+    #[arg(long, value_name = "ID")]
+    pub(super) run: Option<RunId>,
+    /// Ignore events in the output [env: LB_ENABLE_EVENT_LOGGING=0|false|no]
+    #[arg(long, conflicts_with = "emit_events")]
+    pub(super) no_events: bool,
+    /// Create an event for each line and for the command's start and end, for tools without events
+    #[arg(long, requires = "workload")]
+    pub(super) emit_events: bool,
+    /// Set the workload of these events
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) workload: Option<String>,
+    /// Set the repetition of these events and the total, such as 1/3
+    #[arg(long, value_name = "N/TOTAL", requires = "emit_events", value_parser = repetition)]
+    pub(super) repetition: Option<String>,
+    /// Set the host of these events [default: this machine]
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) host: Option<String>,
+    /// Name the command's configuration in these events: `k6[NAME] stdout: ...` [default: stream]
+    #[arg(long, value_name = "NAME", requires = "emit_events")]
+    pub(super) config_name: Option<String>,
+    /// Kill the command this long after SIGINT or SIGTERM if it has not ended
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub(super) grace: Duration,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
 
 pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
@@ -30,8 +115,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
     let masks = args.mask.masks()?;
-    // A server that was named is the one; a token in a file may be another one later.
-    let settled = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
+    // A configured server does not move, but the token in a file may change.
+    let fixed = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
     let spool = settings.spool.clone().map(|dir| SpoolOptions { dir, bytes_max: settings.spool_bytes_max });
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let endpoint = match locator.endpoint().await {
@@ -41,8 +126,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         }
         Err(error) => {
             let why = super::output::chain(&error);
-            output.note(format_args!("no server: {why}; the command runs, its output is only here"));
-            NOWHERE.parse::<Endpoint>()?
+            output.note(format_args!("no server: {why}; running the command, its output is only shown here"));
+            UNREACHABLE_URL.parse::<Endpoint>()?
         }
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
@@ -56,7 +141,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.spool = spool;
     options.kill_grace = args.grace;
     options.notes = Arc::new(move |text| output.note(text));
-    if !settled {
+    if !fixed {
         options.reconnect = Some(reconnect(&locator));
     }
     let result = Box::pin(Worker::run(options, args.command)).await;
@@ -73,7 +158,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     }
 }
 
-/// What the server is to do with events in the output, as labels of the task.
+/// Returns the labels that configure how the server processes events in the output.
 fn event_labels(args: &RunArgs, logging: Option<&str>) -> BTreeMap<String, String> {
     let off = args.no_events || logging.is_some_and(|word| OFF_WORDS.iter().any(|off| word.eq_ignore_ascii_case(off)));
     let events = match (args.emit_events, off) {
@@ -92,24 +177,7 @@ fn event_labels(args: &RunArgs, logging: Option<&str>) -> BTreeMap<String, Strin
     labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// When the server we used has gone with the process it lived in, its place is taken here.
-pub(super) fn reconnect(locator: &Arc<Locator>) -> crate::worker::Reconnect {
-    let locator = Arc::clone(locator);
-    Arc::new(move || {
-        let locator = Arc::clone(&locator);
-        Box::pin(async move {
-            match locator.endpoint().await {
-                Ok(endpoint) => Some(endpoint),
-                Err(error) => {
-                    tracing::debug!("no server: {error:#}");
-                    None
-                }
-            }
-        })
-    })
-}
-
-/// A readable id that no other task has: the command's name and a time-ordered random part.
+/// Returns a readable unique id: the command's name and a time-ordered random part.
 fn make_id(program: &OsStr) -> anyhow::Result<TaskId> {
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
     let keep = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
@@ -121,7 +189,7 @@ fn make_id(program: &OsStr) -> anyhow::Result<TaskId> {
     format!("{name}-{}", Ulid::generate().to_string().to_lowercase()).parse().context("cannot make a task id")
 }
 
-/// What the system keeps of an exit code.
+/// Returns the low byte of an exit code, as the system does.
 pub(super) fn exit_byte(code: i32) -> u8 {
     u8::try_from(code & 0xff).unwrap_or(EXIT_BEFORE_START)
 }
@@ -131,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_ids_are_readable_valid_and_unique() {
+    fn generated_ids_are_readable_valid_and_unique() {
         for (program, prefix) in
             [("/usr/bin/make", "make-"), ("./my build.sh", "my-build.sh-"), ("…", "task-"), ("", "task-")]
         {

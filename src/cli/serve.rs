@@ -1,22 +1,46 @@
-//! `tasktail serve`: the server, until it is told to end.
+//! `tasktail serve`: runs the server until it receives a signal.
 
 use anyhow::Context as _;
+use clap::Args;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::args::ServeArgs;
 use super::output::Output;
+use super::settings::SettingArgs;
 use super::{Context, interrupted};
 use crate::server::{ServeOptions, Server, raise_file_limit};
 
-/// The exit code after a second signal.
+/// Exit code after a second signal.
 const EXIT_AT_ONCE: u8 = 130;
-/// Where a server listens that goes with its folder, unless told otherwise.
+/// Default address of a server with a temporary folder.
 const ANY_PORT: &str = "127.0.0.1:0";
+
+/// `tasktail serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints `listening on http://ADDR` on stdout once it accepts connections, and
+with --resp `redis on redis://ADDR` after it. SIGTERM and SIGINT shut it down
+cleanly. Every setting can also be set in the settings file
+(worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE).
+
+Examples:
+  tasktail serve
+  tasktail serve --listen 127.0.0.1:0 --data /var/lib/tasktail
+  tasktail serve --resp 127.0.0.1:6379       also serve Redis clients such as redis-cli
+  tasktail serve --ephemeral --resp 127.0.0.1:0
+  tasktail serve --retention-age 30d --retention-bytes 50GiB
+  TASKTAIL_LOG=debug tasktail serve --log-format json")]
+pub struct ServeArgs {
+    /// Use a temporary data folder and a free port (for tests); print the addresses as JSON
+    #[arg(long)]
+    pub(super) ephemeral: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs,
+}
 
 pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    // Listened for before the address is printed: whoever read it may end us at once.
+    // Handled before the address is printed, since its reader may send a signal at once.
     let ended = tokio::spawn(interrupted());
     let folder = if args.ephemeral { Some(temporary_folder()?) } else { None };
     let options = match &folder {
@@ -29,9 +53,9 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
     raise_file_limit();
     let data = options.data.clone();
     let server = Box::pin(Server::start(options)).await?;
-    if let Err(error) = say_where(&server, args.ephemeral, output) {
-        // A server whose starter went away still serves.
-        tracing::debug!(%error, "nobody reads stdout");
+    if let Err(error) = print_addresses(&server, args.ephemeral, output) {
+        // A closed stdout does not stop the server.
+        tracing::debug!(%error, "cannot print the addresses");
     }
     tracing::info!(url = server.url(), redis = server.redis_url(), data = %data.display(), "serving");
     ended.await??;
@@ -40,7 +64,7 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
         done = server.shutdown() => done,
         again = interrupted() => {
             again?;
-            tracing::warn!("asked to end a second time: ending at once; what was acked is kept");
+            tracing::warn!("received a second signal, exiting immediately; acknowledged lines are stored");
             return Ok(EXIT_AT_ONCE);
         }
     };
@@ -53,10 +77,10 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
 }
 
 fn temporary_folder() -> anyhow::Result<TempDir> {
-    tempfile::Builder::new().prefix("tasktail-").tempdir().context("cannot make a temporary folder")
+    tempfile::Builder::new().prefix("tasktail-").tempdir().context("cannot create a temporary folder")
 }
 
-fn say_where(server: &Server, ephemeral: bool, output: Output) -> std::io::Result<()> {
+fn print_addresses(server: &Server, ephemeral: bool, output: Output) -> std::io::Result<()> {
     if ephemeral {
         let mut addresses = json!({ "http": server.url() });
         if let Some(url) = server.redis_url() {

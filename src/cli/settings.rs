@@ -1,4 +1,4 @@
-//! The flags that are settings too: each has a name in the file and in the environment as well.
+//! Flags that are also settings: each can also be set in the file and in the environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,37 +9,37 @@ use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use crate::config::FlagValues;
 use crate::model::limits::{Limit, Limits};
 
-/// FlagValues that every command takes.
+/// Flags that every command accepts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// The server to use [env: TASKTAIL_URL] [default: the one on this machine, or one in this process]
+    /// Use this server [env: TASKTAIL_URL] [default: the one on this machine, or one in this process]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<OsString>,
-    /// Certificates (PEM) to trust beside this machine's own, for a server at https://: those of other authorities, or
-    /// the server's itself [env: TASKTAIL_CA_FILE]
+    /// Also trust these certificates (PEM) for https: of other authorities, or the server's own
+    /// [env: TASKTAIL_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<OsString>,
-    /// A file with the access token for the server; the token itself is taken from TASKTAIL_TOKEN or the settings
-    /// file, never from a flag that others could see [env: TASKTAIL_TOKEN_FILE]
+    /// Read the access token from this file; the token can also be set in TASKTAIL_TOKEN or the settings file, but
+    /// not as a flag, which other users could see [env: TASKTAIL_TOKEN_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<OsString>,
-    /// The data folder of a server on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
+    /// Use this data folder on this machine [env: TASKTAIL_DATA] [default: tasktail in your state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data: Option<OsString>,
-    /// A TOML file with settings [env: TASKTAIL_CONFIG]
+    /// Read settings from this TOML file [env: TASKTAIL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say nothing on stderr but errors
+    /// Print only errors to stderr
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
-    /// Whether to use colours
+    /// Set when to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
-    /// How tasktail's own diagnostics look on stderr; TASKTAIL_LOG=debug shows more of them
+    /// Set the format of tasktail's own log on stderr; TASKTAIL_LOG=debug logs more
     #[arg(
         long,
         global = true,
@@ -69,7 +69,7 @@ pub(super) enum Color {
 }
 
 impl Color {
-    /// Makes it the choice of every stream that is opened from now on.
+    /// Applies the choice to all streams opened from now on.
     pub(super) fn apply(self) {
         let choice = match self {
             Color::Auto => anstream::ColorChoice::Auto,
@@ -83,74 +83,73 @@ impl Color {
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// Where `run` keeps what the server has not confirmed.
+/// Flags for the spool of `run`.
 #[derive(Debug, Args)]
-pub(super) struct KeepArgs {
-    /// Keep lines in this folder until the server has confirmed them [env: TASKTAIL_SPOOL] [default: off]
+pub(super) struct SpoolArgs {
+    /// Store lines in this folder until the server has confirmed them [env: TASKTAIL_SPOOL] [default: off]
     #[arg(long, value_name = "DIR")]
     spool: Option<OsString>,
-    /// Bytes kept there for this task; then lines are skipped, and a mark counts them
+    /// Limit the task's spool to this size; further lines are skipped, and a marker counts them
     /// [env: TASKTAIL_SPOOL_BYTES_MAX] [default: 4GiB]
     #[arg(long, value_name = "SIZE")]
     spool_bytes_max: Option<OsString>,
 }
 
-impl KeepArgs {
+impl SpoolArgs {
     pub(super) fn flags(&self) -> FlagValues {
         pick([("spool", &self.spool), ("spool_bytes_max", &self.spool_bytes_max)])
     }
 }
 
-/// The server's settings.
+/// Flags for the server's settings.
 #[derive(Debug, Args)]
 pub(super) struct SettingArgs {
-    /// The address to serve on; port 0 picks one [env: TASKTAIL_LISTEN] [default: 127.0.0.1:7117]
+    /// Listen on this address; port 0 picks a free one [env: TASKTAIL_LISTEN] [default: 127.0.0.1:7117]
     #[arg(long, value_name = "ADDR")]
     listen: Option<OsString>,
-    /// When a line counts as kept: `commit` after a sync of the disk, `interval` after the write, with a sync
-    /// every 200 ms [env: TASKTAIL_DURABILITY] [default: commit]
+    /// Confirm a line after a sync to disk (`commit`), or after the write with a sync every 200 ms (`interval`)
+    /// [env: TASKTAIL_DURABILITY] [default: commit]
     #[arg(long, value_name = "WHEN")]
     durability: Option<OsString>,
-    /// Serve Redis clients on this address too; port 0 picks one [default: off]
+    /// Also serve Redis clients on this address; port 0 picks a free one [default: off]
     #[arg(long, value_name = "ADDR")]
     resp: Option<OsString>,
-    /// Speak https, and rediss on the Redis port, with this certificate (PEM, with those between it and its root);
-    /// a new one is taken when the file changes [env: TASKTAIL_TLS_CERT] [default: off]
+    /// Serve https, and rediss on the Redis port, with this certificate chain (PEM); reloaded when the file changes
+    /// [env: TASKTAIL_TLS_CERT] [default: off]
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<OsString>,
-    /// The certificate's private key (PEM) [env: TASKTAIL_TLS_KEY] [default: off]
+    /// Use this private key (PEM) for the certificate [env: TASKTAIL_TLS_KEY] [default: off]
     #[arg(long, value_name = "FILE")]
     tls_key: Option<OsString>,
-    /// Serve others than this machine even without access tokens or without TLS; it says so again each hour
+    /// Allow non-loopback addresses without tokens or TLS (warns hourly)
     #[arg(long)]
     insecure: bool,
-    /// The address under which people reach it, where a proxy or a name stands before it, such as
-    /// https://logs.example; requests under this name are served [env: TASKTAIL_PUBLIC_URL] [default: off]
+    /// Set the public address, if it differs because of a proxy or a name, such as https://logs.example; also
+    /// accepts requests for this name [env: TASKTAIL_PUBLIC_URL] [default: off]
     #[arg(long, value_name = "URL")]
     public_url: Option<OsString>,
-    /// Reverse proxies (addresses or networks, with commas) whose X-Forwarded-For, -Proto and -Host, or Forwarded,
-    /// are believed [env: TASKTAIL_TRUSTED_PROXY] [default: off]
+    /// Trust X-Forwarded-For, -Proto and -Host, or Forwarded, from these reverse proxies (addresses or networks,
+    /// separated by commas) [env: TASKTAIL_TRUSTED_PROXY] [default: off]
     #[arg(long, value_name = "ADDR,..")]
     trusted_proxy: Option<OsString>,
-    /// Take the events of runs from this folder of RUN/events.jsonl, as they are written [env: TASKTAIL_RUNS]
-    /// [default: off]
+    /// Read the events of runs live from RUN/events.jsonl in this folder [env: TASKTAIL_RUNS] [default: off]
     #[arg(long, value_name = "DIR")]
     runs: Option<OsString>,
-    /// Pages of these sites may read here, with what they show themselves, such as
+    /// CORS: allow these origins to read with their own credentials, such as
     /// https://ci.example,https://dash.example:8443 [default: off]
     #[arg(long, value_name = "ORIGIN,..")]
     allowed_origins: Option<OsString>,
-    /// Take JWTs of another system for share links: its key, a secret for HS256 of 32 bytes or more, or a JSON Web
-    /// Key [default: off]
+    /// Accept JWTs of another system as share links; the file contains its key, an HS256 secret of 32 bytes or
+    /// more, or a JSON Web Key [default: off]
     #[arg(long, value_name = "FILE")]
     share_jwt_key_file: Option<OsString>,
-    /// These JWTs must name this audience [default: off, and they must name none]
+    /// Require this audience in these JWTs [default: off, and they must have none]
     #[arg(long, value_name = "NAME")]
     share_jwt_audience: Option<OsString>,
     #[command(flatten)]
@@ -180,11 +179,11 @@ impl SettingArgs {
     }
 }
 
-/// A flag for every limit, as their table has them.
+/// A flag for every limit of the table.
 #[derive(Clone, Debug, Default)]
 struct LimitArgs(FlagValues);
 
-/// The flags' names, which clap keeps for as long as the program runs.
+/// The names of the flags, for which clap requires a static lifetime.
 static LIMIT_FLAGS: LazyLock<Vec<String>> =
     LazyLock::new(|| Limit::ALL.iter().map(|limit| limit.name().replace('_', "-")).collect());
 

@@ -1,18 +1,30 @@
-//! `tasktail show`: one task's facts.
+//! `tasktail show`: prints details of a task.
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use clap::Args;
 
-use super::args::ShowArgs;
 use super::locate::{Locator, Purpose};
+use super::output::task_error;
 use super::{Context, text};
-use crate::client::{ClientError, Endpoint, HttpClient};
+use crate::client::HttpClient;
 use crate::model::{Task, TaskId, Timestamp, command_line};
+
+/// `tasktail show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail show nightly-7
+  tasktail show nightly-7 --json | jq .exit_code")]
+pub struct ShowArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+}
 
 pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let task = match locator.client().await {
         Ok(client) => get(&client, &args.task).await,
         Err(error) => Err(error),
@@ -29,32 +41,23 @@ pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> 
     Ok(0)
 }
 
-/// One task's facts from the server.
+/// Returns a task's details from the server.
 ///
 /// # Errors
-/// There is no such task, or no answer.
+/// There is no such task, or no response.
 pub(super) async fn get(client: &HttpClient, task: &TaskId) -> anyhow::Result<Task> {
     let facts = client.get(&format!("/api/v1/tasks/{task}"), &[]).await;
     facts.map_err(|error| task_error(error, task, client.endpoint()))
 }
 
-/// An error about one task, in words that name it.
-pub(super) fn task_error(error: ClientError, task: &TaskId, endpoint: &Endpoint) -> anyhow::Error {
-    if !error.is_not_found() {
-        return error.into();
-    }
-    let or = if endpoint.token().is_some() { ", or none that the access token is for" } else { "" };
-    anyhow!("there is no task `{task}` at {endpoint}{or}")
-}
-
-/// From the start to the end, or until now.
+/// Returns the time from the task's start to its end, or to now.
 pub(super) fn ran_for(task: &Task) -> Duration {
     let start = task.started.unwrap_or(task.created);
     let end = task.ended.unwrap_or_else(Timestamp::now);
     Duration::from_millis(end.as_millis().saturating_sub(start.as_millis()))
 }
 
-/// What a task ended with: its exit code, or its signal.
+/// Returns a task's exit code or signal as text.
 pub(super) fn exit(task: &Task) -> Option<String> {
     match (task.exit_code, task.signal) {
         (Some(code), _) => Some(code.to_string()),

@@ -1,4 +1,5 @@
-//! `tasktail spool`: what workers have left on disk, because the server was away or they were killed.
+//! `tasktail spool`: lists and sends lines that workers left on disk, because the server was unreachable
+//! or the worker was killed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +9,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::locate::{Locator, Purpose};
+use super::locate::{Locator, Purpose, reconnect};
 use super::output::Output;
-use super::run::reconnect;
 use super::{Context, text};
 use crate::config::Settings;
 use crate::model::{TaskId, Timestamp, command_line, units};
@@ -24,16 +24,16 @@ Examples:
   tasktail run --spool /var/spool/tasktail -- ./nightly.sh
   tasktail spool list /var/spool/tasktail
   tasktail spool send /var/spool/tasktail")]
-pub struct SpoolArgs {
+pub struct SpoolCommandArgs {
     #[command(subcommand)]
     command: SpoolCommand,
 }
 
 #[derive(Debug, Subcommand)]
 enum SpoolCommand {
-    /// Show what was not sent
+    /// List unsent lines by session
     List(SpoolListArgs),
-    /// Send it
+    /// Send unsent lines
     Send(SpoolSendArgs),
 }
 
@@ -52,12 +52,12 @@ struct SpoolListArgs {
 /// `tasktail spool send`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Lines keep their numbers, so nothing arrives twice, also when this is ended in
-the middle and called again. What the server has confirmed is removed. The end
-of a worker that was killed is not known: its task ends as aborted, and a line
-says so. A task whose worker still runs is left alone. A server that has sealed
-a task meanwhile takes no more lines of it: they stay in the folder, and --as
-sends them as another task. Exit code 1 if something could not be sent.
+Lines keep their numbers, so no line is stored twice, even if this command is
+interrupted and repeated. Confirmed lines are removed from the folder. If a
+worker was killed, its task ends as aborted, and a line reports it. A task
+whose worker is running is skipped. A sealed task accepts no more lines: they
+remain in the folder, and --as sends them as another task. The exit code is 1
+if some lines could not be sent.
 
 Examples:
   tasktail spool send /var/spool/tasktail
@@ -67,20 +67,20 @@ struct SpoolSendArgs {
     /// The folder [env: TASKTAIL_SPOOL]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Only this task
+    /// Send only this task
     #[arg(long, value_name = "ID")]
     task: Option<TaskId>,
-    /// Send its lines to this task instead
+    /// Send the lines as this task instead
     #[arg(long = "as", value_name = "ID", requires = "task")]
     new: Option<TaskId>,
 }
 
-/// A session, for people and programs.
+/// A session in the JSON output.
 #[derive(Debug, Serialize)]
-struct Row {
+struct SpoolRow {
     task: TaskId,
     session: String,
-    /// `ended`, or `killed`: its end is not known.
+    /// `ended`, or `killed` if no end was recorded.
     state: &'static str,
     lines: u64,
     bytes: u64,
@@ -94,12 +94,12 @@ struct SentRow {
     sent_lines: u64,
 }
 
-pub(super) async fn run(args: SpoolArgs, context: Context) -> anyhow::Result<u8> {
+pub(super) async fn run(args: SpoolCommandArgs, context: Context) -> anyhow::Result<u8> {
     match args.command {
         SpoolCommand::List(args) => list(&dir(args.dir, &context.settings)?, context.output),
         SpoolCommand::Send(args) => {
             let dir = dir(args.dir.clone(), &context.settings)?;
-            let locator = Arc::new(Locator::new(context.settings, context.output, Purpose::Look));
+            let locator = Arc::new(Locator::new(context.settings, context.output, Purpose::Query));
             let result = send(&args, &dir, &locator, context.output).await;
             locator.close().await;
             result
@@ -109,7 +109,7 @@ pub(super) async fn run(args: SpoolArgs, context: Context) -> anyhow::Result<u8>
 
 fn dir(given: Option<PathBuf>, settings: &Settings) -> anyhow::Result<PathBuf> {
     let dir = given.or_else(|| settings.spool.clone());
-    dir.context("DIR: no folder is given, and none is set: give the one that `run --spool` used, or set TASKTAIL_SPOOL")
+    dir.context("DIR: no spool folder; name the folder of `run --spool`, or set TASKTAIL_SPOOL")
 }
 
 fn list(dir: &Path, output: Output) -> anyhow::Result<u8> {
@@ -131,7 +131,7 @@ fn show(found: LeftSession, output: Output) -> anyhow::Result<()> {
     let state = if ended { "ended" } else { "killed" };
     let (task, id, started, command) = (session.task, session.id.to_string(), session.started, session.command);
     if output.json() {
-        output.object(&Row { task, session: id, state, lines, bytes, started, command })?;
+        output.object(&SpoolRow { task, session: id, state, lines, bytes, started, command })?;
         return Ok(());
     }
     let ago = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(started.as_millis()));
@@ -154,10 +154,10 @@ async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: 
         }
     }
     if let (Some(_), [_, _, ..]) = (&args.new, wanted.as_slice()) {
-        bail!("--as: {} workers have left lines of this task: send them as they are first", wanted.len());
+        bail!("--as: {} workers left lines of this task; send them without --as first", wanted.len());
     }
     if wanted.is_empty() {
-        output.note(format_args!("there is nothing to send in {}", dir.display()));
+        output.note(format_args!("nothing to send in {}", dir.display()));
         return Ok(u8::from(failed || args.task.is_some()));
     }
     let endpoint = locator.endpoint().await?;

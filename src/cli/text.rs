@@ -1,7 +1,7 @@
-//! Text that came from elsewhere, made safe for a terminal.
+//! Sanitizes untrusted text for a terminal.
 //!
-//! A log is hostile: it may hold sequences that move the cursor, set the window's title, write to
-//! the clipboard or make the terminal type. Only colours (SGR) may pass, and only where wanted.
+//! A log is hostile: it may contain sequences that move the cursor, set the window's title, write to
+//! the clipboard or inject input. Only colours (SGR) may pass, and only if enabled.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,11 +9,11 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 use std::time::Duration;
 
-/// Parameters of a colour sequence longer than this are not meant for people.
+/// Maximum bytes of a colour sequence; longer ones are dropped.
 const SGR_BYTES_MAX: usize = 64;
 
-/// A line of a log for a terminal: of progress drawn with `\r` the last state, colours if wanted
-/// (ended at the end of the line), no other control sequence or character but tab.
+/// Returns a line of a log for a terminal: the last state of progress drawn with `\r`, colours if
+/// enabled (reset at the end of the line), and no other control sequences or characters except tab.
 pub(super) fn for_terminal(line: &str, colours: bool) -> Cow<'_, str> {
     let line = last_state(line);
     if !line.chars().any(is_control) {
@@ -37,7 +37,7 @@ pub(super) fn for_terminal(line: &str, colours: bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Text for one cell or sentence: no control character at all, newlines and tabs as spaces.
+/// Returns text for a cell or a message: without control characters, with spaces for newlines and tabs.
 pub(super) fn words(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control()) {
         return Cow::Borrowed(text);
@@ -46,8 +46,8 @@ pub(super) fn words(text: &str) -> Cow<'_, str> {
     Cow::Owned(for_terminal(&spaced, false).into_owned())
 }
 
-/// JSON as it may go out: a terminal would obey the control characters that JSON lets stand (DEL
-/// and C1), so there they are escaped, which means the same.
+/// Returns JSON that is safe to print: a terminal would execute the control characters that JSON
+/// allows unescaped (DEL and C1), so they are escaped, which is equivalent.
 pub(super) fn json(object: &str, terminal: bool) -> Cow<'_, str> {
     if !terminal || !object.chars().any(|c| c.is_control()) {
         return Cow::Borrowed(object);
@@ -64,7 +64,7 @@ pub(super) fn json(object: &str, terminal: bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A duration as one reads it: `250ms`, `12.3s`, `3m05s`, `2h07m`, `3d04h`.
+/// Returns a readable duration: `250ms`, `12.3s`, `3m05s`, `2h07m`, `3d04h`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -76,7 +76,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// How long ago, roughly: `1s`, `5m`, `2h`, `3d`.
+/// Returns an approximate age: `1s`, `5m`, `2h`, `3d`.
 pub(super) fn age(age: Duration) -> String {
     let seconds = age.as_secs().max(1);
     match seconds {
@@ -91,13 +91,13 @@ fn is_control(c: char) -> bool {
     c.is_control() && c != '\t'
 }
 
-/// What a terminal would show of a line that went back to its start.
+/// Returns the part of a line after its last carriage return.
 fn last_state(line: &str) -> &str {
     let line = line.trim_end_matches('\r');
     line.rsplit_once('\r').map_or(line, |(_, last)| last)
 }
 
-/// After ESC: passes a colour on (true), drops anything else.
+/// Consumes a sequence after ESC: copies a colour and returns true, or drops anything else.
 fn escape(line: &str, at: usize, chars: &mut Peekable<CharIndices<'_>>, colours: bool, safe: &mut String) -> bool {
     match chars.peek().map(|(_, c)| *c) {
         Some('[') => {
@@ -116,7 +116,7 @@ fn escape(line: &str, at: usize, chars: &mut Peekable<CharIndices<'_>>, colours:
     false
 }
 
-/// After CSI: the same.
+/// Consumes a sequence after CSI, like [`escape`].
 fn control_sequence(
     line: &str,
     at: usize,
@@ -139,8 +139,8 @@ fn control_sequence(
     passes
 }
 
-/// Drops a command string up to its end; one without an end loses its introducer only, so that
-/// the text behind it cannot be hidden.
+/// Drops a command string up to its end. Without an end, only the introducer is dropped, so that
+/// the text after it cannot be hidden.
 fn skip_string(line: &str, chars: &mut Peekable<CharIndices<'_>>) {
     let Some((from, _)) = chars.peek().copied() else { return };
     let rest = line.get(from..).unwrap_or_default();
@@ -160,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn colours_pass_and_end_with_the_line() {
+    fn colours_pass_and_are_reset_at_the_end() {
         assert_eq!(for_terminal("\u{1b}[1;31mred", true), "\u{1b}[1;31mred\u{1b}[0m");
         assert_eq!(for_terminal("\u{1b}[38:2:1:2:3mx\u{1b}[m", true), "\u{1b}[38:2:1:2:3mx\u{1b}[m\u{1b}[0m");
         assert_eq!(for_terminal("\u{9b}31mred", true), "\u{1b}[31mred\u{1b}[0m");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_neutralised() {
+    fn other_sequences_are_dropped() {
         for (hostile, safe) in [
             ("a\u{1b}[2Jb", "ab"),
             ("a\u{1b}[10;10Hb", "ab"),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn json_on_a_terminal_means_the_same() {
+    fn json_for_a_terminal_is_equivalent() {
         let object = serde_json::to_string("a\u{9b}31m\u{7f}").unwrap();
         assert_eq!(json(&object, true), "\"a\\u009b31m\\u007f\"");
         assert_eq!(json(&object, false), object);
@@ -215,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_control_character_ever_passes(line in "[\u{0}-\u{ff}\\[\\]m;0-9]{0,60}") {
+        fn control_characters_never_pass(line in "[\u{0}-\u{ff}\\[\\]m;0-9]{0,60}") {
             let safe = for_terminal(&line, true).into_owned();
             let mut rest = safe.as_str();
             while let Some(at) = rest.find(is_control) {

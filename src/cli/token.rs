@@ -1,5 +1,5 @@
-//! `tasktail token`: the access tokens of a store, in its data folder. A server that runs takes every
-//! change in at once; none has to run.
+//! `tasktail token`: manages the access tokens in a data folder. A running server applies every
+//! change at once, but none needs to be running.
 
 use std::time::Duration;
 
@@ -15,10 +15,9 @@ use crate::model::{Timestamp, units};
 /// `tasktail token`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The first token of a store closes it: from then on everyone needs one, and it
-stays closed when the last one is revoked. A server that runs over the data
-folder takes each change in at once, and ends the connections of a token that
-is revoked.
+With the first token of a data folder, every client needs a token, also after
+the last one is revoked. A running server applies each change at once and
+closes the connections of a revoked token.
 
 Examples:
   tasktail token create --name ci --scope write --task 'build-*' --expires 30d > ci.token
@@ -35,41 +34,41 @@ pub struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Make a token and print it, alone and only now
+    /// Create a token and print it (shown once)
     Create(CreateArgs),
     /// List the tokens, revoked and expired ones too
     List,
-    /// Take a token back: it is refused from now on, and its connections end
+    /// Revoke a token and close its connections
     Revoke(RevokeArgs),
 }
 
 /// `tasktail token create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Scopes: `read` looks at tasks and runs, `write` brings lines and events and ends
-tasks too, `admin` also removes and changes the server. Patterns are ids with
-`*` for any characters and `?` for one. A task's events are in the run of its
-name unless told otherwise: so with --task alone the runs have the same
-patterns.
+Scopes: `read` allows reading tasks and runs, `write` also appending lines and
+events and ending tasks, `admin` also deleting and changing the server.
+Patterns are ids in which `*` matches any characters and `?` one. By default a
+task's events belong to the run with the task's id, so without --run the runs
+have the same patterns as the tasks.
 
 Examples:
   tasktail token create --name ci --scope write --task 'build-*'
   tasktail token create --name wall --scope read --expires 12h
   tasktail token create --name deploy --scope write --task 'deploy-*' --run 'release-*' --run nightly")]
 struct CreateArgs {
-    /// What it is called, in lists and in the server's traces; a name is used once
+    /// Set the token's name, shown in lists and in the server's log; names are never reused
     #[arg(long, value_name = "N")]
     name: TokenName,
-    /// What it is for: read, write or admin
+    /// Set the scope: read, write or admin
     #[arg(long, value_name = "SCOPE")]
     scope: Scope,
-    /// The tasks it is for; may be repeated [default: *]
+    /// Allow access to these tasks; repeatable [default: *]
     #[arg(long = "task", value_name = "PATTERN")]
     tasks: Vec<IdPattern>,
-    /// The runs it is for; may be repeated [default: the tasks' patterns]
+    /// Allow access to these runs; repeatable [default: the tasks' patterns]
     #[arg(long = "run", value_name = "PATTERN")]
     runs: Vec<IdPattern>,
-    /// It is refused after this time, such as 30d [default: never]
+    /// Expire the token after this time, such as 30d [default: never]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     expires: Option<Duration>,
 }
@@ -89,9 +88,9 @@ pub(super) fn run(args: TokenArgs, context: &Context) -> anyhow::Result<u8> {
         TokenCommand::Create(args) => create(args, &tokens, *output)?,
         TokenCommand::List => list(&tokens, *output)?,
         TokenCommand::Revoke(args) => {
-            let news = tokens.revoke(&args.name)?;
-            if !news {
-                output.note(format_args!("the token `{}` was revoked before", args.name));
+            let changed = tokens.revoke(&args.name)?;
+            if !changed {
+                output.note(format_args!("the token `{}` was already revoked", args.name));
             }
             if output.json() {
                 output.object(&json!({ "revoked": args.name }))?;
@@ -123,15 +122,16 @@ fn create(args: CreateArgs, tokens: &Tokens, output: Output) -> anyhow::Result<(
     }
     let until = token.expires.map_or_else(|| "until it is revoked".to_owned(), |expires| format!("until {expires}"));
     let Token { name, scope, tasks, runs, .. } = &token;
-    output
-        .note(format_args!("token `{name}`: {scope} for tasks {tasks} and runs {runs}, {until}; it is shown only now"));
+    output.note(format_args!(
+        "token `{name}`: {scope} for tasks {tasks} and runs {runs}, {until}; it is shown only once"
+    ));
     if first {
-        output.note("it is the first one of this store: from now on everyone needs a token");
+        output.note("this is the first token of the data folder: from now on everyone needs a token");
     }
     Ok(())
 }
 
-/// What is told of a token.
+/// Returns the details of a token as JSON.
 fn facts(token: &Token, used: Option<Timestamp>) -> serde_json::Value {
     json!({
         "name": token.name,
@@ -156,7 +156,7 @@ fn list(tokens: &Tokens, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if rows.is_empty() {
-        output.note("this store has no token: it is open to everyone who reaches it");
+        output.note("there are no tokens: every client that can connect has full access");
         return Ok(());
     }
     let head = ["NAME", "STATUS", "SCOPE", "TASKS", "RUNS", "CREATED", "EXPIRES", "LAST USED"].map(str::to_owned);
@@ -196,7 +196,7 @@ fn row(token: &Token, used: Option<Timestamp>) -> [String; 8] {
     ]
 }
 
-/// One row, its status in `colour`.
+/// Formats a row with its status in `colour`.
 fn line(cells: &[String; 8], widths: &[usize; 8], colour: Style) -> String {
     let mut line = String::new();
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {

@@ -1,15 +1,31 @@
-//! `tasktail verify`: a data folder, looked at offline.
+//! `tasktail verify`: checks a data folder offline.
 
 use anyhow::Context as _;
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::VerifyArgs;
 use super::output::Output;
 use super::{Context, text};
 use crate::tasks::{self, VerifyReport};
 
-/// Something is wrong in the folder.
+/// Exit code for a folder with faults.
 const EXIT_FAULTS: u8 = 1;
+
+/// `tasktail verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads everything in --data and changes nothing: the frames, lines, checksums
+and SHA-256 of each archive, the blocks of each journal against its record, and
+whether archives and journals agree. Prints a line for each fault and a summary.
+The store is read from a copy in the temporary folder (TMPDIR). While a server
+uses the folder, only sealed archives are checked.
+The exit code is 0 if there are no faults, 1 otherwise.
+
+Examples:
+  tasktail verify
+  tasktail verify --data /var/lib/tasktail
+  tasktail verify --json | jq -r 'select(.what) | .at'")]
+pub struct VerifyArgs {}
 
 pub(super) async fn run(_args: VerifyArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
@@ -35,19 +51,19 @@ pub(super) async fn run(_args: VerifyArgs, context: Context) -> anyhow::Result<u
         }
     }
     if report.in_use {
-        output.note("a server has this folder: only sealed archives were checked; stop it to check everything");
+        output.note("a server uses this folder: only sealed archives were checked; stop it to check everything");
     }
     if output.json() {
-        output.object(&Summary::of(&report))?;
+        output.object(&VerifySummary::of(&report))?;
     } else {
         output.line(summary(&report))?;
     }
     Ok(if report.faults.is_empty() { 0 } else { EXIT_FAULTS })
 }
 
-/// The last object of `--json`.
+/// The last object of the JSON output.
 #[derive(serde::Serialize)]
-struct Summary {
+struct VerifySummary {
     tasks: u64,
     archives: u64,
     lines: u64,
@@ -57,7 +73,7 @@ struct Summary {
     faults: usize,
 }
 
-impl Summary {
+impl VerifySummary {
     fn of(report: &VerifyReport) -> Self {
         let VerifyReport { tasks, archives, lines, journals, entries, in_use, ref faults } = *report;
         Self { tasks, archives, lines, journals, entries, in_use, faults: faults.len() }
@@ -80,7 +96,7 @@ fn summary(report: &VerifyReport) -> String {
     )
 }
 
-/// Drawn on stderr, on a terminal only.
+/// Returns a progress bar on stderr, which is drawn only on a terminal.
 fn progress_bar(output: Output) -> ProgressBar {
     if output.quiet() {
         return ProgressBar::hidden();

@@ -26,7 +26,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// The position where a follower of a task starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum FollowStart {
+pub enum TaskFollowStart {
     /// The first line.
     #[default]
     Beginning,
@@ -95,7 +95,7 @@ pub type Relocate = Box<dyn Fn() -> BoxFuture<'static, Option<Endpoint>> + Send 
 pub struct TaskFollower {
     endpoint: Endpoint,
     task: TaskId,
-    start: FollowStart,
+    start: TaskFollowStart,
     wait: bool,
     relocate: Option<Relocate>,
     socket: Option<ClientSocket>,
@@ -124,7 +124,7 @@ enum FollowFailure {
 
 impl TaskFollower {
     /// Creates a follower of `task`. With `wait` it waits for a task that does not exist yet.
-    pub fn new(endpoint: Endpoint, task: TaskId, start: FollowStart, wait: bool) -> Self {
+    pub fn new(endpoint: Endpoint, task: TaskId, start: TaskFollowStart, wait: bool) -> Self {
         Self {
             endpoint,
             task,
@@ -214,7 +214,7 @@ impl TaskFollower {
             ServerMessage::Status { task } => Some(TaskUpdate::Status(task)),
             ServerMessage::Reset { reason, .. } => {
                 self.position = ReadPosition::default();
-                self.start = FollowStart::Beginning;
+                self.start = TaskFollowStart::Beginning;
                 Some(TaskUpdate::Reset(reason))
             }
             ServerMessage::End { task, .. } => {
@@ -255,10 +255,10 @@ impl TaskFollower {
     /// Returns the path and query of the viewer socket, from the current position on.
     fn request_path(&self) -> String {
         let start = match (&self.position.cursor, &self.start) {
-            (Some(cursor), _) | (None, FollowStart::After(cursor)) => ("after", Some(cursor.to_string())),
-            (None, FollowStart::From(n)) => ("from", Some(n.to_string())),
-            (None, FollowStart::Tail(n)) => ("tail", Some(n.to_string())),
-            (None, FollowStart::Beginning) => ("from", None),
+            (Some(cursor), _) | (None, TaskFollowStart::After(cursor)) => ("after", Some(cursor.to_string())),
+            (None, TaskFollowStart::From(n)) => ("from", Some(n.to_string())),
+            (None, TaskFollowStart::Tail(n)) => ("tail", Some(n.to_string())),
+            (None, TaskFollowStart::Beginning) => ("from", None),
         };
         let wait = ("wait", self.wait.then(|| "1".to_owned()));
         path_with_query(&format!("/ws/v1/tasks/{}", self.task), &[start, wait])
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn reconnect_resumes_after_the_last_cursor() {
         let endpoint: Endpoint = "http://h:1".parse().unwrap();
-        let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), FollowStart::Tail(10), true);
+        let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Tail(10), true);
         assert_eq!(follower.request_path(), "/ws/v1/tasks/42?tail=10&wait=1");
         let cursor: Cursor = "c1.1.1.3.3-0".parse().unwrap();
         follower.position.advance(lines(&[3]), cursor);

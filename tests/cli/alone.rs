@@ -111,7 +111,7 @@ fn a_port_that_belongs_to_something_else_is_left_alone() {
     let mut command = home.command(&["run", "--task", "t", "--", "true"]);
     let done = finish(command.env("TASKTAIL_LISTEN", &listen).spawn().unwrap());
     assert_eq!(done.code, Some(0));
-    assert!(done.stderr.contains(&format!("{listen} is taken")), "{}", done.stderr);
+    assert!(done.stderr.contains(&format!("{listen} is in use")), "{}", done.stderr);
     assert!(home.ok(&["list"]).contains("t "));
 }
 

@@ -238,7 +238,7 @@ fn bad_lines_are_told_with_line_and_byte_and_passed_over() {
     assert_eq!(well(&done).lines().count(), 3, "{}", done.stdout);
     assert!(done.stderr.contains(&format!("events.jsonl:3 (byte {at}): it is not JSON")), "{}", done.stderr);
     assert!(!done.stderr.contains('\u{1b}'), "{}", done.stderr);
-    assert!(home.ok(&["events", "status"]).contains("1 line is no event"));
+    assert!(home.ok(&["events", "status"]).contains("1 line is not an event"));
 }
 
 #[test]

@@ -299,7 +299,7 @@ fn the_command_says_what_it_found_and_exits_so() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let tasks = runtime.block_on(Tasks::open(data, TasksOptions::default())).unwrap();
     let (code, out, err) = tasktail(data, &["verify"]);
-    assert!(err.contains("a server has this folder"), "{err}");
+    assert!(err.contains("a server uses this folder"), "{err}");
     assert_eq!(code, Some(1), "{out}");
     assert!(out.contains("one.ndjson.zst") && out.contains("checked 0 tasks, 2 archives"), "{out}");
     runtime.block_on(tasks.close());

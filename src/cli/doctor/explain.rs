@@ -1,4 +1,4 @@
-//! `tasktail doctor --explain`: what became of each event in captured output.
+//! `tasktail doctor --explain`: reports how each event in captured output was processed.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -12,18 +12,18 @@ use super::super::text;
 use crate::doctor::explain::{Explained, Explainer, Finding};
 use crate::events::clean;
 
-/// Read at once.
+/// Maximum bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 pub(super) async fn explain(file: &Path, output: Output) -> anyhow::Result<u8> {
-    let mut teller = Teller { output, failed: None };
+    let mut printer = FindingPrinter { output, failed: None };
     let explained = if file.as_os_str() == "-" {
-        read(tokio::io::stdin(), &mut teller).await.context("cannot read stdin")?
+        read(tokio::io::stdin(), &mut printer).await.context("cannot read stdin")?
     } else {
         let text = tokio::fs::File::open(file).await.with_context(|| format!("cannot read {}", file.display()))?;
-        read(text, &mut teller).await.with_context(|| format!("cannot read {}", file.display()))?
+        read(text, &mut printer).await.with_context(|| format!("cannot read {}", file.display()))?
     };
-    if let Some(error) = teller.failed {
+    if let Some(error) = printer.failed {
         return Err(error.into());
     }
     if output.json() {
@@ -34,36 +34,36 @@ pub(super) async fn explain(file: &Path, output: Output) -> anyhow::Result<u8> {
     Ok(u8::from(!explained.is_well()))
 }
 
-async fn read(mut text: impl AsyncRead + Unpin, teller: &mut Teller) -> io::Result<Explained> {
+async fn read(mut text: impl AsyncRead + Unpin, printer: &mut FindingPrinter) -> io::Result<Explained> {
     let mut explainer = Explainer::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let read = text.read(&mut buffer).await?;
         if read == 0 {
-            return Ok(explainer.finish(&mut |finding| teller.tell(&finding)));
+            return Ok(explainer.finish(&mut |finding| printer.print(&finding)));
         }
-        explainer.feed(buffer.get(..read).unwrap_or_default(), &mut |finding| teller.tell(&finding));
+        explainer.feed(buffer.get(..read).unwrap_or_default(), &mut |finding| printer.print(&finding));
     }
 }
 
-/// Prints findings as they come.
-struct Teller {
+/// A printer of findings.
+struct FindingPrinter {
     output: Output,
-    /// Stdout took no more.
+    /// First error of a write to stdout.
     failed: Option<io::Error>,
 }
 
-impl Teller {
-    fn tell(&mut self, finding: &Finding) {
+impl FindingPrinter {
+    fn print(&mut self, finding: &Finding) {
         if self.failed.is_some() {
             return;
         }
-        let told = if self.output.json() { self.output.object(finding) } else { self.output.line(line(finding)) };
-        self.failed = told.err();
+        let printed = if self.output.json() { self.output.object(finding) } else { self.output.line(line(finding)) };
+        self.failed = printed.err();
     }
 }
 
-/// A finding for people.
+/// Formats a finding for people.
 fn line(finding: &Finding) -> String {
     let (place, word, style, words) = match finding {
         Finding::Event { line, form, summary, .. } => {

@@ -1,4 +1,4 @@
-//! `tasktail doctor`: a sentinel through every hop; `--explain`: captured output explained.
+//! `tasktail doctor`: sends a test message through every stage; `--explain` analyses captured output.
 
 mod explain;
 
@@ -18,15 +18,15 @@ use crate::model::units;
 /// `tasktail doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Sends a sentinel the way of a runner's output and events: store, worker socket,
-journal, viewer socket, SSE, extraction, dedupe, run state, and a file through
-its follower and the server's folder of runs. Each hop is `ok` with its
-milliseconds, or what arrived, what was expected and the likely cause. What
-the sentinel left is removed. Exit code 1 if a hop failed.
+Sends a test message along the path of a runner's output and events: store,
+worker socket, journal, viewer socket, SSE, extraction, deduplication, run
+state, and a file through its follower and the server's folder of runs. Prints
+for each stage `ok` and its time, or what arrived, what was expected and the
+likely cause. Removes the test data. The exit code is 1 if a stage failed.
 
-With --explain: for each event in captured output whether it was recognised,
-rejected (and why) or there already (and where), and what is likely behind it.
-Exit code 1 if nothing was recognised or something was rejected.
+With --explain, reports for each event in captured output whether it was
+recognised, rejected (and why) or a duplicate (and of which line), and the
+likely cause. The exit code is 1 if no event was recognised or one was rejected.
 
 Examples:
   tasktail doctor
@@ -35,13 +35,13 @@ Examples:
   ansible-playbook site.yml 2>&1 | tasktail doctor --explain -
   tasktail doctor --explain ansible.log --json | jq 'select(.finding == \"rejected\")'")]
 pub struct DoctorArgs {
-    /// Explain captured output instead; `-` is stdin
+    /// Explain the events in captured output instead; `-` is stdin
     #[arg(long, value_name = "FILE")]
     explain: Option<PathBuf>,
-    /// How long a hop may take before it counts as broken
+    /// Fail a stage after this time
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration, conflicts_with = "explain")]
     timeout: Duration,
-    /// Where the events file is tried, if the server bridges no folder of runs [default: a temporary folder]
+    /// Test the events file in this folder if the server reads no folder of runs [default: a temporary folder]
     #[arg(long, value_name = "DIR", conflicts_with = "explain")]
     folder: Option<PathBuf>,
 }
@@ -51,23 +51,23 @@ pub(super) async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<u8
         return explain::explain(&file, context.output).await;
     }
     let Context { settings, output } = context;
-    let locator = Locator::new(settings, output, Purpose::Look);
+    let locator = Locator::new(settings, output, Purpose::Query);
     let endpoint = locator.endpoint().await?;
-    output.note(format_args!("the pipe of the server at {endpoint}"));
+    output.note(format_args!("checking the server at {endpoint}"));
     let options = DoctorOptions { endpoint, timeout: args.timeout, folder: args.folder };
-    let mut told = Ok(());
+    let mut printed = Ok(());
     let healthy = doctor::run(options, &mut |check| {
-        if told.is_ok() {
-            told = tell(check, output);
+        if printed.is_ok() {
+            printed = print_check(check, output);
         }
     })
     .await;
     locator.close().await;
-    told?;
+    printed?;
     Ok(u8::from(!healthy))
 }
 
-fn tell(check: &Check, output: Output) -> std::io::Result<()> {
+fn print_check(check: &Check, output: Output) -> std::io::Result<()> {
     if output.json() {
         return output.object(check);
     }

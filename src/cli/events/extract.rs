@@ -1,44 +1,75 @@
-//! `tasktail events extract`: the events in any text, as soon as they are there.
+//! `tasktail events extract`: finds the events in any text as it arrives.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
-use super::args::ExtractArgs;
-use super::print::Lines;
+use super::print::StdoutLines;
 use crate::cli::Context;
 use crate::cli::output::Output;
 use crate::events::{ExtractedItem, Extractor, ExtractorOptions, clean};
 
-/// Read at once.
+/// Maximum bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// What may go on in the next lines is given after so much silence.
+/// Silence after which an event that may continue in the next lines is printed.
 const SILENCE: Duration = Duration::from_millis(100);
-/// Rejected events that are told one by one.
-const REJECTED_TOLD_MAX: u64 = 1_000;
+/// Maximum number of rejected events that are reported one by one.
+const REJECTED_PRINTED_MAX: u64 = 1_000;
 
-/// What was found so far.
-struct Tally {
+/// `events extract`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints each event unchanged, as compact JSON, as soon as it is found. An event
+that Ansible printed twice is printed once. Text that looks like an event but
+cannot be parsed is reported on stderr.
+
+Examples:
+  ansible-playbook site.yml | tasktail events extract
+  tasktail events extract --tasks run.log | jq -r .message
+  ./runner | tasktail events extract --ids | tasktail events record --stdin --run nightly-7
+  tasktail events extract --strict run.log > events.jsonl")]
+pub(super) struct ExtractArgs {
+    /// The text [default: stdin]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Also print the LB_TASK objects
+    #[arg(long)]
+    tasks: bool,
+    /// Print each event as it is stored: with its event_id, without nulls
+    #[arg(long)]
+    ids: bool,
+    /// Set the host of events that name none
+    #[arg(long, value_name = "H")]
+    host: Option<String>,
+    /// Exit with 1 if text looks like an event but cannot be parsed
+    #[arg(long)]
+    strict: bool,
+}
+
+/// A printer of extracted events, with counters.
+struct ExtractPrinter {
     tasks: bool,
     ids: bool,
-    lines: Lines,
+    lines: StdoutLines,
     output: Output,
     events: u64,
     echoes: u64,
     rejected: u64,
-    /// Stdout took no more.
+    /// First error of a write to stdout.
     failed: Option<io::Error>,
 }
 
 pub(super) async fn run(args: ExtractArgs, context: Context) -> anyhow::Result<u8> {
     let output = context.output;
-    let mut tally = Tally {
+    let mut printer = ExtractPrinter {
         tasks: args.tasks,
         ids: args.ids,
-        lines: Lines::new(),
+        lines: StdoutLines::new(),
         output,
         events: 0,
         echoes: 0,
@@ -50,28 +81,34 @@ pub(super) async fn run(args: ExtractArgs, context: Context) -> anyhow::Result<u
         Some(file) => {
             let text = tokio::fs::File::open(&file).await;
             let text = text.with_context(|| format!("cannot read {}", file.display()))?;
-            read(text, &mut extractor, &mut tally).await.with_context(|| format!("cannot read {}", file.display()))?;
+            read(text, &mut extractor, &mut printer)
+                .await
+                .with_context(|| format!("cannot read {}", file.display()))?;
         }
-        None => read(tokio::io::stdin(), &mut extractor, &mut tally).await?,
+        None => read(tokio::io::stdin(), &mut extractor, &mut printer).await?,
     }
-    extractor.finish(&mut |found| tally.take(found));
-    tally.flush()?;
-    if tally.rejected > 0 {
-        output.note(format_args!("{} events found, {} rejected", tally.events, tally.rejected));
+    extractor.finish(&mut |found| printer.print(found));
+    printer.flush()?;
+    if printer.rejected > 0 {
+        output.note(format_args!("{} events found, {} rejected", printer.events, printer.rejected));
     }
-    Ok(u8::from(args.strict && tally.rejected > 0))
+    Ok(u8::from(args.strict && printer.rejected > 0))
 }
 
-/// Reads a text to its end. What is found goes out before more is waited for.
-async fn read(mut text: impl AsyncRead + Unpin, extractor: &mut Extractor, tally: &mut Tally) -> anyhow::Result<()> {
+/// Reads a text to its end. Prints events before it waits for more input.
+async fn read(
+    mut text: impl AsyncRead + Unpin,
+    extractor: &mut Extractor,
+    printer: &mut ExtractPrinter,
+) -> anyhow::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let read = if extractor.is_waiting() {
             match timeout(SILENCE, text.read(&mut buffer)).await {
                 Ok(read) => read,
                 Err(_) => {
-                    extractor.flush(&mut |found| tally.take(found));
-                    tally.flush()?;
+                    extractor.flush(&mut |found| printer.print(found));
+                    printer.flush()?;
                     text.read(&mut buffer).await
                 }
             }
@@ -82,13 +119,13 @@ async fn read(mut text: impl AsyncRead + Unpin, extractor: &mut Extractor, tally
         if read == 0 {
             return Ok(());
         }
-        extractor.feed(buffer.get(..read).unwrap_or_default(), &mut |found| tally.take(found));
-        tally.flush()?;
+        extractor.feed(buffer.get(..read).unwrap_or_default(), &mut |found| printer.print(found));
+        printer.flush()?;
     }
 }
 
-impl Tally {
-    fn take(&mut self, found: ExtractedItem<'_>) {
+impl ExtractPrinter {
+    fn print(&mut self, found: ExtractedItem<'_>) {
         let printed = match found {
             ExtractedItem::Event(found) => {
                 self.events += 1;
@@ -101,7 +138,7 @@ impl Tally {
             ExtractedItem::Task(task) if self.tasks => self.lines.json(&task.json),
             ExtractedItem::Rejected(rejected) => {
                 self.rejected += 1;
-                if self.rejected <= REJECTED_TOLD_MAX {
+                if self.rejected <= REJECTED_PRINTED_MAX {
                     let place = format!("line {} (byte {})", rejected.line, rejected.offset);
                     let why = format!("{}: {}", rejected.fault, rejected.excerpt);
                     self.output.announce(format_args!("{place}: {}", clean(&why)));

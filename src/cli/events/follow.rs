@@ -1,13 +1,13 @@
-//! `tasktail events follow`: events as they come, until Ctrl-C or the run's end.
+//! `tasktail events follow`: prints events as they arrive, until Ctrl-C or the run's end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use clap::Args;
 use futures::FutureExt as _;
 
-use super::args::FollowArgs;
-use super::print::{self, Printer};
-use super::source::{self, Source};
+use super::print::{self, EventPrinter, ViewArgs};
+use super::source::{self, EventInput, SourceArgs};
 use super::tail;
 use crate::cli::Context;
 use crate::cli::output::Output;
@@ -15,40 +15,72 @@ use crate::client::{RunFollowStart, RunFollower, RunItem};
 use crate::events::{EventLog, EventStream, FollowNotice, RunFold, StreamItem};
 use crate::model::{Event, RunId, RunStatus, Timestamp};
 
-/// A run that does not say that it ended, whose parts all have, has ended after so much silence.
+/// Silence after which a run without an end event counts as ended, once all its parts have ended.
 const END_SILENCE: Duration = Duration::from_secs(2);
 
-/// What comes next.
-enum Next {
+/// `events follow`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Stops at Ctrl-C, or with --until-end when the run has ended: at run.completed,
+or when every step and repetition has ended. Waits for a file or a run that
+does not exist yet.
+
+Examples:
+  tasktail events follow
+  tasktail events follow --from-start --pretty runs/nightly-7/events.jsonl
+  tasktail events follow --run nightly-7 --type gate.failed
+  tasktail events follow --run nightly-7 --until-end --exit-status && ./publish")]
+pub(super) struct EventsFollowArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// Start with the last N events
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+    /// Start with the first event
+    #[arg(long, conflicts_with = "lines")]
+    from_start: bool,
+    /// Exit when the run has ended
+    #[arg(long)]
+    until_end: bool,
+    /// Exit with 1 if the run failed
+    #[arg(long, requires = "until_end")]
+    exit_status: bool,
+}
+
+/// An item of a feed.
+enum FeedItem {
     Event(Event),
-    /// Everything that was there was given.
+    /// The end of the existing events.
     CaughtUp,
-    /// What was given before is of another log.
+    /// The log was replaced: earlier events belong to another one.
     Reset,
-    /// It was told.
+    /// An item that the feed has already reported or skipped.
     Nothing,
 }
 
-enum Feed {
+/// A source of live events.
+enum EventFeed {
     File {
         log: EventLog,
         stream: Box<EventStream>,
-        /// Events of the present file before this byte were printed already.
+        /// Offset of the first event of the current file that is not printed yet.
         from: u64,
     },
     Run {
         follower: Box<RunFollower>,
-        /// Events that were there at the begin and have not come yet.
+        /// Number of events that existed at the start and have not arrived yet.
         history: u64,
-        /// A lost connection was told.
-        told: bool,
+        /// Whether a lost connection was reported.
+        loss_reported: bool,
     },
 }
 
-pub(super) async fn run(args: FollowArgs, context: Context) -> anyhow::Result<u8> {
+pub(super) async fn run(args: EventsFollowArgs, context: Context) -> anyhow::Result<u8> {
     let output = context.output;
-    let source = Source::open(args.source, context, false)?;
-    let printer = Printer::new(args.view, output);
+    let source = EventInput::open(args.source, context, false)?;
+    let printer = EventPrinter::new(args.view, output);
     let begin = if args.from_start { None } else { Some(args.lines) };
     let result = if args.until_end {
         until_end(begin, &source, printer, output).await
@@ -60,17 +92,17 @@ pub(super) async fn run(args: FollowArgs, context: Context) -> anyhow::Result<u8
     Ok(u8::from(args.exit_status && status == RunStatus::Failed))
 }
 
-/// Follows without an end.
+/// Follows until it is interrupted.
 async fn forever(
     begin: Option<usize>,
-    source: &Source,
-    mut printer: Printer,
+    source: &EventInput,
+    mut printer: EventPrinter,
     output: Output,
 ) -> anyhow::Result<RunStatus> {
     let mut feed = match source {
-        Source::File(log) => {
+        EventInput::File(log) => {
             let log = EventLog::new(log.path());
-            // Before the last events are read: what is written in between comes by both ways, not by none.
+            // Opened before the last events are read, so that an event written in between is seen twice and not missed.
             let stream = Box::new(log.stream(begin.is_none())?);
             let mut from = 0;
             if let Some(lines) = begin.filter(|_| log.path().exists()) {
@@ -81,11 +113,11 @@ async fn forever(
                     for logged in read.events.iter().skip(skip) {
                         printer.event(&logged.event)?;
                     }
-                    print::faults(log.path(), &read.faults, output);
+                    print::print_faults(log.path(), &read.faults, output);
                 } else {
                     let read = log.read_all()?;
                     from = read.events.last().map_or(0, |last| last.offset + 1);
-                    let wanted = |event: &&Event| printer.types().wants(event);
+                    let wanted = |event: &&Event| printer.types().matches_event(event);
                     let mut events: Vec<Event> =
                         read.events.iter().map(|logged| &logged.event).filter(wanted).cloned().collect();
                     for event in events.split_off(events.len().saturating_sub(lines)) {
@@ -93,14 +125,14 @@ async fn forever(
                     }
                 }
             }
-            Feed::File { log, stream, from }
+            EventFeed::File { log, stream, from }
         }
-        Source::Run { locator, id } => {
+        EventInput::Run { locator, id } => {
             let start = match begin {
                 None => RunFollowStart::First,
                 Some(lines) if printer.types().is_all() => RunFollowStart::Tail(lines as u64),
                 Some(lines) => {
-                    // Of the wanted types; a run that is not there yet has none.
+                    // Only matching events; a run that does not exist yet has none.
                     let last = tail::last(lines, source, &printer, output).await;
                     for event in last.unwrap_or_default() {
                         printer.event(&event)?;
@@ -109,65 +141,69 @@ async fn forever(
                 }
             };
             let client = locator.client().await?;
-            Feed::Run { follower: Box::new(RunFollower::new(client, id.clone(), start)), history: 0, told: false }
+            EventFeed::Run {
+                follower: Box::new(RunFollower::new(client, id.clone(), start)),
+                history: 0,
+                loss_reported: false,
+            }
         }
     };
     loop {
-        if let Next::Event(event) = feed.next_after(&mut printer, output).await? {
+        if let FeedItem::Event(event) = feed.next_after(&mut printer, output).await? {
             printer.event(&event)?;
         }
     }
 }
 
-/// Follows until the run has ended; gives how.
+/// Follows until the run has ended and returns its status.
 async fn until_end(
     begin: Option<usize>,
-    source: &Source,
-    mut printer: Printer,
+    source: &EventInput,
+    mut printer: EventPrinter,
     output: Output,
 ) -> anyhow::Result<RunStatus> {
     let (mut feed, id) = match source {
-        Source::File(log) => {
+        EventInput::File(log) => {
             let log = EventLog::new(log.path());
             let (stream, id) = (Box::new(log.stream(true)?), source::default_run(log.path())?);
-            (Feed::File { log, stream, from: 0 }, id)
+            (EventFeed::File { log, stream, from: 0 }, id)
         }
-        Source::Run { locator, id } => {
+        EventInput::Run { locator, id } => {
             let client = locator.client().await?;
             let history = source::run(&client, id).await.map_or(0, |run| run.events);
             let follower = Box::new(RunFollower::new(client, id.clone(), RunFollowStart::First));
-            (Feed::Run { follower, history, told: false }, id.clone())
+            (EventFeed::Run { follower, history, loss_reported: false }, id.clone())
         }
     };
-    let mut watch = Watch::new(id);
-    let mut caught_up = matches!(feed, Feed::Run { history: 0, .. });
+    let mut tracker = RunTracker::new(id);
+    let mut caught_up = matches!(feed, EventFeed::Run { history: 0, .. });
     let mut held = VecDeque::new();
     loop {
-        let next = if caught_up && watch.has_ended() {
-            let silence = if watch.says_so() { Duration::ZERO } else { END_SILENCE };
+        let next = if caught_up && tracker.has_ended() {
+            let silence = if tracker.has_end_event() { Duration::ZERO } else { END_SILENCE };
             printer.flush()?;
             match tokio::time::timeout(silence, feed.next_after(&mut printer, output)).await {
                 Ok(next) => next?,
-                Err(_) => return Ok(watch.status()),
+                Err(_) => return Ok(tracker.status()),
             }
         } else {
             feed.next_after(&mut printer, output).await?
         };
         match next {
-            Next::Event(event) => {
-                watch.apply(&event);
+            FeedItem::Event(event) => {
+                tracker.apply(&event);
                 if caught_up || begin.is_none() {
                     printer.event(&event)?;
-                } else if printer.types().wants(&event) {
+                } else if printer.types().matches_event(&event) {
                     held.push_back(event);
                     if held.len() > begin.unwrap_or_default() {
                         held.pop_front();
                     }
                 }
             }
-            Next::CaughtUp => caught_up = true,
-            Next::Reset => watch = Watch::new(watch.id),
-            Next::Nothing => {}
+            FeedItem::CaughtUp => caught_up = true,
+            FeedItem::Reset => tracker = RunTracker::new(tracker.id),
+            FeedItem::Nothing => {}
         }
         if caught_up || feed.has_no_history() {
             caught_up = true;
@@ -178,13 +214,13 @@ async fn until_end(
     }
 }
 
-/// The state of the run that is followed.
-struct Watch {
+/// The state of the followed run.
+struct RunTracker {
     id: RunId,
     fold: RunFold,
 }
 
-impl Watch {
+impl RunTracker {
     fn new(id: RunId) -> Self {
         Self { fold: RunFold::new(id.clone()), id }
     }
@@ -202,15 +238,15 @@ impl Watch {
         self.status().is_end()
     }
 
-    /// It says itself that it ended, so nothing more is to come.
-    fn says_so(&self) -> bool {
+    /// Reports whether an event marked the end of the run, so that no more events follow.
+    fn has_end_event(&self) -> bool {
         self.fold.run().state.is_some() && self.fold.run().ended.is_some()
     }
 }
 
-impl Feed {
-    /// What comes next; what was printed is flushed before it is waited for.
-    async fn next_after(&mut self, printer: &mut Printer, output: Output) -> anyhow::Result<Next> {
+impl EventFeed {
+    /// Returns the next item. Flushes the printer before waiting.
+    async fn next_after(&mut self, printer: &mut EventPrinter, output: Output) -> anyhow::Result<FeedItem> {
         if let Some(next) = self.next(output).now_or_never() {
             return next;
         }
@@ -218,64 +254,64 @@ impl Feed {
         self.next(output).await
     }
 
-    /// Cancel-safe.
-    async fn next(&mut self, output: Output) -> anyhow::Result<Next> {
+    /// Returns the next item. Cancel-safe.
+    async fn next(&mut self, output: Output) -> anyhow::Result<FeedItem> {
         match self {
-            Feed::File { log, stream, from } => Ok(match stream.next().await? {
-                StreamItem::Event(logged) if logged.offset < *from => Next::Nothing,
-                StreamItem::Event(logged) => Next::Event(logged.event),
-                StreamItem::Fault(fault) if fault.offset < *from => Next::Nothing,
+            EventFeed::File { log, stream, from } => Ok(match stream.next().await? {
+                StreamItem::Event(logged) if logged.offset < *from => FeedItem::Nothing,
+                StreamItem::Event(logged) => FeedItem::Event(logged.event),
+                StreamItem::Fault(fault) if fault.offset < *from => FeedItem::Nothing,
                 StreamItem::Fault(fault) => {
-                    print::tell_fault(log.path(), &fault, output);
-                    Next::Nothing
+                    print::print_fault(log.path(), &fault, output);
+                    FeedItem::Nothing
                 }
                 StreamItem::Notice(notice) => {
-                    print::notice(log.path(), &notice, output);
+                    print::print_notice(log.path(), &notice, output);
                     match notice {
                         FollowNotice::Truncated { .. } | FollowNotice::Rewritten => {
                             *from = 0;
-                            Next::Reset
+                            FeedItem::Reset
                         }
                         FollowNotice::Rotated | FollowNotice::Appeared => {
                             *from = 0;
-                            Next::Nothing
+                            FeedItem::Nothing
                         }
                         FollowNotice::Waiting
                         | FollowNotice::Torn
                         | FollowNotice::TooLong
                         | FollowNotice::Late
-                        | FollowNotice::Missed { .. } => Next::Nothing,
+                        | FollowNotice::Missed { .. } => FeedItem::Nothing,
                     }
                 }
-                StreamItem::CaughtUp => Next::CaughtUp,
+                StreamItem::CaughtUp => FeedItem::CaughtUp,
             }),
-            Feed::Run { follower, history, told } => match follower.next().await? {
+            EventFeed::Run { follower, history, loss_reported } => match follower.next().await? {
                 RunItem::Event { event, .. } => {
                     *history = history.saturating_sub(1);
-                    Ok(Next::Event(event))
+                    Ok(FeedItem::Event(event))
                 }
                 RunItem::Connected => {
-                    if std::mem::take(told) {
-                        output.note("connected again");
+                    if std::mem::take(loss_reported) {
+                        output.note("reconnected");
                     }
-                    Ok(Next::Nothing)
+                    Ok(FeedItem::Nothing)
                 }
                 RunItem::Disconnected { why, .. } => {
-                    if !std::mem::replace(told, true) {
-                        output.note(format_args!("{why}; trying again"));
+                    if !std::mem::replace(loss_reported, true) {
+                        output.note(format_args!("{why}; retrying"));
                     }
-                    Ok(Next::Nothing)
+                    Ok(FeedItem::Nothing)
                 }
                 RunItem::Reset => {
-                    output.note("the run's log was made anew; it is read from its first event");
-                    Ok(Next::Reset)
+                    output.note("the run's log was recreated; reading from its first event");
+                    Ok(FeedItem::Reset)
                 }
             },
         }
     }
 
-    /// At a server: everything that was there at the begin has come.
+    /// Reports whether all events that existed at the start of a run's feed have arrived.
     fn has_no_history(&self) -> bool {
-        matches!(self, Feed::Run { history: 0, .. })
+        matches!(self, EventFeed::Run { history: 0, .. })
     }
 }

@@ -1,63 +1,77 @@
-//! How events look on stdout, and what is wrong with a file on stderr.
+//! Prints events on stdout, and the faults of a file on stderr.
 //!
-//! JSON goes out byte for byte as it is stored; text for people is cleaned, and coloured on a
-//! terminal only.
+//! JSON is printed byte for byte as it is stored. Text for people is sanitized, and coloured only on
+//! a terminal.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
 
+use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
 
-use super::args::ViewArgs;
 use crate::cli::output::Output;
 use crate::cli::text;
 use crate::events::budget::{self, EventLineFormat, EventScope};
 use crate::events::{FollowNotice, LogFault, clean, one_line};
 use crate::model::{Event, EventView, RunState, RunStatus};
 
-/// Faults of one file that are told one by one.
-const FAULTS_TOLD_MAX: usize = 100;
+/// Maximum number of faults of one file that are reported one by one.
+const FAULTS_PRINTED_MAX: usize = 100;
 
-/// Which events are wanted, by their type.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Types(Vec<String>);
-
-/// Prints events.
-pub(super) struct Printer {
-    view: ViewArgs,
-    types: Types,
-    lines: Lines,
+/// Flags for the format and the selection of events.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ViewArgs {
+    /// Print a line of text for each event instead of JSON
+    #[arg(long, conflicts_with = "fields")]
+    pub(super) pretty: bool,
+    /// Print only these fields, in this order; absent ones are omitted
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(super) fields: Option<Vec<String>>,
+    /// Print only events of these types, such as `step.*,gate.failed`; a benchmark's are `status` and `log`
+    #[arg(long = "type", value_name = "T,..", value_delimiter = ',')]
+    pub(super) types: Vec<String>,
 }
 
-/// Lines on stdout that are gathered until they are flushed.
-pub(super) struct Lines {
+/// A filter of events by type.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TypeFilter(Vec<String>);
+
+/// A printer of events with a filter and a format.
+pub(super) struct EventPrinter {
+    view: ViewArgs,
+    types: TypeFilter,
+    lines: StdoutLines,
+}
+
+/// Buffered lines for stdout.
+pub(super) struct StdoutLines {
     stdout: BufWriter<io::Stdout>,
     terminal: bool,
     colours: bool,
 }
 
-impl Types {
+impl TypeFilter {
     pub(super) fn new(patterns: Vec<String>) -> Self {
         Self(patterns.into_iter().filter(|pattern| !pattern.is_empty()).collect())
     }
 
-    /// Whether all events are wanted.
+    /// Reports whether all events match.
     pub(super) fn is_all(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this one is; not read where all are.
-    pub(super) fn wants(&self, event: &Event) -> bool {
+    /// Reports whether the event matches. Does not parse it if all events match.
+    pub(super) fn matches_event(&self, event: &Event) -> bool {
         self.is_all() || self.matches(&event.view())
     }
 
-    /// Whether one that looks so is.
+    /// Reports whether a parsed event matches.
     pub(super) fn matches(&self, event: &EventView<'_>) -> bool {
         self.is_all() || self.0.iter().any(|pattern| glob(pattern, event.type_word()))
     }
 }
 
-/// `*` stands for any characters, also none.
+/// Reports whether `word` matches `pattern`, in which `*` matches any characters, also none.
 fn glob(pattern: &str, word: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| word.strip_prefix(first)) else { return false };
@@ -75,20 +89,20 @@ fn glob(pattern: &str, word: &str) -> bool {
     true
 }
 
-impl Printer {
+impl EventPrinter {
     pub(super) fn new(mut view: ViewArgs, output: Output) -> Self {
         view.pretty &= !output.json();
-        let types = Types::new(std::mem::take(&mut view.types));
-        Self { view, types, lines: Lines::new() }
+        let types = TypeFilter::new(std::mem::take(&mut view.types));
+        Self { view, types, lines: StdoutLines::new() }
     }
 
-    pub(super) fn types(&self) -> &Types {
+    pub(super) fn types(&self) -> &TypeFilter {
         &self.types
     }
 
-    /// Prints an event if it is of a wanted type.
+    /// Prints an event if its type matches.
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
-        if !self.types.wants(event) {
+        if !self.types.matches_event(event) {
             return Ok(());
         }
         match &self.view.fields {
@@ -98,7 +112,7 @@ impl Printer {
         }
     }
 
-    /// Prints the most telling events within a size.
+    /// Prints the most relevant events, up to `bytes`.
     pub(super) fn within(
         &mut self,
         events: &[Event],
@@ -106,7 +120,7 @@ impl Printer {
         scope: EventScope,
         bytes: u64,
     ) -> anyhow::Result<()> {
-        let wanted: Vec<&Event> = events.iter().filter(|event| self.types.wants(event)).collect();
+        let wanted: Vec<&Event> = events.iter().filter(|event| self.types.matches_event(event)).collect();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let form = EventLineFormat {
             summary: if self.view.pretty { &pretty_summary } else { &json_summary },
@@ -126,7 +140,7 @@ impl Printer {
     }
 }
 
-impl Lines {
+impl StdoutLines {
     pub(super) fn new() -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
@@ -134,17 +148,17 @@ impl Lines {
         Self { stdout: BufWriter::new(stdout), terminal, colours }
     }
 
-    /// A JSON object on a line.
+    /// Appends a line with a JSON object.
     pub(super) fn json(&mut self, object: &str) -> io::Result<()> {
         writeln!(self.stdout, "{}", text::json(object, self.terminal))
     }
 
-    /// A line of clean text or JSON.
+    /// Appends a line of sanitized text or JSON.
     pub(super) fn plain(&mut self, line: &str) -> io::Result<()> {
         self.json(line)
     }
 
-    /// A line of clean text in a style.
+    /// Appends a line of sanitized text in a style.
     pub(super) fn styled(&mut self, line: &str, style: Style) -> io::Result<()> {
         if self.colours && style != Style::new() {
             writeln!(self.stdout, "{style}{line}{style:#}")
@@ -162,7 +176,7 @@ impl Lines {
     }
 }
 
-/// The colour of an event's line.
+/// Returns the colour of an event's line.
 pub(super) fn style(event: &EventView<'_>) -> Style {
     let warns = event.level.as_deref().is_some_and(|level| level.to_ascii_uppercase().starts_with("WARN"));
     let ended = matches!(event.new_state.as_deref(), Some("succeeded")) || event.status.as_deref() == Some("done");
@@ -177,7 +191,7 @@ pub(super) fn style(event: &EventView<'_>) -> Style {
     }
 }
 
-/// The colour of a status.
+/// Returns the colour of a status.
 pub(super) fn status_style(status: RunStatus) -> Style {
     match status {
         RunStatus::Failed => AnsiColor::Red.on_default(),
@@ -190,11 +204,11 @@ pub(super) fn status_style(status: RunStatus) -> Style {
 
 fn json_summary(summary: &budget::BudgetSummary) -> String {
     #[derive(serde::Serialize)]
-    struct Line<'a> {
+    struct SummaryLine<'a> {
         summary: &'a budget::BudgetSummary,
     }
-    // Numbers and two words: nothing in it can fail.
-    serde_json::to_string(&Line { summary }).unwrap_or_default()
+    // Numbers and two words always serialize.
+    serde_json::to_string(&SummaryLine { summary }).unwrap_or_default()
 }
 
 fn pretty_summary(summary: &budget::BudgetSummary) -> String {
@@ -203,7 +217,7 @@ fn pretty_summary(summary: &budget::BudgetSummary) -> String {
     format!("# {run} {status}: {events} events, {failures} failure{s}; {shown} shown, {left_out} left out")
 }
 
-/// An event for people, perhaps one of which not all fields are left.
+/// Formats an event for people; some of its fields may have been removed.
 fn pretty_event(object: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Repeated {
@@ -217,29 +231,29 @@ fn pretty_event(object: &str) -> String {
     line
 }
 
-/// Tells what is wrong with lines of a file.
-pub(super) fn faults(path: &Path, faults: &[LogFault], output: Output) {
-    for fault in faults.iter().take(FAULTS_TOLD_MAX) {
-        tell_fault(path, fault, output);
+/// Reports the invalid lines of a file.
+pub(super) fn print_faults(path: &Path, faults: &[LogFault], output: Output) {
+    for fault in faults.iter().take(FAULTS_PRINTED_MAX) {
+        print_fault(path, fault, output);
     }
-    if let Some(more) = faults.len().checked_sub(FAULTS_TOLD_MAX).filter(|more| *more > 0) {
-        output.announce(format_args!("{}: {more} more lines that are no events", clean(&path.display().to_string())));
+    if let Some(more) = faults.len().checked_sub(FAULTS_PRINTED_MAX).filter(|more| *more > 0) {
+        output.announce(format_args!("{}: {more} more lines that are not events", clean(&path.display().to_string())));
     }
 }
 
-/// Tells what is wrong with a line of a file.
-pub(super) fn tell_fault(path: &Path, fault: &LogFault, output: Output) {
+/// Reports an invalid line of a file.
+pub(super) fn print_fault(path: &Path, fault: &LogFault, output: Output) {
     let line = if fault.line > 0 { format!(":{}", fault.line) } else { String::new() };
     let why = match &fault.fault {
         Some(fault) => fault.to_string(),
-        None => "the last line is not whole: it has no newline".to_owned(),
+        None => "the last line is incomplete: it has no newline".to_owned(),
     };
     let place = format!("{}{line} (byte {})", path.display(), fault.offset);
     output.announce(format_args!("{}: {}", clean(&place), clean(&why)));
 }
 
-/// Tells what happened to a followed file.
-pub(super) fn notice(path: &Path, notice: &FollowNotice, output: Output) {
+/// Reports a change of a followed file.
+pub(super) fn print_notice(path: &Path, notice: &FollowNotice, output: Output) {
     output.note(format_args!("{}: {notice}", path.display()));
 }
 
@@ -248,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_matched_with_stars() {
+    fn types_match_with_wildcards() {
         for (pattern, word, wanted) in [
             ("step.*", "step.failed", true),
             ("step.*", "run.created", false),

@@ -1,18 +1,19 @@
-//! `tasktail events ship`: a growing file of events into a run at a server.
+//! `tasktail events ship`: sends a growing file of events to a run at a server.
 //!
-//! The file is the buffer: nothing is read ahead of what the server has kept, so a server that is
-//! away costs no memory and loses nothing. Each event has an id, given here to those that have
-//! none, so what is sent twice is kept once.
+//! The file is the buffer: nothing is read ahead of the events that the server has stored, so an
+//! unreachable server costs no memory and loses nothing. Each event has an id, assigned here if it
+//! is missing, so the server stores an event once even if it is sent twice.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
+use clap::{ArgAction, Args};
 use futures::FutureExt as _;
 use serde::Deserialize;
 
-use super::args::ShipArgs;
 use super::print;
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
@@ -21,70 +22,98 @@ use crate::client::{ClientError, HttpClient};
 use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, LoggedEvent, StreamItem, clean};
 use crate::model::{Event, RunId};
 
-/// A batch is sent once its body has this size.
+/// Size of a body at which a batch is sent.
 pub(super) const BATCH_BYTES: usize = 512 * 1024;
-/// A server that is away longer than this ends a command that does not follow.
+/// Maximum outage of the server for a command that does not follow.
 pub(super) const RETRY_FOR: Duration = Duration::from_secs(60);
 
-/// What became of events that were sent.
+/// `events ship`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each event is stored once, also if the server or this command restarts: an
+event without an id gets one derived from its contents and its position.
+Retries while the server is unreachable.
+
+Examples:
+  tasktail events ship runs/nightly-7/events.jsonl --run nightly-7
+  tasktail events ship events.jsonl --run nightly-7 --no-follow")]
+pub(super) struct EventsShipArgs {
+    /// The file of events; it may be created later
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Send to this run
+    #[arg(long, value_name = "ID", env = "TASKTAIL_RUN", hide_env_values = true)]
+    run: RunId,
+    /// Send existing events and exit
+    #[arg(long)]
+    no_follow: bool,
+    /// Start with the file's first event, or with `false` only send events written from now on
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+        require_equals = true, action = ArgAction::Set)]
+    from_start: bool,
+}
+
+/// The outcome of sent events.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
-    /// Events that are new.
+pub(super) struct PostSummary {
+    /// Number of new events.
     pub(super) appended: u64,
-    /// Events that were there already.
+    /// Number of events that the server already had.
     pub(super) duplicates: u64,
-    /// Events that were refused.
+    /// Number of rejected events.
     pub(super) rejected: u64,
-    /// The places of the first of these among the ones that were sent.
+    /// Indexes of the first rejected events among the sent ones.
     pub(super) refused: Vec<usize>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct PostResponse {
     appended: u64,
     duplicates: u64,
-    /// The first of them.
+    /// First rejected events.
     #[serde(default)]
-    rejected: Vec<Refusal>,
+    rejected: Vec<RejectedRow>,
     #[serde(default)]
     rejected_count: u64,
 }
 
 #[derive(Debug, Deserialize)]
-struct Refusal {
+struct RejectedRow {
     index: usize,
     reason: String,
     message: Option<String>,
 }
 
-/// Sends events to a run, again and again until they are kept.
-pub(super) struct Poster {
+/// A client that sends events to a run and retries until they are stored.
+pub(super) struct EventPoster {
     locator: Locator,
     client: HttpClient,
     run: RunId,
     output: Output,
-    /// How long a server may be away; without it for ever.
-    patience: Option<Duration>,
+    /// Maximum outage of the server; unlimited if `None`.
+    retry_for: Option<Duration>,
 }
 
-impl Poster {
+impl EventPoster {
+    /// Creates a client of the located server.
+    ///
     /// # Errors
     /// There is no server and none can be started.
     pub(super) async fn new(
         locator: Locator,
         run: RunId,
         output: Output,
-        patience: Option<Duration>,
+        retry_for: Option<Duration>,
     ) -> anyhow::Result<Self> {
         let client = locator.client().await?;
-        Ok(Self { locator, client, run, output, patience })
+        Ok(Self { locator, client, run, output, retry_for })
     }
 
-    /// Sends events and waits until they are kept; what is refused is told.
+    /// Sends events, waits until they are stored, and reports rejected ones.
     ///
     /// # Errors
-    /// The server says no, or is away for too long.
-    pub(super) async fn post(&mut self, events: &[Event]) -> anyhow::Result<Sent> {
+    /// The server rejects the request, or is unreachable for too long.
+    pub(super) async fn post(&mut self, events: &[Event]) -> anyhow::Result<PostSummary> {
         let mut body = Vec::new();
         for event in events {
             body.extend_from_slice(event.as_str().as_bytes());
@@ -95,54 +124,54 @@ impl Poster {
             let why = refusal.message.as_deref().unwrap_or(&refusal.reason);
             let event = events.get(refusal.index).map(Event::as_str).unwrap_or_default();
             let excerpt: String = event.chars().take(80).collect();
-            self.output.announce(format_args!("refused by the server: {}: {}", clean(why), clean(&excerpt)));
+            self.output.announce(format_args!("rejected by the server: {}: {}", clean(why), clean(&excerpt)));
         }
         let rejected = answer.rejected_count.max(answer.rejected.len() as u64);
         let refused = answer.rejected.iter().map(|refusal| refusal.index).collect();
-        Ok(Sent { appended: answer.appended, duplicates: answer.duplicates, rejected, refused })
+        Ok(PostSummary { appended: answer.appended, duplicates: answer.duplicates, rejected, refused })
     }
 
-    /// Ends the server that had to be started, if one was.
+    /// Shuts down the server that was started for this command, if any.
     pub(super) async fn close(&self) {
         self.locator.close().await;
     }
 
-    async fn send(&mut self, body: Bytes, count: usize) -> anyhow::Result<Answer> {
+    async fn send(&mut self, body: Bytes, count: usize) -> anyhow::Result<PostResponse> {
         let path = format!("/api/v1/runs/{}/events", self.run);
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(5))
             .with_jitter()
             .without_max_times()
-            .with_total_delay(self.patience)
+            .with_total_delay(self.retry_for)
             .build();
         let mut noted = false;
         loop {
-            match self.client.post::<Answer>(&path, &[], "application/x-ndjson", body.clone()).await {
+            match self.client.post::<PostResponse>(&path, &[], "application/x-ndjson", body.clone()).await {
                 Ok(answer) => {
                     if noted {
-                        self.output.note("the server answers again");
+                        self.output.note("reconnected to the server");
                     }
                     return Ok(answer);
                 }
                 Err(error) if error.is_transient() => {
                     let Some(delay) = delays.next() else { bail!("{error}; {count} events were not sent") };
                     if !std::mem::replace(&mut noted, true) {
-                        self.output.note(format_args!("{error}; trying again"));
+                        self.output.note(format_args!("{error}; retrying"));
                     }
                     tokio::time::sleep(delay).await;
-                    self.look_again().await;
+                    self.relocate().await;
                 }
                 Err(error @ ClientError::UnexpectedResponse { .. }) => {
-                    bail!("{error}: a server of this version takes events at {path}")
+                    bail!("{error} (a server of this version accepts events at {path})")
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// The server may be elsewhere now.
-    async fn look_again(&mut self) {
+    /// Locates the server again; its address may have changed.
+    async fn relocate(&mut self) {
         if let Ok(endpoint) = self.locator.endpoint_after_loss().await
             && endpoint != *self.client.endpoint()
         {
@@ -151,23 +180,23 @@ impl Poster {
     }
 }
 
-pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> {
+pub(super) async fn run(args: EventsShipArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let is_there = args.file.exists();
     if args.no_follow && !is_there {
         bail!(
-            "there is no {}: `tasktail events record {}` makes it; without --no-follow it is waited for",
+            "there is no {}; create it with `tasktail events record {}`, or omit --no-follow to wait for it",
             args.file.display(),
             args.file.display()
         );
     }
-    let patience = args.no_follow.then_some(RETRY_FOR);
-    let locator = Locator::new(settings, output, Purpose::Look);
-    let poster = Poster::new(locator, args.run.clone(), output, patience).await?;
+    let retry_for = args.no_follow.then_some(RETRY_FOR);
+    let locator = Locator::new(settings, output, Purpose::Query);
+    let poster = EventPoster::new(locator, args.run.clone(), output, retry_for).await?;
     let log = EventLog::new(&args.file);
-    // Always from the begin: which of several equal events one is, only the ones before it tell.
+    // Always from the start: the id of one of several equal events depends on the ones before it.
     let stream = log.stream(true)?;
-    let mut shipper = Shipper {
+    let mut shipper = EventShipper {
         stream,
         poster,
         output,
@@ -177,12 +206,12 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
         batch: Vec::new(),
         batch_bytes: 0,
         skip: is_there && !args.from_start && !args.no_follow,
-        sent: Sent::default(),
+        sent: PostSummary::default(),
         faults: 0,
     };
-    let result = if args.no_follow { shipper.once().await } else { shipper.work().await };
+    let result = if args.no_follow { shipper.once().await } else { shipper.follow().await };
     shipper.poster.close().await;
-    let Sent { appended, duplicates, rejected, .. } = shipper.sent;
+    let PostSummary { appended, duplicates, rejected, .. } = shipper.sent;
     result?;
     if output.json() {
         output.object(&serde_json::json!({
@@ -190,47 +219,47 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
         }))?;
     } else {
         output.note(format_args!(
-            "{appended} events shipped, {duplicates} were there already, {rejected} refused, {} lines are no events",
+            "{appended} events sent, {duplicates} already stored, {rejected} rejected, {} lines are not events",
             shipper.faults
         ));
     }
     Ok(u8::from(rejected > 0))
 }
 
-/// `file:` and the file's name, as events say where they came from.
+/// Returns the value of the events' `source` field: `file:` and the file's name.
 fn source_name(log: &EventLog) -> String {
     let name = log.path().file_name().unwrap_or_else(|| log.path().as_os_str());
     format!("file:{}", name.to_string_lossy())
 }
 
-struct Shipper {
+struct EventShipper {
     log: EventLog,
     stream: EventStream,
-    poster: Poster,
+    poster: EventPoster,
     output: Output,
     ids: Identities,
     source: String,
     batch: Vec<Event>,
     batch_bytes: usize,
-    /// What is in the file already is only counted.
+    /// Skips events that are already in the file, apart from assigning ids.
     skip: bool,
-    sent: Sent,
+    sent: PostSummary,
     faults: u64,
 }
 
-impl Shipper {
-    /// Sends what is there; a last line that has no newline yet counts if it is whole.
+impl EventShipper {
+    /// Sends the existing events; a last line without a newline counts if it is a complete event.
     async fn once(&mut self) -> anyhow::Result<()> {
         let read = self.log.read_all()?;
-        print::faults(self.log.path(), &read.faults, self.output);
+        print::print_faults(self.log.path(), &read.faults, self.output);
         self.faults = read.faults.len() as u64;
         for logged in &read.events {
-            self.take(logged).await?;
+            self.push(logged).await?;
         }
         self.flush().await
     }
 
-    async fn work(&mut self) -> anyhow::Result<()> {
+    async fn follow(&mut self) -> anyhow::Result<()> {
         loop {
             let item = match self.stream.next().now_or_never() {
                 Some(item) => item?,
@@ -240,15 +269,15 @@ impl Shipper {
                 }
             };
             match item {
-                StreamItem::Event(logged) => self.take(&logged).await?,
+                StreamItem::Event(logged) => self.push(&logged).await?,
                 StreamItem::Fault(fault) => {
                     self.faults += 1;
-                    print::tell_fault(self.log.path(), &fault, self.output);
+                    print::print_fault(self.log.path(), &fault, self.output);
                 }
                 StreamItem::Notice(notice) => {
-                    print::notice(self.log.path(), &notice, self.output);
+                    print::print_notice(self.log.path(), &notice, self.output);
                     if notice == FollowNotice::Rewritten {
-                        // The same events come once more, and get the same ids.
+                        // The same events follow again and must get the same ids.
                         self.ids = Identities::default();
                     }
                 }
@@ -264,7 +293,7 @@ impl Shipper {
         self.stream.next().await
     }
 
-    async fn take(&mut self, logged: &LoggedEvent) -> anyhow::Result<()> {
+    async fn push(&mut self, logged: &LoggedEvent) -> anyhow::Result<()> {
         let event = self.ids.identify(&logged.event);
         if self.skip {
             return Ok(());
@@ -279,7 +308,7 @@ impl Shipper {
         if self.batch_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends what is gathered and waits until it is kept.
+    /// Sends the batch and waits until it is stored.
     async fn flush(&mut self) -> anyhow::Result<()> {
         if self.batch.is_empty() {
             return Ok(());

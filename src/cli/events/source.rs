@@ -1,11 +1,11 @@
-//! Where events come from: a file, or a run at a server.
+//! Reads events from a file, or from a run at a server.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use serde::Deserialize;
 
-use super::args::SourceArgs;
 use super::print;
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
@@ -14,18 +14,29 @@ use crate::client::{ClientError, HttpClient};
 use crate::events::{EventLog, LogFault, RunFold};
 use crate::model::{Event, EventView, RunId, RunState, Timestamp};
 
-/// The file that is meant where none is named.
+/// Name of the default file of events.
 pub(super) const FILE_DEFAULT: &str = "events.jsonl";
-/// Events in one page from a server.
+/// Maximum number of events in one page from a server.
 const PAGE_EVENTS: usize = 5_000;
 
-/// Where events come from.
-pub(super) enum Source {
+/// Flags that select the source of events.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
+    /// The file of events [default: events.jsonl]
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Use a run at a server instead of a file
+    #[arg(long, value_name = "ID", conflicts_with = "file")]
+    pub(super) run: Option<RunId>,
+}
+
+/// A source of events.
+pub(super) enum EventInput {
     /// A file.
     File(EventLog),
     /// A run at a server.
     Run {
-        /// Finds the server.
+        /// Locator of the server.
         locator: Box<Locator>,
         /// The run.
         id: RunId,
@@ -33,63 +44,63 @@ pub(super) enum Source {
 }
 
 /// All events of a source.
-pub(super) struct All {
+pub(super) struct SourceEvents {
     /// The events, in their order.
     pub(super) events: Vec<Event>,
-    /// What was passed over in a file; it was told already.
+    /// Skipped lines of a file, already reported.
     pub(super) faults: Vec<LogFault>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Page {
+struct EventListPage {
     events: Vec<Event>,
-    /// Where there is more: behind this place.
+    /// Cursor of the next page, if there is one.
     next: Option<String>,
 }
 
-impl Source {
-    /// The source that the flags name. A file must be there if `there`; one that is named by nothing always.
+impl EventInput {
+    /// Opens the source that the flags select. With `must_exist`, and for the default file, the file must exist.
     ///
     /// # Errors
-    /// There is no such file.
-    pub(super) fn open(args: SourceArgs, context: Context, there: bool) -> anyhow::Result<Self> {
+    /// The file does not exist or is a folder.
+    pub(super) fn open(args: SourceArgs, context: Context, must_exist: bool) -> anyhow::Result<Self> {
         let Context { settings, output } = context;
         if let Some(id) = args.run {
-            return Ok(Source::Run { locator: Box::new(Locator::new(settings, output, Purpose::Look)), id });
+            return Ok(EventInput::Run { locator: Box::new(Locator::new(settings, output, Purpose::Query)), id });
         }
         let path = args.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
-        let is_there = path.try_exists().with_context(|| format!("cannot look at {}", path.display()))?;
-        if !is_there && (there || args.file.is_none()) {
+        let exists = path.try_exists().with_context(|| format!("cannot access {}", path.display()))?;
+        if !exists && (must_exist || args.file.is_none()) {
             let record = match &args.file {
                 Some(path) => format!("`tasktail events record --type run.created {}`", path.display()),
                 None => "`tasktail events record --type run.created`".to_owned(),
             };
             bail!(
-                "there is no {}: name a file, or a run at a server with --run ID; {record} makes the file",
+                "there is no {}: name a file, or a run at a server with --run ID; {record} creates the file",
                 path.display()
             );
         }
         if path.is_dir() {
             bail!("{} is a folder: name the file in it, such as {}", path.display(), path.join(FILE_DEFAULT).display());
         }
-        Ok(Source::File(EventLog::new(path)))
+        Ok(EventInput::File(EventLog::new(path)))
     }
 
-    /// All events that are there now; what is wrong in a file is told.
+    /// Returns all current events and reports invalid lines of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or the server knows no such run.
-    pub(super) async fn all(&self, output: Output) -> anyhow::Result<All> {
+    /// The file cannot be read, or the server has no such run.
+    pub(super) async fn all(&self, output: Output) -> anyhow::Result<SourceEvents> {
         match self {
-            Source::File(log) => {
+            EventInput::File(log) => {
                 let read = log.read_all()?;
-                print::faults(log.path(), &read.faults, output);
+                print::print_faults(log.path(), &read.faults, output);
                 let events = read.events.into_iter().map(|logged| logged.event).collect();
-                Ok(All { events, faults: read.faults })
+                Ok(SourceEvents { events, faults: read.faults })
             }
-            Source::Run { locator, id } => {
+            EventInput::Run { locator, id } => {
                 let client = locator.client().await?;
-                let mut all = All { events: Vec::new(), faults: Vec::new() };
+                let mut all = SourceEvents { events: Vec::new(), faults: Vec::new() };
                 let mut after = None;
                 loop {
                     let query = [("after", after.clone()), ("limit", Some(PAGE_EVENTS.to_string()))];
@@ -104,57 +115,57 @@ impl Source {
         }
     }
 
-    /// The last `n` events.
+    /// Returns the last `n` events.
     ///
     /// # Errors
-    /// As [`Source::all`].
+    /// As [`EventInput::all`].
     pub(super) async fn last(&self, n: usize, output: Output) -> anyhow::Result<Vec<Event>> {
         match self {
-            Source::File(log) => {
+            EventInput::File(log) => {
                 let read = log.tail(n)?;
-                print::faults(log.path(), &read.faults, output);
+                print::print_faults(log.path(), &read.faults, output);
                 Ok(read.events.into_iter().map(|logged| logged.event).collect())
             }
-            Source::Run { locator, id } if n <= PAGE_EVENTS => {
+            EventInput::Run { locator, id } if n <= PAGE_EVENTS => {
                 let query = [("tail", Some(n.to_string())), ("limit", Some(n.max(1).to_string()))];
                 Ok(page(&locator.client().await?, id, &query).await?.events)
             }
-            Source::Run { .. } => {
+            EventInput::Run { .. } => {
                 let mut events = self.all(output).await?.events;
                 Ok(events.split_off(events.len().saturating_sub(n)))
             }
         }
     }
 
-    /// The states of the runs that the events belong to, in the order of their first events.
+    /// Returns the states of the runs that the events belong to, in the order of their first events.
     ///
     /// # Errors
-    /// The server knows no such run.
+    /// The server has no such run.
     pub(super) async fn runs(&self, events: &[Event]) -> anyhow::Result<Vec<RunState>> {
         match self {
-            Source::File(log) => Ok(fold(events, &default_run(log.path())?, changed(log.path()))),
-            Source::Run { locator, id } => Ok(vec![run(&locator.client().await?, id).await?]),
+            EventInput::File(log) => Ok(fold(events, &default_run(log.path())?, changed(log.path()))),
+            EventInput::Run { locator, id } => Ok(vec![run(&locator.client().await?, id).await?]),
         }
     }
 
-    /// Ends what had to be started to reach the events.
+    /// Shuts down the server that was started to read the events, if any.
     pub(super) async fn close(&self) {
-        if let Source::Run { locator, .. } = self {
+        if let EventInput::Run { locator, .. } = self {
             locator.close().await;
         }
     }
 }
 
-/// One run's state from the server.
+/// Returns a run's state from the server.
 ///
 /// # Errors
-/// There is no such run, or no answer.
+/// There is no such run, or no response.
 pub(super) async fn run(client: &HttpClient, id: &RunId) -> anyhow::Result<RunState> {
     let answer = client.get(&format!("/api/v1/runs/{id}"), &[]).await;
     answer.map_err(|error| run_error(error, client, id))
 }
 
-async fn page(client: &HttpClient, id: &RunId, query: &[(&str, Option<String>)]) -> anyhow::Result<Page> {
+async fn page(client: &HttpClient, id: &RunId, query: &[(&str, Option<String>)]) -> anyhow::Result<EventListPage> {
     let answer = client.get(&format!("/api/v1/runs/{id}/events"), query).await;
     answer.map_err(|error| run_error(error, client, id))
 }
@@ -187,27 +198,27 @@ fn fold(events: &[Event], default: &RunId, changed: Timestamp) -> Vec<RunState> 
     folds.into_iter().map(|(_, fold)| fold.run().clone()).collect()
 }
 
-/// When an event arrived, as far as it can be known: a file does not say it.
+/// Returns the time when an event arrived, or the closest known time; a file does not record it.
 pub(super) fn arrived(view: &EventView<'_>, otherwise: Timestamp) -> Timestamp {
     view.received().or_else(|| view.origin()).unwrap_or(otherwise)
 }
 
-/// The run that events of a file belong to when they do not say: the name of its folder.
+/// Returns the run named by the folder of a file.
 pub(super) fn folder_run(path: &Path) -> Option<RunId> {
     let path = std::path::absolute(path).ok()?;
     path.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// The run of events that name none: the file's folder, else the file.
+/// Returns the run of events that name none: the file's folder, else the file's name.
 ///
 /// # Errors
-/// Never: the last name is an id.
+/// None in practice: the final fallback is a valid id.
 pub(super) fn default_run(path: &Path) -> anyhow::Result<RunId> {
     let named = folder_run(path).or_else(|| path.file_stem()?.to_str()?.parse().ok());
     Ok(named.map_or_else(|| "events".parse(), Ok)?)
 }
 
-/// When a file was written last.
+/// Returns the time when a file was last modified.
 fn changed(path: &Path) -> Timestamp {
     let since = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).ok();
     let since = path.metadata().ok().and_then(|facts| since(facts.modified().ok()?));

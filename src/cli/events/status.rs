@@ -1,48 +1,60 @@
-//! `tasktail events status`: where the run is, rebuilt from its events.
+//! `tasktail events status`: the run's state, rebuilt from its events.
 
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::styling::Style;
 use serde::Serialize;
 
-use super::args::StatusArgs;
-use super::print::{Lines, status_style};
-use super::source::Source;
+use super::print::{StdoutLines, status_style};
+use super::source::{EventInput, SourceArgs};
 use crate::cli::{Context, text};
 use crate::events::clean;
 use crate::model::{RunState, RunStatus, StepState, Timestamp};
 
-/// Characters of a cell for people.
+/// Maximum number of characters in a cell of a table.
 const CELL_CHARS_MAX: usize = 80;
 
-/// A run, and what its file holds besides its events.
+/// `events status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail events status
+  tasktail events status runs/nightly-7/events.jsonl
+  tasktail events status --run nightly-7 --json | jq -r .status")]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// A run, and the number of invalid lines in its file.
 #[derive(Serialize)]
-struct Status<'a> {
+struct StatusReport<'a> {
     #[serde(flatten)]
     run: &'a RunState,
-    /// Lines of the file that are no events.
+    /// Number of lines of the file that are not events.
     faults: usize,
 }
 
 pub(super) async fn run(args: StatusArgs, context: Context) -> anyhow::Result<u8> {
     let output = context.output;
-    let source = Source::open(args.source, context, true)?;
+    let source = EventInput::open(args.source, context, true)?;
     let result = async {
         match &source {
-            Source::File(_) => {
+            EventInput::File(_) => {
                 let all = source.all(output).await?;
                 Ok((source.runs(&all.events).await?, all.faults))
             }
-            Source::Run { .. } => Ok((source.runs(&[]).await?, Vec::new())),
+            EventInput::Run { .. } => Ok((source.runs(&[]).await?, Vec::new())),
         }
     };
     let result: anyhow::Result<_> = result.await;
     source.close().await;
     let (runs, faults) = result?;
-    let mut lines = Lines::new();
+    let mut lines = StdoutLines::new();
     for (at, run) in runs.iter().enumerate() {
         if output.json() {
-            lines.json(&serde_json::to_string(&Status { run, faults: faults.len() })?)?;
+            lines.json(&serde_json::to_string(&StatusReport { run, faults: faults.len() })?)?;
             continue;
         }
         if at > 0 {
@@ -51,13 +63,13 @@ pub(super) async fn run(args: StatusArgs, context: Context) -> anyhow::Result<u8
         show(run, faults.len(), &mut lines)?;
     }
     if runs.len() > 1 {
-        output.note(format_args!("the file holds events of {} runs", runs.len()));
+        output.note(format_args!("the file contains events of {} runs", runs.len()));
     }
     lines.flush()?;
     Ok(0)
 }
 
-fn show(run: &RunState, faults: usize, lines: &mut Lines) -> anyhow::Result<()> {
+fn show(run: &RunState, faults: usize, lines: &mut StdoutLines) -> anyhow::Result<()> {
     let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let state = run.state.as_deref().map(|state| format!(" ({state}{reason})")).unwrap_or_default();
     let took = run.started.zip(run.ended).map(|(from, to)| format!(", after {}", between(from, to)));
@@ -70,8 +82,9 @@ fn show(run: &RunState, faults: usize, lines: &mut Lines) -> anyhow::Result<()> 
         ("source", run.source.clone()),
         (
             "faults",
-            (faults > 0)
-                .then(|| format!("{faults} {}", if faults == 1 { "line is no event" } else { "lines are no events" })),
+            (faults > 0).then(|| {
+                format!("{faults} {}", if faults == 1 { "line is not an event" } else { "lines are not events" })
+            }),
         ),
     ];
     lines.plain(&format!("{:<9} {}", "run:", run.id))?;
@@ -96,7 +109,7 @@ fn show(run: &RunState, faults: usize, lines: &mut Lines) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn journal(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
+fn journal(run: &RunState, lines: &mut StdoutLines) -> anyhow::Result<()> {
     let rows = run.rows().into_iter().map(|row| {
         let total = if row.total > 0 { row.total.to_string() } else { "?".to_owned() };
         let action = row.error.filter(|_| row.status == RunStatus::Failed).or(row.action);
@@ -113,7 +126,7 @@ fn journal(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
     table(["HOST", "WORKLOAD", "STATUS", "ENDED", "LAST TOOK", "ACTION"], rows.collect(), lines)
 }
 
-fn steps(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
+fn steps(run: &RunState, lines: &mut StdoutLines) -> anyhow::Result<()> {
     let rows = run.steps.iter().map(|step| {
         let cells = [
             Some(step.step_id.clone()),
@@ -134,11 +147,11 @@ fn steps(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
     table(["STEP", "STATE", "ATTEMPT", "TOOK", "ERROR", "REASON"], rows.collect(), lines)
 }
 
-/// A table behind an empty line; nothing where there are no rows.
+/// Prints an empty line and a table; nothing if there are no rows.
 fn table<const N: usize>(
     head: [&str; N],
     rows: Vec<([Option<String>; N], Style)>,
-    lines: &mut Lines,
+    lines: &mut StdoutLines,
 ) -> anyhow::Result<()> {
     if rows.is_empty() {
         return Ok(());

@@ -1,19 +1,38 @@
 //! `tasktail events timeline`: one line for each event, with the time between them.
 
-use super::args::TimelineArgs;
-use super::print::{Lines, Types, style};
-use super::source::Source;
+use clap::Args;
+
+use super::print::{StdoutLines, TypeFilter, style};
+use super::source::{EventInput, SourceArgs};
 use crate::cli::Context;
 use crate::events::without_time;
 use crate::model::{Event, Timestamp};
 
+/// `events timeline`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tasktail events timeline
+  tasktail events timeline -r --type 'step.*,run.*'        seconds since the first event
+  tasktail events timeline --run nightly-7 --json")]
+pub(super) struct TimelineArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Print times since the first event instead of the time of day
+    #[arg(short, long)]
+    relative: bool,
+    /// Print only events of these types, such as `step.*,gate.failed`
+    #[arg(long = "type", value_name = "T,..", value_delimiter = ',')]
+    types: Vec<String>,
+}
+
 pub(super) async fn run(args: TimelineArgs, context: Context) -> anyhow::Result<u8> {
     let output = context.output;
-    let source = Source::open(args.source, context, true)?;
+    let source = EventInput::open(args.source, context, true)?;
     let all = source.all(output).await;
     source.close().await;
-    let types = Types::new(args.types);
-    let mut lines = Lines::new();
+    let types = TypeFilter::new(args.types);
+    let mut lines = StdoutLines::new();
     let (mut first, mut last) = (None, None);
     for event in all?.events {
         let view = event.view();
@@ -41,7 +60,7 @@ pub(super) async fn run(args: TimelineArgs, context: Context) -> anyhow::Result<
     Ok(0)
 }
 
-/// Seconds between two times; negative where a clock went back.
+/// Returns the seconds between two times; negative if a clock was set back.
 fn seconds(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
     let (from, to) = (from?.as_millis(), to?.as_millis());
     #[expect(clippy::cast_precision_loss, reason = "a duration in milliseconds is far below 2^52")]
@@ -56,11 +75,11 @@ fn object(
     since_last: Option<f64>,
 ) -> anyhow::Result<String> {
     #[derive(serde::Serialize)]
-    struct Line<'a> {
+    struct TimelineRow<'a> {
         at: Option<Timestamp>,
         since_first_s: Option<f64>,
         since_last_s: Option<f64>,
         event: &'a Event,
     }
-    Ok(serde_json::to_string(&Line { at, since_first_s: since_first, since_last_s: since_last, event })?)
+    Ok(serde_json::to_string(&TimelineRow { at, since_first_s: since_first, since_last_s: since_last, event })?)
 }

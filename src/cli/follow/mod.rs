@@ -1,30 +1,77 @@
-//! `tasktail follow`: a task's lines in this terminal, history then live.
+//! `tasktail follow`: prints a task's lines, history then live.
 
-mod begin;
 mod printer;
+mod start;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::Args;
 use tokio::time::timeout;
 
-use super::args::FollowArgs;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
 use super::run::exit_byte;
+use super::values::channels;
 use super::{Context, EXIT_INTERRUPTED, interrupted};
-use crate::client::follow::{FollowError, FollowStart, Relocate, TaskFollower, TaskUpdate};
-use crate::model::{ChannelSet, Gap, GapReason, Task, TaskId, TaskStatus};
-use printer::Printer;
+use crate::client::follow::{FollowError, Relocate, TaskFollowStart, TaskFollower, TaskUpdate};
+use crate::model::{ChannelSet, Cursor, Gap, GapReason, Task, TaskId, TaskStatus};
+use printer::LinePrinter;
 
-/// After the last line that was there, for `--no-follow`: a server that says no more is done.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum wait for the next message with `--no-follow`.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `tasktail follow`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints lines of stdout to stdout, lines of stderr to stderr, and internal
+messages of the worker and the server to stderr, prefixed with `# `. A terminal
+receives only colours as control sequences; a pipe receives the text unchanged.
+The exit code is 0 at the end of the task. With --exit-status it is the task's:
+its exit code, 128+N for signal N, and 1 for a lost task or one that was aborted
+without an exit code.
+
+Examples:
+  tasktail follow nightly-7
+  tasktail follow nightly-7 -n 100 -t
+  tasktail follow nightly-7 --since 5m --stream stderr,internal
+  tasktail follow nightly-7 --no-follow | grep error
+  tasktail follow nightly-7 --wait --exit-status && ./deploy")]
+pub struct FollowArgs {
+    /// The task
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Start with the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<u64>,
+    /// Start this long ago (`5m`) or at this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Print only these streams: stdout, stderr, internal; separated by commas
+    #[arg(long, value_name = "S,..", value_parser = channels)]
+    stream: Option<ChannelSet>,
+    /// Start after this cursor
+    #[arg(long, value_name = "CURSOR", conflicts_with_all = ["lines", "since"])]
+    after: Option<Cursor>,
+    /// Print existing lines and exit
+    #[arg(long)]
+    no_follow: bool,
+    /// Wait for a task that does not exist yet
+    #[arg(long)]
+    wait: bool,
+    /// Prefix each line with its timestamp
+    #[arg(short = 't', long)]
+    timestamps: bool,
+    /// Exit with the task's exit code
+    #[arg(long, conflicts_with = "no_follow")]
+    exit_status: bool,
+}
 
 pub(super) async fn run(args: FollowArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let explicit = settings.url.is_some();
-    let locator = Arc::new(Locator::new(settings, output, Purpose::Look));
+    let locator = Arc::new(Locator::new(settings, output, Purpose::Query));
     let result = tokio::select! {
         result = follow(&args, &locator, explicit, output) => result,
         result = interrupted() => result.map(|()| EXIT_INTERRUPTED),
@@ -35,18 +82,18 @@ pub(super) async fn run(args: FollowArgs, context: Context) -> anyhow::Result<u8
 
 async fn follow(args: &FollowArgs, locator: &Arc<Locator>, explicit: bool, output: Output) -> anyhow::Result<u8> {
     let client = locator.client().await?;
-    let begin = begin::find(args, &client, output).await?;
-    if args.no_follow && begin.nothing_there {
+    let begin = start::find(args, &client, output).await?;
+    if args.no_follow && begin.is_empty {
         return Ok(0);
     }
     let mut follower = TaskFollower::new(client.endpoint().clone(), args.task.clone(), begin.start.clone(), args.wait);
     if !explicit {
         follower = follower.with_relocate(relocate(locator));
     }
-    let mut session = Session {
+    let mut session = FollowSession {
         task: &args.task,
         output,
-        printer: Printer::new(args.stream.unwrap_or(ChannelSet::ALL), args.timestamps, output.json()),
+        printer: LinePrinter::new(args.stream.unwrap_or(ChannelSet::ALL), args.timestamps, output.json()),
         no_follow: args.no_follow,
         start: begin.start,
         seen: 0,
@@ -54,38 +101,38 @@ async fn follow(args: &FollowArgs, locator: &Arc<Locator>, explicit: bool, outpu
         last: None,
     };
     let result = session.read(&mut follower).await;
-    // What is printed is printed, also before an error.
+    // Complete the output also before an error.
     session.printer.finish()?;
     follower.close().await;
     result?;
     Ok(if args.exit_status { session.last.as_ref().map_or(1, status_code) } else { 0 })
 }
 
-/// One reading, from the first message to the end.
-struct Session<'a> {
+/// The state of one `follow`, from the first message to the end.
+struct FollowSession<'a> {
     task: &'a TaskId,
     output: Output,
-    printer: Printer,
+    printer: LinePrinter,
     no_follow: bool,
-    start: FollowStart,
-    /// The last line number that was given or named in a gap.
+    start: TaskFollowStart,
+    /// Number of the last line that was received or is part of a gap.
     seen: u64,
-    /// The reading ends with this line.
+    /// Number of the line to stop after.
     stop_at: Option<u64>,
-    /// The task's facts as they were told last.
+    /// Last known details of the task.
     last: Option<Task>,
 }
 
-impl Session<'_> {
+impl FollowSession<'_> {
     async fn read(&mut self, follower: &mut TaskFollower) -> anyhow::Result<()> {
         while !self.is_done() {
             let next = match (self.no_follow, self.stop_at) {
-                (true, Some(_)) => timeout(LAST_WORD_TIMEOUT, follower.next()).await.unwrap_or(Ok(None)),
+                (true, Some(_)) => timeout(LAST_MESSAGE_TIMEOUT, follower.next()).await.unwrap_or(Ok(None)),
                 _ => follower.next().await,
             };
             match next.map_err(|error| self.explain(error))? {
                 None => break,
-                Some(event) => self.tell(event)?,
+                Some(update) => self.handle(update)?,
             }
         }
         Ok(())
@@ -95,12 +142,12 @@ impl Session<'_> {
         self.stop_at.is_some_and(|stop| self.seen >= stop)
     }
 
-    fn tell(&mut self, event: TaskUpdate) -> anyhow::Result<()> {
-        match event {
+    fn handle(&mut self, update: TaskUpdate) -> anyhow::Result<()> {
+        match update {
             TaskUpdate::Open { task, last_line, .. } => {
                 if self.no_follow {
                     self.stop_at = Some(last_line);
-                    if let FollowStart::From(n) = self.start {
+                    if let TaskFollowStart::From(n) = self.start {
                         self.seen = n.saturating_sub(1);
                     }
                 }
@@ -122,40 +169,40 @@ impl Session<'_> {
             TaskUpdate::Status(task) => self.status(task),
             TaskUpdate::Reset(reason) => {
                 self.seen = 0;
-                self.output.note(format_args!("the log begins anew: {reason}"));
+                self.output.note(format_args!("the log was replaced ({reason}); printing it from its first line"));
             }
-            TaskUpdate::Disconnected(why) => self.output.note(format_args!("connection lost ({why}); trying again")),
-            TaskUpdate::Reconnected => self.output.note("connected again, nothing is missing"),
+            TaskUpdate::Disconnected(why) => self.output.note(format_args!("connection lost ({why}); retrying")),
+            TaskUpdate::Reconnected => self.output.note("reconnected; no line is missing"),
             TaskUpdate::End(task) => self.last = Some(task),
         }
         Ok(())
     }
 
-    /// A lost task has nobody who would end it: its log is read up to what is there.
+    /// Updates the task's details. A lost task has no worker to end it, so its log is read up to the last line.
     fn status(&mut self, task: Task) {
         if !self.no_follow {
             let lost = task.status == TaskStatus::Lost;
             if lost && self.stop_at.is_none() {
-                self.output.note("the task is lost: its worker has gone silent without saying the end");
+                self.output.note("the task is lost: its worker stopped responding before it reported the end");
             }
             self.stop_at = lost.then_some(task.last_line);
         }
         self.last = Some(task);
     }
 
-    /// A marked gap has a line in its place that says so; of the others nothing is to be seen.
+    /// Reports a gap, unless a printed marker line already shows it.
     fn gap(&self, gap: Gap) {
         let Gap { from, to, reason, count, marked } = gap;
         if marked && self.printer.shows_internal() {
             return;
         }
         match reason {
-            GapReason::Trimmed => self.output.note(format_args!("lines {from} to {to} are no longer there")),
+            GapReason::Trimmed => self.output.note(format_args!("lines {from} to {to} were deleted")),
             GapReason::Quota if marked => {
-                self.output.note(format_args!("{count} lines were over the task's limit before line {from}"));
+                self.output.note(format_args!("{count} lines before line {from} exceeded the task's limit"));
             }
             GapReason::Quota => self.output.note(format_args!(
-                "lines {from} to {to} were not kept: the log was over its limit, which leaves its head and its tail"
+                "lines {from} to {to} were dropped: the log exceeded its limit, which keeps its start and its end"
             )),
             GapReason::Skipped => self.output.note(format_args!("{count} lines were skipped before line {from}")),
             GapReason::LostInTransit => {
@@ -167,14 +214,15 @@ impl Session<'_> {
     fn explain(&self, error: FollowError) -> anyhow::Error {
         match error {
             FollowError::Refused { code, .. } if code == "not_found" => {
-                anyhow!("there is no task `{}`; with --wait it is waited for", self.task)
+                anyhow!("there is no task `{}`; use --wait to wait for it", self.task)
             }
             error => error.into(),
         }
     }
 }
 
-/// The server may have ended with the `run` it lived in: then the log is read here.
+/// Returns a function that locates the server again: an embedded server ends with its `run`, and then this
+/// process serves the log.
 fn relocate(locator: &Arc<Locator>) -> Relocate {
     let locator = Arc::clone(locator);
     Box::new(move || {
@@ -183,7 +231,7 @@ fn relocate(locator: &Arc<Locator>) -> Relocate {
     })
 }
 
-/// `--exit-status`: as a shell gives it; 1 for an end without a code.
+/// Returns the exit code for `--exit-status`, as in a shell; 1 for an end without a code.
 fn status_code(task: &Task) -> u8 {
     match (task.status, task.exit_code, task.signal) {
         (TaskStatus::Lost, ..) => 1,

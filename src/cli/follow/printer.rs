@@ -1,4 +1,4 @@
-//! Lines of a log on stdout and stderr, each where it belongs, as `docker logs` has it.
+//! Prints lines of a log to stdout or stderr according to their stream, like `docker logs`.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
@@ -6,59 +6,59 @@ use std::io::{self, IsTerminal as _, Write};
 use super::super::text;
 use crate::model::{Channel, ChannelSet, Line};
 
-/// What is gathered before it is written; a terminal shows it no later than the batch it came in.
+/// Size of a buffer at which it is written; each batch is flushed at its end.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Prints lines. A piece of a longer line has no newline behind it, so that joined pieces are the
+/// A printer of lines. A partial line is printed without a newline, so that joined pieces form the
 /// line that the task wrote.
-pub(super) struct Printer {
+pub(super) struct LinePrinter {
     streams: ChannelSet,
     timestamps: bool,
     json: bool,
-    stdout: Way,
-    stderr: Way,
-    /// Of each channel: the last piece was partial, its line goes on.
+    stdout: OutputStream,
+    stderr: OutputStream,
+    /// Whether the last piece of each channel was partial, so that its line continues.
     inside_line: [bool; 3],
 }
 
-/// One of the two ways out.
-struct Way {
+/// The state of stdout or stderr.
+struct OutputStream {
     terminal: bool,
     colours: bool,
-    /// Not yet written.
+    /// Bytes queued for writing.
     buffer: Vec<u8>,
 }
 
-impl Way {
+impl OutputStream {
     fn new(terminal: bool, choice: anstream::ColorChoice) -> Self {
         Self { terminal, colours: choice != anstream::ColorChoice::Never, buffer: Vec::new() }
     }
 
-    /// The text as it may go out here: everything into a pipe, the harmless onto a terminal.
+    /// Returns the text as it is printed: unchanged to a pipe, sanitized to a terminal.
     fn safe<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.terminal { text::for_terminal(text, self.colours) } else { Cow::Borrowed(text) }
     }
 }
 
-impl Printer {
+impl LinePrinter {
     pub(super) fn new(streams: ChannelSet, timestamps: bool, json: bool) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         Self {
             streams,
             timestamps,
             json,
-            stdout: Way::new(stdout.is_terminal(), anstream::AutoStream::choice(&stdout)),
-            stderr: Way::new(stderr.is_terminal(), anstream::AutoStream::choice(&stderr)),
+            stdout: OutputStream::new(stdout.is_terminal(), anstream::AutoStream::choice(&stdout)),
+            stderr: OutputStream::new(stderr.is_terminal(), anstream::AutoStream::choice(&stderr)),
             inside_line: [false; 3],
         }
     }
 
-    /// Whether lines of the worker and the server are printed.
+    /// Reports whether lines of the worker and the server are printed.
     pub(super) fn shows_internal(&self) -> bool {
         self.streams.contains(Channel::Internal)
     }
 
-    /// Prints lines, in order, and lets nothing of them wait.
+    /// Prints lines in order and flushes them.
     ///
     /// # Errors
     /// Stdout or stderr is closed.
@@ -76,7 +76,7 @@ impl Printer {
                 self.stdout.buffer.extend_from_slice(text::json(&object, self.stdout.terminal).as_bytes());
                 self.stdout.buffer.push(b'\n');
             } else if line.channel == Channel::Stdout {
-                // Two ways to one screen: what came first is seen first.
+                // Both streams may share one terminal, which must show the lines in their order.
                 self.write_stderr()?;
                 self.put(line);
             } else {
@@ -91,12 +91,12 @@ impl Printer {
         self.write_stderr()
     }
 
-    /// The rest of a line may be among what is missing: what follows is not its end.
+    /// Ends partial lines before a gap, since the rest of a line may be missing.
     fn end_lines(&mut self) -> io::Result<()> {
         for channel in Channel::ALL {
             if std::mem::take(&mut self.inside_line[channel as usize]) {
-                let way = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-                way.buffer.push(b'\n');
+                let stream = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
+                stream.buffer.push(b'\n');
             }
         }
         self.write_stdout()?;
@@ -115,27 +115,27 @@ impl Printer {
     }
 
     fn put(&mut self, line: &Line<'_>) {
-        let way = if line.channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-        let text = way.safe(&line.line);
+        let stream = if line.channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
+        let text = stream.safe(&line.line);
         let inside = self.inside_line.get_mut(line.channel as usize);
         let begins = !inside.is_some_and(|inside| std::mem::replace(inside, line.partial));
-        let dimmed = line.channel == Channel::Internal && way.terminal && way.colours;
+        let dimmed = line.channel == Channel::Internal && stream.terminal && stream.colours;
         if dimmed {
-            way.buffer.extend_from_slice(b"\x1b[2m");
+            stream.buffer.extend_from_slice(b"\x1b[2m");
         }
         if begins && self.timestamps {
-            way.buffer.extend_from_slice(line.timestamp.to_string().as_bytes());
-            way.buffer.push(b' ');
+            stream.buffer.extend_from_slice(line.timestamp.to_string().as_bytes());
+            stream.buffer.push(b' ');
         }
         if begins && line.channel == Channel::Internal {
-            way.buffer.extend_from_slice(b"# ");
+            stream.buffer.extend_from_slice(b"# ");
         }
-        way.buffer.extend_from_slice(text.as_bytes());
+        stream.buffer.extend_from_slice(text.as_bytes());
         if dimmed {
-            way.buffer.extend_from_slice(b"\x1b[0m");
+            stream.buffer.extend_from_slice(b"\x1b[0m");
         }
         if !line.partial {
-            way.buffer.push(b'\n');
+            stream.buffer.push(b'\n');
         }
     }
 
@@ -162,10 +162,10 @@ mod tests {
     use super::*;
     use crate::model::{EntryId, Timestamp};
 
-    fn printer(terminal: bool, timestamps: bool) -> Printer {
-        let way = || Way { terminal, colours: true, buffer: Vec::new() };
-        let (stdout, stderr) = (way(), way());
-        Printer { streams: ChannelSet::ALL, timestamps, json: false, stdout, stderr, inside_line: [false; 3] }
+    fn printer(terminal: bool, timestamps: bool) -> LinePrinter {
+        let stream = || OutputStream { terminal, colours: true, buffer: Vec::new() };
+        let (stdout, stderr) = (stream(), stream());
+        LinePrinter { streams: ChannelSet::ALL, timestamps, json: false, stdout, stderr, inside_line: [false; 3] }
     }
 
     fn line(channel: Channel, text: &'static str, partial: bool) -> Line<'static> {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_a_line_are_joined_and_streams_kept_apart() {
+    fn partial_lines_are_joined_per_stream() {
         let mut printer = printer(false, true);
         for line in [
             line(Channel::Stdout, "ab", true),
@@ -184,13 +184,13 @@ mod tests {
         ] {
             printer.put(&line);
         }
-        let text = |way: &Way| String::from_utf8(way.buffer.clone()).unwrap();
+        let text = |stream: &OutputStream| String::from_utf8(stream.buffer.clone()).unwrap();
         assert_eq!(text(&printer.stdout), "1970-01-01T00:00:00.000Z abcd\u{1b}[2J\r\n", "as it was");
         assert_eq!(text(&printer.stderr), "1970-01-01T00:00:00.000Z oops\n1970-01-01T00:00:00.000Z # done\n");
     }
 
     #[test]
-    fn a_terminal_gets_nothing_but_colours() {
+    fn only_colours_reach_a_terminal() {
         let mut printer = printer(true, false);
         printer.put(&line(Channel::Stdout, "a\u{1b}[2J\u{1b}[31mb", false));
         assert_eq!(printer.stdout.buffer, b"a\x1b[31mb\x1b[0m\n");

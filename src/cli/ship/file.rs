@@ -1,10 +1,9 @@
-//! One file on its way to a task.
+//! Sends the lines of one file to a task.
 //!
-//! Lines are numbered as they stand in their file. Where a file is sent from its begin, its session
-//! is named after it and its first line, so that another `ship` of it repeats the numbers and the
-//! server drops what it has. A file that was truncated begins with another line, and so in another
-//! session. (One that begins again with the very same line is told apart only as long as this
-//! process lives.)
+//! Lines are numbered by their position in the file. If a file is sent from its start, its session is
+//! named after the file and its first line, so another `ship` of the file repeats the numbers and the
+//! server drops duplicates. A truncated file starts with another line and therefore in another
+//! session. (A file that starts again with the same line is distinguished only within this process.)
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -19,78 +18,78 @@ use ulid::Ulid;
 
 use super::super::mask::MaskedBytes;
 use super::super::output::Output;
-use super::super::sending::Sender;
+use super::super::sender::LineSender;
 use crate::events::{FileFollower, FileIdentity, FollowItem, FollowNotice, clean};
 use crate::model::TaskId;
 use crate::model::limits::LINE_BYTES_MAX;
 use crate::worker::{LineSplitter, Masks, SplitLine};
 
-/// What is still written is read so long after the wish to end.
+/// Maximum time to read remaining lines after a request to stop.
 const LAST_READ: Duration = Duration::from_secs(5);
-/// Bytes of a first line that name a session.
+/// Maximum bytes of a first line that are part of a session's name.
 const FIRST_BYTES_MAX: usize = 1024;
-/// Names of sessions that are remembered for one file.
+/// Maximum number of session names remembered for one file.
 const NAMES_MAX: usize = 1024;
-/// Bytes of a prefix at most; the line after it needs room.
+/// Maximum bytes of a prefix, which leaves space for the line.
 const PREFIX_BYTES_MAX: usize = 1024;
 
-/// What was sent of a file.
+/// The outcome of sending a file.
 #[derive(Debug, Serialize)]
-pub(super) struct Shipped {
+pub(super) struct ShippedFile {
     file: String,
     sent: u64,
     last_line: Option<u64>,
 }
 
-/// One file, its follower and its senders.
-pub(super) struct Shipment<'a> {
+/// A sender of one file.
+pub(super) struct FileShipper<'a> {
     follower: FileFollower,
     name: String,
     prefix: String,
     masks: Masks,
     masked: MaskedBytes,
     splitter: LineSplitter,
-    /// Whether the next piece goes on with a line.
+    /// Whether the next piece continues a line.
     in_line: bool,
-    lines: Sender<'a>,
-    /// What was written to a file after the next was begun: not among the numbers of either.
-    late: Sender<'a>,
+    lines: LineSender<'a>,
+    /// Sender of lines written to a file after it was rotated, which are numbered in their own session.
+    late: LineSender<'a>,
     is_late: bool,
-    notes: Sender<'a>,
-    /// Where lines are numbered from a file's begin.
-    sessions: Option<Sessions>,
+    notes: LineSender<'a>,
+    /// Session names, if lines are numbered from the file's start.
+    sessions: Option<SessionNames>,
     output: Output,
 }
 
-/// Names for sessions.
-struct Sessions {
+/// A generator of session names.
+struct SessionNames {
     task: TaskId,
     /// Whether the next line is the first of its file.
-    at_begin: bool,
+    at_start: bool,
     used: HashSet<String>,
 }
 
-impl<'a> Shipment<'a> {
-    /// `from_start` is the task that knows a file's lines from their first on.
+impl<'a> FileShipper<'a> {
+    /// Creates a sender. `from_start` is the task if lines are numbered from the file's start.
     pub(super) fn new(
         follower: FileFollower,
         name: String,
         mut prefix: String,
-        [lines, late, notes]: [Sender<'a>; 3],
+        [lines, late, notes]: [LineSender<'a>; 3],
         from_start: Option<TaskId>,
         masks: Masks,
         output: Output,
     ) -> Self {
         prefix.truncate(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
         let splitter = LineSplitter::new(LINE_BYTES_MAX - prefix.len());
-        let sessions = from_start.map(|task| Sessions { task, at_begin: true, used: HashSet::new() });
+        let sessions = from_start.map(|task| SessionNames { task, at_start: true, used: HashSet::new() });
         let (masked, in_line, is_late) = (MaskedBytes::new(&masks), false, false);
         Self { follower, name, prefix, masks, masked, splitter, in_line, lines, late, is_late, notes, sessions, output }
     }
 
-    /// Sends lines as they come, until everything that is there is sent (`once`), or until it is to
-    /// stop and everything is.
-    pub(super) async fn run(mut self, once: bool, stop: CancellationToken) -> anyhow::Result<Shipped> {
+    /// Sends lines as they arrive, until all existing lines are sent (`once`), or until all lines are
+    /// sent after `stop`.
+    pub(super) async fn run(mut self, once: bool, stop: CancellationToken) -> anyhow::Result<ShippedFile> {
         loop {
             let found = tokio::select! {
                 biased;
@@ -156,9 +155,9 @@ impl<'a> Shipment<'a> {
 
     fn push(&mut self, mut line: SplitLine) -> anyhow::Result<()> {
         if let Some(sessions) = &mut self.sessions
-            && std::mem::take(&mut sessions.at_begin)
+            && std::mem::take(&mut sessions.at_start)
         {
-            self.lines.begin_session(sessions.name("lines", self.follower.identity(), &line.text));
+            self.lines.start_session(sessions.name("lines", self.follower.identity(), &line.text));
         }
         if !std::mem::replace(&mut self.in_line, line.partial) {
             line.text.insert_str(0, &self.prefix);
@@ -168,7 +167,7 @@ impl<'a> Shipment<'a> {
 
     async fn note(&mut self, notice: &FollowNotice) -> anyhow::Result<()> {
         if let (true, Some(sessions)) = (is_other_file(notice), &mut self.sessions) {
-            sessions.at_begin = true;
+            sessions.at_start = true;
         }
         self.is_late = *notice == FollowNotice::Late;
         let text = format!("{}: {}", self.name, clean(&notice.to_string()));
@@ -177,12 +176,12 @@ impl<'a> Shipment<'a> {
         self.notes.flush().await
     }
 
-    /// Sends a last line without its newline, unless the next `ship` finds the whole of it.
-    async fn finish(mut self, once: bool) -> anyhow::Result<Shipped> {
+    /// Sends a last line without a newline, unless a later `ship` can send it complete.
+    async fn finish(mut self, once: bool) -> anyhow::Result<ShippedFile> {
         let identity = self.follower.identity();
         let half = self.follower.drain_partial_line();
         let rest = [&*self.masked.push(&half), &self.masked.finish()].concat();
-        // Whole lines that might have been the begin of a secret come before it.
+        // Complete lines that were held back as the possible start of a secret precede it.
         let (lines, half) = rest.split_at(memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1));
         self.send_lines(lines).await?;
         if !half.is_empty() && (once || self.sessions.is_none()) {
@@ -195,8 +194,8 @@ impl<'a> Shipment<'a> {
                 pieces.push(piece);
             }
             if let Some(sessions) = &mut self.sessions {
-                // Not a number of the file's own: the line may still be finished, and sent as a whole.
-                self.lines.begin_session(sessions.name("half", identity, &String::from_utf8_lossy(half)));
+                // Not numbered in the file's session: the line may still be completed and sent again.
+                self.lines.start_session(sessions.name("half", identity, &String::from_utf8_lossy(half)));
             }
             for mut piece in pieces {
                 if !std::mem::replace(&mut self.in_line, piece.partial) {
@@ -207,18 +206,22 @@ impl<'a> Shipment<'a> {
             }
             self.lines.flush().await?;
         }
-        Ok(Shipped { file: self.name, sent: self.lines.sent() + self.late.sent(), last_line: self.lines.last_line() })
+        Ok(ShippedFile {
+            file: self.name,
+            sent: self.lines.sent() + self.late.sent(),
+            last_line: self.lines.last_line(),
+        })
     }
 }
 
-/// Whether what follows is not the continuation of what was read.
+/// Reports whether the following lines do not continue the previous ones.
 fn is_other_file(notice: &FollowNotice) -> bool {
     use FollowNotice::{Appeared, Rewritten, Rotated, Truncated};
     matches!(notice, Appeared | Rewritten | Rotated | Truncated { .. })
 }
 
-impl Sessions {
-    /// The session of a file that begins with this line.
+impl SessionNames {
+    /// Returns the session of a file that starts with this line.
     fn name(&mut self, what: &str, identity: Option<FileIdentity>, first: &str) -> String {
         let mut hash = Sha256::new();
         let file = format!("{what}\0{}\0{identity:?}\0", self.task);

@@ -1,8 +1,8 @@
-//! `tasktail ship`: growing files as a task's lines.
+//! `tasktail ship`: sends growing files as lines of a task.
 //!
-//! Each file is followed and sent on its own, in its own session: a file is its own buffer, so a
-//! server that is away only makes the follower wait. What happens to a file (`file` sends it) is told
-//! here and in the task, as `internal` lines.
+//! Each file is followed and sent separately (`file`), in a separate session. A file is its own
+//! buffer, so an unreachable server only delays the follower. Changes of a file, such as a rotation,
+//! are reported here and in the task, as `internal` lines.
 
 mod file;
 mod names;
@@ -14,30 +14,30 @@ use clap::{Args, ValueEnum};
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use self::file::{Shipment, Shipped};
+use self::file::{FileShipper, ShippedFile};
 use super::locate::{Locator, Purpose};
 use super::mask::MaskArgs;
-use super::output::Output;
-use super::sending::{Patience, Sender};
-use super::{Context, interrupted, show};
+use super::output::{Output, task_error};
+use super::sender::{LineSender, RetryPolicy};
+use super::{Context, interrupted};
 use crate::client::HttpClient;
 use crate::events::{FileFollower, FollowFileOptions};
 use crate::model::{Channel, TaskId};
 use crate::worker::Masks;
 
-/// Files that one command follows.
+/// Maximum number of files of one command.
 const FILES_MAX: usize = 1_000;
 
 /// `tasktail ship`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Sends what is written to the files from now on, each line whole and once,
-through rotation, truncation and rewriting; a file that is not there yet is
-waited for. What happens to a file is told on stderr and in the task. SIGTERM
-and SIGINT end it once everything that is in the files was sent.
-With --from-start a file that was shipped before is not sent twice: the task
-knows each file's lines by their numbers. A line that is still without its
-newline at the end of --no-follow is sent as it is.
+Sends lines written to the files from now on, each complete and once, across
+rotation, truncation and rewriting. Waits for a file that does not exist yet.
+Reports changes of a file on stderr and in the task. SIGTERM and SIGINT stop it
+after all lines in the files are sent.
+With --from-start, lines of a file that were sent before are not sent twice:
+the task identifies them by their numbers. With --no-follow, a last line
+without a newline is sent as it is.
 
 Examples:
   tasktail ship /var/log/syslog --task host-1
@@ -48,19 +48,19 @@ pub struct ShipArgs {
     /// The files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The task; inside `tasktail run` its own
+    /// Send to this task; inside `tasktail run` the default is its task
     #[arg(long, value_name = "ID", env = "TASKTAIL_TASK")]
     task: TaskId,
-    /// Begin with each file's first line, not with what is written from now on
+    /// Start with each file's first line instead of lines written from now on
     #[arg(long)]
     from_start: bool,
-    /// Send what is there, from the first line on, and end
+    /// Send existing lines, from the first on, and exit
     #[arg(long)]
     no_follow: bool,
-    /// The lines' stream: stdout, stderr or internal
+    /// Set the stream of the lines: stdout, stderr or internal
     #[arg(long, value_name = "S", default_value = "stdout")]
     stream: Channel,
-    /// Put the file's name before each line: auto does where there are several
+    /// Prefix each line with the file's name; auto does this for several files
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     prefix: PrefixWhen,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub struct ShipArgs {
 /// `ship --prefix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PrefixWhen {
-    /// Where there are several files
+    /// If there are several files
     Auto,
     /// Always
     Always,
@@ -84,7 +84,7 @@ enum PrefixWhen {
 pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let masks = args.mask.masks()?;
-    // Before anything that takes time: "from now on" is now.
+    // Opened first, since lines written from now on must be sent.
     let followers = follow(&args)?;
     let locator = Locator::new(settings, output, Purpose::Task);
     let result = ship(&args, followers, &masks, &locator, output).await;
@@ -94,20 +94,20 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
 
 fn follow(args: &ShipArgs) -> anyhow::Result<Vec<FileFollower>> {
     if args.files.len() > FILES_MAX {
-        bail!("FILE: {} files are given, at most {FILES_MAX} are followed", args.files.len());
+        bail!("FILE: too many files ({}); the maximum is {FILES_MAX}", args.files.len());
     }
     let options = FollowFileOptions { from_start: args.from_start || args.no_follow, ..FollowFileOptions::default() };
     let followers = args.files.iter().map(|path| FileFollower::new(path, options.clone()));
     let followers = followers.collect::<Result<Vec<_>, _>>()?;
     for (n, one) in followers.iter().enumerate() {
         if args.no_follow && one.identity().is_none() {
-            bail!("FILE: there is no {}; without --no-follow it would be waited for", one.path().display());
+            bail!("FILE: there is no {}; omit --no-follow to wait for it", one.path().display());
         }
         let same = |other: &&FileFollower| {
             other.path() == one.path() || one.identity().is_some_and(|identity| other.identity() == Some(identity))
         };
         if let Some(other) = followers.get(..n).unwrap_or_default().iter().find(same) {
-            bail!("FILE: {} and {} are the same file: give it once", other.path().display(), one.path().display());
+            bail!("FILE: {} and {} are the same file; name it once", other.path().display(), one.path().display());
         }
     }
     Ok(followers)
@@ -130,34 +130,33 @@ async fn ship(
         PrefixWhen::Never => false,
     };
     let sender = |channel| {
-        let patience = Patience::Until(stop.clone());
-        Sender::new(HttpClient::new(endpoint.clone()), locator, output, args.task.clone(), channel, patience)
+        let policy = RetryPolicy::Until(stop.clone());
+        LineSender::new(HttpClient::new(endpoint.clone()), locator, output, args.task.clone(), channel, policy)
     };
     let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|(follower, name)| {
         let name = masks.text(&name);
         let prefix = if named { format!("{name}: ") } else { String::new() };
         let senders = [sender(args.stream), sender(args.stream), sender(Channel::Internal)];
         let begin = (args.from_start || args.no_follow).then(|| args.task.clone());
-        Shipment::new(follower, name, prefix, senders, begin, masks.clone(), output).run(args.no_follow, stop.clone())
+        FileShipper::new(follower, name, prefix, senders, begin, masks.clone(), output)
+            .run(args.no_follow, stop.clone())
     });
     let shipped = try_join_all(shipments);
     let interrupt = async {
         interrupted.await?;
         stop.cancel();
-        std::future::pending::<anyhow::Result<Vec<Shipped>>>().await
+        std::future::pending::<anyhow::Result<Vec<ShippedFile>>>().await
     };
     let shipped = tokio::select! {
         shipped = shipped => shipped?,
         failed = interrupt => failed?,
     };
     if args.end {
-        let client = HttpClient::new(locator.found_again().await.unwrap_or(endpoint));
+        let client = HttpClient::new(locator.find_running().await.unwrap_or(endpoint));
         let body = serde_json::json!({ "exit_code": 0 }).to_string();
         let path = format!("/api/v1/tasks/{}/end", args.task);
         let answer: Result<serde_json::Value, _> = client.post(&path, &[], "application/json", body.into()).await;
-        answer
-            .map_err(|error| show::task_error(error, &args.task, client.endpoint()))
-            .context("cannot end the task")?;
+        answer.map_err(|error| task_error(error, &args.task, client.endpoint())).context("cannot end the task")?;
     }
     if output.json() {
         shipped.iter().try_for_each(|shipped| output.object(shipped))?;

@@ -1,10 +1,10 @@
-//! What a file is called before its lines: as little of its path as tells it from the others.
+//! Names of files in the prefixes of lines: the shortest part of each path that is unique.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::events::clean;
 
-/// For each path its shortest end that no other path ends with.
+/// Returns for each path its shortest suffix that no other path ends with.
 pub(super) fn shortest(paths: &[PathBuf]) -> Vec<String> {
     let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
     let name = |(n, own): (usize, &Vec<String>)| {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_as_short_as_they_can_be() {
+    fn names_are_shortest_unique_suffixes() {
         let names = |paths: &[&str]| shortest(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(names(&["/var/log/a.log", "b.log"]), ["a.log", "b.log"]);
         assert_eq!(names(&["/x/one/a.log", "/x/two/a.log", "b"]), ["one/a.log", "two/a.log", "b"]);

@@ -17,7 +17,7 @@ fn tokens_are_made_listed_and_revoked() {
     let home = Home::new();
     let none = home.run(&["token", "list"]);
     assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
-    assert!(none.stderr.contains("open to everyone"), "{}", none.stderr);
+    assert!(none.stderr.contains("there are no tokens"), "{}", none.stderr);
     let made =
         home.run(&["token", "create", "--name", "ci", "--scope", "write", "--task", "build-*", "--expires", "30d"]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
@@ -106,7 +106,7 @@ fn commands_come_with_the_token_they_are_given() {
     assert_eq!(scope.code, Some(1));
     assert!(scope.stderr.contains("scope `admin`"), "{}", scope.stderr);
     let hidden = ask(&["show", "deploy-1"], &env);
-    assert!(hidden.stderr.contains("or none that the access token is for"), "{}", hidden.stderr);
+    assert!(hidden.stderr.contains("or the access token does not cover it"), "{}", hidden.stderr);
     // A file of its own, which its child does not get to see.
     let file = home.path("ci.token");
     std::fs::write(&file, &token).unwrap();

@@ -1,7 +1,7 @@
-//! Lines on their way to a task, in batches over HTTP.
+//! Sends lines to a task, in batches over HTTP.
 //!
-//! A batch says which of its session's lines it begins with, so one that is sent again, because its
-//! answer was lost, doubles nothing.
+//! A batch contains the sequence number of its first line, so a batch that is sent again, because
+//! its response was lost, is not stored twice.
 
 use std::time::Duration;
 
@@ -14,93 +14,93 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use super::locate::Locator;
-use super::output::Output;
-use super::show;
+use super::output::{Output, task_error};
 use crate::client::{ClientError, HttpClient};
 use crate::model::{Channel, TaskId, Timestamp};
 use crate::wire::worker::OutgoingLine;
 use crate::worker::{LineSplitter, SplitLine};
 
-/// A batch is sent once its body has this size.
+/// Size of a body at which a batch is sent.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Delays between two tries, from and to.
+/// Minimum delay between two attempts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Maximum delay between two attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// A server that is away is still given this long when the person wants to end.
+/// Maximum time to reach the server after a request to stop.
 const LAST_TRY: Duration = Duration::from_secs(5);
 
-/// How long a server may be away.
+/// A policy for retries while the server is unreachable.
 #[derive(Clone, Debug)]
-pub(super) enum Patience {
-    /// So long; then what was not sent is told, and the command fails. A server of our own is
-    /// started for one that does not come back.
-    For(Duration),
-    /// For ever, until the token is cancelled: what is sent waits in a file.
+pub(super) enum RetryPolicy {
+    /// Retry for this time, then report the unsent lines and fail. An embedded server is started
+    /// for one that does not return.
+    Within(Duration),
+    /// Retry until the token is cancelled: the lines are safe in a file.
     Until(CancellationToken),
 }
 
-/// Lines of one channel, numbered in a session.
-pub(super) struct Sender<'a> {
+/// A sender of the lines of one channel, numbered in a session.
+pub(super) struct LineSender<'a> {
     client: HttpClient,
     locator: &'a Locator,
     output: Output,
     task: TaskId,
     channel: Channel,
-    patience: Patience,
+    policy: RetryPolicy,
     session: String,
-    /// The number of the first line that is not sent yet.
+    /// Sequence number of the first unsent line.
     next_seq: u64,
-    batch: Batch,
+    batch: OutgoingBatch,
     sent: u64,
     last_line: Option<u64>,
 }
 
 #[derive(Default)]
-struct Batch {
+struct OutgoingBatch {
     body: Vec<u8>,
     lines: u64,
 }
 
 #[derive(Debug, Deserialize)]
-struct Appended {
+struct AppendResponse {
     last_line: Option<u64>,
 }
 
-impl<'a> Sender<'a> {
-    /// Begins a session that nobody else has.
+impl<'a> LineSender<'a> {
+    /// Creates a sender with a unique session.
     pub(super) fn new(
         client: HttpClient,
         locator: &'a Locator,
         output: Output,
         task: TaskId,
         channel: Channel,
-        patience: Patience,
+        policy: RetryPolicy,
     ) -> Self {
-        let (session, batch) = (Ulid::generate().to_string(), Batch::default());
-        Self { client, locator, output, task, channel, patience, session, next_seq: 1, batch, sent: 0, last_line: None }
+        let (session, batch) = (Ulid::generate().to_string(), OutgoingBatch::default());
+        Self { client, locator, output, task, channel, policy, session, next_seq: 1, batch, sent: 0, last_line: None }
     }
 
-    /// Lines that were sent and are kept, in all sessions.
+    /// Returns the number of stored lines, in all sessions.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// The line number that the server gave to the last line; none if it took no new one.
+    /// Returns the number that the server assigned to the last line; `None` if it stored no new line.
     pub(super) fn last_line(&self) -> Option<u64> {
         self.last_line
     }
 
-    /// Goes on in another session, with its line 1. Everything before must have been flushed.
-    pub(super) fn begin_session(&mut self, session: String) {
+    /// Starts another session at line 1. All previous lines must have been flushed.
+    pub(super) fn start_session(&mut self, session: String) {
         debug_assert!(self.batch.lines == 0, "lines of another session");
         (self.session, self.next_seq) = (session, 1);
     }
 
-    /// Sends the lines that end in `bytes`, but for the last batch.
+    /// Queues the lines that end in `bytes` and sends full batches.
     ///
     /// # Errors
-    /// As [`Sender::flush`].
-    pub(super) async fn take(&mut self, splitter: &mut LineSplitter, mut bytes: &[u8]) -> anyhow::Result<()> {
+    /// As [`LineSender::flush`].
+    pub(super) async fn push_lines(&mut self, splitter: &mut LineSplitter, mut bytes: &[u8]) -> anyhow::Result<()> {
         while let Some(line) = splitter.next_line(&mut bytes) {
             self.push(&line)?;
             self.flush_if_full().await?;
@@ -108,10 +108,10 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// Puts a line into the batch.
+    /// Appends a line to the batch.
     ///
     /// # Errors
-    /// None in practice: a line is always JSON.
+    /// None in practice: a line always serializes.
     pub(super) fn push(&mut self, line: &SplitLine) -> anyhow::Result<()> {
         let SplitLine { text, partial, lossy } = line;
         let timestamp = Timestamp::now();
@@ -122,20 +122,20 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// Sends the batch if it is large enough.
+    /// Sends the batch if it is full.
     ///
     /// # Errors
-    /// As [`Sender::flush`].
+    /// As [`LineSender::flush`].
     pub(super) async fn flush_if_full(&mut self) -> anyhow::Result<()> {
         if self.batch.body.len() >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends what is gathered and waits until it is kept.
+    /// Sends the batch and waits until it is stored.
     ///
     /// # Errors
-    /// The server refuses it, or is away for longer than our patience.
+    /// The server rejects it, or is unreachable for longer than the policy allows.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
-        let Batch { body, lines } = std::mem::take(&mut self.batch);
+        let OutgoingBatch { body, lines } = std::mem::take(&mut self.batch);
         if lines == 0 {
             return Ok(());
         }
@@ -154,31 +154,31 @@ impl<'a> Sender<'a> {
                 }
                 Err(error) if error.is_transient() => {
                     let delay = delays.next().unwrap_or(RETRY_MAX);
-                    let over = match &self.patience {
-                        Patience::For(limit) => begun.elapsed() + delay > *limit,
-                        Patience::Until(stop) if stop.is_cancelled() => {
+                    let over = match &self.policy {
+                        RetryPolicy::Within(limit) => begun.elapsed() + delay > *limit,
+                        RetryPolicy::Until(stop) if stop.is_cancelled() => {
                             let since: &mut Instant = last_try.get_or_insert_with(Instant::now);
                             since.elapsed() > LAST_TRY
                         }
-                        Patience::Until(_) => false,
+                        RetryPolicy::Until(_) => false,
                     };
                     if over {
-                        bail!("{error}; the {lines} lines from line {} of the input on were not sent", self.next_seq);
+                        bail!("{error}; {lines} lines, from line {} of the input on, were not sent", self.next_seq);
                     }
                     if !std::mem::replace(&mut noted, true) {
-                        self.output.note(format_args!("{error}; trying again"));
+                        self.output.note(format_args!("{error}; retrying"));
                     }
                     self.pause(delay).await;
-                    self.look_again().await;
+                    self.relocate().await;
                 }
-                Err(error) => return Err(show::task_error(error, &self.task, self.client.endpoint())),
+                Err(error) => return Err(task_error(error, &self.task, self.client.endpoint())),
             }
         }
     }
 
     async fn pause(&self, delay: Duration) {
-        match &self.patience {
-            Patience::Until(stop) if !stop.is_cancelled() => {
+        match &self.policy {
+            RetryPolicy::Until(stop) if !stop.is_cancelled() => {
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = stop.cancelled() => {}
@@ -188,17 +188,17 @@ impl<'a> Sender<'a> {
         }
     }
 
-    async fn post(&self, body: &Bytes) -> Result<Appended, ClientError> {
+    async fn post(&self, body: &Bytes) -> Result<AppendResponse, ClientError> {
         let path = format!("/api/v1/tasks/{}/lines", self.task);
         let query = [("session", Some(self.session.clone())), ("first_seq", Some(self.next_seq.to_string()))];
         self.client.post(&path, &query, "application/x-ndjson", body.clone()).await
     }
 
-    /// The server may be elsewhere now.
-    async fn look_again(&mut self) {
-        let endpoint = match self.patience {
-            Patience::For(_) => self.locator.endpoint_after_loss().await.ok(),
-            Patience::Until(_) => self.locator.found_again().await,
+    /// Locates the server again; its address may have changed.
+    async fn relocate(&mut self) {
+        let endpoint = match self.policy {
+            RetryPolicy::Within(_) => self.locator.endpoint_after_loss().await.ok(),
+            RetryPolicy::Until(_) => self.locator.find_running().await,
         };
         if let Some(endpoint) = endpoint
             && endpoint != *self.client.endpoint()

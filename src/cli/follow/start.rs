@@ -1,47 +1,47 @@
-//! Where `follow` begins: `-n`, `--since`, `--after`, `--stream` turned into a line or a cursor.
+//! Translates `-n`, `--since`, `--after` and `--stream` of `follow` into a line number or a cursor.
 
 use serde::Deserialize;
 
-use super::super::args::FollowArgs;
-use super::super::output::Output;
-use super::super::show::{self, task_error};
-use crate::client::follow::FollowStart;
+use super::super::output::{Output, task_error};
+use super::super::show;
+use super::FollowArgs;
+use crate::client::follow::TaskFollowStart;
 use crate::client::{ClientError, HttpClient};
 use crate::model::units;
 use crate::model::{Channel, ChannelSet, Line, Timestamp, limits};
 
-/// The answer to a search.
-pub(super) struct Begin {
-    pub(super) start: FollowStart,
-    /// No line is there from that place on, now.
-    pub(super) nothing_there: bool,
+/// The position where reading starts.
+pub(super) struct StartPoint {
+    pub(super) start: TaskFollowStart,
+    /// Whether no line exists yet from that position on.
+    pub(super) is_empty: bool,
 }
 
 #[derive(Debug, Deserialize)]
-struct Page {
+struct LineListPage {
     lines: Vec<Line<'static>>,
 }
 
-/// Looks for the first line to print.
+/// Finds the first line to print.
 ///
 /// # Errors
-/// A time that is none, no such task (unless it is waited for), no answer.
-pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output) -> anyhow::Result<Begin> {
-    let at = |start| Begin { start, nothing_there: false };
+/// The time is invalid, there is no such task (without `--wait`), or there is no response.
+pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output) -> anyhow::Result<StartPoint> {
+    let at = |start| StartPoint { start, is_empty: false };
     let since = args.since.as_deref().map(|text| since(text, Timestamp::now())).transpose()?;
     if since.is_none() && args.lines.is_none() && args.after.is_none() {
-        return Ok(at(FollowStart::Beginning));
+        return Ok(at(TaskFollowStart::Beginning));
     }
-    let query = Query { args, client };
+    let query = LineSearch { args, client };
     let task = match show::get(client, &args.task).await {
         Ok(task) => task,
-        // All that is going to be there is new.
-        Err(_) if args.wait => return Ok(at(args.after.map_or(FollowStart::Beginning, FollowStart::After))),
+        // All lines of a future task are new.
+        Err(_) if args.wait => return Ok(at(args.after.map_or(TaskFollowStart::Beginning, TaskFollowStart::After))),
         Err(error) => return Err(error),
     };
     if let Some(cursor) = args.after {
-        let nothing_there = args.no_follow && query.page(&[("after", cursor.to_string())]).await?.is_empty();
-        return Ok(Begin { start: FollowStart::After(cursor), nothing_there });
+        let is_empty = args.no_follow && query.page(&[("after", cursor.to_string())]).await?.is_empty();
+        return Ok(StartPoint { start: TaskFollowStart::After(cursor), is_empty });
     }
     let mut from = task.first_line.max(1);
     if let Some(since) = since {
@@ -50,30 +50,30 @@ pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output)
     if let Some(count) = args.lines {
         from = from.max(query.tail(count, task.last_line, output).await?);
     } else if from > task.last_line && !args.no_follow {
-        return Ok(at(FollowStart::From(from)));
+        return Ok(at(TaskFollowStart::From(from)));
     }
-    Ok(Begin { start: FollowStart::From(from), nothing_there: from > task.last_line })
+    Ok(StartPoint { start: TaskFollowStart::From(from), is_empty: from > task.last_line })
 }
 
-struct Query<'a> {
+struct LineSearch<'a> {
     args: &'a FollowArgs,
     client: &'a HttpClient,
 }
 
-impl Query<'_> {
+impl LineSearch<'_> {
     async fn page(&self, parameters: &[(&str, String)]) -> anyhow::Result<Vec<Line<'static>>> {
         let with_limit = parameters.iter().any(|(name, _)| *name == "limit");
         let mut query: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(value.clone()))).collect();
         if !with_limit {
             query.push(("limit", Some("1".to_owned())));
         }
-        let page: Result<Page, ClientError> =
+        let page: Result<LineListPage, ClientError> =
             self.client.get(&format!("/api/v1/tasks/{}/lines", self.args.task), &query).await;
         Ok(page.map_err(|error| task_error(error, &self.args.task, self.client.endpoint()))?.lines)
     }
 
-    /// The first line that is not older, found by halving: a task's times go up with its lines,
-    /// but for the little that two pipes may be out of order.
+    /// Returns the first line that is not older than `since`, by binary search: the times of a task's
+    /// lines increase, except for small reorderings between two pipes.
     async fn first_since(&self, since: Timestamp, first: u64, last: u64) -> anyhow::Result<u64> {
         let (mut low, mut high) = (first, last + 1);
         while low < high {
@@ -86,7 +86,7 @@ impl Query<'_> {
         Ok(low)
     }
 
-    /// The first of the last `count` lines, of the wanted streams if not all are wanted.
+    /// Returns the first of the last `count` lines of the selected streams.
     async fn tail(&self, count: u64, last: u64, output: Output) -> anyhow::Result<u64> {
         let streams = self.args.stream.unwrap_or(ChannelSet::ALL);
         if streams.is_all() || count == 0 {
@@ -94,7 +94,7 @@ impl Query<'_> {
         }
         let most = limits::PAGE_LINES_MAX as u64;
         if count > most {
-            output.note(format_args!("with --stream at most the last {most} lines are looked up"));
+            output.note(format_args!("with --stream at most the last {most} lines are searched"));
         }
         let count = count.min(most).to_string();
         let names = Channel::ALL.into_iter().filter(|channel| streams.contains(*channel));
@@ -104,7 +104,7 @@ impl Query<'_> {
     }
 }
 
-/// `5m` ago, or a time.
+/// Parses a duration before now, such as `5m`, or a time.
 fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_takes_durations_and_times() {
+    fn since_accepts_durations_and_times() {
         let now = Timestamp::from_millis(1_000_000);
         assert_eq!(since("5m", now).unwrap(), Timestamp::from_millis(700_000));
         assert_eq!(since("1970-01-01T00:00:01Z", now).unwrap(), Timestamp::from_millis(1_000));
