@@ -156,6 +156,41 @@ test("a sign-out in one tab ends the other one live, and a sign-in lets it go on
   await untilText(two, "#access .who", "carol");
 });
 
+test("a sign-in is not missed by a tab that asks the server at that moment", async () => {
+  await server.append("asking", someLines(10));
+  const token = await server.tokenFor("heidi", "read");
+  const one = await browser.newPage();
+  await signIn(one, token, "/tasks/asking");
+  await untilVisible(one, 10);
+  const two = await browser.another(one.context());
+  await two.goto(`${server.url}/tasks/asking`);
+  await untilVisible(two, 10);
+  await one.click("#sign-out");
+  await one.waitForURL(/\/login\?/);
+  await untilText(two, "#lost", "You are signed out.");
+  // The answer, that nobody is signed in, comes after the sign-in.
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  const asked = new Promise((resolve) => {
+    two.route("**/api/v1/access*", async (route) => {
+      const response = await route.fetch();
+      resolve();
+      await released;
+      await route.fulfill({ response });
+    }, { times: 1 });
+  });
+  await two.evaluate(() => {
+    new BroadcastChannel("tasktail-access").onmessage = () => (window.told = true);
+    dispatchEvent(new Event("focus"));
+  });
+  await asked;
+  await submit(one, token);
+  await until(two, () => window.told);
+  release();
+  await untilText(two, "#access .who", "heidi");
+  assert.equal(await two.locator("#lost").count(), 0);
+});
+
 test("a revoked token: the open pages say so within about a second", async () => {
   await server.append("watched", someLines(10));
   await server.events("watched-run", [{ type: "status", state: "running" }]).catch(() => {});

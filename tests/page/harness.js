@@ -20,6 +20,8 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync",
 ];
 const BATCH_LINES = 5000;
+/** Upper bound of every wait, for slow machines. */
+const TIMEOUT_MS = 30_000;
 
 /** The server under test. */
 export async function startServer() {
@@ -146,7 +148,7 @@ export async function startBrowser() {
     /** One more tab of a browser. */
     async another(context) {
       const page = await context.newPage();
-      page.setDefaultTimeout(10_000);
+      page.setDefaultTimeout(TIMEOUT_MS);
       if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/**", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       page.on("console", (message) => {

@@ -92,7 +92,8 @@ test("an event is on the screen within a quarter of a second", async () => {
   }
   took.sort((a, b) => a - b);
   console.log(`# event to screen: median ${took[10]} ms, worst ${took[19]} ms`);
-  assert.ok(took[19] < 1000, `the slowest took ${took[19]} ms`);
+  // Not the worst: that is the machine's, if others use it too.
+  assert.ok(took[10] < 250, `half of them took ${took[10]} ms or more`);
 });
 
 test("a server that is started again: nothing is lost, nothing twice", async () => {

@@ -42,9 +42,16 @@ export class Access {
   }
 
   async lookAgain() {
-    if (!this.lost || document.hidden || this.looking) return;
+    if (!this.lost || document.hidden) return;
+    // A sign-in while the server is asked may be newer than the answer: then it is asked once more.
+    this.wanted = true;
+    if (this.looking) return;
     this.looking = true;
-    const access = await fetchAccess(this.task).catch(() => null);
+    let access = null;
+    while (this.wanted && (access === null || access.kind === "none")) {
+      this.wanted = false;
+      access = await fetchAccess(this.task).catch(() => null);
+    }
     this.looking = false;
     if (access === null || access.kind === "none" || !this.lost) return;
     this.known = access;
