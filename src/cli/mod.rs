@@ -39,7 +39,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub use args::{Cli, Command};
+pub use args::{Cli, CliCommand};
 use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     cli.global.color.apply();
     let output = Output::new(cli.global.quiet, cli.global.json);
     let (failed, usage) = match cli.command {
-        Command::Run(_) => (EXIT_BEFORE_START, EXIT_BEFORE_START),
+        CliCommand::Run(_) => (EXIT_BEFORE_START, EXIT_BEFORE_START),
         _ => (1, EXIT_USAGE),
     };
     match prepare_and_run(cli, output) {
@@ -81,11 +81,11 @@ struct Context {
 }
 
 fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
-    if let Command::Completions(args) = &cli.command {
+    if let CliCommand::Completions(args) = &cli.command {
         return completions::run(args, output).map(|()| 0);
     }
     let settings = load_settings(&cli)?;
-    let default_filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
+    let default_filter = if matches!(cli.command, CliCommand::Serve(_)) { "info" } else { "warn" };
     init_tracing(cli.global.log_format, default_filter)?;
     settings.warnings.iter().for_each(|warning| output.note(warning));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -95,40 +95,40 @@ fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
     result
 }
 
-async fn dispatch(command: Command, context: Context) -> anyhow::Result<u8> {
+async fn dispatch(command: CliCommand, context: Context) -> anyhow::Result<u8> {
     // Boxed because the sizes of the commands' futures differ widely.
     match command {
-        Command::Serve(args) => Box::pin(serve::run(args, context)).await,
-        Command::Run(args) => Box::pin(run::run(args, context)).await,
-        Command::Follow(args) => Box::pin(follow::run(args, context)).await,
-        Command::Append(args) => Box::pin(append::run(args, context)).await,
-        Command::End(args) => Box::pin(append::end(args, context)).await,
-        Command::List(args) => Box::pin(list::run(args, context)).await,
-        Command::Show(args) => Box::pin(show::run(args, context)).await,
-        Command::Export(args) => Box::pin(export::run(args, context)).await,
-        Command::Rm(args) => Box::pin(rm::run(args, context)).await,
-        Command::Share(args) => Box::pin(share::run(args, context)).await,
-        Command::Ship(args) => Box::pin(ship::run(args, context)).await,
-        Command::Spool(args) => Box::pin(spool::run(args, context)).await,
-        Command::Events(args) => Box::pin(events::run(args, context)).await,
-        Command::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
-        Command::Doctor(args) => Box::pin(doctor::run(args, context)).await,
-        Command::Token(args) => token::run(args, &context),
-        Command::Verify(args) => Box::pin(verify::run(args, context)).await,
-        Command::Completions(_) => Ok(0),
+        CliCommand::Serve(args) => Box::pin(serve::run(args, context)).await,
+        CliCommand::Run(args) => Box::pin(run::run(args, context)).await,
+        CliCommand::Follow(args) => Box::pin(follow::run(args, context)).await,
+        CliCommand::Append(args) => Box::pin(append::run(args, context)).await,
+        CliCommand::End(args) => Box::pin(append::end(args, context)).await,
+        CliCommand::List(args) => Box::pin(list::run(args, context)).await,
+        CliCommand::Show(args) => Box::pin(show::run(args, context)).await,
+        CliCommand::Export(args) => Box::pin(export::run(args, context)).await,
+        CliCommand::Rm(args) => Box::pin(rm::run(args, context)).await,
+        CliCommand::Share(args) => Box::pin(share::run(args, context)).await,
+        CliCommand::Ship(args) => Box::pin(ship::run(args, context)).await,
+        CliCommand::Spool(args) => Box::pin(spool::run(args, context)).await,
+        CliCommand::Events(args) => Box::pin(events::run(args, context)).await,
+        CliCommand::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
+        CliCommand::Doctor(args) => Box::pin(doctor::run(args, context)).await,
+        CliCommand::Token(args) => token::run(args, &context),
+        CliCommand::Verify(args) => Box::pin(verify::run(args, context)).await,
+        CliCommand::Completions(_) => Ok(0),
     }
 }
 
 fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
     let mut flags = cli.global.flags();
-    if let Command::Serve(args) = &cli.command {
+    if let CliCommand::Serve(args) = &cli.command {
         if args.ephemeral && cli.global.data.is_some() {
             let why = "it uses a temporary data folder, which conflicts with --data; use one of the two";
             return Err(ConfigError::Value { at: SettingSource::Flag("--ephemeral".to_owned()), why: why.to_owned() });
         }
         flags.extend(SettingArgs::flags(&args.settings));
     }
-    if let Command::Run(args) = &cli.command {
+    if let CliCommand::Run(args) = &cli.command {
         flags.extend(args.spool.flags());
     }
     let env = |name: &str| std::env::var_os(name);

@@ -92,7 +92,7 @@ pub enum FollowError {
 pub type Relocate = Box<dyn Fn() -> BoxFuture<'static, Option<Endpoint>> + Send + Sync>;
 
 /// A follower of one task.
-pub struct TaskFollower {
+pub struct LogFollower {
     endpoint: Endpoint,
     task: TaskId,
     start: TaskFollowStart,
@@ -122,7 +122,7 @@ enum FollowFailure {
     Final(FollowError),
 }
 
-impl TaskFollower {
+impl LogFollower {
     /// Creates a follower of `task`. With `wait` it waits for a task that does not exist yet.
     pub fn new(endpoint: Endpoint, task: TaskId, start: TaskFollowStart, wait: bool) -> Self {
         Self {
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn reconnect_resumes_after_the_last_cursor() {
         let endpoint: Endpoint = "http://h:1".parse().unwrap();
-        let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Tail(10), true);
+        let mut follower = LogFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Tail(10), true);
         assert_eq!(follower.request_path(), "/ws/v1/tasks/42?tail=10&wait=1");
         let cursor: Cursor = "c1.1.1.3.3-0".parse().unwrap();
         follower.position.advance(lines(&[3]), cursor);

@@ -13,5 +13,5 @@ mod token;
 
 pub use endpoint::{BadUrl, Endpoint, Scheme};
 pub use http::{ClientError, HttpClient};
-pub use run::{RunFollowStart, RunFollower, RunItem};
+pub use run::{RunFollower, RunItem, RunStreamStart};
 pub use token::{BadToken, BearerToken};

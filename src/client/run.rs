@@ -42,7 +42,7 @@ pub enum RunItem {
 
 /// The position where a follower of a run starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RunFollowStart {
+pub enum RunStreamStart {
     /// The first event.
     #[default]
     First,
@@ -56,7 +56,7 @@ pub enum RunFollowStart {
 pub struct RunFollower {
     client: HttpClient,
     run: RunId,
-    start: RunFollowStart,
+    start: RunStreamStart,
     body: Option<BoxStream<'static, Result<Bytes, ClientError>>>,
     buffer: BytesMut,
     retry: Duration,
@@ -73,7 +73,7 @@ impl std::fmt::Debug for RunFollower {
 impl RunFollower {
     /// Creates a follower, which connects at the first [`RunFollower::next`] and waits for a run that
     /// does not exist yet.
-    pub fn new(client: HttpClient, run: RunId, start: RunFollowStart) -> Self {
+    pub fn new(client: HttpClient, run: RunId, start: RunStreamStart) -> Self {
         Self { client, run, start, body: None, buffer: BytesMut::new(), retry: RETRY_MIN, wait: None }
     }
 
@@ -113,9 +113,9 @@ impl RunFollower {
 
     async fn connect(&mut self) -> Result<(), ClientError> {
         let (after, tail) = match &self.start {
-            RunFollowStart::First => (None, None),
-            RunFollowStart::Tail(count) => (None, Some(count.to_string())),
-            RunFollowStart::After(cursor) => (Some(cursor.to_string()), None),
+            RunStreamStart::First => (None, None),
+            RunStreamStart::Tail(count) => (None, Some(count.to_string())),
+            RunStreamStart::After(cursor) => (Some(cursor.to_string()), None),
         };
         let path = format!("/api/v1/runs/{}/events/stream", self.run);
         let query = [("after", after), ("tail", tail), ("wait", Some("1".to_owned()))];
@@ -157,13 +157,13 @@ impl RunFollower {
         match (kind, data, id) {
             (None, Some(data), Some(cursor)) => match Event::parse(data) {
                 Ok(event) => {
-                    self.start = RunFollowStart::After(cursor);
+                    self.start = RunStreamStart::After(cursor);
                     Ok(Some(RunItem::Event { event, cursor }))
                 }
                 Err(fault) => Ok(Some(self.disconnect(&format!("the server sent an invalid event: {fault}")))),
             },
             (Some("reset"), ..) => {
-                self.start = RunFollowStart::First;
+                self.start = RunStreamStart::First;
                 Ok(Some(RunItem::Reset))
             }
             _ => Ok(None),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::item::Item;
-use crate::client::{ClientError, HttpClient, RunFollowStart, RunFollower, RunItem};
+use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStreamStart};
 use crate::events::{
     EventNotation, ExtractedItem, Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions,
     FollowItem, FollowNotice, Identities, clean,
@@ -107,7 +107,7 @@ impl Input {
         let reader = match self {
             Input::Server { events, counters, run } => {
                 tokio::spawn(ask_counters(*counters, sender.clone()));
-                tokio::spawn(read_server(RunFollower::new(*events, run, RunFollowStart::First), sender))
+                tokio::spawn(read_server(RunFollower::new(*events, run, RunStreamStart::First), sender))
             }
             Input::Pipe { keep } => {
                 let copy = match keep {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::hops::LOOK_AGAIN;
 use super::sentinel::Sentinel;
 use super::{Examination, Outcome, Trouble, request_trouble};
-use crate::client::{ClientError, HttpClient, RunFollowStart, RunFollower, RunItem};
+use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStreamStart};
 use crate::model::{Event, RepetitionStatus, RunId, RunState};
 
 #[derive(Debug, Deserialize)]
@@ -90,7 +90,7 @@ impl Examination {
         let expected = "the two events by server-sent events";
         let Some(run) = self.sentinel.run() else { return Ok(()) };
         let client = HttpClient::new(self.options.endpoint.clone());
-        let mut follower = RunFollower::new(client, run, RunFollowStart::First);
+        let mut follower = RunFollower::new(client, run, RunStreamStart::First);
         let (mut count, mut trouble) = (0, None);
         let wait = self.options.timeout.mul_f64(0.9);
         let read = async {

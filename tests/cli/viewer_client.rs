@@ -2,7 +2,7 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
-use tasktail::client::follow::{FollowError, TaskFollowStart, TaskFollower, TaskUpdate};
+use tasktail::client::follow::{FollowError, LogFollower, TaskFollowStart, TaskUpdate};
 use tasktail::client::http::Probe;
 use tasktail::client::{ClientError, Endpoint, HttpClient};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,7 +57,7 @@ async fn a_broken_connection_is_taken_up_at_the_cursor_and_nothing_comes_twice()
         let second = serve_one(&listener, vec![open(), lines(2, 5), gap, lines(10, 10), end]).await;
         (first, second)
     });
-    let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
+    let mut follower = LogFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
     let mut told = Vec::new();
     while let Some(event) = follower.next().await.unwrap() {
         told.push(match event {
@@ -93,12 +93,12 @@ async fn what_the_server_refuses_is_not_tried_again() {
     let (listener, endpoint) = listener().await;
     let error = json!({"type": "error", "code": "not_found", "message": "task 42 not found"});
     tokio::spawn(async move { serve_one(&listener, vec![error]).await });
-    let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
+    let mut follower = LogFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
     let error = follower.next().await.unwrap_err();
     assert!(matches!(error, FollowError::Refused { ref code, .. } if code == "not_found"), "{error}");
 
     let nobody = "http://127.0.0.1:1".parse().unwrap();
-    let mut follower = TaskFollower::new(nobody, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
+    let mut follower = LogFollower::new(nobody, "42".parse().unwrap(), TaskFollowStart::Beginning, false);
     let error = follower.next().await.unwrap_err();
     assert!(matches!(error, FollowError::Unreachable { .. }), "{error}");
 }

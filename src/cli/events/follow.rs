@@ -11,7 +11,7 @@ use super::source::{self, EventInput, SourceArgs};
 use super::tail;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use crate::client::{RunFollowStart, RunFollower, RunItem};
+use crate::client::{RunFollower, RunItem, RunStreamStart};
 use crate::events::{EventLog, EventStream, FollowNotice, RunFold, StreamItem};
 use crate::model::{Event, RunId, RunStatus, Timestamp};
 
@@ -129,15 +129,15 @@ async fn forever(
         }
         EventInput::Run { locator, id } => {
             let start = match begin {
-                None => RunFollowStart::First,
-                Some(lines) if printer.types().is_all() => RunFollowStart::Tail(lines as u64),
+                None => RunStreamStart::First,
+                Some(lines) if printer.types().is_all() => RunStreamStart::Tail(lines as u64),
                 Some(lines) => {
                     // Only matching events; a run that does not exist yet has none.
                     let last = tail::last(lines, source, &printer, output).await;
                     for event in last.unwrap_or_default() {
                         printer.event(&event)?;
                     }
-                    RunFollowStart::Tail(0)
+                    RunStreamStart::Tail(0)
                 }
             };
             let client = locator.client().await?;
@@ -171,7 +171,7 @@ async fn until_end(
         EventInput::Run { locator, id } => {
             let client = locator.client().await?;
             let history = source::run(&client, id).await.map_or(0, |run| run.events);
-            let follower = Box::new(RunFollower::new(client, id.clone(), RunFollowStart::First));
+            let follower = Box::new(RunFollower::new(client, id.clone(), RunStreamStart::First));
             (EventFeed::Run { follower, history, loss_reported: false }, id.clone())
         }
     };

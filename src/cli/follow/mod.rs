@@ -15,7 +15,7 @@ use super::output::Output;
 use super::run::exit_byte;
 use super::values::channels;
 use super::{Context, EXIT_INTERRUPTED, interrupted};
-use crate::client::follow::{FollowError, Relocate, TaskFollowStart, TaskFollower, TaskUpdate};
+use crate::client::follow::{FollowError, LogFollower, Relocate, TaskFollowStart, TaskUpdate};
 use crate::model::{ChannelSet, Cursor, Gap, GapReason, Task, TaskId, TaskStatus};
 use printer::LinePrinter;
 
@@ -86,7 +86,7 @@ async fn follow(args: &FollowArgs, locator: &Arc<Locator>, explicit: bool, outpu
     if args.no_follow && begin.is_empty {
         return Ok(0);
     }
-    let mut follower = TaskFollower::new(client.endpoint().clone(), args.task.clone(), begin.start.clone(), args.wait);
+    let mut follower = LogFollower::new(client.endpoint().clone(), args.task.clone(), begin.start.clone(), args.wait);
     if !explicit {
         follower = follower.with_relocate(relocate(locator));
     }
@@ -124,7 +124,7 @@ struct FollowSession<'a> {
 }
 
 impl FollowSession<'_> {
-    async fn read(&mut self, follower: &mut TaskFollower) -> anyhow::Result<()> {
+    async fn read(&mut self, follower: &mut LogFollower) -> anyhow::Result<()> {
         while !self.is_done() {
             let next = match (self.no_follow, self.stop_at) {
                 (true, Some(_)) => timeout(LAST_MESSAGE_TIMEOUT, follower.next()).await.unwrap_or(Ok(None)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tasktail::client::connect::connect;
-use tasktail::client::follow::{TaskFollowStart, TaskFollower, TaskUpdate};
+use tasktail::client::follow::{LogFollower, TaskFollowStart, TaskUpdate};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -44,7 +44,7 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
     let asked = client(&server, &folder);
     let line = |text: &str| bytes::Bytes::from(text.to_owned());
     asked.post::<Value>("/api/v1/tasks/t/lines", &[], "text/plain", line("one")).await.unwrap();
-    let mut viewer = TaskFollower::new(address.clone(), "t".parse().unwrap(), TaskFollowStart::Beginning, false);
+    let mut viewer = LogFollower::new(address.clone(), "t".parse().unwrap(), TaskFollowStart::Beginning, false);
     while !matches!(within("a line", viewer.next()).await.unwrap(), Some(TaskUpdate::Lines(_))) {}
     let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let load: Vec<_> = (0..3)
