@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{Context, interrupted};
 use crate::client::HttpClient;
 use crate::config::{ConfigError, SettingSource};
-use crate::dashboard::{self, Feed, Input, Level, Row, State};
+use crate::dashboard::{self, DashboardState, Input, InputFeed, LogRow, RowLevel};
 use crate::model::{RunId, RunStatus};
 
 /// `tasktail dashboard`.
@@ -60,7 +60,7 @@ pub(super) async fn run(args: DashboardArgs, context: Context) -> anyhow::Result
 
 async fn show(args: DashboardArgs, locator: &Locator, output: Output) -> anyhow::Result<u8> {
     let input = input(&args, locator).await?;
-    let state = State::new(input.source(), input.is_text(), args.run.clone());
+    let state = DashboardState::new(input.source(), input.is_text(), args.run.clone());
     let feed = input.start().await?;
     let state = if io::stdout().is_terminal() {
         Box::pin(dashboard::show(feed, state, args.exit)).await?
@@ -90,8 +90,13 @@ async fn input(args: &DashboardArgs, locator: &Locator) -> anyhow::Result<Input>
 }
 
 /// Prints the log line by line, until its end or Ctrl-C.
-async fn print(feed: Feed, mut state: State, exit: bool, output: Output) -> anyhow::Result<State> {
-    let mut each = |row: &Row| {
+async fn print(
+    feed: InputFeed,
+    mut state: DashboardState,
+    exit: bool,
+    output: Output,
+) -> anyhow::Result<DashboardState> {
+    let mut each = |row: &LogRow| {
         if row.lines + row.events > 0 {
             return output.line(row.plain());
         }
@@ -106,14 +111,14 @@ async fn print(feed: Feed, mut state: State, exit: bool, output: Output) -> anyh
 }
 
 /// Prints the result of the run after the screen is closed.
-fn print_result(state: &State, output: Output) {
+fn print_result(state: &DashboardState, output: Output) {
     let Some(run) = state.run() else {
         let counts = state.counts();
         return output.note(format_args!("no event in {} lines of text", counts.input));
     };
     let failures = if run.failures > 0 { format!(", {} of a failure", run.failures) } else { String::new() };
     output.note(format_args!("run {}: {}, {} events{failures}", run.id, run.status, run.events));
-    let failed = state.all().rows().rev().find(|row| row.level == Level::Error && row.events > 0);
+    let failed = state.all().rows().rev().find(|row| row.level == RowLevel::Error && row.events > 0);
     if let Some(row) = failed {
         output.note(format_args!("last failure: {}", row.plain()));
     }

@@ -1,71 +1,71 @@
-//! Repetition: which line is one more of what was there just before. Pure: it knows keys of lines and
-//! ids of rows, neither texts nor time.
+//! Detection of repetition. Pure: it uses only keys of lines and ids of rows, neither texts nor
+//! time.
 //!
-//! Lines that have the same key (see [`super::normalise`]) one after the other are a *run*. Runs that
-//! repeat in the same order are a *cycle*; from its second repetition on it is one row. A line that
-//! does not fit ends it. What tells of a failure is never brought here.
+//! Consecutive lines with the same key (see [`super::normalise`]) are a *run*. Runs that repeat in
+//! the same order are a *cycle*; from its second repetition on it is one row. A line that does not
+//! fit ends it. Failures are never passed to the collapser.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Runs in one cycle at most: a polling loop of five Ansible tasks on several hosts.
+/// Maximum number of runs in a cycle: a polling loop of five Ansible tasks on several hosts.
 const PERIOD_MAX: usize = 32;
-/// Runs of events in one cycle at most: a progress that is told in a few lines.
+/// Maximum number of event runs in a cycle: progress reported in a few lines.
 const EVENT_PERIOD_MAX: usize = 4;
-/// Sources whose repetition is watched at once; with one more all begin anew.
+/// Maximum number of lanes; one more clears all.
 const LANES_MAX: usize = 256;
 
-/// Where lines follow each other: the lines of one source among those of others.
+/// A lane: the lines of one source among those of others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Text of this phase and host; empty for all other text.
     Text(String),
-    /// Log events of one repetition. Several that are repeated whole stay apart: only one that is
-    /// said again, and progress (the same but for its numbers), is one row.
+    /// Log events of one repetition. Identical sequences are not merged; repetition of a single
+    /// event, and progress (equal except for numbers), is one row.
     Event(String),
 }
 
-/// Where a line goes.
+/// The placement of a line in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// It is a row of its own.
+    /// A new row.
     New,
-    /// It is once more what this row says last.
+    /// A repetition of the row's last line.
     Repeat {
         /// The row.
         row: u64,
     },
-    /// With it, rows became a cycle of the length `period`: all of them, in order, twice but for the line itself.
+    /// The second repetition of a new cycle of length `period`: its rows, in order, and this line.
     Formed {
-        /// The rows; the first stays, as the cycle's.
+        /// The rows; the first one becomes the cycle's row.
         rows: Vec<u64>,
-        /// How many make one repetition.
+        /// Length of one repetition.
         period: usize,
     },
-    /// It is the line in the place `slot` of the cycle that this row is.
+    /// The line number `slot` of an existing cycle.
     Again {
         /// The row.
         row: u64,
-        /// Which of the cycle's lines.
+        /// Index of the line in the cycle.
         slot: usize,
-        /// Repetitions that are whole.
+        /// Complete repetitions.
         repeats: u64,
     },
 }
 
-/// Watches for repetition.
+/// A detector of repetition.
 #[derive(Debug, Default)]
 pub struct Collapser {
-    lanes: HashMap<Lane, Watch>,
+    lanes: HashMap<Lane, LaneState>,
 }
 
 #[derive(Debug, Default)]
-struct Watch {
-    runs: VecDeque<Run>,
+struct LaneState {
+    runs: VecDeque<LineRun>,
     cycle: Option<Cycle>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct LineRun {
     key: u64,
     exact: u64,
     row: u64,
@@ -80,36 +80,36 @@ struct Cycle {
 }
 
 impl Collapser {
-    /// Places a line: `key` is that of its normal form, `exact` that of its text, `row` the id it has
-    /// if it becomes a row.
+    /// Places a line: `key` is the hash of its normal form, `exact` that of its text, `row` its id
+    /// if it becomes a new row.
     pub fn place(&mut self, lane: &Lane, key: u64, exact: u64, row: u64) -> Placement {
         if !self.lanes.contains_key(lane) && self.lanes.len() >= LANES_MAX {
             self.lanes.clear();
         }
         let is_text = matches!(lane, Lane::Text(_));
-        let watch = self.lanes.entry(lane.clone()).or_default();
-        if let Some(cycle) = &mut watch.cycle {
-            if let Some(placement) = cycle.take(key) {
+        let state = self.lanes.entry(lane.clone()).or_default();
+        if let Some(cycle) = &mut state.cycle {
+            if let Some(placement) = cycle.advance(key) {
                 return placement;
             }
-            watch.cycle = None;
+            state.cycle = None;
         }
-        watch.take(Run { key, exact, row }, is_text)
+        state.push(LineRun { key, exact, row }, is_text)
     }
 
-    /// Something came in this lane that is not to be collapsed.
+    /// Ends the repetition in a lane, before a line that is not collapsed.
     pub fn end(&mut self, lane: &Lane) {
         self.lanes.remove(lane);
     }
 
-    /// No row that is there changes any more.
+    /// Ends all repetition, so that no existing row changes.
     pub fn end_all(&mut self) {
         self.lanes.clear();
     }
 }
 
 impl Cycle {
-    fn take(&mut self, key: u64) -> Option<Placement> {
+    fn advance(&mut self, key: u64) -> Option<Placement> {
         let last = (self.next + self.keys.len() - 1) % self.keys.len();
         let slot = if self.keys.get(self.next) == Some(&key) {
             self.next = (self.next + 1) % self.keys.len();
@@ -124,8 +124,8 @@ impl Cycle {
     }
 }
 
-impl Watch {
-    fn take(&mut self, run: Run, is_text: bool) -> Placement {
+impl LaneState {
+    fn push(&mut self, run: LineRun, is_text: bool) -> Placement {
         if let Some(last) = self.runs.back_mut().filter(|last| last.key == run.key) {
             last.exact = run.exact;
             return Placement::Repeat { row: last.row };
@@ -146,7 +146,7 @@ impl Watch {
         Placement::Formed { rows, period }
     }
 
-    /// Whether the last runs are the same twice.
+    /// Reports whether the last `period` runs repeat the ones before them.
     fn repeats(&self, period: usize, is_text: bool) -> bool {
         let from = self.runs.len() - 2 * period;
         let first = self.runs.range(from..from + period);
@@ -160,7 +160,8 @@ impl Watch {
 mod tests {
     use super::*;
 
-    /// Each letter is a line; gives `N` new, `=` repeated, `F` formed, a digit for the place in a cycle.
+    /// Each letter is a line; returns `N` for new, `=` for repeated, `F` for formed, a digit for
+    /// the slot in a cycle.
     fn trace(lines: &str, lane: &Lane) -> String {
         let mut collapser = Collapser::default();
         let place = |(at, letter): (usize, char)| {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn cycles_of_text_are_one_row_from_their_second_time_on() {
+    fn text_cycle_is_one_row_from_its_second_repetition() {
         let text = Lane::Text(String::new());
         for (lines, expected) in [
             ("abc", "NNN"),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_are_repeated_whole_stay_apart_but_progress_does_not() {
+    fn identical_event_cycles_are_not_merged_but_progress_is() {
         let event = Lane::Event("h1 fio 1".to_owned());
         assert_eq!(trace("ababab", &event), "NNNNNN");
         assert_eq!(trace("abAbab", &event), "NNNF01", "the first differs in a number");
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_of_a_cycle_are_named_and_counted() {
+    fn cycle_rows_and_repeats_are_reported() {
         let (mut collapser, lane) = (Collapser::default(), Lane::Text(String::new()));
         let mut last = Placement::New;
         for (at, key) in [7, 1, 2, 1, 2].iter().enumerate() {

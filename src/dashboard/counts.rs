@@ -1,36 +1,36 @@
-//! What each hop of the way to the screen has seen, so that it shows where events vanish.
+//! Counters of each stage on the path to the screen, to show where events are lost.
 
 use std::collections::BTreeMap;
 
 use super::text::thousands;
 use crate::model::{Pipeline, Stage};
 
-/// The hops inside this process.
+/// The stages in this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Lines of text that were read.
+pub struct StageCounts {
+    /// Lines of text read.
     pub input: u64,
-    /// Events that were found, echoes too.
+    /// Events found, including repetitions.
     pub found: u64,
-    /// What looked like an event and was none, by reason.
+    /// Rejected events, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
-    /// Events that were there already.
+    /// Duplicate events.
     pub repeated: u64,
-    /// Events that the run's state took.
+    /// Events applied to the run's state.
     pub run: u64,
-    /// Events that the log on the screen took.
+    /// Events added to the log.
     pub screen: u64,
-    /// Lines that name the token and gave neither an event nor a rejection.
+    /// Lines that contain the token but neither an event nor a rejection.
     pub named_only: u64,
 }
 
-impl Counts {
-    /// What was rejected, all told.
+impl StageCounts {
+    /// Returns the number of rejected events.
     pub fn rejected_all(&self) -> u64 {
         self.rejected.values().sum()
     }
 
-    /// The hops in this process, in order, each with what left it.
+    /// Returns the stages in this process, in order, each with its output count.
     pub fn here(&self, of_text: bool) -> Vec<String> {
         let rejected = match self.rejected_all() {
             0 => String::new(),
@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-/// The hops of a server that have seen anything, in order, each with what left it.
+/// Returns the active stages of a server, in order, each with its output count.
 pub(super) fn there(pipeline: &Pipeline) -> Vec<String> {
     pipeline.stages.iter().filter(|hop| is_used(hop)).map(hop).collect()
 }

@@ -1,27 +1,27 @@
-//! What is to be said about the way of the events: is it live, and at which hop do they vanish.
+//! Diagnostics of the event stream: whether it is live, and at which stage events are lost.
 
-use super::state::{Link, State};
+use super::state::{DashboardState, LinkState};
 use super::text::{age, thousands};
 use crate::events::{TOKEN, clean};
 use crate::model::Timestamp;
 
-/// Whether events come, from where, and how long ago the last one did.
-pub(super) fn stream(state: &State, now: Timestamp) -> String {
+/// Returns the state of the stream, with the source and the age of the last event.
+pub(super) fn stream(state: &DashboardState, now: Timestamp) -> String {
     let last = state.last.as_ref().map(|(at, source)| format!("({source}, {})", age(*at, now)));
     match (&state.link, last) {
-        (Link::Open, None) => "waiting for the first event".to_owned(),
-        (Link::Open, Some(last)) => format!("live {last}"),
-        (Link::Broken { .. }, None) => "disconnected".to_owned(),
-        (Link::Broken { .. }, Some(last)) => format!("disconnected {last}"),
-        (Link::Ended, None) => format!("ended: {} brought no event", state.source),
-        (Link::Ended, Some(last)) => format!("ended {last}"),
+        (LinkState::Open, None) => "waiting for the first event".to_owned(),
+        (LinkState::Open, Some(last)) => format!("live {last}"),
+        (LinkState::Broken { .. }, None) => "disconnected".to_owned(),
+        (LinkState::Broken { .. }, Some(last)) => format!("disconnected {last}"),
+        (LinkState::Ended, None) => format!("ended: no events from {}", state.source),
+        (LinkState::Ended, Some(last)) => format!("ended {last}"),
     }
 }
 
-/// What does not look right, the most pressing first. Clean.
-pub(super) fn warnings(state: &State, now: Timestamp) -> Vec<String> {
+/// Returns all warnings, the most urgent first. Their text is clean.
+pub(super) fn warnings(state: &DashboardState, now: Timestamp) -> Vec<String> {
     let mut all = Vec::new();
-    if let Link::Broken { why, since, retry } = &state.link {
+    if let LinkState::Broken { why, since, retry } = &state.link {
         let passed = now.as_millis().saturating_sub(since.as_millis());
         let left = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX).saturating_sub(passed).div_ceil(1000);
         let when = if left == 0 { "trying again".to_owned() } else { format!("retry in {left} s") };
@@ -30,24 +30,24 @@ pub(super) fn warnings(state: &State, now: Timestamp) -> Vec<String> {
     let counts = &state.counts;
     if counts.rejected_all() > 0 {
         let reasons: Vec<String> = counts.rejected.iter().map(|(word, count)| format!("{word} {count}")).collect();
-        let last = state.last_rejected.as_ref().map(|why| format!(", the last: {why}")).unwrap_or_default();
+        let last = state.last_rejected.as_ref().map(|why| format!(", last: {why}")).unwrap_or_default();
         all.push(format!("{} rejected ({}){last}", thousands(counts.rejected_all()), reasons.join(", ")));
     }
-    all.extend(state.trouble.clone());
+    all.extend(state.input_failure.clone());
     if counts.found == 0 && counts.named_only > 0 {
         let lines = if counts.named_only == 1 {
-            "1 line of text names".to_owned()
+            "1 line of text contains".to_owned()
         } else {
-            format!("{} lines of text name", thousands(counts.named_only))
+            format!("{} lines of text contain", thousands(counts.named_only))
         };
-        all.push(format!("{lines} {TOKEN}, but none of them holds an event that can be read"));
+        all.push(format!("{lines} {TOKEN} but no valid event"));
     }
     if let [first, second, ..] = &state.runs[..] {
         all.push(format!("events of several runs, shown as one: {first}, {second}"));
     }
     for hop in state.pipeline.iter().flat_map(|pipeline| &pipeline.stages) {
         if hop.dropped > 0 {
-            all.push(format!("{} lost at the hop {}", thousands(hop.dropped), hop.name));
+            all.push(format!("{} lost at stage {}", thousands(hop.dropped), hop.name));
         }
         if let Some(fault) = &hop.last_error {
             all.push(format!("{} ({}): {}", hop.name, age(fault.at, now), fault.message));

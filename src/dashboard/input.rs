@@ -1,5 +1,5 @@
-//! Where items come from: a server, a pipe, a file. Each is read by a task of its own into a bounded
-//! queue; when that is full the reader waits, and nothing is dropped.
+//! The inputs: a server, a pipe, a file. Each has its own reader task and a bounded queue; when the
+//! queue is full the reader waits, and nothing is dropped.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::item::Item;
+use super::item::DashboardItem;
 use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStreamStart};
 use crate::events::{
     EventNotation, ExtractedItem, Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions,
@@ -19,72 +19,72 @@ use crate::events::{
 };
 use crate::model::{Event, Pipeline, RunId};
 
-/// Items that may wait for the screen.
+/// Capacity of the queue.
 const ITEMS_MAX: usize = 4096;
-/// Bytes read from a pipe at once.
+/// Read size for a pipe.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// What may go on in a next line is shown without it after this silence.
+/// Text that may continue on the next line is shown after this pause.
 const FLUSH_AFTER: Duration = Duration::from_millis(120);
-/// How often the server's counters are asked for.
+/// Interval between requests for the server's counters.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
-/// A server that has not told its counters by then is asked again later.
+/// Timeout of a request for the counters; the next one follows later.
 const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to show.
+/// The input of a dashboard.
 #[derive(Debug)]
 pub enum Input {
-    /// A run at a server; it may be there only later.
+    /// A run on a server; it may be created later.
     Server {
-        /// For its events.
+        /// Connection for the events.
         events: Box<HttpClient>,
-        /// For the counters, beside them.
+        /// Connection for the counters.
         counters: Box<HttpClient>,
         /// The run.
         run: RunId,
     },
     /// Text on stdin.
     Pipe {
-        /// Where its bytes are kept as they came.
+        /// File for a copy of the bytes.
         keep: Option<PathBuf>,
     },
-    /// A file that may still grow: events, one a line, or text that holds them.
+    /// A file that may grow: one event per line, or text with events.
     File(PathBuf),
 }
 
-/// Why an input gives no more.
+/// An error that ends an input.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// The server says no.
+    /// The server rejected the request.
     #[error(transparent)]
     Server(#[from] ClientError),
     /// Stdin cannot be read.
     #[error("cannot read stdin: {0}")]
     Stdin(#[source] io::Error),
-    /// The copy of the pipe cannot be made.
+    /// The copy of the pipe cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Keep {
-        /// The file.
+        /// Path of the copy.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
     /// The file cannot be followed.
     #[error(transparent)]
     File(#[from] FollowFileError),
-    /// The task that reads it broke down.
-    #[error("the reader of the input broke down: {0}")]
+    /// The reader task panicked.
+    #[error("the input reader crashed: {0}")]
     Broken(String),
 }
 
-/// Items as they come.
+/// The queue of items, and its reader task.
 #[derive(Debug)]
-pub struct Feed {
-    items: mpsc::Receiver<Item>,
+pub struct InputFeed {
+    items: mpsc::Receiver<DashboardItem>,
     reader: JoinHandle<Result<(), InputError>>,
 }
 
 impl Input {
-    /// What the input is called on the screen.
+    /// Returns the name of the input on the screen.
     pub fn source(&self) -> String {
         match self {
             Input::Server { .. } => "server".to_owned(),
@@ -93,25 +93,24 @@ impl Input {
         }
     }
 
-    /// Whether events are looked for in text.
+    /// Reports whether the input is text that may contain events.
     pub fn is_text(&self) -> bool {
         !matches!(self, Input::Server { .. })
     }
 
-    /// Begins to read.
+    /// Starts the reader.
     ///
-    /// # Errors
-    /// The file that a pipe is to be kept in cannot be made, or the file cannot be followed.
-    pub async fn start(self) -> Result<Feed, InputError> {
+    /// # Errors The copy of the pipe cannot be created, or the file cannot be followed.
+    pub async fn start(self) -> Result<InputFeed, InputError> {
         let (sender, items) = mpsc::channel(ITEMS_MAX);
         let reader = match self {
             Input::Server { events, counters, run } => {
-                tokio::spawn(ask_counters(*counters, sender.clone()));
+                tokio::spawn(poll_counters(*counters, sender.clone()));
                 tokio::spawn(read_server(RunFollower::new(*events, run, RunStreamStart::First), sender))
             }
             Input::Pipe { keep } => {
                 let copy = match keep {
-                    Some(path) => Some(Copy::create(path).await?),
+                    Some(path) => Some(PipeCopy::create(path).await?),
                     None => None,
                 };
                 tokio::spawn(read_pipe(copy, sender))
@@ -122,39 +121,39 @@ impl Input {
                 tokio::spawn(read_file(FileFollower::new(path, options)?, is_events, sender))
             }
         };
-        Ok(Feed { items, reader })
+        Ok(InputFeed { items, reader })
     }
 }
 
-impl Feed {
-    /// Waits for items and takes what is there; none once the input is over. Cancel-safe.
-    pub async fn take(&mut self, batch: &mut Vec<Item>, max: usize) -> usize {
+impl InputFeed {
+    /// Waits for items and receives those available. Returns 0 once the input has ended.
+    /// Cancel-safe.
+    pub async fn recv(&mut self, batch: &mut Vec<DashboardItem>, max: usize) -> usize {
         self.items.recv_many(batch, max).await
     }
 
-    /// How the reader ended, once there are no more items.
+    /// Returns the result of the reader, after the last item.
     ///
-    /// # Errors
-    /// What ended it.
+    /// # Errors The error that ended the input.
     pub async fn end(self) -> Result<(), InputError> {
         self.reader.await.unwrap_or_else(|error| Err(InputError::Broken(error.to_string())))
     }
 }
 
-/// The person has left; nobody takes items any more.
-struct Left;
+/// The screen was closed, so no more items are received.
+struct ScreenClosed;
 
-async fn send(sender: &mpsc::Sender<Item>, item: Item) -> Result<(), Left> {
-    sender.send(item).await.map_err(|_| Left)
+async fn send(sender: &mpsc::Sender<DashboardItem>, item: DashboardItem) -> Result<(), ScreenClosed> {
+    sender.send(item).await.map_err(|_| ScreenClosed)
 }
 
-async fn read_server(mut follower: RunFollower, sender: mpsc::Sender<Item>) -> Result<(), InputError> {
+async fn read_server(mut follower: RunFollower, sender: mpsc::Sender<DashboardItem>) -> Result<(), InputError> {
     loop {
         let item = match follower.next().await? {
-            RunItem::Connected => Item::Connected,
-            RunItem::Event { event, .. } => Item::Event { event, in_result: false },
-            RunItem::Disconnected { why, retry } => Item::Disconnected { why, retry },
-            RunItem::Reset => Item::Reset,
+            RunItem::Connected => DashboardItem::Connected,
+            RunItem::Event { event, .. } => DashboardItem::Event { event, in_result: false },
+            RunItem::Disconnected { why, retry } => DashboardItem::Disconnected { why, retry },
+            RunItem::Reset => DashboardItem::Reset,
         };
         if send(&sender, item).await.is_err() {
             return Ok(());
@@ -162,19 +161,20 @@ async fn read_server(mut follower: RunFollower, sender: mpsc::Sender<Item>) -> R
     }
 }
 
-async fn ask_counters(client: HttpClient, sender: mpsc::Sender<Item>) {
+async fn poll_counters(client: HttpClient, sender: mpsc::Sender<DashboardItem>) {
     let mut known = Pipeline::default();
     let mut next = Instant::now();
     while !sender.is_closed() {
         match timeout(COUNTERS_TIMEOUT, client.get::<Pipeline>("/api/v1/pipeline", &[])).await {
             Ok(Ok(pipeline)) if pipeline != known => {
                 known = pipeline.clone();
-                if send(&sender, Item::Pipeline(pipeline)).await.is_err() {
+                if send(&sender, DashboardItem::Pipeline(pipeline)).await.is_err() {
                     return;
                 }
             }
             Ok(Ok(_)) => {}
-            // The follower tells of a server that is away; one without this route has no counters.
+            // The follower reports an unreachable server; an old server without this route has no
+            // counters.
             Ok(Err(error)) => tracing::debug!(%error, "no counters"),
             Err(_) => tracing::debug!("no counters in time"),
         }
@@ -183,13 +183,13 @@ async fn ask_counters(client: HttpClient, sender: mpsc::Sender<Item>) {
     }
 }
 
-/// The copy of a pipe's bytes.
-struct Copy {
+/// A copy of a pipe's bytes.
+struct PipeCopy {
     path: PathBuf,
     file: File,
 }
 
-impl Copy {
+impl PipeCopy {
     async fn create(path: PathBuf) -> Result<Self, InputError> {
         match File::create(&path).await {
             Ok(file) => Ok(Self { path, file }),
@@ -206,18 +206,18 @@ impl Copy {
     }
 }
 
-async fn read_pipe(mut copy: Option<Copy>, sender: mpsc::Sender<Item>) -> Result<(), InputError> {
+async fn read_pipe(mut copy: Option<PipeCopy>, sender: mpsc::Sender<DashboardItem>) -> Result<(), InputError> {
     let mut stdin = tokio::io::stdin();
     let mut extractor = Extractor::new(ExtractorOptions { texts: true, ..ExtractorOptions::default() });
     let (mut chunk, mut found) = (vec![0; CHUNK_BYTES], Vec::new());
-    let mut trouble = None;
+    let mut input_failure = None;
     loop {
         let read = stdin.read(&mut chunk);
         let count = if extractor.is_waiting() {
             match timeout(FLUSH_AFTER, read).await {
                 Ok(count) => count,
                 Err(_) => {
-                    extractor.flush(&mut |item| found.push(from_found(item)));
+                    extractor.flush(&mut |item| found.push(to_item(item)));
                     if send_all(&sender, &mut found).await.is_err() {
                         return Ok(());
                     }
@@ -231,60 +231,64 @@ async fn read_pipe(mut copy: Option<Copy>, sender: mpsc::Sender<Item>) -> Result
         if let Some(file) = &mut copy
             && let Err(error) = file.write(bytes).await
         {
-            // The screen is worth more than the copy; how it ended is told when the person leaves.
-            found.push(Item::Trouble(error.to_string()));
-            (trouble, copy) = (Some(error), None);
+            // The screen continues without the copy; the error is reported again on exit.
+            found.push(DashboardItem::InputFailure(error.to_string()));
+            (input_failure, copy) = (Some(error), None);
         }
         if bytes.is_empty() {
-            extractor.finish(&mut |item| found.push(from_found(item)));
-            found.push(Item::End);
+            extractor.finish(&mut |item| found.push(to_item(item)));
+            found.push(DashboardItem::End);
             send_all(&sender, &mut found).await.ok();
-            return trouble.map_or(Ok(()), Err);
+            return input_failure.map_or(Ok(()), Err);
         }
-        found.push(Item::Read { lines: memchr::memchr_iter(b'\n', bytes).count() as u64 });
-        extractor.feed(bytes, &mut |item| found.push(from_found(item)));
+        found.push(DashboardItem::Read { lines: memchr::memchr_iter(b'\n', bytes).count() as u64 });
+        extractor.feed(bytes, &mut |item| found.push(to_item(item)));
         if send_all(&sender, &mut found).await.is_err() {
-            return trouble.map_or(Ok(()), Err);
+            return input_failure.map_or(Ok(()), Err);
         }
     }
 }
 
-async fn send_all(sender: &mpsc::Sender<Item>, found: &mut Vec<Item>) -> Result<(), Left> {
+async fn send_all(sender: &mpsc::Sender<DashboardItem>, found: &mut Vec<DashboardItem>) -> Result<(), ScreenClosed> {
     for item in found.drain(..) {
         send(sender, item).await?;
     }
     Ok(())
 }
 
-fn from_found(found: ExtractedItem<'_>) -> Item {
+fn to_item(found: ExtractedItem<'_>) -> DashboardItem {
     match found {
         ExtractedItem::Event(event) => {
-            Item::Event { in_result: event.form != EventNotation::Plain, event: event.identified }
+            DashboardItem::Event { in_result: event.form != EventNotation::Plain, event: event.identified }
         }
-        ExtractedItem::Echo { .. } => Item::Echo,
-        ExtractedItem::Task(task) => Item::Task(task.json),
-        ExtractedItem::Rejected(rejected) => Item::Rejected {
+        ExtractedItem::Echo { .. } => DashboardItem::Echo,
+        ExtractedItem::Task(task) => DashboardItem::Task(task.json),
+        ExtractedItem::Rejected(rejected) => DashboardItem::Rejected {
             reason: rejected.fault.reason(),
             message: rejected.fault.to_string(),
             excerpt: rejected.excerpt,
         },
-        ExtractedItem::Text { text, .. } => Item::Text(text.to_owned()),
+        ExtractedItem::Text { text, .. } => DashboardItem::Text(text.to_owned()),
     }
 }
 
-async fn read_file(mut follower: FileFollower, is_events: bool, sender: mpsc::Sender<Item>) -> Result<(), InputError> {
-    let mut lines = Lines::new(is_events);
+async fn read_file(
+    mut follower: FileFollower,
+    is_events: bool,
+    sender: mpsc::Sender<DashboardItem>,
+) -> Result<(), InputError> {
+    let mut lines = FileLines::new(is_events);
     let mut found = Vec::new();
     loop {
         match follower.next().await? {
-            FollowItem::Lines { bytes, .. } => lines.take(&bytes, &mut found),
-            FollowItem::CaughtUp => lines.extractor.flush(&mut |item| found.push(from_found(item))),
+            FollowItem::Lines { bytes, .. } => lines.push(&bytes, &mut found),
+            FollowItem::CaughtUp => lines.extractor.flush(&mut |item| found.push(to_item(item))),
             FollowItem::Notice(notice) => {
                 if matches!(notice, FollowNotice::Truncated { .. } | FollowNotice::Rewritten) {
-                    lines = Lines::new(is_events);
-                    found.push(Item::Reset);
+                    lines = FileLines::new(is_events);
+                    found.push(DashboardItem::Reset);
                 }
-                found.push(Item::Note(format!("{}: {notice}", follower.path().display())));
+                found.push(DashboardItem::Note(format!("{}: {notice}", follower.path().display())));
             }
         }
         if send_all(&sender, &mut found).await.is_err() {
@@ -293,45 +297,45 @@ async fn read_file(mut follower: FileFollower, is_events: bool, sender: mpsc::Se
     }
 }
 
-/// The lines of a file: events as they are stored, or text that holds them.
-struct Lines {
+/// The lines of a file: stored events, or text with events.
+struct FileLines {
     is_events: bool,
     number: u64,
     extractor: Extractor,
     identities: Identities,
 }
 
-impl Lines {
+impl FileLines {
     fn new(is_events: bool) -> Self {
         let options = ExtractorOptions { texts: true, ..ExtractorOptions::default() };
         Self { is_events, number: 0, extractor: Extractor::new(options), identities: Identities::default() }
     }
 
-    fn take(&mut self, bytes: &[u8], found: &mut Vec<Item>) {
+    fn push(&mut self, bytes: &[u8], found: &mut Vec<DashboardItem>) {
         let text = String::from_utf8_lossy(bytes);
         let before = self.number;
         for line in text.split_inclusive('\n') {
             self.number += 1;
             self.line(line.trim_end_matches(['\n', '\r']), found);
         }
-        found.push(Item::Read { lines: self.number - before });
+        found.push(DashboardItem::Read { lines: self.number - before });
     }
 
-    fn line(&mut self, line: &str, found: &mut Vec<Item>) {
+    fn line(&mut self, line: &str, found: &mut Vec<DashboardItem>) {
         if line.trim_start().starts_with('{') || self.is_events && !line.trim().is_empty() {
             match Event::parse(line) {
                 Ok(event) => {
                     let event = self.identities.identify(&event);
-                    return found.push(Item::Event { event, in_result: false });
+                    return found.push(DashboardItem::Event { event, in_result: false });
                 }
                 Err(fault) if self.is_events => {
                     let excerpt = line.chars().take(80).collect();
                     let (reason, message) = (fault.reason(), format!("line {}: {fault}", self.number));
-                    return found.push(Item::Rejected { reason, message, excerpt });
+                    return found.push(DashboardItem::Rejected { reason, message, excerpt });
                 }
                 Err(_) => {}
             }
         }
-        self.extractor.feed_line(self.number, line, &mut |item| found.push(from_found(item)));
+        self.extractor.feed_line(self.number, line, &mut |item| found.push(to_item(item)));
     }
 }

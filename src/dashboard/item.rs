@@ -1,56 +1,56 @@
-//! What comes in, whatever way it took.
+//! The items that all inputs produce.
 
 use std::time::Duration;
 
 use crate::model::{Event, Pipeline};
 
-/// One thing the dashboard is told.
+/// One update of the dashboard.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub enum DashboardItem {
     /// Lines of text were read.
     Read {
-        /// How many.
+        /// Number of lines.
         lines: u64,
     },
-    /// An event, with its id.
+    /// An event with an id.
     Event {
-        /// The event as it is kept.
+        /// The event as stored.
         event: Event,
-        /// It stood inside a result that Ansible printed: indented lines after it belong to it.
+        /// The event was inside a result printed by Ansible: indented lines after it belong to it.
         in_result: bool,
     },
-    /// An event that was printed once more beside itself.
+    /// A repetition of an event within its result.
     Echo,
-    /// The facts of an ended Ansible task, as JSON.
+    /// The details of a finished Ansible task, as JSON.
     Task(String),
-    /// A line of text that holds no event.
+    /// A line of text without events.
     Text(String),
-    /// What looks like an event and is none.
+    /// An event that cannot be parsed.
     Rejected {
-        /// Why, as a stable word.
+        /// Stable name of the reason.
         reason: &'static str,
-        /// Why, to a person.
+        /// Error message.
         message: String,
-        /// The begin of what stood there.
+        /// The start of the rejected text.
         excerpt: String,
     },
-    /// Something that happened to the input, to be told in the log.
+    /// A note about the input for the log.
     Note(String),
-    /// Something of the input failed that lost nothing of it here, such as the copy of a pipe.
-    Trouble(String),
-    /// The server answers.
+    /// A failure that loses no input, for example of the pipe's copy.
+    InputFailure(String),
+    /// The server is connected.
     Connected,
-    /// The connection broke; it is tried again by itself.
+    /// The connection broke; it is retried automatically.
     Disconnected {
-        /// Why.
+        /// The error.
         why: String,
-        /// When it is tried again.
+        /// Delay until the next attempt.
         retry: Duration,
     },
-    /// The run's log was made anew: all comes again.
+    /// The run's log was recreated: all events are sent again.
     Reset,
     /// The server's counters.
     Pipeline(Pipeline),
-    /// The input is over.
+    /// The input has ended.
     End,
 }

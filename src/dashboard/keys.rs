@@ -1,48 +1,48 @@
-//! What a key asks for.
+//! Key bindings.
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 
-/// What a person asks for.
+/// An action of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Leave.
+    /// Exit.
     Quit,
-    /// Move the log by rows; below zero to older ones.
+    /// Scroll by rows; negative values scroll to older ones.
     Scroll(isize),
-    /// Move it by pages.
+    /// Scroll by pages.
     Page(isize),
-    /// To the oldest row.
+    /// Scroll to the oldest row.
     Home,
-    /// To the newest, and follow it.
+    /// Scroll to the newest row, and follow it.
     End,
-    /// Move long texts sideways.
+    /// Scroll long texts sideways.
     Shift {
-        /// To their end; else to their begin.
+        /// Toward their end; otherwise toward their start.
         right: bool,
     },
-    /// To the next failure.
+    /// Jump to the next failure.
     NextError,
-    /// Stop the log, or let it go on.
+    /// Pause or resume the log.
     Pause,
-    /// Summary or all.
+    /// Toggle between summary and all.
     Mode,
-    /// Begin to type a filter.
+    /// Start to type a filter.
     Filter,
-    /// A letter of the filter.
+    /// Add a letter to the filter.
     Type(char),
-    /// Take its last letter away.
+    /// Remove the last letter of the filter.
     Erase,
-    /// The filter is typed.
+    /// Apply the filter.
     Keep,
-    /// No filter, no help.
+    /// Clear the filter, or close the help.
     Clear,
-    /// Show the keys, or show them no longer.
+    /// Show or hide the key bindings.
     Help,
-    /// The screen has another size.
+    /// Redraw, for example after a resize.
     Redraw,
 }
 
-/// What an event of the terminal asks for; `typing` is whether letters go to the filter.
+/// Returns the action for a terminal event; `typing` sends letters to the filter.
 pub fn action(event: &Event, typing: bool) -> Option<Action> {
     let key = match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => key,

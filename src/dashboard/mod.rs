@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! server (RunFollower, /api/v1/pipeline) ─┐
-//! piped text (Extractor) ─────────────────┤─> Item ──bounded queue──> State ──> view ──> terminal
-//! a file (FileFollower, Extractor) ───────┘                            ^
-//!                                                     keys (/dev/tty) ─┘
+//! piped text (Extractor) ─────────────────┤─> DashboardItem ──bounded queue──> DashboardState ──> view ──> terminal
+//! a file (FileFollower, Extractor) ───────┘                                          ^
+//!                                                                  keys (/dev/tty) ──┘
 //! ```
 //!
-//! [`State`] is pure: it takes items, actions and the present, and knows neither terminal nor clock.
-//! Nothing that comes is dropped on the way to it: a screen that is slower shows the newest, and a
-//! reader that is faster waits. All text is passed through [`crate::events::clean`] where a row is made.
+//! [`DashboardState`] is pure: it processes items and actions with the current time as an argument, and
+//! uses neither terminal nor clock. No item is dropped on the path to it: a slow screen skips frames, and
+//! a fast reader blocks. All text is cleaned by [`crate::events::clean`] when a row is created.
 
 mod collapse;
 mod counts;
@@ -28,14 +28,14 @@ mod text;
 mod view;
 
 pub use collapse::{Collapser, Lane, Placement};
-pub use counts::Counts;
-pub use input::{Feed, Input, InputError};
-pub use item::Item;
+pub use counts::StageCounts;
+pub use input::{Input, InputError, InputFeed};
+pub use item::DashboardItem;
 pub use keys::{Action, action};
-pub use log::{Gone, Log, ROWS_MAX};
+pub use log::{DroppedRows, LogPanel, ROWS_MAX};
 pub use normal::{is_failure_text, normalise};
 pub use plain::{PlainError, follow_plain};
-pub use row::{Level, Row};
+pub use row::{LogRow, RowLevel};
 pub use screen::{ScreenError, show};
-pub use state::{Ending, Link, Mode, State};
+pub use state::{ActionOutcome, DashboardState, LinkState, LogMode};
 pub use view::draw;

@@ -1,20 +1,20 @@
-//! What stays the same in a line from one repetition to the next, and what marks a failure. Known by
-//! the line's form, never by the name of a task.
+//! Normal forms of lines, which are equal for repetitions, and the detection of failures. Both
+//! depend on a line's form, never on the name of a task.
 
 use std::net::Ipv4Addr;
 
-/// What stands where a number, a time, a duration or an id stood.
+/// Placeholder for a number, a time, a duration or an id.
 const HOLE: char = '#';
-/// Digits in a row inside a name from which on they are an id; fewer tell `h1` from `h2`.
+/// Minimum digits in a row that make a part of a name an id; fewer distinguish `h1` from `h2`.
 const ID_DIGITS_MIN: usize = 5;
-/// Characters of a hexadecimal id.
+/// Minimum length of a hexadecimal id, in characters.
 const HEX_CHARS_MIN: usize = 7;
-/// What may stand behind a number without making a name of it.
+/// Units that may follow a number.
 const UNITS: [&str; 37] = [
     "s", "sec", "secs", "ms", "us", "µs", "ns", "m", "min", "mins", "h", "d", "B", "b", "k", "K", "M", "G", "kB", "KB",
     "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "x", "T", "Z", "th", "st", "nd", "rd", "Hz", "bps", "e",
 ];
-/// Words that tell of a failure, in lower case.
+/// Words that indicate a failure, in lower case.
 const FAILURES: [&str; 11] = [
     "failed",
     "fatal",
@@ -29,8 +29,8 @@ const FAILURES: [&str; 11] = [
     "exception",
 ];
 
-/// The line with what changes from one repetition to the next taken out. Numbers that are a part of
-/// a name (`h1`, `cfg-01`) and addresses stay: two hosts are not one.
+/// Returns the line with its variable parts replaced. Numbers in names (`h1`, `cfg-01`) and
+/// addresses are preserved, because they distinguish hosts.
 pub fn normalise(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line.trim();
@@ -41,7 +41,7 @@ pub fn normalise(line: &str) -> String {
         if is_word {
             word(part, &mut out);
         } else {
-            // Columns and bars grow and shrink with what stands in them.
+            // Padding and bars vary in length with their content.
             let mut last = '\0';
             for c in part.chars().filter(|c| std::mem::replace(&mut last, *c) != *c) {
                 out.push(c);
@@ -73,7 +73,8 @@ fn word(part: &str, out: &mut String) {
     out.push_str(after);
 }
 
-/// Numbers with units and what joins them: `2.5s`, `0m05.0s`, `10:15:05`, `2026-01-03T11:55:41Z`.
+/// Reports whether the text is numbers with units and separators: `2.5s`, `0m05.0s`, `10:15:05`,
+/// `2026-01-03T11:55:41Z`.
 fn is_measure(core: &str) -> bool {
     if !core.starts_with(|c: char| c.is_ascii_digit()) {
         return false;
@@ -104,8 +105,8 @@ fn name(core: &str, out: &mut String) {
     }
 }
 
-/// Whether a line of text tells of a failure. A count of none (`failed=0`) does not, nor does the
-/// name of a task (`TASK [Stop on a failed poll]`).
+/// Reports whether a line of text indicates a failure. A count of zero (`failed=0`) does not, nor
+/// does the name of a task (`TASK [Stop on a failed poll]`).
 pub fn is_failure_text(line: &str) -> bool {
     let line = line.trim();
     if header(line).is_some() || is_recap(line) || line.ends_with(" skipped") || done_in(line).is_some() {
@@ -130,20 +131,20 @@ pub fn is_failure_text(line: &str) -> bool {
     false
 }
 
-/// A result that went well, without the loop's item: that is what went in, whatever words it has.
+/// Returns a successful result without the loop's item, which is input and may contain any word.
 fn without_item(line: &str) -> &str {
     if !is_good(line) || !line.contains(" => (item=") {
         return line;
     }
-    line.rsplit_once(") => ").map_or("", |(_, said)| said)
+    line.rsplit_once(") => ").map_or("", |(_, previous)| previous)
 }
 
-/// Whether the line begins a result that went well.
+/// Reports whether the line starts a successful result.
 fn is_good(line: &str) -> bool {
     ["ok: [", "changed: [", "skipping: [", "included: "].iter().any(|begin| line.starts_with(begin))
 }
 
-/// Whether what stands round a word says that there were none: `failed=0`, `"failed": false`, `0 errors`.
+/// Reports whether the text around a word denies it: `failed=0`, `"failed": false`, `0 errors`.
 fn is_none(before: &str, after: &str) -> bool {
     let quiet = |c: char| matches!(c, '"' | '\'' | ' ');
     let value = after.trim_start_matches(quiet).strip_prefix(['=', ':']).map(|value| value.trim_start_matches(quiet));
@@ -151,12 +152,13 @@ fn is_none(before: &str, after: &str) -> bool {
     if matches!(value, Some("0" | "false" | "False" | "null" | "None" | "none")) {
         return true;
     }
-    // The words before it, but not the value of another count: `unreachable=0 failed=1`.
-    let said = before.trim_end_matches(quiet).rsplit(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | ':')).next();
-    matches!(said, Some("0" | "no" | "No" | "without"))
+    // Only the words before it, not the value of another count: `unreachable=0 failed=1`.
+    let previous =
+        before.trim_end_matches(quiet).rsplit(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | ':')).next();
+    matches!(previous, Some("0" | "no" | "No" | "without"))
 }
 
-/// The name in `TASK [name] ***`, `PLAY [name] ***` or `RUNNING HANDLER [name] ***`.
+/// Returns the name in `TASK [name] ***`, `PLAY [name] ***` or `RUNNING HANDLER [name] ***`.
 pub(super) fn header(line: &str) -> Option<&str> {
     let rest = ["TASK [", "PLAY [", "RUNNING HANDLER ["].iter().find_map(|begin| line.strip_prefix(begin))?;
     rest.rsplit_once(']').map(|(name, _)| name)
@@ -166,14 +168,14 @@ fn is_recap(line: &str) -> bool {
     line.starts_with("PLAY RECAP")
 }
 
-/// The text before `done in 2.5s` at a line's end, and the duration.
+/// Returns the text before `done in 2.5s` at the end of a line, and the duration.
 pub(super) fn done_in(line: &str) -> Option<(&str, &str)> {
     let (before, duration) = line.trim_end().rsplit_once(" done in ")?;
     let number = duration.strip_suffix('s')?;
     number.parse::<f64>().is_ok().then_some((before, duration))
 }
 
-/// `• [phase] (host) what`: the phase with the host, and what.
+/// Splits `• [phase] (host) message` into the phase with the host, and the message.
 pub(super) fn phase_and_host(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     let body = line.strip_prefix("• ").unwrap_or(line);
@@ -183,19 +185,19 @@ pub(super) fn phase_and_host(line: &str) -> Option<(&str, &str)> {
     Some((&body[..end], what.trim_start()))
 }
 
-/// The lines of one result that Ansible printed, of which a summary shows the first.
+/// A tracker for the lines of one Ansible result, of which a summary shows only the first.
 #[derive(Debug, Default)]
-pub(super) struct Results {
+pub(super) struct ResultTracker {
     inside: bool,
 }
 
-impl Results {
-    /// An event stood in the first line of a result.
+impl ResultTracker {
+    /// Records that an event was in the first line of a result.
     pub(super) fn begin(&mut self) {
         self.inside = true;
     }
 
-    /// Whether the line only says more of a result that went well, or says nothing.
+    /// Reports whether the line is blank or a further line of a successful result.
     pub(super) fn is_detail(&mut self, line: &str) -> bool {
         let bare = line.trim();
         if bare.chars().all(|c| matches!(c, '{' | '}' | '[' | ']' | ',' | '"' | '\'' | ')')) {
@@ -215,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_times_and_ids_go_and_names_stay() {
+    fn normalise_replaces_numbers_times_and_ids_but_not_names() {
         for (line, expected) in [
             ("k6[c] stdout: running (0m05.0s), 10/10 VUs", "k6[c] stdout: running (#), #/# VUs"),
             ("ok: [h1]", "ok: [h1]"),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_from_counts_of_none_and_from_names() {
+    fn failure_words_in_zero_counts_and_names_are_ignored() {
         for line in [
             "fatal: [h1]: UNREACHABLE! => {",
             "failed: [h1] (item=2) => {",
@@ -262,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_good_result_says_more_is_a_detail_and_what_a_bad_one_says_is_not() {
-        let mut results = Results::default();
+    fn details_are_hidden_only_for_successful_results() {
+        let mut results = ResultTracker::default();
         let mut detail = |line: &str| results.is_detail(line);
         assert!(!detail("ok: [h1] => {") && detail("    \"msg\": \"hello\"") && detail("}"));
         assert!(!detail("fatal: [h1]: FAILED! => {") && !detail("    \"msg\": \"no such file\"") && detail("}"));

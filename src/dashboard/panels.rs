@@ -3,32 +3,38 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::state::{Link, State};
+use super::state::{DashboardState, LinkState};
 use super::text::{duration, fit, pad, width, wrap};
 use super::{counts, hint};
 use crate::events::clean;
 use crate::model::{FailedGate, PipelineStep, RunState, RunStatus, StepState, Timestamp, WorkloadRow};
 
-/// Cells of a bar of progress.
+/// Cells of a progress bar.
 const BAR: u64 = 8;
 
 /// One row of the Run Journal.
-pub(super) struct Entry {
+pub(super) struct JournalRow {
     label: [String; 2],
     status: RunStatus,
-    /// Its state, where it is no status of a run.
+    /// State text for rows that are not in a run status.
     word: Option<&'static str>,
     progress: (u64, u64, u64),
     action: String,
     last: String,
 }
 
-/// The Run Journal: its title, its header and its rows, at most `rows` of them, `columns` wide.
-pub(super) fn journal(state: &State, entries: &[Entry], rows: usize, columns: usize) -> (String, Vec<Line<'static>>) {
+/// Returns the Run Journal's title, and its header and rows, at most `rows` of them, `columns`
+/// wide.
+pub(super) fn journal(
+    state: &DashboardState,
+    entries: &[JournalRow],
+    rows: usize,
+    columns: usize,
+) -> (String, Vec<Line<'static>>) {
     let left_out = entries.len().saturating_sub(rows);
     let title = journal_title(state, left_out);
     if entries.is_empty() {
-        return (title, vec![Line::styled("no repetition or step is known yet", Modifier::DIM)]);
+        return (title, vec![Line::styled("no repetitions or steps yet", Modifier::DIM)]);
     }
     let pipeline = entries.iter().all(|entry| entry.label[1].is_empty());
     let widths = Widths::new(entries, columns, pipeline);
@@ -37,12 +43,12 @@ pub(super) fn journal(state: &State, entries: &[Entry], rows: usize, columns: us
     (title, lines)
 }
 
-/// All rows that the journal has.
-pub(super) fn entries(state: &State) -> Vec<Entry> {
+/// Returns all rows of the journal.
+pub(super) fn entries(state: &DashboardState) -> Vec<JournalRow> {
     state.run().map(run_entries).unwrap_or_default()
 }
 
-fn journal_title(state: &State, left_out: usize) -> String {
+fn journal_title(state: &DashboardState, left_out: usize) -> String {
     let mut title = "Run Journal".to_owned();
     if let Some(id) =
         state.run().map(|run| run.id.to_string()).or_else(|| state.named.as_ref().map(ToString::to_string))
@@ -61,17 +67,17 @@ fn journal_title(state: &State, left_out: usize) -> String {
     title
 }
 
-fn run_entries(run: &RunState) -> Vec<Entry> {
+fn run_entries(run: &RunState) -> Vec<JournalRow> {
     let steps = run.steps.iter().map(step);
     run.rows().iter().map(repetitions).chain(steps).chain(run.gates.iter().map(gate)).collect()
 }
 
-fn repetitions(row: &WorkloadRow<'_>) -> Entry {
+fn repetitions(row: &WorkloadRow<'_>) -> JournalRow {
     let action = match row.status {
         RunStatus::Failed => row.error.or(row.action),
         _ => row.action,
     };
-    Entry {
+    JournalRow {
         label: [clean(row.host), clean(row.workload)],
         status: row.status,
         word: None,
@@ -81,7 +87,7 @@ fn repetitions(row: &WorkloadRow<'_>) -> Entry {
     }
 }
 
-fn step(step: &PipelineStep) -> Entry {
+fn step(step: &PipelineStep) -> JournalRow {
     let status = match step.state {
         StepState::Pending => RunStatus::Pending,
         StepState::Running => RunStatus::Running,
@@ -91,7 +97,7 @@ fn step(step: &PipelineStep) -> Entry {
     };
     let parts = [step.error_class.as_deref(), step.reason.as_deref()];
     let tries = step.attempt.max(step.retries) + 1;
-    Entry {
+    JournalRow {
         label: [clean(&step.step_id), String::new()],
         status,
         word: (step.state == StepState::Compensated).then_some("undone"),
@@ -101,9 +107,9 @@ fn step(step: &PipelineStep) -> Entry {
     }
 }
 
-fn gate(gate: &FailedGate) -> Entry {
+fn gate(gate: &FailedGate) -> JournalRow {
     let parts = [gate.error_class.as_deref(), gate.reason.as_deref()];
-    Entry {
+    JournalRow {
         label: [format!("gate {}", clean(&gate.step_id)), String::new()],
         status: RunStatus::Failed,
         word: Some("gate"),
@@ -113,8 +119,9 @@ fn gate(gate: &FailedGate) -> Entry {
     }
 }
 
-/// What is most worth seeing of too many, in its order: first what failed, then what runs.
-fn choose(entries: &[Entry], rows: usize) -> Vec<&Entry> {
+/// Selects the most important rows and returns them in their order: failures first, then running
+/// ones.
+fn choose(entries: &[JournalRow], rows: usize) -> Vec<&JournalRow> {
     let mut order: Vec<(u8, usize)> =
         entries.iter().enumerate().map(|(at, entry)| (urgency(entry.status), at)).collect();
     order.sort_unstable();
@@ -135,7 +142,7 @@ fn urgency(status: RunStatus) -> u8 {
     }
 }
 
-/// Columns of each part; 0 leaves it out.
+/// Width of each column; 0 omits it.
 struct Widths {
     label: [usize; 2],
     state: usize,
@@ -145,7 +152,7 @@ struct Widths {
 }
 
 impl Widths {
-    fn new(entries: &[Entry], columns: usize, pipeline: bool) -> Self {
+    fn new(entries: &[JournalRow], columns: usize, pipeline: bool) -> Self {
         let widest = |part: usize, least: usize| {
             entries.iter().map(|entry| width(&entry.label[part])).max().unwrap_or(0).max(least)
         };
@@ -187,7 +194,7 @@ impl Widths {
         Line::styled(text.trim_end().to_owned(), Modifier::BOLD)
     }
 
-    fn line(&self, entry: &Entry) -> Line<'static> {
+    fn line(&self, entry: &JournalRow) -> Line<'static> {
         let mut spans = Vec::with_capacity(12);
         let mut put = |text: &str, columns: usize, style: Style| {
             if columns > 0 {
@@ -207,7 +214,7 @@ impl Widths {
         Line::from(spans)
     }
 
-    fn progress(&self, entry: &Entry) -> String {
+    fn progress(&self, entry: &JournalRow) -> String {
         let (ended, current, total) = entry.progress;
         let count = match (current, total) {
             (0, 0) => return String::new(),
@@ -247,8 +254,8 @@ pub(super) fn color(status: RunStatus) -> Color {
     }
 }
 
-/// The Event Status: whether it is live, the hops, and what does not look right, in at most `room` lines.
-pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize) -> Vec<Line<'static>> {
+/// Returns the Event Status in at most `room` lines: the stream's state, the stages, and warnings.
+pub(super) fn status(state: &DashboardState, now: Timestamp, columns: usize, room: usize) -> Vec<Line<'static>> {
     let stream = hint::stream(state, now);
     let words = state.counts.here(state.of_text);
     let here = words.join(" → ");
@@ -262,7 +269,7 @@ pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize)
     }
     if let Some(pipeline) = &state.pipeline {
         let hops = wrap(&counts::there(pipeline), " → ", columns.saturating_sub(8));
-        // Where they end is what is looked for: of too many lines the last ones.
+        // The last stages matter most, so of too many lines the first are hidden.
         let hidden = hops.len().saturating_sub(room.saturating_sub(lines.len() + 1).max(1));
         for (nth, hops) in hops.into_iter().skip(hidden).enumerate() {
             let begin = match (nth, hidden) {
@@ -287,10 +294,10 @@ pub(super) fn status(state: &State, now: Timestamp, columns: usize, room: usize)
     lines
 }
 
-fn stream_style(state: &State) -> Style {
+fn stream_style(state: &DashboardState) -> Style {
     match (&state.link, &state.last) {
-        (Link::Broken { .. }, _) => Style::new().fg(Color::Red),
-        (Link::Open, Some(_)) => Style::new().fg(Color::Green),
+        (LinkState::Broken { .. }, _) => Style::new().fg(Color::Red),
+        (LinkState::Open, Some(_)) => Style::new().fg(Color::Green),
         _ => Style::new().fg(Color::Yellow),
     }
 }

@@ -1,53 +1,52 @@
-//! The log line by line, where there is no terminal to show a screen on.
+//! The log line by line, for output that is not a terminal.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::input::{Feed, InputError};
-use super::row::Row;
-use super::screen::{is_over, take};
-use super::state::State;
+use super::input::{InputError, InputFeed};
+use super::row::LogRow;
+use super::screen::{apply_all, is_over};
+use super::state::DashboardState;
 
-/// Items taken at once; far fewer than the log keeps rows.
+/// Maximum number of items processed at once; far below the capacity of the log.
 const BATCH: usize = 1024;
-/// How often it is looked whether a run is over.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which the end of the run is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why the log is not printed to its end.
+/// An error that ends the printing.
 #[derive(Debug, thiserror::Error)]
 pub enum PlainError {
-    /// It cannot be printed.
+    /// Output failed.
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
-    /// The input fails.
+    /// The input failed.
     #[error(transparent)]
     Input(#[from] InputError),
 }
 
-/// Gives every row to `print` as it comes, until the input is over, or with `exit` until the run is.
+/// Passes every row to `print` until the input ends, or with `exit` until the run is complete.
 ///
-/// # Errors
-/// What `print` gives, and what ends the input.
+/// # Errors An error of `print` or of the input.
 pub async fn follow_plain(
-    mut feed: Feed,
-    state: &mut State,
+    mut feed: InputFeed,
+    state: &mut DashboardState,
     exit: bool,
-    print: &mut dyn FnMut(&Row) -> io::Result<()>,
+    print: &mut dyn FnMut(&LogRow) -> io::Result<()>,
 ) -> Result<(), PlainError> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut printed = 0;
-    let mut came = Instant::now();
+    let mut changed_at = Instant::now();
     loop {
-        match timeout(LOOK, feed.take(&mut batch, BATCH)).await {
+        match timeout(CHECK_INTERVAL, feed.recv(&mut batch, BATCH)).await {
             Ok(0) => return Ok(feed.end().await?),
-            Ok(_) => came = Instant::now(),
-            Err(_) if exit && is_over(state, came.elapsed()) => return Ok(()),
+            Ok(_) => changed_at = Instant::now(),
+            Err(_) if exit && is_over(state, changed_at.elapsed()) => return Ok(()),
             Err(_) => continue,
         }
-        take(state, &mut batch);
-        let new: Vec<&Row> = state.all().rows().rev().take_while(|row| row.id > printed).collect();
+        apply_all(state, &mut batch);
+        let new: Vec<&LogRow> = state.all().rows().rev().take_while(|row| row.id > printed).collect();
         for row in new.into_iter().rev() {
             printed = row.id;
             print(row)?;

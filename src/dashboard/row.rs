@@ -1,4 +1,4 @@
-//! One row of the log: what it says, and for how much of the input it stands.
+//! One row of the log: its text, and the amount of input it represents.
 
 use std::sync::Arc;
 
@@ -6,57 +6,58 @@ use super::normal::{done_in, header, phase_and_host};
 use crate::events::clean;
 use crate::model::{EventSchema, EventView, Timestamp};
 
-/// Characters of a row's text that are kept; the whole line stands in the pipe's log or at the server.
+/// Maximum length of a row's text, in characters; the whole line is in the pipe's copy or on the
+/// server.
 const TEXT_CHARS_MAX: usize = 2000;
 
-/// How much a row wants to be seen.
+/// The severity of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Text of the process.
+pub enum RowLevel {
+    /// Output of the process.
     #[default]
     Text,
-    /// A word of the dashboard itself.
+    /// A note of the dashboard itself.
     Note,
-    /// Below what a person asked for.
+    /// Debug output.
     Debug,
-    /// What goes on.
+    /// Progress.
     Info,
-    /// It may matter.
+    /// A warning.
     Warning,
-    /// It failed.
+    /// A failure.
     Error,
 }
 
-/// One row. Its texts are clean: nothing in them moves a cursor.
+/// One row. Its texts are clean: they contain no terminal escapes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// Its place among the rows; it only grows.
+pub struct LogRow {
+    /// Sequence number of the row.
     pub id: u64,
-    /// When the newest of what it stands for happened.
+    /// Time of the newest entry in the row.
     pub at: Timestamp,
-    /// How much it wants to be seen.
-    pub level: Level,
-    /// Whose it is: `fio@h1 1/3`, `[step]`.
+    /// Severity.
+    pub level: RowLevel,
+    /// Origin: `fio@h1 1/3`, `[step]`.
     pub place: Option<Arc<str>>,
-    /// The newest text of each line of a cycle; one text where it is none.
+    /// The newest text of each line of a cycle; otherwise a single text.
     pub texts: Vec<Arc<str>>,
-    /// The error's kind.
+    /// Type of the error.
     pub error: Option<Arc<str>>,
-    /// How often it came: whole repetitions of a cycle, else lines.
+    /// Number of repetitions: of the whole cycle, else of the line.
     pub repeats: u64,
-    /// Lines of text it stands for.
+    /// Lines of text in the row.
     pub lines: u64,
-    /// Events it stands for.
+    /// Events in the row.
     pub events: u64,
 }
 
-impl Row {
-    /// A row of one line of text, or of the dashboard's own words.
-    pub fn text(text: &str, level: Level, at: Timestamp) -> Self {
+impl LogRow {
+    /// Returns a row of one line of text, or of a note of the dashboard.
+    pub fn text(text: &str, level: RowLevel, at: Timestamp) -> Self {
         Self { at, level, texts: vec![brief(text)], repeats: 1, lines: 1, ..Self::default() }
     }
 
-    /// A row of one event.
+    /// Returns a row of one event.
     pub fn event(view: &EventView<'_>, at: Timestamp) -> Self {
         let (place, text) = match view.schema() {
             EventSchema::Pipeline => (view.step_id.as_deref().map(|step| format!("[{step}]")), pipeline(view)),
@@ -75,12 +76,12 @@ impl Row {
         }
     }
 
-    /// Whether it tells of a failure.
+    /// Reports whether the row is a failure.
     pub fn is_failure(&self) -> bool {
-        self.level == Level::Error
+        self.level == RowLevel::Error
     }
 
-    /// What it says: its text, or the names of what repeats in it and how long the last took.
+    /// Returns the text, or the names of the repeating tasks and the duration of the last one.
     pub fn message(&self) -> String {
         if let [text] = &self.texts[..] {
             return if self.repeats > 1 { format!("↻ ×{} {text}", self.repeats) } else { text.to_string() };
@@ -99,7 +100,7 @@ impl Row {
         format!("↻ ×{} {lane}{}{last}", self.repeats, names.join(" · "))
     }
 
-    /// The row as a line of its own: text as it came, an event with its time, level and place.
+    /// Returns the row as a line: text as received, an event with its time, level and place.
     pub fn plain(&self) -> String {
         if self.events == 0 {
             return self.message();
@@ -115,7 +116,7 @@ impl Row {
         line
     }
 
-    /// Whether any of what it shows holds the text; case does not count.
+    /// Reports whether any visible text contains `wanted`, ignoring case.
     pub fn contains(&self, wanted: &str) -> bool {
         let wanted = wanted.to_lowercase();
         let all = self.texts.iter().chain(&self.place).chain(&self.error);
@@ -124,18 +125,18 @@ impl Row {
     }
 }
 
-impl Level {
-    /// The word for those that are to be seen without their colour.
+impl RowLevel {
+    /// Returns the word for levels that must be visible without colour.
     pub fn word(self) -> Option<&'static str> {
         match self {
-            Level::Warning => Some("WARNING"),
-            Level::Error => Some("ERROR"),
+            RowLevel::Warning => Some("WARNING"),
+            RowLevel::Error => Some("ERROR"),
             _ => None,
         }
     }
 }
 
-/// The name in a line of a task that began or ended.
+/// Returns the task name in a line about the start or end of a task.
 fn label(text: &str) -> Option<&str> {
     if let Some(name) = header(text) {
         return Some(name);
@@ -144,13 +145,13 @@ fn label(text: &str) -> Option<&str> {
     Some(done_in(what).map_or(what.strip_suffix(" skipped").unwrap_or(what), |(name, _)| name))
 }
 
-fn level(view: &EventView<'_>) -> Level {
+fn level(view: &EventView<'_>) -> RowLevel {
     let is = |words: &[&str]| view.level.as_deref().is_some_and(|l| words.iter().any(|w| l.eq_ignore_ascii_case(w)));
     match () {
-        () if view.is_failure() => Level::Error,
-        () if is(&["WARNING", "WARN"]) => Level::Warning,
-        () if is(&["DEBUG", "TRACE"]) => Level::Debug,
-        () => Level::Info,
+        () if view.is_failure() => RowLevel::Error,
+        () if is(&["WARNING", "WARN"]) => RowLevel::Warning,
+        () if is(&["DEBUG", "TRACE"]) => RowLevel::Debug,
+        () => RowLevel::Info,
     }
 }
 
@@ -178,19 +179,19 @@ fn pipeline(view: &EventView<'_>) -> String {
     }
     match (view.previous_state.as_deref(), view.new_state.as_deref()) {
         (Some(from), Some(to)) => text.push_str(&format!(" {from}→{to}")),
-        // Most events of a step say its state already.
-        (None, Some(to)) if !says(view.type_word(), to) => text.push_str(&format!(" →{to}")),
+        // Most events of a step already name its state.
+        (None, Some(to)) if !names_state(view.type_word(), to) => text.push_str(&format!(" →{to}")),
         _ => {}
     }
-    for said in [view.reason.as_deref(), view.artifact_path.as_deref()].into_iter().flatten() {
+    for detail in [view.reason.as_deref(), view.artifact_path.as_deref()].into_iter().flatten() {
         text.push_str(": ");
-        text.push_str(said);
+        text.push_str(detail);
     }
     text
 }
 
-/// Whether the type of an event names the state it leads to.
-fn says(kind: &str, state: &str) -> bool {
+/// Reports whether an event's type names the state it leads to.
+fn names_state(kind: &str, state: &str) -> bool {
     kind.ends_with(state) || kind.ends_with(".started") && state == "running"
 }
 

@@ -1,4 +1,4 @@
-//! The terminal: taken over and always given back, drawn when something came, and its keys.
+//! The terminal: set up and always restored, drawn on changes, and its keys.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,55 +13,55 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::input::{Feed, InputError};
-use super::item::Item;
+use super::input::{InputError, InputFeed};
+use super::item::DashboardItem;
 use super::keys::action;
-use super::state::{Ending, Link, State};
+use super::state::{ActionOutcome, DashboardState, LinkState};
 use super::view;
 use crate::model::{Timestamp, limits};
 
-/// Items taken between two looks at the keys.
+/// Maximum number of items processed between two checks for keys.
 const BATCH: usize = 1024;
-/// Keys that may wait; a person does not type faster.
+/// Capacity of the key queue; nobody types faster.
 const KEYS_MAX: usize = 64;
-/// How often the thread that waits for keys looks whether it is still wanted.
+/// Interval at which the key thread checks for shutdown.
 const KEY_POLL: Duration = Duration::from_millis(500);
-/// Ages on the screen are told anew this often.
+/// Redraw interval, so that ages on the screen are current.
 const TICK: Duration = Duration::from_secs(1);
-/// A run that has ended and is silent this long is over.
-const SETTLED: Duration = Duration::from_secs(3);
+/// Pause after which an ended run is considered complete.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no full screen any more.
+/// An error that ends the full-screen view.
 #[derive(Debug, thiserror::Error)]
 pub enum ScreenError {
-    /// The terminal fails.
-    #[error("the terminal cannot be used: {0}")]
+    /// A terminal I/O error.
+    #[error("cannot use the terminal: {0}")]
     Terminal(#[source] io::Error),
-    /// Something in this process broke down.
-    #[error("tasktail broke down; the words above say where")]
+    /// A panic in this process.
+    #[error("tasktail crashed; see the message above")]
     Panic,
-    /// The input fails.
+    /// An error of the input.
     #[error(transparent)]
     Input(#[from] InputError),
 }
 
-/// The terminal while it is ours. Given back when this is dropped; on a panic, in whatever thread,
-/// before its words are printed.
+/// The terminal in full-screen mode. Restored on drop; on a panic in any thread, before the panic
+/// message is printed.
 struct Screen {
     terminal: Terminal<CrosstermBackend<FrameBuffer>>,
     frame: FrameBuffer,
-    /// A panic has given the terminal back: not to be drawn on any more.
+    /// A panic has restored the terminal, so drawing must stop.
     panicked: Arc<AtomicBool>,
 }
 
 impl Screen {
-    fn take() -> Result<Self, ScreenError> {
+    fn enter() -> Result<Self, ScreenError> {
         if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
             ratatui::crossterm::style::force_color_output(false);
         }
         let frame = FrameBuffer::default();
-        // The terminal that this gives writes to stdout in pieces; only its raw mode, its alternate
-        // screen and its hook for panics are wanted.
+        // Only raw mode, the alternate screen and the panic hook of `try_init` are used: its
+        // terminal writes to stdout in pieces.
         let terminal = ratatui::try_init().and_then(|_| Terminal::new(CrosstermBackend::new(frame.clone())));
         match terminal {
             Ok(terminal) => Ok(Self { terminal, frame, panicked: watch_panics() }),
@@ -72,11 +72,11 @@ impl Screen {
         }
     }
 
-    fn draw(&mut self, state: &mut State) -> Result<(), ScreenError> {
+    fn draw(&mut self, state: &mut DashboardState) -> Result<(), ScreenError> {
         self.terminal.draw(|frame| view::draw(frame, state, Timestamp::now())).map_err(ScreenError::Terminal)?;
         let frame = self.frame.take().map_err(ScreenError::Terminal)?;
         let mut stdout = io::stdout().lock();
-        // Looked at under the lock: the hook needs it to give the terminal back.
+        // Checked under the lock, which the hook needs to restore the terminal.
         if self.panicked.load(Ordering::SeqCst) {
             return Err(ScreenError::Panic);
         }
@@ -86,23 +86,23 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing can be done about a terminal that is gone.
+        // Nothing can be done about a closed terminal.
         execute!(io::stdout(), cursor::Show).ok();
-        // Given back twice, the cursor would jump to before the panic's words.
+        // A second restore would move the cursor above the panic message.
         if !self.panicked.load(Ordering::SeqCst) {
             ratatui::try_restore().ok();
         }
     }
 }
 
-/// The bytes of a frame until all of it is drawn. Stdout by itself would pass on each KiB of them, and after
-/// a change of size an empty screen first.
+/// A buffer for one complete frame. Stdout alone would flush each KiB, and an empty screen after a
+/// resize.
 #[derive(Clone, Debug, Default)]
 struct FrameBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl FrameBuffer {
-    /// Returns the frame, marked as one that the terminal is to show as a whole (synchronized output, which
-    /// a terminal that does not know it ignores). The buffer is empty then.
+    /// Returns the frame and empties the buffer. The frame is marked for synchronized output, which
+    /// other terminals ignore.
     fn take(&self) -> io::Result<Vec<u8>> {
         let mut frame = Vec::new();
         queue!(frame, terminal::BeginSynchronizedUpdate)?;
@@ -124,7 +124,8 @@ impl Write for FrameBuffer {
     }
 }
 
-/// Ratatui's hook gives the terminal back; whoever draws has to know of it.
+/// Installs a panic hook that sets the returned flag, and then runs ratatui's hook, which restores
+/// the terminal.
 fn watch_panics() -> Arc<AtomicBool> {
     let panicked = Arc::new(AtomicBool::new(false));
     let (flag, hook) = (Arc::clone(&panicked), std::panic::take_hook());
@@ -135,10 +136,10 @@ fn watch_panics() -> Arc<AtomicBool> {
     panicked
 }
 
-/// The signals that ask for an end.
-struct Signals([Signal; 3]);
+/// The signals that request an exit.
+struct ExitSignals([Signal; 3]);
 
-impl Signals {
+impl ExitSignals {
     fn listen() -> Result<Self, ScreenError> {
         let listen = |kind| signal(kind).map_err(ScreenError::Terminal);
         Ok(Self([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?]))
@@ -154,24 +155,23 @@ impl Signals {
     }
 }
 
-/// Shows the feed on the whole screen until the person leaves, or with `exit` until it is over.
-/// Gives the state as it was last.
+/// Shows the feed in full screen until the user quits, or with `exit` until the run is complete.
+/// Returns the final state.
 ///
-/// # Errors
-/// The terminal or the input fails; the terminal is given back first.
-pub async fn show(mut feed: Feed, mut state: State, exit: bool) -> Result<State, ScreenError> {
-    let mut signals = Signals::listen()?;
-    let mut screen = Screen::take()?;
+/// # Errors The terminal or the input failed; the terminal is restored first.
+pub async fn show(mut feed: InputFeed, mut state: DashboardState, exit: bool) -> Result<DashboardState, ScreenError> {
+    let mut signals = ExitSignals::listen()?;
+    let mut screen = Screen::enter()?;
     let mut keys = watch_keys();
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_open = true;
-    let mut pace = Pace::new();
+    let mut redraw = RedrawTimer::new();
     loop {
-        if pace.is_due() {
+        if redraw.is_due() {
             screen.draw(&mut state)?;
-            pace.drawn();
+            redraw.drawn();
         }
-        if exit && is_over(&state, pace.silent()) {
+        if exit && is_over(&state, redraw.silent()) {
             break;
         }
         tokio::select! {
@@ -180,24 +180,25 @@ pub async fn show(mut feed: Feed, mut state: State, exit: bool) -> Result<State,
             key = keys.recv() => match key {
                 Some(Ok(key)) => {
                     let Some(action) = action(&key, state.is_typing()) else { continue };
-                    if state.act(action) == Ending::Quit {
+                    if state.apply_action(action) == ActionOutcome::Quit {
                         break;
                     }
-                    pace.now();
+                    redraw.now();
                 }
                 Some(Err(error)) => return Err(ScreenError::Terminal(error)),
                 None => break,
             },
-            count = feed.take(&mut batch, BATCH), if is_open => {
+            count = feed.recv(&mut batch, BATCH), if is_open => {
                 is_open = count > 0;
-                // A reader that failed says why at once; one that is done leaves its last screen.
-                if !is_open && state.link() != &Link::Ended {
+                // A failed reader exits at once with its error; a finished one leaves its last
+                // screen.
+                if !is_open && state.link() != &LinkState::Ended {
                     break;
                 }
-                take(&mut state, &mut batch);
-                pace.came();
+                apply_all(&mut state, &mut batch);
+                redraw.changed();
             }
-            () = sleep_until(pace.next()) => pace.now(),
+            () = sleep_until(redraw.next()) => redraw.now(),
         }
     }
     drop(screen);
@@ -208,38 +209,39 @@ pub async fn show(mut feed: Feed, mut state: State, exit: bool) -> Result<State,
     Ok(state)
 }
 
-pub(super) fn take(state: &mut State, batch: &mut Vec<Item>) {
+pub(super) fn apply_all(state: &mut DashboardState, batch: &mut Vec<DashboardItem>) {
     let now = Timestamp::now();
     for item in batch.drain(..) {
-        state.take(item, now);
+        state.apply(item, now);
     }
 }
 
-/// Nothing more is to be expected: the input has ended, or the run has and is silent.
-pub(super) fn is_over(state: &State, silent: Duration) -> bool {
-    state.link() == &Link::Ended || silent >= SETTLED && state.run().is_some_and(|run| run.status.is_end())
+/// Reports whether nothing more is expected: the input has ended, or the run has and is idle.
+pub(super) fn is_over(state: &DashboardState, silent: Duration) -> bool {
+    state.link() == &LinkState::Ended || silent >= IDLE_TIMEOUT && state.run().is_some_and(|run| run.status.is_end())
 }
 
-/// When to draw: at once, but not more often than [`limits::DASHBOARD_REFRESH`], and once a [`TICK`].
-struct Pace {
+/// The redraw schedule: on changes, at most once per [`limits::DASHBOARD_REFRESH`], and at least
+/// once per [`TICK`].
+struct RedrawTimer {
     drawn: Option<Instant>,
-    came: Instant,
+    changed_at: Instant,
     wanted: bool,
     at_once: bool,
 }
 
-impl Pace {
+impl RedrawTimer {
     fn new() -> Self {
-        Self { drawn: None, came: Instant::now(), wanted: true, at_once: true }
+        Self { drawn: None, changed_at: Instant::now(), wanted: true, at_once: true }
     }
 
-    /// Something came.
-    fn came(&mut self) {
-        self.came = Instant::now();
+    /// Schedules a redraw after new items.
+    fn changed(&mut self) {
+        self.changed_at = Instant::now();
         self.wanted = true;
     }
 
-    /// A person waits for it, or it is time.
+    /// Schedules an immediate redraw.
     fn now(&mut self) {
         (self.wanted, self.at_once) = (true, true);
     }
@@ -250,7 +252,7 @@ impl Pace {
     }
 
     fn drawn(&mut self) {
-        *self = Self { drawn: Some(Instant::now()), came: self.came, wanted: false, at_once: false };
+        *self = Self { drawn: Some(Instant::now()), changed_at: self.changed_at, wanted: false, at_once: false };
     }
 
     fn next(&self) -> Instant {
@@ -259,12 +261,12 @@ impl Pace {
     }
 
     fn silent(&self) -> Duration {
-        self.came.elapsed()
+        self.changed_at.elapsed()
     }
 }
 
-/// Keys come from stdin if it is a terminal, else from `/dev/tty`. They are waited for in a thread,
-/// which ends by itself when nobody listens.
+/// Starts a thread that reads keys from stdin if it is a terminal, else from `/dev/tty`. The thread
+/// ends once the receiver is dropped.
 fn watch_keys() -> mpsc::Receiver<io::Result<event::Event>> {
     let (sender, keys) = mpsc::channel(KEYS_MAX);
     std::thread::spawn(move || {

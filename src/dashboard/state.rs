@@ -1,4 +1,4 @@
-//! What the dashboard knows. Pure: no terminal and no clock; the present is passed in.
+//! The dashboard's state. Pure: no terminal and no clock; the current time is an argument.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -7,92 +7,92 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::collapse::{Collapser, Lane, Placement};
-use super::counts::Counts;
-use super::item::Item;
+use super::counts::StageCounts;
+use super::item::DashboardItem;
 use super::keys::Action;
-use super::log::Log;
-use super::normal::{Results, is_failure_text, normalise, phase_and_host};
-use super::row::{Level, Row};
+use super::log::LogPanel;
+use super::normal::{ResultTracker, is_failure_text, normalise, phase_and_host};
+use super::row::{LogRow, RowLevel};
 use crate::events::{RunFold, TOKEN};
 use crate::model::{Event, EventView, Pipeline, RunId, RunState, Timestamp};
 
-/// Runs whose names are kept for the warning that there is more than one.
+/// Maximum number of run names remembered for the warning about several runs.
 const RUNS_MAX: usize = 4;
-/// Characters of a filter.
+/// Maximum length of a filter, in characters.
 const FILTER_CHARS_MAX: usize = 200;
 
-/// Which log is shown.
+/// The log to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Repetition in one row, and of a result that went well the first line.
+pub enum LogMode {
+    /// Repetition in one row, and only the first line of a successful result.
     #[default]
     Summary,
     /// Every line and every event.
     All,
 }
 
-/// How the input stands.
+/// The state of the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Link {
-    /// Nothing has answered yet, or it is local and open.
+pub enum LinkState {
+    /// Not connected yet, or connected, or local and open.
     #[default]
     Open,
     /// The connection broke.
     Broken {
-        /// Why.
+        /// The error.
         why: String,
-        /// When it broke.
+        /// Time of the error.
         since: Timestamp,
-        /// How long after that it is tried again.
+        /// Delay until the next attempt.
         retry: Duration,
     },
-    /// The input is over.
+    /// The input has ended.
     Ended,
 }
 
-/// What an action asks of whoever runs the dashboard.
+/// The effect of an action on the dashboard's loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Go on.
-    GoOn,
-    /// The person wants to leave.
+pub enum ActionOutcome {
+    /// Continue.
+    Continue,
+    /// Exit the dashboard.
     Quit,
 }
 
-/// All that is shown.
+/// The state of the whole dashboard.
 #[derive(Debug)]
-pub struct State {
-    /// What the input is called where an event does not say where it came from.
+pub struct DashboardState {
+    /// Name of the input, for events without a source.
     pub(super) source: String,
-    /// The input is text in which events are looked for.
+    /// The input is text that may contain events.
     pub(super) of_text: bool,
     pub(super) named: Option<RunId>,
     pub(super) fold: Option<RunFold>,
     pub(super) runs: Vec<String>,
-    /// Ids of all events so far, as 16 bytes each: a window would let old duplicates pass again.
+    /// Ids of all events so far, 16 bytes each: a bounded window would accept old duplicates again.
     seen: HashSet<u128>,
-    pub(super) counts: Counts,
+    pub(super) counts: StageCounts,
     pub(super) pipeline: Option<Pipeline>,
-    pub(super) link: Link,
-    /// When the last event came, and from where.
+    pub(super) link: LinkState,
+    /// Time and source of the newest event.
     pub(super) last: Option<(Timestamp, String)>,
-    /// The newest thing that went wrong on the way.
-    pub(super) trouble: Option<String>,
+    /// The newest failure of a part of the input.
+    pub(super) input_failure: Option<String>,
     pub(super) last_rejected: Option<String>,
-    pub(super) mode: Mode,
+    pub(super) mode: LogMode,
     pub(super) filter: String,
     pub(super) typing: bool,
     pub(super) help: bool,
     pub(super) hidden: u64,
-    summary: Log,
-    all: Log,
+    summary: LogPanel,
+    all: LogPanel,
     collapser: Collapser,
-    results: Results,
+    results: ResultTracker,
     hasher: BuildHasherDefault<DefaultHasher>,
 }
 
-impl State {
-    /// Nothing has come yet. `source` names the input; `named` is the run that was asked for.
+impl DashboardState {
+    /// Creates an empty state. `source` names the input; `named` is the requested run.
     pub fn new(source: impl Into<String>, of_text: bool, named: Option<RunId>) -> Self {
         Self {
             source: source.into(),
@@ -101,66 +101,66 @@ impl State {
             fold: None,
             runs: Vec::new(),
             seen: HashSet::new(),
-            counts: Counts::default(),
+            counts: StageCounts::default(),
             pipeline: None,
-            link: Link::Open,
+            link: LinkState::Open,
             last: None,
-            trouble: None,
+            input_failure: None,
             last_rejected: None,
-            mode: Mode::default(),
+            mode: LogMode::default(),
             filter: String::new(),
             typing: false,
             help: false,
             hidden: 0,
-            summary: Log::default(),
-            all: Log::default(),
+            summary: LogPanel::default(),
+            all: LogPanel::default(),
             collapser: Collapser::default(),
-            results: Results::default(),
+            results: ResultTracker::default(),
             hasher: BuildHasherDefault::default(),
         }
     }
 
-    /// Takes what came.
-    pub fn take(&mut self, item: Item, now: Timestamp) {
+    /// Applies an item.
+    pub fn apply(&mut self, item: DashboardItem, now: Timestamp) {
         match item {
-            Item::Read { lines } => self.counts.input += lines,
-            Item::Event { event, in_result } => self.take_event(&event, in_result, now),
-            Item::Echo => {
+            DashboardItem::Read { lines } => self.counts.input += lines,
+            DashboardItem::Event { event, in_result } => self.apply_event(&event, in_result, now),
+            DashboardItem::Echo => {
                 self.counts.found += 1;
                 self.counts.repeated += 1;
                 self.results.begin();
             }
-            Item::Task(json) => self.take_task(&json, now),
-            Item::Text(text) => self.take_text(&text, now),
-            Item::Rejected { reason, message, excerpt } => {
+            DashboardItem::Task(json) => self.apply_task(&json, now),
+            DashboardItem::Text(text) => self.apply_text(&text, now),
+            DashboardItem::Rejected { reason, message, excerpt } => {
                 *self.counts.rejected.entry(reason).or_default() += 1;
                 let text = format!("not an event: {message}: {excerpt}");
                 self.last_rejected = Some(message);
-                self.both(Row { lines: 0, ..Row::text(&text, Level::Warning, now) });
+                self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Warning, now) });
             }
-            Item::Note(text) => self.both(Row { lines: 0, ..Row::text(&text, Level::Note, now) }),
-            Item::Trouble(text) => {
-                self.both(Row { lines: 0, ..Row::text(&text, Level::Warning, now) });
-                self.trouble = Some(text);
+            DashboardItem::Note(text) => self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Note, now) }),
+            DashboardItem::InputFailure(text) => {
+                self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Warning, now) });
+                self.input_failure = Some(text);
             }
-            Item::Connected => self.link = Link::Open,
-            Item::Disconnected { why, retry } => self.link = Link::Broken { why, since: now, retry },
-            Item::Reset => self.reset(now),
-            Item::Pipeline(pipeline) => self.pipeline = Some(pipeline),
-            Item::End => {
-                self.link = Link::Ended;
+            DashboardItem::Connected => self.link = LinkState::Open,
+            DashboardItem::Disconnected { why, retry } => self.link = LinkState::Broken { why, since: now, retry },
+            DashboardItem::Reset => self.reset(now),
+            DashboardItem::Pipeline(pipeline) => self.pipeline = Some(pipeline),
+            DashboardItem::End => {
+                self.link = LinkState::Ended;
                 let text = format!("{} has ended", self.source);
-                self.both(Row { lines: 0, ..Row::text(&text, Level::Note, now) });
+                self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Note, now) });
             }
         }
     }
 
-    /// Does what a key asks for.
-    pub fn act(&mut self, action: Action) -> Ending {
+    /// Applies an action.
+    pub fn apply_action(&mut self, action: Action) -> ActionOutcome {
         let filter = std::mem::take(&mut self.filter);
         let log = self.log_mut();
         match action {
-            Action::Quit => return Ending::Quit,
+            Action::Quit => return ActionOutcome::Quit,
             Action::Scroll(by) => log.scroll(by, &filter),
             Action::Page(by) => log.scroll_pages(by, &filter),
             Action::Home => log.scroll(isize::MIN + 1, &filter),
@@ -172,16 +172,16 @@ impl State {
             Action::Pause => {
                 self.summary.toggle_pause();
                 self.all.toggle_pause();
-                // What stands on the screen shall not change under the reader's eyes.
+                // Rows on the paused screen must not change.
                 self.collapser.end_all();
             }
-            Action::Mode => self.mode = if self.mode == Mode::Summary { Mode::All } else { Mode::Summary },
+            Action::Mode => self.mode = if self.mode == LogMode::Summary { LogMode::All } else { LogMode::Summary },
             Action::Filter => self.typing = true,
             Action::Type(_) | Action::Erase | Action::Keep => {}
             Action::Clear if self.help => self.help = false,
             Action::Clear => {
                 self.typing = false;
-                return Ending::GoOn;
+                return ActionOutcome::Continue;
             }
             Action::Help => self.help = !self.help,
             Action::Redraw => {}
@@ -193,49 +193,49 @@ impl State {
             Action::Keep => self.typing = false,
             _ => {}
         }
-        Ending::GoOn
+        ActionOutcome::Continue
     }
 
-    /// The run as far as it is known.
+    /// Returns the state of the run, if any event was applied.
     pub fn run(&self) -> Option<&RunState> {
         self.fold.as_ref().map(RunFold::run)
     }
 
-    /// The log that is shown.
-    pub fn log(&self) -> &Log {
-        if self.mode == Mode::Summary { &self.summary } else { &self.all }
+    /// Returns the log that is shown.
+    pub fn log(&self) -> &LogPanel {
+        if self.mode == LogMode::Summary { &self.summary } else { &self.all }
     }
 
-    /// The log with every line and every event.
-    pub fn all(&self) -> &Log {
+    /// Returns the log with every line and every event.
+    pub fn all(&self) -> &LogPanel {
         &self.all
     }
 
-    /// Lines that the summary leaves out.
+    /// Returns the number of lines that the summary omits.
     pub fn hidden(&self) -> u64 {
         self.hidden
     }
 
-    /// What each hop has seen.
-    pub fn counts(&self) -> &Counts {
+    /// Returns the counters of each stage.
+    pub fn counts(&self) -> &StageCounts {
         &self.counts
     }
 
-    /// How the input stands.
-    pub fn link(&self) -> &Link {
+    /// Returns the state of the input.
+    pub fn link(&self) -> &LinkState {
         &self.link
     }
 
-    /// Whether letters go to the filter.
+    /// Reports whether letters are added to the filter.
     pub fn is_typing(&self) -> bool {
         self.typing
     }
 
-    pub(super) fn log_mut(&mut self) -> &mut Log {
-        if self.mode == Mode::Summary { &mut self.summary } else { &mut self.all }
+    pub(super) fn log_mut(&mut self) -> &mut LogPanel {
+        if self.mode == LogMode::Summary { &mut self.summary } else { &mut self.all }
     }
 
-    fn take_event(&mut self, event: &Event, in_result: bool, now: Timestamp) {
+    fn apply_event(&mut self, event: &Event, in_result: bool, now: Timestamp) {
         if in_result {
             self.results.begin();
         }
@@ -267,7 +267,7 @@ impl State {
     }
 
     fn show_event(&mut self, view: &EventView<'_>, arrived: Timestamp) {
-        let row = Row::event(view, view.origin().unwrap_or(arrived));
+        let row = LogRow::event(view, view.origin().unwrap_or(arrived));
         self.all.push(row.clone());
         let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let lane = Lane::Event(format!(
@@ -277,18 +277,18 @@ impl State {
             view.repetition.map_or(0, |number| number.0),
             part(view.logger.as_deref()),
         ));
-        if !view.is_log() || row.level > Level::Info {
+        if !view.is_log() || row.level > RowLevel::Info {
             self.collapser.end(&lane);
             return self.summary.push(row);
         }
         self.collapse(&lane, row);
     }
 
-    fn take_text(&mut self, text: &str, now: Timestamp) {
+    fn apply_text(&mut self, text: &str, now: Timestamp) {
         self.counts.named_only += u64::from(text.contains(TOKEN));
         let text = anstream::adapter::strip_str(text).to_string();
         let failed = is_failure_text(&text);
-        let row = Row::text(&text, if failed { Level::Error } else { Level::Text }, now);
+        let row = LogRow::text(&text, if failed { RowLevel::Error } else { RowLevel::Text }, now);
         let blank = text.trim().is_empty();
         if !blank {
             self.all.push(row.clone());
@@ -305,8 +305,8 @@ impl State {
         self.collapse(&lane, row);
     }
 
-    /// `LB_TASK`: the same as a line of Ansible's that says how a task went.
-    fn take_task(&mut self, json: &str, now: Timestamp) {
+    /// Applies `LB_TASK` details like Ansible's line about the end of a task.
+    fn apply_task(&mut self, json: &str, now: Timestamp) {
         let task: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
         let part = |name: &str| task.get(name).and_then(serde_json::Value::as_str).unwrap_or("?");
         let seconds = task.get("duration_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
@@ -314,17 +314,17 @@ impl State {
             "ok" | "changed" => format!("done in {seconds:.1}s"),
             status => status.to_owned(),
         };
-        self.take_text(&format!("• [task] ({}) {} {end}", part("host"), part("task")), now);
+        self.apply_text(&format!("• [task] ({}) {} {end}", part("host"), part("task")), now);
     }
 
-    fn collapse(&mut self, lane: &Lane, row: Row) {
+    fn collapse(&mut self, lane: &Lane, row: LogRow) {
         let text = row.texts.first().map_or("", |text| text);
         let (key, exact) = (self.hasher.hash_one(normalise(text)), self.hasher.hash_one(text));
         let placement = self.collapser.place(lane, key, exact, self.summary.next_id());
         self.summary.place(row, &placement);
     }
 
-    fn both(&mut self, row: Row) {
+    fn both(&mut self, row: LogRow) {
         self.all.push(row.clone());
         self.summary.place(row, &Placement::New);
     }
@@ -344,7 +344,10 @@ impl State {
         self.seen.clear();
         self.last = None;
         self.collapser.end_all();
-        self.both(Row { lines: 0, ..Row::text("the run's log was made anew: all comes again", Level::Note, now) });
+        self.both(LogRow {
+            lines: 0,
+            ..LogRow::text("the run's log was recreated; reloading all events", RowLevel::Note, now)
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Words and widths: how texts are cut, and how numbers and ages are said.
+//! Text measures and formats: widths, truncation, numbers and ages.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use ratatui::text::Span;
 
 use crate::model::Timestamp;
 
-/// Columns that a text takes.
+/// Returns the width of a text in columns.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// The text in at most so many columns; what is cut ends in `…`.
+/// Returns the text truncated to `columns`; a truncated text ends in `…`.
 pub(super) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -32,14 +32,14 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     out
 }
 
-/// The text in exactly so many columns.
+/// Returns the text padded or truncated to exactly `columns`.
 pub(super) fn pad(text: &str, columns: usize) -> String {
     let mut out = fit(text, columns);
     out.extend(std::iter::repeat_n(' ', columns.saturating_sub(width(&out))));
     out
 }
 
-/// The text without its first columns; what is left out begins with `…`.
+/// Returns the text without its first columns, replaced by `…`.
 pub(super) fn without(text: &str, columns: usize) -> String {
     if columns == 0 {
         return text.to_owned();
@@ -55,7 +55,7 @@ pub(super) fn without(text: &str, columns: usize) -> String {
     out
 }
 
-/// Words joined to lines of at most so many columns.
+/// Joins words to lines of at most `columns`.
 pub(super) fn wrap(words: &[String], joint: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words {
@@ -71,7 +71,7 @@ pub(super) fn wrap(words: &[String], joint: &str, columns: usize) -> Vec<String>
     lines
 }
 
-/// `1,204`.
+/// Returns `1,204`.
 pub(super) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -84,7 +84,7 @@ pub(super) fn thousands(count: u64) -> String {
     out
 }
 
-/// `just now`, `12.3s ago`, `5m ago`.
+/// Returns `just now`, `12.3s ago`, `5m 2s ago`.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let ms = now.as_millis().saturating_sub(then.as_millis());
     match ms / 1000 {
@@ -96,7 +96,7 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `12.3s`, `5m 12s`.
+/// Returns `12.3s`, `11m 40s`.
 pub(super) fn duration(seconds: f64) -> String {
     if seconds < 600.0 {
         return format!("{seconds:.1}s");
@@ -108,7 +108,7 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// `10:15:05`, in UTC.
+/// Returns `10:15:05`, in UTC.
 pub(super) fn clock(at: Timestamp) -> String {
     let day = at.as_millis() / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}", day / 3600, day % 3600 / 60, day % 60)
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wide_characters_are_measured_when_a_text_is_cut() {
+    fn fit_measures_wide_characters() {
         assert_eq!(fit("日本語のログ", 7), "日本語…");
         assert_eq!(fit("日本語のログ", 6), "日本…");
         assert_eq!((fit("ab", 2), fit("abc", 2), fit("abc", 0)), ("ab".into(), "a…".into(), String::new()));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_ages_are_said_as_people_do() {
+    fn numbers_ages_and_durations_are_readable() {
         let at = Timestamp::from_millis;
         assert_eq!(
             (thousands(1204), thousands(999), thousands(1_000_000)),

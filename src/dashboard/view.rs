@@ -1,5 +1,5 @@
-//! The screen: where the panels stand, and the log. Any size is drawn; where there is little room,
-//! the log alone.
+//! The screen: the layout of the panels, and the log. Works at any size; a small screen shows only
+//! the log.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -7,34 +7,34 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph};
 
-use super::row::{Level, Row};
-use super::state::{Link, Mode, State};
+use super::row::{LogRow, RowLevel};
+use super::state::{DashboardState, LinkState, LogMode};
 use super::text::{clock, fit, thousands, width, without};
 use super::{hint, panels};
 use crate::model::Timestamp;
 
-/// Below this the log stands alone.
+/// Below this height only the log is shown.
 const LINES_MIN: u16 = 16;
-/// Below this too.
+/// Below this width only the log is shown.
 const COLUMNS_MIN: u16 = 44;
 /// Columns of a level's word.
 const LEVEL: usize = 7;
-/// The keys, for those who ask.
+/// The key bindings shown by the help.
 const KEYS: [(&str, &str); 10] = [
-    ("q, Ctrl-C", "leave"),
+    ("q, Ctrl-C", "quit"),
     ("↑ ↓ k j", "scroll by a row"),
     ("PgUp PgDn", "scroll by a page"),
-    ("Home End", "to the oldest; to the newest, and follow it"),
-    ("← →", "move long texts sideways"),
-    ("space", "pause: what comes is counted and kept"),
+    ("Home End", "scroll to the oldest; to the newest, and follow it"),
+    ("← →", "scroll long texts sideways"),
+    ("space", "pause the log; new rows are counted"),
     ("/ text", "show only rows with this text; Esc shows all"),
     ("l", "summary (repetition in one row) or all lines"),
-    ("e", "to the next error"),
-    ("?", "show or hide this"),
+    ("e", "jump to the next error"),
+    ("?", "toggle this help"),
 ];
 
-/// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, state: &mut State, now: Timestamp) {
+/// Draws the whole screen.
+pub fn draw(frame: &mut Frame<'_>, state: &mut DashboardState, now: Timestamp) {
     let area = frame.area();
     if area.height < LINES_MIN || area.width < COLUMNS_MIN {
         let [log, footer] =
@@ -49,11 +49,11 @@ pub fn draw(frame: &mut Frame<'_>, state: &mut State, now: Timestamp) {
     }
 }
 
-fn draw_panels(frame: &mut Frame<'_>, state: &mut State, area: Rect, now: Timestamp) {
+fn draw_panels(frame: &mut Frame<'_>, state: &mut DashboardState, area: Rect, now: Timestamp) {
     let columns = usize::from(area.width);
     let entries = panels::entries(state);
     let wanted = entries.len() + 1;
-    // Its title and header are part of its third.
+    // The journal's third includes its title and header.
     let journal_rows = wanted.min(usize::from(area.height / 3).saturating_sub(1)).max(1);
     let (title, journal) = panels::journal(state, &entries, journal_rows.saturating_sub(1), columns);
     let room = if area.height >= 40 { 6 } else { 4 };
@@ -79,32 +79,32 @@ fn draw_panel(frame: &mut Frame<'_>, title: &str, lines: Vec<Line<'_>>, area: Re
     frame.render_widget(Paragraph::new(lines).block(rule(title, area)), area);
 }
 
-/// A line across, with a title in it.
+/// Returns a horizontal rule with a title.
 fn rule(title: &str, area: Rect) -> Block<'static> {
     let title = fit(title, usize::from(area.width).saturating_sub(4));
     let title = Line::from(Span::styled(format!(" {title} "), Modifier::BOLD));
     Block::new().borders(Borders::TOP).border_style(Color::DarkGray).title(title)
 }
 
-fn draw_log(frame: &mut Frame<'_>, state: &mut State, area: Rect, status: Option<String>) {
+fn draw_log(frame: &mut Frame<'_>, state: &mut DashboardState, area: Rect, status: Option<String>) {
     let page = usize::from(area.height.saturating_sub(1));
     state.log_mut().set_page(page);
     let title = log_title(state, status);
     let columns = usize::from(area.width);
-    let (tells_gone, rows) = state.log().window(&state.filter);
+    let (shows_dropped, rows) = state.log().window(&state.filter);
     let mut lines: Vec<Line<'_>> = Vec::with_capacity(rows.len() + 1);
-    if tells_gone {
-        let gone = state.log().gone();
+    if shows_dropped {
+        let dropped = state.log().dropped();
         let text = format!(
-            "… {} older rows are not kept here ({} lines, {} events)",
-            thousands(gone.rows),
-            thousands(gone.lines),
-            thousands(gone.events)
+            "… {} older rows dropped ({} lines, {} events)",
+            thousands(dropped.rows),
+            thousands(dropped.lines),
+            thousands(dropped.events)
         );
         lines.push(Line::styled(fit(&text, columns), Modifier::DIM));
     }
-    if rows.is_empty() && !tells_gone {
-        let text = if state.filter.is_empty() { "nothing has come yet" } else { "no row holds this text" };
+    if rows.is_empty() && !shows_dropped {
+        let text = if state.filter.is_empty() { "no output yet" } else { "no matching rows" };
         lines.push(Line::styled(fit(text, columns), Modifier::DIM));
     }
     let (mark, shift) = (state.log().mark(), state.log().shift());
@@ -112,9 +112,9 @@ fn draw_log(frame: &mut Frame<'_>, state: &mut State, area: Rect, status: Option
     frame.render_widget(Paragraph::new(lines).block(rule(&title, area)), area);
 }
 
-fn log_title(state: &State, status: Option<String>) -> String {
+fn log_title(state: &DashboardState, status: Option<String>) -> String {
     let log = state.log();
-    let mode = if state.mode == Mode::Summary { "summary" } else { "all" };
+    let mode = if state.mode == LogMode::Summary { "summary" } else { "all" };
     let place = match log.paused() {
         Some(new) => format!(" · paused, {} new", thousands(new)),
         None if log.follows() => String::new(),
@@ -127,15 +127,15 @@ fn log_title(state: &State, status: Option<String>) -> String {
         count => format!(" · {} errors", thousands(count as u64)),
     };
     let hidden = match state.hidden {
-        1 if state.mode == Mode::Summary => " · 1 line left out".to_owned(),
-        count if count > 0 && state.mode == Mode::Summary => format!(" · {} lines left out", thousands(count)),
+        1 if state.mode == LogMode::Summary => " · 1 line left out".to_owned(),
+        count if count > 0 && state.mode == LogMode::Summary => format!(" · {} lines left out", thousands(count)),
         _ => String::new(),
     };
     let status = status.map(|status| format!("{status} · ")).unwrap_or_default();
     format!("{status}Log Stream · {mode}{place}{filter}{errors}{hidden}")
 }
 
-fn line(row: &Row, columns: usize, shift: usize, marked: bool) -> Line<'static> {
+fn line(row: &LogRow, columns: usize, shift: usize, marked: bool) -> Line<'static> {
     let mut spans = vec![Span::styled(format!("{} ", clock(row.at)), Modifier::DIM)];
     let style = style(row.level);
     if let Some(word) = row.level.word() {
@@ -147,7 +147,7 @@ fn line(row: &Row, columns: usize, shift: usize, marked: bool) -> Line<'static> 
     let used: usize = spans.iter().map(Span::width).sum();
     let error = row.error.as_ref().map(|error| format!(" [{error}]")).unwrap_or_default();
     let room = columns.saturating_sub(used);
-    // The error's kind says more than the end of a long message.
+    // The error's type is more useful than the end of a long message.
     let error = fit(&error, room / 2);
     let message = fit(&without(&row.message(), shift), room.saturating_sub(width(&error)));
     spans.push(Span::styled(message, style));
@@ -156,30 +156,31 @@ fn line(row: &Row, columns: usize, shift: usize, marked: bool) -> Line<'static> 
     if marked { line.patch_style(Modifier::REVERSED) } else { line }
 }
 
-fn style(level: Level) -> Style {
+fn style(level: RowLevel) -> Style {
     match level {
-        Level::Text => Style::new().fg(Color::Gray),
-        Level::Note => Style::new().add_modifier(Modifier::ITALIC | Modifier::DIM),
-        Level::Debug => Style::new().fg(Color::DarkGray),
-        Level::Info => Style::new(),
-        Level::Warning => Style::new().fg(Color::Yellow),
-        Level::Error => Style::new().fg(Color::Red),
+        RowLevel::Text => Style::new().fg(Color::Gray),
+        RowLevel::Note => Style::new().add_modifier(Modifier::ITALIC | Modifier::DIM),
+        RowLevel::Debug => Style::new().fg(Color::DarkGray),
+        RowLevel::Info => Style::new(),
+        RowLevel::Warning => Style::new().fg(Color::Yellow),
+        RowLevel::Error => Style::new().fg(Color::Red),
     }
 }
 
-fn draw_footer(frame: &mut Frame<'_>, state: &State, area: Rect) {
+fn draw_footer(frame: &mut Frame<'_>, state: &DashboardState, area: Rect) {
     let text = if state.typing {
-        format!("/{}▏ Enter keeps it, Esc shows all", state.filter)
+        format!("/{}▏ Enter applies, Esc clears", state.filter)
     } else {
-        let ended = if state.link == Link::Ended { format!("{} has ended · ", state.source) } else { String::new() };
-        let mode = if state.mode == Mode::Summary { "all" } else { "summary" };
-        format!("{ended}q leave  space pause  / filter  l {mode}  e next error  ↑↓ scroll  ? help")
+        let ended =
+            if state.link == LinkState::Ended { format!("{} has ended · ", state.source) } else { String::new() };
+        let mode = if state.mode == LogMode::Summary { "all" } else { "summary" };
+        format!("{ended}q quit  space pause  / filter  l {mode}  e next error  ↑↓ scroll  ? help")
     };
     let style = if state.typing { Style::new() } else { Style::new().add_modifier(Modifier::DIM) };
     frame.render_widget(Line::styled(fit(&text, usize::from(area.width)), style), area);
 }
 
-fn draw_help(frame: &mut Frame<'_>, state: &State, area: Rect, now: Timestamp) {
+fn draw_help(frame: &mut Frame<'_>, state: &DashboardState, area: Rect, now: Timestamp) {
     let columns = usize::from(area.width.saturating_sub(4)).min(100);
     let mut lines: Vec<Line<'_>> =
         KEYS.iter().map(|(key, does)| Line::raw(fit(&format!("{key:<10} {does}"), columns))).collect();

@@ -1,22 +1,22 @@
-//! A sentinel through every hop of the pipe, and where it stops.
+//! Sends a test message through every stage of the pipeline and reports where it stops.
 //!
 //! ```text
 //! server, store
-//! worker_socket -> journal -> viewer_socket, sse        lines of a task of its own
+//! worker_socket -> journal -> viewer_socket, sse        lines of a separate task
 //!               -> extraction -> dedupe -> run_state -> runs_sse     the events in them
 //! events_file -> follower -> runs_folder                a file, and the server's bridge from it
 //! ```
 //!
-//! [`explain`] is the other half: what became of each event in output that was captured.
+//! [`explain`] is the other half: it explains each event in captured output.
 //!
-//! Every hop is looked at by itself as far as that is possible: where the worker's socket is broken
-//! the lines go in by HTTP, so that one fault is one finding. What the sentinel left is removed.
+//! Every stage is checked independently as far as possible: where the worker's socket is broken the lines
+//! are sent by HTTP, so that one fault is one failed check. Test data is deleted at the end.
 
 pub mod explain;
-mod hops;
 mod runs;
-mod sentinel;
 mod sockets;
+mod stages;
+mod test_message;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,95 +25,95 @@ use serde::Serialize;
 
 use crate::client::{ClientError, Endpoint, HttpClient};
 use crate::model::Pipeline;
-use sentinel::Sentinel;
+use test_message::TestMessage;
 
-/// What is to be examined.
+/// Options of a doctor run.
 #[derive(Clone, Debug)]
 pub struct DoctorOptions {
     /// The server.
     pub endpoint: Endpoint,
-    /// A hop that has not answered by then is broken.
+    /// Timeout of each check.
     pub timeout: Duration,
-    /// The folder for the events file when the server bridges none, or not one of this machine.
+    /// Folder for the events file, if the server bridges none on this machine.
     pub folder: Option<PathBuf>,
 }
 
-/// What was found at one hop.
+/// The result of one stage's check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Check {
-    /// The hop.
+pub struct StageCheck {
+    /// The stage.
     pub hop: &'static str,
-    /// How it is.
+    /// The result.
     #[serde(flatten)]
-    pub finding: Finding,
+    pub finding: CheckResult,
 }
 
-/// How a hop is.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
-pub enum Finding {
-    /// The sentinel came through.
+pub enum CheckResult {
+    /// The test message arrived.
     Ok {
-        /// Milliseconds it took.
+        /// Duration in milliseconds.
         ms: f64,
     },
-    /// It did not.
-    Failed(Trouble),
-    /// It was not looked at.
+    /// The check failed.
+    Failed(CheckFailure),
+    /// The check was skipped.
     Skipped {
-        /// Why not.
+        /// The reason.
         why: String,
     },
 }
 
-/// What is wrong at a hop.
+/// A failure of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
-    /// What came.
+pub struct CheckFailure {
+    /// The actual result.
     pub arrived: String,
-    /// What should have come.
+    /// The expected result.
     pub expected: String,
-    /// What it is likely to be, and what to do.
+    /// The likely cause and its remedy.
     pub cause: String,
 }
 
-impl Trouble {
+impl CheckFailure {
     fn new(arrived: impl Into<String>, expected: impl Into<String>, cause: impl Into<String>) -> Self {
         Self { arrived: arrived.into(), expected: expected.into(), cause: cause.into() }
     }
 }
 
-type Outcome = Result<(), Trouble>;
+type CheckOutcome = Result<(), CheckFailure>;
 
-/// What all checks share.
-struct Examination {
+/// The state shared by all checks.
+struct DoctorRun {
     client: HttpClient,
     options: DoctorOptions,
-    sentinel: Sentinel,
+    test_message: TestMessage,
     pipeline: Option<Pipeline>,
 }
 
-/// Examines every hop and tells each finding as it is made. Answers whether all is well.
-pub async fn run(options: DoctorOptions, each: &mut (dyn FnMut(&Check) + Send)) -> bool {
+/// Checks every stage and passes each result to `each`. Returns whether all checks succeeded.
+pub async fn run(options: DoctorOptions, each: &mut (dyn FnMut(&StageCheck) + Send)) -> bool {
     let client = HttpClient::new(options.endpoint.clone());
-    let mut at = Examination { client, options, sentinel: Sentinel::new(), pipeline: None };
-    let mut told = Told { each, healthy: true };
-    let served = told.tell("server", at.timed(at.server()).await);
+    let mut doctor = DoctorRun { client, options, test_message: TestMessage::new(), pipeline: None };
+    let mut reporter = Reporter { each, healthy: true };
+    let served = reporter.report("server", doctor.timed(doctor.server()).await);
     if served {
-        at.pipeline = at.client.get("/api/v1/pipeline", &[]).await.ok();
-        at.server_hops(&mut told).await;
+        doctor.pipeline = doctor.client.get("/api/v1/pipeline", &[]).await.ok();
+        doctor.check_server(&mut reporter).await;
     } else {
-        for hop in SERVER_HOPS {
-            told.skip(hop, "the server was not reached");
+        for hop in SERVER_STAGES {
+            reporter.skip(hop, "the server is unreachable");
         }
     }
-    at.file_hops(&mut told, served).await;
-    at.clean_up(served).await;
-    told.healthy
+    doctor.check_files(&mut reporter, served).await;
+    doctor.clean_up(served).await;
+    reporter.healthy
 }
 
-/// The hops that need a server, in order.
-const SERVER_HOPS: [&str; 10] = [
+/// The stages that need a server, in order.
+const SERVER_STAGES: [&str; 10] = [
     "store",
     "worker_socket",
     "journal",
@@ -126,71 +126,71 @@ const SERVER_HOPS: [&str; 10] = [
     "runs_sse",
 ];
 
-/// Tells findings and remembers whether all were good.
-struct Told<'a> {
-    each: &'a mut (dyn FnMut(&Check) + Send),
+/// A reporter of results, which records whether all checks succeeded.
+struct Reporter<'a> {
+    each: &'a mut (dyn FnMut(&StageCheck) + Send),
     healthy: bool,
 }
 
-impl Told<'_> {
-    /// Answers whether it was good.
-    fn tell(&mut self, hop: &'static str, (outcome, ms): (Outcome, f64)) -> bool {
-        let good = outcome.is_ok();
-        self.healthy &= good;
+impl Reporter<'_> {
+    /// Reports a result. Returns whether the check succeeded.
+    fn report(&mut self, hop: &'static str, (outcome, ms): (CheckOutcome, f64)) -> bool {
+        let ok = outcome.is_ok();
+        self.healthy &= ok;
         let finding = match outcome {
-            Ok(()) => Finding::Ok { ms },
-            Err(trouble) => Finding::Failed(trouble),
+            Ok(()) => CheckResult::Ok { ms },
+            Err(failure) => CheckResult::Failed(failure),
         };
-        (self.each)(&Check { hop, finding });
-        good
+        (self.each)(&StageCheck { hop, finding });
+        ok
     }
 
     fn skip(&mut self, hop: &'static str, why: &str) {
-        (self.each)(&Check { hop, finding: Finding::Skipped { why: why.to_owned() } });
+        (self.each)(&StageCheck { hop, finding: CheckResult::Skipped { why: why.to_owned() } });
     }
 }
 
-impl Examination {
-    /// The outcome and the milliseconds it took; one that does not come in time is a trouble.
-    async fn timed(&self, check: impl Future<Output = Outcome>) -> (Outcome, f64) {
-        let begun = Instant::now();
+impl DoctorRun {
+    /// Runs a check with the timeout. Returns the outcome and the duration in milliseconds.
+    async fn timed(&self, check: impl Future<Output = CheckOutcome>) -> (CheckOutcome, f64) {
+        let started = Instant::now();
         let outcome = tokio::time::timeout(self.options.timeout, check).await.unwrap_or_else(|_| {
             let arrived = format!("nothing within {:.1} s", self.options.timeout.as_secs_f64());
-            Err(Trouble::new(arrived, "an answer", "what stands between here and there holds it back, or it hangs"))
+            Err(CheckFailure::new(arrived, "a response", "a proxy delays it, or the server hangs"))
         });
-        (outcome, begun.elapsed().as_secs_f64() * 1000.0)
+        (outcome, started.elapsed().as_secs_f64() * 1000.0)
     }
 
-    async fn server_hops(&self, told: &mut Told<'_>) {
-        told.tell("store", self.timed(self.store()).await);
-        let mut sent = told.tell("worker_socket", self.timed(self.worker_socket()).await);
+    async fn check_server(&self, reporter: &mut Reporter<'_>) {
+        reporter.report("store", self.timed(self.store()).await);
+        let mut sent = reporter.report("worker_socket", self.timed(self.worker_socket()).await);
         if !sent {
-            // The other hops are examined all the same.
+            // The other stages can still be checked.
             sent = self.timed(self.lines_by_http()).await.0.is_ok();
         }
         if !sent {
             for hop in ["journal", "viewer_socket", "sse", "extraction"] {
-                told.skip(hop, "no line of the sentinel could be brought to the server");
+                reporter.skip(hop, "no line of the test message reached the server");
             }
         } else {
-            told.tell("journal", self.timed(self.journal()).await);
-            told.tell("viewer_socket", self.timed(self.viewer_socket()).await);
-            told.tell("sse", self.timed(self.sse()).await);
-            told.tell("extraction", self.timed(self.extraction()).await);
+            reporter.report("journal", self.timed(self.journal()).await);
+            reporter.report("viewer_socket", self.timed(self.viewer_socket()).await);
+            reporter.report("sse", self.timed(self.sse()).await);
+            reporter.report("extraction", self.timed(self.extraction()).await);
         }
-        told.tell("runs_http", self.timed(self.runs_http()).await);
-        told.tell("dedupe", self.timed(self.dedupe()).await);
-        told.tell("run_state", self.timed(self.run_state()).await);
-        told.tell("runs_sse", self.timed(self.runs_sse()).await);
+        reporter.report("runs_http", self.timed(self.runs_http()).await);
+        reporter.report("dedupe", self.timed(self.dedupe()).await);
+        reporter.report("run_state", self.timed(self.run_state()).await);
+        reporter.report("runs_sse", self.timed(self.runs_sse()).await);
     }
 
-    /// What the server's own counters say of a hop.
-    async fn counted(&self, hop: &str) -> String {
+    /// Returns the server's own counters of a stage as text.
+    async fn server_counters(&self, hop: &str) -> String {
         let pipeline: Result<Pipeline, ClientError> = self.client.get("/api/v1/pipeline", &[]).await;
         let Ok(pipeline) = pipeline else { return String::new() };
         let Some(hop) = pipeline.stages.iter().find(|found| found.name == hop) else { return String::new() };
         let rejected: u64 = hop.rejected.values().sum();
-        let mut words = format!(" (the server counts there: received {}, rejected {rejected}", hop.received);
+        let mut words = format!(" (the server's counters: received {}, rejected {rejected}", hop.received);
         if let Some(error) = &hop.last_error {
             words.push_str(&format!(", last error {}: {}", error.at, error.message));
         }
@@ -199,17 +199,15 @@ impl Examination {
     }
 }
 
-/// A request that failed, as a trouble.
-fn request_trouble(error: &ClientError, expected: &str) -> Trouble {
+/// Converts a failed request.
+fn request_failure(error: &ClientError, expected: &str) -> CheckFailure {
     let cause = match error {
         ClientError::Connect { .. } => {
             "no server listens there: start one with `tasktail serve`, or name it with --url"
         }
-        ClientError::Broken { .. } => "the server, or a proxy before it, closed the connection: look at its own output",
-        ClientError::Refused(_) => "the server is there and says no: its words tell why",
-        ClientError::UnexpectedResponse { .. } => {
-            "what answers there is another program, an older tasktail, or a proxy's own page"
-        }
+        ClientError::Broken { .. } => "the server, or a proxy before it, closed the connection: check its log",
+        ClientError::Refused(_) => "the server rejected the request; see its message",
+        ClientError::UnexpectedResponse { .. } => "another program, an older tasktail or a proxy answered",
     };
-    Trouble::new(error.to_string(), expected, cause)
+    CheckFailure::new(error.to_string(), expected, cause)
 }

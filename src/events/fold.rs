@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_1_11_a_late_log_event_never_reopens_a_repetition() {
+    fn formats_1_11_late_log_event_does_not_reopen_a_repetition() {
         let log = status("running", r#","type":"log","message":"late""#);
         let run = run(&[&status("running", ""), &status("done", r#","message":"duration=12.3s""#), &log]);
         let item = &run.journal[0];
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_happened_before_the_end_does_not_reopen_it_but_a_later_one_does() {
+    fn only_a_status_after_the_end_reopens_a_repetition() {
         let at = |word: &str, s: u32| status(word, &format!(r#","timestamp":{s}"#));
         let ended = run(&[&at("running", 10), &at("done", 20), &at("running", 15)]);
         assert_eq!(ended.journal[0].status, RepetitionStatus::Done);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_that_fails_at_a_gate_is_told_whole() {
+    fn pipeline_failed_at_a_gate() {
         let run = run(&[
             r#"{"event_type":"run.created","new_state":"created"}"#,
             r#"{"event_type":"run.state_changed","previous_state":"created","new_state":"executing"}"#,
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_only_created_is_what_its_steps_are() {
+    fn created_run_has_the_status_of_its_steps() {
         let created = r#"{"event_type":"run.created","new_state":"created"}"#;
         let step = |word: &str| format!(r#"{{"event_type":"step.{word}","step_id":"s"}}"#);
         assert_eq!(run(&[created]).status, RunStatus::Pending);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_repetitions_and_totals_are_shown_with_a_warning_not_ignored() {
+    fn repetition_beyond_the_total_is_shown_with_a_warning() {
         let run = run(&[r#"{"host":"h","workload":"w","repetition":5,"total_repetitions":3,"status":"running"}"#]);
         assert_eq!(run.journal.len(), 1);
         assert!(run.warnings[0].contains("repetition 5 of 3"), "{:?}", run.warnings);

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_by_two_ways_is_the_same_and_two_equal_ones_on_one_way_are_two() {
+    fn equal_events_share_an_id_across_sources_but_not_within_one() {
         let (mut stdout, mut file) = (Identities::default(), Identities::default());
         let ids = [id(&mut stdout, PLAIN), id(&mut stdout, PLAIN)];
         assert_eq!(ids, [id(&mut file, OTHER), id(&mut file, PLAIN)], "however it is written");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_1_7_what_differs_in_level_or_time_is_another_event() {
+    fn formats_1_7_level_and_time_are_part_of_the_id() {
         let mut way = Identities::default();
         let event =
             |extra: &str| format!(r#"{{"host":"h","workload":"w","repetition":1,"status":"x","message":"m"{extra}}}"#);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_1_7_no_number_of_other_events_lets_a_repetition_pass_as_the_first() {
+    fn formats_1_7_repetition_is_detected_after_many_other_events() {
         let mut way = Identities::default();
         let event = |n: usize| format!(r#"{{"host":"h","workload":"w","repetition":{n},"status":"x"}}"#);
         let first = id(&mut way, &event(0));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_id_stays_and_is_not_remembered() {
+    fn own_id_is_preserved_and_not_remembered() {
         let mut way = Identities::default();
         assert_eq!(id(&mut way, r#"{"event_type":"gate.failed","event_id":"e1","reason":null}"#), "e1");
         assert!(way.is_empty());
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_in_one_pass_has_the_fingerprint_of_the_long_way() {
+    fn one_pass_fingerprint_equals_the_generic_one() {
         let more = r#"{"host":"h","source":"x","workload":"w\u0041\n\"","repetition":1.0,"status":"\/","received_utc":1,"a":{"z":1,"b":null},"ab":"a\\","aa":-0.5,"hosts":[],"repetition_of_it":null,"":"\ud83d\ude00","x":"\ud83d"}"#;
         for text in [PLAIN, OTHER, more] {
             let event = Event::parse(&text.replace("1.0", "1")).unwrap();

@@ -45,9 +45,10 @@ fn the_same_event_id_is_one_event() {
 fn a_task_that_was_printed_without_its_output_is_named() {
     let done = explain(&"TASK [Poll LB_EVENT stream] ****\nok: [h1]\n".repeat(12));
     assert_eq!(done.code, Some(1));
-    let cause = "the text names LB_EVENT 12 times, no event: the task was printed (TASK [...]) but not its output";
+    let cause =
+        "the text contains LB_EVENT 12 times but no event: the task was printed (TASK [...]) but not its output";
     assert!(done.stdout.contains(cause), "{}", done.stdout);
-    assert!(done.stdout.contains("the name of a task: TASK [Poll LB_EVENT stream]"), "{}", done.stdout);
+    assert!(done.stdout.contains("a task name: TASK [Poll LB_EVENT stream]"), "{}", done.stdout);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn rejected_events_are_told_with_reason_place_and_cause() {
         "1 event lacks `host`: older polling scripts",
         "printed by Python",
         "`repetition` must be a non-negative integer",
-        "the last line is cut off",
+        "the last line is truncated",
         "0 events, 0 duplicates, 4 rejected",
     ] {
         assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
@@ -83,7 +84,7 @@ fn all_events_without_a_host_are_said_so() {
 fn nothing_at_all_and_a_file_of_events_are_told_apart() {
     let done = explain("hello\n");
     assert_eq!(done.code, Some(1));
-    assert!(done.stdout.contains("no line names LB_EVENT"), "{}", done.stdout);
+    assert!(done.stdout.contains("no line contains LB_EVENT"), "{}", done.stdout);
     let done = explain("");
     assert!(done.stdout.contains("the text is empty"), "{}", done.stdout);
     let done = explain("{\"event_type\":\"run.created\"}\n");

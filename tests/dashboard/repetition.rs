@@ -1,7 +1,7 @@
 //! Repetition is one row, failures never are, and nothing is lost from the counts.
 
 use proptest::prelude::*;
-use tasktail::dashboard::{Action, Item, ROWS_MAX};
+use tasktail::dashboard::{Action, DashboardItem, ROWS_MAX};
 
 use crate::support::{Scene, log, status};
 
@@ -17,7 +17,7 @@ fn all_messages(scene: &Scene) -> Vec<String> {
 fn counted(scene: &Scene) -> (u64, u64) {
     let log = scene.state.log();
     let sum = log.rows().fold((0, 0), |(lines, events), row| (lines + row.lines, events + row.events));
-    (sum.0 + log.gone().lines + scene.state.hidden(), sum.1 + log.gone().events)
+    (sum.0 + log.dropped().lines + scene.state.hidden(), sum.1 + log.dropped().events)
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn formats_1_7_an_event_that_comes_again_is_shown_once_however_late() {
         tasktail::model::Event::parse(&text).unwrap().with(&[("event_id", format!("id-{n}").into())])
     };
     for n in (0..1000).chain(0..1000) {
-        scene.item(Item::Event { event: event(n), in_result: false });
+        scene.item(DashboardItem::Event { event: event(n), in_result: false });
     }
     let counts = scene.state.counts();
     assert_eq!((counts.found, counts.repeated, counts.run, counts.screen), (2000, 1000, 1000, 1000));
@@ -155,14 +155,14 @@ fn old_rows_go_and_are_told() {
     let mut scene = Scene::pipe();
     let extra = 7;
     for n in 0..ROWS_MAX + extra {
-        scene.item(Item::Text(format!("line {}", words(n))));
+        scene.item(DashboardItem::Text(format!("line {}", words(n))));
     }
     scene.act(Action::Mode);
     assert_eq!(scene.state.log().rows().count(), ROWS_MAX);
     scene.screen(80, 24);
     scene.act(Action::Home);
     let screen = scene.screen(80, 24);
-    assert!(screen.contains("7 older rows are not kept here (7 lines, 0 events)"), "{screen}");
+    assert!(screen.contains("7 older rows dropped (7 lines, 0 events)"), "{screen}");
 }
 
 /// A number in letters, so that no two are the same line.

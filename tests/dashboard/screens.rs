@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasktail::dashboard::{Action, Item};
+use tasktail::dashboard::{Action, DashboardItem};
 use tasktail::model::{Pipeline, Stage, StageError, Timestamp};
 
 use crate::support::{BEGIN_MS, Scene, log, status};
@@ -31,8 +31,8 @@ fn benchmark() -> Scene {
     scene.events(&log("dfaas-target", "dfaas", 2, "WARNING", "Request Failed: Get http://10.0.0.7: EOF"));
     scene.events(&status("host-2", "fio", 1, "running", ""));
     scene.events(&log("host-2", "fio", 1, "INFO", "randread 4k: läuft · 日本語"));
-    scene.item(Item::Echo);
-    scene.item(Item::Rejected {
+    scene.item(DashboardItem::Echo);
+    scene.item(DashboardItem::Rejected {
         reason: "not_json",
         message: "it is not JSON: EOF while parsing an object at line 1 column 9".to_owned(),
         excerpt: "{\"host\": ".to_owned(),
@@ -46,7 +46,7 @@ fn waiting() {
     check("waiting", &mut Scene::server("run-1"));
     let mut named = Scene::pipe();
     named.text("TASK [Poll LB_EVENT stream] ****\nok: [h1]");
-    assert!(named.screen(80, 24).contains("1 line of text names LB_EVENT, but none of them holds an event"));
+    assert!(named.screen(80, 24).contains("1 line of text contains LB_EVENT but no valid event"));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_failed_run() {
     }
     scene.events(&status("host-3", "fio", 5, "unreachable", ""));
     scene.text("h1  : ok=5 changed=1 unreachable=0 failed=1 skipped=0 rescued=0 ignored=0");
-    scene.item(Item::End);
+    scene.item(DashboardItem::End);
     check("failed", &mut scene);
 }
 
@@ -122,7 +122,7 @@ fn polling_is_one_row() {
 #[test]
 fn disconnected() {
     let mut scene = Scene::server("run-1");
-    scene.item(Item::Connected);
+    scene.item(DashboardItem::Connected);
     let hop = |name: &str, received: u64| Stage { name: name.to_owned(), received, ..Stage::default() };
     let mut extraction = Stage { parsed: 86, ..hop("extraction", 1204) };
     extraction.rejected.insert("missing_field".to_owned(), 2);
@@ -137,9 +137,9 @@ fn disconnected() {
         hop("run_state", 43),
         hop("sse", 43),
     ];
-    scene.item(Item::Pipeline(Pipeline { stages: hops, runs_folder: None }));
+    scene.item(DashboardItem::Pipeline(Pipeline { stages: hops, runs_folder: None }));
     scene.events(&status("h1", "fio", 1, "running", ""));
-    scene.item(Item::Disconnected {
+    scene.item(DashboardItem::Disconnected {
         why: "the connection to http://127.0.0.1:7117 broke: connection reset".to_owned(),
         retry: Duration::from_millis(3200),
     });
@@ -224,7 +224,7 @@ fn filter_scroll_pause_and_errors() {
     scene.act(Action::Clear);
     assert!(log_part(&screen(&mut scene)).contains("new 2"));
     scene.act(Action::Help);
-    assert!(screen(&mut scene).contains("leave"));
+    assert!(screen(&mut scene).contains("toggle this help"));
 }
 
 /// The rows of the log, without its title and the footer.

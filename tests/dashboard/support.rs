@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use tasktail::dashboard::{Action, Item, State, draw};
+use tasktail::dashboard::{Action, DashboardItem, DashboardState, draw};
 use tasktail::model::{Event, Timestamp};
 
 /// 2026-01-03T10:15:00Z.
 pub(crate) const BEGIN_MS: u64 = 1_767_435_300_000;
 
 pub(crate) struct Scene {
-    pub(crate) state: State,
+    pub(crate) state: DashboardState,
     pub(crate) now_ms: u64,
     count: u64,
 }
@@ -19,20 +19,20 @@ pub(crate) struct Scene {
 impl Scene {
     /// Text on a pipe.
     pub(crate) fn pipe() -> Self {
-        Self::new(State::new("stdout", true, None))
+        Self::new(DashboardState::new("stdout", true, None))
     }
 
     /// A run at a server.
     pub(crate) fn server(run: &str) -> Self {
-        Self::new(State::new("server", false, Some(run.parse().unwrap())))
+        Self::new(DashboardState::new("server", false, Some(run.parse().unwrap())))
     }
 
-    fn new(state: State) -> Self {
+    fn new(state: DashboardState) -> Self {
         Self { state, now_ms: BEGIN_MS, count: 0 }
     }
 
-    pub(crate) fn item(&mut self, item: Item) -> &mut Self {
-        self.state.take(item, Timestamp::from_millis(self.now_ms));
+    pub(crate) fn item(&mut self, item: DashboardItem) -> &mut Self {
+        self.state.apply(item, Timestamp::from_millis(self.now_ms));
         self
     }
 
@@ -44,8 +44,8 @@ impl Scene {
     /// Lines of text, a second apart.
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         for line in text.lines() {
-            self.item(Item::Read { lines: 1 });
-            self.item(Item::Text(line.to_owned()));
+            self.item(DashboardItem::Read { lines: 1 });
+            self.item(DashboardItem::Text(line.to_owned()));
             self.wait(Duration::from_secs(1));
         }
         self
@@ -58,15 +58,15 @@ impl Scene {
             let at = Timestamp::from_millis(self.now_ms).to_string();
             let added = [("event_id", format!("e{}", self.count).into()), ("timestamp", at.into())];
             let event = Event::parse(line).unwrap().with(&added);
-            self.item(Item::Read { lines: 1 });
-            self.item(Item::Event { event, in_result: false });
+            self.item(DashboardItem::Read { lines: 1 });
+            self.item(DashboardItem::Event { event, in_result: false });
             self.wait(Duration::from_secs(1));
         }
         self
     }
 
     pub(crate) fn act(&mut self, action: Action) -> &mut Self {
-        self.state.act(action);
+        self.state.apply_action(action);
         self
     }
 

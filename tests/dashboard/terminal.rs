@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tasktail::dashboard::{Input, State, show};
+use tasktail::dashboard::{DashboardState, Input, show};
 
 /// Nothing here takes so long; it is the machine that may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,7 +150,7 @@ fn a_pipe_is_live_and_the_terminal_is_given_back() {
     tmux.wait_for(|screen| screen.contains("1/3 sentinel ddd"));
 
     drop(out);
-    tmux.wait_for(|screen| screen.contains("stdout has ended · q leave"));
+    tmux.wait_for(|screen| screen.contains("stdout has ended · q quit"));
     tmux.keys(&["q"]);
     tmux.wait_for(|screen| screen.contains("run run-1: running, 11 events"));
     tmux.assert_restored();
@@ -211,7 +211,7 @@ fn a_panic_gives_the_terminal_back() {
 #[ignore = "a part of the test above"]
 async fn helper_that_panics() {
     let input = Input::Pipe { keep: None };
-    let state = State::new(input.source(), true, None);
+    let state = DashboardState::new(input.source(), true, None);
     let feed = input.start().await.unwrap();
     let trigger = std::env::var_os(PANIC_TRIGGER).unwrap();
     std::thread::spawn(|| {
@@ -220,7 +220,7 @@ async fn helper_that_panics() {
         panic!("a panic on purpose");
     });
     let result = show(feed, state, false).await;
-    assert!(result.is_err_and(|error| error.to_string().contains("broke down")));
+    assert!(result.is_err_and(|error| error.to_string().contains("crashed")));
     // The end of the runtime would wait for the thread that reads stdin.
     std::process::exit(0);
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::super::output::Output;
 use super::super::text;
-use crate::doctor::explain::{Explained, Explainer, Finding};
+use crate::doctor::explain::{Explainer, Explanation, TextFinding};
 use crate::events::clean;
 
 /// Maximum bytes of one read.
@@ -31,10 +31,10 @@ pub(super) async fn explain(file: &Path, output: Output) -> anyhow::Result<u8> {
     } else {
         summary(&explained, output)?;
     }
-    Ok(u8::from(!explained.is_well()))
+    Ok(u8::from(!explained.is_ok()))
 }
 
-async fn read(mut text: impl AsyncRead + Unpin, printer: &mut FindingPrinter) -> io::Result<Explained> {
+async fn read(mut text: impl AsyncRead + Unpin, printer: &mut FindingPrinter) -> io::Result<Explanation> {
     let mut explainer = Explainer::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
@@ -54,7 +54,7 @@ struct FindingPrinter {
 }
 
 impl FindingPrinter {
-    fn print(&mut self, finding: &Finding) {
+    fn print(&mut self, finding: &TextFinding) {
         if self.failed.is_some() {
             return;
         }
@@ -64,26 +64,26 @@ impl FindingPrinter {
 }
 
 /// Formats a finding for people.
-fn line(finding: &Finding) -> String {
+fn line(finding: &TextFinding) -> String {
     let (place, word, style, words) = match finding {
-        Finding::Event { line, form, summary, .. } => {
+        TextFinding::Event { line, form, summary, .. } => {
             (*line, "event", AnsiColor::Green.on_default(), format!("{summary}  ({form})"))
         }
-        Finding::Deduplicated { line, form, of, summary, .. } => {
+        TextFinding::Deduplicated { line, form, of, summary, .. } => {
             (*line, "duplicate", Style::new().dimmed(), format!("of line {of}: {summary}  ({form})"))
         }
-        Finding::Rejected { line, byte, detail, excerpt, .. } => {
+        TextFinding::Rejected { line, byte, detail, excerpt, .. } => {
             (*line, "rejected", AnsiColor::Red.on_default(), format!("{detail} (byte {byte}): {excerpt}"))
         }
-        Finding::Named { line, what, excerpt } => {
+        TextFinding::Named { line, what, excerpt } => {
             (*line, "no event", AnsiColor::Yellow.on_default(), format!("{what}: {excerpt}"))
         }
     };
     format!("line {place:<7} {style}{word:<9}{style:#}  {}", clean(&words))
 }
 
-fn summary(explained: &Explained, output: Output) -> io::Result<()> {
-    let Explained { lines, events, deduplicated, rejected, named, tasks, causes, .. } = explained;
+fn summary(explained: &Explanation, output: Output) -> io::Result<()> {
+    let Explanation { lines, events, deduplicated, rejected, named, tasks, causes, .. } = explained;
     let bold = Style::new().bold();
     output.line("")?;
     output.line(format_args!(

@@ -11,7 +11,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::Context;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
-use crate::doctor::{self, Check, DoctorOptions, Finding};
+use crate::doctor::{self, CheckResult, DoctorOptions, StageCheck};
 use crate::events::clean;
 use crate::model::units;
 
@@ -67,16 +67,16 @@ pub(super) async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<u8
     Ok(u8::from(!healthy))
 }
 
-fn print_check(check: &Check, output: Output) -> std::io::Result<()> {
+fn print_check(check: &StageCheck, output: Output) -> std::io::Result<()> {
     if output.json() {
         return output.object(check);
     }
     let (good, bad, muted) = (AnsiColor::Green.on_default(), AnsiColor::Red.on_default().bold(), Style::new().dimmed());
     let hop = check.hop;
     match &check.finding {
-        Finding::Ok { ms } => output.line(format_args!("{good}ok{good:#}       {hop:<14} {ms:>8.1} ms")),
-        Finding::Skipped { why } => output.line(format_args!("{muted}skipped  {hop:<14} {}{muted:#}", clean(why))),
-        Finding::Failed(trouble) => {
+        CheckResult::Ok { ms } => output.line(format_args!("{good}ok{good:#}       {hop:<14} {ms:>8.1} ms")),
+        CheckResult::Skipped { why } => output.line(format_args!("{muted}skipped  {hop:<14} {}{muted:#}", clean(why))),
+        CheckResult::Failed(trouble) => {
             output.line(format_args!("{bad}FAILED{bad:#}   {hop:<14} arrived:  {}", clean(&trouble.arrived)))?;
             output.line(format_args!("{:24}expected: {}", "", clean(&trouble.expected)))?;
             output.line(format_args!("{:24}likely:   {}", "", clean(&trouble.cause)))

@@ -1,105 +1,105 @@
-//! From what was found to what is likely behind it, in words.
+//! Likely causes of what was found, as text.
 
-use super::{Clues, Explained};
+use super::{Evidence, Explanation};
 
-/// The likely causes, the weightiest first.
-pub(super) fn likely(told: &Explained, clues: &Clues) -> Vec<String> {
+/// Returns the likely causes, the most important first.
+pub(super) fn likely(report: &Explanation, evidence: &Evidence) -> Vec<String> {
     let mut causes = Vec::new();
-    if told.lines == 0 {
-        causes.push("the text is empty: nothing was captured, so the fault is before this place".to_owned());
+    if report.lines == 0 {
+        causes.push("the text is empty: nothing was captured, so the fault is upstream".to_owned());
         return causes;
     }
-    if told.events == 0 {
-        causes.push(nothing_found(told, clues));
+    if report.events == 0 {
+        causes.push(nothing_found(report, evidence));
     }
-    rejected(told, clues, &mut causes);
-    if clues.hidden > 0 {
-        causes
-            .push(format!("Ansible hid {}: the task has `no_log: true`", count(clues.hidden, "an output", "outputs")));
+    rejected(report, evidence, &mut causes);
+    if evidence.hidden > 0 {
+        causes.push(format!(
+            "Ansible hid {}: the task has `no_log: true`",
+            count(evidence.hidden, "an output", "outputs")
+        ));
     }
-    if told.events > 0 && clues.statuses == 0 {
+    if report.events > 0 && evidence.statuses == 0 {
         causes.push(
-            "all events are lines of a log, none tells a status: the run's journal will show nothing ended".to_owned(),
+            "all events are log events without a status: the run's journal will show nothing as ended".to_owned(),
         );
-    } else if told.events > 0 && clues.ended == 0 {
+    } else if report.events > 0 && evidence.ended == 0 {
         causes.push(
-            "nothing ever ended (no done, failed or succeeded): the text ends early, or the runner was killed"
-                .to_owned(),
+            "nothing ended (no done, failed or succeeded): the text is truncated, or the runner was killed".to_owned(),
         );
     }
-    if told.deduplicated > 0 {
-        let times = count(told.deduplicated, "event was", "events were");
-        causes.push(format!("{times} there a second time (Ansible prints each event of a loop twice) and count once"));
+    if report.deduplicated > 0 {
+        let times = count(report.deduplicated, "event was", "events were");
+        causes.push(format!("{times} repeated (Ansible prints each event of a loop twice) and counted once"));
     }
     causes
 }
 
-fn nothing_found(told: &Explained, clues: &Clues) -> String {
-    if clues.bare > 0 {
+fn nothing_found(report: &Explanation, evidence: &Evidence) -> String {
+    if evidence.bare > 0 {
         return format!(
             "{} without LB_EVENT before it: this is a file of events; read it with `tasktail events status FILE`",
-            count(clues.bare, "line is an event", "lines are events")
+            count(evidence.bare, "line is an event", "lines are events")
         );
     }
-    if told.rejected > 0 {
-        return "what looks like an event cannot be read: see below".to_owned();
+    if report.rejected > 0 {
+        return "no event could be parsed: see below".to_owned();
     }
-    match told.named {
-        0 if told.tasks > 0 => {
-            "there are LB_TASK lines but none names LB_EVENT: the callback works, the runner printed no event \
-             (LB_ENABLE_EVENT_LOGGING=0, or its output went elsewhere)"
+    match report.named {
+        0 if report.tasks > 0 => {
+            "there are LB_TASK lines but no LB_EVENT: the callback works, but the runner printed no event \
+             (LB_ENABLE_EVENT_LOGGING=0, or its output was redirected)"
                 .to_owned()
         }
-        0 => "no line names LB_EVENT: the runner printed none (LB_ENABLE_EVENT_LOGGING=0?), its stdout was not \
-              captured, or something between dropped it"
+        0 => "no line contains LB_EVENT: the runner printed none (LB_ENABLE_EVENT_LOGGING=0?), its stdout was not \
+              captured, or a program in between dropped it"
             .to_owned(),
-        named if named == clues.headings => format!(
-            "the text names LB_EVENT {}, no event: the task was printed (TASK [...]) but not its output; its loop had \
+        named if named == evidence.headings => format!(
+            "the text contains LB_EVENT {} but no event: the task was printed (TASK [...]) but not its output; its loop had \
              no items, or its results were not shown (stdout callback, verbosity, display_ok_hosts)",
             times(named)
         ),
         named => format!(
-            "the text names LB_EVENT {}, no event: only names of tasks and source code stand there, not what they \
-             print",
+            "the text contains LB_EVENT {} but no event: only task names and source code, not their output",
             times(named)
         ),
     }
 }
 
-fn rejected(told: &Explained, clues: &Clues, causes: &mut Vec<String>) {
-    for (field, number) in &clues.missing {
-        let all = if told.events == 0 && *number == told.rejected { "all events lack" } else { "lacking" };
+fn rejected(report: &Explanation, evidence: &Evidence, causes: &mut Vec<String>) {
+    for (field, number) in &evidence.missing {
+        let all = if report.events == 0 && *number == report.rejected { "all events lack" } else { "lacking" };
         let who = if all == "lacking" { count(*number, "event lacks", "events lack") } else { all.to_owned() };
         let advice = match *field {
-            "host" => "older polling scripts leave it out; `tasktail events extract --host NAME` fills it in",
-            "event_type" => "it is neither a pipeline's event nor a benchmark's",
-            _ => "the writer leaves it out",
+            "host" => "older polling scripts omit it; `tasktail events extract --host NAME` adds it",
+            "event_type" => "it is neither a pipeline event nor a benchmark event",
+            _ => "the writer omits it",
         };
         causes.push(format!("{who} `{field}`: {advice}"));
     }
-    if clues.python > 0 {
+    if evidence.python > 0 {
         causes.push(format!(
-            "{} printed by Python as it is ({{'host': ...}}): it must be written with json.dumps",
-            count(clues.python, "event is a dictionary", "events are dictionaries")
+            "{} printed by Python ({{'host': ...}}): use json.dumps",
+            count(evidence.python, "event is a dictionary", "events are dictionaries")
         ));
     }
-    if clues.cut > 0 {
-        let last = clues.open_end && clues.cut_line == told.lines;
-        causes.push(if last && clues.cut == 1 {
-            "the last line is cut off: the text ends inside an event; it may still be written".to_owned()
+    if evidence.cut > 0 {
+        let last = evidence.open_end && evidence.cut_line == report.lines;
+        causes.push(if last && evidence.cut == 1 {
+            "the last line is truncated: the text ends inside an event; it may still be written".to_owned()
         } else {
             format!(
-                "{} in the middle: something on the way cuts lines (a limit of its length, or two writers at once)",
-                count(clues.cut, "event ends", "events end")
+                "{} early: something truncates lines (a length limit, or two concurrent writers)",
+                count(evidence.cut, "event ends", "events end")
             )
         });
     }
     for (reason, advice) in [
-        ("wrong_type", "a field holds something else than it should; the writer must be put right"),
-        ("too_long", "an event is larger than what is taken; shorten its message or its context"),
-        ("not_an_object", "what follows LB_EVENT is JSON but no object"),
+        ("wrong_type", "a field has the wrong type; fix the writer"),
+        ("too_long", "an event exceeds the size limit; shorten its message or context"),
+        ("not_an_object", "LB_EVENT is followed by JSON that is not an object"),
     ] {
-        if let Some(number) = told.reasons.get(reason) {
+        if let Some(number) = report.reasons.get(reason) {
             causes.push(format!("{} rejected as {reason}: {advice}", count(*number, "event was", "events were")));
         }
     }

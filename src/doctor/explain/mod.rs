@@ -1,8 +1,7 @@
-//! What is in captured output: which events were recognised in it, what was rejected and why, what
-//! was there already, and the likely causes in words.
+//! Explains captured output: the events in it, rejected and duplicate ones, and likely causes.
 //!
-//! Pure: bytes in, findings out, each as soon as it is known. All text in a finding is as it stood
-//! there: whoever shows it cleans it.
+//! Pure: bytes in, findings out, each as soon as it is known. Text in a finding is unmodified: the
+//! caller has to clean it for display.
 
 mod causes;
 
@@ -13,114 +12,114 @@ use serde::Serialize;
 use crate::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, TOKEN, without_time};
 use crate::model::{Event, EventError};
 
-/// Characters of a text that a finding shows.
+/// Maximum length of a text in a finding, in characters.
 const EXCERPT_CHARS_MAX: usize = 120;
-/// Event ids that are kept to know them again; of later ones it is not said.
+/// Maximum number of event ids remembered; duplicates of later events are not detected.
 const IDS_MAX: usize = 1_000_000;
 
-/// One thing that was found, in the order of the text.
+/// One finding; findings are reported in text order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
-pub enum Finding {
-    /// An event was recognised.
+pub enum TextFinding {
+    /// An event.
     Event {
-        /// The line it begins on, from 1.
+        /// Number of its first line, from 1.
         line: u64,
-        /// Bytes before it.
+        /// Offset in bytes.
         byte: u64,
-        /// How it stood there, in words.
+        /// Description of its notation.
         form: String,
-        /// What it says.
+        /// The event as one line.
         summary: String,
     },
-    /// An event that was there already.
+    /// A duplicate event.
     Deduplicated {
-        /// The line it begins on.
+        /// Number of its first line.
         line: u64,
-        /// Bytes before it.
+        /// Offset in bytes.
         byte: u64,
-        /// How it stood there, in words.
+        /// Description of its notation.
         form: String,
-        /// The line of the first.
+        /// Line number of the first occurrence.
         of: u64,
-        /// What it says.
+        /// The event as one line.
         summary: String,
     },
-    /// It looks like an event and cannot be read.
+    /// An event that cannot be parsed.
     Rejected {
-        /// The line it begins on.
+        /// Number of its first line.
         line: u64,
-        /// Bytes before it.
+        /// Offset in bytes.
         byte: u64,
-        /// A stable word.
+        /// Stable name of the reason.
         reason: &'static str,
-        /// The reason in words.
+        /// Error message.
         detail: String,
-        /// What stood there.
+        /// The rejected text.
         excerpt: String,
     },
-    /// A line that names the token and holds no event.
+    /// A line that contains the token but no event.
     Named {
-        /// The line.
+        /// Line number.
         line: u64,
-        /// What it is taken for, in words.
+        /// Description of the line.
         what: &'static str,
-        /// What stood there.
+        /// The text.
         excerpt: String,
     },
 }
 
-/// All that was found, and what is likely behind it.
+/// A summary of all findings, and their likely causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Explained {
-    /// Lines of the text.
+pub struct Explanation {
+    /// Lines in the text.
     pub lines: u64,
-    /// Events that were recognised, each once.
+    /// Distinct events.
     pub events: u64,
-    /// Events that were there already.
+    /// Duplicate events.
     pub deduplicated: u64,
-    /// What looks like an event and cannot be read.
+    /// Rejected events.
     pub rejected: u64,
-    /// The same by reason.
+    /// Rejected events by reason.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Lines that name the token and hold no event.
+    /// Lines that contain the token but no event.
     pub named: u64,
     /// `LB_TASK` lines.
     pub tasks: u64,
-    /// Likely causes and what to do, in words, the weightiest first.
+    /// Likely causes and remedies, the most important first.
     pub causes: Vec<String>,
 }
 
-/// What the causes are drawn from.
+/// Evidence for the likely causes.
 #[derive(Debug, Default)]
-struct Clues {
-    /// Lines that name the token in the name of an Ansible task.
+struct Evidence {
+    /// Lines with the token in the name of an Ansible task.
     headings: u64,
     /// Lines that are an event without the token.
     bare: u64,
     /// Lines in which Ansible hides an output.
     hidden: u64,
-    /// Rejected events without this field.
+    /// Rejected events without a required field, by field.
     missing: BTreeMap<&'static str, u64>,
     /// Rejected events that look like a dictionary printed by Python.
     python: u64,
-    /// Rejected events that just end.
+    /// Rejected events that are truncated.
     cut: u64,
-    /// The last of them is on this line.
+    /// Line of the last truncated event.
     cut_line: u64,
     /// The text ends inside a line.
     open_end: bool,
-    /// Events that say that something ended, and status events at all.
+    /// Status events that report an end, and all status events.
     ended: u64,
     statuses: u64,
 }
 
-/// Explains a text that comes in pieces of any size.
+/// Explains a text that arrives in chunks of any size.
 #[derive(Debug)]
 pub struct Explainer {
     extractor: Extractor,
-    told: Explained,
-    clues: Clues,
+    report: Explanation,
+    evidence: Evidence,
     /// The line of each event id.
     ids: HashMap<String, u64>,
 }
@@ -130,73 +129,73 @@ impl Default for Explainer {
         let options = ExtractorOptions { texts: true, ..ExtractorOptions::default() };
         Self {
             extractor: Extractor::new(options),
-            told: Explained::default(),
-            clues: Clues::default(),
+            report: Explanation::default(),
+            evidence: Evidence::default(),
             ids: HashMap::new(),
         }
     }
 }
 
-impl Explained {
-    /// Something was recognised and nothing rejected.
-    pub fn is_well(&self) -> bool {
+impl Explanation {
+    /// Reports whether events were found and none was rejected.
+    pub fn is_ok(&self) -> bool {
         self.events > 0 && self.rejected == 0
     }
 }
 
 impl Explainer {
-    /// Takes the next bytes, which may end anywhere, and gives what was found.
-    pub fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(Finding)) {
-        let Self { extractor, told, clues, ids } = self;
-        told.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+    /// Processes the next chunk, which may end anywhere, and passes findings to `each`.
+    pub fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(TextFinding)) {
+        let Self { extractor, report, evidence, ids } = self;
+        report.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         if let Some(last) = bytes.last() {
-            clues.open_end = *last != b'\n';
+            evidence.open_end = *last != b'\n';
         }
-        extractor.feed(bytes, &mut |found| take(found, told, clues, ids, each));
+        extractor.feed(bytes, &mut |found| record(found, report, evidence, ids, each));
     }
 
-    /// The text has ended.
-    pub fn finish(mut self, each: &mut dyn FnMut(Finding)) -> Explained {
-        let Self { extractor, told, clues, ids } = &mut self;
-        told.lines += u64::from(clues.open_end);
-        extractor.finish(&mut |found| take(found, told, clues, ids, each));
-        self.told.causes = causes::likely(&self.told, &self.clues);
-        self.told
+    /// Processes the end of the text and returns the summary.
+    pub fn finish(mut self, each: &mut dyn FnMut(TextFinding)) -> Explanation {
+        let Self { extractor, report, evidence, ids } = &mut self;
+        report.lines += u64::from(evidence.open_end);
+        extractor.finish(&mut |found| record(found, report, evidence, ids, each));
+        self.report.causes = causes::likely(&self.report, &self.evidence);
+        self.report
     }
 }
 
-fn take(
+fn record(
     found: ExtractedItem<'_>,
-    told: &mut Explained,
-    clues: &mut Clues,
+    report: &mut Explanation,
+    evidence: &mut Evidence,
     ids: &mut HashMap<String, u64>,
-    each: &mut dyn FnMut(Finding),
+    each: &mut dyn FnMut(TextFinding),
 ) {
     match found {
         ExtractedItem::Event(found) => {
             let id = found.event.view().event_id.map(|id| id.to_string());
             let known = id.as_ref().and_then(|id| ids.get(id).copied());
             if let Some(of) = known {
-                told.deduplicated += 1;
-                return each(again(&found, of));
+                report.deduplicated += 1;
+                return each(duplicate(&found, of));
             }
             if let Some(id) = id.filter(|_| ids.len() < IDS_MAX) {
                 ids.insert(id, found.line);
             }
-            told.events += 1;
-            clues.look_at(&found.event);
+            report.events += 1;
+            evidence.add_event(&found.event);
             let summary = without_time(&found.event.view());
-            each(Finding::Event { line: found.line, byte: found.offset, form: form(found.form), summary });
+            each(TextFinding::Event { line: found.line, byte: found.offset, form: form(found.form), summary });
         }
         ExtractedItem::Echo { again: found, of } => {
-            told.deduplicated += 1;
-            each(again(&found, of));
+            report.deduplicated += 1;
+            each(duplicate(&found, of));
         }
         ExtractedItem::Rejected(rejected) => {
-            told.rejected += 1;
-            *told.reasons.entry(rejected.fault.reason()).or_default() += 1;
-            clues.look_at_rejected(&rejected.fault, &rejected.excerpt, rejected.line);
-            each(Finding::Rejected {
+            report.rejected += 1;
+            *report.reasons.entry(rejected.fault.reason()).or_default() += 1;
+            evidence.add_rejected(&rejected.fault, &rejected.excerpt, rejected.line);
+            each(TextFinding::Rejected {
                 line: rejected.line,
                 byte: rejected.offset,
                 reason: rejected.fault.reason(),
@@ -204,29 +203,29 @@ fn take(
                 excerpt: excerpt(&rejected.excerpt),
             });
         }
-        ExtractedItem::Task(_) => told.tasks += 1,
+        ExtractedItem::Task(_) => report.tasks += 1,
         ExtractedItem::Text { line, text } => {
-            clues.hidden += u64::from(text.contains("the output has been hidden due to the fact that"));
+            evidence.hidden += u64::from(text.contains("the output has been hidden due to the fact that"));
             if text.contains(TOKEN) {
-                told.named += 1;
-                let what = named(text);
-                clues.headings += u64::from(what == HEADING);
-                each(Finding::Named { line, what, excerpt: excerpt(text.trim()) });
+                report.named += 1;
+                let what = describe_line(text);
+                evidence.headings += u64::from(what == HEADING);
+                each(TextFinding::Named { line, what, excerpt: excerpt(text.trim()) });
             } else if text.trim_start().starts_with('{') && Event::parse(text).is_ok() {
-                clues.bare += 1;
+                evidence.bare += 1;
             }
         }
     }
 }
 
-fn again(found: &ExtractedEvent, of: u64) -> Finding {
+fn duplicate(found: &ExtractedEvent, of: u64) -> TextFinding {
     let summary = without_time(&found.event.view());
-    Finding::Deduplicated { line: found.line, byte: found.offset, form: form(found.form), of, summary }
+    TextFinding::Deduplicated { line: found.line, byte: found.offset, form: form(found.form), of, summary }
 }
 
 fn form(form: EventNotation) -> String {
     match form {
-        EventNotation::Plain => "as it was printed".to_owned(),
+        EventNotation::Plain => "as printed".to_owned(),
         EventNotation::Escaped(1) => "in a JSON string".to_owned(),
         EventNotation::Escaped(levels) => format!("in a JSON string, {levels} levels of escaping"),
         EventNotation::Item => "in (item=...)".to_owned(),
@@ -234,10 +233,10 @@ fn form(form: EventNotation) -> String {
     }
 }
 
-const HEADING: &str = "the name of a task";
+const HEADING: &str = "a task name";
 
-/// What a line that names the token and holds no event is taken for.
-fn named(text: &str) -> &'static str {
+/// Classifies a line that contains the token but no event.
+fn describe_line(text: &str) -> &'static str {
     let text = text.trim_start();
     if ["TASK [", "RUNNING HANDLER [", "PLAY ["].iter().any(|heading| text.starts_with(heading)) {
         HEADING
@@ -255,8 +254,8 @@ fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_CHARS_MAX - 1).chain(['…']).collect()
 }
 
-impl Clues {
-    fn look_at(&mut self, event: &Event) {
+impl Evidence {
+    fn add_event(&mut self, event: &Event) {
         let view = event.view();
         if !view.is_log() {
             self.statuses += 1;
@@ -266,7 +265,7 @@ impl Clues {
         }
     }
 
-    fn look_at_rejected(&mut self, fault: &EventError, text: &str, line: u64) {
+    fn add_rejected(&mut self, fault: &EventError, text: &str, line: u64) {
         match fault {
             EventError::MissingField(field) => *self.missing.entry(field).or_default() += 1,
             EventError::NotJson(why) => {
@@ -288,9 +287,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_only_names_the_token_is_told_for_what_it_is() {
-        assert_eq!(named("TASK [Poll LB_EVENT stream] ****"), HEADING);
-        assert_eq!(named(r#"  print(f"LB_EVENT {json.dumps(e)}")"#), "source code or a script");
-        assert_eq!(named("waiting for LB_EVENT"), "other text");
+    fn lines_with_only_the_token_are_described() {
+        assert_eq!(describe_line("TASK [Poll LB_EVENT stream] ****"), HEADING);
+        assert_eq!(describe_line(r#"  print(f"LB_EVENT {json.dumps(e)}")"#), "source code or a script");
+        assert_eq!(describe_line("waiting for LB_EVENT"), "other text");
     }
 }

@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_keeps_both_ends() {
+    fn long_text_is_truncated_in_the_middle() {
         assert_eq!(truncate_middle("abcdefghij", 5), "ab…ij");
         assert_eq!(truncate_middle("abc", 5), "abc");
         assert_eq!(truncate_middle("äöüß", 3), "ä…ß");
     }
 
     #[test]
-    fn fields_come_in_the_order_they_are_asked_for_and_absent_ones_are_left_out() {
+    fn fields_are_in_requested_order_without_absent_ones() {
         let event = Event::parse(r#"{"event_type":"a.b","x":null,"y":{"z":[1]},"reason":"r"}"#).unwrap();
         let fields = ["reason", "nothing", "y", "x"].map(str::to_owned);
         assert_eq!(object(&event, &fields), r#"{"reason":"r","y":{"z":[1]}}"#);

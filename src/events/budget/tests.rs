@@ -35,7 +35,7 @@ fn size(lines: &[String]) -> usize {
 }
 
 #[test]
-fn one_failure_in_twenty_thousand_is_told_with_the_line_before_it() {
+fn single_failure_is_shown_with_the_line_before_it() {
     let mut events: Vec<Event> = (0..20_000).map(|n| log(n, "INFO", &format!("running {n} VUs"))).collect();
     events[9_999] = log(9_999, "INFO", "opening the target's port 8080");
     events[10_000] = log(10_000, "ERROR", "connect: connection refused by target");
@@ -47,7 +47,7 @@ fn one_failure_in_twenty_thousand_is_told_with_the_line_before_it() {
 }
 
 #[test]
-fn look_alikes_are_one_line_and_rare_failures_come_before_frequent_ones() {
+fn similar_events_are_merged_and_rare_failures_are_first() {
     let mut events: Vec<Event> =
         (0..3_000).map(|n| log(n, "ERROR", &format!("request {n} failed after {}ms", n * 7 % 31))).collect();
     events.insert(2_000, log(9_000, "ERROR", "disk is full"));
@@ -59,7 +59,7 @@ fn look_alikes_are_one_line_and_rare_failures_come_before_frequent_ones() {
 }
 
 #[test]
-fn the_smallest_budget_tells_why_and_less_is_an_error() {
+fn minimum_budget_shows_the_reason_and_less_is_an_error() {
     let event = |n: u64| {
         let reason = format!("Accuracy {n}% below threshold 97% {}", "and more words ".repeat(40));
         let text = format!(
@@ -77,7 +77,7 @@ fn the_smallest_budget_tells_why_and_less_is_an_error() {
 }
 
 #[test]
-fn a_failure_that_was_made_good_comes_after_one_that_was_not() {
+fn unresolved_failures_are_before_resolved_ones() {
     let step = |n: u64, kind: &str, step: &str, reason: &str| {
         let text = format!(
             r#"{{"event_id":"e{n}","event_type":"{kind}","step_id":"{step}","reason":"{reason}","pad":"{}"}}"#,
@@ -125,7 +125,7 @@ fn any_event() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn never_over_the_budget_in_order_and_the_first_failure_is_in(
+    fn output_is_within_budget_in_order_with_the_first_failure(
         texts in proptest::collection::vec(any_event(), 0..60),
         bytes in BUDGET_BYTES_MIN..4_000,
         all in any::<bool>(),

@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_comes_off_as_it_was_put_on() {
+    fn unescape_reverses_one_level_of_quoting() {
         for text in ["a\"b\\c\nd\te\u{1}", "caffè 日本語 😀", "\\\\server\\n", "it's \\u00e8"] {
             let quoted = serde_json::Value::from(text).to_string();
             assert_eq!(unescape(&quoted[1..quoted.len() - 1], Quoting::Double).0, text);
@@ -278,13 +278,13 @@ mod tests {
     }
 
     #[test]
-    fn folds_are_one_space_or_the_newlines_that_were_meant() {
+    fn folded_newlines_become_a_space_or_fewer_newlines() {
         assert_eq!(unescape("it''s\nfolded\n\ntwice\\n", Quoting::Single).0, "it's folded\ntwice\\n");
         assert_eq!(unescape("a\n\\ b\\\nc \\U0001F600\\x41", Quoting::Double).0, "a  bc 😀A");
     }
 
     #[test]
-    fn colours_go_and_text_stays() {
+    fn colours_are_removed_and_text_is_preserved() {
         let line = b"\x1b[0;32mok: \x1b]8;;http://x\x07link\x1b]0;unended {\x1b[0m";
         assert_eq!(&*without_colours(line), b"ok: link0;unended {");
         assert_eq!(&*without_colours(b"\x1b"), b"");

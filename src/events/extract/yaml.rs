@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_found_where_they_begin_and_where_they_go_on() {
+    fn scalars_are_found_across_lines() {
         assert_eq!(parts(&["    msg: 'it''s", "        folded'", "    rc: 0"]), ["it''s", "folded", "0"]);
         assert_eq!(parts(&["    msg: \"a \\\" b", "", "     \\ c\"", "    x:"]), ["a \\\" b", "", "\\ c", ""]);
         assert_eq!(parts(&["    k:", "    - plain", "        on", "    - 'q'"]), ["", "plain", "on", "q"]);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_is_made_only_of_yaml() {
+    fn guess_accepts_only_yaml() {
         let guess = |line: &str| YamlTracker::default().guess(line.as_bytes()).map(|part| part.start);
         assert_eq!(guess("    msg: 'LB_EVENT"), Some(10));
         assert_eq!(guess("    - \"LB_EVENT"), Some(7));

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rotated_names_are_known() {
+    fn rotation_suffixes_are_recognized() {
         for suffix in [".1", "-20260216", ".2026-02-16", ".2026-02-16T23:05:12Z", ".3.gz", "-20260216.zst", "_7"] {
             assert!(is_rotation(suffix), "{suffix}");
         }

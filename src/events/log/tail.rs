@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_2_1_tail_costs_what_it_gives_and_not_the_file() {
+    fn formats_2_1_tail_cost_depends_on_the_result_not_the_file() {
         let text = format!("{LINE}\n").repeat(200_000);
         let (found, cost) = counted(20, text.as_bytes());
         assert_eq!((found.events.len(), found.faults.len()), (20, 0));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_same_as_the_end_of_everything() {
+    fn tail_equals_the_end_of_read_all() {
         let mut text = Vec::new();
         for n in 0..3_000 {
             match n % 7 {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_a_fault_and_not_held() {
+    fn overlong_line_is_a_fault_and_not_buffered() {
         let long = "x".repeat(3 * LINE_BYTES_MAX);
         let text = format!("{LINE}\nbegin{long}\n{LINE}\n");
         let (found, _) = counted(2, text.as_bytes());

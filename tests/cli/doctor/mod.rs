@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use proxy::Deal;
-use tasktail::doctor::{self, Check, DoctorOptions, Finding};
+use tasktail::doctor::{self, CheckResult, DoctorOptions, StageCheck};
 use tasktail::server::{ServeOptions, Server};
 
 /// A broken hop costs this long; a loaded machine must be through with a whole one by then.
@@ -32,7 +32,7 @@ impl Bench {
     }
 
     /// The examination through a proxy that deals so with requests.
-    async fn examine(&self, deal: impl Fn(&str) -> Deal + Send + Sync + 'static) -> Vec<Check> {
+    async fn examine(&self, deal: impl Fn(&str) -> Deal + Send + Sync + 'static) -> Vec<StageCheck> {
         examine(&proxy::start(self.server.addr(), deal).await, None).await
     }
 
@@ -47,7 +47,7 @@ impl Bench {
     }
 }
 
-async fn examine(url: &str, folder: Option<PathBuf>) -> Vec<Check> {
+async fn examine(url: &str, folder: Option<PathBuf>) -> Vec<StageCheck> {
     let mut checks = Vec::new();
     let options = DoctorOptions { endpoint: url.parse().unwrap(), timeout: TIMEOUT, folder };
     let healthy = doctor::run(options, &mut |check| checks.push(check.clone())).await;
@@ -55,8 +55,8 @@ async fn examine(url: &str, folder: Option<PathBuf>) -> Vec<Check> {
     checks
 }
 
-fn failed(checks: &[Check]) -> Vec<&'static str> {
-    checks.iter().filter(|check| matches!(check.finding, Finding::Failed(_))).map(|check| check.hop).collect()
+fn failed(checks: &[StageCheck]) -> Vec<&'static str> {
+    checks.iter().filter(|check| matches!(check.finding, CheckResult::Failed(_))).map(|check| check.hop).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn every_hop_of_a_whole_pipe_is_good_and_nothing_is_left() {
     ];
     assert_eq!(hops, all);
     for check in &checks {
-        assert!(matches!(check.finding, Finding::Ok { .. }), "{check:?}");
+        assert!(matches!(check.finding, CheckResult::Ok { .. }), "{check:?}");
     }
     bench.is_clean().await;
 }
@@ -138,7 +138,7 @@ async fn lines_whose_events_are_not_extracted_name_the_extraction() {
     let names = failed(&checks);
     assert!(names.contains(&"extraction"), "{names:?}");
     let extraction = checks.iter().find(|check| check.hop == "extraction").unwrap();
-    let Finding::Failed(trouble) = &extraction.finding else { panic!("{extraction:?}") };
+    let CheckResult::Failed(trouble) = &extraction.finding else { panic!("{extraction:?}") };
     assert!(trouble.arrived.contains("no event"), "{trouble:?}");
     assert!(trouble.cause.contains("received"), "the server's own count is told: {trouble:?}");
 }
@@ -161,7 +161,7 @@ async fn a_file_that_cannot_be_written_and_a_server_that_is_not_there_are_named(
     std::fs::write(&not_a_folder, "").unwrap();
     let checks = examine("http://127.0.0.1:1", Some(not_a_folder)).await;
     assert_eq!(failed(&checks), ["server", "events_file"], "{checks:#?}");
-    let skipped = checks.iter().filter(|check| matches!(check.finding, Finding::Skipped { .. })).count();
+    let skipped = checks.iter().filter(|check| matches!(check.finding, CheckResult::Skipped { .. })).count();
     assert_eq!(skipped, 12, "{checks:#?}");
 }
 
