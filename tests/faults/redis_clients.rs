@@ -86,7 +86,7 @@ async fn a_reply_that_is_too_large_to_hold_is_refused_and_comes_in_parts() {
         say(&mut client, &format!("XADD k {n}-1 f {value}\r\n")).await;
         hear(&mut client, &if n < 10 { format!("$3\r\n{n}-1\r\n") } else { format!("$4\r\n{n}-1\r\n") }).await;
     }
-    let refused = "-ERR the reply would have over 10000 bytes: use COUNT\r\n";
+    let refused = "-ERR reply would exceed 10000 bytes; use COUNT\r\n";
     for command in ["XRANGE k - +", "XREVRANGE k + -", "XREAD STREAMS k 0", "XREAD BLOCK 0 STREAMS k 0"] {
         say(&mut client, &format!("{command}\r\n")).await;
         hear(&mut client, refused).await;

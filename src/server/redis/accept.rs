@@ -8,22 +8,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::Port;
+use super::RedisPort;
 use super::connection;
 use crate::model::limits::Limit;
 use crate::server::net::connection_limit::{ConnectionLimiter, LimitReached};
 use crate::server::net::tcp;
 
-/// The answer to a client too many: Redis' own.
-const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
-/// Clients too many that are told so at one time, and for how long.
-const REFUSALS_MAX: usize = 64;
-const REFUSE_WAIT: Duration = Duration::from_secs(1);
-/// Accepts until the server is to end.
-pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
+/// Redis' own reply to a client over the limit.
+const LIMIT_REACHED: &[u8] = b"-ERR max number of clients reached\r\n";
+/// Rejected clients that may receive the reply at the same time, and the time allowed for each.
+const REJECTIONS_MAX: usize = 64;
+const REJECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Accepts connections until the server shuts down.
+pub(super) async fn serve(listener: TcpListener, port: Arc<RedisPort>) {
     let limits = &port.state.options.limits;
-    let places = ConnectionLimiter::new(limits.resp_connections_max, limits.connections_per_address_max);
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let limiter = ConnectionLimiter::new(limits.resp_connections_max, limits.connections_per_address_max);
+    let rejections = Arc::new(Semaphore::new(REJECTIONS_MAX));
     let mut errors = tcp::AcceptErrors::default();
     loop {
         let accepted = tokio::select! {
@@ -38,42 +39,42 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
             }
         };
         if let Err(error) = tcp::configure(&stream, limits) {
-            tracing::debug!(%error, "a Redis client's socket could not be prepared");
+            tracing::debug!(%error, "cannot configure the socket of a Redis client");
         }
-        let place = match places.try_acquire().and_then(|seat| Ok((seat, places.try_acquire_for(peer.ip())?))) {
-            Ok(place) => place,
-            Err(full) => {
+        let permits = match limiter.try_acquire().and_then(|global| Ok((global, limiter.try_acquire_for(peer.ip())?))) {
+            Ok(permits) => permits,
+            Err(reached) => {
                 port.state.metrics.redis.refused.inc();
-                port.state.limit_counters.count(match full {
+                port.state.limit_counters.count(match reached {
                     LimitReached::Total => Limit::resp_connections_max,
                     LimitReached::Address => Limit::connections_per_address_max,
                 });
-                // Under TLS only a handshake could tell it, which costs more than it is worth.
+                // Under TLS the reply would need a handshake, which costs more than it is worth.
                 if port.state.tls.is_none()
-                    && let Ok(place) = refusals.clone().try_acquire_owned()
+                    && let Ok(permit) = rejections.clone().try_acquire_owned()
                 {
-                    port.state.tracker.spawn(refuse(stream, place));
+                    port.state.tracker.spawn(reject(stream, permit));
                 }
                 continue;
             }
         };
         let Ok(local) = stream.local_addr() else { continue };
         let client = port.clients.add(peer, local);
-        port.state.tracker.spawn(connection::run(stream, client, port.clone(), place));
+        port.state.tracker.spawn(connection::run(stream, client, port.clone(), permits));
     }
 }
 
-/// Tells a client that it is one too many. What it sent is read, as else the system would take the
-/// answer back.
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
-    let told = timeout(REFUSE_WAIT, async {
+/// Rejects a client over the connection limit. Reads its input until it closes, because unread
+/// input would make the system reset the connection and discard the reply.
+async fn reject(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let result = timeout(REJECT_TIMEOUT, async {
         use tokio::io::AsyncWriteExt as _;
-        stream.write_all(TOO_MANY).await?;
+        stream.write_all(LIMIT_REACHED).await?;
         stream.shutdown().await?;
-        let mut sent = [0; 4096];
-        while stream.read(&mut sent).await? > 0 {}
+        let mut discarded = [0; 4096];
+        while stream.read(&mut discarded).await? > 0 {}
         Ok::<_, std::io::Error>(())
     });
-    let told = told.await;
-    tracing::debug!(?told, "a Redis client over the limit was refused");
+    let result = result.await;
+    tracing::debug!(?result, "rejected a Redis client: connection limit reached");
 }

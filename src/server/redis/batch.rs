@@ -1,20 +1,20 @@
-//! Commands of one connection: what has come of a pipeline, where it has to run, and its replies.
+//! Batches: the pipelined commands of one connection and their replies.
 //!
-//! A batch runs as a whole: among the writes if any of its commands needs that, else on what is
-//! published. It is handed to where it runs and comes back from there, with the session in it, so
-//! that nothing of a connection is ever shared.
+//! A batch runs as a whole: in a write transaction if any of its commands needs one, else on a
+//! snapshot. It owns the session and moves to the thread that runs it and back, so connection
+//! state is never shared.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::commands::{Outcome, Refusal, Wait, command, unwritten};
-use super::exec_context::{Place, see};
-use super::pending_add::{self, Adding};
-use super::plan::Plan;
-use super::session::Session;
-use super::table::{Command, Misfit, Run, resolve};
+use super::commands::{BlockingCommand, CommandError, CommandOutcome, CommandResult, command, misconf};
+use super::exec_context::{ExecContext, with_visible_keys};
+use super::pending_add::{self, PendingAdd};
+use super::plan::BatchPlan;
+use super::session::RedisSession;
+use super::table::{CommandFn, CommandSpec, ResolveError, resolve};
 use super::transaction::ends_transaction;
 use crate::model::RunId;
 use crate::model::limits::Limit;
@@ -22,119 +22,119 @@ use crate::tasks::Tasks;
 use crate::tasks::keys::{BlockedClient, CommitCallback, JournalError, KeyReader as _, KeyTask, Transaction};
 use crate::wire::resp::{Protocol, Reply, Request};
 
-/// Commands in one batch.
+/// Maximum number of commands in a batch.
 const REQUESTS_MAX: usize = 4096;
-/// Bytes of requests in one batch; one request may be larger.
+/// Maximum size of the requests in a batch; a single request may be larger.
 const REQUESTS_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of replies from where on they are sent before more commands run.
+/// Reply bytes above which replies are sent before more commands run.
 const REPLIES_BYTES_MAX: usize = 1024 * 1024;
 
-/// Commands on their way.
-pub(super) struct Batch {
-    pub(super) session: Session,
+/// Commands to run, with the session they belong to.
+pub(super) struct CommandBatch {
+    pub(super) session: RedisSession,
     pub(super) reply: Reply,
-    requests: VecDeque<Planned>,
+    requests: VecDeque<ResolvedRequest>,
     requests_bytes: usize,
-    adding: Vec<Adding>,
-    /// Replies written since they were last taken.
+    pending_adds: Vec<PendingAdd>,
+    /// Replies written since the last commit.
     replies: usize,
-    /// What was done since it was last asked.
-    pub(super) done: Counts,
+    /// Counters since the connection last recorded them.
+    pub(super) stats: BatchStats,
 }
 
-/// What a batch has done.
+/// Counters of the commands that a batch ran.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct BatchStats {
     pub(super) commands: u64,
     pub(super) errors: u64,
-    /// Entries that were to be added, and those that were.
+    /// Entries to append, and entries appended.
     pub(super) adds: u64,
     pub(super) added: u64,
-    /// Whether some of them are events of runs.
-    pub(super) of_runs: bool,
-    /// The last command.
+    /// Set when an event was appended to a run.
+    pub(super) runs_changed: bool,
+    /// Name of the last command.
     pub(super) last: Option<&'static str>,
 }
 
-struct Planned {
+struct ResolvedRequest {
     request: Request,
-    command: Result<&'static Command, Misfit>,
+    command: Result<&'static CommandSpec, ResolveError>,
 }
 
-/// A command that waits; those behind it wait with it.
-pub(super) struct Waits {
-    pub(super) answer: oneshot::Receiver<Waited>,
-    /// When the client gives up.
+/// The pending reply of a blocked command. Later commands of the connection wait for it.
+pub(super) struct PendingReply {
+    pub(super) reply: oneshot::Receiver<BlockedReply>,
+    /// When the command times out.
     pub(super) deadline: Option<Instant>,
-    /// Whether the answer is to be sent.
-    pub(super) wanted: bool,
+    /// False if the client disabled the reply (CLIENT REPLY).
+    pub(super) send_reply: bool,
 }
 
-/// The reply of a command that has waited, or why it is not durable.
-pub(super) type Waited = Result<Reply, JournalError>;
+/// The reply of a formerly blocked command, or the reason it is not durable.
+pub(super) type BlockedReply = Result<Reply, JournalError>;
 
-impl Batch {
-    pub(super) fn new(session: Session) -> Self {
+impl CommandBatch {
+    pub(super) fn new(session: RedisSession) -> Self {
         Self {
             reply: Reply::limited(Protocol::default(), session.port.reply_bytes_max()),
             session,
             requests: VecDeque::new(),
             requests_bytes: 0,
-            adding: Vec::new(),
+            pending_adds: Vec::new(),
             replies: 0,
-            done: Counts::default(),
+            stats: BatchStats::default(),
         }
     }
 
-    /// Adds a request.
+    /// Appends a request.
     pub(super) fn push(&mut self, request: Request) {
         self.requests_bytes += request.bytes();
         let command = resolve(&request);
-        self.requests.push_back(Planned { request, command });
+        self.requests.push_back(ResolvedRequest { request, command });
     }
 
-    /// Whether it takes more requests now.
+    /// Reports whether the batch accepts more requests.
     pub(super) fn has_room(&self) -> bool {
         self.requests.len() < REQUESTS_MAX && self.requests_bytes < REQUESTS_BYTES_MAX
     }
 
-    /// Whether no request is left to be run.
+    /// Reports whether all requests have run.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
 
-    /// What the requests need, as far as can be seen from here.
-    pub(super) fn plan(&self, tasks: &Tasks) -> Plan {
-        let mut plan = Plan::default();
+    /// Determines what the requests need, as far as their arguments show.
+    pub(super) fn plan(&self, tasks: &Tasks) -> BatchPlan {
+        let mut plan = BatchPlan::default();
         let mut queued = self.session.transaction.as_ref().map(|transaction| &transaction.queue[..]);
-        let mut pending: Option<Vec<(&Command, &Request)>> =
+        let mut pending: Option<Vec<(&CommandSpec, &Request)>> =
             queued.take().map(|queue| queue.iter().map(|(command, request)| (*command, request)).collect());
-        for planned in &self.requests {
-            let Ok(command) = planned.command else { continue };
-            // What is refused needs nothing, above all no task that it would have written to.
-            if self.session.permit(command, &planned.request).is_err() {
+        for request in &self.requests {
+            let Ok(command) = request.command else { continue };
+            // A rejected command needs nothing; above all, no task may be created for it.
+            if self.session.authorize(command, &request.request).is_err() {
                 continue;
             }
-            let signs = match &pending {
-                Some(queue) if command.name == "exec" => queue.iter().any(|(command, _)| signs_in(command)),
+            let changes = match &pending {
+                Some(queue) if command.name == "exec" => queue.iter().any(|(command, _)| changes_identity(command)),
                 Some(_) => command.name == "reset",
-                None => signs_in(command),
+                None => changes_identity(command),
             };
             match (&mut pending, command.name) {
                 (Some(queue), "exec") => {
-                    plan.keys = true;
+                    plan.writes = true;
                     for (command, request) in queue.drain(..) {
                         plan.add(tasks, command, request);
                     }
                     pending = None;
                 }
                 (Some(_), "discard" | "reset") => pending = None,
-                (Some(queue), _) => queue.push((command, &planned.request)),
+                (Some(queue), _) => queue.push((command, &request.request)),
                 (None, "multi") => pending = Some(Vec::new()),
-                (None, _) => plan.add(tasks, command, &planned.request),
+                (None, _) => plan.add(tasks, command, &request.request),
             }
-            if signs {
-                // See `run`: what follows is planned when it is known who asks.
+            if changes {
+                // Like `run`: later commands are planned once the new identity is known.
                 break;
             }
         }
@@ -142,75 +142,75 @@ impl Batch {
         plan
     }
 
-    /// Takes in the task of a key that gets an entry, or why there is none.
+    /// Registers the task of a key that will get an entry, or the error to reply.
     pub(super) fn add_task(&mut self, key: Box<[u8]>, task: Result<KeyTask, String>) {
-        self.adding.push(Adding::new(key, task));
+        self.pending_adds.push(PendingAdd::new(key, task));
     }
 
-    /// Runs what there is, up to a command that waits or that signs in or out, or until there is much to send.
-    pub(super) fn run(&mut self, place: &mut Place<'_, '_>) -> Option<Waits> {
+    /// Runs requests until one blocks, one changes the client's identity, or many replies are ready.
+    pub(super) fn run(&mut self, context: &mut ExecContext<'_, '_>) -> Option<PendingReply> {
         while self.reply.len() < REPLIES_BYTES_MAX && !self.session.closing {
-            let Some(Planned { request, command }) = self.requests.pop_front() else { break };
+            let Some(ResolvedRequest { request, command }) = self.requests.pop_front() else { break };
             self.requests_bytes = self.requests_bytes.saturating_sub(request.bytes());
-            place.tick();
-            let signs = command.as_ref().is_ok_and(|command| self.signs(command));
-            let waits = self.step(place, command, &request);
-            place.settle();
-            if waits.is_some() {
-                return waits;
+            context.refresh();
+            let changes = command.as_ref().is_ok_and(|command| self.changes_identity(command));
+            let pending = self.run_request(context, command, &request);
+            context.serve_blocked();
+            if pending.is_some() {
+                return pending;
             }
-            if signs {
+            if changes {
                 break;
             }
         }
         None
     }
 
-    /// Whether somebody else may ask after this command.
-    fn signs(&self, command: &Command) -> bool {
+    /// Reports whether the client may have another identity after this command.
+    fn changes_identity(&self, command: &CommandSpec) -> bool {
         match &self.session.transaction {
             Some(transaction) if command.name == "exec" => {
-                transaction.queue.iter().any(|(command, _)| signs_in(command))
+                transaction.queue.iter().any(|(command, _)| changes_identity(command))
             }
             Some(_) => command.name == "reset",
-            None => signs_in(command),
+            None => changes_identity(command),
         }
     }
 
-    fn step(
+    fn run_request(
         &mut self,
-        place: &mut Place<'_, '_>,
-        command: Result<&'static Command, Misfit>,
+        context: &mut ExecContext<'_, '_>,
+        command: Result<&'static CommandSpec, ResolveError>,
         request: &Request,
-    ) -> Option<Waits> {
+    ) -> Option<PendingReply> {
         let start = self.reply.len();
-        self.done.commands += 1;
+        self.stats.commands += 1;
         let outcome = match command {
-            Err(misfit) => Err(self.misfit(misfit)),
+            Err(resolve_error) => Err(self.fail_resolve(resolve_error)),
             Ok(command) => {
-                self.done.last = Some(command.name);
-                let permitted = self.session.permit(command, request);
+                self.stats.last = Some(command.name);
+                let permitted = self.session.authorize(command, request);
                 match (permitted, &mut self.session.transaction) {
-                    (Err(refusal), transaction) => {
+                    (Err(error), transaction) => {
                         transaction.iter_mut().for_each(|transaction| transaction.aborted = true);
-                        Err(refusal)
+                        Err(error)
                     }
                     (Ok(()), Some(transaction)) if !ends_transaction(command) => {
-                        transaction.queue(command, request, &mut self.reply).map(|()| Outcome::Done)
+                        transaction.queue(command, request, &mut self.reply).map(|()| CommandOutcome::Done)
                     }
-                    _ => self.run_one(place, command, request, true),
+                    _ => self.execute(context, command, request, true),
                 }
             }
         };
-        let outcome = match (outcome, place) {
-            (Ok(Outcome::Wait(wait)), Place::Keys(keys)) => return Some(self.wait(keys, wait)),
+        let outcome = match (outcome, context) {
+            (Ok(CommandOutcome::Block(blocking)), ExecContext::Write(keys)) => return Some(self.block(keys, blocking)),
             (Ok(_), _) => Ok(()),
-            (Err(refusal), _) => Err(refusal),
+            (Err(error), _) => Err(error),
         };
-        if let Err(refusal) = outcome {
-            self.refuse(&refusal, start);
+        if let Err(error) = outcome {
+            self.write_error(&error, start);
         }
-        if self.session.replies.take() {
+        if self.session.reply_mode.advance() {
             self.replies += 1;
         } else {
             self.reply.truncate(start);
@@ -218,81 +218,83 @@ impl Batch {
         None
     }
 
-    /// What fits no command spoils a transaction.
-    fn misfit(&mut self, misfit: Misfit) -> Refusal {
-        if misfit.command.is_some_and(|command| matches!(command.run, Run::Exec)) {
+    /// Aborts the waiting transaction, as Redis does after an invalid command.
+    fn fail_resolve(&mut self, resolve_error: ResolveError) -> CommandError {
+        if resolve_error.command.is_some_and(|command| matches!(command.run, CommandFn::Exec)) {
             self.session.end_transaction();
         } else if let Some(transaction) = &mut self.session.transaction {
             transaction.aborted = true;
         }
-        misfit.refusal
+        resolve_error.error
     }
 
-    fn refuse(&mut self, refusal: &Refusal, start: usize) {
-        self.done.errors += 1;
-        if let Refusal::TooLarge(_) = refusal {
+    fn write_error(&mut self, error: &CommandError, start: usize) {
+        self.stats.errors += 1;
+        if let CommandError::TooLarge(_) = error {
             self.session.port.state.limit_counters.count(Limit::resp_reply_bytes_max);
         }
         self.reply.truncate(start);
-        refusal.write(&mut self.reply);
+        error.write(&mut self.reply);
     }
 
-    fn run_one(
+    fn execute(
         &mut self,
-        place: &mut Place<'_, '_>,
-        command: &'static Command,
+        context: &mut ExecContext<'_, '_>,
+        command: &'static CommandSpec,
         request: &Request,
-        may_wait: bool,
-    ) -> Result<Outcome, Refusal> {
+        may_block: bool,
+    ) -> CommandResult<CommandOutcome> {
         let Self { session, reply, .. } = self;
-        match (&command.run, place) {
-            (Run::Session(run), _) => run(session, request, reply)?,
-            (Run::Report(run), place) => {
+        match (&command.run, context) {
+            (CommandFn::Session(run), _) => run(session, request, reply)?,
+            (CommandFn::SessionRead(run), context) => {
                 let caller = session.caller().cloned();
-                see(place.look(), caller.as_ref(), |look| run(session, look, request, reply))?;
+                with_visible_keys(context.reader(), caller.as_ref(), |reader| run(session, reader, request, reply))?;
             }
-            (Run::Look(run), place) => see(place.look(), session.caller(), |look| run(look, request, reply))?,
-            (Run::LookOrWait(run), Place::Published(_, look)) => return run(look, request, reply, false),
-            (Run::LookOrWait(run), Place::Keys(keys)) => return run(*keys, request, reply, may_wait),
-            (Run::Keys(run), Place::Keys(keys)) => run(keys, request, reply)?,
-            (Run::KeysOrWait(run), Place::Keys(keys)) => return run(keys, request, reply, may_wait),
-            (Run::Link(run), Place::Keys(keys)) => run(session, keys, request, reply)?,
-            (Run::Exec, Place::Keys(keys)) => self.exec(keys)?,
-            (Run::Add(run, _), Place::Keys(keys)) => {
+            (CommandFn::Read(run), context) => {
+                with_visible_keys(context.reader(), session.caller(), |reader| run(reader, request, reply))?
+            }
+            (CommandFn::BlockingRead(run), ExecContext::Read(_, reader)) => return run(reader, request, reply, false),
+            (CommandFn::BlockingRead(run), ExecContext::Write(keys)) => return run(*keys, request, reply, may_block),
+            (CommandFn::Write(run), ExecContext::Write(keys)) => run(keys, request, reply)?,
+            (CommandFn::BlockingWrite(run), ExecContext::Write(keys)) => return run(keys, request, reply, may_block),
+            (CommandFn::SessionWrite(run), ExecContext::Write(keys)) => run(session, keys, request, reply)?,
+            (CommandFn::Exec, ExecContext::Write(keys)) => self.exec(keys)?,
+            (CommandFn::Add(run, _), ExecContext::Write(keys)) => {
                 let key = request.arg(command.first_key());
-                self.done.adds += 1;
-                let adding = self.adding.iter_mut().find(|adding| *adding.key == *key);
-                if let Some(adding) = adding {
-                    adding.admit(request)?;
+                self.stats.adds += 1;
+                let add = self.pending_adds.iter_mut().find(|add| *add.key == *key);
+                if let Some(add) = add {
+                    add.admit(request)?;
                     run(keys, request, &mut self.reply)?;
-                    adding.note(request);
-                    adding.added = true;
+                    add.detect_events(request);
+                    add.added = true;
                 } else {
-                    pending_add::may_add(&self.session.port.state, keys, key)?;
+                    pending_add::check_add_allowed(&self.session.port.state, keys, key)?;
                     run(keys, request, &mut self.reply)?;
-                    self.done.of_runs |= RunId::from_stream_key(key).is_some();
+                    self.stats.runs_changed |= RunId::from_stream_key(key).is_some();
                 }
-                self.done.added += 1;
+                self.stats.added += 1;
             }
-            (Run::Container(_), _) => command::all(reply),
-            // The plan sends them elsewhere.
-            (_, Place::Published(..)) => {
-                return Err(Refusal::Static("ERR this command needs a place among the writes"));
+            (CommandFn::Container(_), _) => command::all(reply),
+            // The plan runs these in a transaction.
+            (_, ExecContext::Read(..)) => {
+                return Err(CommandError::Static("ERR this command must run in a transaction"));
             }
         }
-        Ok(Outcome::Done)
+        Ok(CommandOutcome::Done)
     }
 
-    fn exec(&mut self, keys: &mut Transaction<'_>) -> Result<(), Refusal> {
+    fn exec(&mut self, keys: &mut Transaction<'_>) -> CommandResult {
         let Some(transaction) = self.session.transaction.take() else {
-            return Err(Refusal::Static("ERR EXEC without MULTI"));
+            return Err(CommandError::Static("ERR EXEC without MULTI"));
         };
         let watched = std::mem::take(&mut self.session.watched);
-        self.session.note();
+        self.session.update_client_status();
         if transaction.aborted {
-            return Err(Refusal::Static("EXECABORT Transaction discarded because of previous errors."));
+            return Err(CommandError::Static("EXECABORT Transaction discarded because of previous errors."));
         }
-        // A look removes a key whose time is over, which marks those who watch it.
+        // Reading a key's metadata removes an expired key, which marks its watchers dirty.
         for name in &watched.names {
             keys.metadata(name)?;
         }
@@ -301,66 +303,66 @@ impl Batch {
             return Ok(());
         }
         self.reply.array(transaction.queue.len());
-        let place = &mut Place::Keys(keys);
+        let context = &mut ExecContext::Write(keys);
         for (command, request) in &transaction.queue {
             let start = self.reply.len();
-            self.done.commands += 1;
-            if let Err(refusal) = self.run_one(place, command, request, false) {
-                self.refuse(&refusal, start);
+            self.stats.commands += 1;
+            if let Err(error) = self.execute(context, command, request, false) {
+                self.write_error(&error, start);
             }
         }
         Ok(())
     }
 
-    fn wait(&mut self, keys: &mut Transaction<'_>, wait: Wait) -> Waits {
-        let wanted = self.session.replies.take();
-        let (sender, answer) = oneshot::channel();
-        let deadline = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    fn block(&mut self, keys: &mut Transaction<'_>, blocking: BlockingCommand) -> PendingReply {
+        let send_reply = self.session.reply_mode.advance();
+        let (sender, reply) = oneshot::channel();
+        let deadline = blocking.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let client = &self.session.client;
-        client.facts.lock().command = self.done.last.unwrap_or_default();
-        let (empty, mut again) = (self.reply.emptied(), wait.again);
-        let mut open = Some((sender, self.session.port.clients.block(client)));
-        let serve = move |keys: &mut Transaction<'_>, why| {
+        client.status.lock().command = self.stats.last.unwrap_or_default();
+        let (empty, mut retry) = (self.reply.emptied(), blocking.retry);
+        let mut waiting = Some((sender, self.session.port.clients.block(client)));
+        let retry_command = move |keys: &mut Transaction<'_>, reason| {
             let mut reply = empty.emptied();
-            if let Err(refusal) = again(keys, why, &mut reply)? {
+            if let Err(error) = retry(keys, reason, &mut reply)? {
                 reply.truncate(0);
-                refusal.write(&mut reply);
+                error.write(&mut reply);
             }
-            // Not blocked any more, from here on for everyone.
-            let sender = open.take().map(|(sender, _)| sender)?;
-            let answer: CommitCallback = Box::new(move |failed| {
-                // A client that has gone wants none.
+            // Dropping the guard unblocks the client for all observers.
+            let sender = waiting.take().map(|(sender, _)| sender)?;
+            let send: CommitCallback = Box::new(move |failed| {
+                // Fails only if the client has disconnected.
                 sender.send(failed.map_or(Ok(reply), |error| Err(error.clone()))).ok();
             });
-            Some(answer)
+            Some(send)
         };
-        keys.block(BlockedClient { client: client.id, keys: wait.keys, retry: Box::new(serve) });
-        Waits { answer, deadline, wanted }
+        keys.block(BlockedClient { client: client.id, keys: blocking.keys, retry: Box::new(retry_command) });
+        PendingReply { reply, deadline, send_reply }
     }
 
-    /// The commit failed: what was answered is not so.
+    /// Replaces the replies with an error, after a failed commit.
     pub(super) fn fail(&mut self, error: &JournalError) {
         self.reply.truncate(0);
         for _ in 0..std::mem::take(&mut self.replies) {
-            self.reply.error(unwritten(error));
+            self.reply.error(misconf(error));
         }
-        self.adding.clear();
-        self.done.added = 0;
+        self.pending_adds.clear();
+        self.stats.added = 0;
         self.session.closing = true;
     }
 
-    /// What was answered is durable: the tasks are told.
-    pub(super) fn settle(&mut self) {
+    /// Marks tasks with new entries as active, after the commit is durable.
+    pub(super) fn confirm_adds(&mut self) {
         self.replies = 0;
-        for adding in self.adding.drain(..).filter(|adding| adding.added) {
-            if let Ok(task) = adding.task {
+        for add in self.pending_adds.drain(..).filter(|add| add.added) {
+            if let Ok(task) = add.task {
                 task.mark_active();
             }
         }
     }
 }
 
-/// Whether a client may be somebody else after it.
-fn signs_in(command: &Command) -> bool {
+/// Reports whether a client may have another identity after this command.
+fn changes_identity(command: &CommandSpec) -> bool {
     matches!(command.name, "auth" | "hello" | "reset")
 }

@@ -1,52 +1,52 @@
-//! Where commands run, and what of the keys there is whose to see.
+//! The context that commands run in, and the keys that a caller can see there.
 
-use super::access::Seen;
+use super::access::VisibleKeys;
 use crate::auth::Caller;
 use crate::tasks::Tasks;
 use crate::tasks::keys::{KeyReader, Snapshot, Transaction};
 
-/// Where commands run.
-pub(in crate::server) enum Place<'p, 'k> {
-    /// On what everyone can see.
-    Published(&'p Tasks, Snapshot<'p>),
-    /// Among the writes.
-    Keys(&'p mut Transaction<'k>),
+/// The context that a command runs in.
+pub(in crate::server) enum ExecContext<'p, 'k> {
+    /// A snapshot of the published state.
+    Read(&'p Tasks, Snapshot<'p>),
+    /// The current write transaction.
+    Write(&'p mut Transaction<'k>),
 }
 
-impl<'p> Place<'p, '_> {
-    pub(in crate::server) fn published(tasks: &'p Tasks) -> Self {
-        Self::Published(tasks, tasks.snapshot())
+impl<'p> ExecContext<'p, '_> {
+    pub(in crate::server) fn read(tasks: &'p Tasks) -> Self {
+        Self::Read(tasks, tasks.snapshot())
     }
 
-    pub(in crate::server) fn look(&mut self) -> &mut dyn KeyReader {
+    pub(in crate::server) fn reader(&mut self) -> &mut dyn KeyReader {
         match self {
-            Self::Published(_, look) => look,
-            Self::Keys(keys) => *keys,
+            Self::Read(_, reader) => reader,
+            Self::Write(keys) => *keys,
         }
     }
 
-    pub(in crate::server) fn tick(&mut self) {
+    pub(in crate::server) fn refresh(&mut self) {
         match self {
-            Self::Published(tasks, look) => *look = tasks.snapshot(),
-            Self::Keys(keys) => keys.update_time(),
+            Self::Read(tasks, reader) => *reader = tasks.snapshot(),
+            Self::Write(keys) => keys.update_time(),
         }
     }
 
-    pub(in crate::server) fn settle(&mut self) {
-        if let Self::Keys(keys) = self {
+    pub(in crate::server) fn serve_blocked(&mut self) {
+        if let Self::Write(keys) = self {
             keys.serve_blocked();
         }
     }
 }
 
-/// Looks at what is the caller's to see.
-pub(in crate::server) fn see<T>(
-    look: &mut dyn KeyReader,
+/// Calls `read` with a view of the keys that the caller may see.
+pub(in crate::server) fn with_visible_keys<T>(
+    reader: &mut dyn KeyReader,
     caller: Option<&Caller>,
-    with: impl FnOnce(&mut dyn KeyReader) -> T,
+    read: impl FnOnce(&mut dyn KeyReader) -> T,
 ) -> T {
     match caller.filter(|caller| !caller.sees_all()) {
-        Some(caller) => with(&mut Seen { look, caller }),
-        None => with(look),
+        Some(caller) => read(&mut VisibleKeys { reader, caller }),
+        None => read(reader),
     }
 }

@@ -1,15 +1,15 @@
-//! The Redis port: Redis' own commands on the journals, for any client that speaks RESP.
+//! The Redis port: Redis commands on the journals, for any client that speaks RESP.
 //!
 //! ```text
-//! accept ── connection ── batch ──┬─ published keys     nothing but reads
-//!                                 └─ the writer's keys  everything else, one job a pipeline
+//! accept ── connection ── batch ──┬─ snapshot      read-only batches
+//!                                 └─ transaction   all others, one transaction per batch
 //! ```
-//! - `connection` reads what has come, hands it over as a `batch`, sends the replies;
-//!   `plan` says what a batch needs.
-//! - `access` says whether a client may run a command, asked of each before it runs or is queued.
-//! - `table` finds the command of a request; `list` is all of them.
-//! - `commands` is what each does; `transaction` what MULTI, EXEC and WATCH do.
-//! - `session` is what a connection is, `clients` what the others see of it.
+//! - `connection` reads requests, runs them as a `batch` and sends the replies;
+//!   `plan` determines the resources a batch needs.
+//! - `access` checks permissions for each command before it runs or is queued.
+//! - `table` resolves a request to a command; `list` and `subcommands` define them.
+//! - `commands` implements them; `transaction` implements MULTI, DISCARD, WATCH and UNWATCH.
+//! - `session` is the state of a connection, `clients` the part that other connections can see.
 
 mod accept;
 mod access;
@@ -22,6 +22,7 @@ mod list;
 mod pending_add;
 mod plan;
 mod session;
+mod subcommands;
 mod table;
 mod transaction;
 
@@ -34,82 +35,82 @@ use tokio::net::TcpListener;
 
 use super::state::SharedState;
 use crate::model::limits::Limits;
-use clients::Clients;
+use clients::RedisClients;
 
-/// The version of Redis that clients take the server for, in HELLO and INFO: of its stream and key
-/// commands all are here that are not listed as missing.
+/// The Redis version reported by HELLO and INFO. All of its stream and key commands are
+/// implemented, except those documented as missing.
 const VERSION: &str = "7.4.0";
 
-/// What all connections of the port share.
+/// State shared by all connections of the port.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct RedisPort {
     state: SharedState,
-    clients: Clients,
+    clients: RedisClients,
     addr: SocketAddr,
-    since: Instant,
-    /// New with every start.
+    started: Instant,
+    /// Random, different after every start.
     run_id: String,
-    /// What was counted at the last CONFIG RESETSTAT. Held for a moment.
-    counted: Mutex<Counts>,
-    /// When commands were last counted for a rate, how many they were, and the rate. Held for a moment.
+    /// Counters at the last CONFIG RESETSTAT. Locked only briefly.
+    baseline: Mutex<RedisCounters>,
+    /// Time of the last sample, commands processed by then, and the rate. Locked only briefly.
     rate: Mutex<(Instant, u64, u64)>,
 }
 
-/// What INFO counts.
+/// The counters of INFO.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct RedisCounters {
     connections: u64,
-    refused: u64,
+    rejected: u64,
     commands: u64,
     errors: u64,
     bytes_in: u64,
     bytes_out: u64,
 }
 
-/// Serves Redis clients in the background, until the server's shutdown.
+/// Starts serving Redis clients in the background, until the server shuts down.
 pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState) {
     let now = Instant::now();
-    let port = Arc::new(Port {
-        clients: Clients::new(state.metrics.redis.blocked.clone()),
+    let port = Arc::new(RedisPort {
+        clients: RedisClients::new(state.metrics.redis.blocked.clone()),
         state,
         addr,
-        since: now,
+        started: now,
         run_id: format!("{:040x}", ulid::Ulid::generate().0),
-        counted: Mutex::default(),
+        baseline: Mutex::default(),
         rate: Mutex::new((now, 0, 0)),
     });
     let tracker = port.state.tracker.clone();
-    tracker.spawn(end_with_tokens(port.clone()));
+    tracker.spawn(close_revoked_clients(port.clone()));
     tracker.spawn(accept::serve(listener, port));
 }
 
-/// Between two looks at tokens whose time may be over.
-const EXPIRY_CHECK: Duration = Duration::from_millis(250);
+/// Interval between checks for expired tokens.
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Ends the connections of tokens that are not taken any more, until the server ends.
-async fn end_with_tokens(port: Arc<Port>) {
-    let gate = &port.state.auth;
-    let mut tokens = gate.keyring();
+/// Closes the connections of expired and revoked tokens, until the server shuts down.
+async fn close_revoked_clients(port: Arc<RedisPort>) {
+    let auth = &port.state.auth;
+    let mut tokens = auth.keyring();
     loop {
         tokio::select! {
             () = port.state.shutdown.cancelled() => return,
             _ = tokens.changed() => {}
-            () = tokio::time::sleep(EXPIRY_CHECK) => {}
+            () = tokio::time::sleep(TOKEN_CHECK_INTERVAL) => {}
         }
-        if !gate.auth_required() {
+        if !auth.auth_required() {
             continue;
         }
         for client in port.clients.all() {
-            let ended = client.caller.lock().as_ref().and_then(|caller| gate.end_reason(caller));
-            if let Some(ended) = ended {
-                tracing::debug!(client = client.id, %ended, "a Redis client's connection is ended");
-                client.end.cancel();
+            let reason = client.caller.lock().as_ref().and_then(|caller| auth.end_reason(caller));
+            if let Some(reason) = reason {
+                tracing::debug!(client = client.id, %reason, "closing a Redis connection: its token is no longer valid");
+                client.disconnect.cancel();
             }
         }
     }
 }
 
-impl Port {
+impl RedisPort {
     fn limits(&self) -> &Limits {
         &self.state.options.limits
     }
@@ -118,12 +119,12 @@ impl Port {
         usize::try_from(self.limits().resp_reply_bytes_max).unwrap_or(usize::MAX)
     }
 
-    /// What was counted since the last reset.
-    fn counts(&self) -> Counts {
-        let (all, before) = (self.counts_ever(), *self.counted.lock());
-        Counts {
+    /// Returns the counters since the last reset.
+    fn counters(&self) -> RedisCounters {
+        let (all, before) = (self.total_counters(), *self.baseline.lock());
+        RedisCounters {
             connections: all.connections - before.connections,
-            refused: all.refused - before.refused,
+            rejected: all.rejected - before.rejected,
             commands: all.commands - before.commands,
             errors: all.errors - before.errors,
             bytes_in: all.bytes_in - before.bytes_in,
@@ -131,11 +132,11 @@ impl Port {
         }
     }
 
-    fn counts_ever(&self) -> Counts {
+    fn total_counters(&self) -> RedisCounters {
         let metrics = &self.state.metrics.redis;
-        Counts {
+        RedisCounters {
             connections: self.clients.total(),
-            refused: metrics.refused.get(),
+            rejected: metrics.refused.get(),
             commands: metrics.commands.get(),
             errors: metrics.errors.get(),
             bytes_in: metrics.bytes_in.get(),
@@ -143,12 +144,12 @@ impl Port {
         }
     }
 
-    fn reset_counts(&self) {
-        *self.counted.lock() = self.counts_ever();
+    fn reset_counters(&self) {
+        *self.baseline.lock() = self.total_counters();
     }
 
-    /// Commands in a second, since it was last asked.
-    fn rate(&self) -> u64 {
+    /// Returns the commands per second since the previous call.
+    fn commands_per_second(&self) -> u64 {
         let mut rate = self.rate.lock();
         let commands = self.state.metrics.redis.commands.get();
         let ms = u64::try_from(rate.0.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -159,5 +160,5 @@ impl Port {
     }
 }
 
-/// A rate over less time says little.
+/// Shortest interval that yields a meaningful rate, in milliseconds.
 const RATE_MS_MIN: u64 = 100;

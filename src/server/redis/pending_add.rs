@@ -1,6 +1,6 @@
-//! Whether a key may get an entry: a task's, a run's, or any other.
+//! Checks before an entry is appended to the key of a task, a run, or any other key.
 
-use super::commands::{Refusal, refused};
+use super::commands::{CommandError, CommandResult, task_error};
 use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::runs::RunsError;
@@ -9,40 +9,40 @@ use crate::tasks::keys::{KeyReader as _, KeyTask, Transaction};
 use crate::wire::resp::Request;
 
 /// A task whose key is about to get an entry.
-pub(in crate::server) struct Adding {
+pub(in crate::server) struct PendingAdd {
     pub(in crate::server) key: Box<[u8]>,
-    /// Or the reply to whoever adds.
+    /// Or the error to reply to the client.
     pub(in crate::server) task: Result<KeyTask, String>,
     pub(in crate::server) added: bool,
 }
 
-impl Adding {
-    /// Nothing was added yet.
+impl PendingAdd {
+    /// Creates the state of a task before the first append.
     pub(in crate::server) fn new(key: Box<[u8]>, task: Result<KeyTask, String>) -> Self {
         Self { key, task, added: false }
     }
 
-    /// Lets the task know what its lines say.
-    pub(in crate::server) fn note(&self, request: &Request) {
+    /// Scans the arguments for events of the task.
+    pub(in crate::server) fn detect_events(&self, request: &Request) {
         if let Ok(task) = &self.task {
             request.args().for_each(|word| task.detect_events(word));
         }
     }
 
-    /// Whether the task takes this entry now.
-    pub(in crate::server) fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        let refused = match &self.task {
-            Ok(task) => task.admit(request.bytes() as u64).err().map(|error| refused(&error)),
+    /// Checks that the task accepts this entry now.
+    pub(in crate::server) fn admit(&self, request: &Request) -> CommandResult {
+        let error = match &self.task {
+            Ok(task) => task.admit(request.bytes() as u64).err().map(|error| task_error(&error)),
             Err(error) => Some(error.clone()),
         };
-        refused.map_or(Ok(()), |error| Err(Refusal::Text(error)))
+        error.map_or(Ok(()), |error| Err(CommandError::Text(error)))
     }
 }
 
-/// Whether a key that is no task's may get an entry: within `disk_max`, and if it is a new run's, within
+/// Checks that a key of no task may get an entry: within `disk_max`, and for a new run, within
 /// `runs_max`.
-pub(in crate::server) fn may_add(state: &State, keys: &mut Transaction<'_>, key: &[u8]) -> Result<(), Refusal> {
-    state.tasks.has_budget().map_err(|error| Refusal::Text(refused(&error)))?;
+pub(in crate::server) fn check_add_allowed(state: &State, keys: &mut Transaction<'_>, key: &[u8]) -> CommandResult {
+    state.tasks.has_budget().map_err(|error| CommandError::Text(task_error(&error)))?;
     if RunId::from_stream_key(key).is_none() || keys.metadata(key)?.is_some() {
         return Ok(());
     }
@@ -52,5 +52,5 @@ pub(in crate::server) fn may_add(state: &State, keys: &mut Transaction<'_>, key:
         return Ok(());
     }
     state.limit_counters.count(Limit::runs_max);
-    Err(Refusal::Text(format!("ERR {}", RunsError::TooMany(runs))))
+    Err(CommandError::Text(format!("ERR {}", RunsError::TooMany(runs))))
 }

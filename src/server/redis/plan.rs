@@ -1,45 +1,47 @@
-//! What the commands of a batch need before they run, as far as their names and arguments tell.
+//! The resources that a batch needs, determined from the names and arguments of its commands.
 
-use super::table::{Command, HEAVY, Run};
+use super::table::{CommandFn, CommandSpec, HEAVY};
 use crate::model::TaskId;
 use crate::tasks::Tasks;
 use crate::tasks::keys::KeyReader;
 use crate::wire::resp::Request;
 
-/// Entries that a read may give at once without being taken to a thread of its own.
+/// Most entries that a read may return without moving to a blocking thread.
 const LIGHT_ENTRIES: i64 = 128;
 
-/// What the commands of a batch need.
+/// The resources that a batch needs.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// A place among the writes.
-    pub(super) keys: bool,
-    /// Much time.
+pub(super) struct BatchPlan {
+    /// Set if it needs a write transaction.
+    pub(super) writes: bool,
+    /// Set if it may run for long and needs a blocking thread.
     pub(super) heavy: bool,
-    /// Bytes they may write.
+    /// Bytes it may write.
     pub(super) bytes: usize,
     /// Keys of tasks that get entries.
-    pub(super) adds: Vec<Box<[u8]>>,
+    pub(super) append_keys: Vec<Box<[u8]>>,
 }
 
-impl Plan {
-    /// What this command needs, too.
-    pub(super) fn add(&mut self, tasks: &Tasks, command: &Command, request: &Request) {
+impl BatchPlan {
+    /// Adds the needs of a command.
+    pub(super) fn add(&mut self, tasks: &Tasks, command: &CommandSpec, request: &Request) {
         match command.run {
-            Run::Add(_, makes) => {
-                self.keys = true;
+            CommandFn::Add(_, key_to_create) => {
+                self.writes = true;
                 let key = request.arg(command.first_key());
                 let is_task = TaskId::from_stream_key(key).is_some();
-                if is_task && !self.adds.iter().any(|known| **known == *key) {
-                    let is_there = || matches!(tasks.snapshot().metadata(key), Ok(Some(_)));
-                    if makes(request).is_some() || is_there() {
-                        self.adds.push(key.into());
+                if is_task && !self.append_keys.iter().any(|known| **known == *key) {
+                    let exists = || matches!(tasks.snapshot().metadata(key), Ok(Some(_)));
+                    if key_to_create(request).is_some() || exists() {
+                        self.append_keys.push(key.into());
                     }
                 }
             }
-            Run::Keys(_) | Run::KeysOrWait(_) | Run::Link(_) | Run::Exec => self.keys = true,
-            Run::LookOrWait(_) => {
-                self.keys |= word(request, b"BLOCK").is_some();
+            CommandFn::Write(_) | CommandFn::BlockingWrite(_) | CommandFn::SessionWrite(_) | CommandFn::Exec => {
+                self.writes = true
+            }
+            CommandFn::BlockingRead(_) => {
+                self.writes |= option_index(request, b"BLOCK").is_some();
                 self.heavy |= is_heavy(request);
             }
             _ => self.heavy |= command.is(HEAVY) && is_heavy(request),
@@ -47,14 +49,15 @@ impl Plan {
     }
 }
 
-/// Whether a command that may be heavy is not bounded to little.
+/// Reports whether a potentially heavy command has no small bound.
 fn is_heavy(request: &Request) -> bool {
-    let count = word(request, b"COUNT").and_then(|at| std::str::from_utf8(request.arg(at + 1)).ok()?.parse().ok());
+    let count =
+        option_index(request, b"COUNT").and_then(|at| std::str::from_utf8(request.arg(at + 1)).ok()?.parse().ok());
     count.is_none_or(|count: i64| !(0..=LIGHT_ENTRIES).contains(&count)) || request.arg(0).eq_ignore_ascii_case(b"SCAN")
 }
 
-/// Where an option stands.
-fn word(request: &Request, word: &[u8]) -> Option<usize> {
+/// Returns the index of an option among the arguments.
+fn option_index(request: &Request, word: &[u8]) -> Option<usize> {
     let options = request.args().skip(1).take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
     options.into_iter().position(|arg| arg.eq_ignore_ascii_case(word)).map(|at| at + 1)
 }

@@ -1,135 +1,135 @@
-//! A connection's side of the conversation: who it is, and what it has begun. Goes with the
-//! commands to wherever they run, and comes back with their replies.
+//! The state of a connection: its identity, open transaction and watched keys. It moves with the
+//! commands to the thread that runs them, and back with the replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::clients::Client;
-use super::commands::Refusal;
-use super::table::Command;
-use super::{Port, access};
+use super::clients::RedisClient;
+use super::commands::CommandResult;
+use super::table::CommandSpec;
+use super::{RedisPort, access};
 use crate::auth::{AuthError, Caller};
 use crate::server::http::auth::record_failure;
 use crate::wire::resp::Request;
 
-/// What a connection is.
-pub(super) struct Session {
-    pub(super) port: Arc<Port>,
-    pub(super) client: Arc<Client>,
-    /// Who it is, if it has signed in; anyone, in a store without tokens.
+/// The state of a connection.
+pub(super) struct RedisSession {
+    pub(super) port: Arc<RedisPort>,
+    pub(super) client: Arc<RedisClient>,
+    /// Identity of the client, if authenticated; anonymous in a store without tokens.
     caller: Option<Caller>,
-    /// Its token was wrong once too often: the answer waits.
-    pub(super) slow: bool,
-    /// Between MULTI and EXEC.
+    /// Set after too many failed logins: the reply is delayed.
+    pub(super) delay_login: bool,
+    /// Set between MULTI and EXEC.
     pub(super) transaction: Option<MultiState>,
-    pub(super) watched: Watched,
-    pub(super) replies: Replies,
-    /// To be closed once the replies are sent.
+    pub(super) watched: WatchedNames,
+    pub(super) reply_mode: ReplyMode,
+    /// Set to close the connection after the replies.
     pub(super) closing: bool,
 }
 
-/// The commands of a transaction.
+/// The queued commands of a transaction.
 #[derive(Default)]
 pub(super) struct MultiState {
-    pub(super) queue: Vec<(&'static Command, Request)>,
+    pub(super) queue: Vec<(&'static CommandSpec, Request)>,
     pub(super) bytes: usize,
-    /// A command could not be queued: EXEC will refuse.
+    /// Set if a command could not be queued: EXEC will fail.
     pub(super) aborted: bool,
 }
 
 /// The keys of WATCH.
 #[derive(Default)]
-pub(super) struct Watched {
+pub(super) struct WatchedNames {
     pub(super) names: Vec<Box<[u8]>>,
-    /// Set by the writer when one of them changes.
+    /// Set by the writer when one of the keys changes.
     pub(super) dirty: Arc<AtomicBool>,
 }
 
-/// Which commands are answered (CLIENT REPLY).
+/// Which commands get a reply (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Replies {
-    /// All.
+pub(super) enum ReplyMode {
+    /// All commands.
     #[default]
     On,
-    /// None.
+    /// No command.
     Off,
-    /// Not this one, nor the next.
+    /// All but the current and the next command.
     SkipNext,
-    /// Not this one.
+    /// All but the current command.
     Skip,
 }
 
-impl Session {
-    pub(super) fn new(port: Arc<Port>, client: Arc<Client>) -> Self {
+impl RedisSession {
+    pub(super) fn new(port: Arc<RedisPort>, client: Arc<RedisClient>) -> Self {
         let mut session = Self {
             port,
             client,
             caller: None,
-            slow: false,
+            delay_login: false,
             transaction: None,
-            watched: Watched::default(),
-            replies: Replies::default(),
+            watched: WatchedNames::default(),
+            reply_mode: ReplyMode::default(),
             closing: false,
         };
         session.sign_out();
         session
     }
 
-    /// Who it is, if it has signed in.
+    /// Returns the identity of the client, if authenticated.
     pub(super) fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }
 
-    /// Whether it may run this.
-    pub(super) fn permit(&self, command: &Command, request: &Request) -> Result<(), Refusal> {
+    /// Checks that the client may run this command.
+    pub(super) fn authorize(&self, command: &CommandSpec, request: &Request) -> CommandResult {
         access::check(self.caller.as_ref(), command, request)
     }
 
-    /// Signs in with a token; without success it stays who it was.
+    /// Authenticates with a token. On failure the identity stays unchanged.
     pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), AuthError> {
         let state = &self.port.state;
-        let shown = std::str::from_utf8(token).ok();
-        let checked = shown.ok_or(AuthError::Unknown).and_then(|shown| state.auth.check(Some(shown)));
-        match checked {
+        let text = std::str::from_utf8(token).ok();
+        let result = text.ok_or(AuthError::Unknown).and_then(|text| state.auth.check(Some(text)));
+        match result {
             Ok(caller) => {
-                self.become_caller(Some(caller));
+                self.set_caller(Some(caller));
                 Ok(())
             }
-            Err(denied) => {
-                state.login_attempts.count("redis", denied.reason());
-                self.slow |= record_failure(state, self.client.peer.ip(), &denied, shown);
-                Err(denied)
+            Err(error) => {
+                state.login_attempts.count("redis", error.reason());
+                self.delay_login |= record_failure(state, self.client.peer.ip(), &error, text);
+                Err(error)
             }
         }
     }
 
-    /// Is nobody from now on; anyone, in a store without tokens.
+    /// Resets the identity: anonymous in a store without tokens, else unauthenticated.
     pub(super) fn sign_out(&mut self) {
-        let anyone = self.port.state.auth.check(None).ok();
-        self.become_caller(anyone);
+        let anonymous = self.port.state.auth.check(None).ok();
+        self.set_caller(anonymous);
     }
 
-    fn become_caller(&mut self, caller: Option<Caller>) {
+    fn set_caller(&mut self, caller: Option<Caller>) {
         self.client.caller.lock().clone_from(&caller);
         self.caller = caller;
     }
 
-    /// Ends what MULTI and WATCH began.
+    /// Ends the transaction and forgets all watched keys.
     pub(super) fn end_transaction(&mut self) {
         self.transaction = None;
         self.watched.clear();
-        self.note();
+        self.update_client_status();
     }
 
-    /// Lets the others see how far it is.
-    pub(super) fn note(&self) {
-        let mut facts = self.client.facts.lock();
-        facts.queued = self.transaction.as_ref().map(|transaction| transaction.queue.len());
-        facts.watched = self.watched.names.len();
+    /// Publishes the numbers of queued commands and watched keys.
+    pub(super) fn update_client_status(&self) {
+        let mut status = self.client.status.lock();
+        status.queued = self.transaction.as_ref().map(|transaction| transaction.queue.len());
+        status.watched = self.watched.names.len();
     }
 }
 
-impl Watched {
+impl WatchedNames {
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::Acquire)
     }
@@ -141,15 +141,15 @@ impl Watched {
     }
 }
 
-impl Replies {
-    /// Whether the command that ran is answered; moves on to the next one.
-    pub(super) fn take(&mut self) -> bool {
-        let answered = *self == Self::On;
+impl ReplyMode {
+    /// Reports whether the current command gets a reply, and moves on to the next one.
+    pub(super) fn advance(&mut self) -> bool {
+        let send = *self == Self::On;
         *self = match *self {
             Self::SkipNext => Self::Skip,
             Self::Skip => Self::On,
             other => other,
         };
-        answered
+        send
     }
 }

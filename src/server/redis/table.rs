@@ -1,44 +1,44 @@
-//! What a command is, and how one is found: by name, with the right number of arguments.
+//! Command definitions, and finding a command by name and number of arguments.
 //!
-//! Names, arities, flags and places of keys are as `COMMAND INFO` of valkey-server 9.1.2 gives them,
-//! since clients route and retry by them.
+//! Names, arities, flags and key positions equal those that `COMMAND INFO` of valkey-server 9.1.2
+//! reports, since clients use them for routing and retries.
 
-use super::commands::{Outcome, Refusal};
+use super::commands::{CommandError, CommandOutcome, CommandResult};
 use super::list::COMMANDS;
-use super::session::Session;
+use super::session::RedisSession;
 use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// A command, or a subcommand.
-pub(super) struct Command {
-    /// As `COMMAND` calls it: `xadd`, `xinfo|stream`.
+/// A command or subcommand.
+pub(super) struct CommandSpec {
+    /// Full name as in `COMMAND`: `xadd`, `xinfo|stream`.
     pub(super) name: &'static str,
-    /// Arguments with the name; negative: at least so many.
+    /// Number of arguments including the name; negative: the minimum.
     pub(super) arity: i32,
-    pub(super) flags: Flags,
-    pub(super) keys: KeysAt,
-    pub(super) group: Group,
-    /// The version of Redis that had it first.
+    pub(super) flags: CommandFlags,
+    pub(super) keys: KeySpec,
+    pub(super) group: CommandGroup,
+    /// First version of Redis that had the command.
     pub(super) since: &'static str,
-    /// What it does, for people.
+    /// Short description for COMMAND DOCS.
     pub(super) summary: &'static str,
-    pub(super) run: Run,
+    pub(super) run: CommandFn,
 }
 
-/// Where its keys are among the arguments.
+/// The positions of a command's keys among its arguments.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeysAt {
-    /// It has none.
+pub(super) enum KeySpec {
+    /// No keys.
     None,
-    /// From the first to the last (negative: from the end).
+    /// From the first to the last position (negative: counted from the end).
     Range(i32, i32),
-    /// Half of what follows the word STREAMS, which comes at this place or later.
+    /// The first half of the arguments after the word STREAMS, searched from this position.
     Streams(i32),
 }
 
-/// Redis' families of commands.
+/// Redis' groups of commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Group {
+pub(super) enum CommandGroup {
     Connection,
     Generic,
     Scripting,
@@ -47,41 +47,41 @@ pub(super) enum Group {
     Transactions,
 }
 
-/// Bits of [`Command::flags`].
-pub(super) type Flags = u16;
+/// Bits of [`CommandSpec::flags`].
+pub(super) type CommandFlags = u16;
 /// Changes keys.
-pub(super) const WRITE: Flags = 1;
-/// Looks at keys.
-pub(super) const READONLY: Flags = 1 << 1;
-/// Takes memory.
-pub(super) const DENYOOM: Flags = 1 << 2;
-/// For administrators.
-pub(super) const ADMIN: Flags = 1 << 3;
-/// Not for scripts.
-pub(super) const NOSCRIPT: Flags = 1 << 4;
-/// May wait.
-pub(super) const BLOCKING: Flags = 1 << 5;
-/// Also while a server loads.
-pub(super) const LOADING: Flags = 1 << 6;
-/// Also on a replica that lags.
-pub(super) const STALE: Flags = 1 << 7;
-/// Takes no longer with more data.
-pub(super) const FAST: Flags = 1 << 8;
-/// Before AUTH.
-pub(super) const NO_AUTH: Flags = 1 << 9;
-/// While a script hangs.
-pub(super) const ALLOW_BUSY: Flags = 1 << 10;
-/// Where its keys are depends on the arguments.
-pub(super) const MOVABLEKEYS: Flags = 1 << 11;
-/// Not within MULTI.
-pub(super) const NO_MULTI: Flags = 1 << 12;
-/// Not worth logging when slow.
-pub(super) const SKIP_LOG: Flags = 1 << 13;
-/// Ours, not told: looks at every key, or at any number of entries.
-pub(super) const HEAVY: Flags = 1 << 14;
+pub(super) const WRITE: CommandFlags = 1;
+/// Reads keys.
+pub(super) const READONLY: CommandFlags = 1 << 1;
+/// May use more memory.
+pub(super) const DENYOOM: CommandFlags = 1 << 2;
+/// For administrators only.
+pub(super) const ADMIN: CommandFlags = 1 << 3;
+/// Not allowed in scripts.
+pub(super) const NOSCRIPT: CommandFlags = 1 << 4;
+/// May block.
+pub(super) const BLOCKING: CommandFlags = 1 << 5;
+/// Allowed while a server loads its data.
+pub(super) const LOADING: CommandFlags = 1 << 6;
+/// Allowed on a replica with stale data.
+pub(super) const STALE: CommandFlags = 1 << 7;
+/// Runs in constant or logarithmic time.
+pub(super) const FAST: CommandFlags = 1 << 8;
+/// Allowed before AUTH.
+pub(super) const NO_AUTH: CommandFlags = 1 << 9;
+/// Allowed while a script is busy.
+pub(super) const ALLOW_BUSY: CommandFlags = 1 << 10;
+/// Key positions depend on the arguments.
+pub(super) const MOVABLEKEYS: CommandFlags = 1 << 11;
+/// Not allowed inside MULTI.
+pub(super) const NO_MULTI: CommandFlags = 1 << 12;
+/// Not recorded in the slow log.
+pub(super) const SKIP_LOG: CommandFlags = 1 << 13;
+/// Internal, not reported: reads all keys, or any number of entries.
+pub(super) const HEAVY: CommandFlags = 1 << 14;
 
-/// Their names, in the order `COMMAND` lists them.
-pub(super) const FLAG_NAMES: [(Flags, &str); 14] = [
+/// Names of the flags, in the order that `COMMAND` lists them.
+pub(super) const FLAG_NAMES: [(CommandFlags, &str); 14] = [
     (WRITE, "write"),
     (READONLY, "readonly"),
     (DENYOOM, "denyoom"),
@@ -98,53 +98,56 @@ pub(super) const FLAG_NAMES: [(Flags, &str); 14] = [
     (NO_MULTI, "no_multi"),
 ];
 
-/// What became of a command.
-pub(super) type Done = Result<(), Refusal>;
-
-/// How a command runs: by what it needs.
-pub(super) enum Run {
-    /// The connection alone.
-    Session(fn(&mut Session, &Request, &mut Reply) -> Done),
-    /// The connection, and a look at keys.
-    Report(fn(&mut Session, &mut dyn KeyReader, &Request, &mut Reply) -> Done),
-    /// A look at keys.
-    Look(fn(&mut dyn KeyReader, &Request, &mut Reply) -> Done),
-    /// A look at keys, and to wait if there is nothing.
-    LookOrWait(fn(&mut dyn KeyReader, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
-    /// Its place among the writes.
-    Keys(fn(&mut Transaction<'_>, &Request, &mut Reply) -> Done),
-    /// Its place among the writes, and to wait if there is nothing.
-    KeysOrWait(fn(&mut Transaction<'_>, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
-    /// Adds to a key: a task may have to be made first, for the key that the second gives if the
-    /// arguments are right and the key would be made.
-    Add(fn(&mut Transaction<'_>, &Request, &mut Reply) -> Done, fn(&Request) -> Option<&[u8]>),
-    /// The connection, and its place among the writes.
-    Link(fn(&mut Session, &mut Transaction<'_>, &Request, &mut Reply) -> Done),
-    /// The commands of a transaction.
+/// The implementation of a command, by the access it needs.
+pub(super) enum CommandFn {
+    /// Uses only the session.
+    Session(fn(&mut RedisSession, &Request, &mut Reply) -> CommandResult),
+    /// Uses the session and reads keys.
+    SessionRead(fn(&mut RedisSession, &mut dyn KeyReader, &Request, &mut Reply) -> CommandResult),
+    /// Reads keys.
+    Read(fn(&mut dyn KeyReader, &Request, &mut Reply) -> CommandResult),
+    /// Reads keys, or blocks if there is nothing to read.
+    BlockingRead(fn(&mut dyn KeyReader, &Request, &mut Reply, bool) -> CommandResult<CommandOutcome>),
+    /// Runs in a write transaction.
+    Write(fn(&mut Transaction<'_>, &Request, &mut Reply) -> CommandResult),
+    /// Runs in a write transaction, or blocks if there is nothing to read.
+    BlockingWrite(fn(&mut Transaction<'_>, &Request, &mut Reply, bool) -> CommandResult<CommandOutcome>),
+    /// Appends an entry or creates a key. The second function returns the key to create if it is
+    /// missing, if any, so that its task can be created first.
+    Add(fn(&mut Transaction<'_>, &Request, &mut Reply) -> CommandResult, fn(&Request) -> Option<&[u8]>),
+    /// Uses the session, in a write transaction.
+    SessionWrite(fn(&mut RedisSession, &mut Transaction<'_>, &Request, &mut Reply) -> CommandResult),
+    /// Runs the queued commands of a transaction.
     Exec,
-    /// One of these is meant.
-    Container(&'static [Command]),
+    /// Only has subcommands.
+    Container(&'static [CommandSpec]),
 }
 
-/// Why a request is none of the commands.
-pub(super) struct Misfit {
-    pub(super) refusal: Refusal,
-    /// The command it would have been.
-    pub(super) command: Option<&'static Command>,
+/// An error for a request that resolves to no command.
+pub(super) struct ResolveError {
+    pub(super) error: CommandError,
+    /// The command that the request was meant for, if known.
+    pub(super) command: Option<&'static CommandSpec>,
 }
 
-impl Command {
-    pub(super) const fn new(name: &'static str, arity: i32, flags: Flags, group: Group, run: Run) -> Self {
-        Self { name, arity, flags, keys: KeysAt::None, group, since: "1.0.0", summary: "", run }
+impl CommandSpec {
+    pub(super) const fn new(
+        name: &'static str,
+        arity: i32,
+        flags: CommandFlags,
+        group: CommandGroup,
+        run: CommandFn,
+    ) -> Self {
+        Self { name, arity, flags, keys: KeySpec::None, group, since: "1.0.0", summary: "", run }
     }
 
     pub(super) const fn keys(mut self, first: i32, last: i32) -> Self {
-        self.keys = KeysAt::Range(first, last);
+        self.keys = KeySpec::Range(first, last);
         self
     }
 
     pub(super) const fn streams(mut self, from: i32) -> Self {
-        self.keys = KeysAt::Streams(from);
+        self.keys = KeySpec::Streams(from);
         self
     }
 
@@ -154,146 +157,146 @@ impl Command {
         self
     }
 
-    pub(super) fn is(&self, flags: Flags) -> bool {
+    pub(super) fn is(&self, flags: CommandFlags) -> bool {
         self.flags & flags != 0
     }
 
-    /// Its subcommands.
-    pub(super) fn subcommands(&self) -> &'static [Command] {
+    /// Returns the subcommands.
+    pub(super) fn subcommands(&self) -> &'static [CommandSpec] {
         match self.run {
-            Run::Container(subcommands) => subcommands,
+            CommandFn::Container(subcommands) => subcommands,
             _ => &[],
         }
     }
 
-    /// Where its first key stands.
+    /// Returns the position of the first key.
     pub(super) fn first_key(&self) -> usize {
         match self.keys {
-            KeysAt::Range(first, _) => usize::try_from(first).unwrap_or(1),
+            KeySpec::Range(first, _) => usize::try_from(first).unwrap_or(1),
             _ => 1,
         }
     }
 
-    /// Whether it takes so many arguments, its name among them.
-    pub(super) fn takes(&self, arguments: usize) -> bool {
-        let wanted = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
-        if self.arity >= 0 { arguments == wanted } else { arguments >= wanted }
+    /// Reports whether the command accepts this number of arguments, including its name.
+    pub(super) fn accepts_arity(&self, arguments: usize) -> bool {
+        let expected = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
+        if self.arity >= 0 { arguments == expected } else { arguments >= expected }
     }
 
-    /// The last word of its name.
-    fn word(&self) -> &'static str {
+    /// Returns the name without that of the container.
+    fn short_name(&self) -> &'static str {
         self.name.rsplit_once('|').map_or(self.name, |(_, word)| word)
     }
 }
 
-/// The command a request asks for.
-pub(super) fn resolve(request: &Request) -> Result<&'static Command, Misfit> {
+/// Returns the command of a request.
+pub(super) fn resolve(request: &Request) -> Result<&'static CommandSpec, ResolveError> {
     let Some(command) = find(COMMANDS, request.arg(0)) else {
-        return Err(Misfit { refusal: unknown(request), command: None });
+        return Err(ResolveError { error: unknown(request), command: None });
     };
     let found = match (&command.run, request.get(1)) {
-        (Run::Container(subcommands), Some(word)) => match find(subcommands, word) {
+        (CommandFn::Container(subcommands), Some(word)) => match find(subcommands, word) {
             Some(subcommand) => subcommand,
-            None => return Err(Misfit { refusal: unknown_subcommand(command, word), command: Some(command) }),
+            None => return Err(ResolveError { error: unknown_subcommand(command, word), command: Some(command) }),
         },
-        // COMMAND alone is a command; the other containers have an arity that refuses this.
+        // COMMAND alone is a command; the arity of other containers rejects this.
         _ => command,
     };
-    if found.takes(request.len()) {
+    if found.accepts_arity(request.len()) {
         return Ok(found);
     }
     let text = format!("wrong number of arguments for '{}' command", found.name);
-    let refusal = match found.run {
-        Run::Exec => Refusal::Text(format!("EXECABORT Transaction discarded because of: {text}")),
-        _ => Refusal::Text(format!("ERR {text}")),
+    let error = match found.run {
+        CommandFn::Exec => CommandError::Text(format!("EXECABORT Transaction discarded because of: {text}")),
+        _ => CommandError::Text(format!("ERR {text}")),
     };
-    Err(Misfit { refusal, command: Some(found) })
+    Err(ResolveError { error, command: Some(found) })
 }
 
-/// The command named in words of their own: `xinfo`, `stream`.
-pub(super) fn named(name: &[u8]) -> Option<&'static Command> {
+/// Finds a command by its full name: `xadd`, `xinfo|stream`.
+pub(super) fn find_by_name(name: &[u8]) -> Option<&'static CommandSpec> {
     match name.iter().position(|byte| *byte == b'|') {
         Some(bar) => find(find(COMMANDS, &name[..bar])?.subcommands(), &name[bar + 1..]),
         None => find(COMMANDS, name),
     }
 }
 
-/// The command of this name in a list that is sorted by it, whatever the case.
-fn find(commands: &'static [Command], name: &[u8]) -> Option<&'static Command> {
+/// Finds a command in a sorted list, ignoring case.
+fn find(commands: &'static [CommandSpec], name: &[u8]) -> Option<&'static CommandSpec> {
     let mut buffer = [0; NAME_BYTES_MAX];
     let lower = buffer.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     let lower = &*lower;
-    let at = commands.binary_search_by(|command| command.word().as_bytes().cmp(lower)).ok()?;
+    let at = commands.binary_search_by(|command| command.short_name().as_bytes().cmp(lower)).ok()?;
     commands.get(at)
 }
 
-/// No command's name is longer.
+/// Length of the longest name.
 const NAME_BYTES_MAX: usize = 24;
 
-/// Bytes of what a client sent that an error quotes.
+/// Bytes of client input that an error quotes.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// What Redis would print of it: up to a NUL, and not too much.
-fn quoted(text: &[u8], bytes_max: usize) -> &[u8] {
+/// Returns the text that Redis would quote: up to a NUL, and at most `bytes_max` bytes.
+fn quote(text: &[u8], bytes_max: usize) -> &[u8] {
     let end = memchr::memchr(0, text).unwrap_or(text.len());
     &text[..end.min(bytes_max)]
 }
 
-fn unknown(request: &Request) -> Refusal {
+fn unknown(request: &Request) -> CommandError {
     let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(quoted(request.arg(0), QUOTED_BYTES_MAX));
+    text.extend_from_slice(quote(request.arg(0), QUOTED_BYTES_MAX));
     text.extend_from_slice(b"', with args beginning with: ");
     let start = text.len();
     for arg in request.args().skip(1) {
-        let said = text.len() - start;
-        if said >= QUOTED_BYTES_MAX {
+        let quoted = text.len() - start;
+        if quoted >= QUOTED_BYTES_MAX {
             break;
         }
         text.push(b'\'');
-        text.extend_from_slice(quoted(arg, QUOTED_BYTES_MAX - said));
+        text.extend_from_slice(quote(arg, QUOTED_BYTES_MAX - quoted));
         text.extend_from_slice(b"' ");
     }
-    Refusal::Bytes(text)
+    CommandError::Bytes(text)
 }
 
-fn unknown_subcommand(command: &Command, word: &[u8]) -> Refusal {
+fn unknown_subcommand(command: &CommandSpec, word: &[u8]) -> CommandError {
     let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(quoted(word, QUOTED_BYTES_MAX));
+    text.extend_from_slice(quote(word, QUOTED_BYTES_MAX));
     text.extend_from_slice(format!("'. Try {} HELP.", command.name.to_uppercase()).as_bytes());
-    Refusal::Bytes(text)
+    CommandError::Bytes(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(args: &[&[u8]]) -> String {
+    fn error_of(args: &[&[u8]]) -> String {
         let mut reply = Reply::default();
         match resolve(&Request::from_args(args)) {
             Ok(command) => panic!("{} was found", command.name),
-            Err(misfit) => misfit.refusal.write(&mut reply),
+            Err(unresolved) => unresolved.error.write(&mut reply),
         }
         String::from_utf8_lossy(reply.bytes()).into_owned()
     }
 
     #[test]
-    fn lists_are_sorted_and_their_names_fit() {
-        for list in std::iter::once(COMMANDS).chain(COMMANDS.iter().map(Command::subcommands)) {
-            assert!(list.is_sorted_by(|a, b| a.word() < b.word()));
-            assert!(list.iter().all(|command| command.word().len() <= NAME_BYTES_MAX));
+    fn command_lists_are_sorted_and_named_consistently() {
+        for list in std::iter::once(COMMANDS).chain(COMMANDS.iter().map(CommandSpec::subcommands)) {
+            assert!(list.is_sorted_by(|a, b| a.short_name() < b.short_name()));
+            assert!(list.iter().all(|command| command.short_name().len() <= NAME_BYTES_MAX));
             assert!(list.iter().all(|command| command.name == command.name.to_lowercase()));
         }
         for command in COMMANDS {
             assert!(!command.summary.is_empty(), "{}", command.name);
-            let whole = |sub: &Command| sub.name == format!("{}|{}", command.name, sub.word());
+            let whole = |sub: &CommandSpec| sub.name == format!("{}|{}", command.name, sub.short_name());
             assert!(command.subcommands().iter().all(whole), "{}", command.name);
         }
     }
 
     #[test]
-    fn commands_are_found_whatever_the_case() {
+    fn command_names_are_case_insensitive() {
         for (args, name) in [
             (&[&b"PING"[..]][..], "ping"),
             (&[b"pInG", b"x"], "ping"),
@@ -304,24 +307,24 @@ mod tests {
         }
     }
 
-    /// Asked of valkey-server 9.1.2.
+    /// Expected replies recorded from valkey-server 9.1.2.
     #[test]
-    fn what_does_not_fit_is_refused_in_redis_words() {
-        assert_eq!(refused(&[b"NOSUCH"]), "-ERR unknown command 'NOSUCH', with args beginning with: \r\n");
+    fn invalid_requests_get_redis_errors() {
+        assert_eq!(error_of(&[b"NOSUCH"]), "-ERR unknown command 'NOSUCH', with args beginning with: \r\n");
         assert_eq!(
-            refused(&[b"it's", b"a\r\nb", b"\0x"]),
+            error_of(&[b"it's", b"a\r\nb", b"\0x"]),
             "-ERR unknown command 'it's', with args beginning with: 'a  b' '' \r\n"
         );
         let (a, b) = ([b'a'; 100], [b'b'; 100]);
-        let text = refused(&[b"N", &a, &b, b"c"]);
+        let text = error_of(&[b"N", &a, &b, b"c"]);
         assert_eq!(text.matches('b').count() - "beginning".matches('b').count(), 25, "{text}");
         assert!(!text.contains("'c'"), "{text}");
-        assert_eq!(refused(&[b"CLIENT"]), "-ERR wrong number of arguments for 'client' command\r\n");
-        assert_eq!(refused(&[b"client", b"a\0b"]), "-ERR unknown subcommand 'a'. Try CLIENT HELP.\r\n");
-        assert_eq!(refused(&[b"CLIENT|ID"]), "-ERR unknown command 'CLIENT|ID', with args beginning with: \r\n");
-        assert_eq!(refused(&[b"CLIENT", b"ID", b"x"]), "-ERR wrong number of arguments for 'client|id' command\r\n");
+        assert_eq!(error_of(&[b"CLIENT"]), "-ERR wrong number of arguments for 'client' command\r\n");
+        assert_eq!(error_of(&[b"client", b"a\0b"]), "-ERR unknown subcommand 'a'. Try CLIENT HELP.\r\n");
+        assert_eq!(error_of(&[b"CLIENT|ID"]), "-ERR unknown command 'CLIENT|ID', with args beginning with: \r\n");
+        assert_eq!(error_of(&[b"CLIENT", b"ID", b"x"]), "-ERR wrong number of arguments for 'client|id' command\r\n");
         assert_eq!(
-            refused(&[b"EXEC", b"x"]),
+            error_of(&[b"EXEC", b"x"]),
             "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n"
         );
     }

@@ -1,28 +1,28 @@
-//! MULTI, DISCARD, WATCH and UNWATCH. EXEC is where commands run, in `batch`.
+//! MULTI, DISCARD, WATCH and UNWATCH. EXEC is in `batch`.
 
-use super::commands::Refusal;
-use super::session::{MultiState, Session};
-use super::table::{Command, Done, NO_MULTI};
+use super::commands::{CommandError, CommandResult};
+use super::session::{MultiState, RedisSession};
+use super::table::{CommandSpec, NO_MULTI};
 use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// Keys that one client may watch.
+/// Maximum number of keys that a client may watch.
 const WATCHED_MAX: usize = 64 * 1024;
-/// Bytes of the commands in a transaction.
+/// Maximum size of the commands in a transaction.
 const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// `MULTI`: what comes is queued.
-pub(super) fn multi(session: &mut Session, _: &Request, reply: &mut Reply) -> Done {
+/// `MULTI`: starts queueing commands.
+pub(super) fn multi(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
     session.transaction = Some(MultiState::default());
-    session.note();
+    session.update_client_status();
     reply.simple("OK");
     Ok(())
 }
 
-/// `DISCARD`: what was queued is forgotten, and so is what was watched.
-pub(super) fn discard(session: &mut Session, _: &Request, reply: &mut Reply) -> Done {
+/// `DISCARD`: drops the queued commands and forgets the watched keys.
+pub(super) fn discard(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
     if session.transaction.is_none() {
-        return Err(Refusal::Static("ERR DISCARD without MULTI"));
+        return Err(CommandError::Static("ERR DISCARD without MULTI"));
     }
     session.end_transaction();
     reply.simple("OK");
@@ -30,51 +30,58 @@ pub(super) fn discard(session: &mut Session, _: &Request, reply: &mut Reply) -> 
 }
 
 /// `WATCH key..`
-pub(super) fn watch(session: &mut Session, keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Done {
+pub(super) fn watch(
+    session: &mut RedisSession,
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> CommandResult {
     for name in request.args().skip(1) {
         let watched = &mut session.watched;
         if watched.names.iter().any(|known| **known == *name) {
             continue;
         }
         if watched.names.len() == WATCHED_MAX {
-            return Err(Refusal::Text(format!("ERR a client watches at most {WATCHED_MAX} keys")));
+            return Err(CommandError::Text(format!("ERR too many watched keys (maximum {WATCHED_MAX})")));
         }
-        // A key whose time is over already goes before it is watched: that is no change.
+        // Removes an expired key first, so that its removal does not count as a change.
         keys.metadata(name)?;
         keys.watch(name, &watched.dirty);
         watched.names.push(name.into());
     }
-    session.note();
+    session.update_client_status();
     reply.simple("OK");
     Ok(())
 }
 
 /// `UNWATCH`
-pub(super) fn unwatch(session: &mut Session, _: &Request, reply: &mut Reply) -> Done {
+pub(super) fn unwatch(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
     session.watched.clear();
-    session.note();
+    session.update_client_status();
     reply.simple("OK");
     Ok(())
 }
 
 impl MultiState {
-    /// Keeps a command for EXEC.
+    /// Queues a command for EXEC.
     pub(super) fn queue(
         &mut self,
-        command: &'static Command,
+        command: &'static CommandSpec,
         request: &Request,
         reply: &mut Reply,
-    ) -> Result<(), Refusal> {
+    ) -> CommandResult {
         if command.is(NO_MULTI) {
             self.aborted = true;
-            return Err(Refusal::Text(format!("ERR Command '{}' not allowed inside a transaction", command.name)));
+            return Err(CommandError::Text(format!("ERR Command '{}' not allowed inside a transaction", command.name)));
         }
-        // Nothing of a transaction that will not run is kept.
+        // An aborted transaction never runs, so nothing more is queued.
         if !self.aborted {
             self.bytes += request.bytes();
             if self.bytes > TRANSACTION_BYTES_MAX {
                 (self.aborted, self.queue) = (true, Vec::new());
-                return Err(Refusal::Text(format!("ERR a transaction has at most {TRANSACTION_BYTES_MAX} bytes")));
+                return Err(CommandError::Text(format!(
+                    "ERR transaction too large (maximum {TRANSACTION_BYTES_MAX} bytes)"
+                )));
             }
             self.queue.push((command, request.detached()));
         }
@@ -83,7 +90,7 @@ impl MultiState {
     }
 }
 
-/// What is not queued within MULTI.
-pub(super) fn ends_transaction(command: &Command) -> bool {
+/// Reports whether the command runs at once inside MULTI.
+pub(super) fn ends_transaction(command: &CommandSpec) -> bool {
     matches!(command.name, "exec" | "discard" | "quit" | "reset")
 }

@@ -1,31 +1,31 @@
-//! `COMMAND`: what there is to say of every command, for clients that ask before they speak.
+//! `COMMAND`: describes all commands, for clients that query them first.
 
 use super::ids::is_word;
-use super::{Refusal, help_lines};
+use super::{CommandError, CommandResult, write_help};
 use crate::model::glob;
 use crate::server::redis::list::COMMANDS;
-use crate::server::redis::session::Session;
+use crate::server::redis::session::RedisSession;
 use crate::server::redis::table::{
-    ADMIN, BLOCKING, Command, FAST, FLAG_NAMES, Group, KeysAt, READONLY, WRITE, named, resolve,
+    ADMIN, BLOCKING, CommandGroup, CommandSpec, FAST, FLAG_NAMES, KeySpec, READONLY, WRITE, find_by_name, resolve,
 };
 use crate::wire::resp::{Reply, Request};
 
-/// `COMMAND`: everything about all of them.
+/// `COMMAND`: writes the details of all commands.
 pub(in super::super) fn all(reply: &mut Reply) {
     reply.array(COMMANDS.len());
-    COMMANDS.iter().for_each(|command| describe(command, reply));
+    COMMANDS.iter().for_each(|command| write_info(command, reply));
 }
 
 /// `COMMAND INFO [name..]`
-pub(in super::super) fn info(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn info(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
     if request.len() == 2 {
         all(reply);
         return Ok(());
     }
     reply.array(request.len() - 2);
     for name in request.args().skip(2) {
-        match named(name) {
-            Some(command) => describe(command, reply),
+        match find_by_name(name) {
+            Some(command) => write_info(command, reply),
             None => reply.null(),
         }
     }
@@ -33,13 +33,13 @@ pub(in super::super) fn info(_: &mut Session, request: &Request, reply: &mut Rep
 }
 
 /// `COMMAND COUNT`
-pub(in super::super) fn count(_: &mut Session, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn count(_: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
     reply.unsigned(COMMANDS.len() as u64);
     Ok(())
 }
 
 /// `COMMAND LIST [FILTERBY MODULE|ACLCAT|PATTERN value]`
-pub(in super::super) fn list(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn list(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
     let all = COMMANDS.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands()));
     let names: Vec<&str> = match (request.len(), request.arg(2), request.arg(3), request.arg(4)) {
         (2, ..) => COMMANDS.iter().map(|command| command.name).collect(),
@@ -47,7 +47,7 @@ pub(in super::super) fn list(_: &mut Session, request: &Request, reply: &mut Rep
             if is_word(kind, "MODULE") {
                 Vec::new()
             } else if is_word(kind, "ACLCAT") {
-                let is = |command: &&Command| categories(command).iter().any(|known| is_word(value, &known[1..]));
+                let is = |command: &&CommandSpec| categories(command).iter().any(|known| is_word(value, &known[1..]));
                 all.filter(is).map(|command| command.name).collect()
             } else if is_word(kind, "PATTERN") {
                 let value = value.to_ascii_lowercase();
@@ -55,10 +55,10 @@ pub(in super::super) fn list(_: &mut Session, request: &Request, reply: &mut Rep
                     .map(|command| command.name)
                     .collect()
             } else {
-                return Err(Refusal::SYNTAX);
+                return Err(CommandError::SYNTAX);
             }
         }
-        _ => return Err(Refusal::SYNTAX),
+        _ => return Err(CommandError::SYNTAX),
     };
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name.as_bytes()));
@@ -66,43 +66,46 @@ pub(in super::super) fn list(_: &mut Session, request: &Request, reply: &mut Rep
 }
 
 /// `COMMAND DOCS [name..]`
-pub(in super::super) fn docs(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let commands: Vec<&Command> =
-        if request.len() == 2 { COMMANDS.iter().collect() } else { request.args().skip(2).filter_map(named).collect() };
+pub(in super::super) fn docs(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    let commands: Vec<&CommandSpec> = if request.len() == 2 {
+        COMMANDS.iter().collect()
+    } else {
+        request.args().skip(2).filter_map(find_by_name).collect()
+    };
     reply.map(commands.len());
-    commands.iter().for_each(|command| document(command, reply));
+    commands.iter().for_each(|command| write_docs(command, reply));
     Ok(())
 }
 
-fn document(command: &Command, reply: &mut Reply) {
+fn write_docs(command: &CommandSpec, reply: &mut Reply) {
     reply.bulk(command.name.as_bytes());
     let subcommands = command.subcommands();
-    let facts = [("summary", command.summary), ("since", command.since), ("group", group(command.group))];
-    let facts = || facts.iter().filter(|(_, value)| !value.is_empty());
-    reply.map(facts().count() + usize::from(!subcommands.is_empty()));
-    for (key, value) in facts() {
+    let fields = [("summary", command.summary), ("since", command.since), ("group", group_name(command.group))];
+    let fields = || fields.iter().filter(|(_, value)| !value.is_empty());
+    reply.map(fields().count() + usize::from(!subcommands.is_empty()));
+    for (key, value) in fields() {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }
     if !subcommands.is_empty() {
         reply.bulk(b"subcommands");
         reply.map(subcommands.len());
-        subcommands.iter().for_each(|subcommand| document(subcommand, reply));
+        subcommands.iter().for_each(|subcommand| write_docs(subcommand, reply));
     }
 }
 
 /// `COMMAND GETKEYS command argument..`
-pub(in super::super) fn getkeys(_: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let asked: Vec<&[u8]> = request.args().skip(2).collect();
-    let asked = Request::from_args(&asked);
-    let command = resolve(&asked).map_err(|misfit| match misfit.command {
-        None => Refusal::Static("ERR Invalid command specified"),
-        Some(_) => Refusal::Static("ERR Invalid number of arguments specified for command"),
+pub(in super::super) fn getkeys(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    let query: Vec<&[u8]> = request.args().skip(2).collect();
+    let query = Request::from_args(&query);
+    let command = resolve(&query).map_err(|error| match error.command {
+        None => CommandError::Static("ERR Invalid command specified"),
+        Some(_) => CommandError::Static("ERR Invalid number of arguments specified for command"),
     })?;
-    let keys = keys_of(command, &asked);
+    let keys = keys_of(command, &query);
     match (command.keys, keys.is_empty()) {
-        (KeysAt::None, _) => return Err(Refusal::Static("ERR The command has no key arguments")),
-        (_, true) => return Err(Refusal::Static("ERR Invalid arguments specified for command")),
+        (KeySpec::None, _) => return Err(CommandError::Static("ERR The command has no key arguments")),
+        (_, true) => return Err(CommandError::Static("ERR Invalid arguments specified for command")),
         _ => {}
     }
     reply.array(keys.len());
@@ -110,19 +113,19 @@ pub(in super::super) fn getkeys(_: &mut Session, request: &Request, reply: &mut 
     Ok(())
 }
 
-/// The keys of a request for this command.
-pub(in super::super) fn keys_of<'r>(command: &Command, request: &'r Request) -> Vec<&'r [u8]> {
-    let at = |place: i32| {
-        let place = usize::try_from(place.unsigned_abs()).unwrap_or(usize::MAX);
-        move |from_end: bool| if from_end { request.len().saturating_sub(place) } else { place }
+/// Returns the keys of a request for this command.
+pub(in super::super) fn keys_of<'r>(command: &CommandSpec, request: &'r Request) -> Vec<&'r [u8]> {
+    let at = |index: i32| {
+        let index = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
+        move |from_end: bool| if from_end { request.len().saturating_sub(index) } else { index }
     };
     match command.keys {
-        KeysAt::None => Vec::new(),
-        KeysAt::Range(first, last) => {
+        KeySpec::None => Vec::new(),
+        KeySpec::Range(first, last) => {
             let (first, last) = (at(first)(first < 0), at(last)(last < 0));
             request.args().skip(first).take((last + 1).saturating_sub(first)).collect()
         }
-        KeysAt::Streams(from) => {
+        KeySpec::Streams(from) => {
             let from = at(from)(false);
             let streams = request.args().skip(from).position(|arg| is_word(arg, "STREAMS")).map(|at| from + at + 1);
             let streams = streams.unwrap_or(request.len());
@@ -131,52 +134,59 @@ pub(in super::super) fn keys_of<'r>(command: &Command, request: &'r Request) -> 
     }
 }
 
-/// The ten facts of a command.
-fn describe(command: &Command, reply: &mut Reply) {
+/// Writes the ten details of a command.
+fn write_info(command: &CommandSpec, reply: &mut Reply) {
     reply.array(10);
     reply.bulk(command.name.as_bytes());
     reply.integer(i64::from(command.arity));
-    words(reply, &FLAG_NAMES.iter().filter_map(|(flag, name)| command.is(*flag).then_some(*name)).collect::<Vec<_>>());
+    write_words(
+        reply,
+        &FLAG_NAMES.iter().filter_map(|(flag, name)| command.is(*flag).then_some(*name)).collect::<Vec<_>>(),
+    );
     let (first, last, step) = match command.keys {
-        KeysAt::Range(first, last) => (first, last, 1),
-        // Clients that know only places must ask by GETKEYS.
-        KeysAt::None | KeysAt::Streams(_) => (0, 0, 0),
+        KeySpec::Range(first, last) => (first, last, 1),
+        // Clients that support only positions must use GETKEYS.
+        KeySpec::None | KeySpec::Streams(_) => (0, 0, 0),
     };
-    [first, last, step].iter().for_each(|place| reply.integer(i64::from(*place)));
-    words(reply, &categories(command));
-    // No hints for a cluster.
+    [first, last, step].iter().for_each(|index| reply.integer(i64::from(*index)));
+    write_words(reply, &categories(command));
+    // No tips: they concern clusters.
     reply.array(0);
-    specify(command, reply);
+    write_key_spec(command, reply);
     let subcommands = command.subcommands();
     reply.array(subcommands.len());
-    subcommands.iter().for_each(|subcommand| describe(subcommand, reply));
+    subcommands.iter().for_each(|subcommand| write_info(subcommand, reply));
 }
 
-fn words(reply: &mut Reply, words: &[&str]) {
+fn write_words(reply: &mut Reply, words: &[&str]) {
     reply.set(words.len());
     words.iter().for_each(|word| reply.simple(word));
 }
 
-/// Where keys are, in the words of Redis 7.
-fn specify(command: &Command, reply: &mut Reply) {
-    let (search, search_spec, limit, last): (&str, &[(&str, Value)], i64, i64) = match command.keys {
-        KeysAt::None => {
+/// Writes the key specification, in the format of Redis 7.
+fn write_key_spec(command: &CommandSpec, reply: &mut Reply) {
+    let (search, search_spec, limit, last): (&str, &[(&str, SpecValue)], i64, i64) = match command.keys {
+        KeySpec::None => {
             reply.array(0);
             return;
         }
-        KeysAt::Range(first, last) => {
+        KeySpec::Range(first, last) => {
             let last = if last < 0 { last } else { last - first };
-            ("index", &[("index", Value::Number(i64::from(first)))], 0, i64::from(last))
+            ("index", &[("index", SpecValue::Number(i64::from(first)))], 0, i64::from(last))
         }
-        KeysAt::Streams(from) => {
-            ("keyword", &[("keyword", Value::Word("STREAMS")), ("startfrom", Value::Number(i64::from(from)))], 2, -1)
-        }
+        KeySpec::Streams(from) => (
+            "keyword",
+            &[("keyword", SpecValue::Word("STREAMS")), ("startfrom", SpecValue::Number(i64::from(from)))],
+            2,
+            -1,
+        ),
     };
     reply.array(1);
     reply.map(3);
     reply.bulk(b"flags");
-    words(reply, if command.is(WRITE) { &["RW", "update"] } else { &["RO", "access"] });
-    let range = [("lastkey", Value::Number(last)), ("keystep", Value::Number(1)), ("limit", Value::Number(limit))];
+    write_words(reply, if command.is(WRITE) { &["RW", "update"] } else { &["RO", "access"] });
+    let range =
+        [("lastkey", SpecValue::Number(last)), ("keystep", SpecValue::Number(1)), ("limit", SpecValue::Number(limit))];
     for (key, kind, spec) in [("begin_search", search, search_spec), ("find_keys", "range", &range)] {
         reply.bulk(key.as_bytes());
         reply.map(2);
@@ -187,27 +197,27 @@ fn specify(command: &Command, reply: &mut Reply) {
         for (key, value) in spec {
             reply.bulk(key.as_bytes());
             match value {
-                Value::Number(number) => reply.integer(*number),
-                Value::Word(word) => reply.bulk(word.as_bytes()),
+                SpecValue::Number(number) => reply.integer(*number),
+                SpecValue::Word(word) => reply.bulk(word.as_bytes()),
             }
         }
     }
 }
 
-enum Value {
+enum SpecValue {
     Number(i64),
     Word(&'static str),
 }
 
-/// Redis' categories for access rules.
-fn categories(command: &Command) -> Vec<&'static str> {
+/// Returns the ACL categories of a command.
+fn categories(command: &CommandSpec) -> Vec<&'static str> {
     let by_group = match command.group {
-        Group::Connection => Some("@connection"),
-        Group::Generic => Some("@keyspace"),
-        Group::Scripting => Some("@scripting"),
-        Group::Stream => Some("@stream"),
-        Group::Transactions => Some("@transaction"),
-        Group::Server => None,
+        CommandGroup::Connection => Some("@connection"),
+        CommandGroup::Generic => Some("@keyspace"),
+        CommandGroup::Scripting => Some("@scripting"),
+        CommandGroup::Stream => Some("@stream"),
+        CommandGroup::Transactions => Some("@transaction"),
+        CommandGroup::Server => None,
     };
     let dangerous = command.is(ADMIN) || matches!(command.name, "flushall" | "flushdb" | "keys" | "info");
     let by_flag = [
@@ -222,27 +232,27 @@ fn categories(command: &Command) -> Vec<&'static str> {
     by_group.into_iter().chain(by_flag.into_iter().filter_map(|(is, name)| is.then_some(name))).collect()
 }
 
-fn group(group: Group) -> &'static str {
+fn group_name(group: CommandGroup) -> &'static str {
     match group {
-        Group::Connection => "connection",
-        Group::Generic => "generic",
-        Group::Scripting => "scripting",
-        Group::Server => "server",
-        Group::Stream => "stream",
-        Group::Transactions => "transactions",
+        CommandGroup::Connection => "connection",
+        CommandGroup::Generic => "generic",
+        CommandGroup::Scripting => "scripting",
+        CommandGroup::Server => "server",
+        CommandGroup::Stream => "stream",
+        CommandGroup::Transactions => "transactions",
     }
 }
 
 /// `COMMAND HELP`
-pub(in super::super) fn help(_: &mut Session, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    help_lines(
+pub(in super::super) fn help(_: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
+    write_help(
         reply,
         &[
-            "COMMAND | COMMAND INFO [name..]: arity, flags and places of keys",
-            "COMMAND COUNT: how many there are",
-            "COMMAND LIST [FILTERBY MODULE|ACLCAT|PATTERN value]: their names",
-            "COMMAND DOCS [name..]: what they do",
-            "COMMAND GETKEYS command argument..: the keys among its arguments",
+            "COMMAND | COMMAND INFO [name..]: show arity, flags and key positions",
+            "COMMAND COUNT: count the commands",
+            "COMMAND LIST [FILTERBY MODULE|ACLCAT|PATTERN value]: list command names",
+            "COMMAND DOCS [name..]: show descriptions",
+            "COMMAND GETKEYS command argument..: list the keys of a command",
         ],
     );
     Ok(())

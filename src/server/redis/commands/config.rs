@@ -1,18 +1,18 @@
-//! `CONFIG`: the settings that Redis' clients and tools ask for. None of them changes while the
-//! server runs: one may be set to what it is.
+//! `CONFIG`: the settings that Redis clients and tools query. They are fixed while the server runs,
+//! so CONFIG SET accepts only the current value.
 
 use super::ids::{plain_integer, until_nul};
-use super::{Refusal, help_lines};
+use super::{CommandError, CommandResult, write_help};
 use crate::model::glob;
-use crate::server::redis::Port;
-use crate::server::redis::session::Session;
+use crate::server::redis::RedisPort;
+use crate::server::redis::session::RedisSession;
 use crate::tasks::Durability;
 use crate::tasks::keys::NODE_ENTRIES_MAX;
 use crate::wire::resp::{Reply, Request};
 
-/// Bytes of a node of a stream in Redis; what trimming goes by.
+/// Bytes of a stream node in Redis; approximate trimming depends on it.
 const NODE_BYTES_MAX: u64 = 4096;
-const EVICTIONS: &[&str] = &[
+const EVICTION_POLICIES: &[&str] = &[
     "volatile-lru",
     "volatile-lfu",
     "volatile-random",
@@ -23,20 +23,20 @@ const EVICTIONS: &[&str] = &[
     "noeviction",
 ];
 
-/// A setting of Redis.
-struct Setting {
+/// A Redis setting.
+struct ConfigSetting {
     name: &'static str,
-    kind: Kind,
-    value: fn(&Port) -> String,
+    kind: ConfigKind,
+    value: fn(&RedisPort) -> String,
 }
 
-/// What its values look like.
-enum Kind {
-    /// Set at the start.
+/// The values that a setting accepts.
+enum ConfigKind {
+    /// Fixed at startup, in Redis too.
     Immutable,
-    /// A number from this to that.
+    /// A number in this inclusive range.
     Number(i64, i64),
-    /// Bytes, also as `4kb`.
+    /// Bytes, optionally with a unit such as `4kb`.
     Memory,
     YesOrNo,
     OneOf(&'static [&'static str]),
@@ -44,38 +44,50 @@ enum Kind {
 }
 
 /// Sorted by name.
-const SETTINGS: &[Setting] = &[
-    Setting { name: "appendfsync", kind: Kind::OneOf(&["everysec", "always", "no"]), value: |port| appendfsync(port) },
-    Setting { name: "appendonly", kind: Kind::YesOrNo, value: |_| "yes".to_owned() },
-    Setting { name: "bind", kind: Kind::Text, value: |port| port.addr.ip().to_string() },
-    Setting { name: "databases", kind: Kind::Immutable, value: |_| "1".to_owned() },
-    Setting { name: "dir", kind: Kind::Immutable, value: |port| port.state.options.data.display().to_string() },
-    Setting {
+const SETTINGS: &[ConfigSetting] = &[
+    ConfigSetting {
+        name: "appendfsync",
+        kind: ConfigKind::OneOf(&["everysec", "always", "no"]),
+        value: |port| appendfsync(port),
+    },
+    ConfigSetting { name: "appendonly", kind: ConfigKind::YesOrNo, value: |_| "yes".to_owned() },
+    ConfigSetting { name: "bind", kind: ConfigKind::Text, value: |port| port.addr.ip().to_string() },
+    ConfigSetting { name: "databases", kind: ConfigKind::Immutable, value: |_| "1".to_owned() },
+    ConfigSetting {
+        name: "dir",
+        kind: ConfigKind::Immutable,
+        value: |port| port.state.options.data.display().to_string(),
+    },
+    ConfigSetting {
         name: "maxclients",
-        kind: Kind::Number(1, u32::MAX as i64),
+        kind: ConfigKind::Number(1, u32::MAX as i64),
         value: |port| port.limits().resp_connections_max.to_string(),
     },
-    Setting { name: "maxmemory", kind: Kind::Memory, value: |_| "0".to_owned() },
-    Setting { name: "maxmemory-policy", kind: Kind::OneOf(EVICTIONS), value: |_| "noeviction".to_owned() },
-    Setting { name: "notify-keyspace-events", kind: Kind::Text, value: |_| String::new() },
-    Setting { name: "port", kind: Kind::Number(0, 65_535), value: |port| port.addr.port().to_string() },
-    Setting { name: "proto-max-bulk-len", kind: Kind::Memory, value: |_| bulk_bytes_max().to_string() },
-    Setting { name: "requirepass", kind: Kind::Text, value: |_| String::new() },
-    Setting { name: "save", kind: Kind::Text, value: |_| String::new() },
-    Setting { name: "stream-node-max-bytes", kind: Kind::Memory, value: |_| NODE_BYTES_MAX.to_string() },
-    Setting {
+    ConfigSetting { name: "maxmemory", kind: ConfigKind::Memory, value: |_| "0".to_owned() },
+    ConfigSetting {
+        name: "maxmemory-policy",
+        kind: ConfigKind::OneOf(EVICTION_POLICIES),
+        value: |_| "noeviction".to_owned(),
+    },
+    ConfigSetting { name: "notify-keyspace-events", kind: ConfigKind::Text, value: |_| String::new() },
+    ConfigSetting { name: "port", kind: ConfigKind::Number(0, 65_535), value: |port| port.addr.port().to_string() },
+    ConfigSetting { name: "proto-max-bulk-len", kind: ConfigKind::Memory, value: |_| bulk_bytes_max().to_string() },
+    ConfigSetting { name: "requirepass", kind: ConfigKind::Text, value: |_| String::new() },
+    ConfigSetting { name: "save", kind: ConfigKind::Text, value: |_| String::new() },
+    ConfigSetting { name: "stream-node-max-bytes", kind: ConfigKind::Memory, value: |_| NODE_BYTES_MAX.to_string() },
+    ConfigSetting {
         name: "stream-node-max-entries",
-        kind: Kind::Number(0, i64::MAX),
+        kind: ConfigKind::Number(0, i64::MAX),
         value: |_| NODE_ENTRIES_MAX.to_string(),
     },
-    Setting {
+    ConfigSetting {
         name: "tcp-keepalive",
-        kind: Kind::Number(0, i32::MAX as i64),
+        kind: ConfigKind::Number(0, i32::MAX as i64),
         value: |port| port.limits().heartbeat.as_secs().to_string(),
     },
-    Setting {
+    ConfigSetting {
         name: "timeout",
-        kind: Kind::Number(0, i32::MAX as i64),
+        kind: ConfigKind::Number(0, i32::MAX as i64),
         value: |port| port.limits().resp_idle_timeout.map_or(0, |idle| idle.as_secs()).to_string(),
     },
 ];
@@ -84,7 +96,7 @@ fn bulk_bytes_max() -> usize {
     crate::wire::resp::RequestLimits::BULK_BYTES_MAX
 }
 
-fn appendfsync(port: &Port) -> String {
+fn appendfsync(port: &RedisPort) -> String {
     match port.state.options.durability {
         Durability::Commit => "always",
         Durability::Interval => "everysec",
@@ -93,11 +105,11 @@ fn appendfsync(port: &Port) -> String {
 }
 
 /// `CONFIG GET pattern..`
-pub(in super::super) fn get(session: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let mut found: Vec<(Vec<u8>, &Setting)> = Vec::new();
+pub(in super::super) fn get(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    let mut found: Vec<(Vec<u8>, &ConfigSetting)> = Vec::new();
     for pattern in request.args().skip(2) {
         let lower = pattern.to_ascii_lowercase();
-        // A plain name comes back as it was typed.
+        // A name without wildcards is returned as typed.
         let plain = !lower.iter().any(|byte| b"*?[\\".contains(byte));
         for setting in SETTINGS.iter().filter(|setting| glob::matches(&lower, setting.name.as_bytes())) {
             if !found.iter().any(|(_, known)| known.name == setting.name) {
@@ -114,9 +126,9 @@ pub(in super::super) fn get(session: &mut Session, request: &Request, reply: &mu
 }
 
 /// `CONFIG SET name value [name value..]`
-pub(in super::super) fn set(session: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn set(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
     if !request.len().is_multiple_of(2) {
-        return Err(Refusal::SYNTAX);
+        return Err(CommandError::SYNTAX);
     }
     let mut seen: Vec<&str> = Vec::new();
     for at in (2..request.len()).step_by(2) {
@@ -124,16 +136,16 @@ pub(in super::super) fn set(session: &mut Session, request: &Request, reply: &mu
         let Some(setting) = SETTINGS.iter().find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes())) else {
             let text =
                 [b"ERR Unknown option or number of arguments for CONFIG SET - '", until_nul(name), b"'"].concat();
-            return Err(Refusal::Bytes(text));
+            return Err(CommandError::Bytes(text));
         };
-        let why = match seen.contains(&setting.name) {
+        let reason = match seen.contains(&setting.name) {
             true => Err("duplicate parameter".to_owned()),
-            false => setting.accepts(value, &(setting.value)(&session.port)),
+            false => setting.check_unchanged(value, &(setting.value)(&session.port)),
         };
-        if let Err(why) = why {
+        if let Err(reason) = reason {
             let name = setting.name;
-            return Err(Refusal::Text(format!(
-                "ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"
+            return Err(CommandError::Text(format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
             )));
         }
         seen.push(setting.name);
@@ -142,39 +154,39 @@ pub(in super::super) fn set(session: &mut Session, request: &Request, reply: &mu
     Ok(())
 }
 
-impl Setting {
-    /// Whether it may be set to this, or what is wrong: Redis' words where the value is.
-    fn accepts(&self, value: &[u8], now: &str) -> Result<(), String> {
+impl ConfigSetting {
+    /// Checks that the value is valid and equals the current one. Errors use Redis' texts.
+    fn check_unchanged(&self, value: &[u8], now: &str) -> Result<(), String> {
         let text = String::from_utf8_lossy(value);
         let same = match self.kind {
-            Kind::Immutable => return Err("can't set immutable config".to_owned()),
-            Kind::Number(least, greatest) => {
+            ConfigKind::Immutable => return Err("can't set immutable config".to_owned()),
+            ConfigKind::Number(least, greatest) => {
                 let number = plain_integer(value).ok_or("argument couldn't be parsed into an integer")?;
                 if !(least..=greatest).contains(&number) {
                     return Err(format!("argument must be between {least} and {greatest} inclusive"));
                 }
                 number.to_string() == now
             }
-            Kind::Memory => memory(&text).ok_or("argument must be a memory value")?.to_string() == now,
-            Kind::YesOrNo => {
+            ConfigKind::Memory => parse_memory(&text).ok_or("argument must be a memory value")?.to_string() == now,
+            ConfigKind::YesOrNo => {
                 let known = ["yes", "no"].iter().any(|word| text.eq_ignore_ascii_case(word));
                 known.then_some(()).ok_or("argument must be 'yes' or 'no'")?;
                 text.eq_ignore_ascii_case(now)
             }
-            Kind::OneOf(words) => {
+            ConfigKind::OneOf(words) => {
                 if !words.iter().any(|word| text.eq_ignore_ascii_case(word)) {
                     return Err(format!("argument(s) must be one of the following: {}", words.join(", ")));
                 }
                 text.eq_ignore_ascii_case(now)
             }
-            Kind::Text => text == now,
+            ConfigKind::Text => text == now,
         };
-        if same { Ok(()) } else { Err(format!("it is `{now}`, which does not change while the server runs")) }
+        if same { Ok(()) } else { Err(format!("the setting cannot be changed at runtime (current value: `{now}`)")) }
     }
 }
 
-/// Bytes, with Redis' units: `k` is 1000 and `kb` is 1024.
-fn memory(text: &str) -> Option<u64> {
+/// Parses a size with Redis' units: `k` is 1000 and `kb` is 1024.
+fn parse_memory(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -190,26 +202,26 @@ fn memory(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// `CONFIG RESETSTAT`: what INFO counts begins anew; `/metrics` goes on.
-pub(in super::super) fn resetstat(session: &mut Session, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    session.port.reset_counts();
+/// `CONFIG RESETSTAT`: resets the counters of INFO, but not those of `/metrics`.
+pub(in super::super) fn resetstat(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
+    session.port.reset_counters();
     reply.simple("OK");
     Ok(())
 }
 
-/// `CONFIG REWRITE`: there is no file that would be rewritten.
-pub(in super::super) fn rewrite(_: &mut Session, _: &Request, _: &mut Reply) -> Result<(), Refusal> {
-    Err(Refusal::Static("ERR The server is running without a config file"))
+/// `CONFIG REWRITE`: fails, since there is no Redis configuration file.
+pub(in super::super) fn rewrite(_: &mut RedisSession, _: &Request, _: &mut Reply) -> CommandResult {
+    Err(CommandError::Static("ERR The server is running without a config file"))
 }
 
 /// `CONFIG HELP`
-pub(in super::super) fn help(_: &mut Session, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    help_lines(
+pub(in super::super) fn help(_: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
+    write_help(
         reply,
         &[
-            "CONFIG GET pattern..: settings, by name",
-            "CONFIG SET name value [name value..]: to what they are; no setting changes while the server runs",
-            "CONFIG RESETSTAT: what INFO counts begins anew",
+            "CONFIG GET pattern..: show matching settings",
+            "CONFIG SET name value [name value..]: accept current values; settings cannot be changed at runtime",
+            "CONFIG RESETSTAT: reset the counters of INFO",
         ],
     );
     Ok(())
@@ -220,11 +232,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_sorted_and_values_read_as_in_redis() {
+    fn settings_are_sorted_and_sizes_parsed_like_redis() {
         assert!(SETTINGS.is_sorted_by(|a, b| a.name < b.name));
         for (text, bytes) in [("4096", Some(4096)), ("4kb", Some(4096)), ("4K", Some(4000)), ("x", None), ("-1", None)]
         {
-            assert_eq!(memory(text), bytes, "{text}");
+            assert_eq!(parse_memory(text), bytes, "{text}");
         }
     }
 }

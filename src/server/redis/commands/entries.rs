@@ -1,34 +1,35 @@
-//! Entries in replies.
+//! Writes entries to replies.
 
-use super::Refusal;
+use super::{CommandError, CommandResult};
 use crate::model::{Entry, EntryBody, EntryId};
 use crate::tasks::keys::{IdRange, KeyReader};
 use crate::wire::resp::Reply;
 
-/// All ids.
+/// The range of all IDs.
 pub(super) const ALL: IdRange = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
 
-/// An array of the entries in a range; answers how many. What would be too much to hold is refused.
+/// Writes an array of the entries in a range and returns their number. Fails if the reply would
+/// exceed its size limit.
 pub(super) fn entries<L: KeyReader + ?Sized>(
-    look: &mut L,
+    reader: &mut L,
     key: &[u8],
     range: IdRange,
     reply: &mut Reply,
-) -> Result<usize, Refusal> {
+) -> CommandResult<usize> {
     let at = reply.len();
-    let found = look.range(key, range, &mut |found| {
+    let found = reader.range(key, range, &mut |found| {
         if reply.is_full().is_none() {
             entry(found, reply);
         }
     })?;
     if let Some(max) = reply.is_full() {
-        return Err(Refusal::TooLarge(max));
+        return Err(CommandError::TooLarge(max));
     }
     reply.array_at(at, found);
     Ok(found)
 }
 
-/// One entry: its id, and an array of its fields' names and values.
+/// Writes one entry: its ID, and an array of field names and values.
 pub(super) fn entry(entry: &Entry<'_>, reply: &mut Reply) {
     reply.array(2);
     reply.id(entry.id);

@@ -1,23 +1,23 @@
-//! When keys go: `EXPIRE` and its kin, `TTL` and its kin, `PERSIST`.
+//! Key expiration: the `EXPIRE` and `TTL` families, and `PERSIST`.
 
-use super::Refusal;
 use super::ids::{integer, is_word, until_nul};
+use super::{CommandError, CommandResult};
 use crate::model::Timestamp;
 use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// How a time is given.
+/// The unit and base of a time argument.
 #[derive(Clone, Copy)]
-struct Unit {
-    /// The command, as its error names it.
+struct ExpireUnit {
+    /// Command name, for errors.
     command: &'static str,
     ms: i64,
     from_now: bool,
 }
 
-/// Only if the key has no time yet, or has one, or an earlier or later one.
+/// The conditions NX, XX, GT and LT on the current expiration time.
 #[derive(Clone, Copy, Default)]
-struct Only {
+struct ExpireCondition {
     none: bool,
     some: bool,
     later: bool,
@@ -25,109 +25,81 @@ struct Only {
 }
 
 /// `EXPIRE key seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expire(
-    keys: &mut Transaction<'_>,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    set(keys, request, reply, Unit { command: "expire", ms: 1_000, from_now: true })
+pub(in super::super) fn expire(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    set_expiry(keys, request, reply, ExpireUnit { command: "expire", ms: 1_000, from_now: true })
 }
 
 /// `PEXPIRE key milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpire(
-    keys: &mut Transaction<'_>,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    set(keys, request, reply, Unit { command: "pexpire", ms: 1, from_now: true })
+pub(in super::super) fn pexpire(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    set_expiry(keys, request, reply, ExpireUnit { command: "pexpire", ms: 1, from_now: true })
 }
 
 /// `EXPIREAT key time-in-seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expireat(
-    keys: &mut Transaction<'_>,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    set(keys, request, reply, Unit { command: "expireat", ms: 1_000, from_now: false })
+pub(in super::super) fn expireat(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    set_expiry(keys, request, reply, ExpireUnit { command: "expireat", ms: 1_000, from_now: false })
 }
 
 /// `PEXPIREAT key time-in-milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpireat(
-    keys: &mut Transaction<'_>,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    set(keys, request, reply, Unit { command: "pexpireat", ms: 1, from_now: false })
+pub(in super::super) fn pexpireat(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    set_expiry(keys, request, reply, ExpireUnit { command: "pexpireat", ms: 1, from_now: false })
 }
 
-/// `PERSIST key`: whether it had a time.
-pub(in super::super) fn persist(
-    keys: &mut Transaction<'_>,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
+/// `PERSIST key`: replies with 1 if the key had an expiration time.
+pub(in super::super) fn persist(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let name = request.arg(1);
-    let had = keys.metadata(name)?.is_some_and(|facts| facts.expires.is_some());
-    if had {
+    let persisted = keys.metadata(name)?.is_some_and(|metadata| metadata.expires.is_some());
+    if persisted {
         keys.expire(name, None)?;
     }
-    reply.integer(i64::from(had));
+    reply.integer(i64::from(persisted));
     Ok(())
 }
 
-/// `TTL key`: seconds, rounded; -1 for ever, -2 for no key.
-pub(in super::super) fn ttl(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    tell(look, request, reply, |at, now| at.saturating_sub(now).saturating_add(500) / 1_000)
+/// `TTL key`: replies with rounded seconds, -1 without an expiration time, -2 without a key.
+pub(in super::super) fn ttl(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
+    reply_expiry(reader, request, reply, |at, now| at.saturating_sub(now).saturating_add(500) / 1_000)
 }
 
-/// `PTTL key`: the same in milliseconds.
-pub(in super::super) fn pttl(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    tell(look, request, reply, u64::saturating_sub)
+/// `PTTL key`: like `TTL`, in milliseconds.
+pub(in super::super) fn pttl(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
+    reply_expiry(reader, request, reply, u64::saturating_sub)
 }
 
-/// `EXPIRETIME key`: the time in seconds, rounded; -1 for never, -2 for no key.
-pub(in super::super) fn expiretime(
-    look: &mut dyn KeyReader,
+/// `EXPIRETIME key`: replies with rounded seconds, -1 without an expiration time, -2 without a key.
+pub(in super::super) fn expiretime(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
+    reply_expiry(reader, request, reply, |at, _| at.saturating_add(500) / 1_000)
+}
+
+/// `PEXPIRETIME key`: like `EXPIRETIME`, in milliseconds.
+pub(in super::super) fn pexpiretime(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
+    reply_expiry(reader, request, reply, |at, _| at)
+}
+
+fn reply_expiry(
+    reader: &mut dyn KeyReader,
     request: &Request,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
-    tell(look, request, reply, |at, _| at.saturating_add(500) / 1_000)
-}
-
-/// `PEXPIRETIME key`: the same in milliseconds.
-pub(in super::super) fn pexpiretime(
-    look: &mut dyn KeyReader,
-    request: &Request,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    tell(look, request, reply, |at, _| at)
-}
-
-fn tell(
-    look: &mut dyn KeyReader,
-    request: &Request,
-    reply: &mut Reply,
-    read: impl Fn(u64, u64) -> u64,
-) -> Result<(), Refusal> {
-    let now = look.now().as_millis();
-    match look.metadata(request.arg(1))?.map(|facts| facts.expires) {
+    convert: impl Fn(u64, u64) -> u64,
+) -> CommandResult {
+    let now = reader.now().as_millis();
+    match reader.metadata(request.arg(1))?.map(|metadata| metadata.expires) {
         None => reply.integer(-2),
         Some(None) => reply.integer(-1),
-        Some(Some(at)) => reply.unsigned(read(at.as_millis(), now)),
+        Some(Some(at)) => reply.unsigned(convert(at.as_millis(), now)),
     }
     Ok(())
 }
 
-fn set(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, unit: Unit) -> Result<(), Refusal> {
-    let only = Only::parse(request)?;
-    let at = time(request.arg(2), unit, keys.now())?;
+fn set_expiry(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, unit: ExpireUnit) -> CommandResult {
+    let condition = ExpireCondition::parse(request)?;
+    let at = parse_time(request.arg(2), unit, keys.now())?;
     let name = request.arg(1);
     let allowed = match keys.metadata(name)? {
-        Some(facts) => only.allows(facts.expires.map(Timestamp::as_millis), at),
+        Some(metadata) => condition.allows(metadata.expires.map(Timestamp::as_millis), at),
         None => false,
     };
     if allowed {
-        // A time before 1970 is as over as 1970.
+        // A time before 1970 has passed just like 1970 itself.
         let at = Timestamp::from_millis(u64::try_from(at).unwrap_or(0));
         keys.expire(name, Some(at))?;
     }
@@ -135,42 +107,46 @@ fn set(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, unit: U
     Ok(())
 }
 
-/// The time in milliseconds since 1970, below 0 too.
-fn time(text: &[u8], unit: Unit, now: Timestamp) -> Result<i64, Refusal> {
+/// Returns the time in milliseconds since 1970; may be negative.
+fn parse_time(text: &[u8], unit: ExpireUnit, now: Timestamp) -> CommandResult<i64> {
     let value = integer(text)?;
     let base = if unit.from_now { i64::try_from(now.as_millis()).unwrap_or(i64::MAX) } else { 0 };
     let at = value.checked_mul(unit.ms).and_then(|ms| ms.checked_add(base));
-    at.ok_or_else(|| Refusal::Text(format!("ERR invalid expire time in '{}' command", unit.command)))
+    at.ok_or_else(|| CommandError::Text(format!("ERR invalid expire time in '{}' command", unit.command)))
 }
 
-impl Only {
-    fn parse(request: &Request) -> Result<Self, Refusal> {
-        let mut only = Self::default();
+impl ExpireCondition {
+    fn parse(request: &Request) -> CommandResult<Self> {
+        let mut condition = Self::default();
         for word in request.args().skip(3) {
-            let option =
-                [("NX", &mut only.none), ("XX", &mut only.some), ("GT", &mut only.later), ("LT", &mut only.earlier)];
+            let option = [
+                ("NX", &mut condition.none),
+                ("XX", &mut condition.some),
+                ("GT", &mut condition.later),
+                ("LT", &mut condition.earlier),
+            ];
             match option.into_iter().find(|(name, _)| is_word(word, name)) {
                 Some((_, set)) => *set = true,
-                None => return Err(Refusal::Bytes([b"ERR Unsupported option ", until_nul(word)].concat())),
+                None => return Err(CommandError::Bytes([b"ERR Unsupported option ", until_nul(word)].concat())),
             }
         }
-        if only.none && (only.some || only.later || only.earlier) {
+        if condition.none && (condition.some || condition.later || condition.earlier) {
             let text = "ERR NX and XX, GT or LT options at the same time are not compatible";
-            return Err(Refusal::Static(text));
+            return Err(CommandError::Static(text));
         }
-        if only.later && only.earlier {
-            return Err(Refusal::Static("ERR GT and LT options at the same time are not compatible"));
+        if condition.later && condition.earlier {
+            return Err(CommandError::Static("ERR GT and LT options at the same time are not compatible"));
         }
-        Ok(only)
+        Ok(condition)
     }
 
-    /// Whether a key with this time may get that one; no time is later than any.
+    /// Reports whether a key may change from `current` to `at`. No expiration counts as the latest time.
     fn allows(self, current: Option<u64>, at: i64) -> bool {
         let current = current.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
-        let refused = (self.none && current.is_some())
+        let rejected = (self.none && current.is_some())
             || (self.some && current.is_none())
             || (self.later && current.is_none_or(|current| at <= current))
             || (self.earlier && current.is_some_and(|current| at >= current));
-        !refused
+        !rejected
     }
 }

@@ -1,24 +1,23 @@
-//! Ids, numbers and option words out of arguments, as odd as Redis reads them.
+//! Parses IDs, numbers and option words exactly as Redis does.
 //!
-//! Ids are read the way C's `strtoull` reads a number: blanks and a sign before it are fine, and a
-//! NUL ends the text. Integers are read strictly: what does not print as it was typed is none.
+//! IDs are parsed like C's `strtoull` parses a number: leading blanks and a sign are accepted, and a
+//! NUL ends the text. Integers are parsed strictly: only their canonical form is accepted.
 
-use super::Refusal;
+use super::{CommandError, CommandResult};
 use crate::model::EntryId;
 
-/// Longer texts are no ids.
+/// Maximum length of an ID.
 const ID_BYTES_MAX: usize = 127;
 
-/// An id of which no part is left to the server: `ms-seq`, or `ms` alone for the sequence
-/// `missing_seq`.
-pub(super) fn strict_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
-    let (ms, seq) = parts(text)?;
-    let seq = seq.map_or(Ok(missing_seq), number)?;
-    Ok(EntryId::new(number(ms)?, seq))
+/// Parses a complete ID: `ms-seq`, or `ms` alone with `missing_seq` as its sequence number.
+pub(super) fn strict_id(text: &[u8], missing_seq: u64) -> CommandResult<EntryId> {
+    let (ms, seq) = split_id(text)?;
+    let seq = seq.map_or(Ok(missing_seq), parse_number)?;
+    Ok(EntryId::new(parse_number(ms)?, seq))
 }
 
-/// As [`strict_id`], or `-` and `+` for the least and the greatest.
-pub(super) fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> {
+/// Parses an ID like [`strict_id`], or `-` and `+` for the smallest and the greatest ID.
+pub(super) fn any_id(text: &[u8], missing_seq: u64) -> CommandResult<EntryId> {
     match until_nul(text) {
         b"-" => Ok(EntryId::MIN),
         b"+" => Ok(EntryId::MAX),
@@ -26,70 +25,70 @@ pub(super) fn any_id(text: &[u8], missing_seq: u64) -> Result<EntryId, Refusal> 
     }
 }
 
-/// The milliseconds of `ms-*`; `None` if the text has no `*` there.
-pub(super) fn id_of_any_seq(text: &[u8]) -> Result<Option<u64>, Refusal> {
-    match parts(text)? {
-        (ms, Some(b"*")) => number(ms).map(Some),
+/// Returns the milliseconds of `ms-*`, or `None` if there is no `*`.
+pub(super) fn id_of_any_seq(text: &[u8]) -> CommandResult<Option<u64>> {
+    match split_id(text)? {
+        (ms, Some(b"*")) => parse_number(ms).map(Some),
         _ => Ok(None),
     }
 }
 
-/// Where a range begins: an id, `-`, `+`, or `(id` for what comes after it.
-pub(super) fn range_start(text: &[u8]) -> Result<EntryId, Refusal> {
+/// Parses the start of a range: an ID, `-`, `+`, or `(id` to exclude the ID itself.
+pub(super) fn range_start(text: &[u8]) -> CommandResult<EntryId> {
     match text {
         [b'(', id @ ..] if !id.is_empty() => {
-            strict_id(id, 0)?.next().ok_or(Refusal::Static("ERR invalid start ID for the interval"))
+            strict_id(id, 0)?.next().ok_or(CommandError::Static("ERR invalid start ID for the interval"))
         }
         _ => any_id(text, 0),
     }
 }
 
-/// Where a range ends; see [`range_start`].
-pub(super) fn range_end(text: &[u8]) -> Result<EntryId, Refusal> {
+/// Parses the end of a range; see [`range_start`].
+pub(super) fn range_end(text: &[u8]) -> CommandResult<EntryId> {
     match text {
         [b'(', id @ ..] if !id.is_empty() => {
-            strict_id(id, u64::MAX)?.previous().ok_or(Refusal::Static("ERR invalid end ID for the interval"))
+            strict_id(id, u64::MAX)?.previous().ok_or(CommandError::Static("ERR invalid end ID for the interval"))
         }
         _ => any_id(text, u64::MAX),
     }
 }
 
-/// An integer in its one plain form.
-pub(super) fn integer(text: &[u8]) -> Result<i64, Refusal> {
-    plain_integer(text).ok_or(Refusal::NOT_AN_INTEGER)
+/// Parses an integer in canonical form.
+pub(super) fn integer(text: &[u8]) -> CommandResult<i64> {
+    plain_integer(text).ok_or(CommandError::NOT_AN_INTEGER)
 }
 
-/// As [`integer`]; `None` instead of an error.
+/// Parses an integer like [`integer`]; returns `None` instead of an error.
 pub(super) fn plain_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
         [b'0'] => text.len() == 1,
-        // A longer one does not fit, and is not looked through.
+        // A longer number does not fit, and is not scanned.
         [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
     if plain { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
-/// How many at most: 0 for less than none.
-pub(super) fn count(text: &[u8]) -> Result<usize, Refusal> {
+/// Parses a maximum count; negative numbers count as 0.
+pub(super) fn count(text: &[u8]) -> CommandResult<usize> {
     Ok(usize::try_from(integer(text)?.max(0)).unwrap_or(usize::MAX))
 }
 
-/// Whether an argument is this option word, which is given in capitals or not.
+/// Reports whether an argument is this option word, ignoring case.
 pub(super) fn is_word(argument: &[u8], word: &str) -> bool {
     until_nul(argument).eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// The text of an argument as C sees it.
+/// Returns an argument up to its first NUL, as a C string.
 pub(super) fn until_nul(text: &[u8]) -> &[u8] {
     memchr::memchr(0, text).map_or(text, |end| &text[..end])
 }
 
-/// The texts before and behind the first `-`.
-fn parts(text: &[u8]) -> Result<(&[u8], Option<&[u8]>), Refusal> {
+/// Splits an ID at the first `-`.
+fn split_id(text: &[u8]) -> CommandResult<(&[u8], Option<&[u8]>)> {
     if text.len() > ID_BYTES_MAX {
-        return Err(Refusal::INVALID_ID);
+        return Err(CommandError::INVALID_ID);
     }
     let text = until_nul(text);
     Ok(match memchr::memchr(b'-', text) {
@@ -98,16 +97,16 @@ fn parts(text: &[u8]) -> Result<(&[u8], Option<&[u8]>), Refusal> {
     })
 }
 
-fn number(text: &[u8]) -> Result<u64, Refusal> {
+fn parse_number(text: &[u8]) -> CommandResult<u64> {
     match plain_integer(text) {
         Some(plain) => u64::try_from(plain).ok(),
-        None => c_number(text),
+        None => parse_c_number(text),
     }
-    .ok_or(Refusal::INVALID_ID)
+    .ok_or(CommandError::INVALID_ID)
 }
 
-/// What `strtoull` gives for a whole text: a negative number counts down from the greatest.
-fn c_number(text: &[u8]) -> Option<u64> {
+/// Parses a whole text like `strtoull`: negative numbers wrap around.
+fn parse_c_number(text: &[u8]) -> Option<u64> {
     let blanks = text.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b'\x0b').count();
     let (negative, digits) = match &text[blanks..] {
         [b'-', digits @ ..] => (true, digits),
@@ -131,9 +130,9 @@ mod tests {
         strict_id(text, 9).ok().map(|id| (id.ms, id.seq))
     }
 
-    /// Asked of both oracles, each as the id of an XADD.
+    /// Verified with both reference servers, using each ID in an XADD.
     #[test]
-    fn ids_are_read_as_c_reads_numbers() {
+    fn ids_are_parsed_like_c_numbers() {
         let odd: [(&[u8], (u64, u64)); 14] = [
             (b"5", (5, 9)),
             (b"01-1", (1, 1)),
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id() {
+    fn invalid_ids_are_rejected() {
         let words = "- + $ > * (1-1 -1 1- 1-- 1--5 --1 +-1 1.5 abc 1-2-3 1-* 0x10-1 18446744073709551616-1 1-x";
         for text in words.split(' ').chain(["", "1-4 ", "1 -5", "\x005-1"]) {
             assert_eq!(read(text.as_bytes()), None, "{text}");
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sequence_may_be_left_to_the_server() {
+    fn a_star_leaves_the_sequence_to_the_server() {
         assert_eq!(id_of_any_seq(b" 5-*").ok(), Some(Some(5)));
         assert_eq!(id_of_any_seq(b"5-*\0x").ok(), Some(Some(5)));
         assert_eq!(id_of_any_seq(b"5-1").ok(), Some(None));
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_a_range() {
+    fn range_ends_are_inclusive_or_exclusive() {
         let start = |text: &[u8]| range_start(text).ok().map(|id| (id.ms, id.seq));
         let end = |text: &[u8]| range_end(text).ok().map(|id| (id.ms, id.seq));
         assert_eq!((start(b"-"), end(b"+")), (Some((0, 0)), Some((u64::MAX, u64::MAX))));
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_have_one_form() {
+    fn integers_must_be_canonical() {
         let good = [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)];
         for (text, value) in good {
             assert_eq!(plain_integer(text.as_bytes()), Some(value));
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn option_words_come_in_any_case() {
+    fn option_words_are_case_insensitive() {
         assert!(is_word(b"MaxLen", "MAXLEN") && is_word(b"limit\0x", "LIMIT"));
         assert!(!is_word(b"MAXLEN ", "MAXLEN") && !is_word(b"", "LIMIT"));
     }

@@ -1,41 +1,41 @@
-//! `INFO`: facts and counters, with the fields that clients and tools read.
+//! `INFO`: details and counters of the server, in the fields that clients and tools parse.
 
 use std::fmt::Write as _;
 
-use super::Refusal;
-use crate::server::redis::session::Session;
-use crate::server::redis::{Port, VERSION};
+use super::CommandResult;
+use crate::server::redis::session::RedisSession;
+use crate::server::redis::{RedisPort, VERSION};
 use crate::tasks::Durability;
 use crate::tasks::keys::{JournalError, KeyReader};
 use crate::wire::resp::{Reply, Request};
 
 const SECTIONS: [&str; 9] =
     ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace"];
-/// Words that mean every section.
+/// Words that select all sections.
 const ALL: [&str; 3] = ["all", "default", "everything"];
 
 /// `INFO [section..]`
 pub(in super::super) fn info(
-    session: &mut Session,
-    look: &mut dyn KeyReader,
+    session: &mut RedisSession,
+    reader: &mut dyn KeyReader,
     request: &Request,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
-    let wanted = |name: &str| {
+) -> CommandResult {
+    let selected = |name: &str| {
         let mut words = request.args().skip(1);
         let is = |word: &[u8]| word.eq_ignore_ascii_case(name.as_bytes());
         request.len() == 1
             || words.any(|word| is(word) || ALL.iter().any(|all| word.eq_ignore_ascii_case(all.as_bytes())))
     };
     let mut text = String::new();
-    for name in SECTIONS.iter().filter(|name| wanted(name)) {
+    for name in SECTIONS.iter().filter(|name| selected(name)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
         let (first, rest) = name.split_at(1);
         let title = if *name == "cpu" { "CPU".to_owned() } else { first.to_uppercase() + rest };
         text.push_str(&format!("# {title}\r\n"));
-        let mut fields = Fields(&mut text);
+        let mut fields = InfoFields(&mut text);
         match *name {
             "server" => server(&session.port, &mut fields),
             "clients" => clients(&session.port, &mut fields),
@@ -45,19 +45,19 @@ pub(in super::super) fn info(
             "replication" => replication(&session.port, &mut fields),
             "cpu" => cpu(&mut fields),
             "cluster" => fields.put("cluster_enabled", 0),
-            _ => keyspace(look, &mut fields)?,
+            _ => keyspace(reader, &mut fields)?,
         }
     }
     reply.verbatim(&text);
     Ok(())
 }
 
-/// Lines `name:value`.
-struct Fields<'t>(&'t mut String);
+/// Writes lines of the form `name:value`.
+struct InfoFields<'t>(&'t mut String);
 
-impl Fields<'_> {
+impl InfoFields<'_> {
     fn put(&mut self, name: &str, value: impl std::fmt::Display) {
-        // Writing to a String does not fail.
+        // Writing to a String never fails.
         write!(self.0, "{name}:{value}\r\n").unwrap_or_default();
     }
 
@@ -66,8 +66,8 @@ impl Fields<'_> {
     }
 }
 
-fn server(port: &Port, fields: &mut Fields<'_>) {
-    let uptime = port.since.elapsed().as_secs();
+fn server(port: &RedisPort, fields: &mut InfoFields<'_>) {
+    let uptime = port.started.elapsed().as_secs();
     fields.put("redis_version", VERSION);
     fields.put("redis_mode", "standalone");
     fields.put("server_name", "tasktail");
@@ -82,7 +82,7 @@ fn server(port: &Port, fields: &mut Fields<'_>) {
     fields.put("config_file", "");
 }
 
-fn clients(port: &Port, fields: &mut Fields<'_>) {
+fn clients(port: &RedisPort, fields: &mut InfoFields<'_>) {
     fields.put("connected_clients", port.clients.len());
     fields.put("cluster_connections", 0);
     fields.put("maxclients", port.limits().resp_connections_max);
@@ -90,7 +90,7 @@ fn clients(port: &Port, fields: &mut Fields<'_>) {
     fields.put_all(&[("tracking_clients", 0), ("clients_in_timeout_table", 0)]);
 }
 
-fn memory(fields: &mut Fields<'_>) {
+fn memory(fields: &mut InfoFields<'_>) {
     let bytes = resident_bytes();
     fields.put("used_memory", bytes);
     fields.put("used_memory_human", format_args!("{:.2}M", bytes as f64 / f64::from(1 << 20)));
@@ -102,14 +102,14 @@ fn memory(fields: &mut Fields<'_>) {
     fields.put("mem_fragmentation_ratio", "1.00");
 }
 
-/// Memory of the process; 0 where the system does not tell.
+/// Returns the resident memory of the process, or 0 if unknown.
 fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or_default() * rustix::param::page_size() as u64
 }
 
-fn persistence(port: &Port, fields: &mut Fields<'_>) {
+fn persistence(port: &RedisPort, fields: &mut InfoFields<'_>) {
     fields.put_all(&[("loading", 0), ("rdb_changes_since_last_save", 0), ("rdb_bgsave_in_progress", 0)]);
     fields.put("rdb_last_bgsave_status", "ok");
     fields.put_all(&[("aof_enabled", 1), ("aof_rewrite_in_progress", 0), ("aof_rewrite_scheduled", 0)]);
@@ -120,35 +120,35 @@ fn persistence(port: &Port, fields: &mut Fields<'_>) {
     fields.put("tasktail_durability", durability);
 }
 
-fn stats(port: &Port, fields: &mut Fields<'_>) {
-    let counts = port.counts();
+fn stats(port: &RedisPort, fields: &mut InfoFields<'_>) {
+    let counters = port.counters();
     fields.put_all(&[
-        ("total_connections_received", counts.connections),
-        ("total_commands_processed", counts.commands),
-        ("instantaneous_ops_per_sec", port.rate()),
-        ("total_net_input_bytes", counts.bytes_in),
-        ("total_net_output_bytes", counts.bytes_out),
-        ("rejected_connections", counts.refused),
+        ("total_connections_received", counters.connections),
+        ("total_commands_processed", counters.commands),
+        ("instantaneous_ops_per_sec", port.commands_per_second()),
+        ("total_net_input_bytes", counters.bytes_in),
+        ("total_net_output_bytes", counters.bytes_out),
+        ("rejected_connections", counters.rejected),
         ("expired_keys", 0),
         ("evicted_keys", 0),
         ("keyspace_hits", 0),
         ("keyspace_misses", 0),
         ("pubsub_channels", 0),
         ("pubsub_patterns", 0),
-        ("total_error_replies", counts.errors),
+        ("total_error_replies", counters.errors),
     ]);
 }
 
-fn replication(port: &Port, fields: &mut Fields<'_>) {
+fn replication(port: &RedisPort, fields: &mut InfoFields<'_>) {
     fields.put("role", "master");
     fields.put("connected_slaves", 0);
     fields.put("master_replid", &port.run_id);
     fields.put("master_repl_offset", 0);
 }
 
-fn cpu(fields: &mut Fields<'_>) {
+fn cpu(fields: &mut InfoFields<'_>) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the command's name, which may hold anything: utime is the 12th, stime the 13th.
+    // Starts after the command name, which may contain anything: utime is field 12, stime 13.
     let times = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
     let times: Vec<f64> = times.into_iter().flatten().filter_map(|ticks| ticks.parse().ok()).collect();
     let per_second = rustix::param::clock_ticks_per_second() as f64;
@@ -157,11 +157,11 @@ fn cpu(fields: &mut Fields<'_>) {
     }
 }
 
-fn keyspace(look: &mut dyn KeyReader, fields: &mut Fields<'_>) -> Result<(), JournalError> {
-    let names = look.names()?;
+fn keyspace(reader: &mut dyn KeyReader, fields: &mut InfoFields<'_>) -> Result<(), JournalError> {
+    let names = reader.names()?;
     let mut expires = 0;
     for name in &names {
-        expires += u64::from(look.metadata(name)?.is_some_and(|facts| facts.expires.is_some()));
+        expires += u64::from(reader.metadata(name)?.is_some_and(|metadata| metadata.expires.is_some()));
     }
     if !names.is_empty() {
         fields.put("db0", format_args!("keys={},expires={expires},avg_ttl=0", names.len()));

@@ -1,7 +1,7 @@
-//! What each command does: arguments to keys to reply. One file per family of commands.
+//! The commands, in one file per family.
 //!
-//! A command reads its arguments, looks at or changes the keys, and writes one reply. Arity is looked
-//! at before it is called. Each file follows Valkey 9.1 where it and Redis 7.0 differ.
+//! A command parses its arguments, reads or changes keys, and writes one reply. Its arity is checked
+//! before the call. Each file follows Valkey 9.1 where it differs from Redis 7.0.
 
 pub(super) mod client;
 pub(super) mod command;
@@ -32,8 +32,8 @@ use crate::tasks::keys::{AddError, JournalError, Transaction, WakeReason};
 use crate::wire::resp::{Reply, Request};
 
 pub(super) use command::keys_of;
-pub(super) use groups::{creates as group_creates, xack, xautoclaim, xclaim, xgroup, xpending, xreadgroup};
-pub(super) use xadd::{creates, xadd};
+pub(super) use groups::{key_to_create as group_key_to_create, xack, xautoclaim, xclaim, xgroup, xpending, xreadgroup};
+pub(super) use xadd::{key_to_create, xadd};
 pub(super) use xdel::xdel;
 pub(super) use xinfo::xinfo;
 pub(super) use xlen::xlen;
@@ -42,82 +42,85 @@ pub(super) use xread::{ReadArgs, xread};
 pub(super) use xsetid::xsetid;
 pub(super) use xtrim::xtrim;
 
-/// A refused command: the whole error line, such as `ERR syntax error`.
+/// An error reply: a whole error line, such as `ERR syntax error`.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// Always in these words.
+pub(super) enum CommandError {
+    /// A fixed text.
     Static(&'static str),
-    /// With something of this case in it.
+    /// A formatted text.
     Text(String),
-    /// As [`Refusal::Text`], with bytes of the client's in it.
+    /// A text that contains bytes sent by the client.
     Bytes(Vec<u8>),
-    /// The reply would have more bytes than this.
+    /// The reply would exceed this many bytes.
     TooLarge(usize),
-    /// The journal could not do it.
+    /// The journal failed.
     Journal(JournalError),
 }
 
-/// What became of a command that may have to wait.
-pub(super) enum Outcome {
-    /// It is answered.
+/// The result of a command or of parsing its arguments.
+pub(super) type CommandResult<T = ()> = Result<T, CommandError>;
+
+/// The outcome of a command that may block.
+pub(super) enum CommandOutcome {
+    /// The reply is written.
     Done,
-    /// Nothing was written; it is to be looked at again.
-    Wait(Wait),
+    /// Nothing is written; the command waits for its keys to change.
+    Block(BlockingCommand),
 }
 
-/// A command that found nothing and waits for its keys.
-pub(super) struct Wait {
-    /// The keys whose change it waits for.
+/// A command that found nothing and waits for its keys to change.
+pub(super) struct BlockingCommand {
+    /// Keys to wait for.
     pub(super) keys: Vec<Box<[u8]>>,
-    /// For how long; `None` for ever.
+    /// Maximum wait; `None` is unlimited.
     pub(super) timeout: Option<Duration>,
-    /// Looks again. `None`: it goes on waiting, and has written nothing.
-    pub(super) again: Again,
+    /// Runs the command again. Returns `None`, having written nothing, to keep waiting.
+    pub(super) retry: RetryReadFn,
 }
 
-impl Wait {
-    /// Waits for these keys, for ever if `block` is zero. `look` runs the command again and tells
-    /// whether it has found something; where it has not, it has written nothing.
+impl BlockingCommand {
+    /// Waits until one of the keys changes, without a limit if `block` is zero. `read` runs the command
+    /// again and returns whether it wrote a reply.
     fn until(
         keys: Vec<Box<[u8]>>,
         block: Duration,
-        mut look: impl FnMut(&mut Transaction<'_>, &mut Reply) -> Result<bool, Refusal> + Send + 'static,
+        mut read: impl FnMut(&mut Transaction<'_>, &mut Reply) -> CommandResult<bool> + Send + 'static,
     ) -> Self {
-        let again: Again = Box::new(move |keys, why, reply| match why {
-            WakeReason::Changed => match look(keys, reply) {
+        let retry: RetryReadFn = Box::new(move |keys, reason, reply| match reason {
+            WakeReason::Changed => match read(keys, reply) {
                 Ok(true) => Some(Ok(())),
                 Ok(false) => None,
-                Err(refusal) => Some(Err(refusal)),
+                Err(error) => Some(Err(error)),
             },
             WakeReason::TimedOut => {
                 reply.null_array();
                 Some(Ok(()))
             }
-            WakeReason::Unblocked => Some(Err(Refusal::UNBLOCKED)),
+            WakeReason::Unblocked => Some(Err(CommandError::UNBLOCKED)),
         });
-        Self { keys, timeout: Some(block).filter(|block| !block.is_zero()), again }
+        Self { keys, timeout: Some(block).filter(|block| !block.is_zero()), retry }
     }
 }
 
-/// See [`Wait::again`].
-pub(super) type Again =
-    Box<dyn FnMut(&mut Transaction<'_>, WakeReason, &mut Reply) -> Option<Result<(), Refusal>> + Send>;
+/// See [`BlockingCommand::retry`].
+pub(super) type RetryReadFn =
+    Box<dyn FnMut(&mut Transaction<'_>, WakeReason, &mut Reply) -> Option<CommandResult> + Send>;
 
-impl Refusal {
+impl CommandError {
     const SYNTAX: Self = Self::Static("ERR syntax error");
     const INVALID_ID: Self = Self::Static("ERR Invalid stream ID specified as stream command argument");
     const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
     const NO_SUCH_KEY: Self = Self::Static("ERR no such key");
     const UNBLOCKED: Self = Self::Static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
-    /// Writes it as the reply.
+    /// Writes the error as the reply.
     pub(super) fn write(&self, reply: &mut Reply) {
         match self {
             Self::Static(text) => reply.error(text),
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
-            Self::TooLarge(max) => reply.error(format!("ERR the reply would have over {max} bytes: use COUNT")),
-            Self::Journal(error) => reply.error(unwritten(error)),
+            Self::TooLarge(max) => reply.error(format!("ERR reply would exceed {max} bytes; use COUNT")),
+            Self::Journal(error) => reply.error(misconf(error)),
         }
     }
 
@@ -126,37 +129,33 @@ impl Refusal {
     }
 }
 
-/// What clients know as "writes fail, reads go on".
-pub(super) fn unwritten(error: &JournalError) -> String {
-    misconf(error)
+/// Returns the MISCONF error, which clients understand as "writes fail, reads work".
+pub(super) fn misconf(reason: &dyn std::fmt::Display) -> String {
+    format!("MISCONF Errors writing to the AOF file: {reason}")
 }
 
-/// Why a task takes no entry.
-pub(super) fn refused(error: &TasksError) -> String {
+/// Returns the error line for a task that rejects an entry.
+pub(super) fn task_error(error: &TasksError) -> String {
     match error {
-        TasksError::DiskFull(why) | TasksError::ReadOnly(why) => misconf(why),
+        TasksError::DiskFull(reason) | TasksError::ReadOnly(reason) => misconf(reason),
         TasksError::Unconfirmed(error) => misconf(error),
         error => format!("ERR {error}"),
     }
 }
 
-fn misconf(why: &dyn std::fmt::Display) -> String {
-    format!("MISCONF Errors writing to the AOF file: {why}")
-}
-
-/// The answer to a HELP subcommand.
-fn help_lines(reply: &mut Reply, lines: &[&str]) {
+/// Replies to a HELP subcommand.
+fn write_help(reply: &mut Reply, lines: &[&str]) {
     reply.array(lines.len());
     lines.iter().for_each(|line| reply.simple(line));
 }
 
-impl From<JournalError> for Refusal {
+impl From<JournalError> for CommandError {
     fn from(error: JournalError) -> Self {
         Self::Journal(error)
     }
 }
 
-impl From<AddError> for Refusal {
+impl From<AddError> for CommandError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::NotAbove => {
@@ -170,18 +169,18 @@ impl From<AddError> for Refusal {
     }
 }
 
-/// A container's subcommand that there is not.
-fn unknown_subcommand(request: &Request) -> Refusal {
+/// Creates the error for an unknown subcommand of a container.
+fn unknown_subcommand(request: &Request) -> CommandError {
     let name = ids::until_nul(request.arg(1));
     let name = name.get(..128).unwrap_or(name);
     let container = request.arg(0).to_ascii_uppercase();
-    Refusal::Bytes([&b"ERR unknown subcommand '"[..], name, b"'. Try ", &container, b" HELP."].concat())
+    CommandError::Bytes([&b"ERR unknown subcommand '"[..], name, b"'. Try ", &container, b" HELP."].concat())
 }
 
-/// A subcommand with options that it does not have.
-fn wrong_subcommand(request: &Request) -> Refusal {
+/// Creates the error for a subcommand with invalid options.
+fn wrong_subcommand(request: &Request) -> CommandError {
     let name = ids::until_nul(request.arg(1));
     let container = request.arg(0).to_ascii_uppercase();
     let text = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
-    Refusal::Bytes([text, name, b"'. Try ", &container, b" HELP."].concat())
+    CommandError::Bytes([text, name, b"'. Try ", &container, b" HELP."].concat())
 }

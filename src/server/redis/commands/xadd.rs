@@ -1,14 +1,14 @@
 //! `XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT n]] *|id field value ..`
 
 use super::xtrim::TrimOptions;
-use super::{Refusal, ids};
+use super::{CommandError, CommandResult, ids};
 use crate::model::{EntryFields, EntryId};
 use crate::tasks::keys::{KeyReader, NewId, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
-/// Adds an entry and answers its id.
-pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let args = AddArgs::parse(request)?;
+/// Appends an entry and replies with its ID.
+pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    let args = XaddArgs::parse(request)?;
     let key = request.arg(1);
     if !args.creates && keys.metadata(key)?.is_none() {
         reply.null();
@@ -27,25 +27,25 @@ pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, repl
     Ok(())
 }
 
-/// The key that an XADD makes if there is none; `None` if it makes none, or will be refused for its
-/// arguments.
-pub(in super::super) fn creates(request: &Request) -> Option<&[u8]> {
-    let makes = AddArgs::parse(request).is_ok_and(|args| args.creates);
+/// Returns the key that the XADD creates if it is missing, or `None` if it creates none or has
+/// invalid arguments.
+pub(in super::super) fn key_to_create(request: &Request) -> Option<&[u8]> {
+    let makes = XaddArgs::parse(request).is_ok_and(|args| args.creates);
     makes.then(|| request.arg(1))
 }
 
-/// What comes before the fields.
+/// The arguments before the fields.
 #[derive(Debug)]
-struct AddArgs {
+struct XaddArgs {
     creates: bool,
     trim: Option<Trim>,
     id: NewId,
-    /// The first field's argument.
+    /// Index of the first field.
     fields: usize,
 }
 
-impl AddArgs {
-    fn parse(request: &Request) -> Result<Self, Refusal> {
+impl XaddArgs {
+    fn parse(request: &Request) -> CommandResult<Self> {
         let mut options = TrimOptions::default();
         let mut creates = true;
         let mut id = NewId::Auto;
@@ -55,13 +55,13 @@ impl AddArgs {
             if ids::until_nul(word) == b"*" {
                 break;
             }
-            if let Some(next) = options.take(request, at)? {
+            if let Some(next) = options.parse_option(request, at)? {
                 at = next;
             } else if ids::is_word(word, "NOMKSTREAM") {
                 creates = false;
                 at += 1;
             } else {
-                // The first word that is no option is the id, whatever it is.
+                // The first word that is not an option must be the ID.
                 id = match ids::id_of_any_seq(word)? {
                     Some(ms) => NewId::AutoSeq(ms),
                     None => NewId::Exact(ids::strict_id(word, 0)?),
@@ -73,10 +73,10 @@ impl AddArgs {
         let fields = at + 1;
         let words = request.len().saturating_sub(fields);
         if words < 2 || !words.is_multiple_of(2) {
-            return Err(Refusal::wrong_arity("xadd"));
+            return Err(CommandError::wrong_arity("xadd"));
         }
         if id == NewId::Exact(EntryId::MIN) {
-            return Err(Refusal::Static("ERR The ID specified in XADD must be greater than 0-0"));
+            return Err(CommandError::Static("ERR The ID specified in XADD must be greater than 0-0"));
         }
         Ok(Self { creates, trim, id, fields })
     }

@@ -1,13 +1,13 @@
 //! `XDEL key id ..`
 
-use super::{Refusal, ids};
+use super::{CommandResult, ids};
 use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// Deletes entries; answers how many were there.
-pub(in super::super) fn xdel(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+/// Deletes entries and replies with the number that existed.
+pub(in super::super) fn xdel(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let key = request.arg(1);
-    // Before the ids: those of a key that is not there are not read.
+    // Checked before the IDs: without a key they are not even parsed.
     if keys.metadata(key)?.is_none() {
         reply.integer(0);
         return Ok(());

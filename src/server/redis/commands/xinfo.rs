@@ -2,25 +2,25 @@
 
 use super::entries::{ALL, entries, entry};
 use super::groups::no_group;
-use super::{Refusal, help_lines, ids, unknown_subcommand, wrong_subcommand};
+use super::{CommandError, CommandResult, ids, unknown_subcommand, write_help, wrong_subcommand};
 use crate::model::EntryId;
 use crate::tasks::keys::{GroupError, GroupInfo, IdRange, KeyReader, PendingQuery, StreamInfo, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// Entries of a FULL answer unless said otherwise.
+/// Default number of entries in a FULL reply.
 const FULL_COUNT: usize = 10;
 
-/// A time that never was: it is replied as -1.
+/// The time of something that never happened, sent as -1.
 const NEVER: u64 = u64::MAX;
 
 const HELP: &[&str] = &[
-    "XINFO STREAM key [FULL [COUNT n]]: its length, its ids and its ends; FULL: entries and groups too",
-    "XINFO GROUPS key: how far each group of it is",
-    "XINFO CONSUMERS key group: who reads for the group, and what each has not acknowledged",
+    "XINFO STREAM key [FULL [COUNT n]]: show length, IDs, first and last entry; FULL adds entries and groups",
+    "XINFO GROUPS key: show the progress of each group",
+    "XINFO CONSUMERS key group: show the consumers and their pending entries",
 ];
 
-/// What there is to say of a stream.
-pub(in super::super) fn xinfo(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+/// Replies with details of a stream, its groups or its consumers.
+pub(in super::super) fn xinfo(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let subcommand = request.arg(1);
     let is = |name| ids::is_word(subcommand, name);
     if is("STREAM") {
@@ -30,16 +30,16 @@ pub(in super::super) fn xinfo(keys: &mut Transaction<'_>, request: &Request, rep
     } else if is("CONSUMERS") {
         consumers(keys, request, reply)
     } else if is("HELP") {
-        help_lines(reply, HELP);
+        write_help(reply, HELP);
         Ok(())
     } else {
         Err(unknown_subcommand(request))
     }
 }
 
-fn stream(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn stream(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let key = request.arg(2);
-    let info = keys.info(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
+    let info = keys.info(key)?.ok_or(CommandError::NO_SUCH_KEY)?;
     let full = match request.len() {
         3 => return summary(keys, key, &info, reply),
         4 | 6 => ids::is_word(request.arg(3), "FULL"),
@@ -65,8 +65,8 @@ fn stream(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> R
     full_groups(keys, key, count, reply)
 }
 
-fn full_groups(keys: &mut Transaction<'_>, key: &[u8], count: usize, reply: &mut Reply) -> Result<(), Refusal> {
-    let groups = keys.groups(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
+fn full_groups(keys: &mut Transaction<'_>, key: &[u8], count: usize, reply: &mut Reply) -> CommandResult {
+    let groups = keys.groups(key)?.ok_or(CommandError::NO_SUCH_KEY)?;
     reply.array(groups.len());
     for group in &groups {
         reply.map(7);
@@ -98,7 +98,7 @@ fn full_consumers(
     group: &[u8],
     count: usize,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
+) -> CommandResult {
     let consumers = keys.consumers(key, group)?.unwrap_or_default();
     reply.array(consumers.len());
     for consumer in &consumers {
@@ -124,7 +124,7 @@ fn full_consumers(
     Ok(())
 }
 
-/// How far a group is: three pairs.
+/// Writes a group's progress: three pairs.
 fn progress(group: &GroupInfo, reply: &mut Reply) {
     reply.bulk(b"last-delivered-id");
     reply.id(group.last_id);
@@ -137,7 +137,7 @@ fn progress(group: &GroupInfo, reply: &mut Reply) {
     }
 }
 
-fn summary(keys: &mut Transaction<'_>, key: &[u8], info: &StreamInfo, reply: &mut Reply) -> Result<(), Refusal> {
+fn summary(keys: &mut Transaction<'_>, key: &[u8], info: &StreamInfo, reply: &mut Reply) -> CommandResult {
     reply.map(10);
     numbers(info, reply);
     reply.bulk(b"groups");
@@ -151,7 +151,7 @@ fn summary(keys: &mut Transaction<'_>, key: &[u8], info: &StreamInfo, reply: &mu
     Ok(())
 }
 
-/// The seven pairs that both forms begin with.
+/// Writes the seven pairs that both forms have in common.
 fn numbers(info: &StreamInfo, reply: &mut Reply) {
     let mut number = |name: &str, value: u64| {
         reply.bulk(name.as_bytes());
@@ -172,8 +172,8 @@ fn numbers(info: &StreamInfo, reply: &mut Reply) {
     reply.id(info.first_id);
 }
 
-fn groups(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let groups = keys.groups(request.arg(2))?.ok_or(Refusal::NO_SUCH_KEY)?;
+fn groups(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    let groups = keys.groups(request.arg(2))?.ok_or(CommandError::NO_SUCH_KEY)?;
     reply.array(groups.len());
     for group in &groups {
         reply.map(6);
@@ -188,12 +188,12 @@ fn groups(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> R
     Ok(())
 }
 
-fn consumers(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn consumers(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let (key, group) = (request.arg(2), request.arg(3));
     let now = keys.now().as_millis();
     let consumers = match keys.consumers(key, group)? {
         Ok(consumers) => consumers,
-        Err(GroupError::NoKey) => return Err(Refusal::NO_SUCH_KEY),
+        Err(GroupError::NoKey) => return Err(CommandError::NO_SUCH_KEY),
         Err(_) => return Err(no_group(key, group)),
     };
     reply.array(consumers.len());

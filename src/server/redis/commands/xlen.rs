@@ -1,16 +1,16 @@
 //! `XLEN key`.
 
-use super::Refusal;
+use super::CommandResult;
 use crate::tasks::keys::KeyReader;
 use crate::wire::resp::{Reply, Request};
 
-/// How many entries there are; 0 where there is no key.
+/// Replies with the number of entries, or 0 for a missing key.
 pub(in super::super) fn xlen<L: KeyReader + ?Sized>(
-    look: &mut L,
+    reader: &mut L,
     request: &Request,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
-    let len = look.metadata(request.arg(1))?.map_or(0, |facts| facts.len);
+) -> CommandResult {
+    let len = reader.metadata(request.arg(1))?.map_or(0, |metadata| metadata.len);
     reply.unsigned(len);
     Ok(())
 }

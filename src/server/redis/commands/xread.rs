@@ -1,123 +1,124 @@
 //! `XREAD [COUNT n] [BLOCK ms] STREAMS key.. id..`
 //!
-//! Where nothing is found and `BLOCK` is given, the whole command is looked at again with each
-//! change of one of its keys. `$` is a number from the first look on: what comes of DEL and a new
-//! key of the same name below that number is not seen. `+` is whatever is last at each look.
+//! If nothing is found and `BLOCK` is given, the whole command runs again whenever one of its keys
+//! changes. `$` is resolved once, at the start: after a DEL, a new key of the same name wakes the
+//! client only with IDs above it. `+` is resolved again on each attempt.
 
 use std::time::Duration;
 
 use super::entries::{ALL, entries};
-use super::{Outcome, Refusal, Wait, ids};
+use super::{BlockingCommand, CommandError, CommandOutcome, CommandResult, ids};
 use crate::model::EntryId;
 use crate::tasks::keys::{IdRange, KeyReader};
 use crate::wire::resp::{Protocol, Reply, Request};
 
-/// What comes before the keys.
+/// The arguments before the keys.
 #[derive(Debug)]
 pub(in super::super) struct ReadArgs {
-    /// The first key's argument.
+    /// Index of the first key.
     pub(in super::super) keys: usize,
-    /// Keys; as many ids follow them.
+    /// Number of keys, followed by as many IDs.
     pub(in super::super) streams: usize,
-    /// Entries of each key at most.
+    /// Maximum number of entries per key.
     pub(super) count: usize,
-    /// How long to wait; 0 for ever.
+    /// How long to block; zero is unlimited.
     pub(super) block: Option<Duration>,
-    /// The arguments of a group and a consumer.
+    /// Indexes of the group and the consumer.
     pub(super) group: Option<(usize, usize)>,
-    /// What is read needs no XACK.
+    /// Set if delivered entries need no XACK.
     pub(super) no_ack: bool,
 }
 
-/// Where one key is read from.
+/// A key and the position to read from.
 #[derive(Clone, Debug)]
-struct Place {
+struct StreamPosition {
     key: Box<[u8]>,
-    since: Since,
+    start: ReadStart,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Since {
-    /// Entries above this id.
+enum ReadStart {
+    /// Entries after this ID.
     After(EntryId),
-    /// The last entry that is there (Redis 8; Valkey gives nothing once the newest one was deleted).
+    /// The last existing entry, as in Redis 8. Valkey returns nothing if the newest one was deleted.
     Last,
 }
 
-/// Entries after the ids given. `may_block` is false inside a transaction.
+/// Replies with entries after the given IDs. `may_block` is false inside a transaction.
 pub(in super::super) fn xread<L: KeyReader + ?Sized>(
-    look: &mut L,
+    reader: &mut L,
     request: &Request,
     reply: &mut Reply,
     may_block: bool,
-) -> Result<Outcome, Refusal> {
-    let args = ReadArgs::parse(request, look.now().as_millis(), false)?;
-    let mut places = Vec::with_capacity(args.streams);
+) -> CommandResult<CommandOutcome> {
+    let args = ReadArgs::parse(request, reader.now().as_millis(), false)?;
+    let mut positions = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        places.push(Place { key: key.into(), since: since(look, key, request.arg(at + args.streams))? });
+        positions
+            .push(StreamPosition { key: key.into(), start: read_start(reader, key, request.arg(at + args.streams))? });
     }
-    if serve(look, &places, args.count, reply)? {
-        return Ok(Outcome::Done);
+    if write_entries(reader, &positions, args.count, reply)? {
+        return Ok(CommandOutcome::Done);
     }
     let Some(block) = args.block.filter(|_| may_block) else {
         reply.null_array();
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     };
-    Ok(Outcome::Wait(wait(places, args.count, block)))
+    Ok(CommandOutcome::Block(block_until_changed(positions, args.count, block)))
 }
 
-fn wait(places: Vec<Place>, count: usize, block: Duration) -> Wait {
-    let keys = places.iter().map(|place| place.key.clone()).collect();
-    Wait::until(keys, block, move |keys, reply| serve(keys, &places, count, reply))
+fn block_until_changed(positions: Vec<StreamPosition>, count: usize, block: Duration) -> BlockingCommand {
+    let keys = positions.iter().map(|position| position.key.clone()).collect();
+    BlockingCommand::until(keys, block, move |keys, reply| write_entries(keys, &positions, count, reply))
 }
 
-fn since<L: KeyReader + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since, Refusal> {
+fn read_start<L: KeyReader + ?Sized>(reader: &mut L, key: &[u8], id: &[u8]) -> CommandResult<ReadStart> {
     match ids::until_nul(id) {
-        b"$" => Ok(Since::After(last_id(look, key)?)),
-        b"+" => Ok(Since::Last),
-        b">" => Err(Refusal::Static(
+        b"$" => Ok(ReadStart::After(last_id(reader, key)?)),
+        b"+" => Ok(ReadStart::Last),
+        b">" => Err(CommandError::Static(
             "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
         )),
-        _ => ids::strict_id(id, 0).map(Since::After),
+        _ => ids::strict_id(id, 0).map(ReadStart::After),
     }
 }
 
-/// `0-0` where there is no key.
-fn last_id<L: KeyReader + ?Sized>(look: &mut L, key: &[u8]) -> Result<EntryId, Refusal> {
-    Ok(look.metadata(key)?.map_or(EntryId::MIN, |facts| facts.last_id))
+/// Returns the last ID of a key, or `0-0` if it is missing.
+fn last_id<L: KeyReader + ?Sized>(reader: &mut L, key: &[u8]) -> CommandResult<EntryId> {
+    Ok(reader.metadata(key)?.map_or(EntryId::MIN, |metadata| metadata.last_id))
 }
 
-/// Writes what is there of each key; `false`, and nothing is written, if that is nothing.
-fn serve<L: KeyReader + ?Sized>(
-    look: &mut L,
-    places: &[Place],
+/// Writes the entries of each key. Returns `false`, having written nothing, if there are none.
+fn write_entries<L: KeyReader + ?Sized>(
+    reader: &mut L,
+    positions: &[StreamPosition],
     count: usize,
     reply: &mut Reply,
-) -> Result<bool, Refusal> {
-    let whole = reply.len();
+) -> CommandResult<bool> {
+    let start_len = reply.len();
     let mut served = 0;
-    for Place { key, since } in places {
-        let range = match since {
-            Since::After(id) => id.next().map(|start| IdRange { start, count, ..ALL }),
-            Since::Last => Some(IdRange { count: 1, reverse: true, ..ALL }),
+    for StreamPosition { key, start } in positions {
+        let range = match start {
+            ReadStart::After(id) => id.next().map(|start| IdRange { start, count, ..ALL }),
+            ReadStart::Last => Some(IdRange { count: 1, reverse: true, ..ALL }),
         };
         let Some(range) = range else { continue };
         let before = reply.len();
         key_header(key, reply);
-        if entries(look, key, range, reply)? == 0 {
+        if entries(reader, key, range, reply)? == 0 {
             reply.truncate(before);
         } else {
             served += 1;
         }
     }
     if served > 0 {
-        keys_header(whole, served, reply);
+        keys_header(start_len, served, reply);
     }
     Ok(served > 0)
 }
 
-/// What stands before the entries of a key: a pair in RESP2, a key of a map in RESP3.
+/// Writes the header of a key's entries: a pair in RESP2, a map key in RESP3.
 pub(super) fn key_header(key: &[u8], reply: &mut Reply) {
     if reply.protocol() == Protocol::Resp2 {
         reply.array(2);
@@ -125,7 +126,7 @@ pub(super) fn key_header(key: &[u8], reply: &mut Reply) {
     reply.bulk(key);
 }
 
-/// What stands before all keys, which were written since `start`.
+/// Inserts the header of all keys before the reply that began at `start`.
 pub(super) fn keys_header(start: usize, keys: usize, reply: &mut Reply) {
     match reply.protocol() {
         Protocol::Resp2 => reply.array_at(start, keys),
@@ -134,8 +135,8 @@ pub(super) fn keys_header(start: usize, keys: usize, reply: &mut Reply) {
 }
 
 impl ReadArgs {
-    /// Reads the options up to the keys. `now_ms` bounds the time there is to wait.
-    pub(in super::super) fn parse(request: &Request, now_ms: u64, of_group: bool) -> Result<Self, Refusal> {
+    /// Parses the options before the keys. `now_ms` limits the timeout, which must not overflow.
+    pub(in super::super) fn parse(request: &Request, now_ms: u64, of_group: bool) -> CommandResult<Self> {
         let mut args = Self { keys: 0, streams: 0, count: usize::MAX, block: None, group: None, no_ack: false };
         let mut at = 1;
         while at < request.len() {
@@ -157,19 +158,19 @@ impl ReadArgs {
                 only_of_group("NOACK", of_group)?;
                 args.no_ack = true;
             } else {
-                return Err(Refusal::SYNTAX);
+                return Err(CommandError::SYNTAX);
             }
             at += 1;
         }
-        Err(Refusal::SYNTAX)
+        Err(CommandError::SYNTAX)
     }
 
-    fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> Result<Self, Refusal> {
+    fn with_streams(mut self, request: &Request, keys: usize, of_group: bool) -> CommandResult<Self> {
         let words = request.len() - keys;
         if !words.is_multiple_of(2) {
             let (command, ids) =
                 if of_group { ("xreadgroup", "an ID or '>'") } else { ("xread", "an ID, '+', or '$'") };
-            return Err(Refusal::Text(format!(
+            return Err(CommandError::Text(format!(
                 "ERR Unbalanced '{command}' list of streams: for each stream key {ids} must be specified."
             )));
         }
@@ -178,19 +179,21 @@ impl ReadArgs {
     }
 }
 
-fn only_of_group(option: &str, of_group: bool) -> Result<(), Refusal> {
+fn only_of_group(option: &str, of_group: bool) -> CommandResult {
     if of_group {
         return Ok(());
     }
-    Err(Refusal::Text(format!("ERR The {option} option is only supported by XREADGROUP. You called XREAD instead.")))
+    Err(CommandError::Text(format!(
+        "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
+    )))
 }
 
-/// A timeout in milliseconds.
-fn timeout(text: &[u8], now_ms: u64) -> Result<Duration, Refusal> {
-    let ms = ids::plain_integer(text).ok_or(Refusal::Static("ERR timeout is not an integer or out of range"))?;
-    let ms = u64::try_from(ms).map_err(|_| Refusal::Static("ERR timeout is negative"))?;
+/// Parses a timeout in milliseconds.
+fn timeout(text: &[u8], now_ms: u64) -> CommandResult<Duration> {
+    let ms = ids::plain_integer(text).ok_or(CommandError::Static("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| CommandError::Static("ERR timeout is negative"))?;
     if ms > i64::MAX.unsigned_abs().saturating_sub(now_ms) {
-        return Err(Refusal::Static("ERR timeout is out of range"));
+        return Err(CommandError::Static("ERR timeout is out of range"));
     }
     Ok(Duration::from_millis(ms))
 }

@@ -1,52 +1,53 @@
 //! `XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT n]`, and the same options for XADD.
 
-use super::{Refusal, ids};
+use super::{CommandError, CommandResult, ids};
 use crate::model::EntryId;
 use crate::tasks::keys::{NODE_ENTRIES_MAX, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
-/// Entries that `~` takes away at most where no `LIMIT` is given: those of a hundred nodes.
+/// Maximum number of entries that `~` removes without a `LIMIT`: those of a hundred nodes.
 const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES_MAX as u64;
 
-/// Trims a key; answers how many entries went, 0 where there is no key.
-pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+/// Trims a key and replies with the number of entries removed, 0 for a missing key.
+pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let mut options = TrimOptions::default();
     let mut at = 2;
     while at < request.len() {
-        at = options.take(request, at)?.ok_or(Refusal::SYNTAX)?;
+        at = options.parse_option(request, at)?.ok_or(CommandError::SYNTAX)?;
     }
-    let without = Refusal::Static("ERR syntax error, XTRIM must be called with a trimming strategy");
-    // Without a strategy it was refused.
-    let gone = options.finish(Some(without))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
-    reply.unsigned(gone);
+    let missing = CommandError::Static("ERR syntax error, XTRIM must be called with a trimming strategy");
+    // `finish` rejects a missing strategy.
+    let removed = options.finish(Some(missing))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
+    reply.unsigned(removed);
     Ok(())
 }
 
-/// What stays.
+/// The entries to retain.
 #[derive(Clone, Copy, Debug)]
-enum Keep {
+enum TrimTarget {
     Len(u64),
     From(EntryId),
 }
 
-/// The options of a trim, as they come.
+/// The trim options parsed so far.
 #[derive(Debug, Default)]
 pub(super) struct TrimOptions {
-    keep: Option<Keep>,
-    about: bool,
+    target: Option<TrimTarget>,
+    approximate: bool,
     limit: Option<u64>,
 }
 
 impl TrimOptions {
-    /// Takes the option at `at` and gives the place behind it; `None` if it is none of these.
-    pub(super) fn take(&mut self, request: &Request, at: usize) -> Result<Option<usize>, Refusal> {
+    /// Parses the option at `at` and returns the next index, or `None` if it is not a trim option.
+    pub(super) fn parse_option(&mut self, request: &Request, at: usize) -> CommandResult<Option<usize>> {
         let (word, more) = (request.arg(at), request.len() - at - 1);
         if more == 0 {
             return Ok(None);
         }
         if ids::is_word(word, "LIMIT") {
             let limit = ids::integer(request.arg(at + 1))?;
-            let limit = u64::try_from(limit).map_err(|_| Refusal::Static("ERR The LIMIT argument must be >= 0."))?;
+            let limit =
+                u64::try_from(limit).map_err(|_| CommandError::Static("ERR The LIMIT argument must be >= 0."))?;
             self.limit = Some(limit);
             return Ok(Some(at + 2));
         }
@@ -54,45 +55,47 @@ impl TrimOptions {
         if !by_len && !ids::is_word(word, "MINID") {
             return Ok(None);
         }
-        if self.keep.is_some() {
-            return Err(Refusal::Static(
+        if self.target.is_some() {
+            return Err(CommandError::Static(
                 "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
             ));
         }
         let mut at = at + 1;
         let mark = if more >= 2 { ids::until_nul(request.arg(at)) } else { b"" };
-        self.about = mark == b"~";
+        self.approximate = mark == b"~";
         if matches!(mark, b"~" | b"=") {
             at += 1;
         }
-        self.keep = Some(if by_len {
+        self.target = Some(if by_len {
             let len = ids::integer(request.arg(at))?;
-            Keep::Len(u64::try_from(len).map_err(|_| Refusal::Static("ERR The MAXLEN argument must be >= 0."))?)
+            TrimTarget::Len(
+                u64::try_from(len).map_err(|_| CommandError::Static("ERR The MAXLEN argument must be >= 0."))?,
+            )
         } else {
-            Keep::From(ids::strict_id(request.arg(at), 0)?)
+            TrimTarget::From(ids::strict_id(request.arg(at), 0)?)
         });
         Ok(Some(at + 1))
     }
 
-    /// The trim they ask for, if they do; `without` is the refusal where they must.
-    pub(super) fn finish(self, without: Option<Refusal>) -> Result<Option<Trim>, Refusal> {
-        if self.keep.is_none() {
+    /// Returns the requested trim, if any. `missing` is the error where one is required.
+    pub(super) fn finish(self, missing: Option<CommandError>) -> CommandResult<Option<Trim>> {
+        if self.target.is_none() {
             if self.limit.is_some_and(|limit| limit > 0) {
-                return Err(Refusal::Static(
+                return Err(CommandError::Static(
                     "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
                 ));
             }
-            without.map_or(Ok(()), Err)?;
+            missing.map_or(Ok(()), Err)?;
         }
-        if self.limit.is_some() && !self.about {
-            return Err(Refusal::Static("ERR syntax error, LIMIT cannot be used without the special ~ option"));
+        if self.limit.is_some() && !self.approximate {
+            return Err(CommandError::Static("ERR syntax error, LIMIT cannot be used without the special ~ option"));
         }
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
-        Ok(self.keep.map(|keep| match (keep, self.about) {
-            (Keep::Len(len), false) => Trim::MaxLen(len),
-            (Keep::Len(len), true) => Trim::AboutMaxLen(len, limit),
-            (Keep::From(id), false) => Trim::MinId(id),
-            (Keep::From(id), true) => Trim::AboutMinId(id, limit),
+        Ok(self.target.map(|target| match (target, self.approximate) {
+            (TrimTarget::Len(len), false) => Trim::MaxLen(len),
+            (TrimTarget::Len(len), true) => Trim::AboutMaxLen(len, limit),
+            (TrimTarget::From(id), false) => Trim::MinId(id),
+            (TrimTarget::From(id), true) => Trim::AboutMinId(id, limit),
         }))
     }
 }

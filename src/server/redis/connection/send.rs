@@ -1,4 +1,4 @@
-//! Replies on their way out, the last word, and the end.
+//! Sending replies, and closing the connection.
 
 use std::io;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use super::{Connection, ending};
+use super::{RedisConnection, shutting_down};
 use crate::model::limits::Limit;
-use crate::server::redis::batch::Batch;
+use crate::server::redis::batch::CommandBatch;
 use crate::wire::resp::Reply;
 
-/// Replies of more bytes have a block of their own, which is not kept.
-const KEEP_BYTES: usize = 64 * 1024;
-/// What a client is given to take its replies when the server is to end.
+/// Largest reply buffer to reuse; larger ones are freed.
+const RETAINED_BYTES_MAX: usize = 64 * 1024;
+/// Time allowed for the last replies when the server shuts down.
 pub(super) const LAST_SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Connection {
-    /// Sends what there is. A client that takes nothing for long is given up.
+impl RedisConnection {
+    /// Sends the replies. Drops a client that accepts no data for too long.
     pub(super) async fn send(&mut self, reply: &mut Reply) -> io::Result<()> {
         let bytes = reply.bytes();
         let mut sent = match self.stream.try_write(bytes) {
@@ -36,13 +36,13 @@ impl Connection {
             };
             let written = tokio::select! {
                 written = timeout(self.port.state.options.limits.send_timeout, write) => written,
-                () = shutdown => return Err(ending()),
-                () = self.client.end.cancelled() => return Err(ending()),
+                () = shutdown => return Err(shutting_down()),
+                () = self.client.disconnect.cancelled() => return Err(shutting_down()),
             };
             let Ok(written) = written else {
                 self.port.state.metrics.peers_dropped.inc();
                 self.port.state.limit_counters.count(Limit::send_timeout);
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "client accepted no data"));
             };
             match written? {
                 0 if rest.is_empty() => break,
@@ -51,8 +51,8 @@ impl Connection {
             }
         }
         self.port.state.metrics.redis.bytes_out.inc_by(sent as u64);
-        self.client.facts.lock().bytes_out += sent as u64;
-        if sent > KEEP_BYTES {
+        self.client.status.lock().bytes_out += sent as u64;
+        if sent > RETAINED_BYTES_MAX {
             *reply = reply.emptied();
         } else {
             reply.truncate(0);
@@ -60,27 +60,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Says the last word, if there is one, and closes.
-    pub(super) async fn part(&mut self, mut batch: Box<Batch>) -> io::Result<()> {
-        if let Some(error) = self.broken {
+    /// Sends a final protocol error, if there is one, and closes the connection.
+    pub(super) async fn close(&mut self, mut batch: Box<CommandBatch>) -> io::Result<()> {
+        if let Some(error) = self.protocol_error {
             self.port.state.metrics.redis.errors.inc();
             batch.reply.error(error.reply_text());
             self.send(&mut batch.reply).await?;
-            self.hang_up().await?;
-            self.linger().await;
+            self.shutdown().await?;
+            self.drain().await;
             return Ok(());
         }
-        self.hang_up().await
+        self.shutdown().await
     }
 
-    /// Says that nothing more comes; under TLS that is a message too, which the client must take.
-    async fn hang_up(&mut self) -> io::Result<()> {
+    /// Shuts down the sending side. Under TLS this sends a message, which may block.
+    async fn shutdown(&mut self) -> io::Result<()> {
         timeout(LAST_SEND_TIMEOUT, self.stream.shutdown()).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Takes what is still coming: closed with bytes unread, the system would take the last word back.
-    async fn linger(&mut self) {
-        let mut sink = vec![0; KEEP_BYTES];
+    /// Discards remaining input: closing with unread bytes would make the system discard the last reply.
+    async fn drain(&mut self) {
+        let mut sink = vec![0; RETAINED_BYTES_MAX];
         let taken = timeout(LAST_SEND_TIMEOUT, async { while matches!(self.stream.read(&mut sink).await, Ok(1..)) {} });
         tokio::select! {
             _ = taken => {}

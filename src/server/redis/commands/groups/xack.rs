@@ -1,17 +1,17 @@
 //! `XACK key group id ..`
 
-use super::super::{Refusal, ids};
+use super::super::{CommandResult, ids};
 use crate::tasks::keys::Transaction;
 use crate::wire::resp::{Reply, Request};
 
-/// Acknowledges entries; answers how many waited for it.
+/// Acknowledges entries and replies with the number that were pending.
 pub(in crate::server::redis) fn xack(
     keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
+) -> CommandResult {
     let (key, group) = (request.arg(1), request.arg(2));
-    // Before the ids: those of a group that is not there are not read.
+    // Checked before the IDs: without a group they are not even parsed.
     if keys.check_group(key, group)?.is_err() {
         reply.integer(0);
         return Ok(());

@@ -2,39 +2,39 @@
 //! [LASTID id]`
 
 use super::super::entries::entry;
-use super::super::{Refusal, ids};
-use super::{found, idle_ms_min, no_key_or_group};
+use super::super::{CommandError, CommandResult, ids};
+use super::{idle_ms_min, map_group_error, no_key_or_group};
 use crate::model::{EntryId, Timestamp};
 use crate::tasks::keys::{Claim, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
-/// Gives a consumer what others were given; answers the entries, or their ids.
+/// Transfers pending entries to a consumer. Replies with the entries or their IDs.
 pub(in crate::server::redis) fn xclaim(
     keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
-) -> Result<(), Refusal> {
+) -> CommandResult {
     let (key, group, consumer) = (request.arg(1), request.arg(2), request.arg(3));
     let missing = || no_key_or_group(key, group, "");
-    found(keys.check_group(key, group), missing)?;
+    map_group_error(keys.check_group(key, group), missing)?;
     let idle_ms_min = idle_ms_min(request.arg(4), "XCLAIM")?;
-    // The first word that is no id is an option.
+    // The first argument that is not an ID is an option.
     let ids: Vec<EntryId> = request.args().skip(5).map_while(|id| ids::strict_id(id, 0).ok()).collect();
     let claim = parse(request, 5 + ids.len(), keys.now(), Claim { idle_ms_min, ..Claim::default() })?;
     let at = reply.len();
     let claimed = keys.claim(key, group, consumer, &ids, claim, &mut |claimed| {
         if claim.only_ids { reply.id(claimed.id) } else { entry(claimed, reply) }
     });
-    reply.array_at(at, found(claimed, missing)?);
+    reply.array_at(at, map_group_error(claimed, missing)?);
     Ok(())
 }
 
-fn parse(request: &Request, mut at: usize, now: Timestamp, mut claim: Claim) -> Result<Claim, Refusal> {
+fn parse(request: &Request, mut at: usize, now: Timestamp, mut claim: Claim) -> CommandResult<Claim> {
     while at < request.len() {
         let (word, value, more) = (request.arg(at), request.arg(at + 1), request.len() - at - 1);
         let is = |name| ids::is_word(word, name);
         let number = |option: &str| {
-            let invalid = || Refusal::Text(format!("ERR Invalid {option} option argument for XCLAIM"));
+            let invalid = || CommandError::Text(format!("ERR Invalid {option} option argument for XCLAIM"));
             ids::plain_integer(value).ok_or_else(invalid)
         };
         at += 2;
@@ -56,7 +56,7 @@ fn parse(request: &Request, mut at: usize, now: Timestamp, mut claim: Claim) -> 
             claim.last_id = Some(ids::strict_id(value, 0)?);
         } else {
             let text = [&b"ERR Unrecognized XCLAIM option '"[..], ids::until_nul(word), b"'"];
-            return Err(Refusal::Bytes(text.concat()));
+            return Err(CommandError::Bytes(text.concat()));
         }
     }
     Ok(claim)

@@ -3,21 +3,21 @@ use super::*;
 const NO_KEY: &str = "-ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use \
                       the MKSTREAM option to create an empty stream automatically.|";
 
-/// A stream `k` of so many entries `n-1`, with a group `g` before them.
-fn stream(entries: u32) -> Port {
-    let port = Port::new();
+/// Creates a stream `k` with entries `n-1`, and a group `g` that starts before them.
+fn stream(entries: u32) -> TestJournal {
+    let journal = TestJournal::new();
     for n in 1..=entries {
-        port.ask(&format!("XADD k {n}-1 f {n}"));
+        journal.run(&format!("XADD k {n}-1 f {n}"));
     }
-    script(&port, &[("XGROUP CREATE k g 0 MKSTREAM", "+OK|")]);
-    port
+    check_replies(&journal, &[("XGROUP CREATE k g 0 MKSTREAM", "+OK|")]);
+    journal
 }
 
 #[test]
-fn groups_come_and_go() {
-    let port = Port::new();
-    script(
-        &port,
+fn groups_are_created_and_destroyed() {
+    let journal = TestJournal::new();
+    check_replies(
+        &journal,
         &[
             ("XGROUP CREATE k g x", NO_KEY),
             ("XGROUP CREATE k g x MKSTREAM", INVALID_ID),
@@ -51,19 +51,19 @@ fn groups_come_and_go() {
         ("XGROUP SETID k g 0", false),
         ("XGROUP CREATE k", false),
     ] {
-        assert_eq!(group_creates(&parse(command)).is_some(), makes, "{command}");
+        assert_eq!(group_key_to_create(&parse(command)).is_some(), makes, "{command}");
     }
 }
 
 #[test]
-fn a_group_gives_each_entry_once_and_a_consumer_its_own_again() {
-    let mut port = stream(3);
+fn a_group_delivers_each_entry_once_and_pending_entries_again() {
+    let mut journal = stream(3);
     let meaningless = "-ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
                        this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would \
                        just return an empty result set.|";
     let missing = "-NOGROUP No such key 'none' or consumer group 'g' in XREADGROUP with GROUP option|";
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XREADGROUP COUNT 1 BLOCK 0 STREAMS k >", "-ERR Missing GROUP option for XREADGROUP|"),
             ("XREADGROUP GROUP g c STREAMS none k x >", missing),
@@ -85,9 +85,9 @@ fn a_group_gives_each_entry_once_and_a_consumer_its_own_again() {
             ("XPENDING k g", "*4|:0|$-1|$-1|*-1|"),
         ],
     );
-    port.protocol = Protocol::Resp3;
-    script(
-        &port,
+    journal.protocol = Protocol::Resp3;
+    check_replies(
+        &journal,
         &[
             ("XREADGROUP GROUP g d STREAMS k k 0 >", "%1|$1|k|*0|"),
             ("XREADGROUP GROUP g d STREAMS k >", "_|"),
@@ -98,11 +98,11 @@ fn a_group_gives_each_entry_once_and_a_consumer_its_own_again() {
 
 #[test]
 fn pending_entries_are_listed_and_claimed() {
-    let port = stream(4);
+    let journal = stream(4);
     let entry = |n: u32| format!("*2|$3|{n}-1|*2|$1|f|$1|{n}|");
-    port.ask("XREADGROUP GROUP g a COUNT 3 STREAMS k >");
-    script(
-        &port,
+    journal.run("XREADGROUP GROUP g a COUNT 3 STREAMS k >");
+    check_replies(
+        &journal,
         &[
             ("XPENDING k g - +", SYNTAX),
             ("XPENDING k g IDLE 0 - + 5 a b", SYNTAX),
@@ -129,33 +129,33 @@ fn pending_entries_are_listed_and_claimed() {
             ("XAUTOCLAIM k g c 0 - JUSTID", "*3|$3|0-0|*3|$3|1-1|$3|2-1|$3|4-1|*0|"),
         ],
     );
-    let pending = port.ask("XPENDING k g - + 5");
+    let pending = journal.run("XPENDING k g - + 5");
     for row in ["$3|1-1|$1|c|", "$3|2-1|$1|c|", "$3|4-1|$1|c|"] {
         assert!(pending.contains(row), "{pending}");
     }
-    assert!(pending.starts_with("*3|*4|") && pending.ends_with(":1|"), "FORCE counts as given once: {pending}");
+    assert!(pending.starts_with("*3|*4|") && pending.ends_with(":1|"), "FORCE counts as one delivery: {pending}");
 }
 
 #[test]
-fn xinfo_tells_of_groups_and_consumers() {
-    let port = stream(2);
-    port.ask("XREADGROUP GROUP g c COUNT 1 STREAMS k >");
-    port.ask("XGROUP CREATECONSUMER k g d");
+fn xinfo_reports_groups_and_consumers() {
+    let journal = stream(2);
+    journal.run("XREADGROUP GROUP g c COUNT 1 STREAMS k >");
+    journal.run("XGROUP CREATECONSUMER k g d");
     let group =
         "$4|name|$1|g|$9|consumers|:2|$7|pending|:1|$17|last-delivered-id|$3|1-1|$12|entries-read|:1|$3|lag|:1|";
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XINFO GROUPS k", &format!("*1|*12|{group}")),
             ("XINFO GROUPS none", "-ERR no such key|"),
             ("XINFO CONSUMERS k h", "-NOGROUP No such consumer group 'h' for key name 'k'|"),
         ],
     );
-    let consumers = port.ask("XINFO CONSUMERS k g");
+    let consumers = journal.run("XINFO CONSUMERS k g");
     assert!(consumers.starts_with("*2|*8|$4|name|$1|c|$7|pending|:1|$4|idle|:"), "{consumers}");
     assert!(consumers.contains("*8|$4|name|$1|d|$7|pending|:0|$4|idle|:"), "{consumers}");
     assert!(consumers.ends_with("$8|inactive|:-1|"), "{consumers}");
-    let full = port.ask("XINFO STREAM k FULL COUNT 1");
+    let full = journal.run("XINFO STREAM k FULL COUNT 1");
     let head = "$6|groups|*1|*14|$4|name|$1|g|$17|last-delivered-id|$3|1-1|$12|entries-read|:1|$3|lag|:1|$9|pel-count|:1|\
                 $7|pending|*1|*4|$3|1-1|$1|c|:";
     assert!(full.contains(head), "{full}");
@@ -163,24 +163,24 @@ fn xinfo_tells_of_groups_and_consumers() {
 }
 
 #[test]
-fn consumers_that_wait_are_served_in_the_order_they_came() {
-    let port = stream(0);
-    let first = port.block(1, "XREADGROUP GROUP g a BLOCK 0 COUNT 1 STREAMS k >");
-    let second = port.block(2, "XREADGROUP GROUP g b BLOCK 0 STREAMS k >");
-    let third = port.block(3, "XREADGROUP GROUP g c BLOCK 0 STREAMS k >");
-    let reader = port.block(4, "XREAD BLOCK 0 STREAMS k $");
-    port.together(&["XADD k 1-1 f v", "XADD k 1-2 f v", "XADD k 1-3 f v"]);
+fn blocked_consumers_are_served_in_order_of_arrival() {
+    let journal = stream(0);
+    let first = journal.block(1, "XREADGROUP GROUP g a BLOCK 0 COUNT 1 STREAMS k >");
+    let second = journal.block(2, "XREADGROUP GROUP g b BLOCK 0 STREAMS k >");
+    let third = journal.block(3, "XREADGROUP GROUP g c BLOCK 0 STREAMS k >");
+    let reader = journal.block(4, "XREAD BLOCK 0 STREAMS k $");
+    journal.run_together(&["XADD k 1-1 f v", "XADD k 1-2 f v", "XADD k 1-3 f v"]);
     let entry = |id: &str| format!("*2|$3|{id}|*2|$1|f|$1|v|");
     let (one, two, three) = (entry("1-1"), entry("1-2"), entry("1-3"));
-    assert_eq!(first.answer(), format!("*1|*2|$1|k|*1|{one}"));
-    assert_eq!(second.answer(), format!("*1|*2|$1|k|*2|{two}{three}"));
-    assert_eq!(reader.answer(), format!("*1|*2|$1|k|*3|{one}{two}{three}"));
+    assert_eq!(first.reply(), format!("*1|*2|$1|k|*1|{one}"));
+    assert_eq!(second.reply(), format!("*1|*2|$1|k|*2|{two}{three}"));
+    assert_eq!(reader.reply(), format!("*1|*2|$1|k|*3|{one}{two}{three}"));
     assert!(third.is_silent());
-    port.ask("XGROUP SETID k g 0");
-    assert!(third.is_silent(), "a group that goes back wakes nobody");
-    port.together(&["DEL k", "XGROUP CREATE k g 0 MKSTREAM"]);
-    assert!(third.is_silent(), "the group was there again when it looked");
-    port.ask("XGROUP DESTROY k g");
-    let gone = "-NOGROUP No such key 'k' or consumer group 'g' in XREADGROUP with GROUP option|";
-    assert_eq!(third.answer(), gone);
+    journal.run("XGROUP SETID k g 0");
+    assert!(third.is_silent(), "moving a group back wakes no client");
+    journal.run_together(&["DEL k", "XGROUP CREATE k g 0 MKSTREAM"]);
+    assert!(third.is_silent(), "the group existed again at the retry");
+    journal.run("XGROUP DESTROY k g");
+    let destroyed = "-NOGROUP No such key 'k' or consumer group 'g' in XREADGROUP with GROUP option|";
+    assert_eq!(third.reply(), destroyed);
 }

@@ -1,5 +1,5 @@
-//! Commands run as the connection runs them, one job each. Expected bytes were recorded from
-//! valkey-server 9.1.2, but for what is newer in Redis 8: `+` and the text that names it.
+//! Runs commands like a connection does, one transaction each. The expected bytes were recorded from
+//! valkey-server 9.1.2, except for features of Redis 8: `+`, and the error text that mentions it.
 
 mod group_tests;
 mod xadd_tests;
@@ -14,18 +14,18 @@ use crate::tasks::keys::{BlockedClient, CommitCallback, KeyReader};
 use crate::tasks::{Tasks, TasksOptions};
 use crate::wire::resp::{Protocol, Request};
 
-/// Longer than any answer takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any reply needs.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A store of its own, and how to ask it.
-struct Port {
+/// A temporary store that runs commands.
+struct TestJournal {
     runtime: tokio::runtime::Runtime,
     tasks: Tasks,
     _folder: tempfile::TempDir,
     protocol: Protocol,
 }
 
-impl Port {
+impl TestJournal {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -33,24 +33,24 @@ impl Port {
         Self { runtime, tasks, _folder: folder, protocol: Protocol::Resp2 }
     }
 
-    /// Runs commands one after another in one job, which settles after each of them, or at the end.
-    fn job(&self, requests: Vec<Request>, settle_each: bool, client: Option<u64>) -> Receiver<String> {
+    /// Runs commands in one transaction. Serves blocked clients after each command, or only at the end.
+    fn submit(&self, requests: Vec<Request>, serve_each: bool, client: Option<u64>) -> Receiver<String> {
         let (sender, receiver) = mpsc::channel();
-        let room = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
+        let permit = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
         let protocol = self.protocol;
-        self.tasks.submit(room, move |keys| {
+        self.tasks.submit(permit, move |keys| {
             let mut reply = Reply::new(protocol);
             for request in requests {
                 keys.update_time();
                 match run(keys, &request, &mut reply, client.is_some()) {
-                    Outcome::Done => {}
-                    Outcome::Wait(wait) => {
+                    CommandOutcome::Done => {}
+                    CommandOutcome::Block(blocking) => {
                         let sender = sender.clone();
-                        keys.block(waiting(wait, client.unwrap_or_default(), protocol, sender));
+                        keys.block(blocked_client(blocking, client.unwrap_or_default(), protocol, sender));
                         return Box::new(|_: Option<&JournalError>| {}) as CommitCallback;
                     }
                 }
-                if settle_each {
+                if serve_each {
                     keys.serve_blocked();
                 }
             }
@@ -60,52 +60,54 @@ impl Port {
         receiver
     }
 
-    /// The reply to words, with `|` for each line end.
-    fn ask(&self, words: &str) -> String {
-        self.job(vec![parse(words)], true, None).recv_timeout(PATIENCE).unwrap().replace("\r\n", "|")
+    /// Returns the reply to a command, with `|` for each line end.
+    fn run(&self, words: &str) -> String {
+        self.submit(vec![parse(words)], true, None).recv_timeout(REPLY_TIMEOUT).unwrap().replace("\r\n", "|")
     }
 
-    /// Commands that are settled together, as those of a transaction are.
-    fn together(&self, commands: &[&str]) {
-        self.job(commands.iter().map(|words| parse(words)).collect(), false, None).recv_timeout(PATIENCE).unwrap();
+    /// Runs commands in one transaction, like EXEC, and serves blocked clients once at the end.
+    fn run_together(&self, commands: &[&str]) {
+        self.submit(commands.iter().map(|words| parse(words)).collect(), false, None)
+            .recv_timeout(REPLY_TIMEOUT)
+            .unwrap();
     }
 
-    /// Asks as a client that may block.
-    fn block(&self, client: u64, words: &str) -> Blocked {
-        Blocked(self.job(vec![parse(words)], true, Some(client)))
+    /// Runs a command that may block.
+    fn block(&self, client: u64, words: &str) -> TestReply {
+        TestReply(self.submit(vec![parse(words)], true, Some(client)))
     }
 
-    fn waiting(&self) -> usize {
+    fn blocked_count(&self) -> usize {
         let (sender, receiver) = mpsc::channel();
-        let room = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
-        self.tasks.submit(room, move |keys| {
+        let permit = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
+        self.tasks.submit(permit, move |keys| {
             sender.send(keys.blocked_clients()).unwrap();
             Box::new(|_: Option<&JournalError>| {})
         });
-        receiver.recv_timeout(PATIENCE).unwrap()
+        receiver.recv_timeout(REPLY_TIMEOUT).unwrap()
     }
 
-    /// As [`Port::ask`], of what is published.
-    fn published(&self, words: &str) -> String {
+    /// Runs a command like [`TestJournal::run`], on a snapshot.
+    fn run_on_snapshot(&self, words: &str) -> String {
         let (mut reply, request) = (Reply::new(self.protocol), parse(words));
-        let mut look = self.tasks.snapshot();
+        let mut reader = self.tasks.snapshot();
         let done = match request.arg(0) {
-            b"XRANGE" => xrange(&mut look, &request, &mut reply),
-            b"XREVRANGE" => xrevrange(&mut look, &request, &mut reply),
-            b"XLEN" => xlen(&mut look, &request, &mut reply),
-            _ => xread(&mut look, &request, &mut reply, false).map(|_| ()),
+            b"XRANGE" => xrange(&mut reader, &request, &mut reply),
+            b"XREVRANGE" => xrevrange(&mut reader, &request, &mut reply),
+            b"XLEN" => xlen(&mut reader, &request, &mut reply),
+            _ => xread(&mut reader, &request, &mut reply, false).map(|_| ()),
         };
-        done.unwrap_or_else(|refusal| refusal.write(&mut reply));
+        done.unwrap_or_else(|error| error.write(&mut reply));
         String::from_utf8_lossy(reply.bytes()).replace("\r\n", "|")
     }
 }
 
-/// A client that waits, or has its answer.
-struct Blocked(Receiver<String>);
+/// The reply of a client that may be blocked.
+struct TestReply(Receiver<String>);
 
-impl Blocked {
-    fn answer(&self) -> String {
-        self.0.recv_timeout(PATIENCE).unwrap().replace("\r\n", "|")
+impl TestReply {
+    fn reply(&self) -> String {
+        self.0.recv_timeout(REPLY_TIMEOUT).unwrap().replace("\r\n", "|")
     }
 
     fn is_silent(&self) -> bool {
@@ -120,25 +122,30 @@ fn parse(words: &str) -> Request {
 fn send(reply: Reply, sender: mpsc::Sender<String>) -> CommitCallback {
     Box::new(move |failed| {
         assert!(failed.is_none());
-        // A client may have gone.
+        // Fails only if the test has dropped the receiver.
         sender.send(String::from_utf8_lossy(reply.bytes()).into_owned()).ok();
     })
 }
 
-fn waiting(wait: Wait, client: u64, protocol: Protocol, sender: mpsc::Sender<String>) -> BlockedClient {
-    let Wait { keys, mut again, .. } = wait;
-    let serve = Box::new(move |keys: &mut Transaction<'_>, why: WakeReason| {
+fn blocked_client(
+    blocking: BlockingCommand,
+    client: u64,
+    protocol: Protocol,
+    sender: mpsc::Sender<String>,
+) -> BlockedClient {
+    let BlockingCommand { keys, mut retry, .. } = blocking;
+    let serve = Box::new(move |keys: &mut Transaction<'_>, reason: WakeReason| {
         let mut reply = Reply::new(protocol);
-        again(keys, why, &mut reply)?.unwrap_or_else(|refusal| {
+        retry(keys, reason, &mut reply)?.unwrap_or_else(|error| {
             reply.truncate(0);
-            refusal.write(&mut reply);
+            error.write(&mut reply);
         });
         Some(send(reply, sender.clone()))
     });
     BlockedClient { client, keys, retry: serve }
 }
 
-fn run(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, may_block: bool) -> Outcome {
+fn run(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, may_block: bool) -> CommandOutcome {
     let before = reply.len();
     let name = String::from_utf8_lossy(request.arg(0)).to_uppercase();
     let done = match name.as_str() {
@@ -162,32 +169,34 @@ fn run(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, may_blo
                 xreadgroup(keys, request, reply, may_block)
             };
             match read {
-                Ok(Outcome::Done) => Ok(()),
-                Ok(wait) => return wait,
-                Err(refusal) => Err(refusal),
+                Ok(CommandOutcome::Done) => Ok(()),
+                Ok(block) => return block,
+                Err(error) => Err(error),
             }
         }
-        "DEL" => keys.remove(request.arg(1)).map(|gone| reply.integer(i64::from(gone))).map_err(Refusal::from),
-        "EXISTS" => keys.metadata(request.arg(1)).map(|f| reply.integer(i64::from(f.is_some()))).map_err(Refusal::from),
+        "DEL" => keys.remove(request.arg(1)).map(|gone| reply.integer(i64::from(gone))).map_err(CommandError::from),
+        "EXISTS" => {
+            keys.metadata(request.arg(1)).map(|f| reply.integer(i64::from(f.is_some()))).map_err(CommandError::from)
+        }
         "UNBLOCK" => {
-            let why = if request.len() > 1 { WakeReason::Unblocked } else { WakeReason::TimedOut };
-            let found = keys.unblock(7, why);
+            let reason = if request.len() > 1 { WakeReason::Unblocked } else { WakeReason::TimedOut };
+            let found = keys.unblock(7, reason);
             reply.integer(i64::from(found));
             Ok(())
         }
-        _ => Err(Refusal::Text(format!("ERR unknown command '{name}'"))),
+        _ => Err(CommandError::Text(format!("ERR unknown command '{name}'"))),
     };
-    if let Err(refusal) = done {
+    if let Err(error) = done {
         reply.truncate(before);
-        refusal.write(reply);
+        error.write(reply);
     }
-    Outcome::Done
+    CommandOutcome::Done
 }
 
-/// Each command with its reply.
-fn script(port: &Port, lines: &[(&str, &str)]) {
+/// Runs each command and compares its reply.
+fn check_replies(journal: &TestJournal, lines: &[(&str, &str)]) {
     for (command, reply) in lines {
-        assert_eq!(port.ask(command), *reply, "{command}");
+        assert_eq!(journal.run(command), *reply, "{command}");
     }
 }
 

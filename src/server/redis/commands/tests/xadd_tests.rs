@@ -4,11 +4,11 @@ const ARITY: &str = "-ERR wrong number of arguments for 'xadd' command|";
 const NOT_ABOVE: &str = "-ERR The ID specified in XADD is equal or smaller than the target stream top item|";
 
 #[test]
-fn xadd_gives_ids_that_grow() {
-    let port = Port::new();
+fn xadd_assigns_increasing_ids() {
+    let journal = TestJournal::new();
     let exhausted = "-ERR The stream has exhausted the last possible ID, unable to add more items|";
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XADD k 0-* f v", "$3|0-1|"),
             ("XADD k 5 f v", "$3|5-0|"),
@@ -31,10 +31,10 @@ fn xadd_gives_ids_that_grow() {
 }
 
 #[test]
-fn xadd_makes_no_key_where_it_must_not() {
-    let port = Port::new();
-    script(
-        &port,
+fn a_rejected_xadd_creates_no_key() {
+    let journal = TestJournal::new();
+    check_replies(
+        &journal,
         &[
             ("XADD k NOMKSTREAM 1-1 f v", "$-1|"),
             ("XADD k NOMKSTREAM 0-0 f v", "-ERR The ID specified in XADD must be greater than 0-0|"),
@@ -53,18 +53,18 @@ fn xadd_makes_no_key_where_it_must_not() {
         ("XADD k MAXLEN x 1-1 f v", false),
         ("XADD k", false),
     ] {
-        assert_eq!(creates(&parse(command)).is_some(), makes, "{command}");
+        assert_eq!(key_to_create(&parse(command)).is_some(), makes, "{command}");
     }
 }
 
 #[test]
-fn trim_options_are_refused_in_redis_order() {
-    let port = Port::new();
+fn trim_options_are_checked_in_redis_order() {
+    let journal = TestJournal::new();
     let both = "-ERR syntax error, MAXLEN and MINID options at the same time are not compatible|";
     let no_about = "-ERR syntax error, LIMIT cannot be used without the special ~ option|";
     let no_strategy = "-ERR syntax error, LIMIT cannot be used without specifying a trimming strategy|";
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XADD k MAXLEN -1 abc f v", "-ERR The MAXLEN argument must be >= 0.|"),
             ("XADD k MAXLEN 5 abc f v", INVALID_ID),
@@ -90,13 +90,13 @@ fn trim_options_are_refused_in_redis_order() {
 }
 
 #[test]
-fn trims_cut_entries_or_whole_nodes() {
-    let port = Port::new();
+fn trimming_removes_entries_or_whole_nodes() {
+    let journal = TestJournal::new();
     for n in 1..=250 {
-        port.ask(&format!("XADD k {n}-1 f v"));
+        journal.run(&format!("XADD k {n}-1 f v"));
     }
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XTRIM k MAXLEN ~ 151", ":0|"),
             ("XTRIM k MAXLEN ~ 120 LIMIT 99", ":0|"),
@@ -114,13 +114,13 @@ fn trims_cut_entries_or_whole_nodes() {
 }
 
 #[test]
-fn deleting_and_setting_the_last_id() {
-    let port = Port::new();
+fn xdel_and_xsetid_update_the_last_id() {
+    let journal = TestJournal::new();
     let below_deleted = "-ERR The ID specified in XSETID is smaller than current max_deleted_entry_id|";
     let below_given = "-ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id|";
     let below_len = "-ERR The entries_added specified in XSETID is smaller than the target stream length|";
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[
             ("XDEL none x", ":0|"),
             ("XSETID none x", INVALID_ID),
@@ -140,6 +140,6 @@ fn deleting_and_setting_the_last_id() {
             ("XADD k 9-0 f v", NOT_ABOVE),
         ],
     );
-    let info = port.ask("XINFO STREAM k");
+    let info = journal.run("XINFO STREAM k");
     assert!(info.contains("last-generated-id|$3|9-0|$20|max-deleted-entry-id|$3|5-5|$13|entries-added|:7|"), "{info}");
 }

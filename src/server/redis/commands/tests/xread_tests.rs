@@ -1,10 +1,10 @@
 use super::*;
 
 #[test]
-fn ranges_have_open_and_closed_ends() {
-    let port = Port::new();
+fn xrange_supports_inclusive_and_exclusive_ends() {
+    let journal = TestJournal::new();
     for n in 1..=3 {
-        port.ask(&format!("XADD k {n}-1 f {n}"));
+        journal.run(&format!("XADD k {n}-1 f {n}"));
     }
     let entry = |n: &u32| format!("*2|$3|{n}-1|*2|$1|f|$1|{n}|");
     let entries = |ns: &[u32]| format!("*{}|{}", ns.len(), ns.iter().map(entry).collect::<String>());
@@ -30,15 +30,18 @@ fn ranges_have_open_and_closed_ends() {
         ("XREVRANGE k x (18446744073709551615-18446744073709551615", start.into()),
         ("XRANGE k - (0-0", "-ERR invalid end ID for the interval|".into()),
     ] {
-        assert_eq!(port.ask(command), reply, "{command}");
-        assert_eq!(port.published(command), reply, "{command}");
+        assert_eq!(journal.run(command), reply, "{command}");
+        assert_eq!(journal.run_on_snapshot(command), reply, "{command}");
     }
 }
 
 #[test]
-fn xread_gives_what_comes_after() {
-    let mut port = Port::new();
-    script(&port, &[("XADD a 1-1 f v", "$3|1-1|"), ("XADD a 2-1 f w", "$3|2-1|"), ("XADD b 5-1 f x", "$3|5-1|")]);
+fn xread_returns_entries_after_an_id() {
+    let mut journal = TestJournal::new();
+    check_replies(
+        &journal,
+        &[("XADD a 1-1 f v", "$3|1-1|"), ("XADD a 2-1 f w", "$3|2-1|"), ("XADD b 5-1 f x", "$3|5-1|")],
+    );
     let unbalanced =
         "-ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.|";
     let no_ack = "-ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.|";
@@ -57,73 +60,76 @@ fn xread_gives_what_comes_after() {
         ("XREAD STREAMS a b x 0", INVALID_ID),
         ("XREAD NOACK STREAMS a 0", no_ack),
     ];
-    script(&port, &lines);
+    check_replies(&journal, &lines);
     for (command, reply) in lines {
-        assert_eq!(port.published(command), reply, "{command}");
+        assert_eq!(journal.run_on_snapshot(command), reply, "{command}");
     }
-    script(
-        &port,
+    check_replies(
+        &journal,
         &[("XDEL a 2-1", ":1|"), ("XREAD STREAMS a +", "*1|*2|$1|a|*1|*2|$3|1-1|*2|$1|f|$1|v|"), ("XDEL a 1-1", ":1|")],
     );
-    port.protocol = Protocol::Resp3;
-    script(&port, &[("XREAD STREAMS b a 0 9", "%1|$1|b|*1|*2|$3|5-1|*2|$1|f|$1|x|"), ("XREAD STREAMS a +", "_|")]);
+    journal.protocol = Protocol::Resp3;
+    check_replies(
+        &journal,
+        &[("XREAD STREAMS b a 0 9", "%1|$1|b|*1|*2|$3|5-1|*2|$1|f|$1|x|"), ("XREAD STREAMS a +", "_|")],
+    );
 }
 
 #[test]
-fn a_blocked_reader_is_served_by_the_command_that_gives_it_something() {
-    let port = Port::new();
-    let reader = port.block(7, "XREAD BLOCK 0 COUNT 1 STREAMS a b $ 2");
-    port.ask("XADD b 1-1 f v");
-    port.together(&["XADD a 1-1 f v", "XDEL a 1-1"]);
-    assert!(reader.is_silent(), "nothing was left when it looked");
-    assert_eq!(port.waiting(), 1);
-    port.together(&["XADD b 3-1 f v", "XADD a 2-1 f v", "XADD a 2-2 f v"]);
+fn a_blocked_reader_is_served_once_entries_remain() {
+    let journal = TestJournal::new();
+    let reader = journal.block(7, "XREAD BLOCK 0 COUNT 1 STREAMS a b $ 2");
+    journal.run("XADD b 1-1 f v");
+    journal.run_together(&["XADD a 1-1 f v", "XDEL a 1-1"]);
+    assert!(reader.is_silent(), "no entry remained at the retry");
+    assert_eq!(journal.blocked_count(), 1);
+    journal.run_together(&["XADD b 3-1 f v", "XADD a 2-1 f v", "XADD a 2-2 f v"]);
     assert_eq!(
-        reader.answer(),
+        reader.reply(),
         "*2|*2|$1|a|*1|*2|$3|2-1|*2|$1|f|$1|v|*2|$1|b|*1|*2|$3|3-1|*2|$1|f|$1|v|",
         "all keys with something new, in the order of the command"
     );
-    assert_eq!(port.waiting(), 0);
+    assert_eq!(journal.blocked_count(), 0);
 }
 
 #[test]
-fn a_new_key_of_the_same_name_wakes_only_above_the_old_cursor() {
-    let port = Port::new();
-    port.ask("XADD k 5-5 f v");
-    let reader = port.block(7, "XREAD BLOCK 0 STREAMS k k $ $");
-    let later = port.block(8, "XREAD BLOCK 0 STREAMS k 9-9");
+fn a_recreated_key_wakes_only_with_ids_above_the_old_cursor() {
+    let journal = TestJournal::new();
+    journal.run("XADD k 5-5 f v");
+    let reader = journal.block(7, "XREAD BLOCK 0 STREAMS k k $ $");
+    let later = journal.block(8, "XREAD BLOCK 0 STREAMS k 9-9");
     for command in ["DEL k", "XADD k 5-4 f v", "XADD k 5-5 f v"] {
-        port.ask(command);
+        journal.run(command);
     }
     assert!(reader.is_silent());
-    port.ask("XADD k 5-6 f v");
+    journal.run("XADD k 5-6 f v");
     let stream = "*2|$1|k|*1|*2|$3|5-6|*2|$1|f|$1|v|";
-    assert_eq!(reader.answer(), format!("*2|{stream}{stream}"));
+    assert_eq!(reader.reply(), format!("*2|{stream}{stream}"));
     assert!(later.is_silent());
 }
 
 #[test]
-fn a_reader_of_the_last_entry_takes_the_last_there_is_by_then() {
-    let port = Port::new();
-    script(&port, &[("XADD k 5-5 f v", "$3|5-5|"), ("XDEL k 5-5", ":1|")]);
-    let reader = port.block(7, "XREAD BLOCK 0 STREAMS k +");
-    port.ask("DEL k");
-    port.together(&["XADD k 1-1 f v", "XADD k 1-2 f v"]);
-    assert_eq!(reader.answer(), "*1|*2|$1|k|*1|*2|$3|1-2|*2|$1|f|$1|v|");
+fn a_blocked_plus_id_returns_the_newest_entry_at_wakeup() {
+    let journal = TestJournal::new();
+    check_replies(&journal, &[("XADD k 5-5 f v", "$3|5-5|"), ("XDEL k 5-5", ":1|")]);
+    let reader = journal.block(7, "XREAD BLOCK 0 STREAMS k +");
+    journal.run("DEL k");
+    journal.run_together(&["XADD k 1-1 f v", "XADD k 1-2 f v"]);
+    assert_eq!(reader.reply(), "*1|*2|$1|k|*1|*2|$3|1-2|*2|$1|f|$1|v|");
 }
 
 #[test]
-fn a_reader_that_gives_up_is_answered() {
-    let mut port = Port::new();
+fn an_unblocked_reader_gets_a_reply() {
+    let mut journal = TestJournal::new();
     for (protocol, command, reply) in [
         (Protocol::Resp2, "UNBLOCK", "*-1|"),
         (Protocol::Resp3, "UNBLOCK", "_|"),
         (Protocol::Resp2, "UNBLOCK ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK|"),
     ] {
-        port.protocol = protocol;
-        let reader = port.block(7, "XREAD BLOCK 0 STREAMS k $");
-        assert_eq!(port.ask(command), ":1|");
-        assert_eq!(reader.answer(), reply);
-        assert_eq!(port.ask(command), ":0|");
+        journal.protocol = protocol;
+        let reader = journal.block(7, "XREAD BLOCK 0 STREAMS k $");
+        assert_eq!(journal.run(command), ":1|");
+        assert_eq!(reader.reply(), reply);
+        assert_eq!(journal.run(command), ":0|");
     }
 }
