@@ -43,11 +43,16 @@ impl Mount {
     /// Takes room until only so many bytes are free.
     pub(crate) fn fill(&self, leave: u64) -> PathBuf {
         let path = self.path().join("filler");
-        let there = fs::metadata(&path).map_or(0, |file| file.len());
-        let more = self.free().saturating_sub(leave);
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
-        let size = there + more;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size.max(1)).unwrap();
+        loop {
+            let there = file.metadata().unwrap().len();
+            let size = there + self.free().saturating_sub(leave);
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size.max(1)) {
+                // A server took some of it since it was measured.
+                Err(rustix::io::Errno::NOSPC) if size > there => {}
+                done => break done.unwrap(),
+            }
+        }
         path
     }
 }
