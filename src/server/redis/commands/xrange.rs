@@ -23,7 +23,12 @@ pub(in super::super) fn xrevrange<L: KeyReader + ?Sized>(
     write_range(reader, request, true, reply)
 }
 
-fn write_range<L: KeyReader + ?Sized>(reader: &mut L, request: &Request, reverse: bool, reply: &mut Reply) -> CommandResult {
+fn write_range<L: KeyReader + ?Sized>(
+    reader: &mut L,
+    request: &Request,
+    reverse: bool,
+    reply: &mut Reply,
+) -> CommandResult {
     let (first, second) = (request.arg(2), request.arg(3));
     let (start, end) = if reverse { (second, first) } else { (first, second) };
     let (start, end) = (ids::range_start(start)?, ids::range_end(end)?);
