@@ -60,7 +60,7 @@ impl PipeReader {
         let thread_state = Arc::clone(&state);
         std::thread::Builder::new().name(format!("read-{channel}")).spawn(move || {
             read_loop(source, channel, &copies, &shared, &thread_state, &notes);
-            // The receiver is gone if the reader was abandoned.
+            // The receiver is dropped if the reader was abandoned.
             end.send(()).ok();
         })?;
         Ok(Self { state, ended })

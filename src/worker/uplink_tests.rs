@@ -49,7 +49,7 @@ struct MockServer {
 }
 
 impl MockServer {
-    async fn new(plans: impl IntoIterator<BufferedLine = MockBehavior>) -> Self {
+    async fn new(plans: impl IntoIterator<Item = MockBehavior>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let log = Arc::new(Mutex::new(MockLog { plans: plans.into_iter().collect(), ..MockLog::default() }));

@@ -73,7 +73,7 @@ impl SpoolThread {
             if closed == SpoolCloseOutcome::Removed {
                 spool.remove();
             }
-            // The receiver is gone if the worker was dropped.
+            // The receiver is dropped if the worker was dropped.
             end.send(closed).ok();
         })?;
         Ok(Self { shared: Arc::clone(shared), ended })
