@@ -262,7 +262,7 @@ pub struct Delivery {
 
 /// The result of a command and the delivery of its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandOutcome {
+pub struct WorkerOutcome {
     /// Exit code for this process: the command's code, or 128+N for signal N.
     pub exit_code: i32,
     /// Result of the command.
@@ -295,8 +295,8 @@ impl Worker {
     ///
     /// # Errors
     /// The command could not be started, or the URL is invalid. An unreachable server is not an error: it is
-    /// logged, and [`CommandOutcome::delivery`] counts the missing lines.
-    pub async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<CommandOutcome, WorkerError> {
+    /// logged, and [`WorkerOutcome::delivery`] counts the missing lines.
+    pub async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
         process::run(options, command).await
     }
 

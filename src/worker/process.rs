@@ -19,11 +19,11 @@ use super::reader::{OutputCopy, PIPE_BYTES, PipeReader};
 use super::shared::SharedBuffer;
 use super::signals::ForwardedSignals;
 use super::terminal::{self, ChildTerminal};
-use super::{CommandOutcome, Delivery, Exit, Worker, WorkerError, WorkerOptions};
+use super::{Delivery, Exit, Worker, WorkerError, WorkerOptions, WorkerOutcome};
 use crate::model::{Channel, command_line, signal_name};
 
 /// Implements [`Worker::run`].
-pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<CommandOutcome, WorkerError> {
+pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
     let signals = ForwardedSignals::listen(options.pty);
     let signals =
         signals.map_err(|e| WorkerError::Setup { what: format!("cannot listen for signals: {e}"), source: e })?;
@@ -36,7 +36,7 @@ async fn run_with(
     command: Vec<OsString>,
     mut signals: ForwardedSignals,
     own_group: bool,
-) -> Result<CommandOutcome, WorkerError> {
+) -> Result<WorkerOutcome, WorkerError> {
     let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
     let program = program.to_string_lossy().into_owned();
     options.mask_metadata();
@@ -62,7 +62,7 @@ async fn run_with(
     drop(running);
     worker.shared.finish(exit, Some(exit_message(exit, started.elapsed())));
     let delivery = await_delivery(worker, &mut signals).await;
-    Ok(CommandOutcome { exit_code: exit.shell_code(), exit, delivery })
+    Ok(WorkerOutcome { exit_code: exit.shell_code(), exit, delivery })
 }
 
 /// Waits for the delivery, until a signal asks to stop.

@@ -22,7 +22,7 @@ fn words(command: &[&str]) -> Vec<OsString> {
 
 struct ShellRun {
     signals: mpsc::Sender<Signal>,
-    done: tokio::task::JoinHandle<Result<CommandOutcome, WorkerError>>,
+    done: tokio::task::JoinHandle<Result<WorkerOutcome, WorkerError>>,
     tee: tempfile::NamedTempFile,
 }
 

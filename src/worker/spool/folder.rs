@@ -18,7 +18,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use self::read::ReadPosition;
+use self::read::SpoolReadPosition;
 use super::record::{self, MAGIC, RecordedEnd, SEQ_MAX, SpoolRecord};
 use crate::worker::session::WorkerSession;
 
@@ -72,7 +72,7 @@ pub(in crate::worker) struct SessionFolder {
     /// Last segment, once this process has appended to it.
     writing: Option<File>,
     not_synced: bool,
-    reading: Option<ReadPosition>,
+    reading: Option<SpoolReadPosition>,
 }
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ const _: () = assert!(READ_BYTES >= HEAD_BYTES + BODY_BYTES_MAX);
 
 /// The position of the reader.
 #[derive(Debug)]
-pub(super) struct ReadPosition {
+pub(super) struct SpoolReadPosition {
     segment: u64,
     file: File,
     offset: u64,
@@ -83,13 +83,13 @@ impl SessionFolder {
         Ok((first_seq, items))
     }
 
-    fn open_segment(&self, segment: u64, next_seq: u64) -> io::Result<ReadPosition> {
+    fn open_segment(&self, segment: u64, next_seq: u64) -> io::Result<SpoolReadPosition> {
         let file = File::open(self.segment_path(segment))?;
         let mut magic = [0; MAGIC.len()];
         // A file that is no segment has no records either: start at its end.
         let whole = read_at(&file, &mut magic, 0)? == magic.len() && magic == *MAGIC;
         let offset = if whole { MAGIC.len() as u64 } else { file.metadata()?.len() };
-        Ok(ReadPosition { segment, file, offset, next_seq })
+        Ok(SpoolReadPosition { segment, file, offset, next_seq })
     }
 }
 
