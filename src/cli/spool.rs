@@ -15,7 +15,7 @@ use super::{Context, text};
 use crate::config::Settings;
 use crate::model::{TaskId, Timestamp, command_line, units};
 use crate::worker::WorkerOptions;
-use crate::worker::spool::{self, LeftSession, Sent, SpoolError};
+use crate::worker::spool::{self, SendOutcome, SpoolError, UnsentSession};
 
 /// `tasktail spool`.
 #[derive(Debug, Args)]
@@ -126,8 +126,8 @@ fn list(dir: &Path, output: Output) -> anyhow::Result<u8> {
     Ok(u8::from(failed))
 }
 
-fn show(found: LeftSession, output: Output) -> anyhow::Result<()> {
-    let LeftSession { session, lines, bytes, ended, .. } = found;
+fn show(found: UnsentSession, output: Output) -> anyhow::Result<()> {
+    let UnsentSession { session, lines, bytes, ended, .. } = found;
     let state = if ended { "ended" } else { "killed" };
     let (task, id, started, command) = (session.task, session.id.to_string(), session.started, session.command);
     if output.json() {
@@ -169,11 +169,11 @@ async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: 
         options.notes = Arc::new(move |text| output.note(text));
         options.reconnect = Some(reconnect(locator));
         match Box::pin(spool::send(options, &found.path)).await? {
-            Sent::All(sent_lines) if output.json() => output.object(&SentRow { task, sent_lines })?,
-            Sent::All(lines) => output.line(format_args!("{task}: {lines} lines sent"))?,
-            Sent::Gone => {}
-            Sent::NotAll(_) => failed = true,
-            Sent::TaskEnded(lines) => {
+            SendOutcome::Complete(sent_lines) if output.json() => output.object(&SentRow { task, sent_lines })?,
+            SendOutcome::Complete(lines) => output.line(format_args!("{task}: {lines} lines sent"))?,
+            SendOutcome::Missing => {}
+            SendOutcome::Incomplete(_) => failed = true,
+            SendOutcome::TaskEnded(lines) => {
                 failed = true;
                 let dir = dir.display();
                 output.note(format_args!(

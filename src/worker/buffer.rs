@@ -1,30 +1,32 @@
-//! What a worker has to say and the server has not confirmed: numbered, bounded, in order.
+//! Output that the server has not confirmed: numbered, bounded, in order.
 //!
 //! ```text
-//!   acked        in flight (kept for resending)   waiting (may be dropped)      not even split
-//! ........ | acked+1 .. acked+sent .. acked+numbered | line line own line | skipping: counts and tails
-//!            ^ front of the queue                      ^ gets its number when taken
+//!   acked        in flight (stored for resending)   waiting (can be dropped)     not even split
+//! ........ | acked+1 .. acked+sent .. acked+numbered | line line internal  | skipping: counts and tails
+//!            ^ front of the queue                      ^ is numbered when sent
 //! ```
-//! No I/O and no clock: the owner feeds bytes, takes batches, and reports acks and reconnects.
+//! There is no I/O and no clock: the owner feeds bytes, fetches batches, and reports acks and reconnects.
 
+mod line;
 mod spill;
 
 use std::collections::VecDeque;
 
-use self::spill::Outbox;
+use self::spill::SpoolOutbox;
 use super::Exit;
 use super::lines::{LineSplitter, SplitLine};
-use super::tail::Tail;
+use super::tail::OutputTail;
 use crate::model::limits::{WORKER_BUFFER_BYTES, WORKER_BUFFER_LINES};
-use crate::model::{Channel, GapMarker, GapReason, LineChecksum, LineText, Timestamp};
-pub(super) use spill::{Batch as SpoolBatch, Work as SpoolWork};
+use crate::model::{Channel, GapMarker, GapReason, LineChecksum, Timestamp};
+pub(super) use line::{BufferedLine, LineKind};
+pub(super) use spill::{SpoolBatch, SpoolWork};
 
-/// The buffer's bounds.
+/// Limits of a buffer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Lines kept; at most half of them in flight.
+pub(super) struct BufferBounds {
+    /// Maximum lines in memory; at most half of them in flight.
     pub(super) lines_max: usize,
-    /// Bytes kept, with what a line costs beside its text; at most half of them in flight.
+    /// Maximum bytes in memory, including the overhead of each line; at most half of them in flight.
     pub(super) bytes_max: usize,
     /// Bytes of each channel that survive skipping.
     pub(super) tail_bytes_max: usize,
@@ -32,7 +34,7 @@ pub(super) struct Bounds {
     pub(super) tail_lines_max: usize,
 }
 
-impl Default for Bounds {
+impl Default for BufferBounds {
     fn default() -> Self {
         Self {
             lines_max: WORKER_BUFFER_LINES,
@@ -43,120 +45,80 @@ impl Default for Bounds {
     }
 }
 
-/// Lines of the worker's own that survive an overflow; a connection that flaps for days makes more.
-const OWN_WAITING_MAX: usize = 64;
+/// Maximum internal lines that survive an overflow. A connection that flaps for days would produce more.
+const INTERNAL_WAITING_MAX: usize = 64;
 
-/// One line, waiting or in flight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) line: SplitLine,
-    pub(super) channel: Channel,
-    pub(super) at: Timestamp,
-    pub(super) kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The task's: the drop rule may take it as long as it has no number.
-    Line,
-    /// The worker's own: never dropped.
-    Own,
-    /// Stands for this many lines.
-    Mark(u64),
-}
-
-impl Item {
-    fn bytes(&self) -> usize {
-        self.line.text.len() + size_of::<Self>()
-    }
-
-    /// The line as it is sent.
-    pub(super) fn text(&self) -> LineText<'_> {
-        let SplitLine { text, partial, lossy } = &self.line;
-        LineText { timestamp: self.at, channel: self.channel, partial: *partial, lossy: *lossy, text: text.into() }
-    }
-
-    fn lines(&self) -> u64 {
-        match self.kind {
-            Kind::Line => 1,
-            Kind::Own => 0,
-            Kind::Mark(count) => count,
-        }
-    }
-}
-
-/// A run of lines with consecutive numbers.
-pub(super) struct Batch<'a> {
-    /// Number of the first.
+/// A batch of lines with consecutive numbers.
+pub(super) struct NumberedLines<'a> {
+    /// Number of the first line.
     pub(super) first_seq: u64,
-    /// The lines.
-    pub(super) items: std::collections::vec_deque::Iter<'a, Item>,
+    /// Lines of the batch.
+    pub(super) items: std::collections::vec_deque::Iter<'a, BufferedLine>,
 }
 
-/// Numbers lines from 1 and keeps them until they are acked.
+/// A queue that numbers lines from 1 and stores them until they are acked.
 ///
-/// Invariants: a number, once given, belongs to its line for ever; only lines without a number are
-/// dropped, so numbers have no holes; lines received = lines delivered + what the marks count; the
-/// newest line of every channel survives; lines and bytes stay within [`Bounds`], but for a few
-/// lines of the worker's own.
+/// Invariants: a number, once assigned, belongs to its line forever. Only lines without a number are dropped,
+/// so numbers have no holes. Lines received = lines delivered + lines counted by gap markers. The newest line
+/// of every channel survives. Lines and bytes stay within [`BufferBounds`], except for a few internal lines.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    bounds: Bounds,
-    queue: VecDeque<Item>,
+    bounds: BufferBounds,
+    queue: VecDeque<BufferedLine>,
     /// Cost of everything in the queue.
     bytes: usize,
-    /// Items at the front that bear numbers, and what they cost.
+    /// Count and cost of the numbered lines at the front.
     numbered: usize,
     numbered_bytes: usize,
-    /// Items at the front that were handed out on the present connection.
+    /// Count of lines at the front that were handed out on the current connection.
     sent: usize,
-    /// Everything up to this number is durable at the server, and forgotten here.
+    /// Highest number that is durable at the server; those lines are removed here.
     acked: u64,
-    /// What all numbered lines add up to, if that is known, and a place to put one.
+    /// Checksum of all numbered lines, if known, and a scratch buffer for it.
     sum: Option<LineChecksum>,
     summed: Vec<u8>,
-    /// Lines that acked marks stand for.
+    /// Lines counted by acked gap markers.
     skipped_acked: u64,
     splitters: [LineSplitter; 3],
-    /// The buffer has overflowed: output is only counted, but for each channel's tail.
+    /// Set after an overflow: output is only counted, except for each channel's tail.
     skipping: Option<Skipping>,
-    end: Option<End>,
-    /// What goes to disk, if there is a spool.
-    outbox: Option<Outbox>,
+    end: Option<PendingEnd>,
+    /// Records for the spool, if there is one.
+    outbox: Option<SpoolOutbox>,
 }
 
 #[derive(Debug)]
 struct Skipping {
-    /// Lines that earlier marks stood for.
+    /// Lines counted by earlier gap markers.
     count: u64,
-    tails: [Tail; 3],
+    tails: [OutputTail; 3],
     since: Timestamp,
 }
 
 impl Skipping {
     fn missing(&self) -> u64 {
-        self.count + self.tails.iter().map(Tail::missing).sum::<u64>()
+        self.count + self.tails.iter().map(OutputTail::missing).sum::<u64>()
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct PendingEnd {
     exit: Exit,
     at: Timestamp,
-    /// Handed out on the present connection.
+    /// Handed out on the current connection.
     sent: bool,
     acked: bool,
 }
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self::new(Bounds::default())
+        Self::new(BufferBounds::default())
     }
 }
 
 impl Buffer {
-    /// An empty buffer; the first line gets number 1.
-    pub(super) fn new(bounds: Bounds) -> Self {
+    /// Creates an empty buffer whose first line gets number 1.
+    pub(super) fn new(bounds: BufferBounds) -> Self {
         Self {
             bounds,
             queue: VecDeque::new(),
@@ -175,8 +137,8 @@ impl Buffer {
         }
     }
 
-    /// Takes output of `channel`, read at `at`, cut anywhere. After the end it is ignored.
-    /// Gives whether there may be something new to send.
+    /// Appends output of `channel`, read at `at` and cut anywhere. Output after the end is ignored. Returns
+    /// whether there may be something new to send.
     pub(super) fn push_bytes(&mut self, channel: Channel, mut input: &[u8], at: Timestamp) -> bool {
         if self.end.is_some() {
             return false;
@@ -189,8 +151,8 @@ impl Buffer {
             return false;
         }
         while let Some(line) = self.splitters[channel as usize].next_line(&mut input) {
-            self.append(Item { line, channel, at, kind: Kind::Line });
-            if self.queue.len() + self.behind() > self.bounds.lines_max || self.bytes > self.bounds.bytes_max {
+            self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
+            if self.queue.len() + self.unspooled_len() > self.bounds.lines_max || self.bytes > self.bounds.bytes_max {
                 self.start_skipping(at).tails[channel as usize].push(input, at);
                 return true;
             }
@@ -198,37 +160,41 @@ impl Buffer {
         true
     }
 
-    /// Appends a line of the worker's own, on the internal channel. It is never dropped; while
-    /// output is skipped it goes before the mark.
-    pub(super) fn push_own(&mut self, text: String, at: Timestamp) {
-        if self.end.is_none() && !self.has_unsaid() {
+    /// Appends an internal line, which is never dropped. While output is skipped, it precedes the gap marker.
+    pub(super) fn push_internal(&mut self, text: String, at: Timestamp) {
+        if self.end.is_none() && !self.has_deferred_end() {
             let line = SplitLine { text, ..SplitLine::default() };
-            self.append(Item { line, channel: Channel::Internal, at, kind: Kind::Own });
+            self.append(BufferedLine { line, channel: Channel::Internal, at, kind: LineKind::Internal });
         }
     }
 
-    /// No output follows: what is unfinished becomes lines, then come the last words, then the end.
-    pub(super) fn finish(&mut self, exit: Exit, last_words: Option<String>, at: Timestamp) {
+    /// Ends the output: unfinished lines are completed, then the exit message and the end follow.
+    pub(super) fn finish(&mut self, exit: Exit, exit_message: Option<String>, at: Timestamp) {
         if self.end.is_some() {
             return;
         }
         self.stop_skipping();
         for channel in Channel::ALL {
             while let Some(line) = self.splitters[channel as usize].finish() {
-                self.append(Item { line, channel, at, kind: Kind::Line });
+                self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
             }
         }
-        if let Some(text) = last_words {
-            self.push_own(text, at);
+        if let Some(text) = exit_message {
+            self.push_internal(text, at);
         }
-        self.end = Some(End { exit, at, sent: false, acked: false });
+        self.end = Some(PendingEnd { exit, at, sent: false, acked: false });
         self.spool_end();
     }
 
-    /// The next lines to send on the present connection: first those to be sent again, then new
-    /// ones as far as the window allows. At most `lines_max` lines, and `cost_max` of `cost`
-    /// unless one line alone costs more.
-    pub(super) fn take(&mut self, lines_max: usize, cost_max: usize, cost: fn(&Item) -> usize) -> Option<Batch<'_>> {
+    /// Returns the next lines for the current connection: first those to resend, then new ones as the window
+    /// allows. A batch has at most `lines_max` lines and a total `cost` of at most `cost_max`, unless one
+    /// line alone costs more.
+    pub(super) fn next_batch(
+        &mut self,
+        lines_max: usize,
+        cost_max: usize,
+        cost: fn(&BufferedLine) -> usize,
+    ) -> Option<NumberedLines<'_>> {
         if self.queue.is_empty() && self.spilled() == 0 {
             self.stop_skipping();
         }
@@ -251,11 +217,11 @@ impl Buffer {
         if self.sent == from {
             return None;
         }
-        Some(Batch { first_seq: self.acked + 1 + from as u64, items: self.queue.range(from..self.sent) })
+        Some(NumberedLines { first_seq: self.acked + 1 + from as u64, items: self.queue.range(from..self.sent) })
     }
 
-    /// The end and its number, once everything before it was taken, and once per connection.
-    pub(super) fn take_end(&mut self) -> Option<(u64, Exit, Timestamp)> {
+    /// Returns the end and its number once per connection, after everything before it was handed out.
+    pub(super) fn next_end(&mut self) -> Option<(u64, Exit, Timestamp)> {
         let seq = self.end_seq();
         let all_sent = self.sent == self.queue.len() && self.spilled() == 0;
         let end = self.end.as_mut().filter(|end| all_sent && !end.sent && !end.acked)?;
@@ -263,7 +229,7 @@ impl Buffer {
         Some((seq, end.exit, end.at))
     }
 
-    /// Everything up to `seq` is durable. Gives how many lines were forgotten.
+    /// Removes lines up to `seq`, which are durable, and returns how many there were.
     pub(super) fn ack(&mut self, seq: u64) -> usize {
         let end_seq = self.end_seq();
         if let Some(end) = self.end.as_mut().filter(|_| seq >= end_seq) {
@@ -273,7 +239,7 @@ impl Buffer {
         for item in self.queue.drain(..news) {
             self.bytes -= item.bytes();
             self.numbered_bytes -= item.bytes();
-            if let Kind::Mark(count) = item.kind {
+            if let LineKind::Gap(count) = item.kind {
                 self.skipped_acked += count;
             }
         }
@@ -283,46 +249,51 @@ impl Buffer {
         news
     }
 
-    /// A new connection: the server has everything up to `acked_seq`, the rest is to be sent again.
+    /// Starts a new connection: the server has everything up to `acked_seq`, the rest is sent again.
     pub(super) fn resume(&mut self, acked_seq: u64) {
         self.ack(acked_seq);
         if acked_seq > self.acked && self.numbered == 0 && !self.is_complete() {
-            // It is an earlier process that had sent more than it has left in the spool.
+            // An earlier process had sent more than it left in the spool.
             self.acked = acked_seq;
-            self.settle_spilled();
+            self.release_unspooled();
         }
         self.sent = 0;
         if let Some(end) = &mut self.end {
             end.sent = false;
         }
-        self.say_unsaid();
+        self.emit_deferred_end();
     }
 
-    /// What all lines that were ever numbered add up to; unknown of those that a killed worker has left.
+    /// Returns the checksum of all lines numbered so far; `None` if some were left by a killed worker.
     pub(super) fn sum(&self) -> Option<LineChecksum> {
         self.sum
     }
 
-    /// The end, and all before it, is durable at the server.
+    /// Reports whether the end and everything before it are durable at the server.
     pub(super) fn is_complete(&self) -> bool {
         self.end.is_some_and(|end| end.acked)
     }
 
-    /// Everything up to this number is durable.
+    /// Returns the highest durable number.
     pub(super) fn acked_seq(&self) -> u64 {
         self.acked
     }
 
-    /// Lines of the task that the server has not confirmed, the skipped ones among them.
+    /// Returns the count of task lines that the server has not confirmed, including skipped ones.
     pub(super) fn unconfirmed_lines(&self) -> u64 {
-        self.queue.iter().map(Item::lines).sum::<u64>()
+        self.queue.iter().map(BufferedLine::lines).sum::<u64>()
             + self.spilled_lines()
             + self.skipping.as_ref().map_or(0, Skipping::missing)
     }
 
-    /// Lines that the drop rule has taken so far.
+    /// Returns the count of lines dropped so far.
     pub(super) fn skipped_lines(&self) -> u64 {
-        let waiting = self.queue.iter().filter(|item| matches!(item.kind, Kind::Mark(_))).map(Item::lines).sum::<u64>();
+        let waiting = self
+            .queue
+            .iter()
+            .filter(|item| matches!(item.kind, LineKind::Gap(_)))
+            .map(BufferedLine::lines)
+            .sum::<u64>();
         self.skipped_acked + waiting + self.spilled_skipped() + self.skipping.as_ref().map_or(0, Skipping::missing)
     }
 
@@ -340,25 +311,25 @@ impl Buffer {
         self.numbered == 0 || (self.numbered < half && self.numbered_bytes < self.bounds.bytes_max / 2)
     }
 
-    /// Drops what waits, and begins to count instead of to keep. The newest of what was dropped
-    /// is in the tails, as bytes again, so the end of a burst is not lost.
+    /// Drops the waiting lines and starts counting instead of storing. The newest dropped lines are put back
+    /// into the tails as bytes, so the end of a burst is not lost.
     fn start_skipping(&mut self, at: Timestamp) -> &mut Skipping {
         self.spool_has_overflowed();
-        let waiting = if self.spilled() > 0 { self.take_behind() } else { self.queue.split_off(self.numbered) };
+        let waiting = if self.spilled() > 0 { self.drain_unspooled() } else { self.queue.split_off(self.numbered) };
         self.bytes = self.numbered_bytes;
-        let tail = || Tail::new(self.bounds.tail_bytes_max, self.bounds.tail_lines_max);
+        let tail = || OutputTail::new(self.bounds.tail_bytes_max, self.bounds.tail_lines_max);
         let mut skipping = Skipping { count: 0, tails: [tail(), tail(), tail()], since: at };
-        let first_line = waiting.iter().find(|item| item.kind != Kind::Own);
+        let first_line = waiting.iter().find(|item| item.kind != LineKind::Internal);
         skipping.since = first_line.map_or(at, |item| item.at);
-        let mut own = 0;
+        let mut internal = 0;
         for item in waiting {
             match item.kind {
-                Kind::Own if own < OWN_WAITING_MAX => {
-                    own += 1;
+                LineKind::Internal if internal < INTERNAL_WAITING_MAX => {
+                    internal += 1;
                     self.append(item);
                 }
-                Kind::Mark(count) => skipping.count += count,
-                Kind::Line | Kind::Own => {
+                LineKind::Gap(count) => skipping.count += count,
+                LineKind::Line | LineKind::Internal => {
                     let tail = &mut skipping.tails[item.channel as usize];
                     tail.push(item.line.text.as_bytes(), item.at);
                     if !item.line.partial {
@@ -368,28 +339,33 @@ impl Buffer {
             }
         }
         for (tail, splitter) in skipping.tails.iter_mut().zip(&mut self.splitters) {
-            tail.push(&splitter.take_pending(), at);
+            tail.push(&splitter.drain_pending(), at);
         }
         self.skipping.insert(skipping)
     }
 
-    /// Puts the mark in the place of what is missing, and the tails as lines behind it.
+    /// Appends the gap marker for the missing lines, then the tails as lines.
     fn stop_skipping(&mut self) {
         let Some(mut skipping) = self.skipping.take() else { return };
         let count = skipping.missing();
         if count > 0 {
             let text = GapMarker { reason: GapReason::Skipped, count }.to_string();
             let line = SplitLine { text, ..SplitLine::default() };
-            self.append(Item { line, channel: Channel::Internal, at: skipping.since, kind: Kind::Mark(count) });
+            self.append(BufferedLine {
+                line,
+                channel: Channel::Internal,
+                at: skipping.since,
+                kind: LineKind::Gap(count),
+            });
         }
         let mut order = Channel::ALL;
         order.sort_by_key(|channel| skipping.tails[*channel as usize].at());
         for channel in order {
             let tail = &mut skipping.tails[channel as usize];
             let at = tail.at();
-            let mut input = tail.kept();
+            let mut input = tail.retained();
             while let Some(line) = self.splitters[channel as usize].next_line(&mut input) {
-                self.append(Item { line, channel, at, kind: Kind::Line });
+                self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
             }
         }
     }

@@ -5,15 +5,15 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_millis(1_778_336_581_000);
 
 fn small(lines_max: usize) -> Buffer {
-    Buffer::new(Bounds { lines_max, bytes_max: 1 << 20, tail_bytes_max: 64, tail_lines_max: 1 })
+    Buffer::new(BufferBounds { lines_max, bytes_max: 1 << 20, tail_bytes_max: 64, tail_lines_max: 1 })
 }
 
-fn texts(batch: Option<Batch<'_>>) -> Vec<String> {
+fn texts(batch: Option<NumberedLines<'_>>) -> Vec<String> {
     batch.map_or_else(Vec::new, |batch| batch.items.map(|item| item.line.text.clone()).collect())
 }
 
-fn take(buffer: &mut Buffer) -> Vec<String> {
-    texts(buffer.take(100, usize::MAX, |_| 1))
+fn next_texts(buffer: &mut Buffer) -> Vec<String> {
+    texts(buffer.next_batch(100, usize::MAX, |_| 1))
 }
 
 fn push(buffer: &mut Buffer, text: &str) {
@@ -21,74 +21,74 @@ fn push(buffer: &mut Buffer, text: &str) {
 }
 
 #[test]
-fn numbers_are_dense_and_unacked_lines_are_sent_again() {
+fn unacked_lines_are_resent_without_holes() {
     let mut buffer = small(100);
     push(&mut buffer, "a\nb\nc\n");
-    let batch = buffer.take(2, usize::MAX, |_| 1).unwrap();
+    let batch = buffer.next_batch(2, usize::MAX, |_| 1).unwrap();
     assert_eq!((batch.first_seq, texts(Some(batch))), (1, vec!["a".to_owned(), "b".to_owned()]));
-    assert_eq!(buffer.take(2, usize::MAX, |_| 1).unwrap().first_seq, 3);
-    assert!(buffer.take(2, usize::MAX, |_| 1).is_none());
+    assert_eq!(buffer.next_batch(2, usize::MAX, |_| 1).unwrap().first_seq, 3);
+    assert!(buffer.next_batch(2, usize::MAX, |_| 1).is_none());
     buffer.ack(1);
     buffer.resume(2);
-    let batch = buffer.take(9, usize::MAX, |_| 1).unwrap();
+    let batch = buffer.next_batch(9, usize::MAX, |_| 1).unwrap();
     assert_eq!((batch.first_seq, texts(Some(batch))), (3, vec!["c".to_owned()]));
     buffer.resume(1);
-    assert_eq!(buffer.take(9, usize::MAX, |_| 1).unwrap().first_seq, 3, "an older ack brings nothing back");
+    assert_eq!(buffer.next_batch(9, usize::MAX, |_| 1).unwrap().first_seq, 3, "an older ack brings nothing back");
 }
 
 #[test]
-fn a_batch_keeps_to_its_cost_unless_one_line_is_more() {
+fn a_batch_respects_its_cost_limit() {
     let mut buffer = small(100);
     push(&mut buffer, "aaaa\nbb\ncc\n");
-    let cost = |item: &Item| item.line.text.len();
-    assert_eq!(texts(buffer.take(9, 3, cost)), ["aaaa"]);
-    assert_eq!(texts(buffer.take(9, 3, cost)), ["bb"]);
-    assert_eq!(texts(buffer.take(9, 4, cost)), ["cc"]);
+    let cost = |item: &BufferedLine| item.line.text.len();
+    assert_eq!(texts(buffer.next_batch(9, 3, cost)), ["aaaa"]);
+    assert_eq!(texts(buffer.next_batch(9, 3, cost)), ["bb"]);
+    assert_eq!(texts(buffer.next_batch(9, 4, cost)), ["cc"]);
 }
 
 #[test]
-fn overflow_leaves_one_mark_in_order_and_the_newest_line() {
+fn overflow_leaves_one_gap_marker_and_the_newest_line() {
     let mut buffer = small(4);
     push(&mut buffer, "a\nb\n");
-    assert_eq!(take(&mut buffer), ["a", "b"]);
+    assert_eq!(next_texts(&mut buffer), ["a", "b"]);
     push(&mut buffer, "c\nd\ne\nf\n");
-    buffer.push_own("signal".into(), NOW);
+    buffer.push_internal("signal".into(), NOW);
     push(&mut buffer, "g\nh\nunfinished");
-    assert!(take(&mut buffer).is_empty(), "half of the buffer is in flight");
+    assert!(next_texts(&mut buffer).is_empty(), "half of the buffer is in flight");
     assert_eq!(buffer.skipped_lines(), 5);
     buffer.ack(2);
-    assert_eq!(take(&mut buffer), ["signal"]);
+    assert_eq!(next_texts(&mut buffer), ["signal"]);
     push(&mut buffer, " line\n");
     buffer.ack(3);
-    assert_eq!(take(&mut buffer), ["[6 messages skipped]", "unfinished line"]);
+    assert_eq!(next_texts(&mut buffer), ["[6 messages skipped]", "unfinished line"]);
     push(&mut buffer, "i\n");
     buffer.ack(5);
-    assert_eq!(take(&mut buffer), ["i"]);
+    assert_eq!(next_texts(&mut buffer), ["i"]);
     assert_eq!(buffer.skipped_lines(), 6);
 }
 
 #[test]
-fn the_end_follows_everything_and_is_repeated_until_acked() {
+fn the_end_is_last_and_resent_until_acked() {
     let mut buffer = small(4);
     push(&mut buffer, "a\nrest");
     buffer.finish(Exit::code(3), Some("ended".into()), NOW);
     push(&mut buffer, "too late\n");
-    assert!(buffer.take_end().is_none(), "not before the lines");
-    assert_eq!(take(&mut buffer), ["a", "rest"]);
+    assert!(buffer.next_end().is_none(), "not before the lines");
+    assert_eq!(next_texts(&mut buffer), ["a", "rest"]);
     buffer.ack(2);
-    assert_eq!(take(&mut buffer), ["ended"]);
-    assert_eq!(buffer.take_end(), Some((4, Exit::code(3), NOW)));
-    assert!(buffer.take_end().is_none(), "once a connection");
+    assert_eq!(next_texts(&mut buffer), ["ended"]);
+    assert_eq!(buffer.next_end(), Some((4, Exit::code(3), NOW)));
+    assert!(buffer.next_end().is_none(), "once a connection");
     buffer.ack(3);
     assert!(!buffer.is_complete());
     buffer.resume(3);
-    assert_eq!(buffer.take_end().map(|end| end.0), Some(4));
+    assert_eq!(buffer.next_end().map(|end| end.0), Some(4));
     buffer.ack(4);
     assert!(buffer.is_complete() && buffer.unconfirmed_lines() == 0);
 }
 
 #[test]
-fn a_flood_without_a_server_costs_bounded_memory_and_ends_with_its_last_lines() {
+fn memory_is_bounded_without_a_server() {
     let mut buffer = Buffer::default();
     let chunk: String = (0..30_000).map(|n| format!("{n}\n")).collect();
     for _ in 0..200 {
@@ -97,7 +97,7 @@ fn a_flood_without_a_server_costs_bounded_memory_and_ends_with_its_last_lines() 
     }
     buffer.finish(Exit::code(1), None, NOW);
     assert_eq!(buffer.unconfirmed_lines(), 200 * 30_000);
-    let lines = take(&mut buffer);
+    let lines = next_texts(&mut buffer);
     let mark = GapMarker::parse(&lines[0]).unwrap();
     assert_eq!(mark.count + WORKER_BUFFER_LINES as u64 / 8, 200 * 30_000);
     let last = buffer.queue.back().unwrap();
@@ -105,48 +105,48 @@ fn a_flood_without_a_server_costs_bounded_memory_and_ends_with_its_last_lines() 
 }
 
 #[test]
-fn a_headless_giant_is_counted_and_its_end_kept() {
+fn the_end_of_a_giant_line_survives() {
     let mut buffer = small(2);
     push(&mut buffer, "a\nb\nc\n");
     push(&mut buffer, &"é".repeat(300));
     push(&mut buffer, "END");
     buffer.finish(Exit::code(0), None, NOW);
-    assert_eq!(take(&mut buffer), ["[4 messages skipped]"]);
+    assert_eq!(next_texts(&mut buffer), ["[4 messages skipped]"]);
     buffer.ack(1);
-    let rest = take(&mut buffer).concat();
+    let rest = next_texts(&mut buffer).concat();
     assert!(rest.ends_with("éEND") && !rest.contains('\u{fffd}'), "{rest}");
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum BufferStep {
     Lines(bool, usize),
     Piece(String),
-    Own,
+    Internal,
     Take(usize),
     Ack(usize),
     Reconnect(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = BufferStep> {
     prop_oneof![
-        (any::<bool>(), 1usize..12).prop_map(|(err, n)| Step::Lines(err, n)),
-        "[ab\n]{1,9}".prop_map(Step::Piece),
-        Just(Step::Own),
-        (1usize..9).prop_map(Step::Take),
-        (0usize..9).prop_map(Step::Ack),
-        (0usize..9).prop_map(Step::Reconnect),
+        (any::<bool>(), 1usize..12).prop_map(|(err, n)| BufferStep::Lines(err, n)),
+        "[ab\n]{1,9}".prop_map(BufferStep::Piece),
+        Just(BufferStep::Internal),
+        (1usize..9).prop_map(BufferStep::Take),
+        (0usize..9).prop_map(BufferStep::Ack),
+        (0usize..9).prop_map(BufferStep::Reconnect),
     ]
 }
 
-/// A server that keeps what it has seen by number, and insists that a number's line never changes.
+/// A server that stores lines by number and asserts that a number's line never changes.
 #[derive(Default)]
-struct Server {
-    lines: Vec<Item>,
+struct BufferModelServer {
+    lines: Vec<BufferedLine>,
     acked: usize,
 }
 
-impl Server {
-    fn receive(&mut self, batch: Batch<'_>) {
+impl BufferModelServer {
+    fn receive(&mut self, batch: NumberedLines<'_>) {
         let first = usize::try_from(batch.first_seq).unwrap() - 1;
         assert!(first <= self.lines.len(), "a hole in the numbers");
         for (index, item) in batch.items.enumerate() {
@@ -167,28 +167,28 @@ proptest! {
     #[test]
     fn every_line_is_delivered_or_counted(steps in prop::collection::vec(step(), 0..120)) {
         let mut buffer = small(10);
-        let mut server = Server::default();
+        let mut server = BufferModelServer::default();
         let (mut received, mut own) = ([String::new(), String::new()], 0);
         for step in steps {
             match step {
-                Step::Lines(err, count) => {
+                BufferStep::Lines(err, count) => {
                     let channel = usize::from(err);
                     let text: String = (0..count).map(|n| format!("{}\n", received[channel].len() + n)).collect();
                     received[channel].push_str(&text);
                     buffer.push_bytes(Channel::ALL[channel], text.as_bytes(), NOW);
                 }
-                Step::Piece(text) => {
+                BufferStep::Piece(text) => {
                     received[0].push_str(&text);
                     buffer.push_bytes(Channel::Stdout, text.as_bytes(), NOW);
                 }
-                Step::Own => {
+                BufferStep::Internal => {
                     own += 1;
-                    buffer.push_own(format!("own {own}"), NOW);
+                    buffer.push_internal(format!("own {own}"), NOW);
                 }
-                Step::Take(lines) => buffer.take(lines, usize::MAX, |_| 1).into_iter().for_each(|b| server.receive(b)),
-                Step::Ack(lines) => { buffer.ack(server.ack(lines)); }
-                Step::Reconnect(lost) => {
-                    // What was not acked may or may not have arrived.
+                BufferStep::Take(lines) => buffer.next_batch(lines, usize::MAX, |_| 1).into_iter().for_each(|b| server.receive(b)),
+                BufferStep::Ack(lines) => { buffer.ack(server.ack(lines)); }
+                BufferStep::Reconnect(lost) => {
+                    // Lines that were not acked may or may not have arrived.
                     let arrived = server.lines.len().saturating_sub(lost).max(server.acked);
                     server.lines.truncate(arrived);
                     server.acked = arrived;
@@ -200,24 +200,24 @@ proptest! {
         buffer.finish(Exit::code(0), None, NOW);
         let expected = server.acked as u64 + buffer.queue.len() as u64;
         buffer.ack(server.ack(1000));
-        while let Some(batch) = buffer.take(7, usize::MAX, |_| 1) {
+        while let Some(batch) = buffer.next_batch(7, usize::MAX, |_| 1) {
             server.receive(batch);
             buffer.ack(server.ack(1000));
         }
         prop_assert_eq!(server.lines.len() as u64, expected);
-        prop_assert_eq!(buffer.take_end().map(|end| end.0), Some(expected + 1));
+        prop_assert_eq!(buffer.next_end().map(|end| end.0), Some(expected + 1));
         check(&server, &received, own)?;
     }
 }
 
-fn check(server: &Server, received: &[String; 2], own: usize) -> Result<(), TestCaseError> {
+fn check(server: &BufferModelServer, received: &[String; 2], own: usize) -> Result<(), TestCaseError> {
     let (mut delivered, mut skipped) = (0, 0);
     let mut owns = Vec::new();
     for item in &server.lines {
         match item.kind {
-            Kind::Line => delivered += 1,
-            Kind::Own => owns.push(item.line.text.clone()),
-            Kind::Mark(count) => {
+            LineKind::Line => delivered += 1,
+            LineKind::Internal => owns.push(item.line.text.clone()),
+            LineKind::Gap(count) => {
                 skipped += count;
                 prop_assert_eq!(GapMarker::parse(&item.line.text).map(|mark| mark.count), Some(count));
             }
@@ -230,7 +230,7 @@ fn check(server: &Server, received: &[String; 2], own: usize) -> Result<(), Test
         let seen: Vec<_> = server
             .lines
             .iter()
-            .filter(|i| i.channel == channel && i.kind == Kind::Line)
+            .filter(|i| i.channel == channel && i.kind == LineKind::Line)
             .map(|i| &i.line.text)
             .collect();
         let mut all = text.lines();

@@ -1,4 +1,4 @@
-//! Bytes to lines. Where the bytes were cut into chunks makes no difference to the lines.
+//! Splits bytes into lines, independently of how the bytes were cut into chunks.
 
 use std::collections::VecDeque;
 
@@ -6,27 +6,27 @@ use memchr::memchr;
 
 use crate::model::limits::LINE_BYTES_MAX;
 
-/// One line of output, or a piece of one that is too long.
+/// A line of output, or a piece of one that is too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitLine {
-    /// The text, without its newline; `\r` is kept.
+    /// Text without its newline; includes `\r`.
     pub text: String,
-    /// The line goes on in the next piece.
+    /// The line continues in the next piece.
     pub partial: bool,
-    /// Bytes that are not UTF-8, or NUL, were replaced by U+FFFD.
+    /// Invalid UTF-8 or NUL bytes were replaced by U+FFFD.
     pub lossy: bool,
 }
 
-/// Splits one channel's bytes at newlines, and lines that are too long at the limit.
+/// A splitter that cuts one channel's bytes at newlines and overlong lines at the limit.
 ///
-/// Invariants: no piece has more than `bytes_max` bytes; a cut never falls inside a code point;
-/// memory is at most `bytes_max` bytes of a line in progress. A line without its newline stays
-/// here until the newline comes, or [`LineSplitter::finish`].
+/// Invariants: no piece has more than `bytes_max` bytes. A cut never falls inside a code point. Memory is
+/// bounded by `bytes_max` bytes for the line in progress. A line without its newline stays buffered until the
+/// newline arrives or [`LineSplitter::finish`] is called.
 #[derive(Debug)]
 pub struct LineSplitter {
-    /// The line in progress: at most `bytes_max` bytes, no newline.
+    /// Line in progress: at most `bytes_max` bytes, no newline.
     pending: Vec<u8>,
-    /// Pieces of a line that grew beyond the limit when its bytes were replaced.
+    /// Pieces of a line that exceeded the limit when its bytes were replaced.
     ready: VecDeque<SplitLine>,
     bytes_max: usize,
 }
@@ -38,17 +38,17 @@ impl Default for LineSplitter {
 }
 
 impl LineSplitter {
-    /// A splitter whose pieces have at most `bytes_max` bytes, at least 4.
+    /// Creates a splitter whose pieces have at most `bytes_max` bytes, at least 4.
     pub fn new(bytes_max: usize) -> Self {
         Self { pending: Vec::new(), ready: VecDeque::new(), bytes_max: bytes_max.max(4) }
     }
 
-    /// Takes the next line's bytes off `input` and gives the line; `None` once `input` is used up.
+    /// Consumes the bytes of the next line from `input` and returns the line; `None` once `input` is used up.
     pub fn next_line(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
         if let Some(piece) = self.ready.pop_front() {
             return Some(piece);
         }
-        // A newline further away than this cannot end the piece at hand.
+        // A newline further away than this cannot end the current piece.
         let room = self.bytes_max - self.pending.len();
         let (near, _) = input.split_at(input.len().min(room + 1));
         match memchr(b'\n', near) {
@@ -74,7 +74,7 @@ impl LineSplitter {
         }
     }
 
-    /// No more bytes: gives what is left, a line without newline.
+    /// Returns the remaining line, which has no newline.
     pub fn finish(&mut self) -> Option<SplitLine> {
         if let Some(piece) = self.ready.pop_front() {
             return Some(piece);
@@ -83,8 +83,8 @@ impl LineSplitter {
         if rest.is_empty() { None } else { Some(self.emit(rest, false)) }
     }
 
-    /// Takes out what was taken in and not given as lines yet, as bytes again.
-    pub fn take_pending(&mut self) -> Vec<u8> {
+    /// Removes and returns the buffered bytes that were not returned as lines.
+    pub fn drain_pending(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for piece in self.ready.drain(..) {
             bytes.extend_from_slice(piece.text.as_bytes());
@@ -108,7 +108,7 @@ impl LineSplitter {
     fn emit(&mut self, mut bytes: Vec<u8>, partial: bool) -> SplitLine {
         let nul = memchr(0, &bytes).is_some();
         if nul {
-            // A byte that is never UTF-8: the replacement below covers it.
+            // 0xff is never valid UTF-8, so the replacement below covers it.
             bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 0xff);
         }
         match String::from_utf8(bytes) {
@@ -117,7 +117,7 @@ impl LineSplitter {
         }
     }
 
-    /// One byte becomes the three of U+FFFD, so a line within the limit may be over it now.
+    /// A replaced byte becomes the three bytes of U+FFFD, so the line may exceed the limit now.
     fn emit_replaced(&mut self, mut text: &str, partial: bool) -> SplitLine {
         while text.len() > self.bytes_max {
             let (piece, rest) = text.split_at(text.floor_char_boundary(self.bytes_max));
@@ -129,13 +129,13 @@ impl LineSplitter {
     }
 }
 
-/// Where to cut `bytes` so that no code point is parted from what follows.
+/// Returns where to cut `bytes` so that no code point is split.
 fn code_point_floor(bytes: &[u8], next: Option<u8>) -> usize {
     let continues = |byte: u8| byte & 0xc0 == 0x80;
     if !next.is_some_and(continues) {
         return bytes.len();
     }
-    // A code point has at most three continuation bytes; more of them are not UTF-8 anyway.
+    // A code point has at most three continuation bytes; a longer run is invalid UTF-8 anyway.
     let head = bytes.iter().rev().take(3).position(|byte| !continues(*byte));
     match head {
         Some(back) if back + 1 < bytes.len() => bytes.len() - back - 1,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_1_12_a_line_that_a_chunk_border_cuts_is_one_line() {
+    fn formats_1_12_chunk_borders_do_not_split_lines() {
         let line = "k6 remote: running (0m05.0s), 10/10 VUs, 48 complete and 0 interrupted iterations";
         let text = format!("{line}\n{line}\n");
         for cut in 0..text.len() {
@@ -193,20 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_never_parts_a_code_point() {
+    fn a_cut_never_splits_a_code_point() {
         assert_eq!(texts("abcé".as_bytes(), 4), ["abc", "é"]);
         assert_eq!(texts("a😀😀".as_bytes(), 4), ["a", "😀", "😀"]);
     }
 
     #[test]
-    fn what_is_not_text_is_replaced_and_marked() {
+    fn invalid_utf8_is_replaced_and_marked() {
         let lines = split(&[b"a\xffb\nc\0d\n\xc3\xa9\n"], 64);
         let seen: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.lossy)).collect();
         assert_eq!(seen, [("a\u{fffd}b", true), ("c\u{fffd}d", true), ("é", false)]);
     }
 
     #[test]
-    fn a_100_mb_line_costs_one_limit_of_memory() {
+    fn memory_of_a_100_mb_line_is_bounded() {
         let mut splitter = LineSplitter::default();
         let chunk = vec![b'x'; 256 * 1024];
         let mut bytes = 0;
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_make_no_difference(input in bytes(), cuts in prop::collection::vec(0usize..200, 0..8), max in 4usize..24) {
+        fn chunking_does_not_change_lines(input in bytes(), cuts in prop::collection::vec(0usize..200, 0..8), max in 4usize..24) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
             cuts.sort_unstable();
             let mut chunks = Vec::new();
@@ -245,7 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn text_comes_back_whole(input in "[a-c\né😀\r]{0,80}", max in 4usize..24) {
+        fn text_round_trips(input in "[a-c\né😀\r]{0,80}", max in 4usize..24) {
             let lines = split(&[input.as_bytes()], max);
             let mut joined = String::new();
             for line in &lines {

@@ -1,21 +1,21 @@
-//! The worker: runs a command (or is one itself) and streams its output to a server, live.
+//! The worker: runs a command, or is embedded in a program, and streams its output to a server.
 //!
-//! A line's way: `process` reads the child's pipes and shows them here, `lines` splits bytes into
-//! lines, `buffer` numbers and keeps them until they are durable at the server, `uplink` carries
-//! them over a connection that may come and go. The task is never slowed by the network and its
-//! result never depends on it: a server that is away costs a note, and at worst skipped lines.
+//! Data flow: `process` reads the child's pipes and shows the output, `lines` splits bytes into lines,
+//! `buffer` numbers them and stores them until they are durable at the server, and `uplink` sends them
+//! over a connection that may fail and return. The network never slows the task and never affects its
+//! result: an outage costs a message on stderr and, at worst, skipped lines.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use tasktail::model::Channel;
 //! use tasktail::worker::{Exit, Worker, WorkerOptions};
 //!
-//! // A command, wrapped: what `tasktail run` does.
+//! // Wrap a command, like `tasktail run`.
 //! let options = WorkerOptions::new("http://127.0.0.1:7117", "build-7".parse()?);
 //! let outcome = Worker::run(options, vec!["make".into(), "-j8".into()]).await?;
 //! println!("make ended with {}", outcome.exit_code);
 //!
-//! // A program that is itself the worker.
+//! // Embed the worker in a program.
 //! let worker = Worker::connect(WorkerOptions::new("http://127.0.0.1:7117", "import-42".parse()?))?;
 //! worker.line(Channel::Stdout, "12 files read");
 //! let delivery = worker.end(Exit::code(0)).await;
@@ -38,7 +38,7 @@ mod terminal;
 mod uplink;
 
 pub use lines::{LineSplitter, SplitLine};
-pub use session::Session;
+pub use session::WorkerSession;
 pub use spool::SpoolOptions;
 
 pub use mask::{MaskError, Masker, Masks, MasksBuilder, SECRET_BYTES_MIN, SECRETS_BYTES_MAX};
@@ -57,62 +57,63 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::client::{BadToken, BadUrl, Endpoint};
 use crate::model::{Channel, TaskId, Timestamp};
 
-use shared::Shared;
-use spool::{Folder, SpoolThread};
+use shared::SharedBuffer;
+use spool::{SessionFolder, SpoolThread};
 use uplink::Uplink;
 
-/// Where a worker's notes for a person go, one line of text each, without a newline.
-pub type Notes = Arc<dyn Fn(&str) + Send + Sync>;
+/// A callback for the worker's messages to the user, each one line without a newline.
+pub type NoteFn = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Asked for another server after an attempt to connect has failed: gives its URL, or `None` to
-/// keep trying the same one. Never called while a connection is alive.
+/// A callback for another server's URL after a failed connection attempt; `None` keeps the current one. Never
+/// called while connected.
 pub type Reconnect = Arc<dyn Fn() -> BoxFuture<'static, Option<Endpoint>> + Send + Sync>;
 
-/// What a worker needs to know; [`WorkerOptions::new`] fills in the defaults.
+/// Options of a worker; [`WorkerOptions::new`] sets the defaults.
 #[derive(Clone)]
 pub struct WorkerOptions {
-    /// The server: `http://HOST:PORT`, or `https://`. The child finds it as `TASKTAIL_URL`.
+    /// Server URL: `http://HOST:PORT`, or `https://`. Passed to the child as `TASKTAIL_URL`.
     pub url: String,
-    /// Certificates to trust beside the machine's own. The child finds the file as `TASKTAIL_CA_FILE`.
+    /// Certificates to trust besides the system's. The file's path is passed to the child as
+    /// `TASKTAIL_CA_FILE`.
     pub ca_file: Option<PathBuf>,
-    /// The task. The child finds it as `TASKTAIL_TASK`.
+    /// Task id. Passed to the child as `TASKTAIL_TASK`.
     pub task: TaskId,
-    /// Words attached to the task.
+    /// Labels of the task.
     pub labels: BTreeMap<String, String>,
-    /// This worker's name in `hello`; the machine's name by default.
+    /// Worker name in `hello`; the host name by default.
     pub worker: String,
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// Sent as `Authorization: Bearer TOKEN`.
+    /// Access token, sent as `Authorization: Bearer TOKEN`.
     pub token: Option<String>,
-    /// The child's raw output, both channels, goes into this file too (created or emptied).
+    /// File that also receives the child's raw output of both channels; created or truncated.
     pub tee: Option<PathBuf>,
-    /// Lines that the server has not confirmed are kept on disk too: an outage of hours loses nothing,
-    /// nor does a kill of this worker. What is left there at the end is sent with [`spool::send`].
+    /// Disk buffer for lines that the server has not confirmed. With it, neither an outage of hours nor a
+    /// kill of this worker loses lines. [`spool::send`] sends the lines left at the end.
     pub spool: Option<SpoolOptions>,
-    /// The child gets a terminal of its own: one stream (`stdout`), exact order, colours.
+    /// Runs the child on its own terminal: one stream (`stdout`), exact order, colours.
     pub pty: bool,
-    /// The child's output is shown on this process's stdout and stderr (on by default).
+    /// Copies the child's output to this process's stdout and stderr (on by default).
     pub show: bool,
-    /// From a SIGINT or SIGTERM that was passed on to SIGKILL. 10 s by default.
+    /// Time from a forwarded SIGINT or SIGTERM to SIGKILL. 10 s by default.
     pub kill_grace: Duration,
-    /// How long a pipe that another process holds open is still read after the child's exit. 2 s by default.
+    /// How long to read a pipe that another process holds open after the child's exit. 2 s by default.
     pub drain_timeout: Duration,
-    /// Secrets: each leaves the worker as `***`, wherever it stands: in the output (also where it is
-    /// shown and in the tee), the command, the labels, the host, the worker's own lines and notes.
+    /// Secrets to replace by `***` everywhere: in the output (also the displayed output and the tee), the
+    /// command, the labels, the host, and the worker's internal lines and messages.
     pub masks: Masks,
-    /// How long [`Worker::end`] waits without any progress, if the server was reached before. 10 s by default.
+    /// How long [`Worker::end`] waits without progress if the server was reached before. 10 s by default.
     pub delivery_timeout: Duration,
-    /// The same, if the server was never reached. 2 s by default.
+    /// The same if the server was never reached. 2 s by default.
     pub delivery_timeout_unreached: Duration,
-    /// Where notes go: a line on stderr each, by default.
-    pub notes: Notes,
-    /// Asked for another server when one cannot be reached.
+    /// Callback for messages to the user; prints them to stderr by default.
+    pub notes: NoteFn,
+    /// Callback for another server if the current one cannot be reached.
     pub reconnect: Option<Reconnect>,
 }
 
 impl WorkerOptions {
-    /// The defaults for this server and this task.
+    /// Returns the default options for this server and task.
     pub fn new(url: impl Into<String>, task: TaskId) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
@@ -139,8 +140,8 @@ impl WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// What this worker says of itself is said without secrets from here on.
-    fn mask_own_words(&mut self) {
+    /// Masks secrets in the labels, the names, and all later messages.
+    fn mask_metadata(&mut self) {
         if self.masks.is_empty() {
             return;
         }
@@ -153,7 +154,7 @@ impl WorkerOptions {
 }
 
 impl fmt::Debug for WorkerOptions {
-    /// Without the token and the secrets.
+    /// Formats without the token and the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerOptions")
             .field("url", &self.url)
@@ -169,44 +170,44 @@ fn mask_labels(labels: &BTreeMap<String, String>, masks: &Masks) -> BTreeMap<Str
     labels.iter().map(|(name, value)| (masks.text(name), masks.text(value))).collect()
 }
 
-/// Why a worker could not do its work. [`WorkerError::exit_code`] says what to exit with.
+/// An error that stops a worker. [`WorkerError::exit_code`] returns the exit code for it.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Not an `http://HOST:PORT`.
+    /// The URL is not `http://HOST:PORT`.
     #[error(transparent)]
     BadUrl(#[from] BadUrl),
-    /// Not an access token.
+    /// The access token is malformed.
     #[error(transparent)]
     BadToken(#[from] BadToken),
-    /// Nothing to run.
+    /// The command is empty.
     #[error("no command was given")]
     NoCommand,
-    /// The command does not exist. Its task has ended with exit code 127.
+    /// The command does not exist. Its task ended with exit code 127.
     #[error("{command}: command not found")]
     NotFound {
-        /// The command.
+        /// Command name.
         command: String,
     },
-    /// The command is there and cannot be executed. Its task has ended with exit code 126.
+    /// The command exists but cannot be executed. Its task ended with exit code 126.
     #[error("{command}: cannot be executed")]
     NotExecutable {
-        /// The command.
+        /// Command name.
         command: String,
-        /// What the system said.
+        /// Underlying error.
         source: std::io::Error,
     },
-    /// Something else failed before the command ran.
+    /// Another step failed before the command ran.
     #[error("{what}")]
     Setup {
-        /// What was attempted.
+        /// Failed operation.
         what: String,
-        /// What the system said.
+        /// Underlying error.
         source: std::io::Error,
     },
 }
 
 impl WorkerError {
-    /// What the process should exit with: 127 not found, 126 not executable, else 125.
+    /// Returns the exit code for the process: 127 not found, 126 not executable, else 125.
     pub fn exit_code(&self) -> i32 {
         match self {
             WorkerError::NotFound { .. } => 127,
@@ -216,29 +217,29 @@ impl WorkerError {
     }
 }
 
-/// How a task ended.
+/// The result of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
-    /// What it returned, if it returned.
+    /// Exit code, if it exited.
     pub code: Option<i32>,
-    /// The signal that ended it.
+    /// Signal that ended it.
     pub signal: Option<i32>,
-    /// It was ended from outside: this worker was told to stop.
+    /// It was stopped from outside, by a signal to this worker.
     pub aborted: bool,
 }
 
 impl Exit {
-    /// It returned this.
+    /// Creates the result of a task that exited with `code`.
     pub const fn code(code: i32) -> Self {
         Self { code: Some(code), signal: None, aborted: false }
     }
 
-    /// This signal ended it.
+    /// Creates the result of a task that `signal` ended.
     pub const fn signal(signal: i32) -> Self {
         Self { code: None, signal: Some(signal), aborted: false }
     }
 
-    /// As a shell gives it: the code, or 128+N for signal N.
+    /// Returns the shell's exit code: the code, or 128+N for signal N.
     pub const fn shell_code(self) -> i32 {
         match (self.code, self.signal) {
             (Some(code), _) => code,
@@ -248,91 +249,91 @@ impl Exit {
     }
 }
 
-/// What has become of a task's lines at the end.
+/// The delivery state of a task's lines at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// The server has confirmed everything, the end too.
+    /// The server has confirmed everything, including the end.
     pub complete: bool,
     /// Lines that could not be delivered in time.
     pub undelivered_lines: u64,
-    /// Lines that the drop rule took; marks in the log count them.
+    /// Lines that were dropped; gap markers in the log count them.
     pub skipped_lines: u64,
 }
 
-/// How a command ended, and what has become of its lines.
+/// The result of a command and the delivery of its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What this process should exit with: the command's code, or 128+N for signal N.
+pub struct WorkerOutcome {
+    /// Exit code for this process: the command's code, or 128+N for signal N.
     pub exit_code: i32,
-    /// How the command ended.
+    /// Result of the command.
     pub exit: Exit,
-    /// What has become of its lines.
+    /// Delivery of its lines.
     pub delivery: Delivery,
 }
 
-/// A task's voice: takes lines at any time, without waiting, and delivers them in the background.
+/// A handle for a task's log: accepts lines at any time without waiting and delivers them in the background.
 ///
-/// Guarantees: lines arrive in the order they were given, none twice; what is missing because the
-/// server was too slow or away is counted by a mark in its place; memory is bounded
+/// Guarantees: lines arrive in the order they were written, none twice. Lines dropped because the server was
+/// too slow or unreachable are counted by a gap marker in their place. Memory is bounded
 /// ([`WORKER_BUFFER_LINES`](crate::model::limits::WORKER_BUFFER_LINES),
-/// [`WORKER_BUFFER_BYTES`](crate::model::limits::WORKER_BUFFER_BYTES)).
-/// Dropped without [`Worker::end`], it goes silent, and the server will call the task lost.
+/// [`WORKER_BUFFER_BYTES`](crate::model::limits::WORKER_BUFFER_BYTES)). If it is dropped without
+/// [`Worker::end`], the server marks the task as lost.
 #[derive(Debug)]
 pub struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBuffer>,
     uplink: AbortOnDropHandle<Delivery>,
 }
 
 impl Worker {
     /// Runs `command` (program, then arguments) as this task and waits for its end.
     ///
-    /// Takes SIGINT, SIGTERM and SIGHUP for itself (but for those it was started to ignore, as by
-    /// `nohup`) and passes them to the child's process group. In the foreground of a terminal the
-    /// child stays in this process's group, so that it can read from the terminal and Ctrl-Z stops
-    /// both; there Ctrl-C reaches it directly, and other signals reach the child alone. The child's
-    /// stdin is this process's. Needs a tokio runtime with I/O and time.
+    /// Intercepts SIGINT, SIGTERM and SIGHUP (except those ignored at start, as with `nohup`) and forwards
+    /// them to the child's process group. In the foreground of a terminal the child stays in this process's
+    /// group, so that it can read from the terminal and Ctrl-Z stops both. There, Ctrl-C reaches the child
+    /// directly, and other signals are forwarded to the child alone. The child inherits stdin. Requires a
+    /// tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// The command could not be started, or the URL is none. A server that cannot be reached is
-    /// not an error: it is noted, and [`Outcome::delivery`] says what is missing.
-    pub async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
+    /// The command could not be started, or the URL is invalid. An unreachable server is not an error: it is
+    /// logged, and [`WorkerOutcome::delivery`] counts the missing lines.
+    pub async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
         process::run(options, command).await
     }
 
-    /// Starts delivering in the background of the current tokio runtime; returns at once, whether
-    /// or not the server can be reached.
+    /// Starts delivering in the background of the current tokio runtime and returns at once, even if the
+    /// server cannot be reached.
     ///
     /// # Errors
-    /// The URL is none, or there is no tokio runtime.
+    /// The URL is invalid, or there is no tokio runtime.
     pub fn connect(mut options: WorkerOptions) -> Result<Self, WorkerError> {
-        options.mask_own_words();
-        let command = std::env::args().map(|word| options.masks.text(&word)).collect();
+        options.mask_metadata();
+        let command = std::env::args().map(|arg| options.masks.text(&arg)).collect();
         Self::start(options, command)
     }
 
-    /// Appends `text` to the task's log: a line, or several if it has newlines inside.
+    /// Appends `text` to the task's log, as several lines if it contains newlines.
     pub fn line(&self, channel: Channel, text: &str) {
         self.shared.push_line(channel, text, Timestamp::now());
     }
 
-    /// Says that no line follows and waits, for a bounded time, until the server has it all.
+    /// Ends the task and waits, for a bounded time, until the server has confirmed everything.
     pub async fn end(self, exit: Exit) -> Delivery {
         self.shared.finish(exit, None);
         self.delivered().await
     }
 
     async fn delivered(self) -> Delivery {
-        // An uplink that panicked has delivered nothing that is known of.
+        // An uplink that panicked counts as having delivered nothing.
         self.uplink.await.unwrap_or_default()
     }
 
-    /// `options` and `command` without secrets.
+    /// Starts the uplink and the spool. `options` and `command` must be masked already.
     fn start(options: WorkerOptions, command: Vec<String>) -> Result<Self, WorkerError> {
         let server = server_of(&options)?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
-        let session = Session::new(&options, command);
-        let shared = Arc::new(Shared::new(options.masks.clone()));
+        let session = WorkerSession::new(&options, command);
+        let shared = Arc::new(SharedBuffer::new(options.masks.clone()));
         let spool =
             options.spool.as_ref().map(|spool| start_spool(spool, &session, &shared, &options.notes)).transpose()?;
         let uplink = runtime.spawn(Uplink::new(options, server, session, Arc::clone(&shared)).with_spool(spool).run());
@@ -340,37 +341,37 @@ impl Worker {
     }
 }
 
-/// The server that these options name, as it is spoken to.
+/// Returns the endpoint of the configured server.
 fn server_of(options: &WorkerOptions) -> Result<Endpoint, WorkerError> {
     let token = options.token.as_deref().map(str::parse).transpose()?;
     Ok(options.url.parse::<Endpoint>()?.with_ca_file(options.ca_file.clone()).with_token(token))
 }
 
-/// Makes the session's folder, and says what earlier ones have left.
+/// Creates the session's spool folder and reports sessions left by earlier workers.
 fn start_spool(
     options: &SpoolOptions,
-    session: &Session,
-    shared: &Arc<Shared>,
-    notes: &Notes,
+    session: &WorkerSession,
+    shared: &Arc<SharedBuffer>,
+    notes: &NoteFn,
 ) -> Result<SpoolThread, WorkerError> {
     let dir = options.dir.display();
-    match spool::count(&options.dir) {
+    match spool::count_unsent(&options.dir) {
         0 => {}
-        1 => notes(&format!("{dir} has lines of a task that were not sent: `tasktail spool send {dir}` sends them")),
-        n => notes(&format!("{dir} has lines of {n} tasks that were not sent: `tasktail spool send {dir}` sends them")),
+        1 => notes(&format!("{dir} contains unsent lines of a task; send them with `tasktail spool send {dir}`")),
+        n => notes(&format!("{dir} contains unsent lines of {n} tasks; send them with `tasktail spool send {dir}`")),
     }
     let failed = |what: &str, source: std::io::Error| WorkerError::Setup {
         what: format!("cannot use the spool {dir}: {what}"),
         source,
     };
-    let folder = Folder::create(&options.dir, session.clone())
+    let folder = SessionFolder::create(&options.dir, session.clone())
         .map_err(|error| failed(&error.to_string(), std::io::Error::other(error)))?;
     shared.open_spool(options.bytes_max);
     SpoolThread::start(folder, 0, options.bytes_max, shared, Arc::clone(notes))
-        .map_err(|error| failed("no thread for it", error))
+        .map_err(|error| failed("cannot start its thread", error))
 }
 
 fn note_on_stderr(text: &str) {
-    // Nobody is left to be told when stderr is gone.
+    // If stderr is closed, there is no other channel for the message.
     writeln!(std::io::stderr().lock(), "tasktail: {text}").ok();
 }

@@ -1,4 +1,4 @@
-//! Runs the child: its pipes or its terminal, the signals it gets, its exit.
+//! Runs the child: its pipes or terminal, signal forwarding, and exit.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,17 +15,18 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until};
 
 use super::mask::Masks;
-use super::reader::{Copy, PIPE_BYTES, Reader};
-use super::shared::Shared;
-use super::signals::Signals;
+use super::reader::{OutputCopy, PIPE_BYTES, PipeReader};
+use super::shared::SharedBuffer;
+use super::signals::ForwardedSignals;
 use super::terminal::{self, ChildTerminal};
-use super::{Delivery, Exit, Outcome, Worker, WorkerError, WorkerOptions};
+use super::{Delivery, Exit, Worker, WorkerError, WorkerOptions, WorkerOutcome};
 use crate::model::{Channel, command_line, signal_name};
 
-/// See [`Worker::run`].
-pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
-    let signals = Signals::take(options.pty);
-    let signals = signals.map_err(|e| WorkerError::Setup { what: format!("cannot take signals: {e}"), source: e })?;
+/// Implements [`Worker::run`].
+pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
+    let signals = ForwardedSignals::listen(options.pty);
+    let signals =
+        signals.map_err(|e| WorkerError::Setup { what: format!("cannot listen for signals: {e}"), source: e })?;
     let own_group = options.pty || !terminal::is_foreground();
     run_with(options, command, signals, own_group).await
 }
@@ -33,25 +34,25 @@ pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Resul
 async fn run_with(
     mut options: WorkerOptions,
     command: Vec<OsString>,
-    mut signals: Signals,
+    mut signals: ForwardedSignals,
     own_group: bool,
-) -> Result<Outcome, WorkerError> {
+) -> Result<WorkerOutcome, WorkerError> {
     let Some(program) = command.first() else { return Err(WorkerError::NoCommand) };
     let program = program.to_string_lossy().into_owned();
-    options.mask_own_words();
-    // Each word before it is quoted: quotes would part a secret.
+    options.mask_metadata();
+    // Mask each argument before quoting: quotes would split a secret.
     let words: Vec<String> = command.iter().map(|word| options.masks.text(&word.to_string_lossy())).collect();
     let tee = open_tee(&options)?;
     let worker = Worker::start(options.clone(), words.clone())?;
-    worker.shared.push_own(format!("starting on {}: {}", options.host, command_line(&words)));
-    let begun = Instant::now();
-    let mut running = match Running::start(&options, &command, own_group, tee, &worker.shared) {
+    worker.shared.push_internal(format!("starting on {}: {}", options.host, command_line(&words)));
+    let started = Instant::now();
+    let mut running = match RunningCommand::start(&options, &command, own_group, tee, &worker.shared) {
         Ok(running) => running,
         Err(error) => {
             let error = start_error(&program, &options.masks, error);
             let exit = Exit::code(error.exit_code());
             worker.shared.finish(exit, Some(error.to_string()));
-            deliver(worker, &mut signals).await;
+            await_delivery(worker, &mut signals).await;
             return Err(error);
         }
     };
@@ -59,26 +60,26 @@ async fn run_with(
     let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for the command: {e}"), source: e })?;
     running.drain(options.drain_timeout, &mut signals, &worker.shared).await;
     drop(running);
-    worker.shared.finish(exit, Some(last_words(exit, begun.elapsed())));
-    let delivery = deliver(worker, &mut signals).await;
-    Ok(Outcome { exit_code: exit.shell_code(), exit, delivery })
+    worker.shared.finish(exit, Some(exit_message(exit, started.elapsed())));
+    let delivery = await_delivery(worker, &mut signals).await;
+    Ok(WorkerOutcome { exit_code: exit.shell_code(), exit, delivery })
 }
 
-/// Waits for the delivery, unless someone says to stop now.
-async fn deliver(worker: Worker, signals: &mut Signals) -> Delivery {
+/// Waits for the delivery, until a signal asks to stop.
+async fn await_delivery(worker: Worker, signals: &mut ForwardedSignals) -> Delivery {
     let shared = Arc::clone(&worker.shared);
-    let hurry = async {
+    let abort = async {
         signals.next_stop().await;
-        shared.hurry();
+        shared.abort_delivery();
         std::future::pending::<()>().await;
     };
     tokio::select! {
         delivery = worker.delivered() => delivery,
-        () = hurry => Delivery::default(),
+        () = abort => Delivery::default(),
     }
 }
 
-fn last_words(exit: Exit, took: Duration) -> String {
+fn exit_message(exit: Exit, took: Duration) -> String {
     let seconds = took.as_secs_f64();
     match (exit.code, exit.signal) {
         (None, Some(signal)) => format!("ended after {seconds:.1} s by {}", signal_name(signal)),
@@ -97,13 +98,13 @@ fn start_error(program: &str, masks: &Masks, error: io::Error) -> WorkerError {
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
             WorkerError::NotExecutable { command, source: error }
         }
-        _ => WorkerError::Setup { what: format!("{command} cannot be started: {error}"), source: error },
+        _ => WorkerError::Setup { what: format!("cannot start {command}: {error}"), source: error },
     }
 }
 
-type Tee = Option<(String, Arc<Mutex<Option<File>>>)>;
+type TeeFile = Option<(String, Arc<Mutex<Option<File>>>)>;
 
-fn open_tee(options: &WorkerOptions) -> Result<Tee, WorkerError> {
+fn open_tee(options: &WorkerOptions) -> Result<TeeFile, WorkerError> {
     let Some(path) = &options.tee else { return Ok(None) };
     let name = path.display().to_string();
     match File::create(path) {
@@ -112,23 +113,23 @@ fn open_tee(options: &WorkerOptions) -> Result<Tee, WorkerError> {
     }
 }
 
-/// A child that runs, and the threads that read it.
-struct Running {
+/// A running child and the threads that read its output.
+struct RunningCommand {
     child: Child,
     pid: Pid,
-    /// It leads a process group of its own; otherwise it shares this process's.
+    /// The child leads its own process group; otherwise it shares this process's.
     own_group: bool,
-    readers: Vec<Reader>,
+    readers: Vec<PipeReader>,
     terminal: Option<ChildTerminal>,
 }
 
-impl Running {
+impl RunningCommand {
     fn start(
         options: &WorkerOptions,
         command: &[OsString],
         own_group: bool,
-        tee: Tee,
-        shared: &Arc<Shared>,
+        tee: TeeFile,
+        shared: &Arc<SharedBuffer>,
     ) -> io::Result<Self> {
         let mut child = Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
         child.args(command.iter().skip(1));
@@ -138,18 +139,23 @@ impl Running {
         }
         let (child, sources, terminal) =
             if options.pty { start_on_terminal(child)? } else { start_on_pipes(child, own_group)? };
-        let no_pid = || io::Error::other("it has no process id");
+        let no_pid = || io::Error::other("the child has no process id");
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(no_pid)?;
         let mut readers = Vec::new();
         for (source, channel) in sources {
-            let copies = copies(channel, options.show, &tee)?;
-            readers.push(Reader::spawn(source, channel, copies, Arc::clone(shared), Arc::clone(&options.notes))?);
+            let copies = open_copies(channel, options.show, &tee)?;
+            readers.push(PipeReader::spawn(source, channel, copies, Arc::clone(shared), Arc::clone(&options.notes))?);
         }
         Ok(Self { child, pid, own_group, readers, terminal })
     }
 
-    /// Waits for the child's exit and passes signals on to it.
-    async fn wait(&mut self, options: &WorkerOptions, signals: &mut Signals, shared: &Shared) -> io::Result<Exit> {
+    /// Waits for the child's exit and forwards signals to it.
+    async fn wait(
+        &mut self,
+        options: &WorkerOptions,
+        signals: &mut ForwardedSignals,
+        shared: &SharedBuffer,
+    ) -> io::Result<Exit> {
         let mut kill_at: Option<Instant> = None;
         let mut aborted = false;
         loop {
@@ -158,7 +164,7 @@ impl Running {
                 () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     kill_at = None;
                     let grace = options.kill_grace.as_secs_f64();
-                    shared.push_own(format!("still running {grace:.1} s later: killed with SIGKILL"));
+                    shared.push_internal(format!("still running after {grace:.1} s; sending SIGKILL"));
                     self.kill(Signal::KILL);
                     continue;
                 }
@@ -170,11 +176,11 @@ impl Running {
             }
             let name = signal_name(signal.as_raw());
             if signal == Signal::INT && !self.own_group {
-                // The terminal has sent it to the child too, and what it means is the child's to say.
-                shared.push_own(format!("{name} from the terminal"));
+                // The terminal has sent it to the child too, and the child decides how to react.
+                shared.push_internal(format!("{name} from the terminal"));
                 continue;
             }
-            shared.push_own(format!("{name} received and passed on"));
+            shared.push_internal(format!("{name} received and forwarded"));
             self.kill(signal);
             if signal != Signal::HUP {
                 aborted = true;
@@ -183,8 +189,8 @@ impl Running {
         }
     }
 
-    /// Reads what the pipes still hold, but does not wait for processes that were left behind.
-    async fn drain(&mut self, limit: Duration, signals: &mut Signals, shared: &Shared) {
+    /// Reads the rest of the pipes, without waiting for background processes that hold them open.
+    async fn drain(&mut self, limit: Duration, signals: &mut ForwardedSignals, shared: &SharedBuffer) {
         let readers = futures::future::join_all(self.readers.iter_mut().map(|reader| reader.drain(limit)));
         let all_ended = tokio::select! {
             ended = readers => ended.into_iter().all(|ended| ended),
@@ -192,34 +198,34 @@ impl Running {
         };
         if !all_ended {
             let seconds = limit.as_secs_f64();
-            shared.push_own(format!(
-                "the command has ended, but a process it left behind still holds its output open: not read after {seconds:.1} s"
+            shared.push_internal(format!(
+                "the command has ended, but a background process still holds its output open; reading stopped after {seconds:.1} s"
             ));
         }
     }
 
     fn kill(&self, signal: Signal) {
-        // Its exit may be on the way: then there is nothing to signal.
+        // If the child has just exited, there is no process to signal.
         if self.own_group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) }.ok();
     }
 }
 
-type Started = (Child, Vec<(File, Channel)>, Option<ChildTerminal>);
+type SpawnedChild = (Child, Vec<(File, Channel)>, Option<ChildTerminal>);
 
-fn start_on_pipes(mut command: Command, own_group: bool) -> io::Result<Started> {
+fn start_on_pipes(mut command: Command, own_group: bool) -> io::Result<SpawnedChild> {
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
     command.stdin(Stdio::inherit()).stdout(stdout_end).stderr(stderr_end);
     if own_group {
         command.process_group(0);
     }
-    // The command holds the writing ends: they must be closed here, or there would be no end.
+    // The command holds the write ends. They must be closed here, or the pipes would never end.
     let child = command.spawn()?;
     drop(command);
     Ok((child, vec![(stdout, Channel::Stdout), (stderr, Channel::Stderr)], None))
 }
 
-fn start_on_terminal(command: Command) -> io::Result<Started> {
+fn start_on_terminal(command: Command) -> io::Result<SpawnedChild> {
     let failed = |error: pty_process::Error| match error {
         pty_process::Error::Io(error) => error,
         pty_process::Error::Rustix(error) => error.into(),
@@ -239,25 +245,25 @@ fn start_on_terminal(command: Command) -> io::Result<Started> {
 
 fn pipe() -> io::Result<(File, Stdio)> {
     let (near, far) = io::pipe()?;
-    // A smaller pipe is slower and not wrong: the kernel has limits of its own.
+    // A smaller pipe is only slower; the kernel may refuse the size.
     rustix::pipe::fcntl_setpipe_size(&near, PIPE_BYTES).ok();
     Ok((File::from(OwnedFd::from(near)), Stdio::from(far)))
 }
 
-fn copies(channel: Channel, show: bool, tee: &Tee) -> io::Result<Vec<Copy>> {
+fn open_copies(channel: Channel, show: bool, tee: &TeeFile) -> io::Result<Vec<OutputCopy>> {
     let mut copies = Vec::new();
     if show {
         let own = match channel {
             Channel::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
             _ => io::stdout().as_fd().try_clone_to_owned()?,
         };
-        copies.push(Copy { name: channel.to_string(), file: Arc::new(Mutex::new(Some(File::from(own)))) });
+        copies.push(OutputCopy { name: channel.to_string(), file: Arc::new(Mutex::new(Some(File::from(own)))) });
     }
-    copies.extend(tee.iter().map(|(name, file)| Copy { name: name.clone(), file: Arc::clone(file) }));
+    copies.extend(tee.iter().map(|(name, file)| OutputCopy { name: name.clone(), file: Arc::clone(file) }));
     Ok(copies)
 }
 
-/// SIGINT is a person's word, wherever it was typed.
+/// Converts the status. SIGINT always counts as a user's abort, wherever it was typed.
 fn exit_of(status: ExitStatus, aborted: bool) -> Exit {
     let signal = status.signal();
     Exit { code: status.code(), signal, aborted: aborted || signal == Some(Signal::INT.as_raw()) }

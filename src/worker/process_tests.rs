@@ -1,4 +1,4 @@
-//! Real children; the server is not there, so the notes and the last lines are looked at here.
+//! Runs real children without a server, and inspects messages and internal lines here.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn options() -> WorkerOptions {
         show: false,
         delivery_timeout_unreached: Duration::ZERO,
         notes: Arc::new(|_| {}),
-        // Nobody listens on port 1 of this machine.
+        // Port 1 of this machine refuses connections.
         ..WorkerOptions::new("http://127.0.0.1:1", "42".parse().unwrap())
     }
 }
@@ -20,19 +20,20 @@ fn words(command: &[&str]) -> Vec<OsString> {
     command.iter().map(OsString::from).collect()
 }
 
-struct Run {
+struct ShellRun {
     signals: mpsc::Sender<Signal>,
-    done: tokio::task::JoinHandle<Result<Outcome, WorkerError>>,
+    done: tokio::task::JoinHandle<Result<WorkerOutcome, WorkerError>>,
     tee: tempfile::NamedTempFile,
 }
 
-impl Run {
-    /// Runs a shell script; what it writes can be waited for.
+impl ShellRun {
+    /// Runs a shell script whose output can be waited for.
     fn shell(script: &str, options: WorkerOptions) -> Self {
         let (signals, receiver) = mpsc::channel(8);
         let tee = tempfile::NamedTempFile::new().unwrap();
         let options = WorkerOptions { tee: Some(tee.path().to_owned()), ..options };
-        let done = tokio::spawn(run_with(options, words(&["sh", "-c", script]), Signals::from_test(receiver), true));
+        let done =
+            tokio::spawn(run_with(options, words(&["sh", "-c", script]), ForwardedSignals::from_test(receiver), true));
         Self { signals, done, tee }
     }
 
@@ -53,9 +54,9 @@ impl Run {
 }
 
 #[tokio::test]
-async fn the_exit_code_is_the_commands() {
+async fn the_exit_code_matches_the_command() {
     for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143)] {
-        let (exit, shell_code) = Run::shell(script, options()).exit().await;
+        let (exit, shell_code) = ShellRun::shell(script, options()).exit().await;
         assert_eq!(shell_code, code, "{script}");
         assert_eq!(exit.signal, (code > 128).then(|| code - 128));
         assert!(!exit.aborted);
@@ -63,7 +64,7 @@ async fn the_exit_code_is_the_commands() {
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_run_has_the_shells_codes() {
+async fn start_failures_use_shell_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "data").unwrap();
@@ -80,14 +81,16 @@ async fn a_command_that_cannot_run_has_the_shells_codes() {
 }
 
 #[tokio::test]
-async fn the_child_knows_its_task_and_the_tee_has_every_byte() {
-    let run =
-        Run::shell(r#"printf '%s %s\n\377\000' "$TASKTAIL_URL" "$TASKTAIL_TASK"; sleep 0.01; echo err >&2"#, options());
+async fn environment_and_tee_are_complete() {
+    let run = ShellRun::shell(
+        r#"printf '%s %s\n\377\000' "$TASKTAIL_URL" "$TASKTAIL_TASK"; sleep 0.01; echo err >&2"#,
+        options(),
+    );
     let path = run.tee.path().to_owned();
-    let keep = run.tee.reopen().unwrap();
+    let tee_file = run.tee.reopen().unwrap();
     run.done.await.unwrap().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"http://127.0.0.1:1 42\n\xff\0err\n");
-    drop(keep);
+    drop(tee_file);
 }
 
 #[tokio::test]
@@ -95,7 +98,7 @@ async fn sigterm_reaches_the_whole_group() {
     // The shell waits for a grandchild, which must get the signal too.
     let script = r#"trap 'echo shell got it; wait; exit 7' TERM
         sh -c 'trap "echo grandchild got it; exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait"#;
-    let run = Run::shell(script, options());
+    let run = ShellRun::shell(script, options());
     run.until_written("ready").await;
     run.signals.try_send(Signal::TERM).unwrap();
     run.until_written("shell got it").await;
@@ -105,9 +108,9 @@ async fn sigterm_reaches_the_whole_group() {
 }
 
 #[tokio::test]
-async fn a_child_that_ignores_sigterm_is_killed_after_the_grace() {
+async fn sigkill_follows_the_grace_period() {
     let options = WorkerOptions { kill_grace: Duration::from_millis(100), ..options() };
-    let run = Run::shell("trap '' TERM; echo ready; while :; do sleep 0.01; done", options);
+    let run = ShellRun::shell("trap '' TERM; echo ready; while :; do sleep 0.01; done", options);
     run.until_written("ready").await;
     run.signals.try_send(Signal::TERM).unwrap();
     let (exit, code) = run.exit().await;
@@ -115,9 +118,9 @@ async fn a_child_that_ignores_sigterm_is_killed_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_grandchild_that_holds_the_pipe_does_not_hang_it() {
+async fn an_open_pipe_does_not_hang_the_worker() {
     let options = WorkerOptions { drain_timeout: Duration::from_millis(50), ..options() };
-    let run = Run::shell("sleep 600 & echo pid $!.; exit 4", options);
+    let run = ShellRun::shell("sleep 600 & echo pid $!.; exit 4", options);
     run.until_written(".").await;
     let pid = run.written().trim_start_matches("pid ").trim_end_matches(".\n").parse().ok().and_then(Pid::from_raw);
     assert_eq!(run.exit().await.1, 4);
@@ -127,9 +130,9 @@ async fn a_grandchild_that_holds_the_pipe_does_not_hang_it() {
 #[tokio::test]
 async fn a_signal_ends_the_wait_for_a_server() {
     let options = WorkerOptions { delivery_timeout_unreached: Duration::from_secs(600), ..options() };
-    let run = Run::shell("echo done", options);
+    let run = ShellRun::shell("echo done", options);
     run.until_written("done").await;
-    // Sent until it is over: the first may still find the child alive.
+    // Send it until the run ends: the first signal may still find the child alive.
     while !run.done.is_finished() {
         run.signals.try_send(Signal::INT).unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -138,13 +141,13 @@ async fn a_signal_ends_the_wait_for_a_server() {
 }
 
 #[tokio::test]
-async fn a_terminal_of_its_own_keeps_the_order_of_both_channels() {
+async fn a_pty_preserves_the_output_order() {
     let script = "test -t 1 && test -t 2 && for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done";
-    let run = Run::shell(script, WorkerOptions { pty: true, ..options() });
+    let run = ShellRun::shell(script, WorkerOptions { pty: true, ..options() });
     let path = run.tee.path().to_owned();
-    let keep = run.tee.reopen().unwrap();
+    let tee_file = run.tee.reopen().unwrap();
     assert_eq!(run.done.await.unwrap().unwrap().exit_code, 0);
     let wanted: String = (1..=5).map(|i| format!("out {i}\nerr {i}\n")).collect();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted);
-    drop(keep);
+    drop(tee_file);
 }

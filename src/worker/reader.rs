@@ -1,5 +1,5 @@
-//! One thread for each pipe of the child: reads, hands over, shows. Only this process's own
-//! terminal can slow it down, never the network.
+//! One thread per pipe of the child, which reads, forwards and shows the output. Only this process's terminal
+//! can slow it down, never the network.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,61 +13,61 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Notes;
-use super::shared::Shared;
+use super::NoteFn;
+use super::shared::SharedBuffer;
 use crate::model::{Channel, Timestamp};
 
-/// Bytes of one read.
+/// Bytes per read.
 const READ_BYTES: usize = 256 * 1024;
-/// Asked of the kernel for each pipe: a burst goes on while this process is not scheduled.
+/// Requested pipe capacity; a burst continues while this process is not scheduled.
 pub(super) const PIPE_BYTES: usize = 1024 * 1024;
-/// What a pipe may still hold at the child's exit, and one read beside it.
+/// Maximum bytes left in a pipe at the child's exit, plus one read.
 const LEFT_IN_PIPE_MAX: u64 = (PIPE_BYTES + READ_BYTES) as u64;
 
-/// Where raw output goes beside the server: what cannot be written any more is left out.
-pub(super) struct Copy {
-    /// What it is called in a note.
+/// A local copy of the raw output. It is abandoned after a write error.
+pub(super) struct OutputCopy {
+    /// Name for messages.
     pub(super) name: String,
     pub(super) file: Arc<Mutex<Option<File>>>,
 }
 
 /// A thread that reads one pipe to its end.
-pub(super) struct Reader {
-    state: Arc<State>,
+pub(super) struct PipeReader {
+    state: Arc<ReaderState>,
     ended: oneshot::Receiver<()>,
 }
 
 #[derive(Default)]
-struct State {
-    /// It waits for the pipe (and not for this process's own terminal).
+struct ReaderState {
+    /// The thread waits for the pipe, not for this process's terminal.
     waiting: AtomicBool,
     bytes: AtomicU64,
-    /// Nobody wants what comes now.
+    /// The output is no longer wanted.
     abandoned: AtomicBool,
 }
 
-impl Reader {
-    /// Reads `source` to its end on a thread of its own.
+impl PipeReader {
+    /// Starts a thread that reads `source` to its end.
     pub(super) fn spawn(
         source: File,
         channel: Channel,
-        copies: Vec<Copy>,
-        shared: Arc<Shared>,
-        notes: Notes,
+        copies: Vec<OutputCopy>,
+        shared: Arc<SharedBuffer>,
+        notes: NoteFn,
     ) -> io::Result<Self> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(ReaderState::default());
         let (end, ended) = oneshot::channel();
         let thread_state = Arc::clone(&state);
         std::thread::Builder::new().name(format!("read-{channel}")).spawn(move || {
-            read(source, channel, &copies, &shared, &thread_state, &notes);
-            // Nobody waits for the end of a reader that was abandoned.
+            read_loop(source, channel, &copies, &shared, &thread_state, &notes);
+            // The receiver is dropped if the reader was abandoned.
             end.send(()).ok();
         })?;
         Ok(Self { state, ended })
     }
 
-    /// Waits for the end of the pipe, for up to `limit` once it is empty. `false` if something
-    /// still holds it open.
+    /// Waits for the end of the pipe, for up to `limit` once it is empty. Returns `false` if a process still
+    /// holds it open.
     pub(super) async fn drain(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let enough = self.state.bytes.load(Ordering::Relaxed) + LEFT_IN_PIPE_MAX;
@@ -79,7 +79,7 @@ impl Reader {
             if idle || self.state.bytes.load(Ordering::Relaxed) >= enough {
                 return false;
             }
-            // It writes to a terminal that does not take more right now: that is not a leak.
+            // The thread is blocked by a slow terminal, not by a process that holds the pipe open.
             tokio::select! {
                 _ = &mut self.ended => return true,
                 () = sleep(Duration::from_millis(20)) => {}
@@ -88,13 +88,20 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for PipeReader {
     fn drop(&mut self) {
         self.state.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
-fn read(mut source: File, channel: Channel, copies: &[Copy], shared: &Shared, state: &State, notes: &Notes) {
+fn read_loop(
+    mut source: File,
+    channel: Channel,
+    copies: &[OutputCopy],
+    shared: &SharedBuffer,
+    state: &ReaderState,
+    notes: &NoteFn,
+) {
     let mut chunk = vec![0; READ_BYTES];
     loop {
         state.waiting.store(true, Ordering::Relaxed);
@@ -103,34 +110,35 @@ fn read(mut source: File, channel: Channel, copies: &[Copy], shared: &Shared, st
         let length = match read {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // A terminal says EIO when its last user is gone.
+            // A terminal returns EIO once its last user has closed it.
             Err(_) => 0,
         };
         if state.abandoned.load(Ordering::Relaxed) {
             return;
         }
         if length == 0 {
-            return copy(&shared.end_channel(channel, Timestamp::now()), copies, notes);
+            return write_copies(&shared.finish_channel(channel, Timestamp::now()), copies, notes);
         }
         state.bytes.fetch_add(length as u64, Ordering::Relaxed);
         let bytes = chunk.get(..length).unwrap_or_default();
-        copy(&shared.push_bytes(channel, bytes, Timestamp::now()), copies, notes);
+        write_copies(&shared.push_bytes(channel, bytes, Timestamp::now()), copies, notes);
     }
 }
 
-fn copy(bytes: &[u8], copies: &[Copy], notes: &Notes) {
+fn write_copies(bytes: &[u8], copies: &[OutputCopy], notes: &NoteFn) {
     for copy in copies {
         let mut file = copy.file.lock();
         let Some(Err(error)) = file.as_mut().map(|file| write_all(file, bytes)) else { continue };
         *file = None;
-        // `tasktail run -- make | head` is no fault.
+        // `tasktail run -- make
+        //  head` is not an error.
         if error.kind() != io::ErrorKind::BrokenPipe {
-            notes(&format!("cannot write to {}: {error}; the task goes on without", copy.name));
+            notes(&format!("cannot write to {}: {error}; the task continues without it", copy.name));
         }
     }
 }
 
-/// Writes everything, also to a terminal that someone has made non-blocking.
+/// Writes everything, even to a terminal that was made non-blocking.
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

@@ -1,4 +1,4 @@
-//! One life of one worker: what it says of itself when it opens its task.
+//! A worker's session: the details it sends when it opens its task.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,27 @@ use super::WorkerOptions;
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, WORD_BYTES_MAX};
 use crate::model::{TaskId, Timestamp};
 
-/// The facts of `hello` and `task_start`.
+/// Details sent in `hello` and `task_start`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// Its name: a ULID. Lines are numbered from 1 in it.
+pub struct WorkerSession {
+    /// Session id, a ULID. Lines are numbered from 1 in each session.
     pub id: ulid::Ulid,
-    /// The task.
+    /// Task id.
     pub task: TaskId,
-    /// The worker's name.
+    /// Worker name.
     pub worker: String,
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// The command and its arguments.
+    /// Command and its arguments.
     pub command: Vec<String>,
-    /// Words attached to the task.
+    /// Labels of the task.
     pub labels: BTreeMap<String, String>,
-    /// When it began.
+    /// Start time.
     pub started: Timestamp,
 }
 
-impl Session {
-    /// A new one.
+impl WorkerSession {
+    /// Creates a session with a new id.
     pub(super) fn new(options: &WorkerOptions, mut command: Vec<String>) -> Self {
         limit_command(&mut command);
         Self {
@@ -42,23 +42,26 @@ impl Session {
         }
     }
 
-    /// Whether a server would take it; if not, what is wrong.
+    /// Checks the server's limits.
+    ///
+    /// # Errors
+    /// A description of the violated limit.
     pub(super) fn check(&self) -> Result<(), String> {
         let long = |word: &String| word.len() > WORD_BYTES_MAX;
         if self.command.iter().map(String::len).sum::<usize>() > COMMAND_BYTES_MAX {
-            return Err(format!("its command has over {COMMAND_BYTES_MAX} bytes"));
+            return Err(format!("its command exceeds {COMMAND_BYTES_MAX} bytes"));
         }
         if self.labels.len() > LABELS_MAX || self.labels.iter().any(|(name, value)| long(name) || long(value)) {
-            return Err(format!("it has over {LABELS_MAX} labels, or one over {WORD_BYTES_MAX} bytes"));
+            return Err(format!("it has more than {LABELS_MAX} labels, or a label over {WORD_BYTES_MAX} bytes"));
         }
         if long(&self.host) || long(&self.worker) {
-            return Err(format!("a name in it has over {WORD_BYTES_MAX} bytes"));
+            return Err(format!("a name exceeds {WORD_BYTES_MAX} bytes"));
         }
         Ok(())
     }
 }
 
-/// The server refuses a longer command line; the log matters more than its last arguments.
+/// Truncates a command line that the server would reject; the log matters more than the last arguments.
 fn limit_command(command: &mut Vec<String>) {
     let mut bytes = 0;
     let fits = command.iter().take_while(|word| {

@@ -1,4 +1,4 @@
-//! Signals that are passed on to the child, and their names.
+//! Forwarding of signals to the child.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Signals that wait to be acted on.
+/// Maximum number of queued signals.
 const SIGNALS_MAX: usize = 64;
 
-/// The signals this process takes for its child, as they come.
-pub(super) struct Signals(mpsc::Receiver<Signal>);
+/// A receiver of signals intended for the child.
+pub(super) struct ForwardedSignals(mpsc::Receiver<Signal>);
 
-impl Signals {
-    /// Takes them, but for those that this process was started to ignore (`nohup`); SIGWINCH only
-    /// with `resizes`.
-    pub(super) fn take(resizes: bool) -> io::Result<Self> {
+impl ForwardedSignals {
+    /// Starts listening, except for signals ignored at start (`nohup`). SIGWINCH is included only with
+    /// `resizes`.
+    pub(super) fn listen(resizes: bool) -> io::Result<Self> {
         let ignored = ignored_signals();
         let stream = |kind: SignalKind, wanted: bool| -> io::Result<Option<Stream>> {
             let bit = 1u64 << (kind.as_raw_value() - 1);
@@ -25,7 +25,7 @@ impl Signals {
         let mut terminate = stream(SignalKind::terminate(), true)?;
         let mut hangup = stream(SignalKind::hangup(), true)?;
         let mut resized = stream(SignalKind::window_change(), resizes)?;
-        // More than a person means: one more than that is one of those that wait already.
+        // A signal that does not fit in the queue duplicates one that is queued.
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         tokio::spawn(async move {
             loop {
@@ -44,13 +44,13 @@ impl Signals {
         Ok(Self(receiver))
     }
 
-    /// Signals that a test sends.
+    /// Creates a receiver fed by a test.
     #[cfg(test)]
     pub(super) fn from_test(receiver: mpsc::Receiver<Signal>) -> Self {
         Self(receiver)
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> Signal {
         match self.0.recv().await {
             Some(signal) => signal,
@@ -58,7 +58,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one that asks to stop.
+    /// Waits for the next signal that asks to stop.
     pub(super) async fn next_stop(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
@@ -78,7 +78,7 @@ async fn recv(stream: &mut Option<Stream>) {
     std::future::pending().await
 }
 
-/// Bit N-1 for signal N, as the kernel tells in `/proc`; none where there is no `/proc`.
+/// Returns the ignored signals from `/proc`, bit N-1 for signal N; zero without `/proc`.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

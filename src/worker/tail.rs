@@ -4,27 +4,28 @@ use memchr::{memchr, memchr_iter, memrchr_iter};
 
 use crate::model::Timestamp;
 
-/// Counts the lines of everything pushed, keeps the newest bytes. Costs no more than finding the
-/// newlines and copying `bytes_max` bytes a push.
+/// A ring that counts the lines of everything pushed and stores the newest bytes. A push costs no more than
+/// finding the newlines and copying `bytes_max` bytes.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct OutputTail {
     bytes: Vec<u8>,
     bytes_max: usize,
     lines_max: usize,
     /// Newlines in everything that was pushed.
     newlines: u64,
-    /// Something before `bytes` is gone.
+    /// Earlier bytes were discarded.
     cut: bool,
     at: Timestamp,
 }
 
-impl Tail {
-    /// Keeps at least the newest `bytes_max` bytes, gives back at most `lines_max` lines of them.
+impl OutputTail {
+    /// Creates a tail of at least the newest `bytes_max` bytes, which returns at most `lines_max` lines of
+    /// them.
     pub(super) fn new(bytes_max: usize, lines_max: usize) -> Self {
         Self { bytes: Vec::new(), bytes_max, lines_max, newlines: 0, cut: false, at: Timestamp::default() }
     }
 
-    /// Takes output that is skipped.
+    /// Appends skipped output.
     pub(super) fn push(&mut self, input: &[u8], at: Timestamp) {
         if input.is_empty() {
             return;
@@ -37,34 +38,34 @@ impl Tail {
             self.bytes.clear();
         }
         self.bytes.extend_from_slice(input.get(newest..).unwrap_or_default());
-        // Cut only now and then, so that small pushes do not move the whole tail each time.
+        // Trim only occasionally, so that small pushes do not move the whole tail each time.
         if self.bytes.len() > 2 * self.bytes_max {
             self.cut = true;
             self.bytes.drain(..self.bytes.len() - self.bytes_max);
         }
     }
 
-    /// When the newest bytes were pushed.
+    /// Returns the time of the newest bytes.
     pub(super) fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Whole lines from the newest ones, and the line in progress.
-    pub(super) fn kept(&self) -> &[u8] {
-        let mut kept = self.bytes.as_slice();
+    /// Returns the newest whole lines and the line in progress.
+    pub(super) fn retained(&self) -> &[u8] {
+        let mut retained = self.bytes.as_slice();
         if self.cut {
-            // A line that has lost its head is left out, unless it is all there is.
-            let whole = memchr(b'\n', kept).map(|end| end + 1);
-            let code_point = || kept.iter().position(|byte| byte & 0xc0 != 0x80);
-            kept = kept.get(whole.or_else(code_point).unwrap_or(0)..).unwrap_or_default();
+            // Omit a line whose beginning was discarded, unless there is no other.
+            let whole = memchr(b'\n', retained).map(|end| end + 1);
+            let code_point = || retained.iter().position(|byte| byte & 0xc0 != 0x80);
+            retained = retained.get(whole.or_else(code_point).unwrap_or(0)..).unwrap_or_default();
         }
-        let too_old = memrchr_iter(b'\n', kept).nth(self.lines_max);
-        kept.get(too_old.map_or(0, |end| end + 1)..).unwrap_or_default()
+        let too_old = memrchr_iter(b'\n', retained).nth(self.lines_max);
+        retained.get(too_old.map_or(0, |end| end + 1)..).unwrap_or_default()
     }
 
-    /// How many of the lines pushed are not, or not whole, in [`Tail::kept`].
+    /// Returns how many of the pushed lines are missing or incomplete in [`OutputTail::retained`].
     pub(super) fn missing(&self) -> u64 {
         let headless = self.cut && memchr(b'\n', &self.bytes).is_none();
-        self.newlines + u64::from(headless) - memchr_iter(b'\n', self.kept()).count() as u64
+        self.newlines + u64::from(headless) - memchr_iter(b'\n', self.retained()).count() as u64
     }
 }

@@ -1,4 +1,4 @@
-//! Terminals: the one this process runs on, and the one that `--pty` gives the child.
+//! Terminals: this process's own, and the one that `--pty` gives to the child.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -12,24 +12,24 @@ use rustix::termios::{
     tcsetwinsize,
 };
 
-/// Whether a person at a terminal speaks to this process: the child must then stay in the
-/// terminal's foreground group, or it could not read, and Ctrl-Z would stop only this process.
+/// Reports whether this process is in the foreground of a terminal. The child must then stay in the
+/// foreground group; otherwise it could not read, and Ctrl-Z would stop only this process.
 pub(super) fn is_foreground() -> bool {
     io::stdin().is_terminal() && tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-/// The child's own terminal, seen from this side.
+/// The master side of the child's terminal.
 pub(super) struct ChildTerminal {
     master: OwnedFd,
-    /// Put back when this goes.
+    /// Restores this terminal's modes on drop.
     _own: Option<RawTerminal>,
 }
 
-/// A new terminal for a child, of the size of this one.
+/// Opens a terminal for a child, with the size of this one.
 pub(super) fn open() -> Result<(Pty, Pts), pty_process::Error> {
     let (pty, pts) = pty_process::open()?;
     let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin()));
-    // 80 by 24 is what programs take for granted where nobody says.
+    // Programs assume 80 by 24 if the size is unknown.
     let size = size.ok().filter(|size| size.ws_col > 0).map_or(Size::new(24, 80), |s| Size::new(s.ws_row, s.ws_col));
     pty.resize(size)?;
     let mut modes = tcgetattr(&pts).map_err(io::Error::from)?;
@@ -40,11 +40,11 @@ pub(super) fn open() -> Result<(Pty, Pts), pty_process::Error> {
 }
 
 impl ChildTerminal {
-    /// Takes over the near end once the child runs on the far one. With `typing`, what is typed
-    /// here goes to the child.
+    /// Wraps the master side after the child was started on the other one. With `typing`, keys typed here are
+    /// sent to the child.
     pub(super) fn new(pty: Pty, typing: bool) -> io::Result<Self> {
         let master = OwnedFd::from(pty);
-        // Read by a thread of its own, which may wait.
+        // Its reader is a separate thread, which may block.
         fcntl_setfl(&master, fcntl_getfl(&master)? - OFlags::NONBLOCK)?;
         let own = if typing { Some(RawTerminal::new()?) } else { None };
         if typing {
@@ -54,7 +54,7 @@ impl ChildTerminal {
         Ok(Self { master, _own: own })
     }
 
-    /// Where the child's output comes from.
+    /// Returns a file to read the child's output from.
     pub(super) fn output(&self) -> io::Result<File> {
         self.master.try_clone().map(File::from)
     }
@@ -62,13 +62,13 @@ impl ChildTerminal {
     /// Copies the size of this terminal to the child's.
     pub(super) fn copy_size(&self) {
         if let Ok(size) = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin())) {
-            // A child that has just gone has no size.
+            // The call fails if the child has just exited.
             tcsetwinsize(self.master.as_fd(), size).ok();
         }
     }
 }
 
-/// Ends when the child's terminal or this one is gone; until then it waits for keys.
+/// Copies keys until either terminal is closed.
 fn copy_keys(mut child: File) {
     let mut keys = [0; 4096];
     loop {
@@ -85,7 +85,8 @@ fn copy_keys(mut child: File) {
     }
 }
 
-/// This terminal hands every key through; the child's terminal echoes and makes signals of them.
+/// The raw mode of this terminal. Every key is passed through; the child's terminal echoes it and generates
+/// signals.
 struct RawTerminal(Termios);
 
 impl RawTerminal {
@@ -93,7 +94,7 @@ impl RawTerminal {
         let before = tcgetattr(stdin())?;
         let mut modes = before.clone();
         modes.make_raw();
-        // Output still goes through this terminal's own rules: notes are plain lines.
+        // Output still follows this terminal's own modes, so messages are plain lines.
         modes.output_modes = before.output_modes;
         modes.input_modes.remove(InputModes::IXON);
         modes.local_modes.remove(LocalModes::ECHO);
@@ -104,7 +105,7 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // The terminal may be gone, and with it whoever would mind.
+        // If the terminal is closed, there are no modes to restore.
         tcsetattr(stdin(), OptionalActions::Now, &self.0).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Carries a task's lines to the server over connections that come and go.
+//! Sends a task's lines to the server and reconnects as needed.
 //!
 //! ```text
 //!   connect -> hello, task_start -> resume{acked_seq} -> log_lines.. / ack..  -> log_line_end -> ack
@@ -19,8 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
-use super::session::Session;
-use super::shared::Shared;
+use super::session::WorkerSession;
+use super::shared::SharedBuffer;
 use super::spool::SpoolThread;
 use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
@@ -28,88 +28,94 @@ use crate::client::connect::{CONNECT_TIMEOUT, ClientSocket, ConnectError, connec
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT};
 use crate::wire::worker::{OutgoingMessage, PROTOCOL, ServerReply};
 
-/// The worker's door at the server.
+/// Path of the worker endpoint.
 const PATH: &str = "/ws/v1/worker";
-/// A server that says nothing for this long, not even the answer to a ping, is given up.
+/// Silence, without even a pong, after which the server is disconnected.
 const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
-/// Errors of the server are shown at most this often.
+/// Minimum interval between displayed server errors.
 const ERROR_NOTE_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection that lived this long was a good one: the next attempt comes soon.
+/// A connection that lasted this long resets the backoff.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
-/// The wait at the end is over after this many times its limit, even if a line arrives now and then.
+/// Multiple of the timeout after which the final wait ends, even if an occasional line is still acked.
 const DELIVERY_ROUNDS_MAX: u32 = 6;
 
-/// A worker that is not let in tries again this often: a token can be renewed, and nobody is to be flooded.
+/// Interval of attempts after the server rejected the token. A token can be renewed, and the server must not
+/// be flooded.
 const DENIED_DELAY: Duration = Duration::from_secs(30);
 
-/// The server's word for a task that takes no more lines; it will not change its mind.
+/// Error code for a task that accepts no more lines. It is final.
 const TASK_ENDED: &str = "task_ended";
 
-/// Why a connection is over, in words for a person.
-type Lost = String;
+/// A description of a disconnect for the user.
+type DisconnectReason = String;
 
-/// Why there is nothing more to do on a connection.
-enum Over {
-    /// Another may come.
-    Lost(Lost),
-    /// Someone else has ended this task: the server takes no more of it.
-    Ended,
-    /// The access token is not taken, or not for this: another try does no better soon.
-    Denied(Lost),
+/// An event that ends a connection.
+enum Disconnect {
+    /// Lost; a new connection may succeed.
+    Lost(DisconnectReason),
+    /// The task was ended elsewhere, and the server accepts no more lines of it.
+    TaskEnded,
+    /// The access token was rejected or lacks access; an early retry would fail too.
+    Denied(DisconnectReason),
 }
 
-impl From<Lost> for Over {
-    fn from(lost: Lost) -> Self {
-        Over::Lost(lost)
+impl From<DisconnectReason> for Disconnect {
+    fn from(lost: DisconnectReason) -> Self {
+        Disconnect::Lost(lost)
     }
 }
 
-/// The one task that speaks for a worker to the server.
+/// The single async task that connects a worker to the server.
 pub(super) struct Uplink {
     options: WorkerOptions,
-    session: Session,
-    shared: Arc<Shared>,
+    session: WorkerSession,
+    shared: Arc<SharedBuffer>,
     server: Endpoint,
     spool: Option<SpoolThread>,
-    /// As long as something moves, the end is waited for.
-    patient: bool,
+    /// Wait at the end as long as there is progress.
+    unlimited_wait: bool,
     /// Set while there is no connection.
-    away: Option<Away>,
-    /// It was told that the server lets this worker in no more.
-    denied: bool,
+    outage: Option<Outage>,
+    /// A rejected token was logged already.
+    denied_noted: bool,
 }
 
-struct Away {
+struct Outage {
     since: Instant,
     skipped_lines: u64,
-    /// There was a connection before.
+    /// There was an earlier connection.
     again: bool,
 }
 
 impl Uplink {
-    /// A new session of the task.
-    pub(super) fn new(options: WorkerOptions, server: Endpoint, session: Session, shared: Arc<Shared>) -> Self {
-        Self { server, options, session, shared, spool: None, patient: false, away: None, denied: false }
+    /// Creates the uplink of a new session.
+    pub(super) fn new(
+        options: WorkerOptions,
+        server: Endpoint,
+        session: WorkerSession,
+        shared: Arc<SharedBuffer>,
+    ) -> Self {
+        Self { server, options, session, shared, spool: None, unlimited_wait: false, outage: None, denied_noted: false }
     }
 
-    /// With the thread of the session's spool, which is closed at the end.
+    /// Adds the session's spool thread, which is closed at the end.
     pub(super) fn with_spool(self, spool: Option<SpoolThread>) -> Self {
         Self { spool, ..self }
     }
 
-    /// For lines that are long past: only a standstill is an end.
-    pub(super) fn patient(self) -> Self {
-        Self { patient: true, ..self }
+    /// Waits without a total limit, for lines of an ended task: only a stall ends the wait.
+    pub(super) fn with_unlimited_wait(self) -> Self {
+        Self { unlimited_wait: true, ..self }
     }
 
-    /// Delivers until everything is confirmed, or time is up after the end.
+    /// Delivers until everything is confirmed, or until the timeout after the end.
     pub(super) async fn run(mut self) -> Delivery {
         let shared = Arc::clone(&self.shared);
         let options = self.options.clone();
-        let rounds_max = if self.patient { None } else { Some(DELIVERY_ROUNDS_MAX) };
+        let rounds_max = if self.unlimited_wait { None } else { Some(DELIVERY_ROUNDS_MAX) };
         tokio::select! {
             () = self.deliver() => {}
-            () = out_of_time(&shared, &options, rounds_max) => {}
+            () = wait_delivery_timeout(&shared, &options, rounds_max) => {}
         }
         let delivery = shared.delivery();
         let closed = match self.spool.take() {
@@ -122,8 +128,8 @@ impl Uplink {
                 1 => "1 line and the end of the task".to_owned(),
                 n => format!("{n} lines and the end of the task"),
             };
-            let kept = self.kept(closed);
-            self.note(format_args!("{what} could not be delivered to {}{kept}", self.server));
+            let hint = self.spool_hint(closed);
+            self.note(format_args!("{what} could not be delivered to {}{hint}", self.server));
         }
         delivery
     }
@@ -133,26 +139,26 @@ impl Uplink {
         loop {
             let began = Instant::now();
             let acked_before = self.shared.acked_seq();
-            let (over, connected) = match Box::pin(self.open()).await {
+            let (disconnect, connected) = match Box::pin(self.open_session()).await {
                 Ok((socket, acked_seq)) => {
                     self.note_connected();
-                    match Box::pin(self.talk(socket, acked_seq)).await {
+                    match Box::pin(self.exchange(socket, acked_seq)).await {
                         Ok(()) => return,
-                        Err(over) => (over, true),
+                        Err(disconnect) => (disconnect, true),
                     }
                 }
-                Err(over) => (over, false),
+                Err(disconnect) => (disconnect, false),
             };
-            let lost = match over {
-                Over::Lost(lost) => lost,
-                Over::Ended => {
-                    self.note("this task was ended at the server: it takes no more lines of it");
-                    self.shared.refuse();
-                    return self.shared.finished().await;
+            let lost = match disconnect {
+                Disconnect::Lost(lost) => lost,
+                Disconnect::TaskEnded => {
+                    self.note("this task was ended at the server, which accepts no more lines of it");
+                    self.shared.mark_rejected();
+                    return self.shared.wait_finished().await;
                 }
-                Over::Denied(why) => {
+                Disconnect::Denied(why) => {
                     self.note_denied(&why);
-                    if !self.move_to_another_server().await {
+                    if !self.switch_server().await {
                         sleep(DENIED_DELAY).await;
                     }
                     continue;
@@ -162,20 +168,20 @@ impl Uplink {
                 delays = backoff();
             }
             self.note_lost(&lost);
-            if !connected && self.move_to_another_server().await {
+            if !connected && self.switch_server().await {
                 delays = backoff();
             }
             sleep(delays.next().unwrap_or(GOOD_CONNECTION)).await;
         }
     }
 
-    /// Connects, says who it is, and learns what the server has of this session.
-    async fn open(&self) -> Result<(ClientSocket, u64), Over> {
+    /// Connects, sends the session, and returns the server's position in it.
+    async fn open_session(&self) -> Result<(ClientSocket, u64), Disconnect> {
         let mut socket = connect(&self.server, PATH).await.map_err(|error| match error {
             ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
-                Over::Denied(error.to_string())
+                Disconnect::Denied(error.to_string())
             }
-            _ => Over::Lost(error.to_string()),
+            _ => Disconnect::Lost(error.to_string()),
         })?;
         let hello = OutgoingMessage::Hello { protocol: PROTOCOL, worker: &self.session.worker };
         let session = self.session.id.to_string();
@@ -189,14 +195,14 @@ impl Uplink {
         };
         for message in [hello, start] {
             let text = serde_json::to_string(&message).map_err(|e| e.to_string())?;
-            in_time(socket.send(Message::text(text))).await?;
+            with_send_timeout(socket.send(Message::text(text))).await?;
         }
-        let resumed = timeout(CONNECT_TIMEOUT, self.resumed(&mut socket)).await;
-        let acked_seq = resumed.map_err(|_| "the server does not say where to resume".to_owned())??;
+        let resumed = timeout(CONNECT_TIMEOUT, self.wait_resume(&mut socket)).await;
+        let acked_seq = resumed.map_err(|_| "the server did not send a resume position".to_owned())??;
         Ok((socket, acked_seq))
     }
 
-    async fn resumed(&self, socket: &mut ClientSocket) -> Result<u64, Over> {
+    async fn wait_resume(&self, socket: &mut ClientSocket) -> Result<u64, Disconnect> {
         let own = self.session.id.to_string();
         loop {
             let Some(text) = text_of(socket.next().await)? else { continue };
@@ -206,42 +212,44 @@ impl Uplink {
                 {
                     return Ok(acked_seq);
                 }
-                Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Over::Ended),
+                Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Disconnect::TaskEnded),
                 Ok(ServerReply::Error { code, message, .. }) if ["not_found", "forbidden"].contains(&code.as_str()) => {
-                    return Err(Over::Denied(format!("{message}, for this worker's access token")));
+                    return Err(Disconnect::Denied(format!("{message}, for this worker's access token")));
                 }
-                Ok(ServerReply::Error { message, .. }) => return Err(format!("the server refuses: {message}").into()),
+                Ok(ServerReply::Error { message, .. }) => {
+                    return Err(format!("rejected by the server: {message}").into());
+                }
                 _ => {}
             }
         }
     }
 
-    /// Until all is confirmed (`Ok`), or the connection is lost.
-    async fn talk(&self, socket: ClientSocket, acked_seq: u64) -> Result<(), Over> {
+    /// Sends and receives until everything is confirmed (`Ok`) or the connection ends.
+    async fn exchange(&self, socket: ClientSocket, acked_seq: u64) -> Result<(), Disconnect> {
         self.shared.resume(acked_seq);
         if self.shared.is_complete() {
             return Ok(());
         }
         let (mut sink, stream) = socket.split();
-        // Both at once: acks and pings must be read while a send waits for a slow server.
+        // Run both concurrently: acks and pings must be read while a send waits for a slow server.
         let result = tokio::select! {
-            lost = self.write(&mut sink) => Err(lost.into()),
-            result = self.read(stream) => result,
+            lost = self.send_messages(&mut sink) => Err(lost.into()),
+            result = self.receive_replies(stream) => result,
         };
-        // A polite close is worth a moment, not more; what matters is confirmed or kept.
+        // Wait only briefly for a clean close: all lines are confirmed or still buffered.
         timeout(Duration::from_millis(200), sink.close()).await.ok();
         result
     }
 
-    async fn write(&self, sink: &mut SplitSink<ClientSocket, Message>) -> Lost {
+    async fn send_messages(&self, sink: &mut SplitSink<ClientSocket, Message>) -> DisconnectReason {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let sent = match self.shared.next_message(&self.options.task) {
-                Ok(Some(text)) => in_time(sink.send(Message::text(text))).await,
+                Ok(Some(text)) => with_send_timeout(sink.send(Message::text(text))).await,
                 Ok(None) => tokio::select! {
-                    () = self.shared.woken() => Ok(()),
-                    _ = heartbeat.tick() => in_time(sink.send(Message::Ping(Default::default()))).await,
+                    () = self.shared.wait_woken() => Ok(()),
+                    _ = heartbeat.tick() => with_send_timeout(sink.send(Message::Ping(Default::default()))).await,
                 },
                 Err(error) => Err(error.to_string()),
             };
@@ -251,12 +259,12 @@ impl Uplink {
         }
     }
 
-    async fn read(&self, mut stream: SplitStream<ClientSocket>) -> Result<(), Over> {
+    async fn receive_replies(&self, mut stream: SplitStream<ClientSocket>) -> Result<(), Disconnect> {
         let mut noted: Option<Instant> = None;
         let mut not_noted = 0u64;
         loop {
             let message = timeout(SILENCE_MAX, stream.next()).await;
-            let message = message.map_err(|_| format!("silent for {} s", SILENCE_MAX.as_secs()))?;
+            let message = message.map_err(|_| format!("no response for {} s", SILENCE_MAX.as_secs()))?;
             let Some(text) = text_of(message)? else { continue };
             match serde_json::from_str(&text) {
                 Ok(ServerReply::Ack { work_request_id, seq })
@@ -267,7 +275,7 @@ impl Uplink {
                 Ok(ServerReply::Error { code, work_request_id: Some(task), .. })
                     if code == TASK_ENDED && task.id == self.options.task =>
                 {
-                    return Err(Over::Ended);
+                    return Err(Disconnect::TaskEnded);
                 }
                 Ok(ServerReply::Error { message, .. }) => {
                     if noted.is_some_and(|at| at.elapsed() < ERROR_NOTE_INTERVAL) {
@@ -275,32 +283,32 @@ impl Uplink {
                         continue;
                     }
                     let more = if not_noted > 0 { format!(" (and {not_noted} more)") } else { String::new() };
-                    self.note(format_args!("the server says: {message}{more}"));
+                    self.note(format_args!("server error: {message}{more}"));
                     (noted, not_noted) = (Some(Instant::now()), 0);
                 }
-                // What a newer server says beyond this is none of this worker's business.
+                // Ignore messages of newer servers.
                 _ => {}
             }
         }
     }
 
-    /// Asks the owner for another server, if it offers to know one.
-    async fn move_to_another_server(&mut self) -> bool {
+    /// Switches to another server if the `reconnect` callback names one.
+    async fn switch_server(&mut self) -> bool {
         let Some(reconnect) = &self.options.reconnect else { return false };
         let Some(server) = reconnect().await else { return false };
         if server == self.server {
             return false;
         }
-        // It may be another token for the same one.
+        // It may be the same server with another token.
         if server.to_string() != self.server.to_string() {
-            self.note(format_args!("going on with the server at {server}"));
+            self.note(format_args!("switching to the server at {server}"));
         }
         self.server = server;
         true
     }
 }
 
-/// From 0.1 s to 5 s, with jitter so that workers do not come back all at once.
+/// Returns delays from 0.1 s to 5 s, with jitter so that workers do not reconnect all at once.
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
@@ -310,28 +318,28 @@ fn backoff() -> ExponentialBackoff {
         .build()
 }
 
-async fn in_time<E: Display>(send: impl Future<Output = Result<(), E>>) -> Result<(), Lost> {
+async fn with_send_timeout<E: Display>(send: impl Future<Output = Result<(), E>>) -> Result<(), DisconnectReason> {
     match timeout(SEND_TIMEOUT, send).await {
         Ok(sent) => sent.map_err(|e| e.to_string()),
-        Err(_) => Err(format!("nothing taken for {} s", SEND_TIMEOUT.as_secs())),
+        Err(_) => Err(format!("no data accepted for {} s", SEND_TIMEOUT.as_secs())),
     }
 }
 
-/// The text of a message; `None` for one without.
-fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes>, Lost> {
+/// Returns the text of a message; `None` for a message without one.
+fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes>, DisconnectReason> {
     match message {
         Some(Ok(Message::Text(text))) => Ok(Some(text)),
         Some(Ok(Message::Close(Some(frame)))) => Err(format!("closed with {} {}", frame.code, frame.reason)),
         Some(Ok(Message::Close(None))) | None => Err("closed".to_owned()),
         Some(Ok(_)) => Ok(None),
-        Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err("it broke off".to_owned()),
+        Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err("connection reset".to_owned()),
         Some(Err(error)) => Err(error.to_string()),
     }
 }
 
-/// After the end: until nothing has moved for as long as the options allow.
-async fn out_of_time(shared: &Shared, options: &WorkerOptions, rounds_max: Option<u32>) {
-    shared.finished().await;
+/// Waits, after the end, until there was no progress for the configured time.
+async fn wait_delivery_timeout(shared: &SharedBuffer, options: &WorkerOptions, rounds_max: Option<u32>) {
+    shared.wait_finished().await;
     let all = async {
         match rounds_max {
             Some(rounds) => sleep(options.delivery_timeout * rounds).await,
@@ -345,7 +353,7 @@ async fn out_of_time(shared: &Shared, options: &WorkerOptions, rounds_max: Optio
         tokio::select! {
             () = sleep(limit) => {}
             () = &mut all => return,
-            () = shared.hurried() => return,
+            () = shared.wait_aborted() => return,
         }
         if before == (shared.acked_seq(), shared.was_reached()) {
             return;

@@ -1,4 +1,4 @@
-//! The uplink against a small server that misbehaves on command.
+//! Tests the uplink against a small server with scripted faults.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,52 +12,52 @@ use super::*;
 use crate::model::{Channel, GapMarker};
 use crate::worker::{Exit, Worker};
 
-/// What the server does with one connection.
+/// Behavior of the server on one connection.
 #[derive(Clone, Copy, Debug)]
-enum Plan {
+enum MockBehavior {
     /// Acks everything.
     Serve,
-    /// Takes this many lines, acks only those before, then drops the connection.
+    /// Accepts this many lines, acks only complete batches before, then drops the connection.
     DropAfter(usize),
-    /// Takes everything, never acks.
+    /// Accepts everything, never acks.
     Mute,
-    /// Takes the first lines, then neither reads nor closes: the way a cut cable looks.
+    /// Accepts the first lines, then neither reads nor closes, like a cut cable.
     HalfOpen,
-    /// Accepts the socket and says nothing at all.
+    /// Accepts the socket and sends nothing at all.
     NoResume,
     /// Answers each message with an error.
-    Complain,
-    /// Says that the task has ended already.
+    SendErrors,
+    /// Reports that the task has already ended.
     Ended,
 }
 
 #[derive(Default)]
-struct Log {
-    /// By number: a resent line must be the same line.
+struct MockLog {
+    /// Lines by number; a resent line must be identical.
     lines: BTreeMap<u64, String>,
     ends: Vec<Value>,
     starts: Vec<Value>,
-    /// Everything up to here is "durable".
+    /// Highest "durable" number.
     acked: u64,
-    plans: VecDeque<Plan>,
+    plans: VecDeque<MockBehavior>,
 }
 
-struct Server {
+struct MockServer {
     url: String,
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<MockLog>>,
     notes: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
-    async fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
+impl MockServer {
+    async fn new(plans: impl IntoIterator<Item = MockBehavior>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let log = Arc::new(Mutex::new(Log { plans: plans.into_iter().collect(), ..Log::default() }));
+        let log = Arc::new(Mutex::new(MockLog { plans: plans.into_iter().collect(), ..MockLog::default() }));
         let shared = Arc::clone(&log);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let plan = shared.lock().plans.pop_front().unwrap_or(Plan::Serve);
+                let plan = shared.lock().plans.pop_front().unwrap_or(MockBehavior::Serve);
                 tokio::spawn(serve(stream, plan, Arc::clone(&shared)));
             }
         });
@@ -72,7 +72,7 @@ impl Server {
         self.log.lock().lines.values().cloned().collect()
     }
 
-    fn own_lines_left_out(&self) -> Vec<String> {
+    fn output_lines(&self) -> Vec<String> {
         self.texts().into_iter().filter(|text| !text.starts_with("worker ")).collect()
     }
 }
@@ -85,28 +85,31 @@ fn options(url: &str, notes: &Arc<Mutex<Vec<String>>>) -> WorkerOptions {
     }
 }
 
-async fn serve(stream: TcpStream, plan: Plan, log: Arc<Mutex<Log>>) {
+async fn serve(stream: TcpStream, plan: MockBehavior, log: Arc<Mutex<MockLog>>) {
     let mut socket = accept_async(stream).await.unwrap();
-    let mut taken = 0;
+    let mut received = 0;
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };
         let message: Value = serde_json::from_str(&text).unwrap();
         match message["type"].as_str().unwrap() {
-            "task_start" if !matches!(plan, Plan::NoResume) => {
+            "task_start" if !matches!(plan, MockBehavior::NoResume) => {
                 let (session, acked) = (message["session"].clone(), log.lock().acked);
                 log.lock().starts.push(message);
-                say(&mut socket, json!({"type":"resume","work_request_id":"42","session":session,"acked_seq":acked}))
-                    .await;
+                send_json(
+                    &mut socket,
+                    json!({"type":"resume","work_request_id":"42","session":session,"acked_seq":acked}),
+                )
+                .await;
             }
             "log_lines" => {
                 let first = message["first_seq"].as_u64().unwrap();
                 let lines = message["lines"].as_array().unwrap();
                 for (seq, line) in (first..).zip(lines) {
-                    if let Plan::DropAfter(lines) = plan {
-                        if taken == lines {
+                    if let MockBehavior::DropAfter(lines) = plan {
+                        if received == lines {
                             return;
                         }
-                        taken += 1;
+                        received += 1;
                     }
                     let mut log = log.lock();
                     assert!(seq == 1 || log.lines.contains_key(&(seq - 1)), "hole before {seq}");
@@ -114,39 +117,39 @@ async fn serve(stream: TcpStream, plan: Plan, log: Arc<Mutex<Log>>) {
                     let known = log.lines.entry(seq).or_insert_with(|| text.to_owned());
                     assert_eq!(known, text, "number {seq} was given twice");
                 }
-                if matches!(plan, Plan::HalfOpen) {
+                if matches!(plan, MockBehavior::HalfOpen) {
                     return std::future::pending().await;
                 }
-                answer(&mut socket, plan, &log, first + lines.len() as u64 - 1).await;
+                reply(&mut socket, plan, &log, first + lines.len() as u64 - 1).await;
             }
             "log_line_end" => {
                 let seq = message["seq"].as_u64().unwrap();
                 log.lock().ends.push(message);
-                if matches!(plan, Plan::DropAfter(_)) {
+                if matches!(plan, MockBehavior::DropAfter(_)) {
                     return;
                 }
-                answer(&mut socket, plan, &log, seq).await;
+                reply(&mut socket, plan, &log, seq).await;
             }
             _ => {}
         }
     }
 }
 
-async fn answer(socket: &mut WebSocketStream<TcpStream>, plan: Plan, log: &Mutex<Log>, seq: u64) {
-    if matches!(plan, Plan::Complain) {
-        say(socket, json!({"type":"error","code":"bad_line","message":"no such thing"})).await;
+async fn reply(socket: &mut WebSocketStream<TcpStream>, plan: MockBehavior, log: &Mutex<MockLog>, seq: u64) {
+    if matches!(plan, MockBehavior::SendErrors) {
+        send_json(socket, json!({"type":"error","code":"bad_line","message":"no such thing"})).await;
     }
-    if matches!(plan, Plan::Ended) {
-        say(socket, json!({"type":"error","code":"task_ended","message":"over","work_request_id":"42"})).await;
+    if matches!(plan, MockBehavior::Ended) {
+        send_json(socket, json!({"type":"error","code":"task_ended","message":"over","work_request_id":"42"})).await;
     }
-    if matches!(plan, Plan::Serve | Plan::Complain) {
+    if matches!(plan, MockBehavior::Serve | MockBehavior::SendErrors) {
         log.lock().acked = seq;
-        say(socket, json!({"type":"ack","work_request_id":"42","seq":seq})).await;
+        send_json(socket, json!({"type":"ack","work_request_id":"42","seq":seq})).await;
     }
 }
 
-async fn say(socket: &mut WebSocketStream<TcpStream>, message: Value) {
-    // A worker that has gone away does not listen.
+async fn send_json(socket: &mut WebSocketStream<TcpStream>, message: Value) {
+    // A disconnected worker cannot receive it.
     socket.send(Message::text(message.to_string())).await.ok();
 }
 
@@ -160,7 +163,7 @@ fn expected(range: std::ops::Range<usize>) -> Vec<String> {
 
 #[tokio::test]
 async fn lines_and_end_arrive_in_order() {
-    let server = Server::new([Plan::Serve]).await;
+    let server = MockServer::new([MockBehavior::Serve]).await;
     let worker = Worker::connect(server.options()).unwrap();
     lines(&worker, 0..3_000);
     worker.line(Channel::Stderr, "two\nlines");
@@ -177,13 +180,19 @@ async fn lines_and_end_arrive_in_order() {
 }
 
 #[tokio::test]
-async fn nothing_twice_and_nothing_missing_after_lost_connections() {
-    let server = Server::new([Plan::DropAfter(0), Plan::DropAfter(7), Plan::DropAfter(1_500), Plan::Serve]).await;
+async fn no_duplicates_or_losses_after_reconnects() {
+    let server = MockServer::new([
+        MockBehavior::DropAfter(0),
+        MockBehavior::DropAfter(7),
+        MockBehavior::DropAfter(1_500),
+        MockBehavior::Serve,
+    ])
+    .await;
     let worker = Worker::connect(server.options()).unwrap();
     lines(&worker, 0..4_000);
     let delivery = worker.end(Exit::code(0)).await;
     assert!(delivery.complete, "{:?}", server.notes.lock());
-    assert_eq!(server.own_lines_left_out(), expected(0..4_000));
+    assert_eq!(server.output_lines(), expected(0..4_000));
     let notes = server.notes.lock();
     let lost = notes.iter().filter(|note| note.contains("connection lost")).count();
     let again = notes.iter().filter(|note| note.contains("reconnected")).count();
@@ -192,8 +201,8 @@ async fn nothing_twice_and_nothing_missing_after_lost_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_only_half_there_is_given_up() {
-    let server = Server::new([Plan::HalfOpen, Plan::Serve]).await;
+async fn a_half_open_connection_is_dropped() {
+    let server = MockServer::new([MockBehavior::HalfOpen, MockBehavior::Serve]).await;
     let worker = Worker::connect(server.options()).unwrap();
     lines(&worker, 0..10);
     let all_sent = async {
@@ -207,13 +216,13 @@ async fn a_connection_that_is_only_half_there_is_given_up() {
     tokio::time::resume();
     let delivery = worker.end(Exit::code(0)).await;
     let notes = server.notes.lock();
-    assert!(delivery.complete && notes[0].contains("silent for 45 s"), "{notes:?}");
-    assert_eq!(server.own_lines_left_out(), expected(0..10));
+    assert!(delivery.complete && notes[0].contains("no response for 45 s"), "{notes:?}");
+    assert_eq!(server.output_lines(), expected(0..10));
 }
 
 #[tokio::test]
-async fn the_end_is_said_again_after_a_reconnect() {
-    let server = Server::new([Plan::DropAfter(usize::MAX), Plan::Serve]).await;
+async fn the_end_is_resent_after_a_reconnect() {
+    let server = MockServer::new([MockBehavior::DropAfter(usize::MAX), MockBehavior::Serve]).await;
     let worker = Worker::connect(server.options()).unwrap();
     worker.line(Channel::Stdout, "only");
     let delivery = worker.end(Exit::signal(9)).await;
@@ -225,26 +234,26 @@ async fn the_end_is_said_again_after_a_reconnect() {
 }
 
 #[tokio::test]
-async fn overflow_is_one_mark_in_order_and_the_last_line_arrives() {
-    let server = Server::new([Plan::DropAfter(0), Plan::Serve]).await;
+async fn overflow_leaves_one_gap_marker_and_the_last_line() {
+    let server = MockServer::new([MockBehavior::DropAfter(0), MockBehavior::Serve]).await;
     let worker = Worker::connect(server.options()).unwrap();
     // No await in between: the uplink of this single-threaded runtime has not run yet.
     lines(&worker, 0..100_000);
     let delivery = worker.end(Exit::code(0)).await;
     assert!(delivery.complete);
-    let texts = server.own_lines_left_out();
-    let kept = texts.len() - 1;
-    assert_eq!(texts[0], format!("[{} messages skipped]", 100_000 - kept));
-    assert_eq!(texts[1..], expected(100_000 - kept..100_000));
-    assert_eq!(delivery.skipped_lines, (100_000 - kept) as u64);
+    let texts = server.output_lines();
+    let remaining = texts.len() - 1;
+    assert_eq!(texts[0], format!("[{} messages skipped]", 100_000 - remaining));
+    assert_eq!(texts[1..], expected(100_000 - remaining..100_000));
+    assert_eq!(delivery.skipped_lines, (100_000 - remaining) as u64);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_acks_is_waited_for_in_bounds() {
-    let server = Server::new([Plan::Mute, Plan::Mute, Plan::Mute]).await;
+async fn waiting_for_acks_is_bounded() {
+    let server = MockServer::new([MockBehavior::Mute, MockBehavior::Mute, MockBehavior::Mute]).await;
     let worker = Worker::connect(server.options()).unwrap();
     lines(&worker, 0..10);
-    // Paused time runs ahead of the sockets: only go on once the connection is there.
+    // Paused time runs ahead of the sockets: wait for the connection first.
     while !worker.shared.was_reached() {
         tokio::task::yield_now().await;
     }
@@ -257,8 +266,8 @@ async fn a_server_that_never_acks_is_waited_for_in_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_does_not_resume_hangs_nothing() {
-    let server = Server::new([Plan::NoResume; 16]).await;
+async fn a_missing_resume_does_not_hang() {
+    let server = MockServer::new([MockBehavior::NoResume; 16]).await;
     let worker = Worker::connect(server.options()).unwrap();
     worker.line(Channel::Stdout, "a");
     let delivery = worker.end(Exit::code(0)).await;
@@ -266,7 +275,7 @@ async fn a_server_that_does_not_resume_hangs_nothing() {
 }
 
 #[tokio::test]
-async fn no_server_at_all_costs_two_notes_and_a_short_wait() {
+async fn an_unreachable_server_causes_two_notes_and_a_short_wait() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let notes = Arc::default();
     let options = WorkerOptions {
@@ -283,8 +292,8 @@ async fn no_server_at_all_costs_two_notes_and_a_short_wait() {
 }
 
 #[tokio::test]
-async fn the_owner_can_name_another_server() {
-    let server = Server::new([Plan::Serve]).await;
+async fn reconnect_can_switch_servers() {
+    let server = MockServer::new([MockBehavior::Serve]).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = server.url.clone();
     let options = WorkerOptions {
@@ -297,21 +306,21 @@ async fn the_owner_can_name_another_server() {
     let worker = Worker::connect(options).unwrap();
     lines(&worker, 0..5);
     assert!(worker.end(Exit::code(0)).await.complete);
-    assert_eq!(server.own_lines_left_out(), expected(0..5));
+    assert_eq!(server.output_lines(), expected(0..5));
 }
 
 #[tokio::test]
-async fn errors_of_the_server_are_shown_and_not_too_often() {
-    let server = Server::new([Plan::Complain]).await;
+async fn server_errors_are_rate_limited() {
+    let server = MockServer::new([MockBehavior::SendErrors]).await;
     let worker = Worker::connect(server.options()).unwrap();
     lines(&worker, 0..5_000);
     assert!(worker.end(Exit::code(0)).await.complete);
-    assert_eq!(*server.notes.lock(), ["the server says: no such thing"]);
+    assert_eq!(*server.notes.lock(), ["server error: no such thing"]);
 }
 
 #[tokio::test]
-async fn a_task_that_someone_else_has_ended_is_not_waited_for() {
-    let server = Server::new([Plan::Ended]).await;
+async fn a_task_ended_elsewhere_is_not_waited_for() {
+    let server = MockServer::new([MockBehavior::Ended]).await;
     let options = WorkerOptions { delivery_timeout: Duration::from_secs(600), ..server.options() };
     let worker = Worker::connect(options).unwrap();
     lines(&worker, 0..5);
@@ -322,12 +331,12 @@ async fn a_task_that_someone_else_has_ended_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_flood_of_a_real_command_adds_up() {
-    let server = Server::new([Plan::DropAfter(2_000), Plan::Serve]).await;
+async fn all_lines_of_a_flooding_command_are_accounted_for() {
+    let server = MockServer::new([MockBehavior::DropAfter(2_000), MockBehavior::Serve]).await;
     let options = WorkerOptions { show: false, ..server.options() };
     let outcome = Worker::run(options, vec!["seq".into(), "300000".into()]).await.unwrap();
     assert!(outcome.delivery.complete && outcome.exit_code == 0);
-    let texts = server.own_lines_left_out();
+    let texts = server.output_lines();
     assert!(texts[0].starts_with("starting on ") && texts[texts.len() - 1].starts_with("ended after "));
     assert_eq!(texts[texts.len() - 2], "300000", "the last line is never skipped");
     let mut next = 1;
@@ -344,7 +353,7 @@ async fn the_flood_of_a_real_command_adds_up() {
 }
 
 #[tokio::test]
-async fn a_bad_url_is_said_at_once() {
+async fn an_invalid_url_fails_at_once() {
     let error = Worker::connect(WorkerOptions::new("localhost:7117", "42".parse().unwrap())).unwrap_err();
     assert_eq!(error.exit_code(), 125);
     assert!(error.to_string().contains("http://"), "{error}");

@@ -109,8 +109,8 @@ fn a_secret_that_is_not_there_stops_before_the_command() {
         crate::support::finish(command.spawn().unwrap())
     };
     for (args, pin, words) in [
-        (["--mask-env", "PIN"], None, "PIN, which is to be masked, is not set"),
-        (["--mask-env", "PIN"], Some("739"), "PIN: a secret has at least 4 bytes"),
+        (["--mask-env", "PIN"], None, "PIN to mask is not set"),
+        (["--mask-env", "PIN"], Some("739"), "PIN: the secret has only 3 bytes"),
         (["--mask-file", "nowhere"], None, "cannot read the secrets in nowhere"),
     ] {
         let done = run(&args, pin);
@@ -128,6 +128,6 @@ fn what_the_worker_says_of_its_surroundings_is_masked_too() {
     let mut command = home.command(&[&args[..], &["--", "sh", "-c", "echo x"]].concat());
     let done = crate::support::finish(command.env("SECRET", SECRET).spawn().unwrap());
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "x\n"), "{}", done.stderr);
-    assert!(done.stderr.contains("are kept in ***"), "{}", done.stderr);
+    assert!(done.stderr.contains("are stored in ***"), "{}", done.stderr);
     no_trace("stderr", done.stderr.as_bytes());
 }

@@ -44,13 +44,13 @@ fn a_server_that_was_away_for_the_whole_run_gets_it_all() {
     let long: Vec<String> = (1..=30_000).map(|n| format!("{n} {:0600}", 0)).collect();
     let done = run(&home, NOBODY, "t", script);
     assert_eq!(done.code, Some(7), "{}", done.stderr);
-    assert!(done.stderr.contains("its lines are kept in sp"), "{}", done.stderr);
-    assert!(done.stderr.contains("they are kept in sp: send them with `tasktail spool send sp`"), "{}", done.stderr);
+    assert!(done.stderr.contains("its lines are stored in sp"), "{}", done.stderr);
+    assert!(done.stderr.contains("; stored in sp; send with `tasktail spool send sp`"), "{}", done.stderr);
     let listed: serde_json::Value = serde_json::from_str(&home.ok(&["spool", "list", "sp", "--json"])).unwrap();
     assert_eq!((&listed["task"], &listed["state"]), (&"t".into(), &"ended".into()));
     // The next one says so.
     let next = run(&home, NOBODY, "u", "true");
-    assert!(next.stderr.contains("sp has lines of a task that were not sent"), "{}", next.stderr);
+    assert!(next.stderr.contains("sp contains unsent lines of a task"), "{}", next.stderr);
 
     let kept = sessions(&home).into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("t."));
     let segments = std::fs::read_dir(kept.unwrap()).unwrap().count() - 1;
@@ -91,7 +91,7 @@ fn an_outage_in_the_middle_skips_nothing() {
         home.run(&["follow", "t", "--no-follow", "--url", &url]).stdout.lines().count() == 100
     });
     let locked = home.run(&["spool", "send", "sp", "--task", "t", "--url", &url]);
-    assert!(locked.code == Some(1) && locked.stderr.contains("still at it"), "{}", locked.stderr);
+    assert!(locked.code == Some(1) && locked.stderr.contains("in use by its worker"), "{}", locked.stderr);
     kill(&mut serve);
     task.says("connection lost");
     std::fs::write(home.path("flood"), "").unwrap();
@@ -248,12 +248,12 @@ fn a_full_disk_costs_lines_and_not_the_task() {
         "{}",
         done.stderr
     );
-    assert!(done.stderr.contains("not all of it could be written to sp"), "{}", done.stderr);
+    assert!(done.stderr.contains("only partly stored in sp"), "{}", done.stderr);
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     let seen = Viewer::start(&serve.url, "t").finish();
     let lines = seen.texts("stdout");
     assert!(lines.len() > 5_000 && lines == numbers(lines.len()), "{} lines", lines.len());
     assert!(!seen.gaps.is_empty(), "what is missing is told");
-    assert!(seen.texts("internal").iter().any(|text| text.contains("spool's disk did not take them")));
+    assert!(seen.texts("internal").iter().any(|text| text.contains("could not be written to the spool")));
     assert_eq!(facts(&serve.url, "t")["exit_code"], 4, "the end has room where lines have none");
 }

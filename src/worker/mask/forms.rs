@@ -1,4 +1,4 @@
-//! A secret as it gets into output: as it is, and in the encodings that programs print.
+//! The forms in which a secret appears in output: plain, and in the encodings that programs print.
 
 use std::collections::BTreeSet;
 
@@ -8,24 +8,25 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::SECRET_BYTES_MIN;
 
-/// A line of a secret of several lines is looked for alone too, if it has this many bytes:
-/// keys are printed indented, or with a prefix before each line.
+/// Minimum bytes for a line of a multi-line secret to be matched on its own. Keys are printed indented, or
+/// with a prefix before each line.
 const LINE_BYTES_MIN: usize = 16;
-/// The base64 of a shorter secret is too short itself, its first and last character left out.
+/// Minimum bytes of a secret for its base64 forms; without their first and last character, those of shorter
+/// secrets are too short.
 const BASE64_BYTES_MIN: usize = 6;
-/// Where `base64` and PEM writers break lines.
+/// Widths at which `base64` and PEM writers break lines.
 const BASE64_LINES: [usize; 2] = [76, 64];
 
-/// RFC 3986: all but its unreserved characters.
+/// RFC 3986: all except its unreserved characters.
 const RFC_3986: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// JavaScript's `encodeURIComponent`.
 const COMPONENT: &AsciiSet = &RFC_3986.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
-/// Python's `quote`, and whoever encodes a path.
+/// Python's `quote`, and other encoders of paths.
 const PATH: &AsciiSet = &RFC_3986.remove(b'/');
-/// `application/x-www-form-urlencoded` as browsers do it; a space is `+`.
+/// `application/x-www-form-urlencoded` as in browsers; a space is `+`.
 const FORM: &AsciiSet = &RFC_3986.add(b'~').remove(b'*');
 
-/// The secret without the line ends around it.
+/// Returns the secret without leading and trailing line ends.
 pub(super) fn without_line_ends(secret: &[u8]) -> &[u8] {
     let inside = |byte: &u8| !matches!(byte, b'\n' | b'\r');
     let first = secret.iter().position(inside).unwrap_or(secret.len());
@@ -33,8 +34,8 @@ pub(super) fn without_line_ends(secret: &[u8]) -> &[u8] {
     secret.get(first..last).unwrap_or_default()
 }
 
-/// Everything to look for; none of it begins or ends with a line end.
-pub(super) fn of(secret: &[u8]) -> BTreeSet<Vec<u8>> {
+/// Returns all forms to match. None of them begins or ends with a line end.
+pub(super) fn variants(secret: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
     let lines: Vec<&[u8]> =
         secret.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
@@ -56,7 +57,7 @@ pub(super) fn of(secret: &[u8]) -> BTreeSet<Vec<u8>> {
 fn each_line(lines: &[&[u8]], forms: &mut BTreeSet<Vec<u8>>) {
     for line in lines {
         let line = line.trim_ascii();
-        // The first and the last line of every PEM block are known to all.
+        // The first and last line of every PEM block are public.
         if line.len() >= LINE_BYTES_MIN && !line.starts_with(b"-----") {
             forms.insert(line.to_vec());
         }
@@ -76,7 +77,7 @@ fn percent(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// The same with the digits of its escapes in lower case.
+/// Returns the form with the digits of its escapes in lower case.
 fn lower_hex(form: &str) -> String {
     let mut digits = 0u8;
     let lower = form.chars().map(|c| match (c, digits) {
@@ -93,7 +94,7 @@ fn lower_hex(form: &str) -> String {
     lower.collect()
 }
 
-/// As a JSON string has it, without the quotes.
+/// Adds the forms of a JSON string, without the quotes.
 fn json(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     let Ok(text) = std::str::from_utf8(secret) else { return };
     let Ok(quoted) = serde_json::to_string(text) else { return };
@@ -105,15 +106,15 @@ fn json(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     let escape = |which: fn(char) -> bool| -> String {
         escaped.chars().map(|c| if which(c) { unicode(c) } else { c.to_string() }).collect()
     };
-    // Python and PHP write ASCII only; Go escapes what HTML would take for markup; PHP the slash.
+    // Python and PHP write ASCII only, Go escapes HTML markup, and PHP escapes the slash.
     forms.insert(escape(|c| !c.is_ascii()).into_bytes());
     forms.insert(escape(|c| "<>&".contains(c)).into_bytes());
     forms.insert(escape(|c| !c.is_ascii()).replace('/', "\\/").into_bytes());
     forms.insert(escaped.to_owned().into_bytes());
 }
 
-/// Wherever it stands in what was encoded: a character of the encoding that also depends on its
-/// neighbours is left out.
+/// Adds base64 forms for every alignment within the encoded data. Characters that also depend on neighbouring
+/// bytes are omitted.
 fn base64(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     if secret.len() < BASE64_BYTES_MIN {
         return;

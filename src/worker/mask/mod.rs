@@ -1,15 +1,15 @@
-//! Secrets that must not leave the worker: what they are, and in which forms they are looked for.
+//! Masking of secrets before they leave the worker.
 //!
 //! ```text
 //! forms    a secret as it is printed: plain, percent-encoded, JSON-escaped, base64
 //! stream   one channel's bytes, cut anywhere: each occurrence becomes `***`
 //! ```
-//! A secret of several lines leaves as many lines of `***`, so that lines keep their numbers.
-//! Secrets that overlap are one occurrence.
+//! A multi-line secret is replaced by as many lines of `***`, so that lines keep their numbers.
+//! Overlapping secrets are one occurrence.
 //!
 //! Not found: a secret that is printed in pieces with something else between them (colours, a
-//! progress bar, one piece to each channel), in another case, or in any other encoding, such as
-//! hexadecimal, or encoded twice.
+//! progress bar, one piece to each channel), in another case, or in another encoding (hexadecimal,
+//! or encoded twice).
 
 mod forms;
 mod stream;
@@ -20,54 +20,52 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::stream::Patterns;
+use self::stream::MaskPatterns;
 
 pub use self::stream::Masker;
 
-/// Bytes of a secret at least: a shorter one is in every other line, and hides nothing.
+/// Minimum bytes of a secret. A shorter one would match ordinary text and hide nothing.
 pub const SECRET_BYTES_MIN: usize = 4;
-/// Bytes of all secrets together; each is looked for in some twenty forms at most.
+/// Maximum bytes of all secrets together; each is matched in about twenty forms at most.
 pub const SECRETS_BYTES_MAX: usize = 256 * 1024;
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";
 
-/// Why a secret cannot be masked. Never says what it is.
+/// An error that prevents masking. It never contains the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MaskError {
-    /// There is no such variable.
-    #[error("the environment variable {name}, which is to be masked, is not set")]
+    /// The variable is not set.
+    #[error("environment variable {name} to mask is not set")]
     Unset {
-        /// Its name.
+        /// Variable name.
         name: String,
     },
-    /// It would be found everywhere.
-    #[error(
-        "{what}: a secret has at least {SECRET_BYTES_MIN} bytes, this one has {bytes}: it would mask ordinary text"
-    )]
+    /// The secret is too short and would match everywhere.
+    #[error("{what}: the secret has only {bytes} bytes; fewer than {SECRET_BYTES_MIN} bytes would mask ordinary text")]
     TooShort {
-        /// Where it stands.
+        /// Source of the secret.
         what: String,
-        /// Its length.
+        /// Length of the secret.
         bytes: usize,
     },
-    /// More than can be looked for.
-    #[error("{what}: the secrets have over {SECRETS_BYTES_MAX} bytes together")]
+    /// The secrets exceed the total limit.
+    #[error("{what}: all secrets together exceed {SECRETS_BYTES_MAX} bytes")]
     TooMany {
-        /// The last one, where it stands.
+        /// Source of the last secret.
         what: String,
     },
-    /// The file of secrets cannot be read.
+    /// The secrets file cannot be read.
     #[error("cannot read the secrets in {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Underlying error.
         source: std::io::Error,
     },
 }
 
-/// Secrets to mask. Cheap to clone; none by default, which costs nothing.
+/// Secrets to mask. Cheap to clone; empty by default, which costs nothing.
 ///
 /// ```
 /// use tasktail::worker::{MaskError, MasksBuilder};
@@ -81,20 +79,20 @@ pub enum MaskError {
 /// # }
 /// ```
 #[derive(Clone, Default)]
-pub struct Masks(Option<Arc<Patterns>>);
+pub struct Masks(Option<Arc<MaskPatterns>>);
 
 impl Masks {
-    /// Whether there is nothing to mask.
+    /// Reports whether there is nothing to mask.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Masks a stream of bytes; none where there is nothing to mask.
+    /// Returns a masker for a stream of bytes; `None` if there is nothing to mask.
     pub fn masker(&self) -> Option<Masker> {
         self.0.as_ref().map(|patterns| Masker::new(Arc::clone(patterns)))
     }
 
-    /// Masks a whole text.
+    /// Returns `text` with all secrets masked.
     pub fn text(&self, text: &str) -> String {
         let Some(mut masker) = self.masker() else { return text.to_owned() };
         let mut masked = Vec::with_capacity(text.len());
@@ -105,13 +103,13 @@ impl Masks {
 }
 
 impl fmt::Debug for Masks {
-    /// Without the secrets.
+    /// Formats without the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_empty() { "Masks(none)" } else { "Masks(..)" })
     }
 }
 
-/// Collects secrets.
+/// A builder that collects secrets.
 #[derive(Default)]
 pub struct MasksBuilder {
     forms: BTreeSet<Vec<u8>>,
@@ -119,19 +117,19 @@ pub struct MasksBuilder {
 }
 
 impl MasksBuilder {
-    /// The value of the environment variable `name`: one secret, of several lines perhaps.
+    /// Adds the value of the environment variable `name`, as one secret that may have several lines.
     ///
     /// # Errors
-    /// It is not set, or too short.
+    /// The variable is not set, or its value is too short.
     pub fn env(&mut self, name: &str) -> Result<(), MaskError> {
         let value = std::env::var_os(name).ok_or_else(|| MaskError::Unset { name: name.to_owned() })?;
         self.secret(&format!("the environment variable {name}"), &value.into_vec())
     }
 
-    /// Each line of the file that is not empty; a PEM block is one secret, from its `BEGIN` to its `END`.
+    /// Adds each non-empty line of the file. A PEM block is one secret, from its `BEGIN` to its `END`.
     ///
     /// # Errors
-    /// It cannot be read, or a secret in it is too short.
+    /// The file cannot be read, or a secret in it is too short.
     pub fn file(&mut self, path: &Path) -> Result<(), MaskError> {
         let unreadable = |source| MaskError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read(path).map_err(unreadable)?;
@@ -158,10 +156,10 @@ impl MasksBuilder {
         }
     }
 
-    /// One secret; `what` names it in an error. Line ends around it do not count.
+    /// Adds a secret; `what` names it in errors. Line ends around it are ignored.
     ///
     /// # Errors
-    /// It is too short, or there are too many.
+    /// The secret is too short, or the secrets exceed the total limit.
     pub fn secret(&mut self, what: &str, value: &[u8]) -> Result<(), MaskError> {
         let value = forms::without_line_ends(value);
         if value.len() < SECRET_BYTES_MIN {
@@ -171,19 +169,19 @@ impl MasksBuilder {
         if self.bytes > SECRETS_BYTES_MAX {
             return Err(MaskError::TooMany { what: what.to_owned() });
         }
-        self.forms.append(&mut forms::of(value));
+        self.forms.append(&mut forms::variants(value));
         Ok(())
     }
 
-    /// All of them.
+    /// Builds the masks from all secrets.
     pub fn build(self) -> Masks {
-        // Its limits are far beyond SECRETS_BYTES_MAX in every form.
-        Masks(Patterns::new(self.forms).map(Arc::new))
+        // The automaton's limits are far beyond SECRETS_BYTES_MAX in every form.
+        Masks(MaskPatterns::new(self.forms).map(Arc::new))
     }
 }
 
 impl fmt::Debug for MasksBuilder {
-    /// Without the secrets.
+    /// Formats without the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MasksBuilder").field("bytes", &self.bytes).finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 use crate::model::limits::LINE_BYTES_MAX;
 use crate::model::{Channel, TaskId};
 use crate::worker::Exit;
-use crate::worker::shared::Shared;
+use crate::worker::shared::SharedBuffer;
 
 const PEM: &str =
     "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0w\nawIBAQQg\n-----END PRIVATE KEY-----";
@@ -20,7 +20,7 @@ fn masks(secrets: &[&str]) -> Masks {
     builder.build()
 }
 
-/// The input masked, pushed in these pieces.
+/// Returns the input masked, pushed in these pieces.
 fn masked(masks: &Masks, pieces: &[&[u8]]) -> String {
     let mut masker = masks.masker().unwrap();
     let mut out = Vec::new();
@@ -30,7 +30,7 @@ fn masked(masks: &Masks, pieces: &[&[u8]]) -> String {
 }
 
 #[test]
-fn each_case_of_the_table() {
+fn masking_cases() {
     let cases: &[(&str, &[&str], &str, &str)] = &[
         ("plain", &["hunter22"], "pw=hunter22;", "pw=***;"),
         ("at the end without a newline", &["hunter22"], "pw hunter22", "pw ***"),
@@ -51,7 +51,7 @@ fn each_case_of_the_table() {
         ("percent-encoded", &["p@ss w/rd"], "p%40ss%20w%2Frd p%40ss+w%2frd p%40ss%20w/rd", "*** *** ***"),
         ("JSON", &["a\"b\\c\nd/é"], r#"{"k":"a\"b\\c\nd/é","l":"a\"b\\c\nd\/\u00e9"}"#, r#"{"k":"***","l":"***"}"#),
         ("base64 alone", &["hunter22"], "aHVudGVyMjI= aHVudGVyMjIK", "*** ***"),
-        // `user:hunter22`, `me:hunter22`, `you:hunter22` and a word behind.
+        // `user:hunter22`, `me:hunter22`, `you:hunter22` and a following word.
         (
             "base64 at each place",
             &["hunter22"],
@@ -73,7 +73,7 @@ fn each_case_of_the_table() {
 }
 
 #[test]
-fn only_what_may_become_a_secret_is_held_back() {
+fn only_possible_secrets_are_held_back() {
     let masks = masks(&["hunter22", PEM]);
     let mut masker = masks.masker().unwrap();
     let mut given = |input: &str| {
@@ -90,7 +90,7 @@ fn only_what_may_become_a_secret_is_held_back() {
 }
 
 #[test]
-fn what_is_no_secret_is_refused_by_its_name() {
+fn invalid_secrets_are_rejected_by_source() {
     let mut builder = MasksBuilder::default();
     let error = builder.secret("the environment variable PIN", b"\n12\n").unwrap_err().to_string();
     assert!(error.contains("PIN") && error.contains("4 bytes") && !error.contains("12"), "{error}");
@@ -104,13 +104,13 @@ fn what_is_no_secret_is_refused_by_its_name() {
     let error = builder.file(&path).unwrap_err().to_string();
     assert!(error.contains("line 3") && !error.contains("abc"), "{error}");
     let long = vec![b'x'; SECRETS_BYTES_MAX + 1];
-    assert!(builder.secret("it", &long).unwrap_err().to_string().contains("over"));
+    assert!(builder.secret("it", &long).unwrap_err().to_string().contains("exceed"));
     let shown = format!("{:?} {:?} {:?}", masks(&["hunter22"]), masks(&["hunter22"]).masker(), builder);
     assert!(!shown.contains("hunter") && !shown.contains("first"), "{shown}");
 }
 
 #[test]
-fn a_file_has_a_secret_a_line_and_keys_as_a_whole() {
+fn a_file_has_one_secret_per_line_or_pem_block() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secrets");
     std::fs::write(&path, format!("alpha one\r\n\n{PEM}\nbravo two")).unwrap();
@@ -122,8 +122,8 @@ fn a_file_has_a_secret_a_line_and_keys_as_a_whole() {
     assert_eq!(masks.text("awIBAQQg"), "awIBAQQg", "a short line of a key is not looked for alone");
 }
 
-/// Everything that leaves the worker, as lines of its messages.
-fn sent(shared: &Shared) -> Vec<(Channel, String)> {
+/// Returns everything that leaves the worker, as lines of its messages.
+fn sent(shared: &SharedBuffer) -> Vec<(Channel, String)> {
     let task: TaskId = "t".parse().unwrap();
     let mut lines = Vec::new();
     let mut seq = 0;
@@ -139,9 +139,9 @@ fn sent(shared: &Shared) -> Vec<(Channel, String)> {
 }
 
 #[test]
-fn a_secret_at_the_limit_of_a_line_leaves_no_part() {
+fn a_secret_at_the_line_limit_is_masked() {
     for before in LINE_BYTES_MAX - 12..=LINE_BYTES_MAX + 1 {
-        let shared = Shared::new(masks(&["correct-horse"]));
+        let shared = SharedBuffer::new(masks(&["correct-horse"]));
         let text = format!("{}correct-horse{}\n", "x".repeat(before), "y".repeat(LINE_BYTES_MAX));
         shared.push_bytes(Channel::Stdout, text.as_bytes(), Timestamp::now());
         shared.finish(Exit::code(0), None);
@@ -151,10 +151,10 @@ fn a_secret_at_the_limit_of_a_line_leaves_no_part() {
 }
 
 #[test]
-fn what_survives_skipping_has_no_part_of_a_secret() {
-    // Longer than the tail that survives: its end would be there without its begin.
+fn skipped_output_leaks_no_part_of_a_secret() {
+    // Longer than the surviving tail: its end would appear there without its beginning.
     let secret: String = (0..9_000).map(|n| format!("{n:08x}")).collect();
-    let shared = Shared::new(masks(&[&secret]));
+    let shared = SharedBuffer::new(masks(&[&secret]));
     let lines: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
     let text = format!("{lines}{secret}{secret}\nlast");
     for piece in text.as_bytes().chunks(50_000) {
@@ -169,18 +169,18 @@ fn what_survives_skipping_has_no_part_of_a_secret() {
 }
 
 #[test]
-fn what_another_process_still_holds_open_is_not_lost() {
-    let shared = Shared::new(masks(&["hunter22"]));
+fn held_back_bytes_are_flushed_at_the_end() {
+    let shared = SharedBuffer::new(masks(&["hunter22"]));
     shared.push_bytes(Channel::Stdout, b"all but hunter2", Timestamp::now());
     shared.finish(Exit::code(0), Some("ended, hunter22".to_owned()));
     let wanted = [(Channel::Stdout, "all but hunter2".to_owned()), (Channel::Internal, "ended, ***".to_owned())];
     assert_eq!(sent(&shared), wanted);
 }
 
-/// What [`Masker`] does, the slow way: every form at every place, merged where they overlap.
-fn by_hand(secrets: &[String], input: &[u8]) -> Vec<u8> {
+/// Reference implementation of [`Masker`]: tries every form at every position and merges overlaps.
+fn mask_naively(secrets: &[String], input: &[u8]) -> Vec<u8> {
     let all: BTreeSet<Vec<u8>> =
-        secrets.iter().flat_map(|secret| forms::of(forms::without_line_ends(secret.as_bytes()))).collect();
+        secrets.iter().flat_map(|secret| forms::variants(forms::without_line_ends(secret.as_bytes()))).collect();
     let mut found: Vec<(usize, usize)> = Vec::new();
     for from in 0..input.len() {
         let longest = all.iter().filter(|form| input[from..].starts_with(form)).map(Vec::len).max();
@@ -216,13 +216,13 @@ proptest! {
         cuts in prop::collection::vec(1usize..9, 1..40),
     ) {
         let masks = masks(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
-        // Both channels' whole texts, secrets among ordinary words.
+        // Complete texts of both channels, with secrets among ordinary words.
         let mut whole = [Vec::new(), Vec::new()];
         for (stderr, text, which, with_secret) in &pieces {
             let text_and_secret = if *with_secret { format!("{text}{}", which.get(&secrets)) } else { text.clone() };
             whole[usize::from(*stderr)].extend_from_slice(text_and_secret.as_bytes());
         }
-        let shared = Shared::new(masks);
+        let shared = SharedBuffer::new(masks);
         let mut rest = [whole[0].as_slice(), whole[1].as_slice()];
         let mut cuts = cuts.iter().cycle();
         while !rest.iter().all(|rest| rest.is_empty()) {
@@ -237,7 +237,7 @@ proptest! {
         for (channel, whole) in [Channel::Stdout, Channel::Stderr].into_iter().zip(&whole) {
             let lines: Vec<&str> = sent.iter().filter(|(of, _)| *of == channel).map(|(_, text)| text.as_str()).collect();
             let joined = lines.join("\n");
-            let wanted = String::from_utf8(by_hand(&secrets, whole)).unwrap();
+            let wanted = String::from_utf8(mask_naively(&secrets, whole)).unwrap();
             prop_assert_eq!(joined.as_str(), wanted.strip_suffix('\n').unwrap_or(&wanted));
             for secret in &secrets {
                 let secret = std::str::from_utf8(forms::without_line_ends(secret.as_bytes())).unwrap();

@@ -1,4 +1,4 @@
-//! A session's folder in the spool: its files, in the order of their lines.
+//! A session's folder in the spool, with its files in line order.
 //!
 //! ```text
 //! DIR/TASK.SESSION/
@@ -6,9 +6,9 @@
 //!   00000000000000000001.lines  a segment: see `record`; named after the number of its first line
 //!   00000000000000084211.lines  the last one grows
 //! ```
-//! A folder appears under its name with its `start`, and goes in one step: names that begin with a
-//! dot are on their way in or out. What was written survives a kill of the worker; what was synced,
-//! a power cut.
+//! A folder appears under its name together with its `start`, and is removed in one step: names that
+//! begin with a dot are incomplete or being removed. Written data survives a kill of the worker; synced
+//! data survives a power cut.
 
 mod read;
 
@@ -18,88 +18,88 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use self::read::Reading;
-use super::record::{self, MAGIC, Record, SEQ_MAX, SaidEnd};
-use crate::worker::session::Session;
+use self::read::SpoolReadPosition;
+use super::record::{self, MAGIC, RecordedEnd, SEQ_MAX, SpoolRecord};
+use crate::worker::session::WorkerSession;
 
 const START: &str = "start";
 const SEGMENT: &str = "lines";
-/// Bytes of a `start` at most.
+/// Maximum bytes of a `start`.
 const START_BYTES_MAX: u64 = 1024 * 1024;
-/// A segment that has this many bytes is followed by another.
+/// Segment size after which the next one is started.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
-/// The same for one whose lines are all acked: it can go then.
+/// The same for a segment whose lines are all acked, so that it can be removed.
 const SEGMENT_BYTES_ACKED: u64 = 1024 * 1024;
-/// No segment has more: it is followed by another before the records that would not fit.
+/// Maximum segment size: a new one is started before records that would not fit.
 const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Why a session's folder cannot be used.
+/// An error that prevents using a session's folder.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// Its worker lives, or another sender sends it.
-    #[error("{}: its worker, or another sender, is still at it", path.display())]
+    /// The folder is locked by its worker or by another sender.
+    #[error("{}: in use by its worker or by another `spool send`", path.display())]
     Locked {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
-    /// What it says of itself makes no sense.
+    /// The session data is invalid.
     #[error("{}: not a spool of this version: {why}", path.display())]
     Bad {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         why: String,
     },
-    /// The system does not let us.
+    /// A system call failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The folder or file.
+        /// Path of the folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// Underlying error.
         source: io::Error,
     },
 }
 
-/// A session's folder, locked.
+/// A session's locked folder.
 #[derive(Debug)]
-pub(in crate::worker) struct Folder {
+pub(in crate::worker) struct SessionFolder {
     path: PathBuf,
-    /// Held for its lock.
+    /// Holds the lock.
     _start: File,
-    pub(in crate::worker) session: Session,
-    /// None empty of lines but perhaps the last.
-    segments: VecDeque<Segment>,
-    /// The last segment, once something was appended by this process.
+    pub(in crate::worker) session: WorkerSession,
+    /// Segments in order. All but the last have lines.
+    segments: VecDeque<SpoolSegment>,
+    /// Last segment, once this process has appended to it.
     writing: Option<File>,
     not_synced: bool,
-    reading: Option<Reading>,
+    reading: Option<SpoolReadPosition>,
 }
 
 #[derive(Debug)]
-struct Segment {
+struct SpoolSegment {
     first_seq: u64,
     bytes: u64,
 }
 
-/// What a session has left.
+/// The contents of a session's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::worker) struct Left {
+pub(in crate::worker) struct SessionSummary {
     /// Lines that the server had not confirmed.
     pub(in crate::worker) lines: u64,
-    /// The number of the first and of the last line; zeros if there is none.
+    /// Numbers of the first and last line; zero if there are none.
     pub(in crate::worker) first_seq: u64,
     pub(in crate::worker) last_seq: u64,
-    /// Everything up to it is durable at the server.
+    /// Highest number that is durable at the server.
     pub(in crate::worker) acked: u64,
-    /// Its end, if it was said.
-    pub(in crate::worker) end: Option<SaidEnd>,
+    /// End, if recorded.
+    pub(in crate::worker) end: Option<RecordedEnd>,
     /// Bytes on disk.
     pub(in crate::worker) bytes: u64,
 }
 
-impl Folder {
-    /// A new folder in `dir`, which is made too.
-    pub(in crate::worker) fn create(dir: &Path, session: Session) -> Result<Self, SpoolError> {
+impl SessionFolder {
+    /// Creates a folder in `dir`, and `dir` if needed.
+    pub(in crate::worker) fn create(dir: &Path, session: WorkerSession) -> Result<Self, SpoolError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Io { path, source }
@@ -109,10 +109,10 @@ impl Folder {
         let hidden = dir.join(format!(".{}", session.id));
         private.create(&hidden).map_err(io(&hidden))?;
         let mut start = new_file(&hidden.join(START)).map_err(io(&hidden))?;
-        let facts = serde_json::to_vec(&session).map_err(|error| io(&hidden)(error.into()))?;
+        let details = serde_json::to_vec(&session).map_err(|error| io(&hidden)(error.into()))?;
         let path = dir.join(format!("{}.{}", session.task, session.id));
-        let begun = start.write_all(&facts).and_then(|()| start.sync_data()).and_then(|()| start.lock());
-        begun.and_then(|()| fs::rename(&hidden, &path)).and_then(|()| sync_folder(dir)).map_err(io(&path))?;
+        let locked = start.write_all(&details).and_then(|()| start.sync_data()).and_then(|()| start.lock());
+        locked.and_then(|()| fs::rename(&hidden, &path)).and_then(|()| sync_dir(dir)).map_err(io(&path))?;
         Ok(Self {
             path,
             _start: start,
@@ -124,12 +124,12 @@ impl Folder {
         })
     }
 
-    /// The folder at `path`; `None` if it has just gone.
+    /// Opens and locks the folder at `path`; returns `None` if it was just removed.
     pub(in crate::worker) fn open(path: &Path) -> Result<Option<Self>, SpoolError> {
         let io = |source| SpoolError::Io { path: path.to_owned(), source };
-        let bad = |why: String| SpoolError::Bad { path: path.to_owned(), why };
+        let bad = |why: String| SpoolError::Invalid { path: path.to_owned(), why };
         let opened = match fs::symlink_metadata(path.join(START)) {
-            Ok(found) if !found.is_file() => return Err(bad(format!("its `{START}` is no file"))),
+            Ok(found) if !found.is_file() => return Err(bad(format!("its `{START}` is not a file"))),
             Ok(_) => File::open(path.join(START)),
             Err(error) => Err(error),
         };
@@ -150,9 +150,9 @@ impl Folder {
         if length > START_BYTES_MAX {
             return Err(bad(format!("its `{START}` has over {START_BYTES_MAX} bytes")));
         }
-        let mut facts = vec![0; usize::try_from(length).unwrap_or(0)];
-        start.read_exact_at(&mut facts, 0).map_err(io)?;
-        let session: Session = serde_json::from_slice(&facts).map_err(|error| bad(error.to_string()))?;
+        let mut details = vec![0; usize::try_from(length).unwrap_or(0)];
+        start.read_exact_at(&mut details, 0).map_err(io)?;
+        let session: WorkerSession = serde_json::from_slice(&details).map_err(|error| bad(error.to_string()))?;
         session.check().map_err(bad)?;
         let mut segments = Vec::new();
         for entry in fs::read_dir(path).map_err(io)? {
@@ -164,7 +164,7 @@ impl Folder {
                 if found.len() > SEGMENT_BYTES_MAX {
                     return Err(bad(format!("{} has over {SEGMENT_BYTES_MAX} bytes", name.to_string_lossy())));
                 }
-                segments.push(Segment { first_seq, bytes: found.len() });
+                segments.push(SpoolSegment { first_seq, bytes: found.len() });
             }
         }
         segments.sort_unstable_by_key(|segment| segment.first_seq);
@@ -173,24 +173,24 @@ impl Folder {
         Ok(Some(Self { path, _start: start, session, segments, writing: None, not_synced: false, reading: None }))
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub(in crate::worker) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes on disk.
+    /// Returns the bytes on disk.
     pub(in crate::worker) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Appends whole records; the first of them is the line, or the end, with this number.
-    /// After an error nothing of them is there.
+    /// Appends whole records; `first_seq` is the number of the first line or end among them. After an error,
+    /// none of them are stored.
     pub(in crate::worker) fn append(&mut self, first_seq: u64, records: &[u8], acked: u64) -> io::Result<()> {
-        let full = |segment: &Segment| {
+        let full = |segment: &SpoolSegment| {
             segment.bytes >= SEGMENT_BYTES || (segment.bytes >= SEGMENT_BYTES_ACKED && acked >= first_seq - 1)
         };
         if self.writing.is_none() || self.segments.back().is_none_or(full) {
-            self.begin_segment(first_seq)?;
+            self.start_segment(first_seq)?;
         }
         let (Some(file), Some(segment)) = (&mut self.writing, self.segments.back_mut()) else { return Ok(()) };
         match file.write_all(records) {
@@ -200,7 +200,7 @@ impl Folder {
                 Ok(())
             }
             Err(error) => {
-                // If this fails too, the next segment begins behind a record that is cut short.
+                // If this fails too, the next segment follows a truncated record.
                 file.set_len(segment.bytes).ok();
                 self.writing = None;
                 Err(error)
@@ -208,27 +208,27 @@ impl Folder {
         }
     }
 
-    fn begin_segment(&mut self, first_seq: u64) -> io::Result<()> {
+    fn start_segment(&mut self, first_seq: u64) -> io::Result<()> {
         if let Some(file) = self.writing.take() {
             file.sync_data()?;
         }
-        let path = self.segment(first_seq);
+        let path = self.segment_path(first_seq);
         let mut head = MAGIC.to_vec();
-        record::encode(&Record::Begin { first_seq }, &mut head);
-        // One that was begun and not written to: nothing of it counts.
-        fs::remove_file(&path).or_else(not_found_is_well)?;
+        record::encode(&SpoolRecord::Begin { first_seq }, &mut head);
+        // A segment that was created but never written to has no contents.
+        fs::remove_file(&path).or_else(ignore_not_found)?;
         self.segments.retain(|segment| segment.first_seq != first_seq);
         let mut file = new_file(&path)?;
         if let Err(error) = file.write_all(&head) {
             fs::remove_file(&path).ok();
             return Err(error);
         }
-        self.segments.push_back(Segment { first_seq, bytes: head.len() as u64 });
+        self.segments.push_back(SpoolSegment { first_seq, bytes: head.len() as u64 });
         self.writing = Some(file);
-        sync_folder(&self.path)
+        sync_dir(&self.path)
     }
 
-    /// Makes what was appended survive a power cut.
+    /// Syncs the appended records, so that they survive a power cut.
     pub(in crate::worker) fn sync(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.not_synced)
             && let Some(file) = &self.writing
@@ -238,36 +238,36 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes segments that have only lines up to `acked`. Gives whether there were any.
+    /// Removes segments that only have lines up to `acked`. Returns whether there were any.
     pub(in crate::worker) fn reclaim(&mut self, acked: u64) -> bool {
         let before = self.segments.len();
         while self.segments.get(1).is_some_and(|next| next.first_seq - 1 <= acked) {
             let Some(segment) = self.segments.pop_front() else { break };
-            // One that stays is sent again, and dropped by the server.
-            fs::remove_file(self.segment(segment.first_seq)).ok();
+            // A segment that stays is sent again, and the server drops the duplicates.
+            fs::remove_file(self.segment_path(segment.first_seq)).ok();
         }
         self.segments.len() < before
     }
 
-    /// What is in it.
-    pub(in crate::worker) fn left(&self) -> io::Result<Left> {
-        let mut left = Left { bytes: self.bytes(), ..Left::default() };
-        // Numbers without a hole, from and to: one run as a rule.
+    /// Reads all segments and returns a summary.
+    pub(in crate::worker) fn summarize(&self) -> io::Result<SessionSummary> {
+        let mut left = SessionSummary { bytes: self.bytes(), ..SessionSummary::default() };
+        // Ranges of consecutive numbers; usually just one.
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for segment in &self.segments {
-            let (records, _) = record::records(&fs::read(self.segment(segment.first_seq))?);
+            let (records, _) = record::records(&fs::read(self.segment_path(segment.first_seq))?);
             for record in records {
                 match record {
-                    Record::Line(seq, _) if seq > left.last_seq => {
+                    SpoolRecord::Line(seq, _) if seq > left.last_seq => {
                         match runs.last_mut().filter(|run| run.1 + 1 == seq) {
                             Some(run) => run.1 = seq,
                             None => runs.push((seq, seq)),
                         }
                         left.last_seq = seq;
                     }
-                    Record::End(end) => left.end = Some(end),
-                    Record::Acked(seq) => left.acked = left.acked.max(seq),
-                    Record::Begin { .. } | Record::Line(..) => {}
+                    SpoolRecord::End(end) => left.end = Some(end),
+                    SpoolRecord::Acked(seq) => left.acked = left.acked.max(seq),
+                    SpoolRecord::Begin { .. } | SpoolRecord::Line(..) => {}
                 }
             }
         }
@@ -276,11 +276,11 @@ impl Folder {
         Ok(left)
     }
 
-    /// Writes down what the server has, for whoever finds this folder.
-    pub(in crate::worker) fn note_acked(&mut self, acked: u64) -> io::Result<()> {
+    /// Records the server's position for a process that opens this folder later.
+    pub(in crate::worker) fn record_acked(&mut self, acked: u64) -> io::Result<()> {
         let (Some(file), Some(segment)) = (&mut self.writing, self.segments.back_mut()) else { return Ok(()) };
         let mut note = Vec::new();
-        record::encode(&Record::Acked(acked), &mut note);
+        record::encode(&SpoolRecord::Acked(acked), &mut note);
         if let Err(error) = file.write_all(&note) {
             file.set_len(segment.bytes).ok();
             self.writing = None;
@@ -290,22 +290,22 @@ impl Folder {
         Ok(())
     }
 
-    /// Everything is durable at the server: it goes.
+    /// Removes the folder, because everything is durable at the server.
     pub(in crate::worker) fn remove(self) -> Result<(), SpoolError> {
         let io = |source| SpoolError::Io { path: self.path.clone(), source };
         let parent = self.path.parent().unwrap_or(Path::new("."));
-        let gone = parent.join(format!(".{}", self.session.id));
-        fs::rename(&self.path, &gone).map_err(io)?;
-        fs::remove_dir_all(&gone).map_err(io)
+        let removed = parent.join(format!(".{}", self.session.id));
+        fs::rename(&self.path, &removed).map_err(io)?;
+        fs::remove_dir_all(&removed).map_err(io)
     }
 
-    fn segment(&self, first_seq: u64) -> PathBuf {
+    fn segment_path(&self, first_seq: u64) -> PathBuf {
         self.path.join(format!("{first_seq:020}.{SEGMENT}"))
     }
 }
 
-/// The folders of sessions in `dir`, in the order they began; none if there is no such folder.
-pub(in crate::worker) fn sessions(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+/// Returns the session folders in `dir`, oldest first; none if `dir` does not exist.
+pub(in crate::worker) fn list_sessions(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
     let io = |source| SpoolError::Io { path: dir.to_owned(), source };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -329,10 +329,10 @@ fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(path)
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn not_found_is_well(error: io::Error) -> io::Result<()> {
+fn ignore_not_found(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

@@ -1,45 +1,44 @@
-//! The spool: lines that the server has not confirmed, on disk, for an outage of hours and for a
-//! worker that is killed.
+//! The spool: unconfirmed lines on disk, for long outages and killed workers.
 //!
 //! ```text
-//! record  the bytes: a pure codec
-//! folder  a session's folder: segments, lock, what is left
-//! thread  writes and reads it, off the way of the child's output
-//! left    what earlier workers have left in a spool: listed, and sent
+//! record  the binary format: a pure codec
+//! folder  a session's folder: segments, lock, contents
+//! thread  writes and reads it, away from the child's output path
+//! unsent  sessions left by earlier workers: listing and sending
 //! ```
-//! What is promised: a line that was written (within milliseconds, unless the disk is slower than the
-//! output) survives a kill of the worker; what was synced (every 200 ms) survives a power cut. A disk
-//! that is full or slow never makes the child wait: then the rules of a worker without a spool hold,
-//! and a note says so. Lines keep their numbers and their session, so that nothing arrives twice.
+//! Guarantees: a written line (within milliseconds, unless the disk is slower than the output) survives
+//! a kill of the worker; synced data (every 200 ms) survives a power cut. A full or slow disk never
+//! blocks the child: the rules of a worker without a spool apply then, and a message reports it.
+//! Lines keep their numbers and their session, so that nothing arrives twice.
 
 mod folder;
-mod left;
 mod record;
 mod thread;
+mod unsent;
 
 use std::path::PathBuf;
 
 use crate::model::limits::SPOOL_BYTES_MAX;
 
 pub use folder::SpoolError;
-pub use left::{LeftSession, Sent, list, scan_segment, send};
+pub use unsent::{SendOutcome, UnsentSession, list, scan_segment, send};
 
-pub(super) use folder::Folder;
-pub(super) use left::count;
-pub(super) use record::{Record, SaidEnd, encode, encode_line};
-pub(super) use thread::{Closed, SpoolThread};
+pub(super) use folder::SessionFolder;
+pub(super) use record::{RecordedEnd, SpoolRecord, encode, encode_line};
+pub(super) use thread::{SpoolCloseOutcome, SpoolThread};
+pub(super) use unsent::count_unsent;
 
-/// Where unconfirmed lines are kept.
+/// Location and size of the disk buffer for unconfirmed lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolOptions {
-    /// The folder; made if it is not there. Several workers may use it at once.
+    /// Folder; created if missing. Several workers can share it.
     pub dir: PathBuf,
-    /// Bytes on disk for one task; then the drop rule.
+    /// Maximum bytes on disk per task; beyond it, lines are dropped.
     pub bytes_max: u64,
 }
 
 impl SpoolOptions {
-    /// The defaults in this folder.
+    /// Returns the default options for this folder.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), bytes_max: SPOOL_BYTES_MAX }
     }

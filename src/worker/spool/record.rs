@@ -1,4 +1,4 @@
-//! The bytes of a spool: a pure codec, no I/O.
+//! The binary format of a spool: a pure codec without I/O.
 //!
 //! ```text
 //! segment = "tasktail spool1\n"  record*
@@ -8,22 +8,23 @@
 //!   2 end     seq u64 | ms u64 | flags u8 | exit_code i32 | signal i32 | sum of the lines, as text
 //!   3 acked   seq u64                               everything up to it is durable at the server
 //! ```
-//! Little-endian; a bit of flags is one field that is there, or true. Numbers of lines only grow; a hole in them is lines that were acked, or that never
-//! got here. A segment ends where a record is cut short, or is not what its checksum says.
+//! Integers are little-endian. A flag bit marks a field as present, or as true. Line numbers only grow;
+//! a hole in them is lines that were acked or never reached the spool. A segment ends at a truncated
+//! record or at a checksum mismatch.
 
 use crate::model::{Channel, LineChecksum, Timestamp};
 use crate::worker::Exit;
-use crate::worker::buffer::{Item, Kind};
+use crate::worker::buffer::{BufferedLine, LineKind};
 use crate::worker::lines::SplitLine;
 
-/// The first bytes of a segment: format and version.
+/// Magic bytes of a segment: format and version.
 pub(super) const MAGIC: &[u8; 16] = b"tasktail spool1\n";
-/// Length, checksum and kind.
+/// Size of length, checksum and kind.
 pub(super) const HEAD_BYTES: usize = 9;
-/// Bytes of a body at most; the text of a line has far less.
+/// Maximum bytes of a body; the text of a line is far smaller.
 pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// Numbers are JSON numbers too: larger ones are none of ours.
+/// Maximum line number, because numbers are JSON numbers too.
 pub(super) const SEQ_MAX: u64 = 1 << 53;
 
 const BEGIN: u8 = 0;
@@ -31,52 +32,52 @@ const LINE: u8 = 1;
 const END: u8 = 2;
 const ACKED: u8 = 3;
 
-/// One record.
+/// A record of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::worker) enum Record {
-    /// Opens a segment.
+pub(in crate::worker) enum SpoolRecord {
+    /// Start of a segment.
     Begin {
-        /// The number of its first line.
+        /// Number of its first line.
         first_seq: u64,
     },
-    /// A line and its number.
-    Line(u64, Item),
-    /// The end.
-    End(SaidEnd),
-    /// Everything up to this number is durable at the server.
+    /// Line and its number.
+    Line(u64, BufferedLine),
+    /// End of the task.
+    End(RecordedEnd),
+    /// Highest number that is durable at the server.
     Acked(u64),
 }
 
-/// An end as it was said.
+/// The end of a task, as recorded in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) struct SaidEnd {
-    /// One more than the number of the last line.
+pub(in crate::worker) struct RecordedEnd {
+    /// Number after that of the last line.
     pub(in crate::worker) seq: u64,
-    /// How the task ended.
+    /// Result of the task.
     pub(in crate::worker) exit: Exit,
-    /// When.
+    /// Time of the end.
     pub(in crate::worker) at: Timestamp,
-    /// What all its lines add up to, if that is known.
+    /// Checksum of all lines, if known.
     pub(in crate::worker) sum: Option<LineChecksum>,
 }
 
-/// What stands at the begin of some bytes.
+/// The result of parsing one record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A record, and how many bytes it has.
-    Record(Record, usize),
-    /// A record that is cut short, or nothing.
-    Short,
-    /// No record.
-    Bad,
+pub(super) enum NextRecord {
+    /// Record and its size in bytes.
+    Record(SpoolRecord, usize),
+    /// Truncated record, or no bytes.
+    Incomplete,
+    /// Invalid record.
+    Corrupt,
 }
 
-/// Appends a record.
-pub(in crate::worker) fn encode(record: &Record, out: &mut Vec<u8>) {
+/// Appends an encoded record to `out`.
+pub(in crate::worker) fn encode(record: &SpoolRecord, out: &mut Vec<u8>) {
     match record {
-        Record::Begin { first_seq } => put(BEGIN, out, |out| out.extend(first_seq.to_le_bytes())),
-        Record::Line(seq, item) => encode_line(*seq, item, out),
-        Record::End(SaidEnd { seq, exit, at, sum }) => put(END, out, |out| {
+        SpoolRecord::Begin { first_seq } => put(BEGIN, out, |out| out.extend(first_seq.to_le_bytes())),
+        SpoolRecord::Line(seq, item) => encode_line(*seq, item, out),
+        SpoolRecord::End(RecordedEnd { seq, exit, at, sum }) => put(END, out, |out| {
             let flags =
                 u8::from(exit.code.is_some()) | u8::from(exit.signal.is_some()) << 1 | u8::from(exit.aborted) << 2;
             out.extend(seq.to_le_bytes());
@@ -86,16 +87,16 @@ pub(in crate::worker) fn encode(record: &Record, out: &mut Vec<u8>) {
             out.extend(exit.signal.unwrap_or(0).to_le_bytes());
             out.extend(sum.map(|sum| sum.to_string()).unwrap_or_default().into_bytes());
         }),
-        Record::Acked(seq) => put(ACKED, out, |out| out.extend(seq.to_le_bytes())),
+        SpoolRecord::Acked(seq) => put(ACKED, out, |out| out.extend(seq.to_le_bytes())),
     }
 }
 
-/// Appends a line, without a copy of it.
-pub(in crate::worker) fn encode_line(seq: u64, item: &Item, out: &mut Vec<u8>) {
+/// Appends an encoded line to `out`, without copying the line first.
+pub(in crate::worker) fn encode_line(seq: u64, item: &BufferedLine, out: &mut Vec<u8>) {
     let (kind, count) = match item.kind {
-        Kind::Line => (0, 0),
-        Kind::Own => (1, 0),
-        Kind::Mark(count) => (2, count),
+        LineKind::Line => (0, 0),
+        LineKind::Internal => (1, 0),
+        LineKind::Gap(count) => (2, count),
     };
     put(LINE, out, |out| {
         out.extend(seq.to_le_bytes());
@@ -119,28 +120,28 @@ fn put(kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out.iter_mut().skip(at).zip(head).for_each(|(place, byte)| *place = byte);
 }
 
-/// Reads the record that `bytes` begin with.
-pub(super) fn next(bytes: &[u8]) -> Next {
-    let Some((length, rest)) = bytes.split_first_chunk() else { return Next::Short };
+/// Parses the first record of `bytes`.
+pub(super) fn next(bytes: &[u8]) -> NextRecord {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return NextRecord::Incomplete };
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     if length > BODY_BYTES_MAX {
-        return Next::Bad;
+        return NextRecord::Corrupt;
     }
-    let Some((sum, rest)) = rest.split_first_chunk() else { return Next::Short };
-    let Some(kind_and_body) = rest.get(..length + 1) else { return Next::Short };
+    let Some((sum, rest)) = rest.split_first_chunk() else { return NextRecord::Incomplete };
+    let Some(kind_and_body) = rest.get(..length + 1) else { return NextRecord::Incomplete };
     if crc32fast::hash(kind_and_body) != u32::from_le_bytes(*sum) {
-        return Next::Bad;
+        return NextRecord::Corrupt;
     }
-    let Some((kind, body)) = kind_and_body.split_first() else { return Next::Bad };
+    let Some((kind, body)) = kind_and_body.split_first() else { return NextRecord::Corrupt };
     match decode(*kind, body) {
-        Some(record) => Next::Record(record, HEAD_BYTES + length),
-        None => Next::Bad,
+        Some(record) => NextRecord::Record(record, HEAD_BYTES + length),
+        None => NextRecord::Corrupt,
     }
 }
 
-/// The number of the record that `records` begin with, and how many of their bytes are whole records, at
-/// least one and otherwise at most `bytes_max`. For lines and ends as [`encode`] makes them.
-pub(super) fn first_piece(records: &[u8], bytes_max: usize) -> Option<(u64, usize)> {
+/// Returns the number of the first record in `records`, and the size of the leading whole records: at least
+/// one, else at most `bytes_max` bytes. Accepts only lines and ends written by [`encode`].
+pub(super) fn leading_records(records: &[u8], bytes_max: usize) -> Option<(u64, usize)> {
     let length_at = |at: usize| {
         let length = records.get(at..)?.first_chunk()?;
         Some(HEAD_BYTES + usize::try_from(u32::from_le_bytes(*length)).ok()?)
@@ -153,21 +154,21 @@ pub(super) fn first_piece(records: &[u8], bytes_max: usize) -> Option<(u64, usiz
     Some((seq, end))
 }
 
-/// All whole records of a segment, and how many of its bytes they are.
-pub(super) fn records(segment: &[u8]) -> (Vec<Record>, usize) {
+/// Returns all whole records of a segment, and their total size including the magic bytes.
+pub(super) fn records(segment: &[u8]) -> (Vec<SpoolRecord>, usize) {
     let mut records = Vec::new();
     let Some(mut rest) = segment.strip_prefix(MAGIC) else { return (records, 0) };
-    while let Next::Record(record, bytes) = next(rest) {
+    while let NextRecord::Record(record, bytes) = next(rest) {
         records.push(record);
         rest = rest.get(bytes..).unwrap_or_default();
     }
     (records, segment.len() - rest.len())
 }
 
-fn decode(kind: u8, body: &[u8]) -> Option<Record> {
-    let mut body = Body(body);
+fn decode(kind: u8, body: &[u8]) -> Option<SpoolRecord> {
+    let mut body = RecordBody(body);
     let record = match kind {
-        BEGIN => Record::Begin { first_seq: body.seq()? },
+        BEGIN => SpoolRecord::Begin { first_seq: body.seq()? },
         LINE => return decode_line(body),
         END => {
             let (seq, at, [flags]) = (body.seq()?, body.u64()?, body.bytes()?);
@@ -181,34 +182,34 @@ fn decode(kind: u8, body: &[u8]) -> Option<Record> {
                 "" => None,
                 text => Some(text.parse().ok()?),
             };
-            Record::End(SaidEnd { seq, exit, at: Timestamp::from_millis(at), sum })
+            SpoolRecord::End(RecordedEnd { seq, exit, at: Timestamp::from_millis(at), sum })
         }
-        ACKED => Record::Acked(body.seq()?),
+        ACKED => SpoolRecord::Acked(body.seq()?),
         _ => return None,
     };
     body.0.is_empty().then_some(record)
 }
 
-fn decode_line(mut body: Body<'_>) -> Option<Record> {
+fn decode_line(mut body: RecordBody<'_>) -> Option<SpoolRecord> {
     let (seq, at) = (body.seq()?, body.u64()?);
     let [channel, flags, kind] = body.bytes()?;
     let count = body.u64()?;
     let kind = match kind {
-        0 => Kind::Line,
-        1 => Kind::Own,
-        2 => Kind::Mark(count),
+        0 => LineKind::Line,
+        1 => LineKind::Internal,
+        2 => LineKind::Gap(count),
         _ => return None,
     };
     let text = std::str::from_utf8(body.0).ok().filter(|text| !text.contains('\0'))?;
     let line = SplitLine { text: text.to_owned(), partial: flags & 1 != 0, lossy: flags & 2 != 0 };
     let channel = *Channel::ALL.get(usize::from(channel))?;
-    Some(Record::Line(seq, Item { line, channel, at: Timestamp::from_millis(at), kind }))
+    Some(SpoolRecord::Line(seq, BufferedLine { line, channel, at: Timestamp::from_millis(at), kind }))
 }
 
-/// What is left of a body.
-struct Body<'a>(&'a [u8]);
+/// The unparsed rest of a body.
+struct RecordBody<'a>(&'a [u8]);
 
-impl Body<'_> {
+impl RecordBody<'_> {
     fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -230,24 +231,32 @@ mod tests {
 
     use super::*;
 
-    fn record() -> impl Strategy<Value = Record> {
-        let kind = prop_oneof![Just(Kind::Line), Just(Kind::Own), any::<u64>().prop_map(Kind::Mark)];
+    fn record() -> impl Strategy<Value = SpoolRecord> {
+        let kind = prop_oneof![Just(LineKind::Line), Just(LineKind::Internal), any::<u64>().prop_map(LineKind::Gap)];
         let seq = || 1..=SEQ_MAX;
         let line = (seq(), any::<u64>(), 0usize..3, any::<(bool, bool)>(), kind, "[^\0]{0,40}");
         let line = line.prop_map(|(seq, at, channel, (partial, lossy), kind, text)| {
             let line = SplitLine { text, partial, lossy };
-            Record::Line(seq, Item { line, channel: Channel::ALL[channel], at: Timestamp::from_millis(at), kind })
+            SpoolRecord::Line(
+                seq,
+                BufferedLine { line, channel: Channel::ALL[channel], at: Timestamp::from_millis(at), kind },
+            )
         });
         let end =
             (seq(), any::<(Option<i32>, Option<i32>, bool, u64)>()).prop_map(|(seq, (code, signal, aborted, at))| {
                 let sum = aborted.then(|| format!("xxh3-128-sum:{at:032x}").parse().unwrap());
-                Record::End(SaidEnd { seq, exit: Exit { code, signal, aborted }, at: Timestamp::from_millis(at), sum })
+                SpoolRecord::End(RecordedEnd {
+                    seq,
+                    exit: Exit { code, signal, aborted },
+                    at: Timestamp::from_millis(at),
+                    sum,
+                })
             });
-        let begin = seq().prop_map(|first_seq| Record::Begin { first_seq });
-        prop_oneof![begin, line, end, seq().prop_map(Record::Acked)]
+        let begin = seq().prop_map(|first_seq| SpoolRecord::Begin { first_seq });
+        prop_oneof![begin, line, end, seq().prop_map(SpoolRecord::Acked)]
     }
 
-    fn segment(records: &[Record]) -> Vec<u8> {
+    fn segment(records: &[SpoolRecord]) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         records.iter().for_each(|record| encode(record, &mut bytes));
         bytes
@@ -255,23 +264,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back(all in prop::collection::vec(record(), 0..12)) {
+        fn records_round_trip(all in prop::collection::vec(record(), 0..12)) {
             let bytes = segment(&all);
             prop_assert_eq!(records(&bytes), (all, bytes.len()));
         }
 
         #[test]
         fn pieces_are_whole_records(all in prop::collection::vec(record(), 1..12), max in 0usize..200) {
-            let all: Vec<Record> = all.into_iter().filter(|record| matches!(record, Record::Line(..) | Record::End(_))).collect();
+            let all: Vec<SpoolRecord> = all.into_iter().filter(|record| matches!(record, SpoolRecord::Line(..) | SpoolRecord::End(_))).collect();
             let bytes = segment(&all);
             let (mut rest, mut seqs, mut pieces) = (&bytes[MAGIC.len()..], Vec::new(), MAGIC.to_vec());
-            while let Some((seq, end)) = first_piece(rest, max) {
+            while let Some((seq, end)) = leading_records(rest, max) {
                 let (read, valid) = records(&[MAGIC.as_slice(), &rest[..end]].concat());
                 prop_assert_eq!(valid, MAGIC.len() + end);
                 prop_assert!(end <= max || read.len() == 1);
                 let first = match &read[0] {
-                    Record::Line(first, _) => *first,
-                    Record::End(end) => end.seq,
+                    SpoolRecord::Line(first, _) => *first,
+                    SpoolRecord::End(end) => end.seq,
                     other => panic!("{other:?}"),
                 };
                 prop_assert_eq!(first, seq);
@@ -292,7 +301,7 @@ mod tests {
         }
 
         #[test]
-        fn a_bit_that_has_turned_takes_no_other_record_with_it(all in prop::collection::vec(record(), 1..12), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        fn a_flipped_bit_keeps_earlier_records(all in prop::collection::vec(record(), 1..12), at in any::<prop::sample::Index>(), bit in 0u8..8) {
             let mut bytes = segment(&all);
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
@@ -301,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let (_, valid) = records(&[MAGIC.as_slice(), &bytes].concat());
             prop_assert!(valid <= MAGIC.len() + bytes.len());
         }

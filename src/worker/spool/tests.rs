@@ -3,22 +3,22 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::folder::Left;
+use super::folder::SessionSummary;
 use super::record::{MAGIC, records};
 use super::*;
 use crate::model::{Channel, GapMarker, Timestamp};
-use crate::worker::buffer::{Bounds, Buffer, Item};
+use crate::worker::buffer::{Buffer, BufferBounds, BufferedLine};
 use crate::worker::mask::Masks;
-use crate::worker::session::Session;
-use crate::worker::shared::Shared;
+use crate::worker::session::WorkerSession;
+use crate::worker::shared::SharedBuffer;
 use crate::worker::{Exit, WorkerOptions};
 
-fn session() -> Session {
+fn session() -> WorkerSession {
     let options = WorkerOptions::new("http://127.0.0.1:1", "t".parse().unwrap());
-    Session::new(&options, vec!["make".to_owned(), "-j8".to_owned()])
+    WorkerSession::new(&options, vec!["make".to_owned(), "-j8".to_owned()])
 }
 
-/// Records of lines with these numbers, as a buffer makes them.
+/// Returns records of the lines with these numbers, as encoded by a buffer.
 fn lines(seqs: std::ops::Range<u64>) -> Vec<u8> {
     let mut buffer = Buffer::default();
     buffer.open_spool(u64::MAX);
@@ -29,12 +29,12 @@ fn lines(seqs: std::ops::Range<u64>) -> Vec<u8> {
     let (all, _) = records(&[MAGIC.as_slice(), &batch.records].concat());
     let mut bytes = Vec::new();
     all.iter()
-        .filter(|record| matches!(record, Record::Line(seq, _) if seqs.contains(seq)))
+        .filter(|record| matches!(record, SpoolRecord::Line(seq, _) if seqs.contains(seq)))
         .for_each(|record| encode(record, &mut bytes));
     bytes
 }
 
-fn texts(items: &[Item]) -> Vec<&str> {
+fn texts(items: &[BufferedLine]) -> Vec<&str> {
     items.iter().map(|item| item.line.text.as_str()).collect()
 }
 
@@ -43,22 +43,22 @@ fn wanted(seqs: std::ops::Range<u64>) -> Vec<String> {
 }
 
 #[test]
-fn what_was_written_is_there_for_another_process() {
+fn written_lines_survive_reopening() {
     let dir = tempfile::tempdir().unwrap();
-    let mut folder = Folder::create(dir.path(), session()).unwrap();
+    let mut folder = SessionFolder::create(dir.path(), session()).unwrap();
     folder.append(1, &lines(1..301), 0).unwrap();
     folder.append(301, &lines(301..401), 0).unwrap();
-    folder.note_acked(120).unwrap();
+    folder.record_acked(120).unwrap();
     let path = folder.path().to_owned();
-    assert!(matches!(Folder::open(&path), Err(SpoolError::Locked { .. })), "its worker lives");
-    assert_eq!(count(dir.path()), 0);
+    assert!(matches!(SessionFolder::open(&path), Err(SpoolError::Locked { .. })), "its worker lives");
+    assert_eq!(count_unsent(dir.path()), 0);
     let whole = folder.session.clone();
     drop(folder);
-    assert_eq!(count(dir.path()), 1);
-    let mut folder = Folder::open(&path).unwrap().unwrap();
+    assert_eq!(count_unsent(dir.path()), 1);
+    let mut folder = SessionFolder::open(&path).unwrap().unwrap();
     assert_eq!(folder.session, whole);
-    let left = Left { lines: 280, first_seq: 1, last_seq: 400, acked: 120, end: None, bytes: folder.bytes() };
-    assert_eq!(folder.left().unwrap(), left);
+    let left = SessionSummary { lines: 280, first_seq: 1, last_seq: 400, acked: 120, end: None, bytes: folder.bytes() };
+    assert_eq!(folder.summarize().unwrap(), left);
     for (from, lines_max) in [(121, 50), (171, 1_000), (1, 30), (31, 30)] {
         let (first, items) = folder.read(from, lines_max, usize::MAX).unwrap();
         let to = 401.min(from + lines_max as u64);
@@ -67,22 +67,22 @@ fn what_was_written_is_there_for_another_process() {
     assert!(folder.read(401, 10, 1_000).unwrap().1.is_empty());
     folder.remove().unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    assert!(Folder::open(&path).unwrap().is_none());
+    assert!(SessionFolder::open(&path).unwrap().is_none());
 }
 
 #[test]
-fn segments_go_once_the_server_has_their_lines() {
+fn acked_segments_are_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut folder = Folder::create(dir.path(), session()).unwrap();
-    // Each is over what a segment has before the next.
+    let mut folder = SessionFolder::create(dir.path(), session()).unwrap();
+    // Each batch exceeds the size at which the next segment is started.
     let many = |from: u64| {
         (from..from + 20_000)
             .flat_map(|seq| {
                 let mut bytes = Vec::new();
                 let (all, _) = records(&[MAGIC.as_slice(), &lines(1..2)].concat());
-                let Some(Record::Line(_, item)) = all.first() else { panic!() };
+                let Some(SpoolRecord::Line(_, item)) = all.first() else { panic!() };
                 let line = crate::worker::SplitLine { text: "x".repeat(1_000), ..item.line.clone() };
-                encode_line(seq, &Item { line, ..item.clone() }, &mut bytes);
+                encode_line(seq, &BufferedLine { line, ..item.clone() }, &mut bytes);
                 bytes
             })
             .collect::<Vec<u8>>()
@@ -97,15 +97,15 @@ fn segments_go_once_the_server_has_their_lines() {
     assert_eq!(folder.read(40_001, 3, usize::MAX).unwrap().1.len(), 3);
     let (first, items) = folder.read(5, 3, usize::MAX).unwrap();
     assert_eq!((first, items.len()), (40_001, 3), "what is gone is a hole");
-    // All acked: the next line begins another segment, so that this one can go.
+    // All lines are acked: the next line starts another segment, so that this one can be removed.
     folder.append(60_001, &many(60_001)[..2_000], 60_000).unwrap();
     assert!(folder.reclaim(60_000) && folder.bytes() < 10_000);
 }
 
 #[test]
-fn a_damaged_spool_gives_what_is_whole() {
+fn whole_records_of_a_damaged_spool_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    let mut folder = Folder::create(dir.path(), session()).unwrap();
+    let mut folder = SessionFolder::create(dir.path(), session()).unwrap();
     folder.append(1, &lines(1..101), 0).unwrap();
     let path = folder.path().to_owned();
     drop(folder);
@@ -113,28 +113,28 @@ fn a_damaged_spool_gives_what_is_whole() {
     let whole = std::fs::read(&segment).unwrap();
     for cut in (0..whole.len()).step_by(7) {
         std::fs::write(&segment, &whole[..cut]).unwrap();
-        let mut folder = Folder::open(&path).unwrap().unwrap();
-        let left = folder.left().unwrap();
+        let mut folder = SessionFolder::open(&path).unwrap().unwrap();
+        let left = folder.summarize().unwrap();
         let (_, items) = folder.read(1, usize::MAX, usize::MAX).unwrap();
         assert_eq!(texts(&items), wanted(1..left.last_seq + 1), "cut at {cut}");
-        // 26 bytes of each line are its own.
+        // A record has 26 bytes besides the text.
         assert!(left.last_seq + 1 >= (cut as u64).saturating_sub(60) / 43, "cut at {cut}: {left:?}");
     }
     std::fs::write(&segment, b"something else").unwrap();
-    let mut folder = Folder::open(&path).unwrap().unwrap();
-    assert_eq!((folder.left().unwrap().lines, folder.read(1, 9, 9).unwrap().1.len()), (0, 0));
+    let mut folder = SessionFolder::open(&path).unwrap().unwrap();
+    assert_eq!((folder.summarize().unwrap().lines, folder.read(1, 9, 9).unwrap().1.len()), (0, 0));
 }
 
 #[test]
-fn a_hostile_spool_is_refused_by_name() {
+fn invalid_session_data_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
-    let path = Folder::create(dir.path(), session()).unwrap().path().to_owned();
+    let path = SessionFolder::create(dir.path(), session()).unwrap().path().to_owned();
     let good = std::fs::read_to_string(path.join("start")).unwrap();
     for (from, to) in [("\"t\"", "\"../../etc\""), ("make", &"m".repeat(100_000)), ("\"task\"", "\"tusk\""), ("{", "[")]
     {
         std::fs::write(path.join("start"), good.replacen(from, to, 1)).unwrap();
-        let error = Folder::open(&path).unwrap_err();
-        assert!(matches!(error, SpoolError::Bad { .. }), "{from}: {error}");
+        let error = SessionFolder::open(&path).unwrap_err();
+        assert!(matches!(error, SpoolError::Invalid { .. }), "{from}: {error}");
         assert!(list(dir.path()).unwrap()[0].is_err());
     }
     std::fs::write(path.join("start"), &good).unwrap();
@@ -143,13 +143,13 @@ fn a_hostile_spool_is_refused_by_name() {
     assert_eq!(list(dir.path()).unwrap().remove(0).unwrap().lines, 0);
     std::fs::remove_file(path.join("start")).unwrap();
     std::fs::create_dir(path.join("start")).unwrap();
-    assert!(matches!(Folder::open(&path), Err(SpoolError::Bad { .. })));
+    assert!(matches!(SessionFolder::open(&path), Err(SpoolError::Invalid { .. })));
 }
 
 #[test]
-fn a_disk_that_takes_nothing_never_holds_the_output_up() {
-    // The spool's thread does not run at all: it hangs in its first write.
-    let shared = Shared::new(Masks::default());
+fn a_hung_disk_never_blocks_output() {
+    // The spool thread does not run at all, as if its first write hung.
+    let shared = SharedBuffer::new(Masks::default());
     shared.open_spool(u64::MAX);
     let line = format!("{}\n", "x".repeat(999)).into_bytes();
     let chunk = line.repeat(250);
@@ -167,10 +167,10 @@ fn a_disk_that_takes_nothing_never_holds_the_output_up() {
 
 const ABORTED: Exit = Exit { code: None, signal: None, aborted: true };
 
-/// A buffer, a disk and a server, each a step at a time.
-struct World {
+/// A buffer, a disk and a server that advance step by step.
+struct SpoolModel {
     buffer: Buffer,
-    disk: BTreeMap<u64, Item>,
+    disk: BTreeMap<u64, BufferedLine>,
     disk_ends: BTreeSet<u64>,
     server: BTreeMap<u64, String>,
     end: Option<u64>,
@@ -178,9 +178,9 @@ struct World {
     pushed: u64,
 }
 
-impl World {
+impl SpoolModel {
     fn new(disk_bytes_max: u64) -> Self {
-        let bounds = Bounds { lines_max: 8, bytes_max: 100_000, tail_bytes_max: 60, tail_lines_max: 3 };
+        let bounds = BufferBounds { lines_max: 8, bytes_max: 100_000, tail_bytes_max: 60, tail_lines_max: 3 };
         let mut buffer = Buffer::new(bounds);
         buffer.open_spool(disk_bytes_max);
         let (disk, disk_ends, server) = Default::default();
@@ -195,38 +195,39 @@ impl World {
         }
     }
 
-    /// What the spool's thread does.
+    /// Simulates the spool thread.
     fn disk(&mut self) {
         let work = self.buffer.spool_work(false);
         let (all, valid) = records(&[MAGIC.as_slice(), &work.batch.records].concat());
         assert_eq!(valid, MAGIC.len() + work.batch.records.len());
         for record in all {
             match record {
-                Record::Line(seq, item) => {
+                SpoolRecord::Line(seq, item) => {
                     assert!(self.disk.insert(seq, item).is_none(), "number {seq} was given twice")
                 }
-                Record::End(end) => assert!(self.disk_ends.insert(end.seq)),
+                SpoolRecord::End(end) => assert!(self.disk_ends.insert(end.seq)),
                 other => panic!("{other:?}"),
             }
         }
         if let Some((from, to)) = work.wanted {
             let (lines_max, _) = self.buffer.room();
-            let items: Vec<Item> = (from..=to).map_while(|seq| self.disk.get(&seq).cloned()).take(lines_max).collect();
+            let items: Vec<BufferedLine> =
+                (from..=to).map_while(|seq| self.disk.get(&seq).cloned()).take(lines_max).collect();
             assert!(!items.is_empty() && self.buffer.refill(from, items), "what was spilled is on disk");
         }
         self.disk.retain(|seq, _| *seq > work.acked);
         let bytes: usize = self.disk.values().map(|item| item.line.text.len() + 36).sum();
-        self.buffer.spool_has(0, bytes as u64);
+        self.buffer.report_spool_usage(0, bytes as u64);
     }
 
     fn send(&mut self, lines_max: usize) {
-        if let Some(batch) = self.buffer.take(lines_max, usize::MAX, |_| 1) {
+        if let Some(batch) = self.buffer.next_batch(lines_max, usize::MAX, |_| 1) {
             for (seq, item) in (batch.first_seq..).zip(batch.items) {
                 let text = self.server.entry(seq).or_insert_with(|| item.line.text.clone());
                 assert_eq!(*text, item.line.text, "number {seq} was given twice");
                 self.sent = seq;
             }
-        } else if let Some((seq, ..)) = self.buffer.take_end() {
+        } else if let Some((seq, ..)) = self.buffer.next_end() {
             self.end = Some(seq);
         }
     }
@@ -243,23 +244,27 @@ impl World {
         }
     }
 
-    /// A sender takes over what is on the disk.
-    fn take_over(&mut self) {
+    /// Simulates a sender that restores the contents of the disk.
+    fn restore(&mut self) {
         let last_line = self.disk.last_key_value().map_or(0, |(seq, _)| *seq);
         let acked = self.disk.first_key_value().map_or(0, |(seq, _)| seq - 1);
-        let end =
-            self.disk_ends.last().map(|seq| SaidEnd { seq: *seq, exit: ABORTED, at: Timestamp::default(), sum: None });
+        let end = self.disk_ends.last().map(|seq| RecordedEnd {
+            seq: *seq,
+            exit: ABORTED,
+            at: Timestamp::default(),
+            sum: None,
+        });
         let last_seq = end.map_or(last_line, |end| last_line.max(end.seq - 1));
-        self.buffer = World::new(0).buffer;
-        self.buffer.take_over(acked, last_seq, self.disk.len() as u64, end);
+        self.buffer = SpoolModel::new(0).buffer;
+        self.buffer.restore(acked, last_seq, self.disk.len() as u64, end);
         if end.is_none() {
-            self.buffer.finish_left(ABORTED, "killed".to_owned(), Timestamp::default());
+            self.buffer.defer_end(ABORTED, "killed".to_owned(), Timestamp::default());
         }
-        self.buffer.push_own("reconnected".to_owned(), Timestamp::default());
+        self.buffer.push_internal("reconnected".to_owned(), Timestamp::default());
         self.buffer.resume(self.end.unwrap_or(self.sent));
     }
 
-    /// To the end, with everything well again; gives the server's lines.
+    /// Runs without further faults until complete, and returns the server's lines.
     fn finish(mut self) -> Vec<String> {
         self.buffer.finish(Exit::code(0), Some("bye".to_owned()), Timestamp::default());
         self.buffer.resume(0);
@@ -281,34 +286,34 @@ impl World {
 }
 
 #[test]
-fn the_end_of_a_killed_worker_is_told_once() {
-    // The worker may have sent less than it had written, or more; the sender is killed anywhere.
+fn a_killed_workers_end_is_recorded_once() {
+    // The worker may have sent fewer lines than it had written, or more; the sender is killed at any step.
     for (written, sent) in [(3, 0), (3, 2), (3, 3), (3, 4), (3, 9), (20, 2), (0, 5)] {
         for killed_after in 0..10 {
-            let mut world = World::new(0);
+            let mut model = SpoolModel::new(0);
             for record in records(&[MAGIC.as_slice(), &lines(1..written + 1)].concat()).0 {
-                let Record::Line(seq, item) = record else { panic!("{record:?}") };
-                world.disk.insert(seq, item);
+                let SpoolRecord::Line(seq, item) = record else { panic!("{record:?}") };
+                model.disk.insert(seq, item);
             }
-            world.server = (1..).zip(wanted(1..sent + 1)).collect();
-            world.sent = sent;
+            model.server = (1..).zip(wanted(1..sent + 1)).collect();
+            model.sent = sent;
             for steps in [killed_after, 100] {
-                world.take_over();
+                model.restore();
                 for _ in 0..steps {
-                    if world.buffer.is_complete() {
+                    if model.buffer.is_complete() {
                         break;
                     }
-                    world.disk();
-                    world.send(5);
-                    world.buffer.ack(world.end.unwrap_or(world.sent));
+                    model.disk();
+                    model.send(5);
+                    model.buffer.ack(model.end.unwrap_or(model.sent));
                 }
             }
             let last = written.max(sent);
             let all: Vec<String> = wanted(1..last + 1).into_iter().chain(["killed".to_owned()]).collect();
             let case = format!("{written} written, {sent} sent, killed after {killed_after}");
-            assert!(world.buffer.is_complete(), "{case}");
-            assert_eq!(world.server.into_values().collect::<Vec<_>>(), all, "{case}");
-            assert_eq!(world.end, Some(last + 2), "{case}");
+            assert!(model.buffer.is_complete(), "{case}");
+            assert_eq!(model.server.into_values().collect::<Vec<_>>(), all, "{case}");
+            assert_eq!(model.end, Some(last + 2), "{case}");
         }
     }
 }
@@ -316,19 +321,19 @@ fn the_end_of_a_killed_worker_is_told_once() {
 proptest! {
     #[test]
     fn with_a_spool_nothing_is_skipped(acts in prop::collection::vec((0u8..6, 1u64..20), 0..80)) {
-        let mut world = World::new(u64::MAX);
-        acts.into_iter().for_each(|(what, much)| world.act(what, much));
-        let mut all = wanted(1..world.pushed + 1);
+        let mut model = SpoolModel::new(u64::MAX);
+        acts.into_iter().for_each(|(what, much)| model.act(what, much));
+        let mut all = wanted(1..model.pushed + 1);
         all.push("bye".to_owned());
-        prop_assert_eq!(world.finish(), all);
+        prop_assert_eq!(model.finish(), all);
     }
 
     #[test]
-    fn a_full_spool_is_a_mark_in_its_place(acts in prop::collection::vec((0u8..6, 1u64..20), 0..80), bytes_max in 0u64..1_500) {
-        let mut world = World::new(bytes_max);
-        acts.into_iter().for_each(|(what, much)| world.act(what, much));
-        let pushed = world.pushed;
-        let server = world.finish();
+    fn a_full_spool_leaves_a_gap_marker(acts in prop::collection::vec((0u8..6, 1u64..20), 0..80), bytes_max in 0u64..1_500) {
+        let mut model = SpoolModel::new(bytes_max);
+        acts.into_iter().for_each(|(what, much)| model.act(what, much));
+        let pushed = model.pushed;
+        let server = model.finish();
         let mut next = 1;
         for text in &server[..server.len() - 1] {
             match GapMarker::parse(text) {
@@ -345,9 +350,9 @@ proptest! {
 }
 
 #[test]
-fn a_kept_session_says_what_it_is() {
+fn sessions_are_listed_with_details() {
     let dir = tempfile::tempdir().unwrap();
-    let mut folder = Folder::create(dir.path(), session()).unwrap();
+    let mut folder = SessionFolder::create(dir.path(), session()).unwrap();
     folder.append(1, &lines(1..4), 0).unwrap();
     drop(folder);
     let found = list(dir.path()).unwrap().remove(0).unwrap();

@@ -1,5 +1,5 @@
-//! The one thread that writes and reads a session's folder: off the way of the child's output, so that
-//! a disk that is full or slow costs lines on disk, and never the task's time.
+//! The thread that writes and reads a session's folder. It is separate from the child's output, so that a
+//! full or slow disk costs lines on disk and never delays the task.
 
 use std::io;
 use std::path::Path;
@@ -9,80 +9,84 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::folder::Folder;
-use super::record::{self, Next, Record};
+use super::folder::SessionFolder;
+use super::record::{self, NextRecord, SpoolRecord};
 use crate::model::units;
-use crate::worker::Notes;
-use crate::worker::buffer::{Item, SpoolBatch as Batch, SpoolWork as Work};
-use crate::worker::shared::Shared;
+use crate::worker::NoteFn;
+use crate::worker::buffer::{BufferedLine, SpoolBatch, SpoolWork};
+use crate::worker::shared::SharedBuffer;
 
-/// What was written survives a power cut after this long.
+/// Interval of syncs; written data survives a power cut after this time.
 const SYNC_INTERVAL: Duration = Duration::from_millis(200);
-/// A disk that does not take what is to be written is asked again after this long.
+/// Delay before a failed write is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Written at once.
+/// Bytes per write.
 const PIECE_BYTES: usize = 64 * 1024;
-/// At the end the disk has so long to take the rest.
+/// Time allowed for the last writes at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What has become of a folder at the end.
+/// The state of a folder after closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) enum Closed {
-    /// The server has everything: it is gone.
+pub(in crate::worker) enum SpoolCloseOutcome {
+    /// The server has confirmed everything, and the folder was removed.
     Removed,
-    /// It holds what the server has not confirmed.
-    Kept,
-    /// The same, but not all of it: its disk did not take it.
-    KeptInPart,
+    /// The folder holds everything that the server has not confirmed.
+    Retained,
+    /// The same, but some of it could not be written.
+    PartlyRetained,
 }
 
-/// The thread, as long as its uplink lives.
+/// A handle to the thread, owned by the uplink.
 #[derive(Debug)]
 pub(in crate::worker) struct SpoolThread {
-    shared: Arc<Shared>,
-    ended: oneshot::Receiver<Closed>,
+    shared: Arc<SharedBuffer>,
+    ended: oneshot::Receiver<SpoolCloseOutcome>,
 }
 
 impl SpoolThread {
-    /// Starts it over the buffer of `shared`, which must have been told of the spool. Lines up to
-    /// `written_to` are in the folder already.
+    /// Starts the thread on the buffer of `shared`, whose spool must be open. Lines up to `written_to` are in
+    /// the folder already.
     pub(in crate::worker) fn start(
-        folder: Folder,
+        folder: SessionFolder,
         written_to: u64,
         disk_bytes_max: u64,
-        shared: &Arc<Shared>,
-        notes: Notes,
+        shared: &Arc<SharedBuffer>,
+        notes: NoteFn,
     ) -> io::Result<Self> {
         let (end, ended) = oneshot::channel();
         let now = Instant::now();
-        let mut owner = Owner {
+        let mut spool = SpoolIo {
             folder,
             disk_bytes_max,
             shared: Arc::clone(shared),
             notes,
-            in_hand: Batch::default(),
+            unwritten: SpoolBatch::default(),
             written_to,
             failed_at: None,
             synced_at: now,
-            acked_noted: 0,
-            tried: None,
+            acked_recorded: 0,
+            failed_read: None,
             overflow_noted: false,
         };
         std::thread::Builder::new().name("spool".into()).spawn(move || {
-            let closed = owner.run();
-            if closed == Closed::Removed {
-                owner.remove();
+            let closed = spool.run();
+            if closed == SpoolCloseOutcome::Removed {
+                spool.remove();
             }
-            // Nobody waits for a worker that was dropped.
+            // The receiver is dropped if the worker was dropped.
             end.send(closed).ok();
         })?;
         Ok(Self { shared: Arc::clone(shared), ended })
     }
 
-    /// Writes what is left, or removes the folder if the server has everything.
-    pub(in crate::worker) async fn close(mut self) -> Closed {
+    /// Writes the rest, or removes the folder if the server has confirmed everything.
+    pub(in crate::worker) async fn close(mut self) -> SpoolCloseOutcome {
         self.shared.close_spool();
-        timeout(CLOSE_TIMEOUT, &mut self.ended).await.ok().and_then(Result::ok).unwrap_or(Closed::KeptInPart)
+        timeout(CLOSE_TIMEOUT, &mut self.ended)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or(SpoolCloseOutcome::PartlyRetained)
     }
 }
 
@@ -92,48 +96,48 @@ impl Drop for SpoolThread {
     }
 }
 
-struct Owner {
-    folder: Folder,
+struct SpoolIo {
+    folder: SessionFolder,
     disk_bytes_max: u64,
-    shared: Arc<Shared>,
-    notes: Notes,
-    /// Taken from the buffer and not written yet.
-    in_hand: Batch,
-    /// Everything up to this number is on disk, or acked.
+    shared: Arc<SharedBuffer>,
+    notes: NoteFn,
+    /// Records received from the buffer but not written yet.
+    unwritten: SpoolBatch,
+    /// Highest number that is on disk or acked.
     written_to: u64,
-    /// The last write that failed.
+    /// Time of the failed write that is to be retried.
     failed_at: Option<Instant>,
     synced_at: Instant,
-    acked_noted: u64,
-    /// What reading back was tried for without success: it is tried again when something has changed.
-    tried: Option<(u64, u64, u64)>,
+    acked_recorded: u64,
+    /// Parameters of an unsuccessful read, which is repeated only after one of them has changed.
+    failed_read: Option<(u64, u64, u64)>,
     overflow_noted: bool,
 }
 
-impl Owner {
-    fn run(&mut self) -> Closed {
+impl SpoolIo {
+    fn run(&mut self) -> SpoolCloseOutcome {
         let mut acked = 0;
         loop {
             let pause = if self.failed_at.is_some() { RETRY_INTERVAL } else { SYNC_INTERVAL };
-            let has_in_hand = !self.in_hand.records.is_empty();
-            let (seen, tried, written_to) = (acked, self.tried, self.written_to);
-            let Work { batch, acked: now_acked, wanted, overflowed, closed, complete } =
-                self.shared.spool_work(has_in_hand, pause, |work| {
+            let has_unwritten = !self.unwritten.records.is_empty();
+            let (seen, failed_read, written_to) = (acked, self.failed_read, self.written_to);
+            let SpoolWork { batch, acked: now_acked, wanted, overflowed, closed, complete } =
+                self.shared.spool_work(has_unwritten, pause, |work| {
                     let wanted = work.wanted.map(|(from, _)| (from, work.acked, written_to));
-                    let to_read = wanted.is_some() && wanted != tried;
+                    let to_read = wanted.is_some() && wanted != failed_read;
                     let to_write = !work.batch.records.is_empty();
                     to_read || to_write || work.acked != seen || work.overflowed || work.closed
                 });
             acked = now_acked;
-            if !has_in_hand {
-                self.in_hand = batch;
+            if !has_unwritten {
+                self.unwritten = batch;
             }
             if overflowed {
                 self.note_overflow();
             }
-            self.write(acked, closed);
+            self.write_batch(acked, closed);
             if self.folder.reclaim(acked) {
-                self.tell();
+                self.report_usage();
             }
             if let Some((from, to)) = wanted {
                 self.read_back(from, to, acked);
@@ -143,80 +147,84 @@ impl Owner {
                 continue;
             }
             if complete {
-                return Closed::Removed;
+                return SpoolCloseOutcome::Removed;
             }
             if self.failed_at.is_some() {
                 self.write_end(acked);
-                return Closed::KeptInPart;
+                return SpoolCloseOutcome::PartlyRetained;
             }
-            if self.in_hand.records.is_empty() && !self.shared.has_records() {
-                return if self.folder.sync().is_ok() { Closed::Kept } else { Closed::KeptInPart };
+            if self.unwritten.records.is_empty() && !self.shared.has_records() {
+                return if self.folder.sync().is_ok() {
+                    SpoolCloseOutcome::Retained
+                } else {
+                    SpoolCloseOutcome::PartlyRetained
+                };
             }
         }
     }
 
-    /// Writes what is in hand, unless the disk has just refused.
-    fn write(&mut self, acked: u64, at_once: bool) {
-        let refused = |at: Instant| at.elapsed() < RETRY_INTERVAL;
-        if self.in_hand.records.is_empty() || (self.failed_at.is_some_and(refused) && !at_once) {
+    /// Writes the pending records, unless a write has just failed.
+    fn write_batch(&mut self, acked: u64, at_once: bool) {
+        let just_failed = |at: Instant| at.elapsed() < RETRY_INTERVAL;
+        if self.unwritten.records.is_empty() || (self.failed_at.is_some_and(just_failed) && !at_once) {
             return;
         }
-        if self.in_hand.last_seq <= acked {
-            // What the server has need not be written.
-            self.written_to = self.in_hand.last_seq;
-            self.in_hand = Batch::default();
+        if self.unwritten.last_seq <= acked {
+            // Confirmed lines need not be written.
+            self.written_to = self.unwritten.last_seq;
+            self.unwritten = SpoolBatch::default();
         }
-        match self.write_pieces(acked) {
+        match self.write_chunks(acked) {
             Ok(()) => {
                 if self.failed_at.take().is_some() {
-                    self.note(&format!("the spool in {} takes lines again", self.path().display()));
+                    self.note(&format!("the spool in {} accepts lines again", self.path().display()));
                 }
             }
             Err(error) => {
                 if self.failed_at.replace(Instant::now()).is_none() {
                     let why = format!("cannot write to the spool in {}: {error}", self.path().display());
-                    self.note(&format!("{why}: lines are only in memory until it can be written again"));
+                    self.note(&format!("{why}; lines are only in memory until it is writable again"));
                 }
             }
         }
-        self.tell();
+        self.report_usage();
     }
 
-    /// Piece by piece, so that a disk that is nearly full gets as much as it takes.
-    fn write_pieces(&mut self, acked: u64) -> io::Result<()> {
-        let records = std::mem::take(&mut self.in_hand.records);
+    /// Writes in chunks, so that a nearly full disk stores as much as fits.
+    fn write_chunks(&mut self, acked: u64) -> io::Result<()> {
+        let records = std::mem::take(&mut self.unwritten.records);
         let mut rest = records.as_slice();
-        while let Some((first_seq, length)) = record::first_piece(rest, PIECE_BYTES) {
+        while let Some((first_seq, length)) = record::leading_records(rest, PIECE_BYTES) {
             let (piece, later) = rest.split_at_checked(length).unwrap_or((rest, &[]));
             if let Err(error) = self.folder.append(first_seq, piece, acked) {
-                self.in_hand.records = rest.to_vec();
+                self.unwritten.records = rest.to_vec();
                 return Err(error);
             }
             rest = later;
-            self.written_to = record::first_piece(rest, 0).map_or(self.in_hand.last_seq, |(next, _)| next - 1);
+            self.written_to = record::leading_records(rest, 0).map_or(self.unwritten.last_seq, |(next, _)| next - 1);
         }
         Ok(())
     }
 
-    /// The disk does not take the lines: the end, at least, has a few bytes only.
+    /// Writes only the end, a few bytes, after the lines could not be written.
     fn write_end(&mut self, acked: u64) {
-        let Work { batch, .. } = self.shared.spool_work(false, Duration::ZERO, |_| true);
-        for records in [&self.in_hand.records, &batch.records] {
+        let SpoolWork { batch, .. } = self.shared.spool_work(false, Duration::ZERO, |_| true);
+        for records in [&self.unwritten.records, &batch.records] {
             let mut rest = records.as_slice();
-            while let Next::Record(record, bytes) = record::next(rest) {
+            while let NextRecord::Record(record, bytes) = record::next(rest) {
                 let end = rest.get(..bytes).unwrap_or_default();
-                if let Record::End(said) = record
-                    && let Err(error) = self.folder.append(said.seq, end, acked)
+                if let SpoolRecord::End(recorded) = record
+                    && let Err(error) = self.folder.append(recorded.seq, end, acked)
                 {
-                    tracing::debug!(%error, "the end did not get into the spool");
+                    tracing::debug!(%error, "cannot write the end to the spool");
                 }
                 rest = rest.get(bytes..).unwrap_or_default();
             }
         }
     }
 
-    fn tell(&self) {
-        self.shared.spool_has(self.in_hand.records.len(), self.folder.bytes());
+    fn report_usage(&self) {
+        self.shared.report_spool_usage(self.unwritten.records.len(), self.folder.bytes());
     }
 
     fn note_overflow(&mut self) {
@@ -224,33 +232,33 @@ impl Owner {
             return;
         }
         let why = if self.failed_at.is_some() {
-            "cannot be written"
+            "is not writable"
         } else if self.folder.bytes() >= self.disk_bytes_max / 8 * 7 {
             &format!("has reached its limit of {} (spool_bytes_max)", units::show_size(self.disk_bytes_max))
         } else {
             "is too slow for this output"
         };
-        self.note(&format!("the spool in {} {why}: lines are skipped", self.path().display()));
+        self.note(&format!("the spool in {} {why}; lines are skipped", self.path().display()));
     }
 
-    /// Gives the buffer the lines it has no room for before, from number `from` on.
+    /// Reads lines from number `from` on back into the buffer.
     fn read_back(&mut self, from: u64, to: u64, acked: u64) {
-        let (lines_max, bytes_max) = self.shared.spool_room();
+        let (lines_max, bytes_max) = self.shared.refill_room();
         let read = self.folder.read(from, lines_max, bytes_max);
         let (mut first_seq, mut items) = read.unwrap_or_else(|error| {
             self.note(&format!("cannot read the spool in {}: {error}", self.path().display()));
             (from, Vec::new())
         });
         if items.is_empty() {
-            (first_seq, items) = lines_of(&self.in_hand.records, from, lines_max);
+            (first_seq, items) = lines_of(&self.unwritten.records, from, lines_max);
         }
         let done = match items.is_empty() {
             false => self.shared.refill(first_seq, items),
-            // Not there, and not on its way either.
-            true if self.written_to >= to => self.shared.lose_up_to(to),
+            // The lines are neither on disk nor waiting to be written.
+            true if self.written_to >= to => self.shared.replace_lost_up_to(to),
             true => false,
         };
-        self.tried = if done { None } else { Some((from, acked, self.written_to)) };
+        self.failed_read = if done { None } else { Some((from, acked, self.written_to)) };
     }
 
     fn sync(&mut self, acked: u64) {
@@ -258,16 +266,16 @@ impl Owner {
             return;
         }
         self.synced_at = Instant::now();
-        let noted = if acked > self.acked_noted { self.folder.note_acked(acked) } else { Ok(()) };
-        self.acked_noted = acked;
+        let noted = if acked > self.acked_recorded { self.folder.record_acked(acked) } else { Ok(()) };
+        self.acked_recorded = acked;
         if let Err(error) = noted.and_then(|()| self.folder.sync()) {
-            tracing::debug!(%error, "the spool's disk does not sync");
+            tracing::debug!(%error, "cannot sync the spool");
         }
     }
 
     fn remove(self) {
         if let Err(error) = self.folder.remove() {
-            (self.notes)(&format!("cannot remove the spool, which is not needed any more: {error}"));
+            (self.notes)(&format!("cannot remove the spool of a delivered task: {error}"));
         }
     }
 
@@ -280,12 +288,12 @@ impl Owner {
     }
 }
 
-/// Lines among these records from number `from_seq` on, without a hole in their numbers.
-fn lines_of(mut records: &[u8], from_seq: u64, lines_max: usize) -> (u64, Vec<Item>) {
+/// Returns the consecutive lines among these records from number `from_seq` on.
+fn lines_of(mut records: &[u8], from_seq: u64, lines_max: usize) -> (u64, Vec<BufferedLine>) {
     let (mut first_seq, mut items) = (from_seq, Vec::new());
-    while let Next::Record(record, bytes) = record::next(records) {
+    while let NextRecord::Record(record, bytes) = record::next(records) {
         records = records.get(bytes..).unwrap_or_default();
-        if let Record::Line(seq, item) = record
+        if let SpoolRecord::Line(seq, item) = record
             && seq >= from_seq
         {
             if items.is_empty() {

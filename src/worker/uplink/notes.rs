@@ -1,69 +1,69 @@
-//! What a person is told of connections that come and go.
+//! Messages to the user about lost and restored connections.
 
 use std::fmt::Display;
 
 use tokio::time::Instant;
 
-use super::{Away, DENIED_DELAY, Lost, Uplink};
+use super::{DENIED_DELAY, DisconnectReason, Outage, Uplink};
 use crate::model::limits::WORKER_BUFFER_LINES;
-use crate::worker::spool::Closed;
+use crate::worker::spool::SpoolCloseOutcome;
 
 impl Uplink {
-    /// Says something to whoever runs the worker.
+    /// Passes a message to the user.
     pub(super) fn note(&self, text: impl Display) {
         (self.options.notes)(&text.to_string());
     }
 
-    /// Said once until there is a connection again.
-    pub(super) fn note_lost(&mut self, lost: &Lost) {
-        if self.away.is_some() {
+    /// Logs a lost connection, once until the next one.
+    pub(super) fn note_lost(&mut self, lost: &DisconnectReason) {
+        if self.outage.is_some() {
             return;
         }
         let again = self.shared.was_reached();
         let what = if again { "connection lost" } else { "no connection" };
-        self.note(format_args!("{what} to {} ({lost}): the task goes on, {}", self.server, self.keeping()));
-        self.away = Some(Away { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
+        self.note(format_args!("{what} to {} ({lost}); the task continues, {}", self.server, self.retention_hint()));
+        self.outage = Some(Outage { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
     }
 
-    /// What the spool has of what could not be delivered.
-    pub(super) fn kept(&self, closed: Option<Closed>) -> String {
+    /// Returns a hint about undelivered lines in the spool.
+    pub(super) fn spool_hint(&self, closed: Option<SpoolCloseOutcome>) -> String {
         let (Some(closed), Some(spool)) = (closed, &self.options.spool) else { return String::new() };
         let dir = spool.dir.display();
         let what = match closed {
-            Closed::Kept => format!("they are kept in {dir}"),
-            Closed::KeptInPart => format!("not all of it could be written to {dir}"),
-            Closed::Removed => return String::new(),
+            SpoolCloseOutcome::Retained => format!("stored in {dir}"),
+            SpoolCloseOutcome::PartlyRetained => format!("only partly stored in {dir}"),
+            SpoolCloseOutcome::Removed => return String::new(),
         };
-        format!(": {what}: send them with `tasktail spool send {dir}`")
+        format!("; {what}; send with `tasktail spool send {dir}`")
     }
 
-    /// Where the lines are while the server takes none.
-    fn keeping(&self) -> String {
+    /// Returns where lines are stored during the outage.
+    fn retention_hint(&self) -> String {
         match &self.options.spool {
-            Some(spool) => format!("its lines are kept in {}", spool.dir.display()),
-            None => format!("up to {WORKER_BUFFER_LINES} lines are kept for the server"),
+            Some(spool) => format!("its lines are stored in {}", spool.dir.display()),
+            None => format!("up to {WORKER_BUFFER_LINES} lines are buffered"),
         }
     }
 
-    /// Said once: a person has to do something, which may take a while.
+    /// Logs a rejected token once: fixing it requires the user and may last a while.
     pub(super) fn note_denied(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.denied, true) {
+        if !std::mem::replace(&mut self.denied_noted, true) {
             self.note(format_args!(
-                "{} lets this worker not in ({why}): the task goes on, {}, and every {} s it is tried again",
+                "{} rejected this worker ({why}); the task continues, {}; retrying every {} s",
                 self.server,
-                self.keeping(),
+                self.retention_hint(),
                 DENIED_DELAY.as_secs()
             ));
         }
         let (since, skipped_lines) = (Instant::now(), self.shared.skipped_lines());
         let again = self.shared.was_reached();
-        self.away.get_or_insert(Away { since, skipped_lines, again });
+        self.outage.get_or_insert(Outage { since, skipped_lines, again });
     }
 
-    /// What the time without a connection has cost.
+    /// Logs the new connection and the lines lost during the outage.
     pub(super) fn note_connected(&mut self) {
-        self.denied = false;
-        let Some(away) = self.away.take() else { return };
+        self.denied_noted = false;
+        let Some(away) = self.outage.take() else { return };
         let again = if away.again { "reconnected" } else { "connected" };
         let seconds = away.since.elapsed().as_secs_f64();
         let lost = match self.shared.skipped_lines() - away.skipped_lines {
@@ -72,6 +72,6 @@ impl Uplink {
             n => format!("{n} lines skipped"),
         };
         self.note(format_args!("{again} to {} after {seconds:.1} s, {lost}", self.server));
-        self.shared.push_own(format!("worker {again} after {seconds:.1} s, {lost}"));
+        self.shared.push_internal(format!("worker {again} after {seconds:.1} s, {lost}"));
     }
 }

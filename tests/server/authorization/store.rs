@@ -117,7 +117,7 @@ fn commands_come_with_the_token_they_are_given() {
     let run = ask(&["--token-file", path, "run", "--task", "build-2", "--", "sh", "-c", script], &[]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "[]\n"), "{}", run.stderr);
     assert!(run.stderr.contains("is readable by others"), "{}", run.stderr);
-    assert!(!run.stderr.contains("lets this worker not in"), "{}", run.stderr);
+    assert!(!run.stderr.contains("rejected this worker"), "{}", run.stderr);
     mode(0o600);
     let run = ask(&["list"], &[("TASKTAIL_TOKEN_FILE", path)]);
     assert!(run.stdout.contains("build-2") && !run.stderr.contains("others"), "{}", run.stderr);
@@ -148,7 +148,7 @@ fn a_worker_that_is_not_let_in_says_so_once_and_does_not_harm_its_command() {
         env.map(|token| command.env("TASKTAIL_TOKEN", token));
         let done = finish(command.spawn().unwrap());
         assert_eq!((done.code, done.stdout.as_str()), (Some(7), "out\n"), "{}", done.stderr);
-        assert_eq!(done.stderr.matches("lets this worker not in").count(), 1, "{}", done.stderr);
+        assert_eq!(done.stderr.matches("rejected this worker").count(), 1, "{}", done.stderr);
         assert!(done.stderr.contains(why), "{}", done.stderr);
     }
 }

@@ -1,36 +1,36 @@
-//! Lines read back from a session's folder.
+//! Reads lines back from a session's folder.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::Folder;
-use crate::worker::buffer::Item;
-use crate::worker::spool::record::{self, BODY_BYTES_MAX, HEAD_BYTES, MAGIC, Next, Record};
+use super::SessionFolder;
+use crate::worker::buffer::BufferedLine;
+use crate::worker::spool::record::{self, BODY_BYTES_MAX, HEAD_BYTES, MAGIC, NextRecord, SpoolRecord};
 
-/// Read at once; a record has room in it.
+/// Bytes per read; large enough for a record.
 const READ_BYTES: usize = 1024 * 1024;
 const _: () = assert!(READ_BYTES >= HEAD_BYTES + BODY_BYTES_MAX);
 
-/// How far lines were read back.
+/// The position of the reader.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct SpoolReadPosition {
     segment: u64,
     file: File,
     offset: u64,
-    /// Every line before it was read.
+    /// Number of the next line to read.
     next_seq: u64,
 }
 
-impl Folder {
-    /// Lines from number `from_seq` on, or from the first behind it that is there, without a hole
-    /// in their numbers; at most about so many bytes. Nothing if there is none.
+impl SessionFolder {
+    /// Returns consecutive lines from number `from_seq` on, or from the first later one that exists, up to
+    /// about `bytes_max` bytes. The result is empty if there are none.
     pub(in crate::worker) fn read(
         &mut self,
         from_seq: u64,
         lines_max: usize,
         bytes_max: usize,
-    ) -> io::Result<(u64, Vec<Item>)> {
+    ) -> io::Result<(u64, Vec<BufferedLine>)> {
         let mut reading = match self.reading.take().filter(|reading| reading.next_seq == from_seq) {
             Some(reading) => reading,
             None => {
@@ -46,14 +46,14 @@ impl Folder {
         'segments: loop {
             let read = read_at(&reading.file, &mut buffer, reading.offset)?;
             let mut rest = buffer.get(..read).unwrap_or_default();
-            while let Next::Record(record, length) = record::next(rest) {
-                if let Record::Line(seq, item) = record
+            while let NextRecord::Record(record, length) = record::next(rest) {
+                if let SpoolRecord::Line(seq, item) = record
                     && seq >= reading.next_seq
                 {
                     if items.is_empty() {
                         first_seq = seq;
                     } else if seq != reading.next_seq {
-                        // The hole is for the next read.
+                        // The hole is left to the next read.
                         break 'segments;
                     }
                     bytes += item.line.text.len();
@@ -69,7 +69,7 @@ impl Folder {
             if rest.len() < read {
                 continue;
             }
-            // Not one record more in this segment.
+            // This segment has no further record.
             let next = self.segments.iter().find(|segment| segment.first_seq > reading.segment);
             match next.map(|segment| segment.first_seq) {
                 Some(segment) => reading = self.open_segment(segment, reading.next_seq)?,
@@ -83,17 +83,17 @@ impl Folder {
         Ok((first_seq, items))
     }
 
-    fn open_segment(&self, segment: u64, next_seq: u64) -> io::Result<Reading> {
-        let file = File::open(self.segment(segment))?;
+    fn open_segment(&self, segment: u64, next_seq: u64) -> io::Result<SpoolReadPosition> {
+        let file = File::open(self.segment_path(segment))?;
         let mut magic = [0; MAGIC.len()];
-        // What is no segment has no records either: its offset is behind its end.
+        // A file that is no segment has no records either: start at its end.
         let whole = read_at(&file, &mut magic, 0)? == magic.len() && magic == *MAGIC;
         let offset = if whole { MAGIC.len() as u64 } else { file.metadata()?.len() };
-        Ok(Reading { segment, file, offset, next_seq })
+        Ok(SpoolReadPosition { segment, file, offset, next_seq })
     }
 }
 
-/// Fills as much of `buffer` as the file has from `offset` on.
+/// Reads into `buffer` from `offset` until it is full or the file ends.
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {

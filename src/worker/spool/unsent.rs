@@ -1,0 +1,116 @@
+//! Sessions that earlier workers left in a spool, because the server was unreachable at their end or because
+//! they were killed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::folder::{self, SessionFolder, SpoolError};
+use super::record::{self, SpoolRecord};
+use super::thread::{SpoolCloseOutcome, SpoolThread};
+use crate::worker::session::WorkerSession;
+use crate::worker::shared::SharedBuffer;
+use crate::worker::uplink::Uplink;
+use crate::worker::{Exit, WorkerOptions, server_of};
+
+/// Internal line after the last line of a killed worker.
+const KILLED_MESSAGE: &str =
+    "the worker was killed; these lines were recovered from its spool, and the exit status is unknown";
+
+/// Result of the task of a killed worker.
+const UNKNOWN_EXIT: Exit = Exit { code: None, signal: None, aborted: true };
+
+/// A session left by an earlier worker.
+#[derive(Clone, Debug)]
+pub struct UnsentSession {
+    /// Path of its folder.
+    pub path: PathBuf,
+    /// Details of the session.
+    pub session: WorkerSession,
+    /// Lines that the server had not confirmed.
+    pub lines: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The end of its command is recorded; otherwise the worker was killed.
+    pub ended: bool,
+}
+
+/// The outcome of sending a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The server has confirmed this many more lines and the end; the folder was removed.
+    Complete(u64),
+    /// The server has not confirmed this many lines, or only the end; they are still in the folder.
+    Incomplete(u64),
+    /// The server accepts no more lines of this task; this many are still in the folder.
+    TaskEnded(u64),
+    /// Another process has just sent the session.
+    Missing,
+}
+
+/// Returns the sessions in a spool, oldest first, with an error for each that is in use or cannot be read.
+///
+/// # Errors
+/// `dir` itself cannot be read. A missing `dir` has no sessions.
+pub fn list(dir: &Path) -> Result<Vec<Result<UnsentSession, SpoolError>>, SpoolError> {
+    let sessions = folder::list_sessions(dir)?.into_iter().map(|path| inspect(&path));
+    Ok(sessions.filter_map(Result::transpose).collect())
+}
+
+fn inspect(path: &Path) -> Result<Option<UnsentSession>, SpoolError> {
+    let Some(folder) = SessionFolder::open(path)? else { return Ok(None) };
+    let left = folder.summarize().map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
+    let (path, session) = (path.to_owned(), folder.session);
+    let ended = left.end.is_some_and(|end| end.exit != UNKNOWN_EXIT);
+    Ok(Some(UnsentSession { path, session, lines: left.lines, bytes: left.bytes, ended }))
+}
+
+/// Counts the sessions that are not in use, without reading their lines.
+pub(in crate::worker) fn count_unsent(dir: &Path) -> usize {
+    let sessions = folder::list_sessions(dir).unwrap_or_default();
+    sessions.iter().filter(|path| matches!(SessionFolder::open(path), Ok(Some(_)))).count()
+}
+
+/// Sends a session under its original id, so that the server drops duplicates. `options.task` names the task,
+/// which may differ from the original if that accepts no more lines. The log reports that a worker was
+/// killed, and its task ends as aborted. Confirmed lines are removed from the disk.
+///
+/// # Errors
+/// The folder is in use or cannot be read, or the URL in the options is invalid.
+pub async fn send(options: WorkerOptions, path: &Path) -> Result<SendOutcome, SpoolError> {
+    let io = |source| SpoolError::Io { path: path.to_owned(), source };
+    let opened = {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let Some(folder) = SessionFolder::open(&path)? else { return Ok(None) };
+            let left = folder.summarize().map_err(|source| SpoolError::Io { path, source })?;
+            Ok(Some((folder, left)))
+        })
+    };
+    let opened = opened.await.map_err(|error| io(std::io::Error::other(error)))??;
+    let server = server_of(&options).map_err(|error| io(std::io::Error::other(error)))?;
+    let Some((folder, left)) = opened else { return Ok(SendOutcome::Missing) };
+    let session = WorkerSession { task: options.task.clone(), ..folder.session.clone() };
+    let shared = Arc::new(SharedBuffer::new(options.masks.clone()));
+    let acked = left.acked.max(left.first_seq.saturating_sub(1));
+    let last_seq = left.end.map_or(left.last_seq, |end| left.last_seq.max(end.seq - 1));
+    shared.restore(acked, last_seq, left.lines, left.end);
+    if left.end.is_none() {
+        shared.defer_end(UNKNOWN_EXIT, KILLED_MESSAGE);
+    }
+    let thread = SpoolThread::start(folder, last_seq, 0, &shared, Arc::clone(&options.notes)).map_err(io)?;
+    let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).with_unlimited_wait();
+    let delivery = Box::pin(uplink.run()).await;
+    let closed = thread.close().await;
+    Ok(match (delivery.complete && closed == SpoolCloseOutcome::Removed, shared.is_rejected()) {
+        (true, _) => SendOutcome::Complete(left.lines),
+        (false, true) => SendOutcome::TaskEnded(delivery.undelivered_lines),
+        (false, false) => SendOutcome::Incomplete(delivery.undelivered_lines),
+    })
+}
+
+/// Parses a segment. Returns its number of lines and the size of its whole records. Exported for tests that
+/// supply their own bytes.
+pub fn scan_segment(bytes: &[u8]) -> (u64, usize) {
+    let (records, valid) = record::records(bytes);
+    (records.iter().filter(|record| matches!(record, SpoolRecord::Line(..))).count() as u64, valid)
+}
