@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { collapse, itemOf, matches, placeOf, readEvent, shapeOf } from "../../src/server/web/run/events.js";
+import { collapse, itemOf, matches, cursorNumber, parseEvent, shapeOf } from "../../src/server/web/run/events.js";
 import { rowsOf, seconds } from "../../src/server/web/run/journal.js";
 import { RunLog } from "../../src/server/web/run/log.js";
-import { hopFacts } from "../../src/server/web/run/status.js";
+import { stageDetails } from "../../src/server/web/run/status.js";
 
 const log = (message, more = {}) => ({ host: "h1", workload: "dfaas", repetition: 1, total_repetitions: 3, status: "running", type: "log", level: "INFO", message, ...more });
 const items = (events) => events.map((event, index) => itemOf(index + 1, event));
@@ -19,7 +19,7 @@ test("both schemas become rows", () => {
   assert.equal(`${step.mark} ${step.word} ${step.who}: ${step.text}`, "✗ failed bench: step.failed · below 97%");
   assert.equal(step.timestamp, "2026-02-16T23:05:12.943Z");
   assert.equal(itemOf(3, { ...log("x"), timestamp: 0 }).timestamp, "", "zero is an unknown time");
-  assert.equal(readEvent(4, "{"), null);
+  assert.equal(parseEvent(4, "{"), null);
 });
 
 test("failures are those that the server counts", () => {
@@ -66,7 +66,7 @@ test("the log is bounded, and what is held is not asked for again", async () => 
   for (let step = 0; step < 20; step += 1) {
     const hole = runLog.rows.prev(120_000);
     if (!hole?.hole || hole.to < 80_000) break;
-    const { from, to, items: held } = runLog.known(hole, true);
+    const { from, to, items: held } = runLog.loadedPart(hole, true);
     runLog.put(from, to, held);
   }
   assert.equal(runLog.rows.prev(120_000).n, 119_994);
@@ -79,8 +79,8 @@ test("a filter wants all words, whatever their case", () => {
 });
 
 test("a cursor names the number behind it", () => {
-  assert.equal(placeOf("c1.feed.3.78.1778336581000-0"), 0x78);
-  assert.equal(placeOf("nonsense"), null);
+  assert.equal(cursorNumber("c1.feed.3.78.1778336581000-0"), 0x78);
+  assert.equal(cursorNumber("nonsense"), null);
 });
 
 test("a journal's rows are one for each workload on each host", () => {
@@ -98,6 +98,6 @@ test("a journal's rows are one for each workload on each host", () => {
 
 test("a hop tells what it refused and why", () => {
   const hop = { hop: "extraction", received: 88, parsed: 86, rejected: { not_json: 2 }, deduplicated: 0, stored: 0, delivered: 0, dropped: 0, last: null, last_error: null };
-  assert.deepEqual([hopFacts(hop).state, hopFacts(hop).words.join(" · ")], ["bad", "88 · ✗ 2 not_json"]);
-  assert.equal(hopFacts({ ...hop, received: 0, parsed: 0, rejected: {} }).state, "idle");
+  assert.deepEqual([stageDetails(hop).state, stageDetails(hop).words.join(" · ")], ["bad", "88 · ✗ 2 not_json"]);
+  assert.equal(stageDetails({ ...hop, received: 0, parsed: 0, rejected: {} }).state, "idle");
 });

@@ -61,7 +61,7 @@ test("a reset empties the page and starts over", async () => {
   await mock.append("reset", someLines(50));
   const page = await open("reset");
   await untilVisible(page, 50);
-  mock.startAnew("reset", [{ line: "another log" }]);
+  mock.replaceLog("reset", [{ line: "another log" }]);
   await until(page, () => document.querySelectorAll(".row").length === 1);
   assert.equal(await rowText(page, 1).textContent(), "another log");
 });
@@ -71,7 +71,7 @@ test("a reset while away is noticed too", async () => {
   const page = await open("reset2");
   await untilVisible(page, 50);
   await mock.away();
-  mock.startAnew("reset2", someLines(60_000, 7));
+  mock.replaceLog("reset2", someLines(60_000, 7));
   await mock.back();
   await untilVisible(page, 60_000);
   assert.equal(await rowText(page, 60_000).textContent(), "line 60006 of the log");
@@ -84,8 +84,8 @@ test("skipped and lost lines are a ruler in words", async () => {
   const page = await open("gaps");
   await untilVisible(page, 13);
   assert.match(await row(page, 6).getAttribute("class"), /\bgap\b/);
-  assert.equal(await row(page, 6).textContent(), "15 lines were skipped by the worker (output too fast)");
-  assert.equal(await row(page, 12).textContent(), "1 line was lost on the way from the worker");
+  assert.equal(await row(page, 6).textContent(), "15 lines skipped by the worker (output too fast)");
+  assert.equal(await row(page, 12).textContent(), "1 line lost in transit from the worker");
   assert.doesNotMatch(await row(page, 13).getAttribute("class"), /\bgap\b/, "a command cannot draw a gap");
 });
 
@@ -96,7 +96,7 @@ test("trimmed lines at the beginning are one ruler", async () => {
   await untilVisible(page, 2000);
   await page.keyboard.press("g");
   await untilVisible(page, 501);
-  assert.equal(await row(page, 500).textContent(), "lines 1 to 500 were trimmed and can no longer be read");
+  assert.equal(await row(page, 500).textContent(), "lines 1 to 500 trimmed, no longer available");
 });
 
 test("partial lines are marked at the cut", async () => {
@@ -197,7 +197,7 @@ test("missing lines are named, with the place and the reason", async () => {
   await untilText(page, "#integrity", "incomplete: 2,510 lines missing");
   const words = await page.locator("#integrity").textContent();
   for (const part of ["1,500 lines skipped by the worker at line 300", "3 lines lost in transit at line 900",
-    "lines 1,000 to 1,999 over quota", "7 lines in further places"]) {
+    "lines 1,000 to 1,999 over quota", "7 lines elsewhere"]) {
     assert.ok(words.includes(part), `${part}: ${words}`);
   }
   assert.equal(await page.locator("#alarm").isHidden(), true);
@@ -209,9 +209,9 @@ test("a log that is not what the worker sent has a bar that says so", async () =
   Object.assign(mock.tasks.get("other").facts, { integrity: integrity("mismatch", { said_lines: 12040 }) });
   await mock.end("other", 0);
   const page = await open("other");
-  await untilText(page, "#alarm", "This log is not what the worker sent: the worker counted 12,040 lines, and 12,034 lines are here.");
+  await untilText(page, "#alarm", "This log differs from what the worker sent: the worker sent 12,040 lines, 12,034 are stored.");
   assert.equal(await page.locator("#alarm").isVisible(), true);
-  assert.equal(await page.locator("#integrity").textContent(), "not what the worker sent");
+  assert.equal(await page.locator("#integrity").textContent(), "differs from what the worker sent");
   await untilVisible(page, 20);
   if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/mismatch.png` });
 });

@@ -23,7 +23,13 @@ test("no tasks, then tasks, newest first, live, filtered", async () => {
   const page = await browser.newPage();
   await page.goto(server.url);
   await page.locator("#empty").waitFor();
-  assert.match(await page.textContent("#empty"), /tasktail run -- make/);
+  assert.match(await page.textContent("#empty"), /A task is the log of one command[^]*tasktail run -- make/);
+  await page.click('#empty a[href="/runs"]');
+  await page.locator("#runs").waitFor({ state: "attached" });
+  await page.locator("#empty").waitFor();
+  assert.match(await page.textContent("#empty"), /A run collects the events of one workflow/);
+  await page.click('#empty a[href="/"]');
+  await page.locator("#tasks").waitFor({ state: "attached" });
   await server.start_task("first", { command: ["make", "all"], host: "h1", labels: { branch: "main" } });
   await untilRows(page, ["first"]);
   assert.equal(await page.locator("#empty").isHidden(), true);

@@ -131,7 +131,7 @@ export class MockServer {
   }
 
   /** The task's log is another one from now on. */
-  startAnew(id, lines) {
+  replaceLog(id, lines) {
     const task = this.tasks.get(id);
     task.epoch += 1;
     task.lines = [];
@@ -195,7 +195,9 @@ export class MockServer {
   }
 
   list(parameters) {
-    const all = [...this.tasks.values()].reverse().map((task) => task.facts_now());
+    const label = parameters.get("label");
+    const has = (task) => label === null || Object.entries(task.labels).some(([key, value]) => `${key}:${value}` === label);
+    const all = [...this.tasks.values()].reverse().map((task) => task.facts_now()).filter(has);
     const limit = Number(parameters.get("limit") ?? 100);
     const start = Number(parameters.get("after") ?? 0);
     return { tasks: all.slice(start, start + limit), next: start + limit < all.length ? String(start + limit) : null };

@@ -60,7 +60,7 @@ export class MockRuns {
   }
 
   /** The run's log is another one from now on. */
-  startAnew(id, events) {
+  replaceLog(id, events) {
     const { wakers } = this.make(id);
     this.runs.delete(id);
     const run = this.make(id);

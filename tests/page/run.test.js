@@ -73,7 +73,7 @@ test("steps and gates of a pipeline are the journal", { skip: !real() }, async (
   await untilText(page, "#gates", "✗ gate phase_benchmark");
   await untilText(page, "#state", "✗ failed");
   await untilText(page, "#reason", "Hard gate failed");
-  await untilText(page, "#event-state", "the run has ended");
+  await untilText(page, "#event-state", "run ended");
 });
 
 test("an event is on the screen within a quarter of a second", async () => {
@@ -277,7 +277,7 @@ test("the keyboard: filter, help, wrap, time, links", async () => {
   assert.equal(await rowText(page, 301).textContent(), "a Needle here");
   assert.ok(await page.evaluate(() => CSS.highlights.get("hit")?.size === 1), "what matched is painted");
   await page.keyboard.type(" nowhere");
-  await untilText(page, "#notice", "Nothing matches");
+  await untilText(page, "#notice", "No matches");
   await page.keyboard.press("Escape");
   await until(page, () => document.querySelectorAll(".row").length > 10);
   await page.keyboard.press("f");
@@ -319,13 +319,35 @@ test("the list of runs is live, and every page leads to the others", async () =>
   await page.locator("#tasks, #empty").first().waitFor({ state: "attached" });
 });
 
-test("a task leads to its run", async () => {
-  await server.start_task("of-a-run", { command: ["make"], labels: { run: "listed", branch: "main" } });
+test("a task links to its run, and the run to its tasks", async () => {
+  await server.events("linked", plain(2));
+  const alone = await open("linked");
+  await untilVisible(alone, 2);
+  assert.equal(await alone.locator("#run-tasks").isHidden(), true, "a run without tasks has no links");
+  await server.start_task("of-another-run", { command: ["make"], labels: { run: "linked-2" } });
+  await server.start_task("of-a-run", { command: ["make"], labels: { run: "linked", branch: "main" } });
   const page = await browser.newPage();
   await page.goto(`${server.url}/tasks/of-a-run`);
   await page.click("#labels a");
   await page.locator("body.run").waitFor();
-  assert.equal(new URL(page.url()).pathname, "/runs/listed");
+  assert.equal(new URL(page.url()).pathname, "/runs/linked");
+  await untilText(page, "#run-tasks", "task:");
+  assert.deepEqual(await page.locator("#run-tasks a").allTextContents(), ["of-a-run"]);
+  await page.click("#run-tasks a");
+  await page.locator("body.task").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/tasks/of-a-run");
+});
+
+test("a run with many tasks links to the filtered list", async () => {
+  await server.events("wide", plain(2));
+  for (let i = 1; i <= 5; i += 1) await server.start_task(`wide-${i}`, { command: ["make"], labels: { run: "wide" } });
+  await server.start_task("not-wide", { command: ["make"] });
+  const page = await open("wide");
+  await untilText(page, "#run-tasks", "2 more");
+  assert.equal(await page.locator("#run-tasks a").count(), 4);
+  await page.click("#run-tasks a:last-child");
+  await until(page, () => document.querySelectorAll("#tasks tbody tr").length === 5);
+  assert.equal(await page.inputValue("#filter"), "run:wide");
 });
 
 test("no script runs that did not come as a file", async () => {

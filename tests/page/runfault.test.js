@@ -96,7 +96,7 @@ test("a reset empties the page and begins anew", async () => {
   const page = await open("reset");
   await untilVisible(page, 50);
   await untilText(page, "#repetitions", "old");
-  mock.runs.startAnew("reset", [log("another log")]);
+  mock.runs.replaceLog("reset", [log("another log")]);
   await until(page, () => document.querySelectorAll(".row").length === 1);
   assert.equal(await rowText(page, 1).textContent(), "another log");
   await until(page, () => document.getElementById("repetitions").hidden);
@@ -107,7 +107,7 @@ test("a reset while away is noticed too", async () => {
   const page = await open("reset2");
   await untilVisible(page, 50);
   await mock.away();
-  mock.runs.startAnew("reset2", mixed(3000, 7));
+  mock.runs.replaceLog("reset2", mixed(3000, 7));
   await mock.back();
   await untilVisible(page, 3000);
   await page.keyboard.press("g");
@@ -170,7 +170,7 @@ test("the chain of hops shows where events vanish", async () => {
   await untilText(page, '[data-hop="extraction"]', "88 · ✗ 2 not_json");
   assert.match(await page.getAttribute('[data-hop="extraction"]', "class"), /\bbad\b/);
   assert.match(await page.getAttribute('[data-hop="runs_sse"]', "class"), /\bidle\b/);
-  await untilText(page, '[data-hop="dedupe"]', "86 · 43 repeats");
+  await untilText(page, '[data-hop="dedupe"]', "86 · 43 duplicates");
   await untilText(page, "#warnings", "events for repetition 5 of 3");
   await untilText(page, "#warnings", "extraction: it is not JSON: <img");
   await untilText(page, "#runs-folder", "/srv/runs");

@@ -114,7 +114,7 @@ test("a link ends at its time, live", async () => {
   const url = await server.share("brief", "3s");
   await page.goto(url);
   await untilVisible(page, 5);
-  await untilText(page, "#lost", "This link has ended.");
+  await untilText(page, "#lost", "This link has expired.");
   const late = await browser.newPage();
   await late.goto(url);
   await untilText(late, "#problem", "has expired");
@@ -145,7 +145,7 @@ test("a later task of the same name is not shared", async () => {
   await page.goto(url);
   await untilVisible(page, 5);
   await server.remove("again");
-  await untilText(page, "#lost", "This link has ended.");
+  await untilText(page, "#lost", "This link has expired.");
   await server.append("again", [{ line: "another secret" }]);
   const later = await browser.another(page.context());
   await later.goto(url);
@@ -162,7 +162,7 @@ test("whoever deletes the key ends all links, those in use too", async () => {
   await page.goto(url);
   await untilVisible(page, 5);
   await rm(join(server.store, "share.key"));
-  await untilText(page, "#lost", "This link has ended.");
+  await untilText(page, "#lost", "This link has expired.");
   const other = await browser.newPage();
   await other.goto(url);
   await untilText(other, "#problem", "not valid");
@@ -215,7 +215,7 @@ test("an administrator makes a link on the page, to the marked line", async () =
   const url = await page.inputValue("#share-url");
   secrets.push(shareOf(url).split("&")[0]);
   assert.match(url, /#share=[\w-]{64,}&L7$/);
-  await untilText(page, "#share-until", "Good until");
+  await untilText(page, "#share-until", "Expires");
   const stranger = await browser.newPage();
   await stranger.goto(url);
   await untilVisible(stranger, 7);

@@ -204,7 +204,7 @@ test("search goes through the whole log", async () => {
   await untilVisible(page, 5000);
   await page.keyboard.press("/");
   await page.keyboard.type("needle (");
-  await untilText(page, "#hits", "3 hits");
+  await untilText(page, "#hits", "3 matches");
   await page.keyboard.press("Enter");
   await untilVisible(page, 100);
   await untilText(page, "#hits", "1 of 3");
@@ -215,11 +215,11 @@ test("search goes through the whole log", async () => {
   await page.keyboard.press("N");
   await untilVisible(page, 100);
   await page.click("#regex");
-  await untilText(page, "#hits", "bad pattern");
+  await untilText(page, "#hits", "invalid pattern");
   await page.fill("#query", "needle \\([23]\\)");
-  await untilText(page, "#hits", "2 hits");
+  await untilText(page, "#hits", "2 matches");
   await server.append("search", [{ line: "needle (2) again" }]);
-  await untilText(page, "#hits", "3 hits");
+  await untilText(page, "#hits", "3 matches");
 });
 
 test("e and E go to errors", async () => {
@@ -373,7 +373,7 @@ test("a task that is removed is said to be removed", async () => {
   const page = await open("removed");
   await untilVisible(page, 5);
   await server.remove("removed");
-  await untilText(page, "#link", "removed");
+  await untilText(page, "#link", "deleted");
   await server.append("removed", [{ line: "a new log" }]);
   await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "a new log");
   assert.equal(await page.locator(".row").count(), 1);

@@ -96,9 +96,9 @@ test("a search is for the words as typed, unless a pattern is asked for", () => 
 
 test("whether a log is what its worker sent, in words", () => {
   const said = { hash: "xxh3-128-sum:0", said_lines: 1, said_hash: "xxh3-128-sum:0", missing_lines: 0, missing: [] };
-  assert.equal(format.integrityWords(null), null);
-  assert.equal(format.integrityWords({ ...said, state: "unknown", lines: 0 }), null);
-  assert.equal(format.integrityWords({ ...said, state: "complete", lines: 1 }).words, "complete: 1 line");
-  const sum = format.integrityWords({ ...said, state: "mismatch", lines: 1, said_hash: "xxh3-128-sum:1" });
-  assert.match(sum.alarm, /counted 1 line too, but what is here does not add up/);
+  assert.equal(format.integritySummary(null), null);
+  assert.equal(format.integritySummary({ ...said, state: "unknown", lines: 0 }), null);
+  assert.equal(format.integritySummary({ ...said, state: "complete", lines: 1 }).words, "complete: 1 line");
+  const sum = format.integritySummary({ ...said, state: "mismatch", lines: 1, said_hash: "xxh3-128-sum:1" });
+  assert.match(sum.alarm, /it has 1 line as sent, but the checksums differ/);
 });

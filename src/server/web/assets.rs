@@ -1,12 +1,12 @@
-//! The pages and what they load, inside the binary: nothing is read from disk at run time, and
-//! nothing comes from another host.
+//! The pages and their scripts and styles, embedded in the binary. Nothing is read from disk at run
+//! time or loaded from another host.
 
 /// A file that a page loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asset {
-    /// Its `Content-Type`.
+    /// `Content-Type` of the file.
     pub(crate) content_type: &'static str,
-    /// Its text.
+    /// Contents of the file.
     pub(crate) body: &'static str,
 }
 
@@ -20,10 +20,10 @@ macro_rules! policy {
     };
 }
 
-/// What the pages may do: load from here, talk to here, and nothing else. Log text that would
-/// become markup by a mistake of ours could still run no script and load nothing.
+/// The policy of the pages: they load from and connect to this server only. Even if log text became
+/// markup by a bug, it could not run scripts or load anything.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = policy!("'none'");
-/// The same for the sign-in page, whose form goes to this server.
+/// The policy of the sign-in page, whose form posts to this server.
 pub(crate) const LOGIN_SECURITY_POLICY: &str = policy!("'self'");
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -46,6 +46,7 @@ const FILES: &[(&str, &str)] = files![
     "run/run.js",
     "run/state.js",
     "run/status.js",
+    "run/tasks.js",
     "shared/access.js",
     "shared/ansi.js",
     "shared/api.js",
@@ -81,35 +82,35 @@ pub(crate) fn asset(name: &str) -> Option<Asset> {
     Some(Asset { content_type, body })
 }
 
-/// The page of all tasks, `GET /`.
+/// Returns the list of tasks, `GET /`.
 pub(crate) fn list_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("task/list.html") }
 }
 
-/// The page of one task, `GET /tasks/{id}`: the same for every id, which it reads from its address.
+/// Returns the task page, `GET /tasks/{id}`. It is the same for every id; a script reads the id from the URL.
 pub(crate) fn task_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("task/task.html") }
 }
 
-/// The page of all runs, `GET /runs`.
+/// Returns the list of runs, `GET /runs`.
 pub(crate) fn runs_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("run/list.html") }
 }
 
-/// The page of one run, `GET /runs/{id}`: the same for every id, as a task's is.
+/// Returns the run page, `GET /runs/{id}`, the same for every id.
 pub(crate) fn run_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("run/run.html") }
 }
 
-/// The sign-in page, `/login`, with its words filled in.
+/// Returns the sign-in page, `/login`, with its placeholders filled in.
 pub(crate) fn login_page(next: &str, problem: &str, life: &str) -> String {
     let page = include_str!("shared/login.html");
-    // The one text of a stranger's comes last: what it says is not filled in again.
+    // The untrusted text comes last, so that placeholders in it are not expanded.
     let page = page.replace("{{life}}", &escaped(life)).replace("{{problem}}", &escaped(problem));
     page.replace("{{next}}", &escaped(next))
 }
 
-/// Text as it may stand in HTML, between tags and between double quotes.
+/// Returns text escaped for HTML, between tags or inside double quotes.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -129,19 +130,19 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What stands between `before` and the next `"`, wherever `before` occurs.
+    /// Returns the text between each `before` and the next `"`.
     fn quoted<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
         text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
     }
 
-    /// The text of every page.
+    /// Returns the text of every page.
     fn pages() -> Vec<String> {
         let fixed = [list_page(), task_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
         fixed.into_iter().chain([login_page("/", "", "12h")]).collect()
     }
 
     #[test]
-    fn the_sign_in_page_is_filled_in_and_nothing_breaks_out() {
+    fn login_page_escapes_its_values() {
         let page = login_page("/a?b=\"><script>alert(1)</script>{{life}}", "Wrong & <b>", "12h");
         assert!(page.contains("signed in for 12h,") && page.contains("Wrong &amp; &lt;b&gt;"));
         assert!(page.contains("value=\"/a?b=&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{life}}\">"));
@@ -149,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_asked_for_is_there() {
+    fn every_referenced_asset_exists() {
         for page in pages() {
             let names = quoted(&page, "\"/assets/");
             assert!(names.len() >= 2, "a page loads a style and a script: {names:?}");
             for name in names {
-                assert!(asset(name).is_some(), "{name} is named by a page");
+                assert!(asset(name).is_some(), "{name} is referenced by a page");
             }
         }
         for (file, body) in FILES {
@@ -168,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn the_pages_keep_their_own_policy() {
+    fn pages_comply_with_their_policy() {
         for page in pages() {
             for forbidden in ["style=\"", "<style", " onclick", " onload", "javascript:", "http://", "https://"] {
                 assert!(!page.contains(forbidden), "{forbidden}");
             }
-            // Every script is one that is loaded.
+            // No script is inline.
             assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=").count());
         }
         for (file, body) in FILES.iter().filter(|(file, _)| file.ends_with(".js")) {

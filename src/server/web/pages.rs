@@ -1,4 +1,4 @@
-//! The pages and what they are made of, out of the binary.
+//! Responses with the pages and their assets.
 
 use sha2::{Digest, Sha256};
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,40 +7,40 @@ use warp::reply::{Reply, Response};
 use super::assets::{self, Asset};
 use crate::server::http::error::ApiError;
 
-/// `GET /`.
+/// Returns the list of tasks, `GET /`.
 pub(in crate::server) fn list(headers: &HeaderMap) -> Response {
     serve(&assets::list_page(), headers)
 }
 
-/// `GET /tasks/{id}`: one page for all; it reads the id from its own address.
+/// Returns the task page, `GET /tasks/{id}`.
 pub(in crate::server) fn task(headers: &HeaderMap) -> Response {
     serve(&assets::task_page(), headers)
 }
 
-/// `GET /runs`.
+/// Returns the list of runs, `GET /runs`.
 pub(in crate::server) fn runs(headers: &HeaderMap) -> Response {
     serve(&assets::runs_page(), headers)
 }
 
-/// `GET /runs/{id}`: one page for all, as a task's is.
+/// Returns the run page, `GET /runs/{id}`.
 pub(in crate::server) fn run(headers: &HeaderMap) -> Response {
     serve(&assets::run_page(), headers)
 }
 
-/// `GET /assets/{folder}/{name}`.
+/// Returns a script or a style, `GET /assets/{folder}/{name}`.
 pub(in crate::server) fn asset(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let found = assets::asset(name);
-    let asset = found.ok_or_else(|| ApiError::new(404, "not_found", "there is no such asset"))?;
+    let asset = found.ok_or_else(|| ApiError::new(404, "not_found", "no such asset"))?;
     Ok(serve(&asset, headers))
 }
 
-/// `/login`, with what was wrong.
+/// Returns the sign-in page, `/login`, with the problem to show, if any.
 pub(in crate::server) fn login(status: StatusCode, next: &str, problem: &str, life: &str) -> Response {
     let mut response = assets::login_page(next, problem, life).into_response();
     *response.status_mut() = status;
     let headers = response.headers_mut();
     harden(headers, "text/html; charset=utf-8", assets::LOGIN_SECURITY_POLICY);
-    // Under `no-referrer` a browser hides the form's Origin too.
+    // With `no-referrer`, browsers also omit the form's Origin.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -44,7 +44,7 @@ pub enum SpoolError {
     },
     /// The session data is invalid.
     #[error("{}: not a spool of this version: {why}", path.display())]
-    Bad {
+    Invalid {
         /// Path of the folder.
         path: PathBuf,
         /// Description of the problem.

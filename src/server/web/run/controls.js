@@ -1,12 +1,12 @@
-// What a person can press on the page of a run: buttons, keys, the filter, the rows.
+// The controls of the run page: buttons, keys, the filter and the rows.
 
-import { bindLog, bindView, moves, showTimeMode } from "../shared/controls.js";
+import { bindLog, bindView, scrollKeys, showTimeMode } from "../shared/controls.js";
 import { byId } from "../shared/dom.js";
 import { listenForKeys } from "../shared/keys.js";
 
 const TYPING_PAUSE_MS = 100;
 
-/** Binds everything to the page once. */
+/** Binds all controls to the page. */
 export function bindRunControls(page) {
   bindView(page);
   bindFilter(page);
@@ -15,7 +15,7 @@ export function bindRunControls(page) {
   byId("mode").addEventListener("click", () => page.show({ summary: !page.log.summary }));
   byId("failures").addEventListener("click", () => page.show({ failuresOnly: !page.log.failuresOnly }));
   byId("link").addEventListener("click", () => page.feed.retryNow());
-  page.viewport.addEventListener("dblclick", (event) => open(page, event.target.closest(".row[data-n]")));
+  page.viewport.addEventListener("dblclick", (event) => showEvent(page, event.target.closest(".row[data-n]")));
   addEventListener("hashchange", () => page.goToLink());
   bindKeys(page);
 }
@@ -23,48 +23,48 @@ export function bindRunControls(page) {
 function bindFilter(page) {
   const input = byId("query");
   let timer = null;
-  const begin = () => {
+  const applyFilter = () => {
     clearTimeout(timer);
     timer = null;
     page.show({ words: input.value.toLowerCase().split(/\s+/).filter(Boolean) });
   };
-  const leave = () => page.viewport.focus({ preventScroll: true });
+  const focusLog = () => page.viewport.focus({ preventScroll: true });
   input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(begin, TYPING_PAUSE_MS);
+    timer = setTimeout(applyFilter, TYPING_PAUSE_MS);
   });
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (timer !== null) begin();
-    leave();
+    if (timer !== null) applyFilter();
+    focusLog();
   });
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.preventDefault();
     input.value = "";
-    begin();
-    leave();
+    applyFilter();
+    focusLog();
   });
 }
 
 function bindKeys(page) {
   const { scroller } = page;
   listenForKeys({
-    ...moves(page),
+    ...scrollKeys(page),
     "/": () => byId("query").select(),
-    e: () => page.toFailure(true),
-    E: () => page.toFailure(false),
+    e: () => page.goToFailure(true),
+    E: () => page.goToFailure(false),
     l: () => byId("mode").click(),
     L: () => byId("mode").click(),
     x: () => byId("failures").click(),
     p: () => scroller.follow(!scroller.following),
-    Enter: () => open(page, page.viewport.querySelector(".row.current, .row.marked")),
-    Escape: () => page.dropMarks(),
+    Enter: () => showEvent(page, page.viewport.querySelector(".row.current, .row.marked")),
+    Escape: () => page.clearMarks(),
   });
 }
 
-// The event as it is stored, put out field by field.
-function open(page, row) {
+// Shows the stored event as formatted JSON.
+function showEvent(page, row) {
   const item = row && page.scroller.rows.get(Number(row.dataset.n))?.item;
   if (!item?.line) return;
   byId("event-title").textContent = `Event ${item.last ?? item.n}`;
@@ -72,7 +72,7 @@ function open(page, row) {
   byId("event").showModal();
 }
 
-// Each row as a line with what stands in it, but for its number.
+// Returns each row as a line of its cells, without the number.
 function rowsAsText(rows) {
   const line = (row) => [...row.children].filter((cell) => !cell.classList.contains("num")).map((cell) => cell.textContent);
   return [...rows].map((row) => line(row).filter((text) => text !== "").join(" ")).join("\n");

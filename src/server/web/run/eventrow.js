@@ -1,4 +1,4 @@
-// One row of the log stream of a run as elements. Text of events only ever becomes text nodes.
+// Builds the elements of a row of the log stream. Event text only becomes text nodes, never markup.
 
 import { plainText } from "../shared/ansi.js";
 import { element } from "../shared/dom.js";
@@ -6,16 +6,17 @@ import { count } from "../shared/format.js";
 import { kindOf } from "./events.js";
 import { numberCell, RowBuilder } from "../shared/rows.js";
 
-// A host's or a workload's name that is longer says no more.
+// Longer host and workload names are cut.
 const WHO_CHARS_MAX = 80;
 
+/** A builder of the rows of a run's log stream. */
 export class EventRowBuilder extends RowBuilder {
   constructor() {
     super();
     this.timeMode = "clock";
   }
 
-  /** The element of an item; `before` is the row above it, if known. */
+  /** Returns the element of an item; `before` is the row above it, if known. */
   build(item, before) {
     return item.hole ? this.hole(item) : this.event(item, before);
   }
@@ -28,7 +29,7 @@ export class EventRowBuilder extends RowBuilder {
     row.append(element("span", `level ${item.level} ${kindOf(item.mark)}`, wordOf(item)), element("span", "who", short(item.who)));
     const text = element("span", "text");
     if (item.times > 1) text.append(timesCell(item));
-    // A row is one line; where the text had several, this is seen.
+    // A row is one line; line breaks in the text are shown as ⏎.
     this.fill(text, { n: item.n, line: item.text.replace(/\r?\n/g, "⏎") });
     if (item.error !== "") text.append(" ", element("span", "error-type", `[${short(item.error)}]`));
     row.append(text);
@@ -38,7 +39,7 @@ export class EventRowBuilder extends RowBuilder {
 
 function timesCell(item) {
   const cell = element("span", "times", `×${count(item.times)}`);
-  cell.title = `events ${count(item.n)} to ${count(item.last)} differ only in numbers; this is the newest (l shows all)`;
+  cell.title = `Events ${count(item.n)} to ${count(item.last)} differ only in numbers; the newest is shown (press l for all)`;
   return cell;
 }
 

@@ -1,9 +1,9 @@
-// Events as rows of a log: what a person reads of one, and which of them look alike. Pure.
+// Converts events to log rows, and merges similar ones. Pure.
 //
 // An item is { n, line, at, timestamp, failure, level, mark, word, who, text, error }: its number
-// in the run's log, the JSON as stored, when it happened (milliseconds, NaN if nobody said), and
-// what its row shows. A row of the summary that stands for several is the newest of them with
-// `last` (the number of the newest; `n` is that of the first) and `times`.
+// in the run's log, the JSON as stored, its time (milliseconds, NaN if unknown), and the contents of
+// its row. A summary row for several events is the newest of them, with `n` of the first, `last` (the
+// number of the newest) and `times`.
 
 const ERROR_LEVELS = new Set(["ERROR", "CRITICAL", "FATAL"]);
 const MARKS = {
@@ -12,22 +12,22 @@ const MARKS = {
 };
 const KINDS = { "✓": "ok", "✗": "failed", "⟳": "running", "⊘": "lost", "◑": "lost", "↻": "lost", "↺": "lost", "‖": "lost" };
 
-/** The mark of a state's word. */
+/** Returns the mark of a state. */
 export const markOf = (word) => MARKS[word] ?? "●";
-/** The colour's name of a mark: ok, failed, running, lost or idle. */
+/** Returns the style of a mark: ok, failed, running, lost or idle. */
 export const kindOf = (mark) => KINDS[mark] ?? "idle";
 
 /**
- * The number in a cursor. Cursors are opaque to everyone but the server that gives them, and this
- * page is a part of that server, out of the same binary.
+ * Returns the event number in a cursor, or null. Cursors are opaque to clients, but this page is part of
+ * the server's binary.
  */
-export function placeOf(cursor) {
+export function cursorNumber(cursor) {
   const n = Number.parseInt(String(cursor).split(".")[3], 16);
   return Number.isSafeInteger(n) ? n : null;
 }
 
-/** The row of event number n, or null if the text is no event. */
-export function readEvent(n, json) {
+/** Returns the item of event n, or null if the text is not an event. */
+export function parseEvent(n, json) {
   let event;
   try {
     event = JSON.parse(json);
@@ -37,24 +37,24 @@ export function readEvent(n, json) {
   return event === null || typeof event !== "object" ? null : itemOf(n, event, json);
 }
 
-/** The row of event number n. */
+/** Returns the item of event n. */
 export function itemOf(n, event, json = JSON.stringify(event)) {
-  const at = momentOf(event.timestamp_utc ?? event.timestamp) || momentOf(event.received_utc);
+  const at = toMillis(event.timestamp_utc ?? event.timestamp) || toMillis(event.received_utc);
   const timestamp = Number.isNaN(at) ? "" : new Date(at).toISOString();
   const row = event.event_type == null ? benchmarkRow(event) : pipelineRow(event);
   return { n, line: json, at, timestamp, ...row };
 }
 
-// Seconds since 1970 or RFC 3339, in milliseconds; NaN for unknown, which zero stands for too.
-function momentOf(moment) {
+// Converts Unix seconds or RFC 3339 to milliseconds; zero and invalid values are NaN.
+function toMillis(moment) {
   if (typeof moment === "number") return moment > 0 && moment < 1e12 ? Math.trunc(moment * 1000) : NaN;
   return typeof moment === "string" ? Date.parse(moment) : NaN;
 }
 
-/** When a server took the event, in milliseconds, or NaN. */
+/** Returns when the server received the event, in milliseconds, or NaN. */
 export function receivedAt(item) {
   try {
-    return momentOf(JSON.parse(item.line).received_utc);
+    return toMillis(JSON.parse(item.line).received_utc);
   } catch {
     return NaN;
   }
@@ -107,32 +107,32 @@ function pipelineRow(event) {
   };
 }
 
-/** Looks alike: the same but for numbers in its text. Null for what always stands alone. */
+/** Returns a key that similar events share: all but the numbers in the text. Null for failures, which are never merged. */
 export function shapeOf(item) {
   if (item.failure) return null;
   const shape = item.text.replace(/\b(?=[0-9a-f-]*\d)[0-9a-f-]{8,}\b/g, "#").replace(/\d+(?:[.,:]\d+)*/g, "#");
   return `${item.level}\n${item.word}\n${item.who}\n${shape}`;
 }
 
-/** `below` with all that `above`, right before it and alike, stands for. */
-export function joined(above, below) {
+/** Merges `above`, the similar row right before `below`, into it. */
+export function merge(above, below) {
   return { ...below, n: above.n, last: below.last ?? below.n, times: (above.times ?? 1) + (below.times ?? 1) };
 }
 
-/** Rows that are alike and stand one behind the other become one. */
+/** Merges adjacent similar rows. */
 export function collapse(items) {
   const rows = [];
   let shape = null;
   for (const item of items) {
     const next = shapeOf(item);
-    if (next !== null && next === shape) rows.push(joined(rows.pop(), item));
+    if (next !== null && next === shape) rows.push(merge(rows.pop(), item));
     else rows.push(item);
     shape = next;
   }
   return rows;
 }
 
-/** Whether a row has all these words (in lower case) somewhere. */
+/** Reports whether a row contains all these lower-case words. */
 export function matches(item, wanted) {
   if (wanted.length === 0) return true;
   const text = `${item.word} ${item.who} ${item.text} ${item.error}`.toLowerCase();

@@ -1,27 +1,28 @@
-// The live events of one run: an EventSource, which goes on behind the last event by itself after a
-// break (`Last-Event-ID`). Where it gives up, because the server answered something else, it is
-// opened again behind the last event.
+// The live events of one run. An EventSource resumes after the last event when the connection breaks
+// (`Last-Event-ID`). If the browser closes it because the server answered with an error, the feed
+// opens a new one after the last event.
 //
-// States told to `onState`: connecting, live, offline (with the milliseconds to the next try),
+// States passed to `onState`: connecting, live, offline (with the milliseconds to the next attempt),
 // no_access, signed_out.
 
 import { fetchRun, runUrl } from "../shared/api.js";
-import { placeOf, readEvent } from "./events.js";
+import { cursorNumber, parseEvent } from "./events.js";
 
 const TAIL_EVENTS = 1000;
 const FAR_BEHIND_EVENTS = 20_000;
-// What a browser waits between two tries unless a server names another pause.
+// The browser's delay between two attempts unless the server sets another one.
 const BROWSER_RETRY_MS = 3000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 10_000;
-// More than this in one frame would be felt.
+// More events in one frame would stutter.
 const FRAME_EVENTS_MAX = 4000;
-// A page that nobody sees draws no frames.
+// A hidden page gets no animation frames.
 const HIDDEN_MS = 500;
 const REFUSED = { 401: "signed_out", 403: "no_access" };
 
+/** The live connection to one run's events. */
 export class RunFeed {
-  /** `handlers`: onEvents(items, anew), onReset(), onState(state, waitMs). */
+  /** `handlers`: onEvents(items, initial), onReset(), onState(state, waitMs). */
   constructor(id, handlers) {
     this.id = id;
     this.handlers = handlers;
@@ -42,15 +43,15 @@ export class RunFeed {
     const source = new EventSource(`${runUrl(this.id)}/events/stream?wait=1&${start}`);
     this.source = source;
     this.handlers.onState("connecting");
-    const hear = (type, take) => source.addEventListener(type, (event) => source === this.source && take(event));
-    hear("open", () => this.opened());
-    hear("message", (event) => this.receive(event.lastEventId, event.data));
-    hear("reset", () => this.reset());
-    // An error that the server tells is a message of that name.
-    hear("error", (event) => (event.data === undefined ? this.broke() : this.giveUp()));
+    const listen = (type, handler) => source.addEventListener(type, (event) => source === this.source && handler(event));
+    listen("open", () => this.opened());
+    listen("message", (event) => this.receive(event.lastEventId, event.data));
+    listen("reset", () => this.reset());
+    // An error sent by the server is a message of that name.
+    listen("error", (event) => (event.data === undefined ? this.connectionError() : this.reconnect()));
   }
 
-  /** Tries at once instead of at the end of the pause. */
+  /** Retries now instead of after the delay. */
   retryNow() {
     if (this.offline) this.connect();
   }
@@ -61,23 +62,23 @@ export class RunFeed {
     this.handlers.onState("live");
   }
 
-  broke() {
+  connectionError() {
     this.offline = true;
-    if (this.source.readyState === EventSource.CLOSED) this.giveUp();
+    if (this.source.readyState === EventSource.CLOSED) this.reconnect();
     else this.handlers.onState("offline", BROWSER_RETRY_MS);
   }
 
-  async giveUp() {
+  async reconnect() {
     const { source } = this;
     source.close();
     const full = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.attempts);
     this.attempts += 1;
     this.offline = true;
-    // Jitter, or every page comes back in the same moment after a restart.
+    // Jitter keeps pages from reconnecting all at once after a restart.
     const wait = Math.round(full * (0.75 + Math.random() / 4));
     this.timer = setTimeout(() => this.connect(), wait);
     this.handlers.onState("offline", wait);
-    // A browser does not tell a page why a stream was refused; the same question over HTTP does.
+    // An EventSource does not expose the status of a rejected request, so this asks over HTTP.
     const status = await fetchRun(this.id).then(() => 200, (error) => error.status);
     if (!(status in REFUSED) || source !== this.source) return;
     clearTimeout(this.timer);
@@ -87,13 +88,13 @@ export class RunFeed {
     this.handlers.onState(REFUSED[status]);
   }
 
-  /** Goes on where it was after a refusal. */
-  again() {
+  /** Reconnects after access was denied. */
+  resume() {
     if (this.refused) this.connect();
   }
 
   receive(cursor, data) {
-    // A reset that the queue has not seen yet begins with what is behind it.
+    // Events after a reset refer to the new log; `reset` has emptied the queue.
     this.queue.push([cursor, data]);
     this.schedule();
   }
@@ -104,12 +105,12 @@ export class RunFeed {
     const resumed = this.cursor !== null;
     this.cursor = null;
     this.handlers.onReset();
-    // Behind a reset comes the whole new log; its last part is enough to begin with.
-    if (resumed) this.startAnew();
+    // After a reset the whole new log follows; its tail is enough to start with.
+    if (resumed) this.restart();
   }
 
-  /** Begins with the newest events again, as if nothing had been seen. */
-  startAnew() {
+  /** Restarts from the newest events. */
+  restart() {
     this.queue = [];
     this.cursor = null;
     this.connect();
@@ -118,35 +119,35 @@ export class RunFeed {
   schedule() {
     if (this.scheduled) return;
     this.scheduled = true;
-    const take = () => {
+    const run = () => {
       if (!this.scheduled) return;
       clearTimeout(timer);
       cancelAnimationFrame(frame);
       this.scheduled = false;
-      this.take();
+      this.flush();
     };
-    const frame = requestAnimationFrame(take);
-    const timer = setTimeout(take, HIDDEN_MS);
+    const frame = requestAnimationFrame(run);
+    const timer = setTimeout(run, HIDDEN_MS);
   }
 
-  take() {
+  flush() {
     const items = [];
-    const anew = this.cursor === null;
+    const initial = this.cursor === null;
     for (const [cursor, data] of this.queue.splice(0, FRAME_EVENTS_MAX)) {
-      const n = placeOf(cursor) ?? this.last + 1;
+      const n = cursorNumber(cursor) ?? this.last + 1;
       this.cursor = cursor;
-      const item = n > this.last ? readEvent(n, data) : null;
+      const item = n > this.last ? parseEvent(n, data) : null;
       if (item === null) continue;
       this.last = n;
       items.push(item);
     }
     if (this.queue.length > 0) this.schedule();
-    if (items.length > 0) this.handlers.onEvents(items, anew);
+    if (items.length > 0) this.handlers.onEvents(items, initial);
   }
 
-  /** There are `events` by now: nobody reads all that passed meanwhile one by one. */
-  heardOf(events) {
+  /** Restarts from the newest events if the feed is far behind the total of `events`. */
+  checkBacklog(events) {
     const behind = events - this.last - this.queue.length;
-    if (this.cursor !== null && !this.offline && behind > FAR_BEHIND_EVENTS) this.startAnew();
+    if (this.cursor !== null && !this.offline && behind > FAR_BEHIND_EVENTS) this.restart();
   }
 }

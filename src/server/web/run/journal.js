@@ -1,15 +1,15 @@
-// The Run Journal: one row for each workload on each host, steps of a pipeline, gates not passed.
+// The Run Journal panel: one row per workload and host, the steps of a pipeline, and failed gates.
 
 import { plainText } from "../shared/ansi.js";
 import { byId, element, setText } from "../shared/dom.js";
 import { clock, count, dateTime } from "../shared/format.js";
 import { kindOf, markOf } from "./events.js";
 
-// What goes wrong or goes on is shown first where there are more.
+// Beyond this, failed and running rows have priority.
 const ROWS_MAX = 300;
 const ENDS = new Set(["done", "failed", "skipped"]);
 
-/** All repetitions of a workload on a host as one row, in the order of their first events. */
+/** Groups the repetitions of a workload on a host into one row, ordered by their first events. */
 export function rowsOf(repetitions) {
   const groups = new Map();
   for (const item of repetitions) {
@@ -43,7 +43,7 @@ function statusOf(items, total) {
   return has("skipped") ? "skipped" : "pending";
 }
 
-/** "12.3s", "2m03s". */
+/** Returns a duration as "12.3s" or "2m03s". */
 export function seconds(s) {
   if (s === null || s === undefined) return "";
   if (s < 99.95) return `${s.toFixed(1)}s`;
@@ -53,6 +53,7 @@ export function seconds(s) {
   return minutes < 60 ? `${minutes}m${rest}s` : `${Math.floor(minutes / 60)}h${String(minutes % 60).padStart(2, "0")}m`;
 }
 
+/** The Run Journal panel. */
 export class RunJournal {
   constructor() {
     this.repetitions = new KeyedRows(byId("repetitions"), makeRepetition, fillRepetition);
@@ -97,20 +98,20 @@ class KeyedRows {
   }
 
   draw(all) {
-    const shown = chosen(all);
+    const shown = selectRows(all);
     const kept = new Set(shown.map((row) => row.key));
     for (const [key, row] of this.rows) {
       if (kept.has(key)) continue;
       row.element.remove();
       this.rows.delete(key);
     }
-    shown.forEach((facts, index) => {
-      let row = this.rows.get(facts.key);
+    shown.forEach((details, index) => {
+      let row = this.rows.get(details.key);
       if (!row) {
         row = this.make();
-        this.rows.set(facts.key, row);
+        this.rows.set(details.key, row);
       }
-      this.fill(row, facts);
+      this.fill(row, details);
       if (this.body.children[index] !== row.element) this.body.insertBefore(row.element, this.body.children[index] ?? null);
     });
     this.table.hidden = all.length === 0;
@@ -120,10 +121,10 @@ class KeyedRows {
   }
 }
 
-function chosen(rows) {
+function selectRows(rows) {
   if (rows.length <= ROWS_MAX) return rows;
-  const telling = (row) => row.status === "failed" || row.status === "running";
-  const first = new Set(rows.filter(telling).slice(0, ROWS_MAX));
+  const important = (row) => row.status === "failed" || row.status === "running";
+  const first = new Set(rows.filter(important).slice(0, ROWS_MAX));
   for (const row of rows) {
     if (first.size >= ROWS_MAX) break;
     first.add(row);
@@ -165,31 +166,31 @@ function makeRepetition() {
   return row;
 }
 
-function fillRepetition(row, facts) {
-  setWords(row.host, facts.host);
-  setWords(row.workload, facts.workload);
-  fillState(row, facts.status);
-  const total = Math.max(facts.total, facts.ended);
-  row.bar.className = `progress-bar ${facts.failed > 0 ? "failed" : kindOf(markOf(facts.status))}`;
-  row.fill.style.width = `${total === 0 ? 0 : Math.round((facts.ended / total) * 100)}%`;
-  setText(row.number, facts.total === 0 ? count(facts.current) : `${count(facts.current)}/${count(facts.total)}`);
-  const failed = facts.status === "failed" && facts.error !== "";
+function fillRepetition(row, details) {
+  setWords(row.host, details.host);
+  setWords(row.workload, details.workload);
+  fillState(row, details.status);
+  const total = Math.max(details.total, details.ended);
+  row.bar.className = `progress-bar ${details.failed > 0 ? "failed" : kindOf(markOf(details.status))}`;
+  row.fill.style.width = `${total === 0 ? 0 : Math.round((details.ended / total) * 100)}%`;
+  setText(row.number, details.total === 0 ? count(details.current) : `${count(details.current)}/${count(details.total)}`);
+  const failed = details.status === "failed" && details.error !== "";
   row.action.classList.toggle("error", failed);
-  setWords(row.action, failed ? facts.error : facts.action);
-  setText(row.last, seconds(facts.last));
+  setWords(row.action, failed ? details.error : details.action);
+  setText(row.last, seconds(details.last));
 }
 
 function makeStep() {
   return cells("step", "state", "tries", "why", "last");
 }
 
-function fillStep(row, facts) {
-  setWords(row.step, facts.step_id);
-  fillState(row, facts.status);
-  setText(row.tries, facts.retries > 0 ? `${count(facts.retries)} ${facts.retries === 1 ? "retry" : "retries"}` : "");
-  row.why.classList.toggle("error", facts.status === "failed");
-  setWords(row.why, [facts.error_class, facts.reason].filter((word) => word).join(": "));
-  setText(row.last, seconds(facts.duration_s));
+function fillStep(row, details) {
+  setWords(row.step, details.step_id);
+  fillState(row, details.status);
+  setText(row.tries, details.retries > 0 ? `${count(details.retries)} ${details.retries === 1 ? "retry" : "retries"}` : "");
+  row.why.classList.toggle("error", details.status === "failed");
+  setWords(row.why, [details.error_class, details.reason].filter((word) => word).join(": "));
+  setText(row.last, seconds(details.duration_s));
 }
 
 function gateItem(gate) {

@@ -1,4 +1,4 @@
-// The page of all runs, those with the newest events first.
+// The list of runs, those with the newest events first.
 
 import { fetchRuns } from "../shared/api.js";
 import { setText } from "../shared/dom.js";
@@ -6,7 +6,7 @@ import { kindOf, markOf } from "./events.js";
 import { ago, count, dateTime, duration } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
 
-// What the server gives at most, and more than anybody looks through.
+// The server's maximum for one response.
 const RUNS_MAX = 1000;
 
 const time = (text) => Date.parse(text ?? "");

@@ -1,26 +1,27 @@
-// The events of a run that this page holds, and the rows it makes of them.
+// The events of a run in memory, and the rows derived from them.
 //
 // ```
-// stream, events route ──> raw (events, the newest first to stay) ──> rows (filtered, look-alikes joined)
+// stream, events route ──> raw (events) ──> rows (filtered, similar events merged)
 // ```
-// Both are stores by event number. What is not in `raw` is asked for when somebody looks at it; the
-// rows are made anew out of `raw` when the filter or the mode is another.
+// Both are stores by event number. Events missing in `raw` are loaded when they are scrolled into
+// view; the rows are rebuilt from `raw` when the filter or the mode changes.
 
 import { fetchEvents } from "../shared/api.js";
-import { collapse, itemOf, joined, matches, placeOf, shapeOf } from "./events.js";
+import { collapse, itemOf, merge, matches, cursorNumber, shapeOf } from "./events.js";
 import { Store } from "../shared/store.js";
 
 export const EVENTS_MAX = 50_000;
 const EVENT_CHARS_MAX = 32 * 1024 * 1024;
 const PAGE_EVENTS = 500;
-// What is asked for at once where most of it may not be shown.
+// The page size if most events may be filtered out.
 const SPARSE_PAGE_EVENTS = 5000;
 const RETRY_MS = 1500;
 const FAILURE_STEPS_MAX = 60;
 const LEAP_FAILURES_MAX = 1024;
 
+/** The events and rows of one run. */
 export class RunLog {
-  /** `onChange` is called when there are rows where none were. */
+  /** Calls `onChange` when rows were loaded into a hole. */
   constructor(id, onChange) {
     this.id = id;
     this.onChange = onChange;
@@ -33,7 +34,7 @@ export class RunLog {
     this.generation = 0;
   }
 
-  /** Every event has a row of its own. */
+  /** Reports whether every event has its own row. */
   get showsAll() {
     return !this.summary && !this.filtered;
   }
@@ -42,35 +43,35 @@ export class RunLog {
     return this.failuresOnly || this.words.length > 0;
   }
 
-  /** Other rows of the same events: `{ summary, failuresOnly, words }`. */
+  /** Changes which rows are shown: `{ summary, failuresOnly, words }`. */
   show(changes) {
     Object.assign(this, changes);
-    this.drop();
-    this.rows.forgetLines();
+    this.cancelRequests();
+    this.rows.clearLines();
   }
 
   clear() {
-    this.drop();
+    this.cancelRequests();
     this.raw.clear();
     this.rows.clear();
   }
 
-  drop() {
+  cancelRequests() {
     this.generation += 1;
     for (const abort of this.busy.values()) abort.abort();
     this.busy.clear();
   }
 
-  wanted(item) {
+  isShown(item) {
     return (!this.failuresOnly || item.failure) && matches(item, this.words);
   }
 
-  /** The next live event; `from` is the first number that nothing else stands at. Says if it is shown. */
+  /** Appends a live event; numbers `from` up to it have no events. Reports whether the event is shown. */
   append(item, from, visible) {
     const { raw, rows } = this;
     if (from < item.n) raw.put(from, item.n - 1, []);
     raw.append(item.n, item);
-    const wanted = this.wanted(item);
+    const wanted = this.isShown(item);
     if (!visible) {
       rows.grow(item.n);
       return wanted;
@@ -82,21 +83,21 @@ export class RunLog {
     }
     if (wanted && this.summary && above !== null && shapeOf(item) !== null && shapeOf(item) === shapeOf(above)) {
       rows.append(item.n, null);
-      rows.replace(above.n, joined(above, item));
+      rows.replace(above.n, merge(above, item));
     } else {
       rows.append(item.n, wanted ? item : null);
     }
     return wanted;
   }
 
-  /** Notes that there are events up to n without having them. */
+  /** Extends the log to n without storing events. */
   grow(n) {
     this.raw.grow(n);
     this.rows.grow(n);
   }
 
-  /** Somebody looks at a hole of the rows: downwards from its beginning, or upwards from its end. */
-  want(hole, upwards) {
+  /** Loads a part of a hole of the rows: from its start, or `upwards` from its end. */
+  request(hole, upwards) {
     const key = upwards ? "up" : "down";
     if (this.busy.has(key)) return;
     const abort = new AbortController();
@@ -114,17 +115,17 @@ export class RunLog {
   }
 
   async load(hole, upwards, signal, generation) {
-    // Not while the one who asked walks through the rows.
+    // The caller is still iterating over the rows.
     await null;
-    const known = this.known(hole, upwards);
+    const known = this.loadedPart(hole, upwards);
     const { from, to, items } = known ?? await this.fetch(hole, upwards, signal);
     if (generation !== this.generation) return;
     if (!known && !this.filtered) this.raw.put(from, to, items);
     this.put(from, to, items);
   }
 
-  // What is held of a hole's edge, or null.
-  known(hole, upwards) {
+  // Returns the part at a hole's edge that is in memory, or null.
+  loadedPart(hole, upwards) {
     const { raw } = this;
     const items = [];
     let at = upwards ? hole.to : hole.from;
@@ -137,14 +138,14 @@ export class RunLog {
         at = upwards ? item.n - 1 : item.n + 1;
       }
     }
-    // Numbers that are known to have no event count as held too, so `at` tells how far it reaches.
+    // Numbers known to have no event count as loaded, so `at` marks how far the part reaches.
     const edge = upwards ? at + 1 : at - 1;
     const from = upwards ? Math.max(hole.from, this.coveredFrom(edge)) : hole.from;
     const to = upwards ? hole.to : Math.min(hole.to, edge);
     return to < from ? null : { from, to, items: upwards ? items.reverse() : items };
   }
 
-  // Numbers right before `n` that are held without an event belong to what stands at `n`.
+  // Numbers before `n` that are covered without an event belong to the item at `n`.
   coveredFrom(n) {
     const before = this.raw.prev(n - 1);
     return before === null ? this.raw.first : (before.to ?? before.n) + 1;
@@ -153,82 +154,82 @@ export class RunLog {
   async fetch(hole, upwards, signal) {
     const size = this.showsAll ? PAGE_EVENTS : SPARSE_PAGE_EVENTS;
     const from = upwards ? Math.max(hole.from, hole.to - size + 1) : hole.from;
-    const answer = await fetchEvents(this.id, { from, limit: Math.min(size, hole.to - from + 1) }, signal);
-    const reached = Math.max(placeOf(answer.cursor) ?? 0, from + answer.events.length - 1);
+    const response = await fetchEvents(this.id, { from, limit: Math.min(size, hole.to - from + 1) }, signal);
+    const reached = Math.max(cursorNumber(response.cursor) ?? 0, from + response.events.length - 1);
     const to = Math.min(reached, hole.to);
     if (to < from) throw new Error("the server has no events there yet");
-    const items = answer.events.map((event, index) => itemOf(from + index, event)).filter((item) => item.n <= to);
+    const items = response.events.map((event, index) => itemOf(from + index, event)).filter((item) => item.n <= to);
     return { from, to, items };
   }
 
   put(from, to, items) {
     const { rows } = this;
-    let made = items.filter((item) => this.wanted(item));
+    let made = items.filter((item) => this.isShown(item));
     if (this.summary && made.length > 0) {
       made = collapse(made);
       const below = to < rows.last ? rows.next(to + 1) : null;
       const above = from > rows.first ? rows.prev(from - 1) : null;
-      if (alike(made[made.length - 1], below)) {
-        made.push(joined(made.pop(), below));
+      if (similar(made[made.length - 1], below)) {
+        made.push(merge(made.pop(), below));
         rows.replace(below.n, null);
       }
-      if (alike(above, made[0])) rows.replace(above.n, joined(above, made.shift()));
+      if (similar(above, made[0])) rows.replace(above.n, merge(above, made.shift()));
     }
     rows.put(from, to, made);
   }
 
-  /** The first failure that is shown behind n, or null. */
+  /** Returns the first shown failure after n, or null. */
   async nextFailure(n) {
     let at = n + 1;
     for (let asked = 0; at <= this.raw.last && asked < FAILURE_STEPS_MAX; ) {
       const item = this.raw.next(at);
       if (item === null) return null;
       if (!item.hole) {
-        if (item.failure && this.wanted(item)) return item.n;
+        if (item.failure && this.isShown(item)) return item.n;
         at = item.n + 1;
         continue;
       }
       asked += 1;
-      const found = await this.ask(at);
+      const found = await this.firstFailure(at);
       if (found === null) return null;
-      // What is held is looked at here, by its own numbers.
-      if (found.n <= item.to && this.wanted(found)) return found.n;
+      // Events in memory are checked by the loop itself.
+      if (found.n <= item.to && this.isShown(found)) return found.n;
       at = Math.min(found.n, item.to) + 1;
     }
     return null;
   }
 
-  /** The last failure that is shown before n, or null. */
+  /** Returns the last shown failure before n, or null. */
   async previousFailure(n) {
     let at = Math.min(n, this.raw.last + 1) - 1;
     for (let asked = 0; at >= this.raw.first && asked < FAILURE_STEPS_MAX; ) {
       const item = this.raw.prev(at);
       if (item === null) return null;
       if (!item.hole) {
-        if (item.failure && this.wanted(item)) return item.n;
+        if (item.failure && this.isShown(item)) return item.n;
         at = item.n - 1;
         continue;
       }
       asked += 1;
       const found = await this.lastWithin(item.from, Math.min(item.to, at));
-      if (found !== null && this.wanted(found)) return found.n;
+      if (found !== null && this.isShown(found)) return found.n;
       at = (found?.n ?? item.from) - 1;
     }
     return null;
   }
 
-  // The route reads downwards only. The very last failure it gives at once; else this steps back in
-  // growing strides until there is one, then goes on from it in leaps.
+  // The route reads only forwards, except that it can return the very last failure. Otherwise this
+  // steps back in growing strides until one contains a failure, then leaps forwards to the last one.
   async lastWithin(from, to) {
-    const last = await this.reach({ tail: 1, limit: 1 });
+    const last = await this.nthFailure({ tail: 1, limit: 1 });
     if (last !== null && last.n <= to) return last.n >= from ? last : null;
     let best = null;
     for (let stride = PAGE_EVENTS, start = to + 1; best === null && start > from; stride *= 4) {
       start = Math.max(from, to - stride + 1);
-      best = await this.ask(start, to);
+      best = await this.firstFailure(start, to);
     }
     for (let leap = 1, growing = true; best !== null && leap >= 1; ) {
-      const found = await this.reach({ from: best.n + 1, limit: leap });
+      const found = await this.nthFailure({ from: best.n + 1, limit: leap });
       if (found !== null && found.n <= to) best = found;
       else growing = false;
       leap = growing ? Math.min(leap * 2, LEAP_FAILURES_MAX) : Math.floor(leap / 2);
@@ -236,18 +237,18 @@ export class RunLog {
     return best;
   }
 
-  // The last of exactly `limit` failures, or null if there are fewer.
-  async reach(parameters) {
+  // Returns the last of exactly `limit` failures, or null if there are fewer.
+  async nthFailure(parameters) {
     const { events, cursor } = await fetchEvents(this.id, { failures: 1, ...parameters });
-    return events.length < parameters.limit ? null : itemOf(placeOf(cursor) ?? 0, events[events.length - 1]);
+    return events.length < parameters.limit ? null : itemOf(cursorNumber(cursor) ?? 0, events[events.length - 1]);
   }
 
-  // The first failure from number `from` on, by the server.
-  async ask(from, to = Infinity) {
-    // A look that found nothing may only have gone as far as one request goes.
+  // Returns the first failure from number `from` on, found by the server.
+  async firstFailure(from, to = Infinity) {
+    // An empty response may only mean that the server's scan limit was reached.
     for (let at = from, asked = 0; at <= to && asked < FAILURE_STEPS_MAX; asked += 1) {
       const { events, cursor, next } = await fetchEvents(this.id, { failures: 1, from: at, limit: 1 });
-      const reached = placeOf(cursor) ?? at;
+      const reached = cursorNumber(cursor) ?? at;
       if (events.length > 0) return reached <= to ? itemOf(reached, events[0]) : null;
       if (!next) return null;
       at = reached + 1;
@@ -256,7 +257,7 @@ export class RunLog {
   }
 }
 
-const alike = (above, below) => {
+const similar = (above, below) => {
   if (!above || !below || above.hole || below.hole) return false;
   const shape = shapeOf(below);
   return shape !== null && shape === shapeOf(above);

@@ -1,5 +1,5 @@
-// The page of one run: wires the live events, the state that the server rebuilds from them, the
-// counters of their way, and the three panels. Event -> feed.js -> log.js -> scroller.js.
+// The run page: connects the live events, the state that the server derives from them, the counters
+// of the event pipeline, and the three panels. Event -> feed.js -> log.js -> scroller.js.
 
 import { Access, signInLink } from "../shared/access.js";
 import { byId, setText } from "../shared/dom.js";
@@ -15,15 +15,17 @@ import { RunJournal } from "./journal.js";
 import { RunLog } from "./log.js";
 import { PipelinePoll, RunState } from "./state.js";
 import { RunStatus } from "./status.js";
+import { linkTasks } from "./tasks.js";
 import { Scroller } from "../shared/scroller.js";
 import { paintHits } from "../shared/search.js";
 import { RUN_NOTICES } from "../shared/notices.js";
 
 const TICK_MS = 1000;
 
-// Why nothing is shown, as the header says it.
+// The state shown in the header if access is denied.
 const REFUSED = { no_access: "no access", signed_out: "signed out" };
 
+/** The page of one run. */
 class RunPage extends LogPage {
   constructor(id) {
     const log = new RunLog(id, () => this.scroller.invalidate());
@@ -37,18 +39,18 @@ class RunPage extends LogPage {
     this.status = new RunStatus();
     this.scroller = new Scroller(this.viewport, log.rows, {
       build: (item, before) => this.builder.build(item, before),
-      want: (hole, upwards) => log.want(hole, upwards),
+      requestHole: (hole, upwards) => log.request(hole, upwards),
       followChanged: () => this.followChanged(),
       drawn: () => this.drawn(),
     });
-    this.state = new RunState(id, { onRun: (run) => this.take(run), onFault: (status) => this.fault(status) });
-    this.pipeline = new PipelinePoll((pipeline) => this.status.takePipeline(pipeline));
+    this.state = new RunState(id, { onRun: (run) => this.setRun(run), onError: (status) => this.stateFailed(status) });
+    this.pipeline = new PipelinePoll((pipeline) => this.status.setPipeline(pipeline));
     this.feed = new RunFeed(id, {
-      onEvents: (items, anew) => this.live(items, anew),
+      onEvents: (items, initial) => this.addEvents(items, initial),
       onReset: () => this.reset(),
-      onState: (state, waitMs) => this.connected(state, waitMs),
+      onState: (state, waitMs) => this.setConnection(state, waitMs),
     });
-    this.access = new Access(() => this.feed.again());
+    this.access = new Access(() => this.feed.resume());
   }
 
   start() {
@@ -56,78 +58,81 @@ class RunPage extends LogPage {
     byId("run-id").title = this.id;
     fillHelp(byId("help-keys"), RUN_KEYS);
     bindRunControls(this);
-    this.numbersHaveRows(this.log.showsAll);
+    this.setAllNumbersShown(this.log.showsAll);
     this.followChanged();
     this.goToLink();
     this.feed.connect();
-    this.state.touch();
+    this.state.markStale();
     this.pipeline.start();
-    this.access.learn();
+    this.access.load();
     this.tick();
     setInterval(() => this.tick(), TICK_MS);
   }
 
-  live(items, anew) {
+  addEvents(items, initial) {
     const { log, scroller } = this;
     for (const item of items) {
       const fresh = item.n > log.raw.last;
-      const from = anew && item === items[0] ? item.n : this.seen + 1;
-      const wanted = log.append(item, from, scroller.following || item.n <= this.keepUpto);
+      const from = initial && item === items[0] ? item.n : this.seen + 1;
+      const wanted = log.append(item, from, scroller.following || item.n <= this.keepUntil);
       if (fresh && wanted && !scroller.following) this.unread += 1;
       this.seen = item.n;
     }
-    // What is history was there before this page; its own time is told instead.
-    this.status.sawEvent(anew ? receivedAt(items[items.length - 1]) || Date.now() : Date.now());
+    // Earlier events count with the time when the server received them.
+    this.status.noteEvent(initial ? receivedAt(items[items.length - 1]) || Date.now() : Date.now());
     this.missing = false;
     this.builder.startMs ??= items[0].at;
-    this.state.touch();
+    this.state.markStale();
     this.tick();
     scroller.invalidate();
   }
 
-  take(run) {
+  setRun(run) {
     this.run = run;
     this.missing = false;
     this.status.run = run;
     const started = Date.parse(run.started ?? "");
     if (!Number.isNaN(started)) this.builder.startMs = started;
     this.journal.draw(run);
-    this.feed.heardOf(run.events);
+    this.feed.checkBacklog(run.events);
     this.tick();
   }
 
-  fault(status) {
+  stateFailed(status) {
     if (status === 404 && this.seen === 0) this.missing = true;
     this.tick();
   }
 
   reset() {
     this.log.clear();
-    this.status.forget();
+    this.status.clear();
     this.journal.clear();
     this.run = null;
     this.seen = 0;
     this.unread = 0;
     this.builder.expanded.clear();
     this.scroller.reset();
-    this.state.touch();
+    this.state.markStale();
   }
 
-  connected(state, waitMs) {
+  setConnection(state, waitMs) {
     this.connection = state;
     this.status.connection = state;
     this.status.retryAt = waitMs === undefined ? 0 : Date.now() + waitMs;
     document.documentElement.dataset.connection = state;
-    if (state === "live") this.state.touch();
-    if (state === "signed_out" || state === "live") this.access.set(state === "signed_out");
+    if (state === "live") {
+      this.state.markStale();
+      linkTasks(this.id);
+    }
+    if (state === "signed_out" || state === "live") this.access.setLost(state === "signed_out");
     this.tick();
   }
 
-  /** Other rows of the same events; where one reads, one stays. */
+  /** Changes which rows are shown and keeps the reading position. */
   show(changes) {
     const at = this.scroller.following ? null : this.here();
     this.log.show(changes);
-    this.numbersHaveRows(this.log.showsAll);
+    this.setAllNumbersShown(this.log.showsAll);
     this.scroller.rebuild();
     if (at !== null) this.scroller.reveal(Math.min(at, this.store.last));
     byId("mode").textContent = this.log.summary ? "summary" : "all";
@@ -136,14 +141,14 @@ class RunPage extends LogPage {
     this.tick();
   }
 
-  /** The next or the previous failure; past the last one comes the first again. */
-  async toFailure(next) {
+  /** Reveals the next or the previous failure; wraps around at the ends. */
+  async goToFailure(next) {
     const { log } = this;
     if (this.run?.failures === 0) return;
     const row = this.scroller.rows.get(this.here());
     const from = row?.item.last ?? this.here();
-    const look = (n) => (next ? log.nextFailure(n) : log.previousFailure(n)).catch(() => null);
-    this.goTo((await look(next ? from : this.here())) ?? (await look(next ? 0 : log.raw.last + 1)));
+    const find = (n) => (next ? log.nextFailure(n) : log.previousFailure(n)).catch(() => null);
+    this.goTo((await find(next ? from : this.here())) ?? (await find(next ? 0 : log.raw.last + 1)));
   }
 
   drawn() {
@@ -156,7 +161,7 @@ class RunPage extends LogPage {
     paintHits(this.viewport.querySelectorAll(".row > .text, .row > .who"), first === undefined ? null : hitPattern(this.log.words));
   }
 
-  // The texts begin where the longest name so far ends.
+  // Aligns the texts after the longest name so far.
   alignTexts() {
     const longest = this.scroller.list.reduce((most, item) => Math.max(most, item.who?.length ?? 0), 0);
     if (longest <= this.longest) return;

@@ -1,15 +1,15 @@
-// A run's state and the counters of the way its events come, asked for again when there is reason
-// to: the state when events came, the counters every two seconds while somebody looks.
+// Loads a run's state and the event pipeline's counters: the state after new events, the counters
+// every two seconds while the page is visible.
 
 import { fetchPipeline, fetchRun } from "../shared/api.js";
 
-// The state is asked for at most this often, and never more than a quarter of the time.
+// The minimum time between two loads of the state, which also take at most a quarter of the time.
 const STATE_MS = 250;
 const STATE_SHARE = 4;
 const PIPELINE_MS = 2000;
 const RETRY_MS = 2000;
 
-/** Asks for the run's state after `touch()`. Tells `onRun(run)` and `onFault(status)`. */
+/** A loader of the run's state, started by `markStale()`. Calls `onRun(run)` or `onError(status)`. */
 export class RunState {
   constructor(id, handlers) {
     this.id = id;
@@ -18,61 +18,61 @@ export class RunState {
     this.freeAt = 0;
   }
 
-  /** Something happened that may have changed it. */
-  touch() {
+  /** Notes that the state may have changed, and loads it soon. */
+  markStale() {
     this.stale = true;
-    if (this.asking || this.timer) return;
+    if (this.loading || this.timer) return;
     const wait = Math.max(0, this.freeAt - performance.now());
-    if (wait === 0) this.ask();
-    else this.later(wait);
+    if (wait === 0) this.load();
+    else this.schedule(wait);
   }
 
-  later(wait) {
+  schedule(wait) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.ask(), wait);
+    this.timer = setTimeout(() => this.load(), wait);
   }
 
-  async ask() {
+  async load() {
     clearTimeout(this.timer);
     this.timer = null;
-    this.asking = true;
+    this.loading = true;
     this.stale = false;
-    const begun = performance.now();
+    const started = performance.now();
     let retry = null;
     try {
       this.handlers.onRun(await fetchRun(this.id));
     } catch (error) {
       if (!("status" in error)) throw error;
-      this.handlers.onFault(error.status);
-      // Not there yet: the stream tells when it is.
+      this.handlers.onError(error.status);
+      // The run does not exist yet; the stream will announce it.
       if (error.status !== 404) retry = RETRY_MS;
     } finally {
-      this.asking = false;
-      const took = performance.now() - begun;
+      this.loading = false;
+      const took = performance.now() - started;
       this.freeAt = performance.now() + Math.max(STATE_MS - took, took * (STATE_SHARE - 1));
     }
-    if (retry !== null) this.later(retry);
-    else if (this.stale) this.touch();
+    if (retry !== null) this.schedule(retry);
+    else if (this.stale) this.markStale();
   }
 }
 
-/** Asks for the hops' counters while the page is seen. Tells `onPipeline(pipeline or null)`. */
+/** A poller of the stages' counters while the page is visible. Calls `onPipeline(pipeline or null)`. */
 export class PipelinePoll {
   constructor(onPipeline) {
     this.onPipeline = onPipeline;
   }
 
   start() {
-    document.addEventListener("visibilitychange", () => this.ask());
-    this.ask();
+    document.addEventListener("visibilitychange", () => this.load());
+    this.load();
   }
 
-  async ask() {
+  async load() {
     clearTimeout(this.timer);
-    if (document.hidden || this.asking) return;
-    this.asking = true;
+    if (document.hidden || this.loading) return;
+    this.loading = true;
     this.onPipeline(await fetchPipeline().catch(() => null));
-    this.asking = false;
-    this.timer = setTimeout(() => this.ask(), PIPELINE_MS);
+    this.loading = false;
+    this.timer = setTimeout(() => this.load(), PIPELINE_MS);
   }
 }

@@ -1,5 +1,5 @@
-// Event Status: whether events come and from where, what each hop of their way has counted, and
-// what does not fit together.
+// The Event Status panel: whether events arrive and from where, the counters of each stage, and
+// warnings.
 
 import { plainText } from "../shared/ansi.js";
 import { byId, element, setText } from "../shared/dom.js";
@@ -8,29 +8,30 @@ import { ago, clock, count, dateTime } from "../shared/format.js";
 const WARNINGS_MAX = 20;
 const COUNTS = ["received", "parsed", "deduplicated", "stored", "delivered", "dropped"];
 
-/** What a hop's place in the chain shows: `{ name, state: idle|ok|bad, words: [..], title }`. */
-export function hopFacts(hop) {
-  const rejected = Object.entries(hop.rejected ?? {}).filter(([, n]) => n > 0);
-  const words = [count(Math.max(hop.received, hop.stored, hop.delivered))];
-  if (hop.deduplicated > 0) words.push(`${count(hop.deduplicated)} ${hop.deduplicated === 1 ? "repeat" : "repeats"}`);
+/** Returns a stage's details for display: `{ name, state: idle|ok|bad, words: [..], title }`. */
+export function stageDetails(stage) {
+  const rejected = Object.entries(stage.rejected ?? {}).filter(([, n]) => n > 0);
+  const words = [count(Math.max(stage.received, stage.stored, stage.delivered))];
+  if (stage.deduplicated > 0) words.push(`${count(stage.deduplicated)} ${stage.deduplicated === 1 ? "duplicate" : "duplicates"}`);
   for (const [reason, n] of rejected) words.push(`✗ ${count(n)} ${reason}`);
-  if (hop.dropped > 0) words.push(`✗ ${count(hop.dropped)} lost`);
-  const bad = rejected.length > 0 || hop.dropped > 0 || hop.last_error != null;
-  const counts = COUNTS.filter((name) => hop[name] > 0).map((name) => `${name} ${count(hop[name])}`);
+  if (stage.dropped > 0) words.push(`✗ ${count(stage.dropped)} lost`);
+  const bad = rejected.length > 0 || stage.dropped > 0 || stage.last_error != null;
+  const counts = COUNTS.filter((name) => stage[name] > 0).map((name) => `${name} ${count(stage[name])}`);
   const idle = counts.length === 0 && !bad;
-  const last = hop.last ? `last ${dateTime(Date.parse(hop.last))}` : "nothing has come here";
-  return { name: hop.hop, state: bad ? "bad" : idle ? "idle" : "ok", words, title: [hop.hop, ...counts, last].join("\n") };
+  const last = stage.last ? `last ${dateTime(Date.parse(stage.last))}` : "no events yet";
+  return { name: stage.hop, state: bad ? "bad" : idle ? "idle" : "ok", words, title: [stage.hop, ...counts, last].join("\n") };
 }
 
-/** What went wrong at the hops, in words, the newest first. */
-export function hopFaults(hops, now) {
-  const faults = hops.filter((hop) => hop.last_error != null).map((hop) => {
-    const at = Date.parse(hop.last_error.at);
-    return { at, words: `${hop.hop}: ${hop.last_error.message}`, when: ago(now - at) };
+/** Returns the last error of each stage, the newest first. */
+export function stageErrors(stages, now) {
+  const errors = stages.filter((stage) => stage.last_error != null).map((stage) => {
+    const at = Date.parse(stage.last_error.at);
+    return { at, words: `${stage.hop}: ${stage.last_error.message}`, when: ago(now - at) };
   });
-  return faults.sort((a, b) => b.at - a.at);
+  return errors.sort((a, b) => b.at - a.at);
 }
 
+/** The Event Status panel. */
 export class RunStatus {
   constructor() {
     this.connection = "connecting";
@@ -41,67 +42,67 @@ export class RunStatus {
     this.missing = false;
   }
 
-  /** An event came that is new, or is the newest of what there was, at `ms`. */
-  sawEvent(ms) {
+  /** Notes the time of a new event, or of the newest earlier one. */
+  noteEvent(ms) {
     this.eventAt = Math.max(this.eventAt, ms);
   }
 
-  forget() {
+  clear() {
     this.run = null;
     this.eventAt = 0;
   }
 
-  /** Everything whose words may be others by now. */
+  /** Redraws everything that depends on the time or the state. */
   draw(now = Date.now()) {
     const { state, mark, words } = this.words(now);
     const line = byId("event-state");
     line.className = `event-state ${state}`;
     setText(line, `${mark} ${words}`);
-    setText(byId("link"), this.linkWords(now));
+    setText(byId("link"), this.linkText(now));
     this.drawWarnings(now);
   }
 
   words(now) {
     if (this.connection === "no_access") return { state: "offline", mark: "⊘", words: "no access" };
     if (this.connection === "signed_out") return { state: "offline", mark: "⊘", words: "signed out" };
-    if (this.connection === "offline") return { state: "offline", mark: "✗", words: this.linkWords(now) };
+    if (this.connection === "offline") return { state: "offline", mark: "✗", words: this.linkText(now) };
     if (this.eventAt === 0) {
       const words = this.connection === "connecting" && !this.missing ? "connecting…" : "waiting for the first event";
       return { state: "waiting", mark: "○", words };
     }
     const source = plainText(this.run?.source ?? "");
     const age = ago(Math.max(0, now - this.eventAt));
-    const ended = this.run?.ended ? ", the run has ended" : "";
+    const ended = this.run?.ended ? ", run ended" : "";
     const live = this.connection === "live" ? "live" : "reconnecting";
     return { state: "live", mark: "●", words: `${live} (${source === "" ? "" : `${source}, `}${age})${ended}` };
   }
 
-  linkWords(now) {
+  linkText(now) {
     if (this.connection !== "offline") return "";
     return `offline (retry in ${Math.max(0, Math.ceil((this.retryAt - now) / 1000))} s)`;
   }
 
-  /** The chain of hops; null: the server does not tell. */
-  takePipeline(pipeline) {
+  /** Draws the stages; `pipeline` is null if the server does not return them. */
+  setPipeline(pipeline) {
     this.pipeline = pipeline;
     const chain = byId("hops");
-    const hops = pipeline?.hops ?? [];
-    chain.hidden = hops.length === 0;
-    hops.forEach((hop, index) => {
-      if (!chain.children[index]) chain.append(makeHop());
-      fillHop(chain.children[index], hopFacts(hop));
+    const stages = pipeline?.hops ?? [];
+    chain.hidden = stages.length === 0;
+    stages.forEach((stage, index) => {
+      if (!chain.children[index]) chain.append(createStage());
+      fillStage(chain.children[index], stageDetails(stage));
     });
-    while (chain.children.length > hops.length) chain.lastChild.remove();
+    while (chain.children.length > stages.length) chain.lastChild.remove();
     const folder = pipeline?.runs_folder ?? "";
     setText(byId("runs-folder"), folder === "" ? "" : `folder ${plainText(folder)}`);
     this.drawWarnings(Date.now());
   }
 
   drawWarnings(now) {
-    const faults = hopFaults(this.pipeline?.hops ?? [], now);
+    const errors = stageErrors(this.pipeline?.hops ?? [], now);
     const items = [
       ...(this.run?.warnings ?? []).map((words) => ({ kind: "warning", words, when: "" })),
-      ...faults.map((fault) => ({ ...fault, kind: "fault" })),
+      ...errors.map((error) => ({ ...error, kind: "error" })),
     ].slice(0, WARNINGS_MAX);
     const list = byId("warnings");
     const known = JSON.stringify(items);
@@ -122,13 +123,13 @@ function warningItem({ kind, words, when, at }) {
   return item;
 }
 
-function makeHop() {
+function createStage() {
   const item = element("li", "hop");
   item.append(element("span", "name"), element("span", "counts"));
   return item;
 }
 
-function fillHop(item, { name, state, words, title }) {
+function fillStage(item, { name, state, words, title }) {
   item.className = `hop ${state}`;
   item.dataset.hop = name;
   setText(item.firstChild, name.replaceAll("_", " "));

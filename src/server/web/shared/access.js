@@ -1,6 +1,6 @@
-// Who looks at the page: the token's name and the way out in the header, and a banner when the
-// sign-in has ended while the page was open. The page goes on by itself once there is one again,
-// from this tab or another. A server that is open to everyone says so on each of its pages.
+// Shows the signed-in user with a sign-out button in the header, and a banner when the session ends
+// while the page is open. The page resumes after a new sign-in in this tab or another. A banner also
+// lists what the server exposes without protection.
 
 import { fetchAccess, postJson } from "./api.js";
 import { byId, make } from "./dom.js";
@@ -8,31 +8,32 @@ import { dateTime } from "./format.js";
 
 const CHANNEL = "tasktail-access";
 
-/** Where to sign in so that one comes back here. */
+/** Returns the URL of the sign-in page, which leads back here. */
 export const signInUrl = () => `/login?next=${encodeURIComponent(location.pathname + location.search)}${location.hash}`;
 
-/** A link to the sign-in page; its fragment is what the address bar holds when it is used. */
-export function signInLink(words = "Sign in") {
-  const link = make("a", { className: "button", href: signInUrl(), textContent: words });
+/** Returns a link to the sign-in page; a click adds the current fragment to it. */
+export function signInLink(text = "Sign in") {
+  const link = make("a", { className: "button", href: signInUrl(), textContent: text });
   link.addEventListener("click", () => (link.href = signInUrl()));
   return link;
 }
 
+/** The access of this browser to the page. */
 export class Access {
-  /** `again()` is called when there may be access again; `task` is the one a share may be of. */
-  constructor(again, task) {
-    this.again = again;
+  /** Calls `onRestored()` when access may be restored; `task` is one that may be shared with this browser. */
+  constructor(onRestored, task) {
+    this.onRestored = onRestored;
     this.task = task;
     this.lost = false;
     this.known = null;
     this.channel = new BroadcastChannel(CHANNEL);
-    this.channel.addEventListener("message", () => this.lookAgain());
-    document.addEventListener("visibilitychange", () => this.lookAgain());
-    addEventListener("focus", () => this.lookAgain());
+    this.channel.addEventListener("message", () => this.recheck());
+    document.addEventListener("visibilitychange", () => this.recheck());
+    addEventListener("focus", () => this.recheck());
   }
 
-  /** Asks the server who this is; tells other tabs if there is a sign-in. */
-  async learn() {
+  /** Loads the identity from the server; notifies other tabs of a session. */
+  async load() {
     const access = await fetchAccess(this.task).catch(() => null);
     if (access === null) return null;
     this.known = access;
@@ -41,60 +42,61 @@ export class Access {
     return access;
   }
 
-  async lookAgain() {
+  /** Checks whether lost access is restored. */
+  async recheck() {
     if (!this.lost || document.hidden) return;
-    // A sign-in while the server is asked may be newer than the answer: then it is asked once more.
-    this.wanted = true;
-    if (this.looking) return;
-    this.looking = true;
+    // A sign-in during the request may be newer than its answer: then ask once more.
+    this.recheckNeeded = true;
+    if (this.checking) return;
+    this.checking = true;
     let access = null;
-    while (this.wanted && (access === null || access.kind === "none")) {
-      this.wanted = false;
+    while (this.recheckNeeded && (access === null || access.kind === "none")) {
+      this.recheckNeeded = false;
       access = await fetchAccess(this.task).catch(() => null);
     }
-    this.looking = false;
+    this.checking = false;
     if (access === null || access.kind === "none" || !this.lost) return;
     this.known = access;
     this.draw();
-    this.again();
+    this.onRestored();
   }
 
-  /** Whether there is access: a banner says when there is none any more. */
-  set(lost) {
+  /** Shows the banner when access is lost, and removes it when it is restored. */
+  setLost(lost) {
     if (lost === this.lost) return;
     this.lost = lost;
     byId("lost")?.remove();
     if (lost) {
-      const words = this.known?.kind === "share"
-        ? make("span", {}, make("b", { textContent: "This link has ended." }), " What is shown stands still.")
-        : make("span", {}, make("b", { textContent: "You are signed out." }), " What is shown stands still.");
-      document.querySelector("header").after(make("div", { id: "lost", className: "banner", role: "alert" }, words, signInLink()));
+      const text = this.known?.kind === "share"
+        ? make("span", {}, make("b", { textContent: "This link has expired." }), " This page is no longer updating.")
+        : make("span", {}, make("b", { textContent: "You are signed out." }), " This page is no longer updating.");
+      document.querySelector("header").after(make("div", { id: "lost", className: "banner", role: "alert" }, text, signInLink()));
       this.known = null;
     }
     this.draw();
   }
 
-  /** What is served without a guard. Once said it stays: only a restart of the server ends it. */
-  warn(exposed) {
+  /** Lists what the server exposes without protection. The banner stays: only a server restart changes that. */
+  showExposed(exposed) {
     if (exposed.length === 0 || byId("exposed")) return;
-    const words = exposed.map((what) => make("span", {}, make("b", { textContent: "Open: " }), what));
+    const text = exposed.map((warning) => make("span", {}, make("b", { textContent: "Insecure: " }), warning));
     document.querySelector("header").after(make("div", { id: "exposed", className: "banner", role: "alert" }, ...words));
   }
 
   draw() {
     byId("access")?.remove();
     const access = this.known;
-    this.warn(access?.exposed ?? []);
+    this.showExposed(access?.exposed ?? []);
     if (this.lost || access === null || (access.kind !== "session" && access.kind !== "share")) return;
     const until = access.until ? Date.parse(access.until) : NaN;
     const span = make("span", { id: "access", className: "access" });
     if (access.kind === "share") {
-      span.append(make("span", { className: "who", textContent: "shared link", title: `You may read this task until ${dateTime(until)}` }));
+      span.append(make("span", { className: "who", textContent: "shared link", title: `This link expires ${dateTime(until)}` }));
     } else {
-      const title = `Signed in with the token "${access.name}" (${access.scope}) until ${dateTime(until)}`;
-      const out = make("button", { type: "button", id: "sign-out", textContent: "Sign out" });
-      out.addEventListener("click", () => this.signOut(out));
-      span.append(make("span", { className: "who", title }, access.name, make("i", { textContent: access.scope })), out);
+      const title = `Signed in with token "${access.name}" (${access.scope}) until ${dateTime(until)}`;
+      const button = make("button", { type: "button", id: "sign-out", textContent: "Sign out" });
+      button.addEventListener("click", () => this.signOut(button));
+      span.append(make("span", { className: "who", title }, access.name, make("i", { textContent: access.scope })), button);
     }
     document.querySelector("header .bar.facts").append(span);
   }
@@ -106,7 +108,7 @@ export class Access {
       location.assign(signInUrl());
     } catch (error) {
       button.disabled = false;
-      button.textContent = error.status === 0 ? "Sign out: offline" : "Sign out: failed";
+      button.textContent = error.status === 0 ? "Sign-out failed: offline" : "Sign-out failed";
     }
   }
 }

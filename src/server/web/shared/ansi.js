@@ -1,12 +1,12 @@
-// Terminal text to styled spans. Pure: knows no document, so it is tested without a browser.
+// Parses terminal text into styled spans. Pure: uses no DOM, so it is tested without a browser.
 //
-// Obeyed: SGR (colours, bold, dim, italic, underline, reverse, strike), carriage return, backspace
-// and "erase in line", which is how progress bars rewrite themselves. Everything else a terminal
-// would obey (titles, links, cursor jumps, clipboard) is dropped: log text is hostile.
+// Supported: SGR (colours, bold, dim, italic, underline, reverse, strike), carriage return, backspace
+// and "erase in line", which progress bars use to redraw themselves. All other sequences (titles,
+// links, cursor movement, clipboard) are dropped: log text is untrusted.
 //
 // A style is an object { fg, bg, bold, dim, italic, underline, strike, reverse }. A colour is an
-// index 0..15 (the theme's) or a string "#rrggbb". Colours do not carry over to the next line: a
-// reader who jumps into the middle of a log could not know them.
+// index 0..15 of the theme or a string "#rrggbb". Colours do not carry over to the next line: in the
+// middle of a log, the earlier lines may not be loaded.
 
 const PLAIN = Object.freeze({});
 const SPECIAL = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
@@ -17,7 +17,7 @@ const RESETS = {
   39: ["fg"], 49: ["bg"],
 };
 
-/** Spans `{ text, style }` of one line; neighbours with the same style are one span. */
+/** Returns the spans `{ text, style }` of one line; adjacent spans with the same style are merged. */
 export function parseLine(text) {
   if (!SPECIAL.test(text)) return text === "" ? [] : [{ text, style: PLAIN }];
   const body = text.endsWith("\r") ? text.replace(/\r+$/, "") : text;
@@ -26,7 +26,7 @@ export function parseLine(text) {
   return sink.finish();
 }
 
-/** What a person sees of a line, without any style. */
+/** Returns the visible text of a line, without style. */
 export function plainText(text) {
   return SPECIAL.test(text) ? parseLine(text).map((span) => span.text).join("") : text;
 }
@@ -63,7 +63,7 @@ function plainEnd(text, from) {
 function isSpecial(code) {
   if (code < 0x20) return code !== 0x09;
   if (code < 0x200e) return code >= 0x7f && code <= 0x9f;
-  // Marks that turn the reading direction can make a line read as another one.
+  // Bidirectional controls can disguise the text of a line.
   return code <= 0x2069 && (code <= 0x200f || (code >= 0x202a && code <= 0x202e) || code >= 0x2066);
 }
 
@@ -89,14 +89,14 @@ function controlSequence(text, from) {
 }
 
 function stringEnd(text, from, strings) {
-  // What was not closed further left is not closed here: looking again would take quadratic time.
+  // If an earlier string was not closed, this one is not either; rescanning would take quadratic time.
   for (let at = strings.unclosed ? text.length : from; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     if (code === 0x07 || code === 0x9c) return at + 1;
     if (code === 0x1b && text[at + 1] === "\\") return at + 2;
   }
   strings.unclosed = true;
-  // Never closed: only the introducer is dropped, or a stray byte could hide the rest of a line.
+  // Not closed: drop only the introducer, or a stray byte could hide the rest of a line.
   return from;
 }
 
@@ -154,7 +154,7 @@ class Spans {
     else this.spans.push({ text, style });
   }
 
-  // Nothing stands behind the end of a line that was never rewritten.
+  // Nothing follows the end of a line without rewrites.
   erase() {}
 
   finish() {

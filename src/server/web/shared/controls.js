@@ -1,4 +1,4 @@
-// What a person can press on the page of a task: buttons, keys, the search box, the log itself.
+// The controls of the task page: buttons, keys, the search box and the log.
 
 import { byId } from "./dom.js";
 import { listenForKeys } from "./keys.js";
@@ -6,9 +6,9 @@ import { TIME_MODES } from "./rows.js";
 import { nextError, previousError } from "./search.js";
 
 const TYPING_PAUSE_MS = 150;
-const TIME_WORDS = { off: "time: off", clock: "time: clock", start: "time: since start", delta: "time: delta" };
+const TIME_LABELS = { off: "time: off", clock: "time: clock", start: "time: since start", delta: "time: delta" };
 
-/** Binds everything to the page once. */
+/** Binds all controls to the page. */
 export function bindControls(page) {
   bindButtons(page);
   bindSearch(page);
@@ -34,7 +34,7 @@ function bindButtons(page) {
   });
 }
 
-/** The buttons that every log has: time, wrap, follow, the pill, the help. */
+/** Binds the buttons of every log: time, wrap, follow, the pill, help. */
 export function bindView(page) {
   byId("time").addEventListener("click", () => nextTimeMode(page));
   byId("wrap").addEventListener("click", () => page.toggleWrap());
@@ -53,34 +53,34 @@ function nextTimeMode(page) {
   page.scroller.rebuild();
 }
 
-/** Says which time column there is. */
+/** Shows the current time mode. */
 export function showTimeMode(page) {
-  byId("time").textContent = TIME_WORDS[page.builder.timeMode];
+  byId("time").textContent = TIME_LABELS[page.builder.timeMode];
   page.viewport.dataset.time = page.builder.timeMode;
 }
 
 function bindSearch(page) {
   const input = byId("query");
   let timer = null;
-  // Hits are among the channels that are shown.
-  page.searchAgain = () => page.search.text !== "" && begin();
-  const begin = async () => {
+  // Only shown channels are searched.
+  page.restartSearch = () => page.search.text !== "" && startSearch();
+  const startSearch = async () => {
     clearTimeout(timer);
     timer = null;
-    await page.search.start(input.value, byId("regex").getAttribute("aria-pressed") === "true", page.streamWords() ?? undefined);
+    await page.search.start(input.value, byId("regex").getAttribute("aria-pressed") === "true", page.streamFilter() ?? undefined);
   };
   input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(begin, TYPING_PAUSE_MS);
+    timer = setTimeout(startSearch, TYPING_PAUSE_MS);
   });
   byId("regex").addEventListener("click", (event) => {
     const button = event.currentTarget;
     button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-    begin();
+    startSearch();
   });
   byId("search").addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (timer !== null || page.search.text !== input.value) await begin();
+    if (timer !== null || page.search.text !== input.value) await startSearch();
     page.goTo(page.search.next(page.here()));
   });
   input.addEventListener("keydown", (event) => {
@@ -91,13 +91,13 @@ function bindSearch(page) {
     if (event.key === "Escape") {
       event.preventDefault();
       input.value = "";
-      begin();
+      startSearch();
       page.viewport.focus({ preventScroll: true });
     }
   });
 }
 
-/** The log itself: clicks on numbers, selecting, and copying by `copyText(rows)`. */
+/** Binds the log: clicks on numbers, selection, and copying with `copyText(rows)`. */
 export function bindLog(page, copyText = linesOf) {
   const { viewport, scroller } = page;
   viewport.addEventListener("click", (event) => {
@@ -106,7 +106,7 @@ export function bindLog(page, copyText = linesOf) {
     event.preventDefault();
     page.clickNumber(Number(number.dataset.n), event.shiftKey);
   });
-  // Shift-click would select text between the two numbers.
+  // By default, Shift+click would select the text between the two numbers.
   viewport.addEventListener("mousedown", (event) => {
     if (event.shiftKey && event.target.closest(".num")) event.preventDefault();
   });
@@ -128,7 +128,7 @@ function copy(event, viewport, copyText) {
   event.preventDefault();
 }
 
-// Rows are separate blocks; put together again they are the lines as they were written.
+// Joins the rows, which are separate blocks, into the lines as written.
 function linesOf(rows) {
   let text = "";
   rows.forEach((row, index) => {
@@ -138,8 +138,8 @@ function linesOf(rows) {
   return text;
 }
 
-/** The keys that every log has. */
-export function moves(page) {
+/** Returns the key bindings of every log. */
+export function scrollKeys(page) {
   const { scroller } = page;
   const down = () => scroller.moveBy(scroller.rowHeight);
   const up = () => scroller.moveBy(-scroller.rowHeight);
@@ -162,14 +162,14 @@ export function moves(page) {
 }
 
 function bindKeys(page) {
-  // Past the last one comes the first again, as with search.
+  // Wraps around, as search does.
   const toError = async (find, wrapped) => {
-    const look = (from) => find(page.id, from, page.streamWords() ?? undefined).catch(() => null);
-    page.goTo((await look(page.here())) ?? (await look(wrapped)));
+    const search = (from) => find(page.id, from, page.streamFilter() ?? undefined).catch(() => null);
+    page.goTo((await search(page.here())) ?? (await search(wrapped)));
   };
   const channel = (index) => document.querySelectorAll(".channel")[index].click();
   listenForKeys({
-    ...moves(page),
+    ...scrollKeys(page),
     "/": () => byId("query").select(),
     n: () => page.goTo(page.search.next(page.here())),
     N: () => page.goTo(page.search.previous(page.here())),
@@ -178,6 +178,6 @@ function bindKeys(page) {
     1: () => channel(0),
     2: () => channel(1),
     3: () => channel(2),
-    Escape: () => page.dropMarks(),
+    Escape: () => page.clearMarks(),
   });
 }

@@ -3,7 +3,7 @@
 /** Returns the element with this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Sets an element's text; leaves it untouched if it has that text already, to keep selections. */
+/** Sets an element's text; does nothing if it has that text already, to preserve selections. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,16 +1,16 @@
-// Numbers, times and states in words. Pure.
+// Formats numbers, times and states for display. Pure.
 
-/** 18204 as "18,204". */
+/** Returns a number with thousands separators: "18,204". */
 export function count(n) {
   return Math.trunc(n).toString().replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** "1 line", "2 lines". */
+/** Returns a count with its noun: "1 line", "2 lines". */
 export function counted(n, noun) {
   return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
-/** Bytes with one decimal at most. */
+/** Returns a size with its unit and at most one decimal. */
 export function bytes(n) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = n;
@@ -24,7 +24,7 @@ export function bytes(n) {
 
 const two = (n) => String(n).padStart(2, "0");
 
-/** Milliseconds as "12:41" or "1:02:03". */
+/** Returns milliseconds as "12:41" or "1:02:03". */
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
   const hours = Math.floor(s / 3600);
@@ -32,7 +32,7 @@ export function duration(ms) {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
 }
 
-/** How long ago, roughly: "just now", "8 s ago", "3 min ago". */
+/** Returns an approximate age: "just now", "8 s ago", "3 min ago". */
 export function ago(ms) {
   if (ms < 1500) return "just now";
   if (ms < 60_000) return `${Math.floor(ms / 1000)} s ago`;
@@ -41,33 +41,33 @@ export function ago(ms) {
   return `${Math.floor(ms / 86_400_000)} d ago`;
 }
 
-/** Local time of day with milliseconds. */
+/** Returns the local time of day with milliseconds. */
 export function clock(ms) {
   const d = new Date(ms);
   if (Number.isNaN(d.getTime())) return "";
   return `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}.${String(d.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** Local date and time, for titles and the list. */
+/** Returns the local date and time, for tooltips and lists. */
 export function dateTime(ms) {
   const d = new Date(ms);
   if (Number.isNaN(d.getTime())) return "";
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
 }
 
-/** A time span as in a time column: "0:12.345". */
+/** Returns a time span with milliseconds, for the time column: "0:12.345". */
 export function span(ms) {
   const sign = ms < 0 ? "-" : "";
   const abs = Math.abs(ms);
   return `${sign}${duration(abs)}.${String(Math.floor(abs) % 1000).padStart(3, "0")}`;
 }
 
-/** The time since the line before: "+0.012". */
+/** Returns the time since the previous line, in seconds: "+0.012". */
 export function delta(ms) {
   return `${ms < 0 ? "-" : "+"}${(Math.abs(ms) / 1000).toFixed(3)}`;
 }
 
-/** A command line a shell would read back as the same arguments. */
+/** Returns a command line that a shell parses back into the same arguments. */
 export function commandLine(words) {
   return (words ?? [])
     .map((word) => (/^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
@@ -76,7 +76,7 @@ export function commandLine(words) {
 
 const SIGNALS = { 1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 8: "FPE", 9: "KILL", 11: "SEGV", 13: "PIPE", 14: "ALRM", 15: "TERM" };
 
-/** How a task stands: `{ kind: running|ok|failed|lost|aborted, mark, words }`. */
+/** Returns a task's state for display: `{ kind: running|ok|failed|lost|aborted, mark, words }`. */
 export function verdict(task) {
   if (task.status === "running") return { kind: "running", mark: "●", words: "running" };
   if (task.status === "lost") return { kind: "lost", mark: "?", words: "lost" };
@@ -87,60 +87,59 @@ export function verdict(task) {
   return { kind: task.exit_code === 0 ? "ok" : "failed", mark: task.exit_code === 0 ? "✓" : "✗", words: `exit ${task.exit_code}` };
 }
 
-/** Milliseconds a task has run, or ran. */
+/** Returns a task's run time so far, or in total, in milliseconds. */
 export function elapsed(task, now) {
   const start = Date.parse(task.started ?? task.created);
   const end = task.ended ? Date.parse(task.ended) : now;
   return Number.isNaN(start) ? 0 : end - start;
 }
 
-/** Missing lines in words. */
-export function gapWords(gap) {
+/** Returns the text for a gap. */
+export function gapText(gap) {
   const lines = counted(gap.count, "line");
-  const were = gap.count === 1 ? "was" : "were";
   const numbers = gap.from === gap.to ? `line ${count(gap.from)}` : `lines ${count(gap.from)} to ${count(gap.to)}`;
   switch (gap.reason) {
-    case "skipped": return `${lines} ${were} skipped by the worker (output too fast)`;
-    case "lost_in_transit": return `${lines} ${were} lost on the way from the worker`;
-    case "trimmed": return `${numbers} ${were} trimmed and can no longer be read`;
+    case "skipped": return `${lines} skipped by the worker (output too fast)`;
+    case "lost_in_transit": return `${lines} lost in transit from the worker`;
+    case "trimmed": return `${numbers} trimmed, no longer available`;
     case "quota": return gap.marked
-      ? `${lines} ${were} over this task's limit and ${were} not kept`
-      : `${numbers} ${were} not kept: the log grew over its limit, which leaves its head and its tail`;
-    default: return `${numbers} cannot be read`;
+      ? `${lines} over this task's limit, not stored`
+      : `${numbers} removed: the log exceeded its size limit, which keeps only its start and end`;
+    default: return `${numbers} not available`;
   }
 }
 
 const MISSING = { skipped: "skipped by the worker", lost_in_transit: "lost in transit", trimmed: "trimmed", quota: "over quota" };
 
-function missingWords({ from, to, reason, count: lines }) {
+function missingText({ from, to, reason, count: lines }) {
   const why = MISSING[reason] ?? "missing";
   return from === to ? `${counted(lines, "line")} ${why} at line ${count(from)}` : `lines ${count(from)} to ${count(to)} ${why}`;
 }
 
 /**
- * Whether a finished log is what its worker sent: `{ kind, words, title, alarm }`; null while it is not
- * finished, and where nobody has said how many lines there were.
+ * Returns the verification of a finished log against its worker's totals: `{ kind, words, title, alarm }`.
+ * Returns null until the log is finished, and if the worker reported no totals.
  */
-export function integrityWords(integrity) {
+export function integritySummary(integrity) {
   if (!integrity || integrity.state === "unknown") return null;
-  const { state, lines, hash, said_lines: saidLines, said_hash: saidHash, missing_lines: gone, missing } = integrity;
-  const sums = [hash && `the server's sum: ${hash}`, saidHash && `the worker's sum: ${saidHash}`].filter(Boolean);
+  const { state, lines, hash, said_lines: workerLines, said_hash: workerHash, missing_lines: missingLines, missing } = integrity;
+  const sums = [hash && `server checksum: ${hash}`, workerHash && `worker checksum: ${workerHash}`].filter(Boolean);
   if (state === "complete") {
-    const said = saidHash ? "Every line that the worker counted is here, as it was sent." : "Every line that the worker counted is here.";
-    return { kind: "complete", words: `complete: ${counted(lines, "line")}`, title: [said, ...sums].join("\n"), alarm: null };
+    const verified = workerHash ? "All lines the worker sent are stored, unchanged." : "All lines the worker sent are stored.";
+    return { kind: "complete", words: `complete: ${counted(lines, "line")}`, title: [verified, ...sums].join("\n"), alarm: null };
   }
-  const places = missing.map(missingWords);
+  const places = missing.map(missingText);
   const listed = missing.reduce((sum, place) => sum + place.count, 0);
-  if (gone > listed) places.push(`${counted(gone - listed, "line")} in further places`);
+  if (missingLines > listed) places.push(`${counted(missingLines - listed, "line")} elsewhere`);
   if (state === "incomplete") {
-    const words = `incomplete: ${counted(gone, "line")} missing`;
+    const words = `incomplete: ${counted(missingLines, "line")} missing`;
     const title = [...places, ...sums].join("\n");
     return { kind: "incomplete", words: `${words}: ${places.join("; ")}`, title, alarm: null };
   }
-  const differs = saidLines !== null && saidLines !== lines;
+  const differs = workerLines !== null && workerLines !== lines;
   const fault = differs
-    ? `the worker counted ${counted(saidLines, "line")}, and ${counted(lines, "line")} are here.`
-    : `the worker counted ${counted(lines, "line")} too, but what is here does not add up to what it sent.`;
-  const alarm = `This log is not what the worker sent: ${fault}${places.length > 0 ? ` Missing: ${places.join("; ")}.` : ""}`;
-  return { kind: "mismatch", words: "not what the worker sent", title: sums.join("\n"), alarm };
+    ? `the worker sent ${counted(workerLines, "line")}, ${count(lines)} are stored.`
+    : `it has ${counted(lines, "line")} as sent, but the checksums differ.`;
+  const alarm = `This log differs from what the worker sent: ${fault}${places.length > 0 ? ` Missing: ${places.join("; ")}.` : ""}`;
+  return { kind: "mismatch", words: "differs from what the worker sent", title: sums.join("\n"), alarm };
 }

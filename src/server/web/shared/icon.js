@@ -1,4 +1,4 @@
-// The tab's icon carries the state: a colour and a shape, as a data: URI.
+// The tab icon: a colour and a shape for each state, as a data: URI.
 
 const SHAPES = {
   idle: ["#8b949e", "M4 5h8M4 8h8M4 11h5"],
@@ -10,7 +10,7 @@ const SHAPES = {
   offline: ["#b7791f", "M5 8h6"],
 };
 
-/** Sets the tab's icon to a state of SHAPES. */
+/** Sets the tab icon to a state of SHAPES. */
 export function setIcon(state) {
   const [colour, path] = SHAPES[state] ?? SHAPES.idle;
   const svg =

@@ -1,43 +1,43 @@
-// The keyboard: one table for each kind of log, shown by the help dialog as it is.
+// Keyboard shortcuts: one table per kind of log, shown unchanged in the help dialog.
 
 const MOVES = [
-  ["g  G", "beginning, end"],
-  ["f  End", "follow what is new"],
-  ["j  k  ↓  ↑", "one line down, up"],
-  ["Space  PgDn  PgUp", "one page"],
-  ["t", "time: off, clock, since start, since the line before"],
+  ["g  G", "go to the start, end"],
+  ["f  End", "follow new output"],
+  ["j  k  ↓  ↑", "scroll one line down, up"],
+  ["Space  PgDn  PgUp", "scroll one page"],
+  ["t", "time column: off, clock, since start, since previous line"],
   ["w", "wrap long lines"],
 ];
 
 export const TASK_KEYS = [
   ["/", "search the whole log"],
-  ["n  N", "next, previous hit"],
-  ["e  E", "next, previous stderr or error-looking line"],
+  ["n  N", "next, previous match"],
+  ["e  E", "next, previous stderr line or error"],
   ...MOVES,
-  ["1  2  3", "stdout, stderr, internal on or off"],
-  ["Esc", "leave search, drop the marked lines"],
-  ["?", "this help"],
+  ["1  2  3", "show or hide stdout, stderr, internal"],
+  ["Esc", "clear the search or the marked lines"],
+  ["?", "show this help"],
 ];
 
 export const RUN_KEYS = [
   ["/", "filter the log stream"],
   ["e  E", "next, previous failure"],
-  ["l", "summary (look-alikes are one row) or all"],
-  ["x", "failures only"],
-  ["p", "pause, go on"],
+  ["l", "summary (merge similar events) or all events"],
+  ["x", "show only failures"],
+  ["p", "pause, resume"],
   ...MOVES,
-  ["Enter", "the whole event as JSON"],
-  ["Esc", "leave the filter, drop the marked rows"],
-  ["?", "this help"],
+  ["Enter", "show the event as JSON"],
+  ["Esc", "clear the filter or the marked rows"],
+  ["?", "show this help"],
 ];
 
-/** Calls `actions[name]` for keys; `name` is the key itself, with Shift+Space as "PageUp". */
+/** Calls `actions[key]` on key presses; Space is "PageDown" and Shift+Space "PageUp". */
 export function listenForKeys(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const { target } = event;
     if (target.closest?.("input, select, textarea, dialog[open]")) return;
-    // A focused button or link keeps the keys that press it.
+    // Space and Enter activate a focused button or link.
     if ((event.key === " " || event.key === "Enter") && target.closest?.("button, a, summary")) return;
     const key = event.key === " " ? (event.shiftKey ? "PageUp" : "PageDown") : event.key;
     const action = actions[key];
@@ -47,7 +47,7 @@ export function listenForKeys(actions) {
   });
 }
 
-/** Fills the help dialog's list. */
+/** Fills the help dialog with the shortcuts of a table. */
 export function fillHelp(list, table = TASK_KEYS) {
   for (const [keys, meaning] of table) {
     const term = document.createElement("dt");
@@ -56,8 +56,8 @@ export function fillHelp(list, table = TASK_KEYS) {
       cap.textContent = key;
       term.append(cap);
     }
-    const words = document.createElement("dd");
-    words.textContent = meaning;
-    list.append(term, words);
+    const description = document.createElement("dd");
+    description.textContent = meaning;
+    list.append(term, description);
   }
 }

@@ -1,6 +1,6 @@
-// `#L120` and `#L120-L140`: what the address marks.
+// URL fragments that mark lines: `#L120` and `#L120-L140`.
 
-/** `{ first, last }` of a fragment, or null. */
+/** Returns the lines of a fragment as `{ first, last }`, or null. */
 export function parseLink(hash) {
   const match = /^#L(\d{1,15})(?:-L?(\d{1,15}))?$/.exec(hash);
   if (!match) return null;
@@ -9,12 +9,12 @@ export function parseLink(hash) {
   return a < 1 || b < 1 ? null : { first: Math.min(a, b), last: Math.max(a, b) };
 }
 
-/** The fragment of a range. */
+/** Returns the fragment for a range. */
 export function linkOf({ first, last }) {
   return first === last ? `#L${first}` : `#L${first}-L${last}`;
 }
 
-/** The range between two lines, whichever is first; one line if there is only one. */
+/** Returns the range between two lines in any order; only line `b` if `a` is undefined. */
 export function stretch(a, b) {
   return { first: Math.min(a ?? b, b), last: Math.max(a ?? b, b) };
 }

@@ -1,5 +1,5 @@
-// A table of things that live, newest first: asked for again every two seconds while somebody looks,
-// filtered by words, its rows kept so that nothing flickers.
+// A live table, newest first: polled every two seconds while the page is visible and filtered by
+// words. Rows are reused, so nothing flickers.
 
 import { Access } from "./access.js";
 import { byId } from "./dom.js";
@@ -9,11 +9,12 @@ import { setIcon } from "./icon.js";
 const POLL_MS = 2000;
 export const PAGE_ITEMS = 100;
 
+/** A live, filtered table of tasks or runs. */
 export class LiveList {
   /**
    * `source`: noun ("task"), table (its id), fetch(parameters) -> { items, next },
-   * created(item) -> text in order, running(item), words(item) to filter by, make(item) -> row with
-   * an `element`, fill(row) with `row.item`, counts(items), and tick(row) each second.
+   * created(item) -> sortable text, running(item), words(item) -> texts to filter by, make(item) ->
+   * row with an `element`, fill(row) from `row.item`, and tick(row) each second.
    */
   constructor(source) {
     this.source = source;
@@ -23,6 +24,7 @@ export class LiveList {
     this.table = byId(source.table);
     this.body = this.table.tBodies[0];
     this.filter = byId("filter");
+    this.filter.value = new URLSearchParams(location.search).get("filter") ?? "";
     this.access = new Access(() => this.poll());
   }
 
@@ -34,7 +36,7 @@ export class LiveList {
     document.addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.tick(), 1000);
     setIcon("idle");
-    this.access.learn();
+    this.access.load();
     this.poll();
   }
 
@@ -55,38 +57,38 @@ export class LiveList {
     if (document.hidden || this.polling) return;
     this.polling = true;
     try {
-      this.takeNewest(await this.source.fetch({ limit: PAGE_ITEMS }));
-      this.say("live", "");
-      this.access.set(false);
+      this.mergeNewest(await this.source.fetch({ limit: PAGE_ITEMS }));
+      this.showStatus("live", "");
+      this.access.setLost(false);
     } catch (error) {
-      this.failed(error.status);
+      this.showError(error.status);
     }
     this.polling = false;
     this.timer = setTimeout(() => this.poll(), POLL_MS);
   }
 
-  failed(status) {
+  showError(status) {
     if (status === 401) {
-      this.access.set(true);
-      this.say("signed_out", "signed out");
-    } else if (status === 403) this.say("no_access", `no access: your token does not allow you to list ${this.source.noun}s`);
-    else this.say("offline", `offline (retry in ${POLL_MS / 1000} s)`);
+      this.access.setLost(true);
+      this.showStatus("signed_out", "signed out");
+    } else if (status === 403) this.showStatus("no_access", `no access: your token cannot list ${this.source.noun}s`);
+    else this.showStatus("offline", `offline (retry in ${POLL_MS / 1000} s)`);
   }
 
-  say(connection, words) {
-    byId("link").textContent = words;
+  showStatus(connection, text) {
+    byId("link").textContent = text;
     document.documentElement.dataset.connection = connection;
   }
 
-  // The first page is the truth as far as it reaches; what was loaded behind it stays.
-  takeNewest(page) {
+  // The first page replaces the items in its range; older ones stay.
+  mergeNewest(page) {
     const known = new Set(page.items.map((item) => item.id));
     const oldest = page.items[page.items.length - 1];
-    const behind = page.next === null || !oldest
+    const older = page.next === null || !oldest
       ? []
       : this.items.filter((item) => !known.has(item.id) && this.source.created(item) <= this.source.created(oldest));
-    this.items = [...page.items, ...behind];
-    if (behind.length === 0) this.next = page.next;
+    this.items = [...page.items, ...older];
+    if (older.length === 0) this.next = page.next;
     this.draw();
   }
 
@@ -100,7 +102,7 @@ export class LiveList {
       this.next = page.next;
       this.draw();
     } catch (error) {
-      this.failed(error.status);
+      this.showError(error.status);
     }
     button.disabled = false;
   }
@@ -118,7 +120,7 @@ export class LiveList {
     byId("empty").hidden = items.length > 0;
     this.table.hidden = shown.length === 0;
     byId("none").hidden = items.length === 0 || shown.length > 0;
-    byId("none").textContent = `No ${source.noun} matches.`;
+    byId("none").textContent = `No ${source.noun}s match the filter.`;
     byId("older").hidden = this.next === null;
     const some = words.length > 0 ? `${count(shown.length)} of ` : "";
     byId("counts").textContent = items.length === 0 ? "" : `${count(running)} running · ${some}${count(items.length)}${this.next === null ? "" : "+"} ${source.noun}s`;
@@ -158,7 +160,7 @@ export class LiveList {
   }
 }
 
-/** A table row with cells of these classes, its state's badge and a link to its own page. */
+/** Creates a table row with cells of these classes, a state badge and a link to the item's page. */
 export function makeRow(id, href, names) {
   const row = { element: document.createElement("tr") };
   row.element.dataset.id = id;

@@ -1,6 +1,6 @@
-// The sign-in page: a form that works without this script, which adds what only a script can do:
-// a share link, whose secret stands in the fragment and so reaches no server by itself, and the
-// line that the fragment names.
+// The sign-in page. The form works without this script, which adds what needs the URL fragment:
+// opening share links, whose secret never reaches the server in a request line, and returning to
+// the linked line.
 
 import { fetchAccess } from "./api.js";
 import { byId } from "./dom.js";
@@ -8,43 +8,42 @@ import { openShare, splitFragment, taskOf } from "./share.js";
 
 const next = byId("next");
 
-// A fragment outlives the redirect to this page, but not the form.
-function keepLine() {
+// A fragment survives the redirect to this page, but not the form submission.
+function appendFragment() {
   const { rest } = splitFragment(location.hash);
   if (!next.value.includes("#")) next.value += rest;
 }
 
-function show(opening) {
+function showOpening(opening) {
   byId("opening").hidden = !opening;
   byId("sign-in").hidden = opening;
 }
 
 async function openShared(share) {
-  show(true);
+  showOpening(true);
   const task = taskOf(next.value.split(/[?#]/)[0]);
-  const problem = task === null ? "This link names no task." : await openShare(task, share);
-  keepLine();
+  const problem = task === null ? "This link does not contain a task." : await openShare(task, share);
+  appendFragment();
   if (problem === null) {
     location.replace(next.value);
     return;
   }
   history.replaceState(null, "", location.pathname + location.search);
   byId("problem").textContent = problem;
-  show(false);
+  showOpening(false);
   byId("token").focus();
 }
 
-// A browser that comes from another site's link sends no cookie with its first request, though it
-// is signed in.
-async function goOnIfSignedIn() {
+// A signed-in browser that follows a link from another site sends no cookie with its first request.
+async function continueIfSignedIn() {
   const access = await fetchAccess().catch(() => null);
   if (access !== null && (access.kind === "session" || access.kind === "open")) location.replace(next.value);
-  else byId("sign-in").addEventListener("submit", keepLine);
+  else byId("sign-in").addEventListener("submit", appendFragment);
 }
 
 const { share } = splitFragment(location.hash);
 if (share !== null) openShared(share);
 else {
-  keepLine();
-  if (byId("problem").textContent === "") goOnIfSignedIn();
+  appendFragment();
+  if (byId("problem").textContent === "") continueIfSignedIn();
 }

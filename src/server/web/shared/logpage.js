@@ -1,15 +1,16 @@
-// What the pages of a task and of a run have in common: a log in a scroller that is followed or
-// read, whose rows have numbers that can be linked, marked and gone to.
+// The common part of the task page and the run page: a log in a scroller, with numbered rows that
+// can be linked, marked and revealed.
 
 import { byId } from "./dom.js";
 import { counted } from "./format.js";
 import { linkOf, parseLink, stretch } from "./links.js";
 
-// What comes while somebody reads further up is kept this far, then only counted.
+// While the user reads further up, at most this many new lines are stored; more are only counted.
 export const KEPT_BEYOND_LINES = 2000;
 
+/** A page with a log. Subclasses set `scroller` and define `drawn()`. */
 export class LogPage {
-  /** `noun` is what one row is. The one who extends this sets `scroller` and has `drawn()`. */
+  /** `noun` names one row: "line" or "event". */
   constructor(id, store, noun) {
     this.id = id;
     this.store = store;
@@ -17,13 +18,13 @@ export class LogPage {
     this.unread = 0;
     this.current = null;
     this.marked = null;
-    this.keepUpto = 0;
+    this.keepUntil = 0;
     this.wrapped = false;
     this.viewport = byId("log");
   }
 
-  /** Nothing more will come. */
-  get over() {
+  /** Reports whether the log is complete. */
+  get ended() {
     return false;
   }
 
@@ -32,31 +33,31 @@ export class LogPage {
     byId("follow").setAttribute("aria-pressed", String(following));
     document.documentElement.dataset.following = String(following);
     if (following) this.unread = 0;
-    else this.keepUpto = this.store.last + KEPT_BEYOND_LINES;
+    else this.keepUntil = this.store.last + KEPT_BEYOND_LINES;
   }
 
   toggleWrap() {
     this.wrapped = !this.wrapped;
     this.viewport.classList.toggle("wrap", this.wrapped);
     byId("wrap").setAttribute("aria-pressed", String(this.wrapped));
-    this.numbersHaveRows(this.scroller.uniformNumbers);
+    this.setAllNumbersShown(this.scroller.uniformNumbers);
     this.scroller.invalidate();
   }
 
-  /** Whether every number has a row; the scroll bar is exact only then, and without wrapping. */
-  numbersHaveRows(all) {
+  /** Sets whether every number has a row. Only then, and without wrapping, is the scroll bar exact. */
+  setAllNumbersShown(all) {
     this.scroller.uniformNumbers = all;
     this.scroller.uniform = all && !this.wrapped;
   }
 
-  /** Goes to a row and makes it the one that the next search starts from. */
+  /** Reveals a row and makes it the start of the next search. */
   goTo(n) {
     if (n === null) return;
     this.current = n;
     this.scroller.reveal(n);
   }
 
-  /** The row that `n` and `e` start from: where they went last, if that is still on the screen. */
+  /** Returns the row where `n` and `e` start: the current row if it is on the screen, else the top row. */
   here() {
     const { list, following, anchor, rows, shift, height } = this.scroller;
     const row = this.current === null ? null : rows.get(this.current);
@@ -68,7 +69,7 @@ export class LogPage {
   clickNumber(n, extend) {
     this.linkFrom = extend ? this.linkFrom ?? this.marked?.first : n;
     this.marked = extend ? stretch(this.linkFrom, n) : { first: n, last: n };
-    // Replaced, not pushed: clicking about must not fill the way back.
+    // Replaced, not pushed: clicks must not fill the browser's history.
     history.replaceState(null, "", linkOf(this.marked));
     this.scroller.follow(false);
     this.drawMarks();
@@ -84,7 +85,7 @@ export class LogPage {
     this.scroller.invalidate();
   }
 
-  dropMarks() {
+  clearMarks() {
     this.marked = null;
     this.current = null;
     history.replaceState(null, "", location.pathname + location.search);
@@ -103,8 +104,8 @@ export class LogPage {
   drawPill() {
     const pill = byId("pill");
     pill.hidden = this.scroller.following || this.scroller.fits === true && this.unread === 0 || this.store.last === 0;
-    const words = this.unread > 0 ? `↓ ${counted(this.unread, `new ${this.noun}`)} · follow` : this.over ? "↓ end" : "↓ follow";
+    const text = this.unread > 0 ? `↓ ${counted(this.unread, `new ${this.noun}`)} · follow` : this.ended ? "↓ end" : "↓ follow";
     pill.classList.toggle("fresh", this.unread > 0);
-    if (pill.textContent !== words) pill.textContent = words;
+    if (pill.textContent !== text) pill.textContent = text;
   }
 }

@@ -1,21 +1,21 @@
-// Texts shown in place of a log: `[title, explanation]` for each state of a page.
+// Notices shown in place of an empty log: `[title, explanation]` by page state.
 
 const COMMON = {
   connecting: ["Connecting…", ""],
   offline: ["Offline", "Can't reach the server. Retrying…"],
-  signed_out: ["Signed out", "Your session has ended or its token was revoked. Sign in to continue."],
+  signed_out: ["Signed out", "Your session expired or its token was revoked. Sign in to continue."],
 };
 
 const notFound = (noun) =>
-  `No ${noun} has this id, it was deleted, or your token does not cover it. If it starts later, it appears here.`;
+  `The ${noun} does not exist, was deleted, or is not covered by your token. If it starts later, it appears here.`;
 
 export const TASK_NOTICES = {
   ...COMMON,
   waiting_line: ["Waiting for the first line", "The task is running; no output yet."],
-  waiting: ["Waiting for the task to start", "Its lines appear here."],
+  waiting: ["Waiting for the task to start", "Its output appears here."],
   not_found: ["No such task", notFound("task")],
-  no_access: ["No access", "Your token does not allow reading this task. Sign in with one that does."],
-  silent: ["No output", "The task ended without printing a line."],
+  no_access: ["No access", "Your token does not allow you to read this task. Sign in with one that does."],
+  silent: ["No output", "The task ended without output."],
 };
 
 export const RUN_NOTICES = {
@@ -23,6 +23,6 @@ export const RUN_NOTICES = {
   waiting: ["Waiting for the first event", "No events yet."],
   waiting_run: ["Waiting for the run to start", "Its events appear here."],
   not_found: ["No such run", notFound("run")],
-  no_access: ["No access", "Your token does not allow reading this run. Sign in with one that does."],
-  no_match: ["No matches", "No event of this run matches the filter."],
+  no_access: ["No access", "Your token does not allow you to read this run. Sign in with one that does."],
+  no_match: ["No matches", "No event of this run matches the filter. Press Esc to clear it."],
 };

@@ -1,16 +1,16 @@
-// One row of the log as elements. Log text only ever becomes text nodes.
+// Builds the elements of a log row. Log text only becomes text nodes, never markup.
 
 import { parseLine } from "./ansi.js";
 import { element } from "./dom.js";
-import { clock, count, delta, gapWords, span } from "./format.js";
+import { clock, count, delta, gapText, span } from "./format.js";
 
-// Nobody reads more of one line at a glance, and laying out 64 KiB in each row would stutter.
+// Longer lines are clipped: laying out 64 KiB per row would stutter.
 const SHOWN_CHARS_MAX = 4000;
 const MARK = /^\[(\d+) (messages skipped|messages lost in transit|lines over the limit of [^\]]+)\]$/;
 
 export const TIME_MODES = ["off", "clock", "start", "delta"];
 
-/** The gap that an `internal` line stands for, or null. */
+/** Returns the gap that an `internal` line marks, or null. */
 export function markGap(line) {
   if (line.stream !== "internal") return null;
   const match = MARK.exec(line.line);
@@ -19,6 +19,7 @@ export function markGap(line) {
   return { from: line.n, to: line.n, reason, count: Number(match[1]), marked: true };
 }
 
+/** A builder of the rows of a task's log. */
 export class RowBuilder {
   constructor() {
     this.timeMode = "off";
@@ -26,7 +27,7 @@ export class RowBuilder {
     this.expanded = new Set();
   }
 
-  /** The element of an item of the store; `before` is the line shown above it, if known. */
+  /** Returns the element of a store item; `before` is the line shown above it, if known. */
   build(item, before) {
     if (item.hole) return this.hole(item);
     if (item.gap) return gapRow(item, item.n);
@@ -43,16 +44,16 @@ export class RowBuilder {
   line(line, before) {
     const row = element("div", `row ${line.stream}`);
     row.dataset.n = line.n;
-    const goesOn = before && !before.gap && before.partial && before.n === line.n - 1;
+    const continued = before && !before.gap && before.partial && before.n === line.n - 1;
     if (line.partial) row.classList.add("partial");
-    if (goesOn) row.classList.add("goes-on");
+    if (continued) row.classList.add("goes-on");
     row.append(numberCell(line.n));
     if (this.timeMode !== "off") row.append(this.timeCell(line, before));
     const text = element("span", "text");
     this.fill(text, line);
     row.append(text);
-    if (line.partial) row.append(mark("cut", "⋯", "cut here: the line goes on in the next row"));
-    if (line.lossy) row.append(mark("lossy", "�", "bytes that were not UTF-8 were replaced"));
+    if (line.partial) row.append(mark("cut", "⋯", "Line split here; it continues in the next row"));
+    if (line.lossy) row.append(mark("lossy", "�", "Invalid UTF-8 was replaced"));
     return row;
   }
 
@@ -82,8 +83,8 @@ export class RowBuilder {
   }
 }
 
-// The first `charsMax` characters that a person would see, and how many are hidden. What rewrites
-// itself is read to its end, or a long progress bar would show its beginning.
+// Returns the first `charsMax` visible characters, and how many are hidden. A line that rewrites
+// itself is parsed to its end, or a long progress bar would show its first state.
 function clipped(text, charsMax) {
   const early = text.length > charsMax && !/[\r\b]/.test(text);
   const spans = [];
@@ -97,12 +98,12 @@ function clipped(text, charsMax) {
   return { spans, hidden };
 }
 
-/** The number of a row, which links it. */
+/** Returns the cell with a row's number, which links to the row. */
 export function numberCell(n) {
   const cell = element("a", "num");
   cell.href = `#L${n}`;
   cell.tabIndex = -1;
-  // Drawn by CSS from this, so that copying or finding text never takes numbers along.
+  // CSS draws the number from this attribute, so that copy and find skip it.
   cell.dataset.n = n;
   cell.setAttribute("aria-label", `line ${n}`);
   return cell;
@@ -111,7 +112,7 @@ export function numberCell(n) {
 function gapRow(gap, n) {
   const row = element("div", `row gap ${gap.reason}`);
   row.dataset.n = n;
-  row.append(element("span", "ruler", gapWords(gap)));
+  row.append(element("span", "ruler", gapText(gap)));
   return row;
 }
 

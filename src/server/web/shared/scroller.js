@@ -1,19 +1,20 @@
 // Virtual scrolling of a log of any length with rows of any height.
 //
-// The truth is an anchor: the line at the top edge and how far it is scrolled out. Rows around it
-// stand in a pane that sticks to the viewport; the native scroll bar belongs to an empty sizer.
-// Where every row has the same height (no wrapping, no hidden channel, a log that fits in what a
-// browser can lay out) the bar's position and the anchor are the same to the pixel ("exact").
-// Elsewhere the bar stands for the line number: small native moves shift the anchor by pixels,
-// large ones jump, and the bar is put right when the movement has ended.
+// The position is an anchor: the line at the top edge and how far it is scrolled out. The rows around
+// it are in a pane that sticks to the viewport; the native scroll bar belongs to an empty sizer.
+// If every row has the same height (no wrapping, no hidden channel, and a height that a browser can
+// lay out), the bar and the anchor agree to the pixel ("exact"). Otherwise the bar shows the line
+// number: small native moves shift the anchor by pixels, large ones jump, and the bar is corrected
+// when the movement ends.
 
 const SIZER_PX_MAX = 8_000_000;
 const FOLLOW_MARGIN_ROWS = 8;
 const SELECTED_ROWS_MAX = 2000;
 const PASSES_MAX = 6;
 
+/** A virtual list of log rows. */
 export class Scroller {
-  /** `delegate`: build(item, before), want(hole, upwards), followChanged(), drawn(rows). */
+  /** `delegate`: build(item, before), requestHole(hole, upwards), followChanged(), drawn(rows). */
   constructor(viewport, store, delegate) {
     this.viewport = viewport;
     this.store = store;
@@ -23,9 +24,9 @@ export class Scroller {
     this.body = viewport.querySelector(".rows");
     this.anchor = { n: 1, offset: 0 };
     this.following = true;
-    /** Every row has the same height and every number has a row. */
+    /** Whether every row has the same height and every number has a row. */
     this.uniform = true;
-    /** Every number has a row. */
+    /** Whether every number has a row. */
     this.uniformNumbers = true;
     this.rows = new Map();
     this.list = [];
@@ -38,13 +39,13 @@ export class Scroller {
     this.measureRow();
     new ResizeObserver(() => {
       this.measureRow();
-      // Where the browser moved the bar to fit, nobody scrolled.
+      // The browser may have moved the bar to fit; that is no scrolling by the user.
       this.barTop = this.viewport.scrollTop;
       this.invalidate();
     }).observe(this.viewport);
     this.viewport.addEventListener("scroll", () => this.nativeScroll(), { passive: true });
-    this.viewport.addEventListener("scrollend", () => this.settle());
-    this.settlesItself = "onscrollend" in this.viewport;
+    this.viewport.addEventListener("scrollend", () => this.scrollEnded());
+    this.hasScrollEnd = "onscrollend" in this.viewport;
     this.viewport.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
@@ -63,7 +64,7 @@ export class Scroller {
     return Math.ceil(this.height / this.rowHeight) + 1;
   }
 
-  /** Draws in the next frame; many calls are one drawing. */
+  /** Schedules a redraw in the next frame; calls are coalesced. */
   invalidate() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
@@ -72,7 +73,7 @@ export class Scroller {
     });
   }
 
-  /** Forgets the rows drawn so far: they look different now. */
+  /** Discards all drawn rows and redraws them, after a change of their look. */
   rebuild() {
     for (const row of this.rows.values()) row.element.remove();
     this.rows.clear();
@@ -96,13 +97,13 @@ export class Scroller {
     this.invalidate();
   }
 
-  /** Shows line n, in the upper third or, if it is on the screen already, where it is. */
+  /** Scrolls line n into the upper third, unless it is on the screen already. */
   reveal(n) {
     this.follow(false);
     const row = this.rows.get(n);
     const top = row ? row.element.offsetTop - this.shift : -1;
     if (!row || row.item.hole || top < 0 || top > this.height - 3 * this.rowHeight) {
-      // Rows that are not loaded yet may turn out higher, so this is kept up until they are.
+      // Rows that are still loading may turn out taller, so the target is held until they are loaded.
       this.target = n;
     }
     this.invalidate();
@@ -118,7 +119,7 @@ export class Scroller {
     if (px < 0 && this.following) {
       if (this.fits) return;
       this.follow(false);
-      // The rows above the screen are needed to go there.
+      // Scrolling up needs the rows above the screen.
       this.draw();
     }
     this.target = null;
@@ -134,7 +135,7 @@ export class Scroller {
   wheel(event) {
     if (event.ctrlKey || event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
     if (event.deltaY < 0 && this.following && !this.fits) this.follow(false);
-    // Where the bar is not exact, its own movement by the wheel would be off by the scale.
+    // If the bar is not exact, native wheel scrolling would move by the wrong scale.
     if (this.exact) return;
     event.preventDefault();
     const unit = event.deltaMode === 1 ? this.rowHeight : event.deltaMode === 2 ? this.height : 1;
@@ -147,7 +148,7 @@ export class Scroller {
     if (Math.abs(moved) < 1) return;
     this.barTop = top;
     const end = this.viewport.scrollHeight - this.viewport.clientHeight;
-    this.moving = this.settlesItself;
+    this.moving = this.hasScrollEnd;
     this.target = null;
     if (top >= end - 1 && moved > 0) this.follow(true);
     else if (this.exact) this.scrollExactly(top);
@@ -167,7 +168,7 @@ export class Scroller {
     this.anchor = { n: this.store.first + index, offset: top - index * this.rowHeight };
   }
 
-  settle() {
+  scrollEnded() {
     this.moving = false;
     this.invalidate();
   }
@@ -188,7 +189,7 @@ export class Scroller {
       const atStart = this.reaches("first");
       const atEnd = this.reaches("last");
       if (y < 0 && atStart) y = 0;
-      else if (y > 0 && atEnd) y = this.settleAtEnd();
+      else if (y > 0 && atEnd) y = this.clampToEnd();
       else if (!this.moveAnchorToEdge(y)) break;
       else continue;
       break;
@@ -197,19 +198,19 @@ export class Scroller {
     this.shift = y;
     this.body.style.transform = `translateY(${-y}px)`;
     this.fits = this.bodyHeight <= this.height && this.reaches("first") && this.reaches("last");
-    this.takeAnchor(y);
+    this.updateAnchor(y);
     this.fitBar();
     this.movedDown = false;
     if (this.list.every((item) => !item.hole)) this.target = null;
     this.delegate.drawn(this.list);
   }
 
-  settleAtEnd() {
+  clampToEnd() {
     if (this.movedDown) this.follow(true);
     return Math.max(0, this.bodyHeight - this.height);
   }
 
-  // Where the anchor says the top edge is, in the pane's coordinates.
+  // Returns the top edge according to the anchor, in the pane's coordinates.
   place() {
     const row = this.list.find((item) => !(this.numberOf(item) < this.anchor.n)) ?? this.list[this.list.length - 1];
     return this.rows.get(this.numberOf(row)).element.offsetTop + this.anchor.offset;
@@ -224,7 +225,7 @@ export class Scroller {
     return true;
   }
 
-  takeAnchor(y) {
+  updateAnchor(y) {
     let low = 0;
     let high = this.list.length - 1;
     if (high < 0) return;
@@ -257,13 +258,13 @@ export class Scroller {
     if (store.last < store.first) return [];
     if (this.following) return this.walk(store.last, rowsOnScreen + FOLLOW_MARGIN_ROWS, true).reverse();
     const from = Math.min(Math.max(this.anchor.n, store.first), store.last);
-    const held = this.selectedRange();
-    const up = this.walk(from - 1, rowsOnScreen + Math.ceil(Math.max(0, -this.anchor.offset) / this.rowHeight), true, held?.first);
-    const down = this.walk(from, 2 * rowsOnScreen, false, held?.last);
+    const selected = this.selectedRange();
+    const up = this.walk(from - 1, rowsOnScreen + Math.ceil(Math.max(0, -this.anchor.offset) / this.rowHeight), true, selected?.first);
+    const down = this.walk(from, 2 * rowsOnScreen, false, selected?.last);
     return [...up.reverse(), ...down];
   }
 
-  // `rows` items from n on, and further until number `until` is reached.
+  // Collects `rows` items from n on, and further until number `until`.
   walk(n, rows, upwards, until) {
     const found = [];
     let at = n;
@@ -272,8 +273,8 @@ export class Scroller {
       const item = upwards ? this.store.prev(at) : this.store.next(at);
       if (item === null) break;
       if (item.hole) {
-        this.delegate.want(item, upwards);
-        // How many rows a hole will have is known only when nothing is hidden.
+        this.delegate.requestHole(item, upwards);
+        // The number of rows in a hole is known only if nothing is hidden.
         if (!this.uniformNumbers) {
           found.push({ hole: true, from: upwards ? item.to : item.from, to: upwards ? item.to : item.from });
           break;
@@ -297,7 +298,7 @@ export class Scroller {
     }
   }
 
-  // Rows that a selection begins or ends in stay, or the selection would be torn.
+  // Returns the rows where a selection starts and ends; removing them would break it.
   selectedRange() {
     const selection = document.getSelection();
     if (!selection || selection.isCollapsed) return null;
@@ -332,7 +333,7 @@ export class Scroller {
     const beside = before ?? this.store.prev(n - 1);
     const above = beside && !beside.hole ? beside : null;
     if (row?.item.hole && item.hole) return row.element;
-    // A row tells of the line above it too, which may have come later.
+    // A row also depends on the line above it, which may have loaded later.
     if (row?.item === item && (row.above || !above)) return row.element;
     row?.element.remove();
     const element = this.delegate.build(item, above);
@@ -364,7 +365,7 @@ export class Scroller {
     if (this.exact) return Math.min(end, index * this.rowHeight + this.anchor.offset);
     if (index <= 0 && this.anchor.offset <= 0) return 0;
     const reach = Math.max(1, lines - this.rowsOnScreen);
-    // Off both ends by a little: there is still somewhere to go.
+    // Slightly off both ends, so that the bar can still be moved in both directions.
     return Math.max(2, Math.min(end - 2, (index / reach) * end));
   }
 

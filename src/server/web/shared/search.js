@@ -1,5 +1,5 @@
-// Finding lines in the whole log, by the server: the log is not here. Nothing waits for an answer:
-// a newer question cancels the one under way.
+// Searches the whole log on the server, since this page holds only a part of it. A new search
+// cancels the one in progress.
 
 import { fetchLines } from "./api.js";
 
@@ -8,13 +8,13 @@ const HITS_MAX = 20_000;
 const REACH_MAX_LINES = 10_000;
 const ERROR_WORDS = "(?i)\\b(error|fatal|panic(ked)?|exception|traceback|failed|failure|segfault)\\b";
 
-/** The regular expression for the server: words as they are unless `regex`, case ignored unless typed. */
+/** Returns the server's regular expression: literal text unless `regex`; case matters if it has capitals. */
 export function pattern(text, regex) {
   const body = regex ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
   return /[A-Z]/.test(text) ? body : `(?i)${body}`;
 }
 
-/** The same for the browser, to paint hits; null where the dialects differ. */
+/** Returns the same expression for the browser, to highlight matches; null if it is not valid there. */
 export function localPattern(text, regex) {
   const body = pattern(text, regex);
   const ignoresCase = body.startsWith("(?i)");
@@ -25,8 +25,9 @@ export function localPattern(text, regex) {
   }
 }
 
+/** A search in one task's log. */
 export class Search {
-  /** `changed()` is called whenever hits, state or error are others. */
+  /** Calls `changed()` whenever the hits, the state or the error change. */
   constructor(id, changed) {
     this.id = id;
     this.changed = changed;
@@ -38,14 +39,14 @@ export class Search {
     this.text = "";
     this.local = null;
     this.hits = [];
-    this.meanwhile = [];
+    this.liveHits = [];
     this.at = -1;
     this.more = false;
     this.busy = false;
     this.error = null;
   }
 
-  /** Begins anew; resolves when the first hits are there. */
+  /** Starts a new search; resolves when the first hits are loaded. */
   async start(text, regex, stream) {
     this.clear();
     this.text = text;
@@ -58,24 +59,24 @@ export class Search {
     this.from = 1;
     const abort = new AbortController();
     this.abort = abort;
-    const first = await this.page(abort);
-    if (first) this.rest(abort);
+    const first = await this.loadPage(abort);
+    if (first) this.loadRest(abort);
   }
 
-  async rest(abort) {
-    while (this.more && this.hits.length < HITS_MAX && (await this.page(abort)));
+  async loadRest(abort) {
+    while (this.more && this.hits.length < HITS_MAX && (await this.loadPage(abort)));
   }
 
-  // One more page of hits; false when cancelled or failed.
-  async page(abort) {
+  // Loads one more page of hits. Returns false if cancelled or failed.
+  async loadPage(abort) {
     this.busy = true;
     this.changed();
     try {
-      const answer = await fetchLines(this.id, { ...this.parameters, from: this.from }, abort.signal);
-      for (const line of answer.lines) this.add(line.n);
-      this.more = goesOn(answer);
-      this.from = answer.next_line;
-      if (!this.more) for (const n of this.meanwhile.splice(0)) this.add(n);
+      const response = await fetchLines(this.id, { ...this.parameters, from: this.from }, abort.signal);
+      for (const line of response.lines) this.add(line.n);
+      this.more = hasMore(response);
+      this.from = response.next_line;
+      if (!this.more) for (const n of this.liveHits.splice(0)) this.add(n);
     } catch (error) {
       if (error.name === "AbortError") return false;
       this.error = error.message;
@@ -95,91 +96,91 @@ export class Search {
     if (last === undefined || n > last) this.hits.push(n);
   }
 
-  /** A line that came live; it counts once the pages have reached the end. */
-  sees(line) {
+  /** Adds a live line if it matches; it counts once all pages are loaded. */
+  addLive(line) {
     if (!this.local || this.hits.length >= HITS_MAX) return;
     if (this.parameters.stream && !this.parameters.stream.split(",").includes(line.stream)) return;
     this.local.lastIndex = 0;
     if (!this.local.test(line.line)) return;
     if (!this.busy && !this.more) this.add(line.n);
-    else if (this.meanwhile.length < HITS_MAX) this.meanwhile.push(line.n);
+    else if (this.liveHits.length < HITS_MAX) this.liveHits.push(line.n);
   }
 
-  /** The next hit behind line n (or the first again), null if there is none. */
+  /** Selects and returns the next hit after line n, or the first one; null if there are none. */
   next(n) {
     const index = this.hits.findIndex((hit) => hit > n);
-    return this.go(index >= 0 ? index : 0);
+    return this.select(index >= 0 ? index : 0);
   }
 
   previous(n) {
     const index = this.hits.findLastIndex((hit) => hit < n);
-    return this.go(index >= 0 ? index : this.hits.length - 1);
+    return this.select(index >= 0 ? index : this.hits.length - 1);
   }
 
-  go(index) {
+  select(index) {
     this.at = index;
     this.changed();
     return this.hits[index] ?? null;
   }
 }
 
-// An answer to a filter ends where it has enough lines, or has looked at enough of them.
-const goesOn = (answer) => answer.next_line <= answer.last_line;
+// A filtered response ends when it has enough lines or the server has scanned enough.
+const hasMore = (response) => response.next_line <= response.last_line;
 
-function questions(stream) {
+function queries(stream) {
   const all = [{ q: ERROR_WORDS, stream }];
   if (!stream || stream.split(",").includes("stderr")) all.push({ stream: "stderr" });
   return all;
 }
 
-/** The first stderr or error-looking line behind n, or null; `stream` if only some channels count. */
+/** Returns the first stderr line or error after n, or null; `stream` limits the channels. */
 export async function nextError(id, n, stream) {
-  const found = await Promise.all(questions(stream).map((question) => firstBehind(id, question, n)));
+  const found = await Promise.all(queries(stream).map((query) => firstAfter(id, query, n)));
   const some = found.filter((line) => line !== null);
   return some.length > 0 ? Math.min(...some) : null;
 }
 
-/** The last stderr or error-looking line before n, or null. */
+/** Returns the last stderr line or error before n, or null. */
 export async function previousError(id, n, stream) {
-  const found = await Promise.all(questions(stream).map((question) => lastBefore(id, question, n)));
+  const found = await Promise.all(queries(stream).map((query) => lastBefore(id, query, n)));
   const best = Math.max(...found.map((line) => line ?? 0));
   return best > 0 ? best : null;
 }
 
-async function firstBehind(id, question, n) {
+async function firstAfter(id, query, n) {
   for (let from = n + 1; ; ) {
-    const answer = await fetchLines(id, { ...question, from, limit: 1 });
-    if (answer.lines.length > 0) return answer.lines[0].n;
-    if (!goesOn(answer)) return null;
-    from = answer.next_line;
+    const response = await fetchLines(id, { ...query, from, limit: 1 });
+    if (response.lines.length > 0) return response.lines[0].n;
+    if (!hasMore(response)) return null;
+    from = response.next_line;
   }
 }
 
-// The route reads downwards only, so this steps back in growing strides until one has something.
-async function lastBefore(id, question, n) {
+// The route reads only forwards, so this steps back in growing strides until one has a match.
+async function lastBefore(id, query, n) {
   let end = n;
   for (let stride = 1000; end > 1; stride *= 4) {
     const from = Math.max(1, end - stride);
-    const last = await lastWithin(id, question, from, end);
+    const last = await lastWithin(id, query, from, end);
     if (last !== null) return last;
     end = from;
   }
   return null;
 }
 
-async function lastWithin(id, question, from, end) {
+async function lastWithin(id, query, from, end) {
   let last = null;
   for (let at = from; at < end; ) {
-    const answer = await fetchLines(id, { ...question, from: at, limit: Math.min(REACH_MAX_LINES, end - at) });
-    const inside = answer.lines.filter((line) => line.n < end);
+    const response = await fetchLines(id, { ...query, from: at, limit: Math.min(REACH_MAX_LINES, end - at) });
+    const inside = response.lines.filter((line) => line.n < end);
     if (inside.length > 0) last = inside[inside.length - 1].n;
-    if (!goesOn(answer)) break;
-    at = answer.next_line;
+    if (!hasMore(response)) break;
+    at = response.next_line;
   }
   return last;
 }
 
-/** Paints the hits in the rows on the screen, without touching their elements. */
+/** Highlights the hits in the rows on the screen, without changing their elements. */
 export function paintHits(rows, local) {
   if (!globalThis.CSS?.highlights) return;
   if (!local) {
@@ -203,15 +204,15 @@ function hitRanges(cell, local) {
   for (const match of text.matchAll(local)) {
     if (match[0] === "") continue;
     const range = new Range();
-    range.setStart(...placeOf(nodes, match.index));
-    range.setEnd(...placeOf(nodes, match.index + match[0].length - 1, 1));
+    range.setStart(...position(nodes, match.index));
+    range.setEnd(...position(nodes, match.index + match[0].length - 1, 1));
     ranges.push(range);
     if (ranges.length >= 100) break;
   }
   return ranges;
 }
 
-function placeOf(nodes, index, behind = 0) {
+function position(nodes, index, after = 0) {
   const { node, start } = nodes.findLast((entry) => entry.start <= index);
-  return [node, index - start + behind];
+  return [node, index - start + after];
 }

@@ -1,17 +1,17 @@
-// Share links: `/tasks/ID#share=SHARE`, with `&L120` behind it for a line. The share is a secret: it
-// stands in the fragment, which no request carries, is exchanged for a cookie, and leaves the
-// address bar.
+// Share links: `/tasks/ID#share=SHARE`, optionally followed by `&L120` for a line. The share is a
+// secret: it is in the fragment, which no request carries, is exchanged for a cookie, and is then
+// removed from the address bar.
 
 import { ApiError, postJson } from "./api.js";
 
-/** `{ share, rest }`: the share of a fragment or null, and the fragment without it. */
+/** Returns `{ share, rest }`: the share in a fragment, or null, and the fragment without it. */
 export function splitFragment(hash) {
   const match = /^#share=([\w.-]+)(?:&(.*))?$/.exec(hash);
   if (!match) return { share: null, rest: hash };
   return { share: match[1], rest: match[2] ? `#${match[2]}` : "" };
 }
 
-/** The task of a path, or null. */
+/** Returns the task id in a path, or null. */
 export function taskOf(path) {
   const match = /^\/tasks\/([^/]+)\/?$/.exec(path);
   if (!match) return null;
@@ -22,7 +22,7 @@ export function taskOf(path) {
   }
 }
 
-/** Exchanges a share for a cookie; null if it went well, else why not, in words. */
+/** Exchanges a share for a cookie. Returns null, or the error message to show. */
 export async function openShare(task, share) {
   try {
     await postJson("/share", { task, share });
@@ -33,7 +33,7 @@ export async function openShare(task, share) {
   }
 }
 
-/** Opens the share that the address bar holds, if there is one, and takes it out of there. */
+/** Opens the share in the address bar, if any, and removes it there. Returns as `openShare`. */
 export async function openShareOfAddress(task) {
   const { share, rest } = splitFragment(location.hash);
   if (share === null) return null;

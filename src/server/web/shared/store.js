@@ -1,9 +1,9 @@
-// The lines of a log that this page holds: chunks that each cover a range of line numbers, sorted,
-// never overlapping, bounded by lines and by characters (least recently used go first).
+// The lines of a log in memory: sorted, disjoint chunks that each cover a range of line numbers,
+// bounded by lines and by characters; the least recently used chunk is evicted first.
 //
 // An item is a line { n, line, stream, ... } or a gap { gap: true, n, to, reason, count }. A chunk
-// may cover numbers it has no item for: lines of channels that are switched off. What no chunk
-// covers is a hole; it is asked for when somebody looks at it.
+// may cover numbers without an item: lines of hidden channels. A range that no chunk covers is a
+// hole; it is loaded when it is scrolled into view.
 
 const CHUNK_LINES = 500;
 export const STORE_LINES_MAX = 20_000;
@@ -12,6 +12,7 @@ const STORE_CHARS_MAX = 24 * 1024 * 1024;
 const endOf = (item) => (item.gap ? item.to : item.n);
 const sizeOf = (item) => (item.gap ? 0 : item.line.length);
 
+/** A cache of log lines by number. */
 export class Store {
   constructor(linesMax = STORE_LINES_MAX, charsMax = STORE_CHARS_MAX) {
     this.linesMax = linesMax;
@@ -19,23 +20,23 @@ export class Store {
     this.clear();
   }
 
-  /** Forgets everything, the extent of the log too. */
+  /** Removes everything, including the extent of the log. */
   clear() {
     this.first = 1;
     this.last = 0;
     this.wideGaps = 0;
-    this.forgetLines();
+    this.clearLines();
   }
 
-  /** Forgets the lines; the log is as long as before. */
-  forgetLines() {
+  /** Removes the lines but keeps the extent of the log. */
+  clearLines() {
     this.chunks = [];
     this.lines = 0;
     this.chars = 0;
     this.clock = 0;
   }
 
-  /** The item at or behind number n, `{ hole: true, from, to }` if it is not known, null past the end. */
+  /** Returns the item at or after number n, `{ hole: true, from, to }` if it is not loaded, null past the end. */
   next(n) {
     let at = Math.max(n, this.first);
     while (at <= this.last) {
@@ -49,7 +50,7 @@ export class Store {
     return null;
   }
 
-  /** The item at or before number n, a hole, or null before the beginning. */
+  /** Returns the item at or before number n, a hole, or null before the start. */
   prev(n) {
     let at = Math.min(n, this.last);
     while (at >= this.first) {
@@ -69,7 +70,7 @@ export class Store {
     return null;
   }
 
-  /** Takes in what is known of from..to; what is already covered stays as it is. */
+  /** Stores the items of from..to; numbers that are already covered stay unchanged. */
   put(from, to, items) {
     let at = from;
     while (at <= to) {
@@ -90,7 +91,7 @@ export class Store {
     this.evict();
   }
 
-  /** The line that follows the last one; `item` null if its channel is switched off. */
+  /** Appends the next line; `item` is null if its channel is hidden. */
   append(n, item) {
     this.last = Math.max(this.last, n);
     const tail = this.chunks[this.chunks.length - 1];
@@ -109,13 +110,13 @@ export class Store {
     }
   }
 
-  /** The last item, if what is known reaches to the end of the log. */
+  /** Returns the last item if the end of the log is loaded, else null. */
   get tail() {
     const chunk = this.chunks[this.chunks.length - 1];
     return chunk && chunk.to >= this.last ? chunk.items[chunk.items.length - 1] ?? null : null;
   }
 
-  /** Another item in the place of the one with number n; null: its number has none from now on. */
+  /** Replaces the item with number n; null removes it, and the number stays covered. */
   replace(n, item) {
     const chunk = this.chunks[this.chunkFrom(n)];
     const place = chunk ? lowerBound(chunk.items, n) : 0;
@@ -125,7 +126,7 @@ export class Store {
     this.account(chunk, 1);
   }
 
-  /** Notes that the log reaches to n without keeping anything. */
+  /** Extends the log to n without storing lines. */
   grow(n) {
     this.last = Math.max(this.last, n);
   }
@@ -155,7 +156,7 @@ export class Store {
     }
   }
 
-  // The first chunk that ends at n or later.
+  // Returns the index of the first chunk that ends at n or later.
   chunkFrom(n) {
     let low = 0;
     let high = this.chunks.length;
@@ -168,7 +169,7 @@ export class Store {
   }
 }
 
-// The first item that ends at n or later.
+// Returns the index of the first item that ends at n or later.
 function lowerBound(items, n) {
   let low = 0;
   let high = items.length;

@@ -1,12 +1,13 @@
-// Everything above the log: who, state, how long, counts; and the tab's title and icon.
+// The header above the log: id, state, duration, counts; also the tab's title and icon.
 
 import { byId, setText } from "../shared/dom.js";
-import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integrityWords, verdict } from "../shared/format.js";
+import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integritySummary, verdict } from "../shared/format.js";
 import { setIcon } from "../shared/icon.js";
 import { signInLink } from "../shared/access.js";
 import { taskUrl } from "../shared/api.js";
 import { TASK_NOTICES } from "../shared/notices.js";
 
+/** The header of the task page. */
 export class Header {
   constructor(id) {
     this.id = id;
@@ -25,36 +26,36 @@ export class Header {
     setInterval(() => this.tick(), 1000);
   }
 
-  /** The task's facts as the server tells them. */
-  take(task) {
+  /** Updates the task's details from the server. */
+  setTask(task) {
     this.task = task;
     this.lines = Math.max(this.lines, task.lines);
     this.bytes = Math.max(this.bytes, task.bytes);
-    this.drawFacts();
+    this.drawDetails();
     this.tick();
   }
 
-  /** The connection's state, with the pause before the next try. */
-  connected(state, waitMs) {
+  /** Updates the connection's state, with the delay before the next attempt. */
+  setConnection(state, waitMs) {
     this.connection = state;
     this.retryAt = waitMs === undefined ? 0 : Date.now() + waitMs;
     this.tick();
   }
 
-  forget() {
+  clear() {
     this.lines = 0;
     this.bytes = 0;
   }
 
-  /** Lines came; those up to number `known` are history that the task's facts have counted. */
-  sawLines(lines, known) {
+  /** Counts new lines; those up to number `known` are included in the task's details already. */
+  addLines(lines, known) {
     const last = lines[lines.length - 1];
     this.lineAt = last.n > known ? Date.now() : Date.parse(last.timestamp);
     this.lines = Math.max(this.lines, last.n);
     for (const line of lines) if (line.n > known) this.bytes += line.line.length + 1;
   }
 
-  drawFacts() {
+  drawDetails() {
     const { task } = this;
     const command = commandLine(task.command);
     setText(byId("command"), command);
@@ -63,7 +64,7 @@ export class Header {
     byId("host").title = task.host ? `runs on ${task.host}` : "";
     const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
       const chip = document.createElement(key === "run" && value !== "" ? "a" : "span");
-      if (chip.tagName === "A") chip.href = `/runs/${encodeURIComponent(value)}`;
+      if (chip.tagName === "A") Object.assign(chip, { href: `/runs/${encodeURIComponent(value)}`, title: "Open this run" });
       chip.className = "chip";
       chip.textContent = value === "" ? key : `${key}: ${value}`;
       return chip;
@@ -74,16 +75,16 @@ export class Header {
       (task.ended ? `, ended ${dateTime(Date.parse(task.ended))}` : "");
   }
 
-  /** Whether the log is what the worker sent: beside the counts, and if it is not, in a bar. */
+  /** Draws the verification result beside the counts, and an alarm bar if it failed. */
   drawIntegrity() {
-    const told = integrityWords(this.task.integrity);
+    const integrity = integritySummary(this.task.integrity);
     const element = byId("integrity");
-    element.hidden = told === null;
-    element.className = `integrity ${told?.kind ?? ""}`;
-    element.title = told?.title ?? "";
-    setText(byId("integrity"), told?.words ?? "");
-    byId("alarm").hidden = !told?.alarm;
-    setText(byId("alarm"), told?.alarm ?? "");
+    element.hidden = integrity === null;
+    element.className = `integrity ${integrity?.kind ?? ""}`;
+    element.title = integrity?.title ?? "";
+    setText(byId("integrity"), integrity?.words ?? "");
+    byId("alarm").hidden = !integrity?.alarm;
+    setText(byId("alarm"), integrity?.alarm ?? "");
   }
 
   tick() {
@@ -96,17 +97,17 @@ export class Header {
     setText(byId("elapsed"), this.task ? duration(elapsed(this.task, Date.now())) : "");
     this.drawLive();
     document.title = `${state.mark} ${this.id} · ${state.words} · tasktail`;
-    setIcon(this.connection === "offline" && !this.over ? "offline" : state.kind);
+    setIcon(this.connection === "offline" && !this.ended ? "offline" : state.kind);
   }
 
-  /** What changes with each line. */
+  /** Draws the parts that change with each line. */
   drawLive() {
     setText(byId("counts"), this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
-    setText(byId("link"), this.linkWords());
+    setText(byId("link"), this.linkText());
     this.drawNotice();
   }
 
-  get over() {
+  get ended() {
     return this.connection === "ended";
   }
 
@@ -122,12 +123,12 @@ export class Header {
     }
   }
 
-  linkWords() {
+  linkText() {
     if (this.connection === "offline") {
       const seconds = Math.max(0, Math.ceil((this.retryAt - Date.now()) / 1000));
       return `offline (retry in ${seconds} s)`;
     }
-    if (this.connection === "not_found" && this.task) return "this task was removed";
+    if (this.connection === "not_found" && this.task) return "this task was deleted";
     if (this.connection === "signed_out") return "signed out";
     if (this.connection === "connecting") return this.task ? "reconnecting…" : "connecting…";
     if (this.connection !== "live" || !this.task || this.task.status !== "running") return "";
@@ -155,11 +156,11 @@ export class Header {
     if (this.lines > 0) return null;
     if (!this.task) return TASK_NOTICES[this.connection] ? this.connection : "connecting";
     if (this.connection === "signed_out") return "signed_out";
-    if (this.over || this.task.ended) return "silent";
+    if (this.ended || this.task.ended) return "silent";
     return this.connection === "offline" ? "offline" : "waiting_line";
   }
 
-  /** What the channel switches count; `capped` where only a part was counted. */
+  /** Draws the channels' counts; `capped` if only a part of the log was counted. */
   drawChannels(counts, capped) {
     for (const button of document.querySelectorAll(".channel")) {
       const { stream } = button.dataset;

@@ -1,4 +1,4 @@
-// The page of all tasks.
+// The list of tasks.
 
 import { fetchTasks } from "../shared/api.js";
 import { setText } from "../shared/dom.js";

@@ -1,4 +1,4 @@
-// Fills holes of the store from the lines route: one request upwards and one downwards at a time.
+// Fills holes in the store from the lines route, with at most one request in each direction.
 
 import { fetchLines } from "../shared/api.js";
 
@@ -7,8 +7,9 @@ const SPARSE_PAGE_LINES = 1000;
 const REACH_MAX = 1 << 20;
 const RETRY_MS = 1500;
 
+/** A loader of missing lines. */
 export class Loader {
-  /** `channels()` gives the `stream=` words, or null when every channel is shown. */
+  /** `channels()` returns the `stream=` value, or null if every channel is shown. */
   constructor(id, store, channels, onChange) {
     this.id = id;
     this.store = store;
@@ -19,7 +20,7 @@ export class Loader {
     this.generation = 0;
   }
 
-  /** Drops what is on its way: the log or the channels are others now. */
+  /** Cancels the requests in progress, after the log or the channels changed. */
   restart() {
     this.generation += 1;
     for (const abort of this.busy.values()) abort.abort();
@@ -27,8 +28,8 @@ export class Loader {
     this.reach = SPARSE_PAGE_LINES;
   }
 
-  /** Somebody looks at a hole: downwards from its beginning, or upwards from its end. */
-  want(hole, upwards) {
+  /** Loads a part of a hole: from its start, or `upwards` from its end. */
+  request(hole, upwards) {
     const key = upwards ? "up" : "down";
     if (this.busy.has(key)) return;
     const abort = new AbortController();
@@ -51,27 +52,27 @@ export class Loader {
     const reach = stream === null ? PAGE_LINES : this.reach;
     const from = upwards ? Math.max(hole.from, hole.to - reach + 1) : hole.from;
     const limit = stream === null ? Math.min(page, hole.to - from + 1) : page;
-    const answer = await fetchLines(this.id, { from, limit, stream }, signal);
+    const response = await fetchLines(this.id, { from, limit, stream }, signal);
     if (generation !== this.generation) return;
-    // Few lines of the wanted channels in this stretch: look further next time.
-    if (stream !== null && upwards) this.reach = answer.lines.length < limit / 4 ? Math.min(REACH_MAX, reach * 4) : SPARSE_PAGE_LINES;
-    this.take(answer, from, hole.to, stream !== null);
+    // Few lines of the shown channels in this range: scan further next time.
+    if (stream !== null && upwards) this.reach = response.lines.length < limit / 4 ? Math.min(REACH_MAX, reach * 4) : SPARSE_PAGE_LINES;
+    this.storePage(response, from, hole.to, stream !== null);
   }
 
-  take(answer, from, holeEnd, sparse) {
-    const gaps = (answer.gaps ?? []).filter(isWide).map(gapItem);
-    const items = [...answer.lines, ...gaps].sort((a, b) => a.n - b.n);
+  storePage(response, from, holeEnd, sparse) {
+    const gaps = (response.gaps ?? []).filter(isWide).map(gapItem);
+    const items = [...response.lines, ...gaps].sort((a, b) => a.n - b.n);
     const lastItem = items[items.length - 1];
     const reached = lastItem ? lastItem.to ?? lastItem.n : from - 1;
-    // A filter looks at many more lines than it gives.
-    const covered = sparse ? Math.max(reached, answer.next_line - 1) : reached;
+    // A filtered response covers more lines than it contains.
+    const covered = sparse ? Math.max(reached, response.next_line - 1) : reached;
     const to = Math.min(covered, holeEnd);
     if (to < from) throw new Error("the server has no lines there yet");
     this.store.put(from, to, items.filter((item) => (item.to ?? item.n) >= from && item.n <= to));
   }
 }
 
-/** Whether a gap names numbers that cannot be read, rather than a line that says so itself. */
+/** Reports whether a gap covers unreadable numbers, rather than being marked by a line of its own. */
 export const isWide = (gap) => gap.marked !== true;
 
 export const gapItem = (gap) => ({ gap: true, n: gap.from, to: gap.to, from: gap.from, reason: gap.reason, count: gap.count });

@@ -1,21 +1,21 @@
-// Making a share link of this task: for those who may.
+// The dialog that creates a share link, for administrators.
 
-import { ApiError, makeShare } from "../shared/api.js";
+import { ApiError, createShare } from "../shared/api.js";
 import { byId } from "../shared/dom.js";
 import { dateTime } from "../shared/format.js";
 import { linkOf } from "../shared/links.js";
 
-/** Shows the way to a link, if `access` is an administrator's and links are of use. */
+/** Shows the share button if `access` is an administrator's and the server requires sign-in. */
 export function bindShare(page, access) {
-  const may = access?.scope === "admin" && access.kind !== "open";
-  byId("share-open").hidden = !may;
-  if (!may) return;
+  const allowed = access?.scope === "admin" && access.kind !== "open";
+  byId("share-open").hidden = !allowed;
+  if (!allowed) return;
   const dialog = byId("share");
   byId("share-open").addEventListener("click", () => {
     byId("share-made").hidden = true;
-    say("");
+    showProblem("");
     byId("share-line").hidden = page.marked === null;
-    byId("share-line").textContent = page.marked === null ? "" : `It goes to ${linkOf(page.marked).slice(1)}.`;
+    byId("share-line").textContent = page.marked === null ? "" : `The link opens at ${linkOf(page.marked).slice(1)}.`;
     dialog.showModal();
   });
   for (const button of dialog.querySelectorAll("[data-life]")) {
@@ -24,35 +24,35 @@ export function bindShare(page, access) {
       byId("share-made").hidden = true;
     });
   }
-  byId("share-make").addEventListener("click", () => make(page));
+  byId("share-make").addEventListener("click", () => createLink(page));
   byId("share-copy").addEventListener("click", copy);
 }
 
-function say(words) {
-  byId("share-problem").textContent = words;
+function showProblem(text) {
+  byId("share-problem").textContent = text;
 }
 
-async function make(page) {
+async function createLink(page) {
   const button = byId("share-make");
   button.disabled = true;
-  say("");
+  showProblem("");
   try {
     const life = document.querySelector('#share [data-life][aria-pressed="true"]').dataset.life;
-    const { url, expires } = await makeShare(page.id, life);
+    const { url, expires } = await createShare(page.id, life);
     byId("share-url").value = page.marked === null ? url : `${url}&${linkOf(page.marked).slice(1)}`;
-    byId("share-until").textContent = `Good until ${dateTime(Date.parse(expires))}.`;
+    byId("share-until").textContent = `Expires ${dateTime(Date.parse(expires))}.`;
     byId("share-copy").textContent = "Copy";
     byId("share-made").hidden = false;
     byId("share-url").select();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    say(error.message);
+    showProblem(error.message);
   }
   button.disabled = false;
 }
 
-// Only a page that came by https, or from this machine, has a clipboard; elsewhere the text is
-// selected, ready for Ctrl-C.
+// Browsers allow clipboard access only over https or on a loopback address; otherwise the text is
+// selected for Ctrl+C.
 async function copy() {
   byId("share-url").select();
   try {

@@ -1,7 +1,7 @@
-// The live connection to one task: opens, resumes behind the last line it saw, tells what it hears.
+// The live connection to one task: opens it, resumes after the last line, and dispatches messages.
 //
-// States told to `onState`: connecting, waiting (open, no task yet), live, ended, offline (with the
-// milliseconds to the next try), and what the server refuses: not_found, no_access, signed_out.
+// States passed to `onState`: connecting, waiting (open, no task yet), live, ended, offline (with the
+// milliseconds to the next attempt), and the refusals not_found, no_access and signed_out.
 
 import { fetchTask } from "../shared/api.js";
 import { isWide } from "./loader.js";
@@ -11,12 +11,13 @@ const FAR_BEHIND_LINES = 20_000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 10_000;
 const SILENCE_MS = 250;
-// The server pings every 15 s, but a page does not see pings; a dead path shows when the network
-// says so (the `offline` event) or when TCP gives up.
+// The server pings every 15 s, but a page does not see pings; it notices a dead connection only when
+// TCP times out.
 const REFUSED = { not_found: "not_found", unauthorized: "signed_out", forbidden: "no_access" };
-// How the server closes a connection whose access has ended.
+// The close code of a connection whose access ended.
 const CLOSE_SIGNED_OUT = 4401;
 
+/** The live connection to one task. */
 export class LiveSocket {
   constructor(id, handlers) {
     this.id = id;
@@ -50,21 +51,21 @@ export class LiveSocket {
     });
   }
 
-  // With `wait=1` the server says nothing until there is a task.
+  // With `wait=1` the server sends nothing until the task exists.
   awaitTask(socket) {
     this.handlers.onState("waiting");
     setTimeout(() => {
-      if (socket === this.socket && !this.opened) this.learnWhy();
+      if (socket === this.socket && !this.opened) this.checkRefusal();
     }, SILENCE_MS);
   }
 
-  /** Tries at once instead of at the end of the pause. */
+  /** Retries now instead of after the delay. */
   retryNow() {
     if (this.timer) this.connect();
   }
 
-  /** Goes on where it was after a refusal. */
-  again() {
+  /** Reconnects after access was denied. */
+  resume() {
     if (!this.refused) return;
     this.refused = false;
     this.connect();
@@ -77,8 +78,8 @@ export class LiveSocket {
     } catch {
       return;
     }
-    const take = this[`on_${message.type}`];
-    if (take) take.call(this, message);
+    const handler = this[`on_${message.type}`];
+    if (handler) handler.call(this, message);
   }
 
   on_open(message) {
@@ -91,9 +92,9 @@ export class LiveSocket {
 
   on_lines(message) {
     if (this.farBehind) {
-      // Nobody reads all that passed meanwhile line by line; its pages come when looked at. Not
-      // before the first lines: a `reset` may come ahead of them, and it must be heard.
-      this.startAnew();
+      // Too far behind to receive every line; missing pages load when they are scrolled into view.
+      // Not before the first lines: a `reset` may precede them and must be handled.
+      this.restart();
       return;
     }
     const fresh = message.lines.filter((line) => line.n > this.last);
@@ -105,7 +106,7 @@ export class LiveSocket {
 
   on_gap(message) {
     if (message.cursor) this.cursor = message.cursor;
-    // A narrow gap names the line that stands for it, which is counted when it comes.
+    // A marked gap names its own line, which is counted when it arrives.
     if (isWide(message)) this.last = Math.max(this.last, message.to);
     this.handlers.onGap(message);
   }
@@ -126,8 +127,8 @@ export class LiveSocket {
     const resumed = this.cursor !== null;
     this.cursor = null;
     this.handlers.onReset();
-    // Behind a reset comes the whole new log; its last part is enough to begin with.
-    if (resumed) this.startAnew();
+    // After a reset the whole new log follows; its tail is enough to start with.
+    if (resumed) this.restart();
   }
 
   on_error(message) {
@@ -139,7 +140,7 @@ export class LiveSocket {
     }
   }
 
-  startAnew() {
+  restart() {
     this.farBehind = false;
     const old = this.socket;
     this.socket = null;
@@ -157,12 +158,12 @@ export class LiveSocket {
     this.socket = null;
     if (this.ended || this.refused) return;
     if (code === CLOSE_SIGNED_OUT) this.refuse("signed_out");
-    else if (this.opened) this.pause();
-    else this.learnWhy().then(() => this.pause());
+    else if (this.opened) this.scheduleRetry();
+    else this.checkRefusal().then(() => this.scheduleRetry());
   }
 
-  // A browser does not tell a page why a socket was refused; the same question over HTTP does.
-  async learnWhy() {
+  // A WebSocket does not expose why it was rejected, so this asks over HTTP.
+  async checkRefusal() {
     try {
       await fetchTask(this.id);
     } catch (error) {
@@ -173,11 +174,11 @@ export class LiveSocket {
     }
   }
 
-  pause() {
+  scheduleRetry() {
     if (this.refused) return;
     const full = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.attempts);
     this.attempts += 1;
-    // Jitter, or every page comes back in the same moment after a restart.
+    // Jitter keeps pages from reconnecting all at once after a restart.
     const wait = Math.round(full * (0.75 + Math.random() / 4));
     this.timer = setTimeout(() => this.connect(), wait);
     this.handlers.onState("offline", wait);

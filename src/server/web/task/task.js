@@ -1,4 +1,4 @@
-// The page of one task: wires the connection, the lines it holds, the rows on the screen and the
+// The task page: connects the live socket, the lines in memory, the rows on the screen and the
 // controls. Live line -> socket.js -> store.js -> scroller.js -> rows.js.
 
 import { Access } from "../shared/access.js";
@@ -17,11 +17,12 @@ import { bindShare } from "./sharedialog.js";
 import { LiveSocket } from "./socket.js";
 import { Store } from "../shared/store.js";
 
-// Counting stops where it would cost more than it tells.
+// Limits the cost of counting the channels' lines.
 const COUNT_LINES_MAX = 1000;
 const COUNT_REQUESTS_MAX = 20;
 const STREAMS = ["stdout", "stderr", "internal"];
 
+/** The page of one task. */
 class TaskPage extends LogPage {
   constructor(id) {
     super(id, new Store(), "line");
@@ -30,25 +31,25 @@ class TaskPage extends LogPage {
     this.shown = new Set(STREAMS);
     this.counts = { stderr: 0, internal: 0 };
     this.counted = 0;
-    this.searchAgain = () => {};
-    this.loader = new Loader(id, this.store, () => this.streamWords(), () => this.scroller.invalidate());
+    this.restartSearch = () => {};
+    this.loader = new Loader(id, this.store, () => this.streamFilter(), () => this.scroller.invalidate());
     this.search = new Search(id, () => this.drawSearch());
     this.scroller = new Scroller(this.viewport, this.store, {
       build: (item, before) => this.builder.build(item, before),
-      want: (hole, upwards) => this.want(hole, upwards),
+      requestHole: (hole, upwards) => this.requestHole(hole, upwards),
       followChanged: () => this.followChanged(),
       drawn: () => this.drawn(),
     });
     this.socket = new LiveSocket(id, {
       onOpen: (message) => this.opened(message),
-      onLines: (lines) => this.live(lines),
-      onGap: (gap) => this.gap(gap),
-      onTask: (task) => this.task(task),
+      onLines: (lines) => this.addLines(lines),
+      onGap: (gap) => this.addGap(gap),
+      onTask: (task) => this.setTask(task),
       onReset: () => this.reset(),
-      onState: (state, waitMs) => this.connection(state, waitMs),
+      onState: (state, waitMs) => this.setConnection(state, waitMs),
       onNotice: (words) => console.warn(words),
     });
-    this.access = new Access(() => this.socket.again(), id);
+    this.access = new Access(() => this.socket.resume(), id);
   }
 
   async start() {
@@ -58,31 +59,31 @@ class TaskPage extends LogPage {
     await openShareOfAddress(this.id);
     this.goToLink();
     this.socket.connect();
-    bindShare(this, await this.access.learn());
+    bindShare(this, await this.access.load());
   }
 
-  /** The fragment is another one: a line, or a share of this task. */
+  /** Handles a new fragment: a line, or a share of this task. */
   async hashChanged() {
     await openShareOfAddress(this.id);
-    this.socket.again();
+    this.socket.resume();
     this.goToLink();
   }
 
-  get over() {
-    return this.header.over;
+  get ended() {
+    return this.header.ended;
   }
 
-  /** `stream=` for the server, or null when every channel is shown. */
-  streamWords() {
+  /** Returns the `stream=` value, or null if every channel is shown. */
+  streamFilter() {
     return this.shown.size === STREAMS.length ? null : [...this.shown].join(",");
   }
 
   opened(message) {
-    this.task(message.task);
+    this.setTask(message.task);
     const { store } = this;
     const fresh = store.last === 0;
     if (message.first_line > 1) {
-      // One row stands for all that is gone at the beginning.
+      // One row represents all trimmed lines at the start.
       const edge = message.first_line - 1;
       if (store.first < edge) {
         store.first = edge;
@@ -91,38 +92,38 @@ class TaskPage extends LogPage {
     }
     store.grow(message.last_line);
     this.openedAt = message.last_line;
-    if (!this.scroller.following) this.keepUpto = Math.max(this.keepUpto, message.last_line + KEPT_BEYOND_LINES);
+    if (!this.scroller.following) this.keepUntil = Math.max(this.keepUntil, message.last_line + KEPT_BEYOND_LINES);
     if (fresh) this.countChannels(message.last_line);
     if (this.marked && fresh) this.scroller.reveal(this.marked.first);
     this.scroller.invalidate();
   }
 
-  want(hole, upwards) {
-    // The end of the log is on its way through the socket already.
+  requestHole(hole, upwards) {
+    // The socket is already delivering the end of the log.
     if (this.scroller.following && this.socket.last < this.openedAt) return;
-    this.loader.want(hole, upwards);
+    this.loader.request(hole, upwards);
   }
 
-  // The stderr and internal lines so far; what comes behind is counted as it comes.
+  // Counts the stderr and internal lines so far; later ones are counted as they arrive.
   async countChannels(upto) {
     this.counted = upto;
     if (upto === 0) return;
     try {
       let from = 1;
       for (let asked = 0; from <= upto && asked < COUNT_REQUESTS_MAX; asked += 1) {
-        const answer = await fetchLines(this.id, { stream: "stderr,internal", from, limit: COUNT_LINES_MAX });
-        for (const line of answer.lines) if (line.n <= upto) this.counts[line.stream] += 1;
-        from = answer.next_line;
-        if (answer.lines.length >= COUNT_LINES_MAX) break;
+        const response = await fetchLines(this.id, { stream: "stderr,internal", from, limit: COUNT_LINES_MAX });
+        for (const line of response.lines) if (line.n <= upto) this.counts[line.stream] += 1;
+        from = response.next_line;
+        if (response.lines.length >= COUNT_LINES_MAX) break;
       }
       this.capped = from <= upto;
       this.drawCounts();
     } catch {
-      // The switches work without counts.
+      // The channel buttons work without counts.
     }
   }
 
-  live(lines) {
+  addLines(lines) {
     const { store, scroller } = this;
     const before = store.last;
     const hits = this.search.hits.length;
@@ -131,31 +132,31 @@ class TaskPage extends LogPage {
       const wanted = this.shown.has(line.stream);
       if (line.n > this.counted && line.stream !== "stdout") this.counts[line.stream] += 1;
       if (fresh && wanted && !scroller.following) this.unread += 1;
-      if (scroller.following || line.n <= this.keepUpto) store.append(line.n, wanted ? line : null);
+      if (scroller.following || line.n <= this.keepUntil) store.append(line.n, wanted ? line : null);
       else store.grow(line.n);
-      this.search.sees(line);
+      this.search.addLive(line);
     }
-    this.header.sawLines(lines, before);
+    this.header.addLines(lines, before);
     if (this.search.hits.length > hits) this.drawSearch();
     scroller.invalidate();
   }
 
-  gap(gap) {
+  addGap(gap) {
     if (!isWide(gap)) return;
     this.store.grow(gap.to);
     if (gap.to >= this.store.first) this.store.put(Math.max(gap.from, this.store.first), gap.to, [gapItem(gap)]);
     this.scroller.invalidate();
   }
 
-  task(task) {
+  setTask(task) {
     this.builder.startMs = Date.parse(task.started ?? task.created);
-    this.header.take(task);
+    this.header.setTask(task);
   }
 
   reset() {
     this.loader.restart();
     this.store.clear();
-    this.header.forget();
+    this.header.clear();
     this.counts = { stderr: 0, internal: 0 };
     this.counted = 0;
     this.unread = 0;
@@ -163,21 +164,21 @@ class TaskPage extends LogPage {
     this.scroller.reset();
   }
 
-  connection(state, waitMs) {
-    this.header.connected(this.notYet(state), waitMs);
-    if (state === "signed_out" || state === "live" || state === "ended") this.access.set(state === "signed_out");
+  setConnection(state, waitMs) {
+    this.header.setConnection(this.displayState(state), waitMs);
+    if (state === "signed_out" || state === "live" || state === "ended") this.access.setLost(state === "signed_out");
     this.scroller.invalidate();
   }
 
-  // Not found stays on the screen while the page tries again behind it.
-  notYet(state) {
+  // Keeps showing "not found" while the page retries in the background.
+  displayState(state) {
     if (state === "not_found") this.missing = !new URLSearchParams(location.search).has("wait");
     if (state === "live" || state === "no_access" || state === "signed_out") this.missing = false;
     const again = state === "offline" || state === "connecting" || state === "waiting" || state === "not_found";
     return this.missing && again ? "not_found" : state === "not_found" ? "waiting" : state;
   }
 
-  /** Switches a channel; the last one that is on stays on. */
+  /** Shows or hides a channel; hiding the last one shows all. */
   toggleChannel(stream) {
     if (this.shown.has(stream) && this.shown.size === 1) this.shown = new Set(STREAMS);
     else if (!this.shown.delete(stream)) this.shown.add(stream);
@@ -185,10 +186,10 @@ class TaskPage extends LogPage {
       button.setAttribute("aria-pressed", String(this.shown.has(button.dataset.stream)));
     }
     this.loader.restart();
-    this.store.forgetLines();
-    this.numbersHaveRows(this.streamWords() === null);
+    this.store.clearLines();
+    this.setAllNumbersShown(this.streamFilter() === null);
     this.scroller.rebuild();
-    this.searchAgain();
+    this.restartSearch();
   }
 
   drawn() {
@@ -211,9 +212,9 @@ class TaskPage extends LogPage {
     output.title = search.error ?? "";
     const total = count(search.hits.length) + (search.more ? "+" : "");
     if (search.text === "") output.textContent = "";
-    else if (search.error) output.textContent = "bad pattern";
-    else if (search.hits.length === 0) output.textContent = search.busy ? "…" : "no hits";
-    else output.textContent = search.at >= 0 ? `${count(search.at + 1)} of ${total}` : `${total} hits`;
+    else if (search.error) output.textContent = "invalid pattern";
+    else if (search.hits.length === 0) output.textContent = search.busy ? "…" : "no matches";
+    else output.textContent = search.at >= 0 ? `${count(search.at + 1)} of ${total}` : `${total} ${total === "1" ? "match" : "matches"}`;
     this.scroller.invalidate();
   }
 }
