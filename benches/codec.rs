@@ -67,7 +67,7 @@ fn build(first: EntryId, bodies: &[Vec<u8>]) -> (u32, Vec<u8>) {
         builder.push(id, body).expect("an entry");
         id = id.next().expect("an id");
     }
-    builder.note_session("01JZ0000000000000000000000", 77);
+    builder.record_session("01JZ0000000000000000000000", 77);
     let (header, bytes) = builder.finish(1 << 30, 0).expect("a block");
     (header.count, bytes)
 }

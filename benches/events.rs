@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tasktail::events::{EventLog, FileFollower, FollowFileOptions, Followed, Sync};
+use tasktail::events::{EventLog, FileFollower, FollowFileOptions, FollowItem, SyncMode};
 use tasktail::model::Event;
 
 const SYNCING_THREADS: u64 = 8;
@@ -41,18 +41,18 @@ fn append(c: &mut Criterion) {
     let one = [event(1)];
     let bare = [Event::parse(r#"{"event_type":"step.started","step_id":"s","reason":null}"#).expect("an event")];
     group.throughput(Throughput::Elements(1));
-    group.bench_function("flushed", |b| b.iter(|| log.append(&one, Sync::Flush).expect("room")));
+    group.bench_function("flushed", |b| b.iter(|| log.append(&one, SyncMode::Flush).expect("room")));
     group.bench_function("flushed, given its id and time", |b| {
-        b.iter(|| log.append(&bare, Sync::Flush).expect("room"));
+        b.iter(|| log.append(&bare, SyncMode::Flush).expect("room"));
     });
-    group.bench_function("synced by one", |b| b.iter(|| log.append(&one, Sync::Disk).expect("room")));
+    group.bench_function("synced by one", |b| b.iter(|| log.append(&one, SyncMode::Disk).expect("room")));
     group.bench_function("synced, an event of 8 threads", |b| {
         b.iter_custom(|events| {
             let each = events.div_ceil(SYNCING_THREADS);
             let begun = Instant::now();
             std::thread::scope(|scope| {
                 for _ in 0..SYNCING_THREADS {
-                    scope.spawn(|| (0..each).for_each(|_| log.append(&one, Sync::Disk).expect("room")));
+                    scope.spawn(|| (0..each).for_each(|_| log.append(&one, SyncMode::Disk).expect("room")));
                 }
             });
             begun.elapsed()
@@ -86,7 +86,7 @@ fn follow(c: &mut Criterion) {
             runtime.block_on(async {
                 let mut taken = Duration::ZERO;
                 for _ in 0..lines {
-                    while follower.next().await.expect("a file") != Followed::CaughtUp {}
+                    while follower.next().await.expect("a file") != FollowItem::CaughtUp {}
                     // The follower waits before the line is written, as it does in life.
                     let mut waiting = Box::pin(follower.next());
                     assert!(futures::poll!(&mut waiting).is_pending());

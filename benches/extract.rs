@@ -83,12 +83,12 @@ fn extraction(c: &mut Criterion) {
 }
 
 fn plain() -> String {
-    let events = include_str!("../tests/ansible/events.jsonl").lines().filter(|line| line.contains("\"host\""));
+    let events = include_str!("../tests/events/ansible/events.jsonl").lines().filter(|line| line.contains("\"host\""));
     events.map(|line| format!("LB_EVENT {line}\n")).collect()
 }
 
 fn identity(c: &mut Criterion) {
-    let line = include_str!("../tests/ansible/events.jsonl").lines().next().expect("an event");
+    let line = include_str!("../tests/events/ansible/events.jsonl").lines().next().expect("an event");
     let event = Event::parse(line).expect("an event");
     let mut group = c.benchmark_group("identity");
     group.throughput(Throughput::Elements(1));

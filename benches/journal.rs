@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tasktail::journal::{Batch, Durability, Journal, NewId, PageLimits, Trim};
-use tasktail::model::{Channel, LineText, Octets, Timestamp};
+use tasktail::journal::{Durability, Journal, LineBatch, NewId, PageLimits, Trim};
+use tasktail::model::{ByteStr, Channel, LineText, Timestamp};
 
 #[cfg(all(target_os = "linux", target_env = "gnu", feature = "mimalloc"))]
 #[global_allocator]
@@ -16,9 +16,9 @@ const WRITERS: u64 = 8;
 const BATCH_LINES: u64 = 500;
 const BATCHES: u64 = 100;
 
-fn batch() -> Batch {
+fn batch() -> LineBatch {
     let text = "x".repeat(99);
-    let mut batch = Batch::new();
+    let mut batch = LineBatch::new();
     for _ in 0..BATCH_LINES {
         batch.push(&LineText {
             timestamp: Timestamp::from_millis(1_778_336_581_000),
@@ -83,20 +83,20 @@ fn durable_appends(c: &mut Criterion) {
 async fn add(journal: Journal, jobs: u64) {
     let text = "x".repeat(99);
     for _ in 0..jobs {
-        let room = journal.make_room(20_000).await.expect("room");
+        let room = journal.reserve(20_000).await.expect("room");
         let (reply, answer) = tokio::sync::oneshot::channel();
         let text = text.clone();
         journal.submit(room, move |keys| {
             for _ in 0..PIPELINE {
                 let fields = vec![
-                    (Octets::from("line"), Octets::from(&text)),
-                    (Octets::from("timestamp"), Octets::from("2026-05-09T14:23:01.000Z")),
-                    (Octets::from("stream"), Octets::from("stdout")),
+                    (ByteStr::from("line"), ByteStr::from(&text)),
+                    (ByteStr::from("timestamp"), ByteStr::from("2026-05-09T14:23:01.000Z")),
+                    (ByteStr::from("stream"), ByteStr::from("stdout")),
                 ];
-                keys.tick();
+                keys.update_time();
                 keys.add(b"bench", NewId::Auto, fields).expect("added");
                 keys.trim(b"bench", Trim::AboutMaxLen(10_000, 10_000)).expect("trimmed");
-                keys.settle();
+                keys.serve_blocked();
             }
             Box::new(|failed| reply.send(failed.is_none()).unwrap_or_default())
         });

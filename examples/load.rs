@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde::Deserialize;
-use tasktail::client::{HttpClient, RunFollower, RunItem, RunStart};
+use tasktail::client::{HttpClient, RunFollowStart, RunFollower, RunItem};
 use tasktail::worker::{Worker, WorkerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -179,7 +179,7 @@ async fn events() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path())?;
     let client = HttpClient::new(server.url.parse()?);
-    let mut follower = RunFollower::new(client, "load".parse()?, RunStart::First);
+    let mut follower = RunFollower::new(client, "load".parse()?, RunFollowStart::First);
     let reading = tokio::spawn(async move {
         let mut delays = Vec::new();
         let mut last = 0;

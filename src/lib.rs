@@ -1,78 +1,85 @@
-//! tasktail: a task's output, live in the browser and the terminal, and kept when it ends.
+//! tasktail streams the output of tasks live to browsers and terminals, and stores it.
 //!
-//! A worker wraps a command, a server keeps an ordered log for each task, people follow it. Events
-//! that a runner writes go the same way, to a run, its dashboard and its page. This page is the map.
+//! A worker wraps a command, the server appends its lines to an ordered log, and viewers follow the log.
+//! Events written by a workflow runner are stored in the same way, as a run with a dashboard and a page.
+//! This page is the map of the code.
 //!
-//! # Words
+//! # Terms
 //!
-//! - **task**: one run of one command. **journal**: its ordered log while it runs, a stream with
-//!   Redis' semantics. **archive**: its older lines, and all of them once it has ended; then it is
-//!   *sealed*.
-//! - **entry**: one item of a journal, with an id `ms-seq`. **line number**: dense, from 1, never
-//!   reused: what a person cites. **channel**: `stdout`, `stderr` or `internal`.
-//! - **tip**: where a journal ends; what readers watch. **cursor**: a place in a log, opaque.
-//! - **key**: a journal as the Redis port sees it; it may go while the lines stay. **job**: a run of
-//!   its commands, carried out with nothing in between.
+//! - **task**: one execution of one command. **journal**: its ordered log while it runs, a stream with
+//!   the semantics of Redis Streams. **archive**: its older lines, and all lines after its end; a complete
+//!   archive is *sealed*.
+//! - **entry**: one item of a journal, with an id `ms-seq`. **line number**: dense, from 1, never reused.
+//!   **channel**: `stdout`, `stderr` or `internal`.
+//! - **tip**: the end of a journal, its last durable entry; readers subscribe to it. **cursor**: an opaque
+//!   position in a log. **generation**: the number of times that the store has been opened, part of every
+//!   cursor.
+//! - **gap**: missing lines, reported to readers. **gap marker**: an `internal` line in place of lines that
+//!   were never stored.
+//! - **key**: a journal on the Redis port; it can expire while its lines remain. **transaction**: Redis
+//!   commands that run on the writer without anything in between.
 //! - **event**: one JSON object of a runner. **run**: a workflow that emits events; its journal is
-//!   `run:events:{id}`. **identity**: an event's `event_id`, its own or one made of what it says.
-//! - **hop**: a place on the way of a line or an event that counts what it saw.
-//! - **seq**: the number a worker gives a line in its *session*; what makes a resend harmless.
-//! - **origin**: the session and the number of a stored line, if it has one. **sum**, **tally**: what
-//!   lines add up to, by session; at the end it is compared with what the worker says (*integrity*).
+//!   `run:events:{id}`. **identity**: an event's `event_id`, assigned from its contents if it has none.
+//! - **stage**: a step of the path of a line or an event, with counters.
+//! - **session**, **seq**: a worker process, and the number it gives a line; they make a resend harmless.
+//!   **origin**: the session and the seq of a stored line.
+//! - **checksum**: the sum of the hashes of a session's lines. **verification**: comparing the stored lines
+//!   with the worker's report at the end (*integrity*).
 //!
 //! # Layers
 //!
-//! A folder is a layer; imports go only downward (`tests/layers.rs` holds this):
+//! A folder is a layer, and imports only point downward (`tests/structure/layers.rs` enforces this):
 //!
 //! ```text
-//! model    words, no I/O             transport  a connection, plain or under TLS
-//! store    sled and bytes             wire     what crosses a socket
-//! journal  ordered logs               archive  zstd frames
-//! tasks    a task's life over both    events   events out of text and files, a run's state
-//! auth     tokens, who may do what
-//! runs     a run's events, each once  client   the other end of the sockets
-//! server   routes and sockets         worker   process, lines, buffer, uplink
+//! model    domain types, no I/O       transport  TCP and TLS streams
+//! store    sled, write-ahead log      wire       messages and codecs, no I/O
+//! journal  ordered logs               archive    zstd files
+//! tasks    tasks over both            events     parsing events, the state of a run
+//! auth     tokens and permissions
+//! runs     a run's events             client     connecting to a server
+//! server   net, http, ws, web, redis  worker     process, lines, buffer, uplink
 //!                                     dashboard, doctor
 //! config, testing, cli, main
 //! ```
 //!
-//! `client`, `worker`, `dashboard` and `doctor` never reach the layers on the left: they could be a
-//! program of their own. `events` is used on both sides.
+//! `client`, `worker`, `dashboard` and `doctor` never import the layers on the left except `model`: they
+//! could be a separate program. `events` is used on both sides.
 //!
-//! # One line of output
+//! # The path of a line
 //!
 //! ```text
-//! child's pipe -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbered, kept) -> worker/uplink
+//! child's pipe or pty -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
 //!    ===== socket: wire/worker =====
-//! server/ingest -> tasks/task -> journal/append -> journal/writer (id, line number, block; durable; tip)
-//!    --ack--> uplink -> buffer forgets (and worker/spool, where lines are on disk too until then)
-//! tip -> tasks/follow (reads the page itself) -> server/live -> wire/viewer -> browser
+//! server/ws/worker (authorized? duplicate?) -> tasks/append -> tasks/rate_limit -> journal/append
+//!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)
+//!    -> the tip moves --ack--> worker/uplink -> worker/buffer and worker/spool drop their copy
+//! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser
 //! ```
 //!
-//! From a Redis client: `server/redis/connection` (a pipeline is one job) -> `tasks/keys` (the task
-//! behind the key) -> `journal/keys` (on the writer) -> the same tip, the same readers.
+//! From a Redis client: `server/redis/connection` (a pipeline is one transaction) -> `tasks/keys` (the task
+//! of the key) -> `journal/transaction` (on the writer) -> the same tip, the same readers.
 //!
-//! Down once; the single arrow back is the ack, and it means durable.
+//! Lines flow in one direction. The only arrow back is the ack, and it means durable.
 //!
-//! # One event of a runner
+//! # The path of an event
 //!
 //! ```text
-//! line in a task's log -> server's bridge (follows the log) -> events/extract (out of any escaping, with an id)
+//! line of a task's log -> runs/bridge (follows the log) -> events/extract (unescapes, assigns an id)
 //! file in the runs folder -> events/follow ------------------^
-//! POST of NDJSON ---------------------------------------------> runs (known already?) -> journal -> SSE -> dashboard, page
-//!                                                                          ^--- events/fold: the state, rebuilt from the journal
+//! POST of NDJSON: server/http/runs ---------------------------> runs (new?) -> journal -> SSE -> dashboard, page
+//!                                                                  ^--- events/fold: the state, rebuilt from the journal
 //! ```
 //!
 //! # Invariants
 //!
-//! 1. What a reader sees is durable (unless `--durability interval` says otherwise).
-//! 2. Ids and line numbers are never reused, not even after a kill.
-//! 3. A line that is not there is told: by a `gap`, never by silence.
-//! 4. Every queue is bounded. A slow viewer costs only itself; a slow server never slows the child.
-//! 5. A kill at any moment leaves what was acked, once.
-//! 6. An event is in its run once, whatever ways it came by, and what could not be read is counted.
-//! 7. Every route and every Redis command is asked who may use it before it runs; what has no rule is not
-//!    there. What a token may not see answers as what does not exist.
+//! 1. Readers only see durable lines (unless `--durability interval` is set).
+//! 2. Ids and line numbers are never reused, not even after a crash.
+//! 3. Missing lines are reported as a gap, never silently skipped.
+//! 4. Every queue is bounded. A slow viewer only delays itself; a slow server never slows the child.
+//! 5. After a crash at any moment, every acknowledged line is present exactly once.
+//! 6. An event is stored once in its run, whichever paths it arrives by; rejected events are counted.
+//! 7. Every route and every Redis command is authorized before it runs; one without a rule does not exist.
+//!    A resource hidden from a token is answered like a missing one.
 
 pub mod archive;
 pub mod auth;
@@ -82,6 +89,7 @@ pub mod config;
 pub mod dashboard;
 pub mod doctor;
 pub mod events;
+pub mod guide;
 pub mod journal;
 pub mod model;
 pub mod runs;

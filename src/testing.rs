@@ -1,4 +1,4 @@
-//! A server for tests: on free ports, over a folder of its own, gone when it is dropped.
+//! A server for tests: it uses free ports and a temporary folder, and stops when dropped.
 //!
 //! ```
 //! use redis::Commands;
@@ -12,7 +12,7 @@
 //!
 //! let options = StreamReadOptions::default().block(1_000).count(10);
 //! let read: Option<StreamReadReply> = redis.xread_options(&["task:logs:42"], &["0"], &options)?;
-//! let entry = &read.ok_or("nothing there")?.keys[0].ids[0];
+//! let entry = &read.ok_or("no entry")?.keys[0].ids[0];
 //! assert_eq!((&entry.id, entry.get("line")), (&id, Some("Building...".to_owned())));
 //! # Ok(())
 //! # }
@@ -28,44 +28,44 @@ use tokio::sync::oneshot;
 
 use crate::server::{self, ServeError, ServeOptions};
 
-/// A running server. May be started and dropped within a runtime or without one: it has its own.
+/// A running server with its own runtime. It may be started and dropped inside or outside a runtime.
 #[derive(Debug)]
 pub struct Server {
     http_url: String,
     redis_url: String,
-    /// Dropped to end it.
+    /// Dropped to stop the server.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     folder: TempDir,
 }
 
-/// Why there is no server.
+/// The reason why the server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No folder, thread or runtime for it.
-    #[error("a server for a test cannot be started: {0}")]
+    /// The system provided no folder, thread or runtime.
+    #[error("cannot start a test server: {0}")]
     System(#[from] io::Error),
-    /// The server did not start.
+    /// The server itself failed to start.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// What the server's thread tells once: its addresses, or why there are none.
-type Started = Result<(String, String), StartError>;
+/// The addresses of the server, or the error that prevented its start.
+type StartResult = Result<(String, String), StartError>;
 
 impl Server {
-    /// Starts a server with the default options, and waits until it accepts.
+    /// Starts a server with the default options, and waits until it accepts connections.
     ///
     /// # Errors
-    /// The system has no folder, thread or port for it.
+    /// The system provides no folder, thread or port.
     pub fn start() -> Result<Self, StartError> {
         Self::start_with(|_| {})
     }
 
-    /// The same with options of one's own. Data folder and addresses are set before.
+    /// Starts a server with changed options. Data folder and addresses are set before `change` is called.
     ///
     /// # Errors
-    /// As [`Server::start`], and what is wrong with the options.
+    /// Those of [`Server::start`], and invalid options.
     pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("tasktail-").tempdir()?;
         let any_port = || "127.0.0.1:0".to_owned();
@@ -76,31 +76,31 @@ impl Server {
             ..ServeOptions::default()
         };
         change(&mut options);
-        let (tell, told) = mpsc::sync_channel(1);
+        let (started, result) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("tasktail-testing".to_owned());
-        let thread = thread.spawn(move || run(options, &tell, stopped))?;
-        let gone = |_| Err(io::Error::other("its thread has ended").into());
-        let (http_url, redis_url) = told.recv().unwrap_or_else(gone)?;
+        let thread = thread.spawn(move || run(options, &started, stopped))?;
+        let ended = |_| Err(io::Error::other("the thread has ended").into());
+        let (http_url, redis_url) = result.recv().unwrap_or_else(ended)?;
         Ok(Self { http_url, redis_url, stop: Some(stop), thread: Some(thread), folder })
     }
 
-    /// `http://127.0.0.1:PORT`: pages, HTTP routes and WebSockets.
+    /// Returns `http://127.0.0.1:PORT`, the address of pages, HTTP routes and WebSockets.
     pub fn http_url(&self) -> &str {
         &self.http_url
     }
 
-    /// `redis://127.0.0.1:PORT`; empty if the options turned the port off.
+    /// Returns `redis://127.0.0.1:PORT`; empty if the options disabled the port.
     pub fn redis_url(&self) -> &str {
         &self.redis_url
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder().join("data")
     }
 
-    /// The folder that goes with the server.
+    /// Returns the temporary folder, which is deleted with the server.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -110,30 +110,30 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of a server for a test has panicked");
+            tracing::error!("the thread of a test server panicked");
         }
     }
 }
 
-/// The server's thread, from its start to its end.
-fn run(options: ServeOptions, tell: &mpsc::SyncSender<Started>, stopped: oneshot::Receiver<()>) {
+/// Runs the server's thread until it is stopped.
+fn run(options: ServeOptions, started: &mpsc::SyncSender<StartResult>, stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        // Whoever asked waits for the answer.
-        Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+        // The caller waits for the result.
+        Err(error) => return started.send(Err(error.into())).unwrap_or_default(),
     };
     runtime.block_on(async {
         let server = match Box::pin(server::Server::start(options)).await {
             Ok(server) => server,
-            Err(error) => return tell.send(Err(error.into())).unwrap_or_default(),
+            Err(error) => return started.send(Err(error.into())).unwrap_or_default(),
         };
         let urls = (server.url(), server.redis_url().unwrap_or_default());
-        if tell.send(Ok(urls)).is_ok() {
-            // An error is the sender's drop, which is how the end is said.
+        if started.send(Ok(urls)).is_ok() {
+            // The sender is dropped to stop the server, which makes this an error.
             stopped.await.unwrap_or_default();
         }
         if let Err(error) = server.shutdown().await {
-            tracing::warn!(%error, "a server for a test did not end well");
+            tracing::warn!(%error, "a test server did not shut down cleanly");
         }
     });
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_goes_with_its_folder() {
+    fn dropping_a_server_deletes_its_folder() {
         let server = Server::start().unwrap();
         let urls = [server.http_url().to_owned(), server.redis_url().to_owned()];
         let folder = server.folder().to_owned();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_starts_and_ends_within_a_runtime() {
+    async fn server_can_be_started_inside_a_runtime() {
         drop(Server::start().unwrap());
         let error = Server::start_with(|options| options.resp = Some("0.0.0.0:0".to_owned())).unwrap_err();
         assert!(error.to_string().contains("loopback"), "{error}");

@@ -52,7 +52,7 @@ fn go_on(archive: &Archive) {
         partial: false,
         lossy: false,
     };
-    archive.push(&line, Origin::Foreign).unwrap();
+    archive.push(&line, Origin::Unnumbered).unwrap();
     archive.sync().unwrap();
     assert_eq!(archive.last_line(), n);
     assert_eq!(archive.read(n, 1, 1).unwrap(), vec![line]);

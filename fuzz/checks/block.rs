@@ -17,7 +17,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let mut body = Vec::new();
         block::encode_body(&mut body, &entry.body).unwrap();
         assert_eq!(block::decode_body(&body).unwrap(), entry.body);
-        builder.push_of(entry.id, &body, origins.next().unwrap()).unwrap();
+        builder.push_with_origin(entry.id, &body, origins.next().unwrap()).unwrap();
         true
     });
     if read.is_err() {

@@ -3,7 +3,7 @@
 
 use tasktail::model::Timestamp;
 use tasktail::model::limits::SESSION_BYTES_MAX;
-use tasktail::wire::worker::{Outgoing, OutgoingLine, WorkerMessage};
+use tasktail::wire::worker::{OutgoingLine, OutgoingMessage, WorkerMessage};
 
 /// Holds what is said above for these bytes.
 pub(crate) fn check(bytes: &[u8]) {
@@ -25,7 +25,8 @@ pub(crate) fn check(bytes: &[u8]) {
             });
             let lines_again = again.collect::<Vec<_>>();
             let first_seq = first_seq.unwrap_or(1).max(1);
-            let message = Outgoing::LogLines { work_request_id: task.id.as_str(), first_seq, lines: lines_again };
+            let message =
+                OutgoingMessage::LogLines { work_request_id: task.id.as_str(), first_seq, lines: lines_again };
             let json = serde_json::to_string(&message).unwrap();
             let Ok(WorkerMessage::Lines { task: task_again, lines: read, .. }) = WorkerMessage::parse(&json, now)
             else {

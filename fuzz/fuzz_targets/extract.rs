@@ -9,22 +9,22 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tasktail::events::{Extractor, ExtractorOptions, Found};
+use tasktail::events::{Extractor, ExtractorOptions, ExtractedItem};
 use tasktail::model::Event;
 
 fn found<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let mut all = Vec::new();
     let mut last_line = 0;
-    let mut each = |found: Found<'_>| {
+    let mut each = |found: ExtractedItem<'_>| {
         let line = match &found {
-            Found::Event(event) | Found::Echo { again: event, .. } => {
+            ExtractedItem::Event(event) | ExtractedItem::Echo { again: event, .. } => {
                 assert_eq!(Event::parse(event.event.as_str()).as_ref(), Ok(&event.event));
                 assert!(event.identified.view().event_id.is_some());
                 event.line
             }
-            Found::Task(task) => task.line,
-            Found::Rejected(rejected) => rejected.line,
-            Found::Text { line, .. } => *line,
+            ExtractedItem::Task(task) => task.line,
+            ExtractedItem::Rejected(rejected) => rejected.line,
+            ExtractedItem::Text { line, .. } => *line,
         };
         assert!(line >= last_line, "lines come in their order");
         last_line = line;

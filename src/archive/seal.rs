@@ -1,55 +1,56 @@
-//! The seal: index, seek table, SHA-256, and the final name.
+//! Sealing: verdict, index and seek table are appended, and the file receives its final name.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
-use super::frame::{self, FrameRef, INDEX_MAGIC, SKIPPABLE_HEADER_BYTES};
-use super::{Archive, ArchiveError, Frames, Total, Writer, drop_middle};
+use super::frame::{self, FrameHeader, INDEX_MAGIC, SKIPPABLE_HEADER_BYTES};
+use super::{Archive, ArchiveError, DiskUsage, FrameWriter, Frames};
 use crate::model::{Artifact, Integrity};
 use crate::store::codec;
 
-/// zstd's seekable format: the table's skippable frame, and the magic number at its end.
+/// zstd's seekable format: magic numbers of the table's skippable frame, and at its end.
 const SEEK_TABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 const SEEK_FOOTER_BYTES: u64 = 9;
-/// The skippable frame of a verdict, and what one has at most.
+/// Magic number of a verdict's skippable frame, and its maximum length.
 const VERDICT_MAGIC: u32 = 0x184D_2A53;
 const VERDICT_BYTES_MAX: u64 = 64 * 1024;
-/// Bytes of the index's own length at its end.
+/// Bytes of the index's length, stored at its end.
 const INDEX_FOOTER_BYTES: u64 = 4;
 
 impl Archive {
-    /// Completes the file, makes it durable and gives it its final name. What was pushed and not
-    /// synced goes in, and what came of comparing it with what the worker said. Sealing a sealed
-    /// archive tells its facts again.
+    /// Syncs the lines pushed so far, appends the verdict, index and seek table, makes the file durable and
+    /// renames it. `verdict` compares the log with what its worker reported. Returns the file's size and
+    /// SHA-256, also for an archive that is already sealed.
     pub fn seal(&self, verdict: Option<&Integrity>) -> Result<Artifact, ArchiveError> {
         self.sync()?;
         let mut writer = self.writer.lock();
         if !self.is_sealed() {
-            let file = self.file_to_write(&mut writer)?;
-            let rows = self.frames.read().rows.clone();
-            let done = write_tail(&file, &rows, verdict, writer.len).and_then(|len| {
+            let file = self.file_for_write(&mut writer)?;
+            let headers = self.frames.read().headers.clone();
+            let done = write_tail(&file, &headers, verdict, writer.len).and_then(|len| {
                 file.sync_all()?;
                 self.rename()?;
-                self.sync_folder()?;
+                self.sync_parent()?;
                 Ok(len)
             });
             match done {
                 Ok(len) => {
-                    self.total.resized(writer.len, len);
+                    self.usage.resized(writer.len, len);
                     writer.len = len;
                 }
                 Err(source) => {
-                    // Under its final name it must stay whole.
+                    // Once renamed, the file must stay complete.
                     if self.growing.exists() {
-                        self.cut_back(&mut writer);
+                        self.truncate_unsynced(&mut writer);
                     }
-                    return Err(self.error("sealed", source));
+                    return Err(self.error("seal", source));
                 }
             }
             self.frames.write().sealed = true;
@@ -58,7 +59,7 @@ impl Archive {
         Ok(Artifact { bytes: writer.len, sha256 })
     }
 
-    /// Gives it its final name, unless an earlier attempt came so far.
+    /// Renames the file to its final name, unless an earlier attempt already did.
     fn rename(&self) -> io::Result<()> {
         match fs::rename(&self.growing, &self.sealed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.sealed.is_file() => Ok(()),
@@ -66,40 +67,40 @@ impl Archive {
         }
     }
 
-    pub(super) fn open_sealed(sealed: PathBuf, total: Arc<Total>) -> Result<Self, ArchiveError> {
+    /// Opens a sealed archive.
+    pub(super) fn open_sealed(sealed: PathBuf, usage: Arc<DiskUsage>) -> Result<Self, ArchiveError> {
         let file =
-            File::open(&sealed).map_err(|source| ArchiveError::Io { path: sealed.clone(), doing: "opened", source })?;
-        let read = read_index(&file).and_then(|rows| Ok((rows, file.metadata()?.len())));
-        let (rows, len) = read.map_err(|e| ArchiveError::Damaged { path: sealed.clone(), what: e.to_string() })?;
-        let missing = drop_middle::missing(&rows);
+            File::open(&sealed).map_err(|source| ArchiveError::Io { path: sealed.clone(), doing: "open", source })?;
+        let read = read_index(&file).and_then(|headers| Ok((headers, file.metadata()?.len())));
+        let (headers, len) = read.map_err(|e| ArchiveError::Damaged { path: sealed.clone(), what: e.to_string() })?;
+        let missing = frame::missing_lines(&headers);
         let archive = Self {
             growing: sealed.with_extension("zst.open"),
             sealed,
-            writer: parking_lot::Mutex::new(Writer { len, ..Writer::default() }),
+            writer: parking_lot::Mutex::new(FrameWriter::new(len)),
             frames: parking_lot::RwLock::new(Frames {
                 file: Some(Arc::new(file)),
-                rows,
+                headers,
                 sealed: true,
                 missing,
                 ..Frames::default()
             }),
             cache: parking_lot::Mutex::default(),
-            told: Default::default(),
-            total,
+            error_logged: AtomicBool::default(),
+            usage,
         };
         Ok(archive)
     }
 
-    /// What came of comparing a sealed archive with what its worker said; `None` in one that was sealed
-    /// by an earlier version.
+    /// Returns the verdict of a sealed archive; `None` if an earlier version sealed it.
     pub fn verdict(&self) -> Option<Integrity> {
         let frames = self.frames.read();
         let file = frames.file.as_ref().filter(|_| frames.sealed)?;
-        read_verdict(file, frames.rows.last().map_or(0, FrameRef::end)).ok().flatten()
+        read_verdict(file, frames.headers.last().map_or(0, FrameHeader::end)).ok().flatten()
     }
 }
 
-/// The verdict, if there is one at this place.
+/// Reads the verdict, if there is one at this offset.
 pub(super) fn read_verdict(file: &File, at: u64) -> io::Result<Option<Integrity>> {
     let mut head = [0; frame::SKIPPABLE_HEADER_LEN];
     file.read_exact_at(&mut head, at)?;
@@ -115,38 +116,38 @@ pub(super) fn read_verdict(file: &File, at: u64) -> io::Result<Option<Integrity>
     Ok(Some(serde_json::from_slice(&json)?))
 }
 
-fn write_tail(file: &File, rows: &[FrameRef], verdict: Option<&Integrity>, at: u64) -> io::Result<u64> {
-    let tail = encode_tail(rows, verdict)?;
+fn write_tail(file: &File, headers: &[FrameHeader], verdict: Option<&Integrity>, at: u64) -> io::Result<u64> {
+    let tail = encode_tail(headers, verdict)?;
     file.write_all_at(&tail, at)?;
     Ok(at + tail.len() as u64)
 }
 
-/// What comes behind the last frame with the seal.
-pub(super) fn encode_tail(rows: &[FrameRef], verdict: Option<&Integrity>) -> io::Result<Vec<u8>> {
+/// Encodes what the seal appends after the last frame.
+pub(super) fn encode_tail(headers: &[FrameHeader], verdict: Option<&Integrity>) -> io::Result<Vec<u8>> {
     let verdict = match verdict {
         Some(verdict) => frame::skippable(VERDICT_MAGIC, &serde_json::to_vec(verdict)?)?,
         None => Vec::new(),
     };
     let mut index = Vec::new();
-    codec::append(&mut index, rows).map_err(io::Error::other)?;
+    codec::append(&mut index, headers).map_err(io::Error::other)?;
     let len = u32::try_from(index.len()).map_err(io::Error::other)?;
     index.extend_from_slice(&len.to_le_bytes());
     let index = frame::skippable(INDEX_MAGIC, &index)?;
 
     let mut table = Vec::new();
     let mut count = 0u32;
-    let mut row = |packed: u32, raw: u32| {
-        table.extend_from_slice(&packed.to_le_bytes());
+    let mut push_row = |compressed: u32, raw: u32| {
+        table.extend_from_slice(&compressed.to_le_bytes());
         table.extend_from_slice(&raw.to_le_bytes());
         count += 1;
     };
-    for frame in rows {
-        row(frame.note_bytes, 0);
-        row(frame.packed_bytes, frame.raw_bytes);
+    for header in headers {
+        push_row(header.prefix_bytes, 0);
+        push_row(header.compressed_bytes, header.raw_bytes);
     }
     for tail in [&verdict, &index] {
         if !tail.is_empty() {
-            row(u32::try_from(tail.len()).map_err(io::Error::other)?, 0);
+            push_row(u32::try_from(tail.len()).map_err(io::Error::other)?, 0);
         }
     }
     table.extend_from_slice(&count.to_le_bytes());
@@ -155,7 +156,8 @@ pub(super) fn encode_tail(rows: &[FrameRef], verdict: Option<&Integrity>) -> io:
     Ok([verdict, index, frame::skippable(SEEK_TABLE_MAGIC, &table)?].concat())
 }
 
-pub(super) fn read_index(file: &File) -> io::Result<Vec<FrameRef>> {
+/// Reads the index of a sealed archive.
+pub(super) fn read_index(file: &File) -> io::Result<Vec<FrameHeader>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let size = file.metadata()?.len();
     let word = |at: u64| {
@@ -175,15 +177,16 @@ pub(super) fn read_index(file: &File) -> io::Result<Vec<FrameRef>> {
     let mut index = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     file.read_exact_at(&mut index, at)?;
     let mut reader = bincode::Deserializer::from_slice(&index, codec::options());
-    let rows: Vec<FrameRef> =
-        serde::Deserialize::deserialize(&mut reader).map_err(|e| invalid(&format!("its index cannot be read: {e}")))?;
-    let before = std::iter::once(None).chain(rows.iter().map(Some));
-    if !rows.iter().zip(before).all(|(row, before)| row.follows(before) && row.end() <= size) {
-        return Err(invalid("its index names frames that are not there"));
+    let headers: Vec<FrameHeader> =
+        serde::Deserialize::deserialize(&mut reader).map_err(|e| invalid(&format!("cannot decode its index: {e}")))?;
+    let before = std::iter::once(None).chain(headers.iter().map(Some));
+    if !headers.iter().zip(before).all(|(header, before)| header.follows(before) && header.end() <= size) {
+        return Err(invalid("its index lists missing frames"));
     }
-    Ok(rows)
+    Ok(headers)
 }
 
+/// Returns the SHA-256 of a file, in hexadecimal.
 pub(super) fn hash(path: &std::path::Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
@@ -200,39 +203,39 @@ pub(super) fn hash(path: &std::path::Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntryId, GapReason, IntegrityState, Missing};
+    use crate::model::{EntryId, GapReason, IntegrityState, MissingLines};
 
     #[test]
-    fn the_form_of_a_sealed_archives_end_stays() {
-        let row = FrameRef {
-            at: 0,
-            note_bytes: 96,
-            packed_bytes: 300,
+    fn seal_format_is_stable() {
+        let header = FrameHeader {
+            offset: 0,
+            prefix_bytes: 96,
+            compressed_bytes: 300,
             raw_bytes: 131_072,
             first_line: 1,
             lines: 1_000,
             first_id: EntryId::new(1_778_336_581_000, 3),
             last_id: EntryId::new(1_778_336_581_999, 0),
         };
-        let next = FrameRef { at: row.end(), first_line: 1_001, lines: 7, ..row };
+        let next = FrameHeader { offset: header.end(), first_line: 1_001, lines: 7, ..header };
         let verdict = Integrity {
             state: IntegrityState::Incomplete,
             lines: 1_006,
             hash: Some("xxh3-128-sum:0".into()),
-            said_lines: Some(1_006),
-            said_hash: None,
+            reported_lines: Some(1_006),
+            reported_hash: None,
             missing_lines: 15,
-            missing: vec![Missing { from: 7, to: 7, reason: GapReason::Skipped, count: 15 }],
+            missing: vec![MissingLines { from: 7, to: 7, reason: GapReason::Skipped, count: 15 }],
         };
-        // An archive that was sealed by the first version has no verdict.
+        // The first version wrote no verdict.
         for (version, verdict) in [("v1", None), ("v2", Some(verdict))] {
             let file = tempfile::tempfile().unwrap();
-            let len = write_tail(&file, &[row, next], verdict.as_ref(), next.end()).unwrap();
+            let len = write_tail(&file, &[header, next], verdict.as_ref(), next.end()).unwrap();
             let mut tail = vec![0; usize::try_from(len - next.end()).unwrap()];
             file.read_exact_at(&mut tail, next.end()).unwrap();
-            let kept = codec::golden::check(version, "archive_tail", &tail);
-            file.write_all_at(&kept, next.end()).unwrap();
-            assert_eq!(read_index(&file).unwrap(), [row, next]);
+            let stored = codec::golden::check(version, "archive_tail", &tail);
+            file.write_all_at(&stored, next.end()).unwrap();
+            assert_eq!(read_index(&file).unwrap(), [header, next]);
             assert_eq!(read_verdict(&file, next.end()).unwrap(), verdict);
         }
     }

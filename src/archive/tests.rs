@@ -1,7 +1,10 @@
+use std::fs;
 use std::io::Read;
+use std::path::Path;
 
+use super::frame::FrameMetadata;
 use super::*;
-use crate::model::{Channel, EntryId, Timestamp};
+use crate::model::{Channel, Line, Origin, TaskId, Timestamp};
 
 fn line(n: u64) -> Line<'static> {
     let text = format!("line {n} of a log with a tail {}", "x".repeat((n % 90) as usize));
@@ -21,7 +24,7 @@ fn filled(folder: &Path, lines: u64) -> (Archives, TaskId, Archive) {
     let id: TaskId = "build:1".parse().unwrap();
     let archive = archives.archive(&id, None).unwrap();
     for n in 1..=lines {
-        archive.push(&line(n), Origin::Foreign).unwrap();
+        archive.push(&line(n), Origin::Unnumbered).unwrap();
         if n % 3_000 == 0 {
             archive.sync().unwrap();
         }
@@ -37,7 +40,7 @@ fn zstdcat(path: &Path) -> Vec<Line<'static>> {
 }
 
 #[test]
-fn every_line_can_be_read_before_and_after_the_seal() {
+fn every_line_is_readable_before_and_after_seal() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 10_000);
     for archive in [&archive, &archives.archive(&id, None).unwrap()] {
@@ -49,7 +52,7 @@ fn every_line_can_be_read_before_and_after_the_seal() {
     let artifact = archive.seal(None).unwrap();
     let reopened = archives.archive(&id, None).unwrap();
     assert!(reopened.is_sealed() && archive.is_sealed());
-    assert_eq!(reopened.seal(None).unwrap(), artifact, "sealing again changes nothing");
+    assert_eq!(reopened.seal(None).unwrap(), artifact, "sealing twice is idempotent");
     for archive in [&archive, &reopened] {
         let all = archive.read(1, 20_000, usize::MAX).unwrap();
         assert!(all.iter().eq(&(1..=10_000).map(line).collect::<Vec<_>>()));
@@ -59,71 +62,71 @@ fn every_line_can_be_read_before_and_after_the_seal() {
 }
 
 #[test]
-fn a_cut_tail_is_cut_back_to_the_last_whole_frame() {
+fn partial_tail_is_truncated_to_last_complete_frame() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 5_000);
     let path = archives.open_path(&id);
-    let whole = fs::read(&path).unwrap();
+    let complete = fs::read(&path).unwrap();
     drop(archive);
     for cut in [1, 50, 500, 5_000] {
-        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        fs::write(&path, &complete[..complete.len() - cut]).unwrap();
         let archive = archives.archive(&id, None).unwrap();
         let last = archive.last_line();
         assert!((3_000..5_000).contains(&last), "cut {cut}: {last}");
         assert_eq!(archive.read(last, 1, 1).unwrap(), [line(last)]);
         for n in last + 1..=5_000 {
-            archive.push(&line(n), Origin::Foreign).unwrap();
+            archive.push(&line(n), Origin::Unnumbered).unwrap();
         }
         archive.seal(None).unwrap();
         let lines = zstdcat(&archives.sealed_path(&id));
         assert!(lines.iter().map(|line| line.n).eq(1..=5_000));
         archives.remove(&id).unwrap();
     }
-    let mut torn = whole.clone();
+    let mut torn = complete.clone();
     let at = torn.len() - 40;
     torn[at] ^= 0xff;
     fs::write(&path, &torn).unwrap();
-    assert!(archives.archive(&id, None).unwrap().last_line() < 5_000, "a torn frame is not taken for a whole one");
+    assert!(archives.archive(&id, None).unwrap().last_line() < 5_000, "a torn frame is removed");
 }
 
-/// Between two syncs the disk may write any sectors of several frames, and lose the others.
+/// Between two syncs the disk may write any sectors of several frames and lose the others.
 #[test]
-fn what_was_not_synced_is_cut_back_to_the_first_torn_frame() {
+fn unsynced_frames_are_truncated_to_first_torn_frame() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 5_000);
     let path = archives.open_path(&id);
-    let whole = fs::read(&path).unwrap();
-    let rows = archive.frames.read().rows.clone();
+    let complete = fs::read(&path).unwrap();
+    let headers = archive.frames.read().headers.clone();
     drop(archive);
-    assert!(rows.len() >= 4);
-    let second = rows[1];
-    // A byte of the lines, of the proof, of the numbers in the note behind which the zeros begin.
-    let note = &whole[usize::try_from(second.at).unwrap()..][..frame::NOTE_BYTES as usize];
-    let note_end = second.at + note.iter().rposition(|byte| *byte != 0).unwrap() as u64;
-    for at in [second.data_at() + 100, second.at + u64::from(frame::NOTE_BYTES) + 12, note_end] {
-        let mut torn = whole.clone();
+    assert!(headers.len() >= 4);
+    let second = headers[1];
+    // A byte of the data, of the metadata, and of the header before its padding.
+    let header = &complete[usize::try_from(second.offset).unwrap()..][..frame::HEADER_BYTES as usize];
+    let header_end = second.offset + header.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    for at in [second.data_offset() + 100, second.offset + u64::from(frame::HEADER_BYTES) + 12, header_end] {
+        let mut torn = complete.clone();
         torn[usize::try_from(at).unwrap()] ^= 1;
-        for (kept_from, last) in [
-            // All of it is in the journal, or from that frame on.
-            (Some(1), rows[0].last_line()),
-            (Some(second.last_line()), rows[0].last_line()),
-            // It was synced: what is damaged there is the only copy, and what is behind it stays.
+        for (journal_from, last) in [
+            // The journal has all lines, or those from that frame on.
+            (Some(1), headers[0].last_line()),
+            (Some(second.last_line()), headers[0].last_line()),
+            // The frame was synced, so it is the only copy: it stays, and so do the frames after it.
             (Some(second.last_line() + 1), 5_000),
             (None, 5_000),
         ] {
             fs::write(&path, &torn).unwrap();
-            let archive = archives.archive(&id, kept_from).unwrap();
-            assert_eq!(archive.last_line(), last, "torn at {at}, kept from {kept_from:?}");
-            // To `verify` it is damaged only where that is the only copy.
+            let archive = archives.archive(&id, journal_from).unwrap();
+            assert_eq!(archive.last_line(), last, "torn at {at}, journal from {journal_from:?}");
+            // `verify` reports damage only if it is the only copy.
             fs::write(&path, &torn).unwrap();
-            let check = Archives::check(&path, false, kept_from, &mut |_| ()).unwrap();
+            let check = Archives::check(&path, false, journal_from, &mut |_| ()).unwrap();
             assert_eq!((check.faults.is_empty(), check.last_line), (last < 5_000, last), "{:?}", check.faults);
         }
     }
 }
 
 #[test]
-fn an_empty_log_seals_too() {
+fn empty_log_can_be_sealed() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 0);
     archive.seal(None).unwrap();
@@ -131,18 +134,18 @@ fn an_empty_log_seals_too() {
     assert!(zstdcat(&archives.sealed_path(&id)).is_empty());
 }
 
-/// A reader that trusted the note would look for line 2 in this frame for ever.
+/// A reader that trusted the header would search for line 2 in this frame forever.
 #[test]
-fn a_frame_with_fewer_lines_than_its_note_says_is_damaged() {
+fn frame_with_fewer_lines_than_its_header_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let archives = Archives::open(folder.path()).unwrap();
     let raw = serde_json::to_string(&line(1)).unwrap() + "\n";
-    let mut row = FrameRef { first_line: 1, lines: 5, ..FrameRef::default() };
-    let bytes = frame::encode(&mut row, &Proof::default(), raw.as_bytes(), 0).unwrap();
+    let mut header = FrameHeader { first_line: 1, lines: 5, ..FrameHeader::default() };
+    let bytes = frame::encode_frame(&mut header, &FrameMetadata::default(), raw.as_bytes(), 0).unwrap();
     std::fs::write(folder.path().join("t.ndjson.zst.open"), bytes).unwrap();
     let archive = archives.archive(&"t".parse().unwrap(), None).unwrap();
     assert_eq!(archive.last_line(), 5);
     assert_eq!(archive.read(1, 1, 1).unwrap().len(), 1);
     let error = archive.read(2, 10, 1_000).unwrap_err().to_string();
-    assert!(error.contains("line 2 is not in the frame"), "{error}");
+    assert!(error.contains("line 2 is not in its frame"), "{error}");
 }

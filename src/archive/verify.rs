@@ -1,303 +1,128 @@
-//! Whether an archive is as it was written: every frame, every line, every sum, the index.
+//! Verifying an archive: every frame, every line, all totals, the index.
 //!
-//! Reads only, and is not put off by anything it finds: a fault is noted, and what can be read is
-//! read on.
+//! Only reads, and continues after a fault with whatever can still be read.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use super::frame::{self, FrameRef};
+use super::checker::{ArchiveCheck, Checker};
+use super::frame::{self, FrameHeader};
+use super::recover::is_intact;
 use super::{Archives, seal};
-use crate::model::{EntryId, GapReason, Integrity, Line, LineSum, Origin, SessionTally, Tally, TaskId};
+use crate::model::{Integrity, LineChecksum, SessionTotals};
 
-/// Faults of one archive that are told one by one.
-const FAULTS_MAX: usize = 20;
-/// Bytes that are looked through at once.
-const REST_BYTES: usize = 1024 * 1024;
-
-/// What was found in an archive.
-#[derive(Clone, Debug, Default)]
-pub struct ArchiveCheck {
-    /// What is wrong, each in words.
-    pub faults: Vec<String>,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// SHA-256 of the file, in hexadecimal; empty if it could not be read.
-    pub sha256: String,
-    /// Lines inside.
-    pub lines: u64,
-    /// The first line inside; 0 if there is none.
-    pub first_line: u64,
-    /// The last line inside; 0 if there is none.
-    pub last_line: u64,
-    /// What the lines add up to, counted anew.
-    pub tally: Tally,
-    /// What the seal says of the lines.
-    pub verdict: Option<Integrity>,
-}
+/// Bytes searched at once.
+const SEARCH_BYTES: usize = 1024 * 1024;
 
 impl Archives {
-    /// The folder as it is: nothing is made, and nothing may be written through it.
-    pub fn look(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), bytes: Arc::default() }
-    }
-
-    /// The files of a task, as far as they are there: the sealed one, the growing one.
-    pub fn files(&self, id: &TaskId) -> [Option<PathBuf>; 2] {
-        [self.sealed_path(id), self.open_path(id)].map(|path| path.is_file().then_some(path))
-    }
-
-    /// Reads a whole archive. `read` is told of bytes as they are read; `kept_from` is as for
-    /// [`Archives::archive`].
+    /// Verifies a whole archive. Calls `progress` with the number of bytes after each frame. For
+    /// `journal_from`, see [`Archives::archive`].
     ///
     /// # Errors
-    /// The file cannot be opened. Everything else is a fault in the answer.
+    /// The file cannot be opened. Everything else is a fault in the result.
     pub fn check(
         path: &Path,
         sealed: bool,
-        kept_from: Option<u64>,
-        read: &mut dyn FnMut(u64),
+        journal_from: Option<u64>,
+        progress: &mut dyn FnMut(u64),
     ) -> io::Result<ArchiveCheck> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let mut checker = Checker::behind(0);
+        let mut checker = Checker::after_line(0);
         checker.found.bytes = size;
-        let (mut at, mut torn) = (0, false);
-        while let Some(row) = frame::read_note(&file, at, size).unwrap_or_default() {
-            if !row.follows(checker.rows.last()) {
-                checker.fault(format!("the note at byte {at} does not follow the frame before it"));
+        let (mut offset, mut torn) = (0, false);
+        while let Some(header) = frame::read_header(&file, offset, size).unwrap_or_default() {
+            if !header.follows(checker.headers.last()) {
+                checker.fault(format!("the header at byte {offset} does not follow the frame before it"));
                 break;
             }
-            let unsure = kept_from.is_some_and(|line| row.last_line() >= line);
-            let is_torn = (unsure && !is_whole(&file, checker.rows.last(), row))
-                || (row.end() == size && frame::unpack(&file, &row).is_err());
+            let unsynced = journal_from.is_some_and(|line| header.last_line() >= line);
+            let is_torn = (unsynced && !is_intact(&file, checker.headers.last(), header))
+                || (header.end() == size && frame::decompress(&file, &header).is_err());
             if !sealed && is_torn {
-                // The next opening cuts it off, with what is behind it: those lines are in the journal.
+                // The next start removes this frame and all after it: the journal has their lines.
                 torn = true;
                 break;
             }
-            checker.frame(&file, row);
-            read(row.end() - at);
-            at = row.end();
+            checker.frame(&file, header);
+            progress(header.end() - offset);
+            offset = header.end();
         }
         if sealed {
-            checker.tail(&file, at, size);
+            check_seal(&mut checker, &file, offset, size);
             match seal::hash(path) {
                 Ok(sha256) => checker.found.sha256 = sha256,
-                Err(error) => checker.fault(format!("it cannot be read: {error}")),
+                Err(error) => checker.fault(format!("cannot read it: {error}")),
             }
         } else if !torn {
-            checker.open_end(&file, at, size);
+            check_open_end(&mut checker, &file, offset, size);
         }
-        read(size.saturating_sub(at));
+        progress(size.saturating_sub(offset));
         Ok(checker.finish())
     }
 }
 
-/// Whether a frame is there with every byte, as far as it can be told from itself.
-pub(super) fn is_whole(file: &File, before: Option<&FrameRef>, row: FrameRef) -> bool {
-    let mut checker = Checker::behind(before.map_or(0, FrameRef::last_line));
-    checker.frame(file, row);
-    checker.found.faults.is_empty()
+/// Checks what the seal appended: every byte of it follows from the frames.
+fn check_seal(checker: &mut Checker, file: &File, offset: u64, size: u64) {
+    let verdict = seal::read_verdict(file, offset);
+    match seal::read_index(file) {
+        Ok(headers) if headers != checker.headers => {
+            let equal = count_equal(&headers, &checker.headers);
+            checker.fault(format!("its index lists {} frames, of which {equal} are correct", headers.len()));
+        }
+        Ok(_) => {}
+        Err(error) => return checker.fault(format!("its seal is damaged: {error}")),
+    }
+    let verdict = verdict.unwrap_or_else(|error| {
+        checker.fault(format!("cannot read its verdict: {error}"));
+        None
+    });
+    let expected = seal::encode_tail(&checker.headers, verdict.as_ref()).unwrap_or_default();
+    let mut tail = vec![0; usize::try_from(size.saturating_sub(offset)).unwrap_or(0).min(expected.len() + 1)];
+    if file.read_exact_at(&mut tail, offset).is_err() || tail != expected {
+        checker.fault(format!("the bytes after {offset} are not the index and seek table of its frames"));
+    }
+    if let Some(verdict) = &verdict {
+        check_verdict(checker, verdict);
+    }
+    checker.found.verdict = verdict;
 }
 
-struct Checker {
-    found: ArchiveCheck,
-    rows: Vec<FrameRef>,
-    last_id: EntryId,
-    summed: Vec<u8>,
-    /// Faults that are not told one by one.
-    more: u64,
-}
-
-impl Checker {
-    fn behind(last_line: u64) -> Self {
-        Self {
-            found: ArchiveCheck { last_line, ..ArchiveCheck::default() },
-            rows: Vec::new(),
-            last_id: EntryId::MIN,
-            summed: Vec::new(),
-            more: 0,
-        }
-    }
-
-    fn fault(&mut self, what: String) {
-        if self.found.faults.len() < FAULTS_MAX {
-            self.found.faults.push(what);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn frame(&mut self, file: &File, row: FrameRef) {
-        let at = row.at;
-        let mut note = vec![0; frame::NOTE_BYTES as usize];
-        let as_written =
-            frame::note(&row).is_ok_and(|wanted| file.read_exact_at(&mut note, at).is_ok() && note == wanted);
-        if !as_written {
-            self.fault(format!("the note at byte {at} is not as it was written"));
-        }
-        let proof = frame::read_proof(file, &row).unwrap_or_else(|error| {
-            self.fault(format!("the frame at byte {at}: {error}"));
-            None
-        });
-        let hole = (self.found.last_line > 0 && row.first_line > self.found.last_line + 1)
-            .then(|| (self.found.last_line + 1, row.first_line - 1));
-        let mut tally = Tally::default();
-        match frame::unpack(file, &row) {
-            Ok(raw) => {
-                let origins = proof.as_ref().map(|proof| &proof.origins);
-                if origins.is_some_and(|origins| origins.lines() != u64::from(row.lines)) {
-                    self.fault(format!("the proof at byte {at} does not speak of {} lines", row.lines));
-                }
-                let mut origins = origins.into_iter().flat_map(|origins| origins.each());
-                self.lines(&raw, &row, &mut tally, &mut origins);
-            }
-            Err(error) => self.fault(format!(
-                "the frame at byte {at} (lines {} to {}) cannot be read: {error}",
-                row.first_line,
-                row.last_line()
-            )),
-        }
-        if let Some((from, to)) = hole {
-            let told = proof.as_ref().is_some_and(|proof| proof.tally.has_hole(from, to));
-            if told {
-                tally.add_hole(from, to, GapReason::Quota);
-            } else {
-                self.fault(format!("lines {from} to {to} are missing, and nothing says why"));
-            }
-        }
-        if proof.as_ref().is_some_and(|proof| proof.tally != tally) {
-            self.fault(format!(
-                "lines {} to {} do not add up to what was written down",
-                row.first_line,
-                row.last_line()
-            ));
-        }
-        self.found.tally.merge(&tally);
-        if self.found.first_line == 0 {
-            self.found.first_line = row.first_line;
-        }
-        self.found.last_line = row.last_line().max(self.found.last_line);
-        self.rows.push(row);
-    }
-
-    /// The lines of one frame: as many as its note says, numbered on, in the order of their ids.
-    fn lines<'a>(
-        &mut self,
-        raw: &[u8],
-        row: &FrameRef,
-        tally: &mut Tally,
-        origins: &mut dyn Iterator<Item = Origin<'a>>,
-    ) {
-        let mut wanted = row.first_line;
-        let mut last = None;
-        for json in raw.split(|byte| *byte == b'\n').filter(|json| !json.is_empty()) {
-            match serde_json::from_slice::<Line<'_>>(json) {
-                Ok(line) => {
-                    if line.n != wanted {
-                        self.fault(format!("line {} stands where line {wanted} belongs", line.n));
-                    }
-                    if line.id <= self.last_id {
-                        self.fault(format!("the id {} of line {} does not follow {}", line.id, line.n, self.last_id));
-                    }
-                    if wanted == row.first_line && line.id != row.first_id {
-                        self.fault(format!("the note before line {} names another id", line.n));
-                    }
-                    self.last_id = line.id;
-                    last = Some(line.id);
-                    self.found.lines += 1;
-                    tally.add(origins.next().unwrap_or(Origin::Unknown), &line, &mut self.summed);
-                }
-                Err(error) => self.fault(format!("line {wanted} is no line: {error}")),
-            }
-            wanted = wanted.saturating_add(1);
-        }
-        let count = wanted - row.first_line;
-        if count != u64::from(row.lines) {
-            self.fault(format!(
-                "the frame of line {} holds {count} lines, its note says {}",
-                row.first_line, row.lines
-            ));
-        }
-        if last.is_some_and(|id| id != row.last_id) {
-            self.fault(format!("the note before line {} names another last id", row.first_line));
-        }
-    }
-
-    /// What comes with the seal: every byte of it follows from the frames.
-    fn tail(&mut self, file: &File, at: u64, size: u64) {
-        let verdict = seal::read_verdict(file, at);
-        match seal::read_index(file) {
-            Ok(rows) if rows != self.rows => {
-                self.fault(format!(
-                    "its index names {} frames, of which {} are there as it says",
-                    rows.len(),
-                    same(&rows, &self.rows)
-                ));
-            }
-            Ok(_) => {}
-            Err(error) => return self.fault(format!("it is not sealed as it should be: {error}")),
-        }
-        let verdict = verdict.unwrap_or_else(|error| {
-            self.fault(format!("its verdict cannot be read: {error}"));
-            None
-        });
-        let wanted = seal::encode_tail(&self.rows, verdict.as_ref()).unwrap_or_default();
-        let mut tail = vec![0; usize::try_from(size.saturating_sub(at)).unwrap_or(0).min(wanted.len() + 1)];
-        if file.read_exact_at(&mut tail, at).is_err() || tail != wanted {
-            self.fault(format!("what stands behind byte {at} is not index and seek table of these frames"));
-        }
-        if let Some(verdict) = &verdict {
-            self.verdict(verdict);
-        }
-        self.found.verdict = verdict;
-    }
-
-    /// The seal was right when it said what the lines add up to.
-    fn verdict(&mut self, verdict: &Integrity) {
-        let Some(hash) = &verdict.hash else { return };
-        let none = verdict.lines == 0 && *hash == LineSum::default().to_string();
-        let holds = |tally: &SessionTally| tally.lines == verdict.lines && tally.sum.to_string() == *hash;
-        let held = self.found.tally.sessions().any(holds);
-        if !none && !held && !self.found.tally.has_holes() {
-            self.fault(format!("no session's lines are {} and add up to {hash}, as the seal says", verdict.lines));
-        }
-    }
-
-    /// A growing archive may end in what a kill or a power cut has left of a frame, but no whole frame
-    /// may follow.
-    fn open_end(&mut self, file: &File, at: u64, size: u64) {
-        let (mut from, mut rest) = (at, vec![0; REST_BYTES]);
-        while from < size {
-            let len = usize::try_from(size - from).unwrap_or(REST_BYTES).min(REST_BYTES);
-            let Some(bytes) = rest.get_mut(..len).filter(|_| len >= 4) else { break };
-            if let Err(error) = file.read_exact_at(bytes, from) {
-                return self.fault(format!("it cannot be read: {error}"));
-            }
-            for offset in memchr::memmem::find_iter(bytes, &frame::NOTE_MAGIC.to_le_bytes()) {
-                let next = from + offset as u64;
-                if next > at && frame::read_note(file, next, size).is_ok_and(|row| row.is_some()) {
-                    return self.fault(format!("the frame at byte {at} is damaged, and whole frames follow it"));
-                }
-            }
-            // What begins in one piece may end in the next.
-            from += (len as u64).saturating_sub(3).max(1);
-        }
-    }
-
-    fn finish(mut self) -> ArchiveCheck {
-        if self.more > 0 {
-            self.found.faults.push(format!("and {} more faults", self.more));
-        }
-        self.found
+/// Checks the totals in the verdict against those of the lines.
+fn check_verdict(checker: &mut Checker, verdict: &Integrity) {
+    let Some(hash) = &verdict.hash else { return };
+    let is_empty = verdict.lines == 0 && *hash == LineChecksum::default().to_string();
+    let matches = |totals: &SessionTotals| totals.lines == verdict.lines && totals.sum.to_string() == *hash;
+    let found = checker.found.totals.sessions().any(matches);
+    if !is_empty && !found && !checker.found.totals.has_holes() {
+        checker.fault(format!("no session has {} lines with the checksum {hash} of the seal", verdict.lines));
     }
 }
 
-/// How many rows of two lists are the same.
-fn same(a: &[FrameRef], b: &[FrameRef]) -> usize {
+/// Checks the end of a growing archive: it may be a partial frame left by a kill or a power cut, but no
+/// complete frame may follow.
+fn check_open_end(checker: &mut Checker, file: &File, offset: u64, size: u64) {
+    let (mut from, mut buffer) = (offset, vec![0; SEARCH_BYTES]);
+    while from < size {
+        let len = usize::try_from(size - from).unwrap_or(SEARCH_BYTES).min(SEARCH_BYTES);
+        let Some(bytes) = buffer.get_mut(..len).filter(|_| len >= 4) else { break };
+        if let Err(error) = file.read_exact_at(bytes, from) {
+            return checker.fault(format!("cannot read it: {error}"));
+        }
+        for position in memchr::memmem::find_iter(bytes, &frame::HEADER_MAGIC.to_le_bytes()) {
+            let next = from + position as u64;
+            if next > offset && frame::read_header(file, next, size).is_ok_and(|header| header.is_some()) {
+                return checker.fault(format!("the frame at byte {offset} is damaged, and complete frames follow it"));
+            }
+        }
+        // Overlap by three bytes: a magic number may span two pieces.
+        from += (len as u64).saturating_sub(3).max(1);
+    }
+}
+
+/// Returns how many headers at the same position are equal.
+fn count_equal(a: &[FrameHeader], b: &[FrameHeader]) -> usize {
     a.iter().zip(b).filter(|(a, b)| a == b).count()
 }

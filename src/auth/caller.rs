@@ -1,169 +1,171 @@
-//! Who asks, and what the answer is.
+//! The identity of a request, and the permission check.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Held, Scope};
+use super::{Scope, TokenEntry};
 use crate::model::{RunId, TaskId, Timestamp};
 
-/// Who asks for something.
+/// The authenticated party behind a request.
 ///
-/// A caller is made once, at the door, and then goes with the request or the connection. It says
-/// nothing of whether its time is over meanwhile: that is a [`Lease`](super::Lease)'s.
+/// A caller is created once, when a request is authenticated, and travels with the request or connection.
+/// It does not track whether access has ended since; a [`Lease`](super::Lease) does.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    pub(super) who: Who,
-    /// Its own end, before its token's.
+    pub(super) identity: Identity,
+    /// Expiry of the session or share, independent of the token's.
     pub(super) until: Option<Timestamp>,
-    /// Cancelled when it is taken back by itself: signed out.
+    /// Cancelled when the session or share itself is withdrawn, such as by a sign-out.
     pub(super) end: Option<CancellationToken>,
 }
 
+/// The kind of credentials a caller presented.
 #[derive(Clone, Debug)]
-pub(super) enum Who {
+pub(super) enum Identity {
     Anonymous,
-    Token(Arc<Held>),
-    Session(Arc<Held>),
+    Token(Arc<TokenEntry>),
+    Session(Arc<TokenEntry>),
     Share(TaskId),
 }
 
-/// What is asked for.
+/// The object of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object<'a> {
+pub enum Resource<'a> {
     /// One task and its log.
     Task(&'a TaskId),
     /// One run and its events.
     Run(&'a RunId),
-    /// A key of the Redis port: a task's, a run's, or any other.
+    /// A key of the Redis port: a task's, a run's, or another.
     Key(&'a [u8]),
-    /// Nothing by name: a list that shows what may be seen, counts.
+    /// No particular object, such as a list that is filtered to visible items, or counters.
     Any,
-    /// All there is.
+    /// The whole store.
     Store,
 }
 
-/// What the answer is.
+/// The result of a permission check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Yes.
+pub enum Decision {
+    /// The request is permitted.
     Allowed,
-    /// It is the caller's to see, and not to do this with.
+    /// The caller may see the object, but not do this with it.
     Forbidden,
-    /// It is not the caller's to know whether it is there.
+    /// The caller must not learn whether the object exists.
     Hidden,
 }
 
 impl Caller {
-    /// Anyone, in a store without tokens.
+    /// Returns the caller of every request to a store without tokens.
     pub fn anonymous() -> Self {
-        Self { who: Who::Anonymous, until: None, end: None }
+        Self { identity: Identity::Anonymous, until: None, end: None }
     }
 
-    /// Someone with a token.
-    pub fn token(held: Arc<Held>) -> Self {
-        Self { who: Who::Token(held), until: None, end: None }
+    /// Returns a caller that presented an access token.
+    pub fn token(token: Arc<TokenEntry>) -> Self {
+        Self { identity: Identity::Token(token), until: None, end: None }
     }
 
-    /// A browser that signed in with a token: may what the token may, until `until`, and until `end`
-    /// is cancelled.
-    pub fn session(held: Arc<Held>, until: Timestamp, end: CancellationToken) -> Self {
-        Self { who: Who::Session(held), until: Some(until), end: Some(end) }
+    /// Returns a browser that signed in with a token. It has the token's permissions until `until`, or
+    /// until `end` is cancelled.
+    pub fn session(token: Arc<TokenEntry>, until: Timestamp, end: CancellationToken) -> Self {
+        Self { identity: Identity::Session(token), until: Some(until), end: Some(end) }
     }
 
-    /// Someone who was given a link: may read this task, until `until`, and until `end` is cancelled.
+    /// Returns a caller with a share link. It may read `task` until `until`, or until `end` is cancelled.
     pub fn share(task: TaskId, until: Timestamp, end: CancellationToken) -> Self {
-        Self { who: Who::Share(task), until: Some(until), end: Some(end) }
+        Self { identity: Identity::Share(task), until: Some(until), end: Some(end) }
     }
 
-    /// Whether this may be done with that.
-    pub fn may(&self, scope: Scope, object: Object<'_>) -> Verdict {
-        if self.is_hidden(object) {
-            return Verdict::Hidden;
+    /// Checks whether the caller has `scope` on `resource`.
+    pub fn may(&self, scope: Scope, resource: Resource<'_>) -> Decision {
+        if self.is_hidden(resource) {
+            return Decision::Hidden;
         }
-        let enough = match &self.who {
-            Who::Anonymous => true,
-            Who::Token(held) | Who::Session(held) => {
-                scope <= held.scope && (object != Object::Store || held.is_for_all())
+        let enough = match &self.identity {
+            Identity::Anonymous => true,
+            Identity::Token(token) | Identity::Session(token) => {
+                scope <= token.scope && (resource != Resource::Store || token.covers_all())
             }
-            Who::Share(_) => scope == Scope::Read && matches!(object, Object::Task(_) | Object::Key(_)),
+            Identity::Share(_) => scope == Scope::Read && matches!(resource, Resource::Task(_) | Resource::Key(_)),
         };
-        if enough { Verdict::Allowed } else { Verdict::Forbidden }
+        if enough { Decision::Allowed } else { Decision::Forbidden }
     }
 
-    /// Whether a list shows it this task.
+    /// Returns whether lists show this task to the caller.
     pub fn sees_task(&self, task: &TaskId) -> bool {
-        self.may(Scope::Read, Object::Task(task)) == Verdict::Allowed
+        self.may(Scope::Read, Resource::Task(task)) == Decision::Allowed
     }
 
-    /// Whether a list shows it this run.
+    /// Returns whether lists show this run to the caller.
     pub fn sees_run(&self, run: &RunId) -> bool {
-        self.may(Scope::Read, Object::Run(run)) == Verdict::Allowed
+        self.may(Scope::Read, Resource::Run(run)) == Decision::Allowed
     }
 
-    /// Whether a list shows it this key.
+    /// Returns whether lists show this key to the caller.
     pub fn sees_key(&self, key: &[u8]) -> bool {
-        self.may(Scope::Read, Object::Key(key)) == Verdict::Allowed
+        self.may(Scope::Read, Resource::Key(key)) == Decision::Allowed
     }
 
-    /// Whether there is nothing that is hidden from it.
+    /// Returns whether nothing is hidden from the caller.
     pub fn sees_all(&self) -> bool {
-        match &self.who {
-            Who::Anonymous => true,
-            Who::Token(held) | Who::Session(held) => held.is_for_all(),
-            Who::Share(_) => false,
+        match &self.identity {
+            Identity::Anonymous => true,
+            Identity::Token(token) | Identity::Session(token) => token.covers_all(),
+            Identity::Share(_) => false,
         }
     }
 
-    /// The token it came with, if it came with one.
-    pub fn held(&self) -> Option<&Arc<Held>> {
-        match &self.who {
-            Who::Token(held) | Who::Session(held) => Some(held),
-            Who::Anonymous | Who::Share(_) => None,
+    /// Returns the caller's token, unless it is anonymous or has a share link.
+    pub fn token_entry(&self) -> Option<&Arc<TokenEntry>> {
+        match &self.identity {
+            Identity::Token(token) | Identity::Session(token) => Some(token),
+            Identity::Anonymous | Identity::Share(_) => None,
         }
     }
 
-    /// Whether it came without a token, in a store that asks for none.
+    /// Returns whether the caller is anonymous, in a store that requires no token.
     pub fn is_anonymous(&self) -> bool {
-        matches!(self.who, Who::Anonymous)
+        matches!(self.identity, Identity::Anonymous)
     }
 
-    /// Its own end, before its token's: that of a session or a share.
+    /// Returns the expiry of the session or share, which may precede the token's.
     pub fn until(&self) -> Option<Timestamp> {
         self.until
     }
 
-    /// What it may be called in a trace: the name of a token, never more.
+    /// Returns the caller's name for traces: at most the name of a token.
     pub fn name(&self) -> &str {
-        match &self.who {
-            Who::Anonymous => "anonymous",
-            Who::Token(held) | Who::Session(held) => held.name.as_str(),
-            Who::Share(_) => "share link",
+        match &self.identity {
+            Identity::Anonymous => "anonymous",
+            Identity::Token(token) | Identity::Session(token) => token.name.as_str(),
+            Identity::Share(_) => "share link",
         }
     }
 
-    fn is_hidden(&self, object: Object<'_>) -> bool {
-        let held = match &self.who {
-            Who::Anonymous => return false,
-            Who::Token(held) | Who::Session(held) => held,
-            Who::Share(shared) => {
-                return match object {
-                    Object::Task(task) => task != shared,
-                    Object::Key(key) => TaskId::from_stream_key(key).as_ref() != Some(shared),
-                    Object::Run(_) => true,
-                    Object::Any | Object::Store => false,
+    /// Returns whether the caller must not learn that `resource` exists.
+    fn is_hidden(&self, resource: Resource<'_>) -> bool {
+        let token = match &self.identity {
+            Identity::Anonymous => return false,
+            Identity::Token(token) | Identity::Session(token) => token,
+            Identity::Share(shared) => {
+                return match resource {
+                    Resource::Task(task) => task != shared,
+                    Resource::Key(key) => TaskId::from_stream_key(key).as_ref() != Some(shared),
+                    Resource::Run(_) => true,
+                    Resource::Any | Resource::Store => false,
                 };
             }
         };
-        match object {
-            Object::Task(task) => !held.tasks.fit(task.as_str()),
-            Object::Run(run) => !held.runs.fit(run.as_str()),
-            Object::Key(key) => match (TaskId::from_stream_key(key), RunId::from_stream_key(key)) {
-                (Some(task), _) => !held.tasks.fit(task.as_str()),
-                (None, Some(run)) => !held.runs.fit(run.as_str()),
-                (None, None) => !held.is_for_all(),
+        match resource {
+            Resource::Task(task) => !token.tasks.matches(task.as_str()),
+            Resource::Run(run) => !token.runs.matches(run.as_str()),
+            Resource::Key(key) => match (TaskId::from_stream_key(key), RunId::from_stream_key(key)) {
+                (Some(task), _) => !token.tasks.matches(task.as_str()),
+                (None, Some(run)) => !token.runs.matches(run.as_str()),
+                (None, None) => !token.covers_all(),
             },
-            Object::Any | Object::Store => false,
+            Resource::Any | Resource::Store => false,
         }
     }
 }
@@ -171,51 +173,51 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::keyring::tests::held;
+    use crate::auth::keyring::tests::token_entry;
 
     #[test]
-    fn a_token_may_what_its_scope_and_its_patterns_say() {
+    fn scope_and_patterns_decide_what_a_token_may_do() {
         let (seven, other): (TaskId, TaskId) = ("build-7".parse().unwrap(), "deploy".parse().unwrap());
         let run: RunId = "nightly".parse().unwrap();
-        let caller = Caller::token(held(Scope::Write, &["build-*"], &["nightly*"]));
-        use Verdict::{Allowed, Forbidden, Hidden};
-        for (scope, object, verdict) in [
-            (Scope::Read, Object::Task(&seven), Allowed),
-            (Scope::Write, Object::Task(&seven), Allowed),
-            (Scope::Admin, Object::Task(&seven), Forbidden),
-            (Scope::Read, Object::Task(&other), Hidden),
-            (Scope::Admin, Object::Task(&other), Hidden),
-            (Scope::Read, Object::Run(&run), Allowed),
-            (Scope::Read, Object::Key(b"task:logs:build-1"), Allowed),
-            (Scope::Read, Object::Key(b"task:logs:deploy"), Hidden),
-            (Scope::Read, Object::Key(b"run:events:nightly2"), Allowed),
-            (Scope::Read, Object::Key(b"run:events:build-1"), Hidden),
-            (Scope::Read, Object::Key(b"anything"), Hidden),
-            (Scope::Read, Object::Key(b"task:logs:build-1/x"), Hidden),
-            (Scope::Read, Object::Any, Allowed),
-            (Scope::Write, Object::Store, Forbidden),
+        let caller = Caller::token(token_entry(Scope::Write, &["build-*"], &["nightly*"]));
+        use Decision::{Allowed, Forbidden, Hidden};
+        for (scope, resource, decision) in [
+            (Scope::Read, Resource::Task(&seven), Allowed),
+            (Scope::Write, Resource::Task(&seven), Allowed),
+            (Scope::Admin, Resource::Task(&seven), Forbidden),
+            (Scope::Read, Resource::Task(&other), Hidden),
+            (Scope::Admin, Resource::Task(&other), Hidden),
+            (Scope::Read, Resource::Run(&run), Allowed),
+            (Scope::Read, Resource::Key(b"task:logs:build-1"), Allowed),
+            (Scope::Read, Resource::Key(b"task:logs:deploy"), Hidden),
+            (Scope::Read, Resource::Key(b"run:events:nightly2"), Allowed),
+            (Scope::Read, Resource::Key(b"run:events:build-1"), Hidden),
+            (Scope::Read, Resource::Key(b"anything"), Hidden),
+            (Scope::Read, Resource::Key(b"task:logs:build-1/x"), Hidden),
+            (Scope::Read, Resource::Any, Allowed),
+            (Scope::Write, Resource::Store, Forbidden),
         ] {
-            assert_eq!(caller.may(scope, object), verdict, "{scope} {object:?}");
+            assert_eq!(caller.may(scope, resource), decision, "{scope} {resource:?}");
         }
-        let admin = Caller::token(held(Scope::Admin, &["*"], &["*"]));
-        assert_eq!(admin.may(Scope::Admin, Object::Store), Allowed);
-        assert_eq!(admin.may(Scope::Admin, Object::Key(b"anything")), Allowed);
-        let half = Caller::token(held(Scope::Admin, &["*"], &["nightly*"]));
-        assert_eq!(half.may(Scope::Admin, Object::Store), Forbidden);
-        assert_eq!(half.may(Scope::Read, Object::Key(b"anything")), Hidden);
-        assert_eq!(Caller::anonymous().may(Scope::Admin, Object::Store), Allowed);
+        let admin = Caller::token(token_entry(Scope::Admin, &["*"], &["*"]));
+        assert_eq!(admin.may(Scope::Admin, Resource::Store), Allowed);
+        assert_eq!(admin.may(Scope::Admin, Resource::Key(b"anything")), Allowed);
+        let half = Caller::token(token_entry(Scope::Admin, &["*"], &["nightly*"]));
+        assert_eq!(half.may(Scope::Admin, Resource::Store), Forbidden);
+        assert_eq!(half.may(Scope::Read, Resource::Key(b"anything")), Hidden);
+        assert_eq!(Caller::anonymous().may(Scope::Admin, Resource::Store), Allowed);
     }
 
     #[test]
-    fn a_share_reads_one_task() {
+    fn a_share_grants_read_access_to_one_task() {
         let (shared, other): (TaskId, TaskId) = ("build-7".parse().unwrap(), "build-8".parse().unwrap());
         let run: RunId = "build-7".parse().unwrap();
         let caller = Caller::share(shared.clone(), Timestamp::now(), CancellationToken::new());
-        assert_eq!(caller.may(Scope::Read, Object::Task(&shared)), Verdict::Allowed);
-        assert_eq!(caller.may(Scope::Write, Object::Task(&shared)), Verdict::Forbidden);
-        assert_eq!(caller.may(Scope::Read, Object::Task(&other)), Verdict::Hidden);
-        assert_eq!(caller.may(Scope::Read, Object::Run(&run)), Verdict::Hidden);
-        assert_eq!(caller.may(Scope::Read, Object::Any), Verdict::Forbidden);
+        assert_eq!(caller.may(Scope::Read, Resource::Task(&shared)), Decision::Allowed);
+        assert_eq!(caller.may(Scope::Write, Resource::Task(&shared)), Decision::Forbidden);
+        assert_eq!(caller.may(Scope::Read, Resource::Task(&other)), Decision::Hidden);
+        assert_eq!(caller.may(Scope::Read, Resource::Run(&run)), Decision::Hidden);
+        assert_eq!(caller.may(Scope::Read, Resource::Any), Decision::Forbidden);
         assert!(caller.sees_key(b"task:logs:build-7") && !caller.sees_key(b"task:logs:build-8"));
     }
 }

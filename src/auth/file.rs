@@ -4,9 +4,9 @@
 //! {"version":1,"tokens":[{"name":"ci","scope":"write","tasks":["build-*"],"runs":["build-*"],
 //!   "created":"2026-05-09T14:23:01.000Z","expires":"2026-06-08T14:23:01.000Z","sha256":"9f86.."}]}
 //! ```
-//! Written whole into a file of its own, synced, and renamed, under a lock on `tokens.lock`: any number
-//! of processes may change it at once, and a reader sees one version or the next. Mode 0600. A row
-//! is never taken out: a revoked name is a trace, and keeps the store closed.
+//! Each version is written to a temporary file, synced and renamed, under a lock on `tokens.lock`. So any
+//! number of processes may change the file at once, and a reader sees one version or the next. Mode 0600.
+//! Rows are never removed: a revoked name stays for traces, and keeps the store closed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,91 +16,93 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{Patterns, Scope, Secret, Token, TokenName};
+use super::{IdPatterns, Scope, Secret, Token, TokenName};
 use crate::model::Timestamp;
 
 /// The file, in the data folder.
 pub(super) const FILE: &str = "tokens.json";
-/// The file that is locked while the tokens are changed.
+/// The file that is locked while tokens are changed.
 const LOCK: &str = "tokens.lock";
-/// The version of the file that is written and read.
+/// The version of the file format.
 const VERSION: u32 = 1;
-/// Bytes of the file at most; more is not what we wrote.
+/// Maximum size of the file; a larger one was not written by us.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// The tokens of a store, by its data folder. No process has to run for them.
+/// The tokens of a store, accessed through its data folder. No server needs to run.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     data: PathBuf,
 }
 
-/// A token to be made.
+/// A token to be created.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// A name that no token of the store has or had.
+    /// A name that no token of the store has ever had.
     pub name: TokenName,
-    /// What it is for.
+    /// The permitted operations.
     pub scope: Scope,
-    /// The tasks it is for.
-    pub tasks: Patterns,
-    /// The runs it is for.
-    pub runs: Patterns,
-    /// From when on it is refused.
+    /// The accessible tasks.
+    pub tasks: IdPatterns,
+    /// The accessible runs.
+    pub runs: IdPatterns,
+    /// The time of expiry, if any.
     pub expires: Option<Timestamp>,
 }
 
-/// Why the tokens cannot be read or changed.
+/// An error reading or changing the tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
-    /// The system says no.
+    /// An I/O error.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is there and is not ours.
-    #[error("{}: it cannot be understood: {why}", path.display())]
+    /// The file exists, but cannot be parsed.
+    #[error("cannot parse {}: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// Names are given once.
-    #[error("there is or was a token `{0}`: a name is used once, so that what it did stays its own; choose another")]
+    /// The name is or was in use.
+    #[error("token name `{0}` is taken; names are never reused")]
     NameTaken(TokenName),
-    /// No such token.
-    #[error("there is no token `{0}`")]
+    /// No token has this name.
+    #[error("no token named `{0}`")]
     NoSuchToken(TokenName),
 }
 
+/// The contents of `tokens.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Contents {
+struct TokensFile {
     version: u32,
     tokens: Vec<Token>,
 }
 
 impl Tokens {
-    /// Those of the store in this folder; nothing is read yet.
+    /// Returns a handle to the tokens of the store in `data`, without reading them.
     pub fn at(data: &Path) -> Self {
         Self { data: data.to_owned() }
     }
 
-    /// All of them, revoked and expired ones too, in the order they were made. None: the store is open.
+    /// Returns all tokens in creation order, including revoked and expired ones. If there are none, the
+    /// store is open.
     ///
     /// # Errors
-    /// The file cannot be read or understood.
+    /// The file cannot be read or parsed.
     pub fn list(&self) -> Result<Vec<Token>, TokensError> {
         Ok(self.read()?.unwrap_or_default())
     }
 
-    /// Makes a token; what is given is the only thing that ever knows it.
+    /// Creates a token and returns its secret, which is stored nowhere else.
     ///
     /// # Errors
-    /// The name is taken, or the file cannot be read or written.
+    /// The name is in use, or the file cannot be read or written.
     pub fn create(&self, new: NewToken) -> Result<(Secret, Token), TokensError> {
         fs::create_dir_all(&self.data).map_err(|source| io_error(&self.data, source))?;
         let secret = Secret::generate().map_err(|source| io_error(Path::new("random bytes"), source))?;
@@ -117,10 +119,10 @@ impl Tokens {
         Ok((secret, token))
     }
 
-    /// Takes a token back; false if it was already.
+    /// Revokes a token. Returns false if it was already revoked.
     ///
     /// # Errors
-    /// There is none of that name, or the file cannot be read or written.
+    /// No token has this name, or the file cannot be read or written.
     pub fn revoke(&self, name: &TokenName) -> Result<bool, TokensError> {
         let mut revoked = false;
         self.change(|rows| {
@@ -133,7 +135,7 @@ impl Tokens {
         Ok(revoked)
     }
 
-    /// The rows; `None` if there is no file.
+    /// Reads the rows. Returns `None` if there is no file.
     pub(super) fn read(&self) -> Result<Option<Vec<Token>>, TokensError> {
         let path = self.path();
         let file = match File::open(&path) {
@@ -145,22 +147,24 @@ impl Tokens {
         let read = io::Read::read_to_string(&mut io::Read::take(file, FILE_BYTES_MAX), &mut text);
         read.map_err(|source| io_error(&path, source))?;
         let unreadable = |why| TokensError::Unreadable { path: path.clone(), why };
-        let contents: Contents = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        let contents: TokensFile = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
         if contents.version != VERSION {
-            return Err(unreadable(format!("it is of version {}, not {VERSION}", contents.version)));
+            return Err(unreadable(format!("version {} is not supported, only {VERSION}", contents.version)));
         }
         Ok(Some(contents.tokens))
     }
 
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> PathBuf {
         self.data.join(FILE)
     }
 
+    /// Returns the data folder.
     pub(super) fn folder(&self) -> &Path {
         &self.data
     }
 
-    /// Changes the rows while nobody else does; they are written if `change` says so.
+    /// Applies `change` to the rows under the lock, and writes them if it returns true.
     fn change(&self, change: impl FnOnce(&mut Vec<Token>) -> Result<bool, TokensError>) -> Result<(), TokensError> {
         let lock_path = self.data.join(LOCK);
         let locked = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
@@ -168,24 +172,24 @@ impl Tokens {
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         });
-        // Held until it is dropped.
+        // The lock is held until dropped.
         let _lock = locked.map_err(|source| io_error(&lock_path, source))?;
         let mut tokens = self.read()?.unwrap_or_default();
         if !change(&mut tokens)? {
             return Ok(());
         }
-        let mut text = serde_json::to_vec_pretty(&Contents { version: VERSION, tokens })
+        let mut text = serde_json::to_vec_pretty(&TokensFile { version: VERSION, tokens })
             .map_err(|error| io_error(&self.path(), error.into()))?;
         text.push(b'\n');
         replace(&self.path(), &text, true).map_err(|source| io_error(&self.path(), source))
     }
 }
 
-/// Puts a file in another one's place: whoever reads sees all of the one or all of the other. It
-/// belongs to whom its folder belongs, so that root may make tokens for a server that is not root.
+/// Replaces a file atomically. The new file gets the owner of its folder, so that root can create tokens for a
+/// server that runs as another user.
 pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // Mode 0600 from the beginning on.
+    // Created with mode 0600.
     let mut file = tempfile::Builder::new().prefix(".tokens.").suffix(".part").tempfile_in(folder)?;
     file.write_all(bytes)?;
     let (owner, own) = (folder.metadata()?, file.as_file().metadata()?);
@@ -209,30 +213,30 @@ mod tests {
 
     fn new(name: &str) -> NewToken {
         let name = name.parse().unwrap();
-        NewToken { name, scope: Scope::Read, tasks: Patterns::all(), runs: Patterns::all(), expires: None }
+        NewToken { name, scope: Scope::Read, tasks: IdPatterns::all(), runs: IdPatterns::all(), expires: None }
     }
 
     #[test]
-    fn a_token_is_made_listed_and_taken_back_and_stays_a_trace() {
+    fn a_revoked_token_stays_listed_and_its_name_taken() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::at(&folder.path().join("data"));
         assert!(tokens.list().unwrap().is_empty());
         let (secret, row) = tokens.create(new("ci")).unwrap();
         assert_eq!(tokens.list().unwrap(), std::slice::from_ref(&row));
         let text = fs::read_to_string(tokens.path()).unwrap();
-        assert!(!text.contains(&secret.reveal()[3..]), "only its digest is kept");
+        assert!(!text.contains(&secret.reveal()[3..]), "only the digest is stored");
         assert_eq!(fs::metadata(tokens.path()).unwrap().mode() & 0o777, 0o600);
         assert!(tokens.revoke(&row.name).unwrap());
-        assert!(!tokens.revoke(&row.name).unwrap(), "once is enough");
+        assert!(!tokens.revoke(&row.name).unwrap(), "already revoked");
         assert!(tokens.list().unwrap()[0].revoked.is_some());
-        assert!(matches!(tokens.create(new("ci")), Err(TokensError::NameTaken(_))), "a name is used once");
+        assert!(matches!(tokens.create(new("ci")), Err(TokensError::NameTaken(_))), "names are not reused");
         assert!(matches!(tokens.revoke(&"x".parse().unwrap()), Err(TokensError::NoSuchToken(_))));
         let left: Vec<_> = fs::read_dir(tokens.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 2, "nothing is left lying about: {left:?}");
+        assert_eq!(left.len(), 2, "no temporary file remains: {left:?}");
     }
 
     #[test]
-    fn a_file_that_is_not_understood_is_not_written_over() {
+    fn a_file_that_cannot_be_parsed_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::at(folder.path());
         tokens.create(new("ci")).unwrap();

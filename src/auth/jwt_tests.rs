@@ -1,4 +1,4 @@
-//! Tickets made here by hand, from the RFCs: the code under test signs nothing.
+//! Tokens are built by hand from the RFCs, since the code under test cannot sign.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn hs256(secret: &[u8], message: &str) -> Vec<u8> {
     mac.chain_update(message).finalize().into_bytes().to_vec()
 }
 
-/// A token with this header and these claims, signed by `sign`.
+/// Returns a token with this header and these claims, signed by `sign`.
 fn token(header: &Value, claims: &Value, sign: impl Fn(&str) -> Vec<u8>) -> String {
     let message = format!("{}.{}", part(header), part(claims));
     let signature = URL_SAFE_NO_PAD.encode(sign(&message));
@@ -45,7 +45,7 @@ fn verify(claims: &Value) -> Result<Share, JwtFault> {
 }
 
 #[test]
-fn a_ticket_names_one_task_by_task_or_sub() {
+fn the_task_is_in_task_or_sub() {
     let exp = now_s() + 60;
     for (claims, task) in [
         (json!({"task":"build-42","exp":exp}), "build-42"),
@@ -68,7 +68,7 @@ fn a_ticket_names_one_task_by_task_or_sub() {
 }
 
 #[test]
-fn its_times_are_kept() {
+fn exp_and_nbf_are_enforced() {
     let now = now_s();
     let verify_times = |exp: Value, nbf: Value| {
         let mut claims = json!({"task":"t","exp":exp});
@@ -78,7 +78,7 @@ fn its_times_are_kept() {
         verify(&claims)
     };
     assert!(verify_times(json!(now + 60), json!(now)).is_ok());
-    assert_eq!(verify_times(json!(now - 1), Value::Null), Err(JwtFault::Expired), "the leeway is not for `exp`");
+    assert_eq!(verify_times(json!(now - 1), Value::Null), Err(JwtFault::Expired), "no leeway for `exp`");
     assert_eq!(verify_times(json!(now - 60), Value::Null), Err(JwtFault::Expired));
     assert_eq!(verify_times(json!(now + 60), json!(now + 30)), Err(JwtFault::TooEarly));
     for exp in [json!(now + 3700), json!(u64::MAX), json!("later"), json!(-1), Value::Null] {
@@ -89,7 +89,7 @@ fn its_times_are_kept() {
 }
 
 #[test]
-fn the_audience_is_the_configured_one_or_none() {
+fn the_audience_must_equal_the_setting() {
     let claims = |aud: Value| secret_token(&json!({"task":"t","exp":now_s() + 60,"aud":aud}));
     let ours = key(SECRET, Some("tasktail"));
     assert!(ours.verify(&claims(json!("tasktail")), Timestamp::now()).is_ok());
@@ -99,11 +99,11 @@ fn the_audience_is_the_configured_one_or_none() {
         assert!(matches!(fault, Err(JwtFault::Claims(_))), "{other}: {fault:?}");
     }
     let none = key(SECRET, None).verify(&claims(json!("tasktail")), Timestamp::now());
-    assert!(matches!(none, Err(JwtFault::Claims(_))), "a ticket for somebody else is not for us");
+    assert!(matches!(none, Err(JwtFault::Claims(_))), "a token for another audience is rejected");
 }
 
 #[test]
-fn only_the_keys_own_algorithm_is_taken() {
+fn only_the_algorithm_of_the_key_is_accepted() {
     let claims = json!({"task":"t","exp":now_s() + 60});
     let check = |token: &str| key(SECRET, None).verify(token, Timestamp::now());
     for alg in ["none", "None", "NONE", "HS384", "HS512", "RS256", "ES256", "EdDSA", ""] {
@@ -122,7 +122,7 @@ fn only_the_keys_own_algorithm_is_taken() {
 }
 
 #[test]
-fn any_changed_character_is_refused() {
+fn any_changed_character_is_rejected() {
     let good = secret_token(&json!({"task":"t","exp":now_s() + 60}));
     let key = key(SECRET, None);
     let mut bytes = good.clone().into_bytes();
@@ -137,21 +137,21 @@ fn any_changed_character_is_refused() {
 }
 
 #[test]
-fn a_key_that_cannot_be_used_says_what_would_be_right() {
-    for (content, words) in [
+fn errors_for_unusable_keys_contain_the_remedy() {
+    for (content, expected) in [
         ("short", "32 or more"),
         ("thirty-one bytes are not enough\n", "32 or more"),
         ("-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n", "JSON Web Key"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl", "JSON Web Key"),
         (r#"{"kty":"oct","k":"c2hvcnQ"}"#, "32 or more"),
         (r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#, "kty"),
-        (r#"{"secret":"hush"}"#, "no JSON Web Key"),
+        (r#"{"secret":"hush"}"#, "kty"),
     ] {
         let error = JwtKey::parse(content.as_bytes(), None, LIFE_MAX).unwrap_err();
-        assert!(error.contains(words) && !error.contains("hush"), "{content}: {error}");
+        assert!(error.contains(expected) && !error.contains("hush"), "{content}: {error}");
     }
-    let shown = format!("{:?}", key(SECRET, None));
-    assert!(!shown.contains("secret") && shown.contains("HS256"), "{shown}");
+    let debug = format!("{:?}", key(SECRET, None));
+    assert!(!debug.contains("secret") && debug.contains("HS256"), "{debug}");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_secret_may_be_a_json_web_key() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_public_key_verifies_and_is_no_secret() {
+fn a_public_ed25519_key_verifies_and_cannot_be_used_as_a_secret() {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
@@ -172,14 +172,14 @@ fn a_public_key_verifies_and_is_no_secret() {
     let claims = json!({"task":"t","exp":now_s() + 60});
     let sign = |message: &str| pair.sign(message.as_bytes()).as_ref().to_vec();
     assert!(key.verify(&token(&json!({"alg":"EdDSA"}), &claims, sign), Timestamp::now()).is_ok());
-    // Alg confusion: signed with what everyone knows.
+    // Algorithm confusion: signed with the public key as the secret.
     for secret in [jwk.as_bytes(), x.as_bytes(), pair.public_key().as_ref()] {
         let forged = token(&json!({"alg":"HS256"}), &claims, |message| hs256(secret, message));
         assert_eq!(key.verify(&forged, Timestamp::now()), Err(JwtFault::Invalid));
     }
 }
 
-/// A key of 2048 bits in PKCS #8 (RFC 5958), made for this test alone.
+/// A key of 2048 bits in PKCS #8 (RFC 5958), used only in this test.
 #[cfg(feature = "tls")]
 const RSA_KEY: &str = include_str!("../../data/keys/rsa2048.pkcs8.b64");
 
@@ -207,7 +207,7 @@ fn a_public_rsa_key_verifies_rs256_and_nothing_else() {
     let mut forged = good.clone().into_bytes();
     forged[good.find('.').unwrap() + 3] ^= 1;
     assert_eq!(check(std::str::from_utf8(&forged).unwrap()), Err(JwtFault::Invalid), "other claims");
-    // Signed by the right key in another way, or as if in another way.
+    // Signed by the right key with another algorithm, or with a wrong `alg`.
     for (alg, padding) in [
         ("RS512", &RSA_PKCS1_SHA512 as &'static dyn RsaEncoding),
         ("RS256", &RSA_PKCS1_SHA512),
@@ -218,7 +218,7 @@ fn a_public_rsa_key_verifies_rs256_and_nothing_else() {
         let other = token(&json!({"alg":alg}), &claims, |message| sign(padding, message));
         assert_eq!(check(&other), Err(JwtFault::Invalid), "{alg}");
     }
-    // Alg confusion: signed with what everyone knows.
+    // Algorithm confusion: signed with the public key as the secret.
     for secret in [jwk.as_bytes(), n.as_bytes()] {
         let forged = token(&json!({"alg":"HS256"}), &claims, |message| hs256(secret, message));
         assert_eq!(check(&forged), Err(JwtFault::Invalid));

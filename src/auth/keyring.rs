@@ -1,23 +1,23 @@
-//! The tokens of a store as a server knows them at one moment, and what becomes of one that is shown.
+//! A snapshot of the tokens of a store, and the lookup of a presented token.
 
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::lease::Ended;
-use super::{Caller, Digest, Scope, Secret, Token, TokenName, TokenStatus};
+use super::lease::LeaseEnd;
+use super::{Caller, Scope, Secret, Token, TokenDigest, TokenName, TokenStatus};
 use crate::model::Timestamp;
 
-/// A token that somebody holds, and when it was used last.
+/// A token and the time of its last use.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct TokenEntry {
     pub(super) token: Token,
-    /// Milliseconds since 1970; 0: never. Shared by all who know this token.
+    /// Last use in milliseconds since 1970, 0 if never. Shared by all snapshots that contain the token.
     pub(super) used_ms: Arc<AtomicU64>,
 }
 
-impl Deref for Held {
+impl Deref for TokenEntry {
     type Target = Token;
 
     fn deref(&self) -> &Token {
@@ -25,31 +25,31 @@ impl Deref for Held {
     }
 }
 
-/// Why someone is not let in.
+/// The reason why authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// Nothing was shown.
+pub enum AuthError {
+    /// No token was given.
     #[error("no access token was given")]
     Missing,
-    /// What was shown is none of the store's tokens.
-    #[error("the access token is not known here")]
+    /// The token is not one of the store's.
+    #[error("unknown access token")]
     Unknown,
-    /// It was taken back.
-    #[error("the access token `{0}` was revoked")]
+    /// The token was revoked.
+    #[error("access token `{0}` was revoked")]
     Revoked(TokenName),
-    /// Its time is over.
-    #[error("the access token `{0}` has expired")]
+    /// The token has expired.
+    #[error("access token `{0}` has expired")]
     Expired(TokenName),
-    /// Two were shown, and they are not the same.
+    /// Two different tokens were given.
     #[error("two different access tokens were given")]
     Contradictory,
-    /// The store's tokens are not known: nobody is let in.
-    #[error("the access tokens of this store cannot be read: {0}")]
+    /// The tokens of the store are not known, so every caller is rejected.
+    #[error("cannot read the access tokens of this store: {0}")]
     Unreadable(String),
 }
 
-impl Denied {
-    /// A stable word, for counters.
+impl AuthError {
+    /// Returns a stable identifier, for counters.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -62,129 +62,138 @@ impl Denied {
     }
 }
 
-/// The tokens of a store at one moment.
+/// An immutable snapshot of a store's tokens.
 #[derive(Debug)]
-pub struct Keyring(State);
+pub struct Keyring(KeyringState);
 
+/// The contents of a [`Keyring`].
 #[derive(Debug)]
-pub(super) enum State {
-    /// There are none: everyone may do everything.
+pub(super) enum KeyringState {
+    /// No tokens: every caller may do everything.
     Open,
-    /// By the first bytes of their digests.
-    Closed(HashMap<[u8; 8], Vec<Arc<Held>>>),
-    /// They cannot be read: why.
+    /// Tokens by the first bytes of their digests.
+    Closed(HashMap<[u8; 8], Vec<Arc<TokenEntry>>>),
+    /// The reason why the tokens cannot be read.
     Unreadable(String),
 }
 
 impl Keyring {
-    pub(super) fn new(state: State) -> Self {
+    /// Returns a keyring in this state.
+    pub(super) fn new(state: KeyringState) -> Self {
         Self(state)
     }
 
-    /// Of these tokens; when one was used last goes over from `before`.
+    /// Returns a keyring with these tokens. Times of last use carry over from `before`.
     pub(super) fn of(tokens: Vec<Token>, before: &Self) -> Self {
         if tokens.is_empty() {
-            return Self(State::Open);
+            return Self(KeyringState::Open);
         }
-        let mut by_prefix: HashMap<[u8; 8], Vec<Arc<Held>>> = HashMap::new();
+        let mut by_prefix: HashMap<[u8; 8], Vec<Arc<TokenEntry>>> = HashMap::new();
         for token in tokens {
-            let used_ms = before.held(&token.sha256).map(|held| held.used_ms.clone()).unwrap_or_default();
-            by_prefix.entry(token.sha256.prefix()).or_default().push(Arc::new(Held { token, used_ms }));
+            let used_ms = before.find(&token.sha256).map(|entry| entry.used_ms.clone()).unwrap_or_default();
+            by_prefix.entry(token.sha256.prefix()).or_default().push(Arc::new(TokenEntry { token, used_ms }));
         }
-        Self(State::Closed(by_prefix))
+        Self(KeyringState::Closed(by_prefix))
     }
 
-    /// Whether whoever comes has to show a token.
-    pub fn asks(&self) -> bool {
-        !matches!(self.0, State::Open)
+    /// Returns whether callers need a token.
+    pub fn auth_required(&self) -> bool {
+        !matches!(self.0, KeyringState::Open)
     }
 
-    /// Why the tokens cannot be read, if they cannot.
+    /// Returns the reason why the tokens cannot be read, if they cannot.
     pub fn unreadable(&self) -> Option<&str> {
         match &self.0 {
-            State::Unreadable(why) => Some(why),
+            KeyringState::Unreadable(why) => Some(why),
             _ => None,
         }
     }
 
-    /// Who someone is that shows this; in an open store anyone, whatever is shown.
-    pub(super) fn check(&self, shown: Option<&str>, owner: &Arc<Held>, now: Timestamp) -> Result<Caller, Denied> {
-        match (&self.0, shown) {
-            (State::Open, _) => return Ok(Caller::anonymous()),
-            (State::Unreadable(why), _) => return Err(Denied::Unreadable(why.clone())),
-            (State::Closed(_), None) => return Err(Denied::Missing),
-            (State::Closed(_), Some(_)) => {}
+    /// Authenticates the bearer of `token`. In an open store any token, or none, is accepted.
+    pub(super) fn check(
+        &self,
+        token: Option<&str>,
+        owner: &Arc<TokenEntry>,
+        now: Timestamp,
+    ) -> Result<Caller, AuthError> {
+        match (&self.0, token) {
+            (KeyringState::Open, _) => return Ok(Caller::anonymous()),
+            (KeyringState::Unreadable(why), _) => return Err(AuthError::Unreadable(why.clone())),
+            (KeyringState::Closed(_), None) => return Err(AuthError::Missing),
+            (KeyringState::Closed(_), Some(_)) => {}
         }
-        let digest = Digest::of(shown.unwrap_or_default().as_bytes());
-        let held = if owner.sha256 == digest { Some(owner) } else { self.held(&digest) };
-        let held = held.ok_or(Denied::Unknown)?;
-        match held.status(now) {
+        let digest = TokenDigest::of(token.unwrap_or_default().as_bytes());
+        let entry = if owner.sha256 == digest { Some(owner) } else { self.find(&digest) };
+        let entry = entry.ok_or(AuthError::Unknown)?;
+        match entry.status(now) {
             TokenStatus::Active => {}
-            TokenStatus::Revoked => return Err(Denied::Revoked(held.name.clone())),
-            TokenStatus::Expired => return Err(Denied::Expired(held.name.clone())),
+            TokenStatus::Revoked => return Err(AuthError::Revoked(entry.name.clone())),
+            TokenStatus::Expired => return Err(AuthError::Expired(entry.name.clone())),
         }
-        held.used_ms.store(now.as_millis(), Ordering::Relaxed);
-        Ok(Caller::token(held.clone()))
+        entry.used_ms.store(now.as_millis(), Ordering::Relaxed);
+        Ok(Caller::token(entry.clone()))
     }
 
-    /// Why a caller that was let in before has no place here any more, if it has none.
-    pub(super) fn ended(&self, caller: &Caller, owner: &Held, now: Timestamp) -> Option<Ended> {
-        use super::caller::Who;
+    /// Returns the reason why an authenticated caller has lost access since, if it has.
+    pub(super) fn end_reason(&self, caller: &Caller, owner: &TokenEntry, now: Timestamp) -> Option<LeaseEnd> {
+        use super::caller::Identity;
         if caller.until.is_some_and(|until| until <= now) {
-            return Some(Ended::Expired);
+            return Some(LeaseEnd::Expired);
         }
         if caller.end.as_ref().is_some_and(tokio_util::sync::CancellationToken::is_cancelled) {
-            return Some(Ended::Withdrawn);
+            return Some(LeaseEnd::Withdrawn);
         }
-        if matches!(self.0, State::Unreadable(_)) {
-            return Some(Ended::Unreadable);
+        if matches!(self.0, KeyringState::Unreadable(_)) {
+            return Some(LeaseEnd::Unreadable);
         }
-        match &caller.who {
-            Who::Anonymous => self.asks().then_some(Ended::TokenNeeded),
-            Who::Share(_) => None,
-            // Nothing is asked for any more.
-            Who::Token(_) | Who::Session(_) if !self.asks() => None,
-            Who::Token(held) | Who::Session(held) => {
-                if held.sha256 == owner.sha256 {
+        match &caller.identity {
+            Identity::Anonymous => self.auth_required().then_some(LeaseEnd::TokenNeeded),
+            Identity::Share(_) => None,
+            // The store requires no tokens any more.
+            Identity::Token(_) | Identity::Session(_) if !self.auth_required() => None,
+            Identity::Token(entry) | Identity::Session(entry) => {
+                if entry.sha256 == owner.sha256 {
                     return None;
                 }
-                let Some(known) = self.held(&held.sha256) else { return Some(Ended::Revoked) };
+                let Some(known) = self.find(&entry.sha256) else { return Some(LeaseEnd::Revoked) };
                 match known.status(now) {
-                    TokenStatus::Revoked => Some(Ended::Revoked),
-                    TokenStatus::Expired => Some(Ended::Expired),
-                    // Somebody has edited the file: what it may now is asked for anew.
-                    TokenStatus::Active => (known.token != held.token).then_some(Ended::Changed),
+                    TokenStatus::Revoked => Some(LeaseEnd::Revoked),
+                    TokenStatus::Expired => Some(LeaseEnd::Expired),
+                    // The file was edited: permissions must be checked again.
+                    TokenStatus::Active => (known.token != entry.token).then_some(LeaseEnd::Changed),
                 }
             }
         }
     }
 
-    /// Whether there is or was anyone who may write, and not every run. While the tokens are not known
-    /// there may be.
+    /// Returns whether any token, past or present, may write, but not to every run. True while the tokens
+    /// are unreadable.
     pub(super) fn bounds_runs(&self) -> bool {
-        let bounded = |held: &Arc<Held>| held.scope >= Scope::Write && !held.runs.are_all();
-        matches!(self.0, State::Unreadable(_)) || self.all().any(bounded)
+        let bounded = |entry: &Arc<TokenEntry>| entry.scope >= Scope::Write && !entry.runs.matches_all();
+        matches!(self.0, KeyringState::Unreadable(_)) || self.all().any(bounded)
     }
 
-    /// All tokens, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Held>> {
+    /// Returns all tokens, in no particular order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<TokenEntry>> {
         let rows = match &self.0 {
-            State::Closed(by_prefix) => Some(by_prefix.values().flatten()),
+            KeyringState::Closed(by_prefix) => Some(by_prefix.values().flatten()),
             _ => None,
         };
         rows.into_iter().flatten()
     }
 
-    fn held(&self, digest: &Digest) -> Option<&Arc<Held>> {
-        let State::Closed(by_prefix) = &self.0 else { return None };
-        by_prefix.get(&digest.prefix())?.iter().find(|held| held.sha256 == *digest)
+    /// Returns the token with this digest.
+    fn find(&self, digest: &TokenDigest) -> Option<&Arc<TokenEntry>> {
+        let KeyringState::Closed(by_prefix) = &self.0 else { return None };
+        by_prefix.get(&digest.prefix())?.iter().find(|entry| entry.sha256 == *digest)
     }
 }
 
-/// The token of the server's own process: whoever opened the data folder may do everything with it.
-pub(super) fn owner(secret: &Secret) -> std::io::Result<Arc<Held>> {
+/// Returns the token of the server's own process. It may do everything, as access to the data folder implies
+/// full control.
+pub(super) fn owner(secret: &Secret) -> std::io::Result<Arc<TokenEntry>> {
     let name = "(this process)".parse().map_err(std::io::Error::other)?;
-    let (tasks, runs) = (super::Patterns::all(), super::Patterns::all());
+    let (tasks, runs) = (super::IdPatterns::all(), super::IdPatterns::all());
     let token = Token {
         name,
         scope: super::Scope::Admin,
@@ -195,16 +204,16 @@ pub(super) fn owner(secret: &Secret) -> std::io::Result<Arc<Held>> {
         revoked: None,
         sha256: secret.digest(),
     };
-    Ok(Arc::new(Held { token, used_ms: Arc::default() }))
+    Ok(Arc::new(TokenEntry { token, used_ms: Arc::default() }))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::auth::{Patterns, Scope};
+    use crate::auth::{IdPatterns, Scope};
 
-    fn patterns(patterns: &[&str]) -> Patterns {
-        Patterns::new(patterns.iter().map(|pattern| pattern.parse().unwrap()).collect())
+    fn patterns(patterns: &[&str]) -> IdPatterns {
+        IdPatterns::new(patterns.iter().map(|pattern| pattern.parse().unwrap()).collect())
     }
 
     fn token(text: &str, scope: Scope, tasks: &[&str], runs: &[&str]) -> Token {
@@ -216,13 +225,13 @@ pub(super) mod tests {
             created: Timestamp::from_millis(0),
             expires: None,
             revoked: None,
-            sha256: Digest::of(text.as_bytes()),
+            sha256: TokenDigest::of(text.as_bytes()),
         }
     }
 
-    /// A token as a caller holds it.
-    pub(in crate::auth) fn held(scope: Scope, tasks: &[&str], runs: &[&str]) -> Arc<Held> {
-        Arc::new(Held { token: token("t", scope, tasks, runs), used_ms: Arc::default() })
+    /// Returns a token entry for a caller.
+    pub(in crate::auth) fn token_entry(scope: Scope, tasks: &[&str], runs: &[&str]) -> Arc<TokenEntry> {
+        Arc::new(TokenEntry { token: token("t", scope, tasks, runs), used_ms: Arc::default() })
     }
 
     fn at(ms: u64) -> Timestamp {
@@ -230,12 +239,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_token_is_found_or_the_reason_is_told() {
+    fn check_accepts_active_tokens_and_reports_why_others_fail() {
         let secret = Secret::generate().unwrap();
         let owner = owner(&secret).unwrap();
-        let open = Keyring::new(State::Open);
+        let open = Keyring::new(KeyringState::Open);
         assert!(
-            !open.asks() && open.check(None, &owner, at(1)).is_ok() && open.check(Some("x"), &owner, at(1)).is_ok()
+            !open.auth_required()
+                && open.check(None, &owner, at(1)).is_ok()
+                && open.check(Some("x"), &owner, at(1)).is_ok()
         );
         let expiring = Token { expires: Some(at(100)), ..token("b", Scope::Read, &["*"], &["*"]) };
         let revoked = Token { revoked: Some(at(1)), ..token("c", Scope::Read, &["*"], &["*"]) };
@@ -248,30 +259,30 @@ pub(super) mod tests {
         assert_eq!((check(Some("b"), 99), check(Some("b"), 100)), (Ok(()), Err("expired")));
         assert_eq!(check(Some("c"), 1), Err("revoked"));
         assert_eq!(check(Some(secret.reveal()), 1), Ok(()), "the process itself");
-        // The last token that was revoked leaves the store closed.
+        // Revoking the last token leaves the store closed.
         let last = Keyring::of(vec![revoked], &ring);
-        assert!(last.asks());
+        assert!(last.auth_required());
         assert_eq!(last.check(None, &owner, at(1)).unwrap_err().reason(), "missing");
-        let broken = Keyring::new(State::Unreadable("why".into()));
+        let broken = Keyring::new(KeyringState::Unreadable("why".into()));
         assert_eq!(broken.check(Some(secret.reveal()), &owner, at(1)).unwrap_err().reason(), "unreadable");
     }
 
     #[test]
-    fn a_caller_ends_with_its_token() {
+    fn a_caller_loses_access_with_its_token() {
         let owner = owner(&Secret::generate().unwrap()).unwrap();
-        let open = Keyring::new(State::Open);
+        let open = Keyring::new(KeyringState::Open);
         let row = token("a", Scope::Write, &["*"], &["*"]);
         let ring = Keyring::of(vec![row.clone()], &open);
         let caller = ring.check(Some("a"), &owner, at(1)).unwrap();
-        let ended = |row: Token, ms| Keyring::of(vec![row], &ring).ended(&caller, &owner, at(ms));
+        let ended = |row: Token, ms| Keyring::of(vec![row], &ring).end_reason(&caller, &owner, at(ms));
         assert_eq!(ended(row.clone(), 1), None);
-        assert_eq!(ended(Token { revoked: Some(at(1)), ..row.clone() }, 1), Some(Ended::Revoked));
-        assert_eq!(ended(Token { expires: Some(at(9)), ..row.clone() }, 9), Some(Ended::Expired));
-        assert_eq!(ended(Token { scope: Scope::Read, ..row.clone() }, 1), Some(Ended::Changed));
-        assert_eq!(ended(token("other", Scope::Read, &["*"], &["*"]), 1), Some(Ended::Revoked));
-        assert_eq!(ring.ended(&Caller::anonymous(), &owner, at(1)), Some(Ended::TokenNeeded));
-        assert_eq!(open.ended(&Caller::anonymous(), &owner, at(1)), None);
-        let broken = Keyring::new(State::Unreadable("why".into()));
-        assert_eq!(broken.ended(&caller, &owner, at(1)), Some(Ended::Unreadable));
+        assert_eq!(ended(Token { revoked: Some(at(1)), ..row.clone() }, 1), Some(LeaseEnd::Revoked));
+        assert_eq!(ended(Token { expires: Some(at(9)), ..row.clone() }, 9), Some(LeaseEnd::Expired));
+        assert_eq!(ended(Token { scope: Scope::Read, ..row.clone() }, 1), Some(LeaseEnd::Changed));
+        assert_eq!(ended(token("other", Scope::Read, &["*"], &["*"]), 1), Some(LeaseEnd::Revoked));
+        assert_eq!(ring.end_reason(&Caller::anonymous(), &owner, at(1)), Some(LeaseEnd::TokenNeeded));
+        assert_eq!(open.end_reason(&Caller::anonymous(), &owner, at(1)), None);
+        let broken = Keyring::new(KeyringState::Unreadable("why".into()));
+        assert_eq!(broken.end_reason(&caller, &owner, at(1)), Some(LeaseEnd::Unreadable));
     }
 }

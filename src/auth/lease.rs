@@ -1,4 +1,4 @@
-//! How long a live connection keeps its caller.
+//! Continued access of a live connection's caller.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,77 +6,77 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Caller, Held, Keyring};
+use super::{Caller, Keyring, TokenEntry};
 use crate::model::Timestamp;
 
-/// A clock that is set may make a time come sooner than a sleep: it is looked at this often.
+/// Longest sleep before the clock is read again: when the clock is set, expiry may come before a sleep ends.
 const CLOCK_CHECK: Duration = Duration::from_secs(5);
 
-/// Why a caller's time is over.
+/// The reason why a caller lost access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Its token was taken back.
+pub enum LeaseEnd {
+    /// The token was revoked.
     Revoked,
-    /// Its token's time is over, or its own.
+    /// The token, session or share has expired.
     Expired,
-    /// What its token may was changed.
+    /// The token's permissions have changed.
     Changed,
-    /// It was taken back by itself: signed out.
+    /// The session or share was withdrawn, such as by a sign-out.
     Withdrawn,
-    /// It came without a token, and one is needed now.
+    /// The caller has no token, and the store now requires one.
     TokenNeeded,
-    /// The tokens cannot be read any more.
+    /// The tokens have become unreadable.
     Unreadable,
 }
 
-impl Ended {
-    /// In words, for whoever is at the other end; short enough for a WebSocket's close.
+impl LeaseEnd {
+    /// Returns a message for the peer, short enough for the close frame of a WebSocket (123 bytes).
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Revoked => "the access token was revoked",
-            Self::Expired => "the access token has expired",
-            Self::Changed => "what the access token may do was changed",
+            Self::Revoked => "access token was revoked",
+            Self::Expired => "access token has expired",
+            Self::Changed => "permissions of the access token have changed",
             Self::Withdrawn => "signed out",
-            Self::TokenNeeded => "an access token is needed here now",
-            Self::Unreadable => "the access tokens of this store cannot be read",
+            Self::TokenNeeded => "an access token is now required",
+            Self::Unreadable => "cannot read the access tokens of this store",
         }
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for LeaseEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason())
     }
 }
 
-/// A caller on a live connection.
+/// The access of a caller on a live connection.
 #[derive(Clone, Debug)]
 pub struct Lease {
     pub(super) caller: Caller,
-    pub(super) owner: Arc<Held>,
+    pub(super) owner: Arc<TokenEntry>,
     pub(super) keyring: watch::Receiver<Arc<Keyring>>,
 }
 
 impl Lease {
-    /// Whose it is.
+    /// Returns the caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Whether it is over now, and why.
-    pub fn is_over(&self) -> Option<Ended> {
-        self.keyring.borrow().ended(&self.caller, &self.owner, Timestamp::now())
+    /// Returns the reason why the caller has lost access, if it has.
+    pub fn end_reason(&self) -> Option<LeaseEnd> {
+        self.keyring.borrow().end_reason(&self.caller, &self.owner, Timestamp::now())
     }
 
-    /// Waits until it is over. Cancel-safe; called again it looks again.
-    pub async fn ended(&mut self) -> Ended {
+    /// Waits until the caller loses access, and returns the reason. Cancel-safe.
+    pub async fn ended(&mut self) -> LeaseEnd {
         loop {
-            // Marked first: what changes while we look wakes us.
+            // Marked before the check, so that a change during the check wakes this task.
             self.keyring.mark_unchanged();
-            if let Some(ended) = self.is_over() {
+            if let Some(ended) = self.end_reason() {
                 return ended;
             }
-            let time_is_up = async {
+            let expired = async {
                 match self.expires() {
                     Some(expires) => {
                         let left = expires.as_millis().saturating_sub(Timestamp::now().as_millis());
@@ -94,18 +94,18 @@ impl Lease {
             let mut keyring = self.keyring.clone();
             tokio::select! {
                 changed = keyring.changed() => if changed.is_err() {
-                    // The server goes, and ends its connections itself.
+                    // The server is shutting down and closes its connections itself.
                     std::future::pending::<()>().await;
                 },
-                () = time_is_up => {}
+                () = expired => {}
                 () = withdrawn => {}
             }
         }
     }
 
-    /// When it ends at the latest.
+    /// Returns the earlier expiry of the token and the session or share.
     fn expires(&self) -> Option<Timestamp> {
-        let token = self.caller.held().and_then(|held| held.expires);
+        let token = self.caller.token_entry().and_then(|token| token.expires);
         [token, self.caller.until].into_iter().flatten().min()
     }
 }

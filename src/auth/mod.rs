@@ -1,23 +1,48 @@
-//! Who may do what: access tokens, their scopes and patterns, and the one question that every door asks.
+//! Access control: tokens with their scopes and patterns, and the permission check that every entry point uses.
 //!
 //! ```text
 //! DATA/tokens.json   the tokens of a store: names, scopes, patterns, SHA-256; never a token itself
-//! Tokens             makes, lists and revokes them, from any process
-//! Gate               what a server holds: follows the file, turns a token into a Caller
-//! Caller             who asks; may(scope, object) answers allowed, forbidden or hidden
-//! Lease              tells a live connection that its caller's time is over
-//! session            browsers that are signed in with one of them
-//! share, jwt         links to read one task, ours and those of another system
+//! Tokens             creates, lists and revokes them, from any process
+//! Authenticator      the server's view: follows the file, resolves a token to a Caller
+//! Caller             the identity of a request; may(scope, resource) is Allowed, Forbidden or Hidden
+//! Lease              notifies a live connection when its caller loses access
+//! session            signed-in browsers
+//! share, jwt         links that grant read access to one task, issued here or by another system
 //! ```
-//! A store without any token is open: everyone is [`Caller::anonymous`] and may do everything. The first
-//! token closes it, and it stays closed when the last one is revoked: rows are never taken out of
-//! the file. A file that cannot be read or understood closes it too.
+//! A store without any token is open: every caller is [`Caller::anonymous`] and may do everything. The
+//! first token closes it. It stays closed when the last token is revoked, because rows are never removed
+//! from the file. A file that cannot be read or parsed closes it too.
 //!
-//! Nothing here knows HTTP or Redis; how a refusal looks is the doors' business.
+//! This module knows neither HTTP nor Redis. The protocols decide how an error is reported.
 
+/// Implements `Display` and serde's `try_from` and `into` of `String` for a newtype of `Box<str>` with `FromStr`.
+macro_rules! string_conversions {
+    ($type:ident, $error:ident) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0.into()
+            }
+        }
+    };
+}
+
+mod authenticator;
 mod caller;
 mod file;
-mod gate;
 pub mod jwt;
 mod keyring;
 mod lease;
@@ -28,11 +53,11 @@ pub mod share;
 mod token;
 mod used;
 
-pub use caller::{Caller, Object, Verdict};
+pub use authenticator::Authenticator;
+pub use caller::{Caller, Decision, Resource};
 pub use file::{NewToken, Tokens, TokensError};
-pub use gate::Gate;
-pub use keyring::{Denied, Held, Keyring};
-pub use lease::{Ended, Lease};
-pub use pattern::{BadPattern, Pattern, Patterns};
-pub use secret::{Digest, Secret};
+pub use keyring::{AuthError, Keyring, TokenEntry};
+pub use lease::{Lease, LeaseEnd};
+pub use pattern::{BadIdPattern, IdPattern, IdPatterns};
+pub use secret::{Secret, TokenDigest};
 pub use token::{BadScope, BadTokenName, Scope, Token, TokenName, TokenStatus};

@@ -1,4 +1,4 @@
-//! Patterns of task and run ids: `*` stands for any characters, `?` for one.
+//! Patterns of task and run ids: `*` matches any characters, `?` exactly one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,95 +10,77 @@ use crate::model::{glob, limits};
 /// One pattern, such as `build-*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Pattern(Box<str>);
+pub struct IdPattern(Box<str>);
 
-/// A text that is no pattern, with the reason.
+/// The error for a text that is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a pattern: {why}; write an id with `*` for any characters and `?` for one, such as build-*")]
-pub struct BadPattern {
+#[error("invalid pattern `{text}`: {why}; use `*` for any characters and `?` for one, such as build-*")]
+pub struct BadIdPattern {
     text: String,
     why: &'static str,
 }
 
-impl Pattern {
-    /// Whether this id fits.
-    pub fn fits(&self, id: &str) -> bool {
-        glob::fits(self.0.as_bytes(), id.as_bytes())
+impl IdPattern {
+    /// Returns whether `id` matches.
+    pub fn matches(&self, id: &str) -> bool {
+        glob::matches(self.0.as_bytes(), id.as_bytes())
     }
 
-    /// Whether every id fits, whatever it is.
-    pub fn is_all(&self) -> bool {
+    /// Returns whether every possible id matches.
+    pub fn matches_all(&self) -> bool {
         self.0.bytes().all(|byte| byte == b'*')
     }
 }
 
-impl FromStr for Pattern {
-    type Err = BadPattern;
+impl FromStr for IdPattern {
+    type Err = BadIdPattern;
 
-    fn from_str(text: &str) -> Result<Self, BadPattern> {
-        let bad = |why| BadPattern { text: text.chars().take(64).collect(), why };
+    fn from_str(text: &str) -> Result<Self, BadIdPattern> {
+        let bad = |why| BadIdPattern { text: text.chars().take(64).collect(), why };
         if text.is_empty() {
-            return Err(bad("it is empty"));
+            return Err(bad("empty"));
         }
         if text.len() > limits::TASK_ID_CHARS_MAX {
-            return Err(bad("it is longer than any id"));
+            return Err(bad("longer than any id"));
         }
-        // The characters of an id: so `[` and `\`, which mean something in Redis' patterns, are none.
+        // The characters of an id. This excludes `[` and `\`, which are special in Redis' patterns.
         if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~:-*?".contains(&byte)) {
-            return Err(bad("an id is made of A-Z a-z 0-9 . _ ~ : -"));
+            return Err(bad("ids consist of A-Z a-z 0-9 . _ ~ : -"));
         }
         Ok(Self(text.into()))
     }
 }
 
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+string_conversions!(IdPattern, BadIdPattern);
 
-impl TryFrom<String> for Pattern {
-    type Error = BadPattern;
-
-    fn try_from(text: String) -> Result<Self, BadPattern> {
-        text.parse()
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.0.into()
-    }
-}
-
-/// Several patterns; an id has to fit one of them. None at all fits nothing.
+/// A set of patterns. An id must match one of them; an empty set matches nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Patterns(Vec<Pattern>);
+pub struct IdPatterns(Vec<IdPattern>);
 
-impl Patterns {
-    /// These.
-    pub fn new(patterns: Vec<Pattern>) -> Self {
+impl IdPatterns {
+    /// Returns the set of these patterns.
+    pub fn new(patterns: Vec<IdPattern>) -> Self {
         Self(patterns)
     }
 
-    /// `*`: every id.
+    /// Returns the set that matches every id: `*`.
     pub fn all() -> Self {
-        Self(vec![Pattern("*".into())])
+        Self(vec![IdPattern("*".into())])
     }
 
-    /// Whether this id fits one of them.
-    pub fn fit(&self, id: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.fits(id))
+    /// Returns whether `id` matches one of the patterns.
+    pub fn matches(&self, id: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(id))
     }
 
-    /// Whether every id fits.
-    pub fn are_all(&self) -> bool {
-        self.0.iter().any(Pattern::is_all)
+    /// Returns whether every possible id matches.
+    pub fn matches_all(&self) -> bool {
+        self.0.iter().any(IdPattern::matches_all)
     }
 }
 
-impl fmt::Display for Patterns {
+impl fmt::Display for IdPatterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, pattern) in self.0.iter().enumerate() {
             write!(f, "{}{pattern}", if index == 0 { "" } else { "," })?;
@@ -112,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_fit_or_do_not() {
-        for (pattern, id, fits) in [
+    fn patterns_match_ids() {
+        for (pattern, id, matches) in [
             ("*", "x", true),
             ("build-*", "build-7", true),
             ("build-*", "build-", true),
@@ -122,12 +104,12 @@ mod tests {
             ("a*z", "a:b~z", true),
             ("build", "build-7", false),
         ] {
-            assert_eq!(pattern.parse::<Pattern>().unwrap().fits(id), fits, "{pattern} {id}");
+            assert_eq!(pattern.parse::<IdPattern>().unwrap().matches(id), matches, "{pattern} {id}");
         }
         for bad in ["", "a b", "a/b", "[ab]", r"a\*", "ü", &"x".repeat(200)] {
-            assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+            assert!(bad.parse::<IdPattern>().is_err(), "{bad}");
         }
-        assert!(Patterns::all().are_all() && !Patterns::new(Vec::new()).fit("x"));
-        assert!(serde_json::from_str::<Patterns>(r#"["a b"]"#).is_err(), "a file is checked as a flag is");
+        assert!(IdPatterns::all().matches_all() && !IdPatterns::new(Vec::new()).matches("x"));
+        assert!(serde_json::from_str::<IdPatterns>(r#"["a b"]"#).is_err(), "deserialization validates too");
     }
 }

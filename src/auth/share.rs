@@ -1,15 +1,15 @@
-//! Share links: a signed, expiring right to read one task, and the key behind the signatures.
+//! Share links: signed, expiring read access to one task, and the signing key.
 //!
 //! ```text
 //! /tasks/ID#share=SHARE     SHARE = base64url(expires: u64 | born: u64 | mac: 32 bytes)
 //! mac = HMAC-SHA256(key, "tasktail share 1\0" | ID | "\0" | expires | born)
 //! ```
-//! `expires` is in seconds since 1970. `born` is the time in milliseconds at which the task was made,
-//! so that a later task of the same name is not shared; 0 stands for any, which is what another
-//! system's JWT gives (see [`super::jwt`]). The key is 256 random bits in a file of the data folder,
-//! made when it is first needed; without the file, or with another one, no link signed before is good.
+//! `expires` is in seconds since 1970. `born` is the creation time of the task in milliseconds, so that a
+//! later task with the same name is not shared; 0 means any, as with JWTs of other systems (see
+//! [`super::jwt`]). The key is 256 random bits in a file of the data folder, created on first use. Replacing or
+//! deleting the file invalidates all links signed before.
 //!
-//! Not here: who may make a link, and the cookie it is exchanged for.
+//! Not here: the permission to create a link, and the cookie it is exchanged for.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -25,39 +25,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{TaskId, Timestamp};
 
-/// The file of the key, in the data folder.
+/// The file that stores the key, in the data folder.
 pub const SHARE_KEY_FILE: &str = "share.key";
 
-/// What is signed begins with this, so that the key can never sign anything else.
+/// Prefix of every signed message, so that the key can never sign anything else.
 const PURPOSE: &[u8] = b"tasktail share 1\0";
 const NUMBERS_BYTES: usize = 16;
 const SHARE_BYTES: usize = NUMBERS_BYTES + 32;
-/// Characters of a share as text.
+/// Length of a share as text.
 const SHARE_CHARS: usize = SHARE_BYTES * 4 / 3;
 
-/// The right to read one task until a time.
+/// Read access to one task until some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The task.
     pub task: TaskId,
-    /// When the task was made; none: whichever task has the name.
+    /// The creation time of the task, or `None` for any task of the name.
     pub born: Option<Timestamp>,
-    /// The end, in whole seconds.
+    /// The time of expiry, in whole seconds.
     pub expires: Timestamp,
 }
 
-/// Why a share is not good.
+/// The reason why a share is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShareFault {
-    /// Cut short, changed, of another task, or signed with a key that is no more.
-    #[error("this link is not valid: it is cut short, was changed, or has been withdrawn")]
+    /// Truncated, altered, for another task, or signed with a former key.
+    #[error("this link is not valid: it is incomplete, altered or withdrawn")]
     Invalid,
-    /// Its time is over.
-    #[error("this link has expired: ask for a new one")]
+    /// The share has expired.
+    #[error("this link has expired; ask for a new one")]
     Expired,
 }
 
-/// A key of 256 random bits.
+/// A signing key of 256 random bits.
 #[derive(Clone)]
 pub struct ShareKey([u8; 32]);
 
@@ -68,27 +68,27 @@ impl fmt::Debug for ShareKey {
 }
 
 impl ShareKey {
-    /// A new one.
+    /// Returns a new random key.
     ///
     /// # Errors
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The share as text, for a link or a cookie.
+    /// Returns the signed share as text, for a link or a cookie.
     pub fn sign(&self, share: &Share) -> String {
         let mut bytes = numbers(share).to_vec();
         bytes.extend(self.mac(&share.task, &bytes).finalize().into_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads what [`ShareKey::sign`] wrote, for this task and this time.
+    /// Verifies a text from [`ShareKey::sign`] for this task and time.
     ///
     /// # Errors
-    /// It is not good, and why as far as a stranger may know.
+    /// The reason, without details that would help an attacker.
     pub fn verify(&self, task: &TaskId, text: &str, now: Timestamp) -> Result<Share, ShareFault> {
         if text.len() != SHARE_CHARS {
             return Err(ShareFault::Invalid);
@@ -106,8 +106,8 @@ impl ShareKey {
         Ok(Share { task: task.clone(), born, expires })
     }
 
+    /// Returns the MAC over a task and the numbers of a share.
     fn mac(&self, task: &TaskId, numbers: &[u8]) -> Hmac<Sha256> {
-        // The key is a block of its own length: HMAC takes any.
         let mut mac = <Hmac<Sha256> as hmac::digest::KeyInit>::new(&self.block());
         for part in [PURPOSE, task.as_str().as_bytes(), b"\0", numbers] {
             mac.update(part);
@@ -115,7 +115,7 @@ impl ShareKey {
         mac
     }
 
-    /// The key as RFC 2104 pads it.
+    /// Returns the key padded to a block, as in RFC 2104.
     fn block(&self) -> hmac::digest::Key<Hmac<Sha256>> {
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         for (to, from) in block.iter_mut().zip(self.0) {
@@ -125,110 +125,114 @@ impl ShareKey {
     }
 }
 
+/// Returns `expires` and `born` in big-endian order.
 fn numbers(share: &Share) -> [u8; NUMBERS_BYTES] {
     let born = share.born.map_or(0, Timestamp::as_millis);
     (u128::from(share.expires.as_millis() / 1000) << 64 | u128::from(born)).to_be_bytes()
 }
 
-/// The key in its file. Whoever replaces or deletes the file ends all links, those in use too.
+/// The file with the key. Replacing or deleting it ends all links, including those in use.
 #[derive(Debug)]
 pub struct ShareKeyFile {
     path: PathBuf,
-    /// Held for moments.
-    known: Mutex<Known>,
+    /// Locked briefly.
+    cached: Mutex<CachedKey>,
 }
 
-/// The file as it was seen last.
+/// The key as last read.
 #[derive(Debug)]
-struct Known {
-    stamp: Option<Stamp>,
+struct CachedKey {
+    stamp: Option<KeyFileStamp>,
     key: Option<ShareKey>,
-    /// Cancelled when the file is another one.
+    /// Cancelled when the file changes.
     end: CancellationToken,
 }
 
-/// Which file it was.
+/// Metadata that identifies one version of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct KeyFileStamp {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
 }
 
 impl ShareKeyFile {
-    /// The key of a data folder; nothing is made yet.
+    /// Returns the key file of a data folder, without creating it.
     pub fn new(data: &Path) -> Self {
         let path = data.join(SHARE_KEY_FILE);
-        let known = Known { stamp: stamp(&path), key: None, end: CancellationToken::new() };
-        Self { path, known: Mutex::new(known) }
+        let cached = CachedKey { stamp: stamp(&path), key: None, end: CancellationToken::new() };
+        Self { path, cached: Mutex::new(cached) }
     }
 
-    /// The key, if there is one, and what is cancelled when it is the key no more.
+    /// Returns the key, if there is one, and a token that is cancelled when the key changes.
     ///
     /// # Errors
-    /// The file is there and cannot be read, or is no key.
+    /// The file exists and cannot be read or parsed.
     pub fn key(&self) -> io::Result<Option<(ShareKey, CancellationToken)>> {
-        let mut known = self.look_at();
-        if known.stamp.is_none() {
+        let mut cached = self.refreshed();
+        if cached.stamp.is_none() {
             return Ok(None);
         }
-        let key = match &known.key {
+        let key = match &cached.key {
             Some(key) => key.clone(),
-            None => known.key.insert(read(&self.path)?).clone(),
+            None => cached.key.insert(read(&self.path)?).clone(),
         };
-        Ok(Some((key, known.end.clone())))
+        Ok(Some((key, cached.end.clone())))
     }
 
-    /// The key; made if there is none.
+    /// Returns the key, and creates it if there is none.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     pub fn key_or_new(&self) -> io::Result<ShareKey> {
         if let Some((key, _)) = self.key()? {
             return Ok(key);
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        // Mode 0600 from the beginning on.
+        // Created with mode 0600.
         let mut file = tempfile::Builder::new().prefix(".share.").tempfile_in(folder)?;
         writeln!(file, "{}", URL_SAFE_NO_PAD.encode(ShareKey::random()?.0))?;
         file.as_file().sync_all()?;
         match file.persist_noclobber(&self.path) {
             Ok(_) => {}
-            // Another request was first; its key is as good.
+            // Another request was faster; its key is used.
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.error),
         }
-        let made = self.key()?;
-        made.map(|(key, _)| key).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let created = self.key()?;
+        created.map(|(key, _)| key).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Looks whether the file is still the same one; to be called every now and then.
-    pub fn look(&self) {
-        drop(self.look_at());
+    /// Checks whether the file has changed. Called periodically.
+    pub fn refresh(&self) {
+        drop(self.refreshed());
     }
 
-    fn look_at(&self) -> MutexGuard<'_, Known> {
+    /// Returns the locked cache, invalidated if the file has changed.
+    fn refreshed(&self) -> MutexGuard<'_, CachedKey> {
         let now = stamp(&self.path);
-        let mut known = self.known.lock();
-        if known.stamp != now {
-            known.end.cancel();
-            *known = Known { stamp: now, key: None, end: CancellationToken::new() };
+        let mut cached = self.cached.lock();
+        if cached.stamp != now {
+            cached.end.cancel();
+            *cached = CachedKey { stamp: now, key: None, end: CancellationToken::new() };
         }
-        known
+        cached
     }
 }
 
+/// Reads a key file.
 fn read(path: &Path) -> io::Result<ShareKey> {
     let text = std::fs::read_to_string(path)?;
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let why = format!("{} is no share key: delete it, and a new one is made", path.display());
+    let why = format!("{} is not a share key; delete it to create a new one", path.display());
     bytes.map(ShareKey).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+/// Returns the metadata of the file, if it exists.
+fn stamp(path: &Path) -> Option<KeyFileStamp> {
     use std::os::unix::fs::MetadataExt as _;
     let meta = std::fs::metadata(path).ok()?;
-    Some(Stamp { inode: meta.ino(), bytes: meta.len(), modified: meta.modified().ok() })
+    Some(KeyFileStamp { inode: meta.ino(), bytes: meta.len(), modified: meta.modified().ok() })
 }
 
 #[cfg(test)]
@@ -248,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_signed_is_read(
+        fn a_signed_share_verifies(
             key in any::<[u8; 32]>(), task in "[A-Za-z0-9_~:-]{1,128}", born in any::<u64>(), life in 1u64..1 << 40,
         ) {
             let key = ShareKey(key);
@@ -257,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn any_flipped_bit_is_refused(key in any::<[u8; 32]>(), born in any::<u64>(), life in 1u64..1 << 40) {
+        fn any_flipped_bit_is_rejected(key in any::<[u8; 32]>(), born in any::<u64>(), life in 1u64..1 << 40) {
             let key = ShareKey(key);
             let share = share("build-42", born, 1000 + life);
             let good = key.sign(&share);
@@ -276,14 +280,14 @@ mod tests {
         }
 
         #[test]
-        fn hostile_text_is_refused(text in ".{0,200}") {
+        fn arbitrary_text_is_rejected(text in ".{0,200}") {
             let key = ShareKey([7; 32]);
             prop_assert_eq!(key.verify(&"t".parse().unwrap(), &text, NOW), Err(ShareFault::Invalid));
         }
     }
 
     #[test]
-    fn a_share_is_of_one_task_one_key_and_one_time() {
+    fn a_share_is_bound_to_task_key_and_expiry() {
         let key = ShareKey([1; 32]);
         let share = share("build-42", 5, 1001);
         let text = key.sign(&share);
@@ -307,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_made_once_and_private_and_a_new_file_is_a_new_key() {
+    fn the_key_is_created_once_and_private_and_a_new_file_means_a_new_key() {
         let folder = tempfile::tempdir().unwrap();
         let file = ShareKeyFile::new(folder.path());
         assert!(file.key().unwrap().is_none());
@@ -315,10 +319,10 @@ mod tests {
         assert_eq!(file.key_or_new().unwrap().0, first.0);
         let (again, end) = file.key().unwrap().unwrap();
         let other = ShareKeyFile::new(folder.path()).key().unwrap().unwrap().0;
-        assert!(again.0 == first.0 && other.0 == first.0, "it outlives a restart");
+        assert!(again.0 == first.0 && other.0 == first.0, "survives a restart");
         let path = folder.path().join(SHARE_KEY_FILE);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!format!("{file:?} {first:?}").contains(&URL_SAFE_NO_PAD.encode(first.0)[..8]), "a key is not shown");
+        assert!(!format!("{file:?} {first:?}").contains(&URL_SAFE_NO_PAD.encode(first.0)[..8]), "Debug hides the key");
         std::fs::remove_file(&path).unwrap();
         assert!(file.key().unwrap().is_none());
         assert!(end.is_cancelled());

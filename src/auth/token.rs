@@ -1,28 +1,28 @@
-//! What is known of a token: a row of `tokens.json`.
+//! The record of a token: a row of `tokens.json`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Patterns};
+use super::{IdPatterns, TokenDigest};
 use crate::model::Timestamp;
 
-/// What a token is for; each holds those before it.
+/// The operations permitted to a token. Each scope includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Look at tasks and runs.
+    /// Read tasks and runs.
     Read,
-    /// Bring lines and events, end tasks.
+    /// Append lines and events, end tasks.
     Write,
-    /// Remove, and whatever else changes the server.
+    /// Delete tasks, and anything else that changes the server.
     Admin,
 }
 
-/// A word that is no scope.
+/// The error for a text that is not a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a scope: write read, write or admin")]
+#[error("invalid scope `{0}`: expected read, write or admin")]
 pub struct BadScope(String);
 
 impl fmt::Display for Scope {
@@ -48,21 +48,21 @@ impl FromStr for Scope {
     }
 }
 
-/// What a token is called: 1 to 64 printable characters. It may stand in traces.
+/// The name of a token: 1 to 64 printable characters. Not secret; it appears in traces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenName(Box<str>);
 
-/// A text that cannot be a token's name.
+/// The error for a text that is not a valid token name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token's name has 1 to 64 printable ASCII characters, and no space at its ends")]
+#[error("a token name consists of 1 to 64 printable ASCII characters, with no space at either end")]
 pub struct BadTokenName;
 
 impl TokenName {
-    /// A name's characters at most.
+    /// Maximum length of a name.
     const CHARS_MAX: usize = 64;
 
-    /// The name.
+    /// Returns the name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,65 +73,47 @@ impl FromStr for TokenName {
 
     fn from_str(text: &str) -> Result<Self, BadTokenName> {
         let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        let fits = (1..=Self::CHARS_MAX).contains(&text.len()) && text.trim().len() == text.len();
-        if printable && fits { Ok(Self(text.into())) } else { Err(BadTokenName) }
+        let trimmed = (1..=Self::CHARS_MAX).contains(&text.len()) && text.trim().len() == text.len();
+        if printable && trimmed { Ok(Self(text.into())) } else { Err(BadTokenName) }
     }
 }
 
-impl TryFrom<String> for TokenName {
-    type Error = BadTokenName;
+string_conversions!(TokenName, BadTokenName);
 
-    fn try_from(text: String) -> Result<Self, BadTokenName> {
-        text.parse()
-    }
-}
-
-impl From<TokenName> for String {
-    fn from(name: TokenName) -> Self {
-        name.0.into()
-    }
-}
-
-impl fmt::Display for TokenName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A token, without the token. A field that is not known makes the file unreadable: it may be one
-/// that takes something away.
+/// The record of a token, without its secret. An unknown field makes the file unreadable, since it might
+/// restrict the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Unique in its store, for ever.
+    /// Unique name within the store; never reused.
     pub name: TokenName,
-    /// What it is for.
+    /// The permitted operations.
     pub scope: Scope,
-    /// The tasks it is for.
-    pub tasks: Patterns,
-    /// The runs it is for.
-    pub runs: Patterns,
-    /// When it was made.
+    /// The accessible tasks.
+    pub tasks: IdPatterns,
+    /// The accessible runs.
+    pub runs: IdPatterns,
+    /// The time of creation.
     pub created: Timestamp,
-    /// From when on it is refused.
+    /// The time of expiry, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// When it was taken back.
+    /// The time of revocation, if revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
-    /// By which it is known.
-    pub sha256: Digest,
+    /// The digest that identifies the secret.
+    pub sha256: TokenDigest,
 }
 
-/// Whether a token is taken.
+/// The state of a token at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenStatus {
-    /// It is.
+    /// The token is accepted.
     Active,
-    /// Its time is over.
+    /// The token has expired.
     Expired,
-    /// It was taken back.
+    /// The token was revoked.
     Revoked,
 }
 
@@ -146,7 +128,7 @@ impl fmt::Display for TokenStatus {
 }
 
 impl Token {
-    /// Whether it is taken at this time.
+    /// Returns the token's status at `now`.
     pub fn status(&self, now: Timestamp) -> TokenStatus {
         if self.revoked.is_some() {
             TokenStatus::Revoked
@@ -157,9 +139,9 @@ impl Token {
         }
     }
 
-    /// Whether its patterns fit whatever there is.
-    pub fn is_for_all(&self) -> bool {
-        self.tasks.are_all() && self.runs.are_all()
+    /// Returns whether the patterns match every task and run.
+    pub fn covers_all(&self) -> bool {
+        self.tasks.matches_all() && self.runs.matches_all()
     }
 }
 
@@ -168,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_ordered_and_names_are_checked() {
+    fn scopes_are_ordered_and_names_validated() {
         assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
         for good in ["ci", "build farm 7", &"x".repeat(64)] {
             assert!(good.parse::<TokenName>().is_ok(), "{good}");

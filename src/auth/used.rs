@@ -1,5 +1,5 @@
-//! `tokens.used.json`: when each token was used last. Written by the server alone, beside the requests, at
-//! most once a minute for a token; what a kill loses of it is no harm.
+//! `tokens.used.json`: the time of each token's last use. Only the server writes it, in the background, at
+//! most once a minute per token. Losing recent updates in a crash does no harm.
 //!
 //! ```text
 //! {"ci":"2026-05-09T14:23:01.000Z"}
@@ -15,36 +15,36 @@ use crate::model::Timestamp;
 
 /// The file, in the data folder.
 const FILE: &str = "tokens.used.json";
-/// The last use of a token is written this long after it was written before, at the soonest.
+/// Minimum interval between two recorded uses of a token.
 const INTERVAL_MS: u64 = 60_000;
 
-/// When tokens were used last, by name.
-pub(super) type Used = BTreeMap<TokenName, Timestamp>;
+/// The time of last use of each token, by name.
+pub(super) type LastUsed = BTreeMap<TokenName, Timestamp>;
 
-/// What the file says; nothing if there is none, or it is none of ours.
-pub(super) fn read(data: &Path) -> Used {
+/// Reads the file. Returns an empty map if the file is missing or invalid.
+pub(super) fn read(data: &Path) -> LastUsed {
     let text = match std::fs::read(data.join(FILE)) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Used::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return LastUsed::new(),
         Err(error) => {
-            tracing::warn!(%error, "{FILE} cannot be read");
-            return Used::new();
+            tracing::warn!(%error, "failed to read {FILE}");
+            return LastUsed::new();
         }
     };
     serde_json::from_slice(&text).unwrap_or_else(|error| {
-        tracing::warn!(%error, "{FILE} cannot be understood and is written anew");
-        Used::new()
+        tracing::warn!(%error, "failed to parse {FILE}; starting a new one");
+        LastUsed::new()
     })
 }
 
-/// Takes in the uses that are due; true if there is something to write.
-pub(super) fn take(used: &mut Used, keyring: &Keyring, all: bool) -> bool {
+/// Updates `used` with the uses that are due, or with all. Returns whether anything has changed.
+pub(super) fn update(used: &mut LastUsed, keyring: &Keyring, all: bool) -> bool {
     let mut changed = false;
-    for held in keyring.all() {
-        let now = held.used_ms.load(Ordering::Relaxed);
-        let written = used.get(&held.name).map_or(0, |at| at.as_millis());
+    for token in keyring.all() {
+        let now = token.used_ms.load(Ordering::Relaxed);
+        let written = used.get(&token.name).map_or(0, |at| at.as_millis());
         if now > written && (all || now - written >= INTERVAL_MS) {
-            used.insert(held.name.clone(), Timestamp::from_millis(now));
+            used.insert(token.name.clone(), Timestamp::from_millis(now));
             changed = true;
         }
     }
@@ -52,9 +52,9 @@ pub(super) fn take(used: &mut Used, keyring: &Keyring, all: bool) -> bool {
 }
 
 /// Writes the file.
-pub(super) fn write(data: &Path, used: &Used) {
+pub(super) fn write(data: &Path, used: &LastUsed) {
     let written = serde_json::to_vec(used).map_err(io::Error::from);
     if let Err(error) = written.and_then(|bytes| super::file::replace(&data.join(FILE), &bytes, false)) {
-        tracing::warn!(%error, "{FILE} cannot be written");
+        tracing::warn!(%error, "failed to write {FILE}");
     }
 }

@@ -36,7 +36,7 @@ Settings come from flags, then the environment (TASKTAIL_URL, TASKTAIL_DATA,
 folder), then defaults."
 )]
 pub struct Cli {
-    /// Flags that every command takes.
+    /// FlagValues that every command takes.
     #[command(flatten)]
     pub global: GlobalArgs,
     /// What to do.

@@ -9,7 +9,7 @@ use super::locate::{Locator, Purpose};
 use super::output::Output;
 use super::{Context, interrupted};
 use crate::client::HttpClient;
-use crate::config::{ConfigError, Source};
+use crate::config::{ConfigError, SettingSource};
 use crate::dashboard::{self, Feed, Input, Level, Row, State};
 use crate::model::{RunId, RunStatus};
 
@@ -84,7 +84,7 @@ async fn input(args: &DashboardArgs, locator: &Locator) -> anyhow::Result<Input>
     if io::stdin().is_terminal() {
         let why = "there is nothing to show: name a run (--run ID) or a file (--file FILE), \
                    or pipe a command's output in (ansible-playbook ... | tasktail dashboard)";
-        return Err(ConfigError::Value { at: Source::Flag("--run".to_owned()), why: why.to_owned() }.into());
+        return Err(ConfigError::Value { at: SettingSource::Flag("--run".to_owned()), why: why.to_owned() }.into());
     }
     Ok(Input::Pipe { keep: args.log.clone() })
 }

@@ -179,7 +179,7 @@ impl Locator {
         {
             // If it is that of our data folder, that says how people reach it.
             let file = self.server_file().await.filter(|file| file.url == found.to_string());
-            return Some(found.known_as(file.and_then(|file| file.public_url)));
+            return Some(found.with_public_url(file.and_then(|file| file.public_url)));
         }
         self.in_data_folder().await
     }
@@ -189,12 +189,13 @@ impl Locator {
         match HttpClient::new(plain.clone()).probe(PROBE_TIMEOUT).await {
             Probe::Tasktail => Some(plain),
             // Its certificate is to prove it, as one on any machine; if it cannot, its data folder may.
-            Probe::WantsHttps => {
-                let secure = default_endpoint("https", &self.settings.listen)?.trusting(self.settings.ca_file.clone());
+            Probe::HttpsRequired => {
+                let secure =
+                    default_endpoint("https", &self.settings.listen)?.with_ca_file(self.settings.ca_file.clone());
                 let probe = HttpClient::new(secure.clone()).probe(PROBE_TIMEOUT * 4).await;
                 (probe == Probe::Tasktail).then_some(secure)
             }
-            Probe::Unproven(_) | Probe::Other | Probe::Nobody => None,
+            Probe::Untrusted(_) | Probe::Other | Probe::Free => None,
         }
     }
 
@@ -202,7 +203,7 @@ impl Locator {
     /// certificate is as good as it gets.
     fn of_own(&self, server: &Server) -> anyhow::Result<Endpoint> {
         let public_url = self.settings.public_url.as_ref().map(ToString::to_string);
-        let endpoint = self.reachable(&server.url()).context("the server's own address")?.known_as(public_url);
+        let endpoint = self.reachable(&server.url()).context("the server's own address")?.with_public_url(public_url);
         Ok(endpoint.with_token(server.owner_token().reveal().parse().ok()))
     }
 
@@ -211,7 +212,7 @@ impl Locator {
         let (scheme, addr) = url.split_once("://").unwrap_or_default();
         let endpoint = default_endpoint(scheme, addr).with_context(|| format!("`{url}` is no address"))?;
         let certificate = std::path::absolute(self.settings.data.join("server.pem"))?;
-        Ok(if scheme == "https" { endpoint.trusting(Some(certificate)) } else { endpoint })
+        Ok(if scheme == "https" { endpoint.with_ca_file(Some(certificate)) } else { endpoint })
     }
 
     /// The server that `server.json` names, if its process lives: a file that a killed server left
@@ -222,7 +223,7 @@ impl Locator {
         if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
             return None;
         }
-        let endpoint = self.reachable(&file.url).ok()?.known_as(file.public_url);
+        let endpoint = self.reachable(&file.url).ok()?.with_public_url(file.public_url);
         (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT * 4).await == Probe::Tasktail).then_some(endpoint)
     }
 

@@ -44,7 +44,7 @@ use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
-use crate::config::{ConfigError, Settings, Source};
+use crate::config::{ConfigError, SettingSource, Settings};
 
 /// The command line is wrong; clap exits with the same.
 const EXIT_USAGE: u8 = 2;
@@ -125,7 +125,7 @@ fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
         if args.ephemeral && cli.global.data.is_some() {
             let why =
                 "it keeps everything in a folder that goes with it, so --data cannot be meant: use one of the two";
-            return Err(ConfigError::Value { at: Source::Flag("--ephemeral".to_owned()), why: why.to_owned() });
+            return Err(ConfigError::Value { at: SettingSource::Flag("--ephemeral".to_owned()), why: why.to_owned() });
         }
         flags.extend(SettingArgs::flags(&args.settings));
     }
@@ -153,12 +153,18 @@ fn init_tracing(format: LogFormat, default_filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resolves when the person presses Ctrl-C or the system asks for an end.
-async fn interrupted() -> anyhow::Result<()> {
+/// Listens, from this call on, for Ctrl-C and for the system's request to end; resolves at the first. What is
+/// printed after this call may be answered with either: it does not end the process at once.
+fn interrupted() -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("cannot listen for SIGINT"),
-        _ = terminate.recv() => Ok(()),
+    let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT");
+    let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM");
+    async move {
+        let (mut interrupt, mut terminate) = (interrupt?, terminate?);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
     }
 }

@@ -152,7 +152,7 @@ impl<'a> Sender<'a> {
                     self.last_line = answer.last_line.or(self.last_line);
                     return Ok(());
                 }
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     let delay = delays.next().unwrap_or(RETRY_MAX);
                     let over = match &self.patience {
                         Patience::For(limit) => begun.elapsed() + delay > *limit,

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 
-use crate::config::Flags;
+use crate::config::FlagValues;
 use crate::model::limits::{Limit, Limits};
 
-/// Flags that every command takes.
+/// FlagValues that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
@@ -52,7 +52,7 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    pub(super) fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> FlagValues {
         pick([("url", &self.url), ("ca_file", &self.ca_file), ("token_file", &self.token_file), ("data", &self.data)])
     }
 }
@@ -102,7 +102,7 @@ pub(super) struct KeepArgs {
 }
 
 impl KeepArgs {
-    pub(super) fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> FlagValues {
         pick([("spool", &self.spool), ("spool_bytes_max", &self.spool_bytes_max)])
     }
 }
@@ -158,7 +158,7 @@ pub(super) struct SettingArgs {
 }
 
 impl SettingArgs {
-    pub(super) fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> FlagValues {
         let mut flags = pick([
             ("listen", &self.listen),
             ("durability", &self.durability),
@@ -182,7 +182,7 @@ impl SettingArgs {
 
 /// A flag for every limit, as their table has them.
 #[derive(Clone, Debug, Default)]
-struct LimitArgs(Flags);
+struct LimitArgs(FlagValues);
 
 /// The flags' names, which clap keeps for as long as the program runs.
 static LIMIT_FLAGS: LazyLock<Vec<String>> =
@@ -219,6 +219,6 @@ impl FromArgMatches for LimitArgs {
     }
 }
 
-fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> Flags {
+fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> FlagValues {
     values.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
 }

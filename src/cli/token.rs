@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{Context, text};
-use crate::auth::{NewToken, Pattern, Patterns, Scope, Token, TokenName, TokenStatus, Tokens};
+use crate::auth::{IdPattern, IdPatterns, NewToken, Scope, Token, TokenName, TokenStatus, Tokens};
 use crate::model::{Timestamp, units};
 
 /// `tasktail token`.
@@ -65,10 +65,10 @@ struct CreateArgs {
     scope: Scope,
     /// The tasks it is for; may be repeated [default: *]
     #[arg(long = "task", value_name = "PATTERN")]
-    tasks: Vec<Pattern>,
+    tasks: Vec<IdPattern>,
     /// The runs it is for; may be repeated [default: the tasks' patterns]
     #[arg(long = "run", value_name = "PATTERN")]
-    runs: Vec<Pattern>,
+    runs: Vec<IdPattern>,
     /// It is refused after this time, such as 30d [default: never]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     expires: Option<Duration>,
@@ -105,9 +105,9 @@ pub(super) fn run(args: TokenArgs, context: &Context) -> anyhow::Result<u8> {
 
 fn create(args: CreateArgs, tokens: &Tokens, output: Output) -> anyhow::Result<()> {
     let CreateArgs { name, scope, tasks, runs, expires } = args;
-    let tasks = if tasks.is_empty() { None } else { Some(Patterns::new(tasks)) };
-    let runs = if runs.is_empty() { tasks.clone().unwrap_or_else(Patterns::all) } else { Patterns::new(runs) };
-    let tasks = tasks.unwrap_or_else(Patterns::all);
+    let tasks = if tasks.is_empty() { None } else { Some(IdPatterns::new(tasks)) };
+    let runs = if runs.is_empty() { tasks.clone().unwrap_or_else(IdPatterns::all) } else { IdPatterns::new(runs) };
+    let tasks = tasks.unwrap_or_else(IdPatterns::all);
     let expires = expires.map(|time| {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(Timestamp::now().as_millis().saturating_add(ms))

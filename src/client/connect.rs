@@ -1,4 +1,4 @@
-//! One WebSocket connection to a server. Whoever uses it decides when to try again.
+//! Opens a single WebSocket connection to a server. Callers decide when to retry.
 
 use std::time::Duration;
 
@@ -11,47 +11,47 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::{BearerToken, Endpoint, http};
 use crate::model::limits::MESSAGE_BYTES_MAX;
-use crate::transport::Stream;
+use crate::transport::NetStream;
 use crate::wire::problem::Problem;
 
-/// A connection to a server.
-pub type Socket = WebSocketStream<Stream>;
+/// A client's WebSocket connection to a server.
+pub type ClientSocket = WebSocketStream<NetStream>;
 
-/// How long a server may take to accept a connection and answer its handshake.
+/// Maximum time to connect and to complete the WebSocket handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no connection.
+/// A failed attempt to open a WebSocket.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody accepts there.
+    /// The TCP or TLS connection failed.
     #[error("{0}")]
     Unreachable(#[source] std::io::Error),
-    /// It took too long.
-    #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    /// The attempt exceeded [`CONNECT_TIMEOUT`].
+    #[error("no response within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
-    /// There is a server, and it says no.
-    #[error("refused with {status}{}", why.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
+    /// The server rejected the handshake.
+    #[error("rejected with {status}{}", problem.as_deref().map(|problem| format!(": {}", problem.detail)).unwrap_or_default())]
     Refused {
-        /// The answer's status.
+        /// HTTP status of the response.
         status: StatusCode,
-        /// The server's words, if it gave any.
-        why: Option<String>,
+        /// The server's description of the problem, if the response contained one.
+        problem: Option<Box<Problem>>,
     },
-    /// What answers there does not speak this protocol, or went away in the middle.
+    /// The peer does not speak WebSocket, or the connection closed during the handshake.
     #[error("{0}")]
     Protocol(#[source] Box<WsError>),
 }
 
-/// Opens the WebSocket at `path` (with its query) of a server.
+/// Opens the WebSocket at `path`, which may include a query.
 ///
 /// # Errors
-/// See [`ConnectError`]; it gives up after [`CONNECT_TIMEOUT`].
-pub async fn connect(server: &Endpoint, path: &str) -> Result<Socket, ConnectError> {
+/// See [`ConnectError`]. The attempt is dropped after [`CONNECT_TIMEOUT`].
+pub async fn connect(server: &Endpoint, path: &str) -> Result<ClientSocket, ConnectError> {
     let attempt = Box::pin(attempt(server, path));
     tokio::time::timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn attempt(server: &Endpoint, path: &str) -> Result<Socket, ConnectError> {
+async fn attempt(server: &Endpoint, path: &str) -> Result<ClientSocket, ConnectError> {
     let protocol = |error| ConnectError::Protocol(Box::new(error));
     let mut request = server.ws_url(path, &[]).into_client_request().map_err(protocol)?;
     if let Some(value) = server.token().and_then(BearerToken::header) {
@@ -66,10 +66,10 @@ async fn attempt(server: &Endpoint, path: &str) -> Result<Socket, ConnectError> 
         .max_frame_size(Some(4 * MESSAGE_BYTES_MAX));
     match client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _response)) => Ok(socket),
-        Err(tungstenite::Error::Http(answer)) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            let why = serde_json::from_slice(body).ok().map(|problem: Problem| problem.detail);
-            Err(ConnectError::Refused { status: answer.status(), why })
+        Err(tungstenite::Error::Http(response)) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let problem = serde_json::from_slice(body).ok();
+            Err(ConnectError::Refused { status: response.status(), problem })
         }
         Err(error) => Err(protocol(error)),
     }

@@ -1,4 +1,4 @@
-//! Where a server is, and what it takes to be let in: the parsed form of `--url`.
+//! A server's address with the credentials for it: the parsed form of `--url`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,33 +10,33 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::BearerToken;
 use crate::transport::HAS_TLS;
 
-/// What may stand in a query value as it is (RFC 3986, "unreserved").
+/// Characters escaped in a query value: all but the unreserved ones of RFC 3986.
 const QUERY_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The address of a server, `http://HOST[:PORT][/PREFIX]` or `https://`, and what is trusted to prove
-/// that it is the one.
+/// The address of a server, `http://HOST[:PORT][/PREFIX]` or `https://`, with the certificates that
+/// authenticate it.
 ///
-/// Checked once; the prefix, for a server behind a reverse proxy, never ends in `/`.
+/// Validated once; the prefix, for a server that a reverse proxy serves, never ends in `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
-    /// Certificates to trust beside the machine's own.
+    /// File of certificates to trust in addition to the system's.
     ca_file: Option<Arc<Path>>,
-    /// The address that people are told instead.
+    /// Address to show to people instead.
     public_url: Option<Arc<str>>,
-    /// Sent to this server alone.
+    /// Access token, sent to this server only.
     token: Option<BearerToken>,
     host: String,
     port: u16,
     prefix: String,
 }
 
-/// How a server is spoken to.
+/// The scheme of a server's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// As it is.
+    /// Plain HTTP.
     Http,
-    /// Under TLS.
+    /// HTTP over TLS.
     Https,
 }
 
@@ -48,7 +48,7 @@ impl Scheme {
         }
     }
 
-    /// The port where the address names none.
+    /// Returns the port of an address without one.
     pub const fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -57,94 +57,83 @@ impl Scheme {
     }
 }
 
-/// A text that is not the address of a server, with the reason.
+/// An invalid server address, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not the address of a server: {why}; write http://HOST:PORT, such as http://127.0.0.1:7117")]
+#[error("`{text}` is not a server address: {why}; use http://HOST:PORT, such as http://127.0.0.1:7117")]
 pub struct BadUrl {
     text: String,
     why: &'static str,
 }
 
 impl Endpoint {
-    /// The same, trusting what is in this file too: authorities, or the server's own certificate.
+    /// Returns the endpoint with a file of additional trusted certificates: authorities, or the server's own.
     #[must_use]
-    pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
+    pub fn with_ca_file(mut self, ca_file: Option<PathBuf>) -> Self {
         self.ca_file = ca_file.map(Arc::from);
         self
     }
 
-    /// The same, which people reach at another address.
+    /// Returns the endpoint with the address to show to people.
     #[must_use]
-    pub fn known_as(mut self, public_url: Option<String>) -> Self {
+    pub fn with_public_url(mut self, public_url: Option<String>) -> Self {
         self.public_url = public_url.map(Arc::from);
         self
     }
 
-    /// The same, with the access token that is sent there.
+    /// Returns the endpoint with an access token.
     #[must_use]
     pub fn with_token(mut self, token: Option<BearerToken>) -> Self {
         self.token = token;
         self
     }
 
-    /// The access token that is sent there.
+    /// Returns the access token, if there is one.
     pub fn token(&self) -> Option<&BearerToken> {
         self.token.as_ref()
     }
 
-    /// How it is spoken to.
+    /// Returns the scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The certificates that are trusted beside the machine's own.
+    /// Returns the file of additional trusted certificates.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// The server's host: a name, an IPv4 address, or an IPv6 address without brackets.
+    /// Returns the server's host: a name, an IPv4 address, or an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The server's port.
+    /// Returns the server's port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `HOST:PORT`, as in a `Host` header.
+    /// Returns `HOST:PORT`, as in a `Host` header.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The path and query of a request: the prefix, `path` (which begins with `/`) and the
+    /// Returns the path and query of a request: the prefix, `path` (which begins with `/`) and the
     /// parameters that have a value.
     pub fn target(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
-        let mut target = format!("{}{path}", self.prefix);
-        let mut joint = '?';
-        for (name, value) in query {
-            if let Some(value) = value {
-                target.push(joint);
-                target.push_str(name);
-                target.push('=');
-                target.extend(utf8_percent_encode(value, QUERY_ESCAPED));
-                joint = '&';
-            }
-        }
-        target
+        format!("{}{}", self.prefix, path_with_query(path, query))
     }
 
-    /// The same for a WebSocket, as a whole URL.
+    /// Returns the complete URL of a WebSocket.
     pub fn ws_url(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
         format!("{}://{}{}", self.scheme.names().1, self.authority(), self.target(path, query))
     }
 
-    /// The page of a task, for people.
+    /// Returns the URL of a task's page, for people.
     pub fn task_page(&self, task: &crate::model::TaskId) -> String {
         self.page("tasks", task)
     }
 
-    /// The page of a run, for people.
+    /// Returns the URL of a run's page, for people.
     pub fn run_page(&self, run: &crate::model::RunId) -> String {
         self.page("runs", run)
     }
@@ -155,6 +144,22 @@ impl Endpoint {
             None => format!("{self}/{kind}/{id}"),
         }
     }
+}
+
+/// Appends the parameters that have a value to `path`, escaped.
+pub(super) fn path_with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
+    let mut target = path.to_owned();
+    let mut separator = '?';
+    for (name, value) in query {
+        if let Some(value) = value {
+            target.push(separator);
+            target.push_str(name);
+            target.push('=');
+            target.extend(utf8_percent_encode(value, QUERY_ESCAPED));
+            separator = '&';
+        }
+    }
+    target
 }
 
 impl fmt::Display for Endpoint {
@@ -168,28 +173,28 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let bad = |why| BadUrl { text: text.chars().take(200).collect(), why };
-        let uri: hyper::Uri = text.trim().parse().map_err(|_| bad("it cannot be read as a URL"))?;
+        let uri: hyper::Uri = text.trim().parse().map_err(|_| bad("it is not a URL"))?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") if HAS_TLS => Scheme::Https,
-            Some("https") => return Err(bad("this tasktail was built without TLS, so it speaks no https")),
-            Some(_) => return Err(bad("it is of another kind than http and https")),
+            Some("https") => return Err(bad("this tasktail was built without TLS support")),
+            Some(_) => return Err(bad("its scheme is neither http nor https")),
             None => return Err(bad("`http://` or `https://` is missing")),
         };
-        let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+        let authority = uri.authority().ok_or_else(|| bad("the host is missing"))?;
         if authority.as_str().contains('@') {
-            return Err(bad("a name or password in it would be seen by everyone on this machine"));
+            return Err(bad("a user name or password in it would be visible to other users of this machine"));
         }
         if uri.query().is_some() {
-            return Err(bad("it has a query"));
+            return Err(bad("a query is not allowed"));
         }
         let host = authority.host().to_owned();
         if host.is_empty() {
-            return Err(bad("it names no host"));
+            return Err(bad("the host is missing"));
         }
-        let read_port =
-            |port: hyper::http::uri::Port<&str>| port.as_str().parse().map_err(|_| bad("its port is wrong"));
-        let port = authority.port().map_or(Ok(scheme.default_port()), read_port)?;
+        let parse_port =
+            |port: hyper::http::uri::Port<&str>| port.as_str().parse().map_err(|_| bad("the port is invalid"));
+        let port = authority.port().map_or(Ok(scheme.default_port()), parse_port)?;
         Ok(Self {
             scheme,
             ca_file: None,
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_written() {
+    fn addresses_parse_and_display() {
         for (text, shown) in [
             ("http://127.0.0.1:7117", "http://127.0.0.1:7117"),
             ("http://127.0.0.1:7117/", "http://127.0.0.1:7117"),
@@ -222,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn invalid_addresses_report_the_reason() {
         for (text, why) in [
             ("127.0.0.1:7117", "missing"),
             #[cfg(not(feature = "tls"))]
             ("https://logs.example", "built without TLS"),
-            ("ftp://x", "another kind"),
+            ("ftp://x", "neither http nor https"),
             ("http://u:p@x", "password"),
             ("http://x?y=1", "query"),
             ("", "URL"),

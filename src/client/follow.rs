@@ -1,7 +1,7 @@
-//! A task's lines as a viewer gets them: history, then live, through every loss of the connection.
+//! Follows a task's lines like a viewer: history, then live lines, across lost connections.
 //!
-//! The follower keeps its place itself (the last cursor), so a new connection goes on where the
-//! old one broke. A line number that was seen is not given twice, whatever the server repeats.
+//! The follower tracks its own position (the last cursor), so a new connection resumes where the
+//! previous one broke. A line number is never returned twice, whatever the server repeats.
 
 use std::time::Duration;
 
@@ -9,123 +9,122 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::http::StatusCode;
-use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use super::{BearerToken, Endpoint, http};
+use super::Endpoint;
+use super::connect::{ClientSocket, ConnectError, connect};
+use super::endpoint::path_with_query;
 use crate::model::{Cursor, Gap, Line, Task, TaskId, limits};
-use crate::transport::Stream;
-use crate::wire::problem::Problem;
 use crate::wire::viewer::ServerMessage;
 
-/// The server pings every [`limits::HEARTBEAT`]; after three without a sign it is gone.
+/// Maximum silence of the server, which pings every [`limits::HEARTBEAT`]; then the connection counts as lost.
 const SILENCE_MAX: Duration = limits::HEARTBEAT.saturating_mul(3);
-/// The longest wait between two tries to connect again.
+/// Maximum delay between two attempts to reconnect.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Where reading begins.
+/// The position where a follower of a task starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// The first line there is.
+pub enum FollowStart {
+    /// The first line.
     #[default]
     Beginning,
-    /// This line number.
+    /// The line with this number.
     From(u64),
     /// This many lines before the end.
     Tail(u64),
-    /// Behind a cursor.
+    /// The line after this cursor.
     After(Cursor),
 }
 
-/// What a follower tells.
+/// An item of a followed task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A connection stands; told at the first one only.
+pub enum TaskUpdate {
+    /// The first connection is open.
     Open {
-        /// The task's facts now.
+        /// Details of the task.
         task: Task,
-        /// The first line that can be read; 0 if there is none yet.
+        /// First line that can be read; 0 if there is none yet.
         first_line: u64,
-        /// The last line that can be read now; 0 if there is none yet.
+        /// Last line that can be read; 0 if there is none yet.
         last_line: u64,
     },
     /// Lines, each once and in order.
     Lines(Vec<Line<'static>>),
-    /// Lines that are not there.
+    /// A range of missing lines.
     Gap(Gap),
-    /// The task's facts have changed.
+    /// Changed details of the task.
     Status(Task),
-    /// The log is another one now; lines begin anew.
+    /// The log was replaced, with the reason; lines start again from the first.
     Reset(String),
-    /// The connection broke; the follower goes on trying. Told once until [`Event::Reconnected`].
+    /// The connection was lost, with the reason; the follower reconnects. Returned once until
+    /// [`TaskUpdate::Reconnected`].
     Disconnected(String),
-    /// The connection stands again and reading goes on where it broke.
+    /// The connection is open again, and lines continue without a loss.
     Reconnected,
-    /// Nothing more will come.
+    /// The end of the task; the last item.
     End(Task),
 }
 
-/// Why following cannot go on.
+/// An error that ends following.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// The first connection could not be made.
+    /// The first connection could not be opened.
     #[error("cannot reach {url}: {why}")]
     Unreachable {
         /// The server's address.
         url: String,
-        /// In words.
+        /// Reason, for people.
         why: String,
     },
-    /// The server said no, with a stable word and a text.
+    /// The server rejected the request.
     #[error("{message}")]
     Refused {
-        /// A stable word.
+        /// Stable code.
         code: String,
-        /// In words.
+        /// Description, for people.
         message: String,
     },
 }
 
-/// Asked for the server's address before each new connection: it may have moved.
+/// Returns the server's address, which may have changed. Called before each reconnect.
 pub type Relocate = Box<dyn Fn() -> BoxFuture<'static, Option<Endpoint>> + Send + Sync>;
 
-/// Reads one task.
-pub struct Follower {
+/// A follower of one task.
+pub struct TaskFollower {
     endpoint: Endpoint,
     task: TaskId,
-    start: Start,
+    start: FollowStart,
     wait: bool,
     relocate: Option<Relocate>,
-    socket: Option<WebSocketStream<Stream>>,
-    place: Place,
+    socket: Option<ClientSocket>,
+    position: ReadPosition,
     opened: bool,
     broken: bool,
     ended: bool,
 }
 
-/// How far the reader has come.
+/// The progress of a follower.
 #[derive(Debug, Default)]
-struct Place {
-    /// Behind the last message that was taken.
+struct ReadPosition {
+    /// Cursor of the last message.
     cursor: Option<Cursor>,
-    /// The last line number given out.
+    /// Number of the last returned line.
     n: u64,
 }
 
-enum Failure {
-    /// Try again.
-    Passing(String),
-    /// Trying again will not help.
+/// A failure of a connection.
+enum FollowFailure {
+    /// A retry may succeed.
+    Transient(String),
+    /// A retry would not help.
     Final(FollowError),
 }
 
-impl Follower {
-    /// A follower of `task`; with `wait` a task that is not there yet is waited for.
-    pub fn new(endpoint: Endpoint, task: TaskId, start: Start, wait: bool) -> Self {
+impl TaskFollower {
+    /// Creates a follower of `task`. With `wait` it waits for a task that does not exist yet.
+    pub fn new(endpoint: Endpoint, task: TaskId, start: FollowStart, wait: bool) -> Self {
         Self {
             endpoint,
             task,
@@ -133,45 +132,45 @@ impl Follower {
             wait,
             relocate: None,
             socket: None,
-            place: Place::default(),
+            position: ReadPosition::default(),
             opened: false,
             broken: false,
             ended: false,
         }
     }
 
-    /// Asks `relocate` where the server is before each new connection after the first.
+    /// Returns the follower with a function that locates the server before each reconnect.
     #[must_use]
     pub fn with_relocate(mut self, relocate: Relocate) -> Self {
         self.relocate = Some(relocate);
         self
     }
 
-    /// The next thing to tell; `None` after [`Event::End`]. Once it has been connected it tries
-    /// to be so again for as long as it is asked.
+    /// Returns the next item, or `None` after [`TaskUpdate::End`]. After the first connection it
+    /// reconnects without a limit.
     ///
     /// # Errors
-    /// [`FollowError`] when the first connection fails, or when the server says no.
-    pub async fn next(&mut self) -> Result<Option<Event>, FollowError> {
+    /// [`FollowError`] if the first connection fails, or if the server rejects the request.
+    pub async fn next(&mut self) -> Result<Option<TaskUpdate>, FollowError> {
         while !self.ended {
             let result = match self.socket.as_mut() {
                 None => self.connect().await,
                 Some(socket) => receive(socket).await,
             };
-            match result.map(|message| self.take(message)) {
-                Ok(Ok(Some(event))) => return Ok(Some(event)),
+            match result.map(|message| self.apply(message)) {
+                Ok(Ok(Some(update))) => return Ok(Some(update)),
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) | Err(Failure::Final(error)) => {
+                Ok(Err(error)) | Err(FollowFailure::Final(error)) => {
                     self.ended = true;
                     return Err(error);
                 }
-                Err(Failure::Passing(why)) => {
+                Err(FollowFailure::Transient(why)) => {
                     self.socket = None;
                     if !self.opened && !self.broken {
                         return Err(FollowError::Unreachable { url: self.endpoint.to_string(), why });
                     }
                     if !std::mem::replace(&mut self.broken, true) {
-                        return Ok(Some(Event::Disconnected(why)));
+                        return Ok(Some(TaskUpdate::Disconnected(why)));
                     }
                 }
             }
@@ -179,55 +178,55 @@ impl Follower {
         Ok(None)
     }
 
-    /// Closes the connection in good order, waiting a moment for the server at most.
+    /// Closes the connection cleanly; waits only briefly for the server.
     pub async fn close(mut self) {
         if let Some(mut socket) = self.socket.take() {
             let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
             if timeout(Duration::from_millis(200), socket.close(Some(frame))).await.is_err() {
-                tracing::debug!("the server did not take the close frame");
+                tracing::debug!("the close handshake timed out");
             }
         }
     }
 
-    /// Turns a message into what is told of it: repeated lines are gone, the place is kept.
-    fn take(&mut self, message: Option<ServerMessage>) -> Result<Option<Event>, FollowError> {
+    /// Updates the position and returns the item to report, without repeated lines.
+    fn apply(&mut self, message: Option<ServerMessage>) -> Result<Option<TaskUpdate>, FollowError> {
         let Some(message) = message else { return Ok(None) };
         Ok(match message {
             ServerMessage::Open { task, first_line, last_line, .. } => {
                 if std::mem::replace(&mut self.opened, true) {
-                    std::mem::take(&mut self.broken).then_some(Event::Reconnected)
+                    std::mem::take(&mut self.broken).then_some(TaskUpdate::Reconnected)
                 } else {
                     self.broken = false;
-                    Some(Event::Open { task, first_line, last_line })
+                    Some(TaskUpdate::Open { task, first_line, last_line })
                 }
             }
             ServerMessage::Lines { lines, cursor } => {
-                let fresh = self.place.advance(lines, cursor);
-                (!fresh.is_empty()).then_some(Event::Lines(fresh))
+                let fresh = self.position.advance(lines, cursor);
+                (!fresh.is_empty()).then_some(TaskUpdate::Lines(fresh))
             }
             ServerMessage::Gap { gap, cursor } => {
-                self.place.cursor = Some(cursor);
-                // A mark's gap names the line that was just given.
-                let known = gap.to < self.place.n;
-                self.place.n = self.place.n.max(gap.to);
-                (!known).then_some(Event::Gap(gap))
+                self.position.cursor = Some(cursor);
+                // The gap of a marker refers to the line that was just returned.
+                let known = gap.to < self.position.n;
+                self.position.n = self.position.n.max(gap.to);
+                (!known).then_some(TaskUpdate::Gap(gap))
             }
-            ServerMessage::Status { task } => Some(Event::Status(task)),
+            ServerMessage::Status { task } => Some(TaskUpdate::Status(task)),
             ServerMessage::Reset { reason, .. } => {
-                self.place = Place::default();
-                self.start = Start::Beginning;
-                Some(Event::Reset(reason))
+                self.position = ReadPosition::default();
+                self.start = FollowStart::Beginning;
+                Some(TaskUpdate::Reset(reason))
             }
             ServerMessage::End { task, .. } => {
                 self.ended = true;
-                Some(Event::End(task))
+                Some(TaskUpdate::End(task))
             }
             ServerMessage::Error { code, message } => return Err(FollowError::Refused { code, message }),
         })
     }
 
-    /// Connects, after a loss as often as it takes until something but the network says no.
-    async fn connect(&mut self) -> Result<Option<ServerMessage>, Failure> {
+    /// Connects. After a loss it retries until it succeeds or the server rejects the request.
+    async fn connect(&mut self) -> Result<Option<ServerMessage>, FollowFailure> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(RETRY_DELAY_MAX)
@@ -241,8 +240,8 @@ impl Follower {
             {
                 self.endpoint = endpoint;
             }
-            match self.dial().await {
-                Err(Failure::Passing(why)) if self.broken => tracing::debug!(why, "not connected yet"),
+            match connect(&self.endpoint, &self.request_path()).await.map_err(|error| self.classify(error)) {
+                Err(FollowFailure::Transient(why)) if self.broken => tracing::debug!(why, "cannot reconnect yet"),
                 Err(failure) => return Err(failure),
                 Ok(socket) => {
                     self.socket = Some(socket);
@@ -253,61 +252,45 @@ impl Follower {
         }
     }
 
-    async fn dial(&self) -> Result<WebSocketStream<Stream>, Failure> {
-        let passing = |error: std::io::Error| Failure::Passing(error.to_string());
-        let stream = http::open(&self.endpoint).await.map_err(passing)?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(64 * 1024)
-            .write_buffer_size(4 * 1024)
-            .max_write_buffer_size(64 * 1024);
-        let mut request =
-            self.request_url().into_client_request().map_err(|error| Failure::Passing(error.to_string()))?;
-        if let Some(token) = self.endpoint.token().and_then(BearerToken::header) {
-            request.headers_mut().insert(AUTHORIZATION, token);
-        }
-        let shaking = client_async_with_config(request, stream, Some(config));
-        match timeout(limits::SEND_TIMEOUT, shaking).await {
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(error)) => Err(self.refusal(error)),
-            Err(_) => Err(Failure::Passing("no answer in time".to_owned())),
-        }
-    }
-
-    fn request_url(&self) -> String {
-        let start = match (&self.place.cursor, &self.start) {
-            (Some(cursor), _) | (None, Start::After(cursor)) => ("after", Some(cursor.to_string())),
-            (None, Start::From(n)) => ("from", Some(n.to_string())),
-            (None, Start::Tail(n)) => ("tail", Some(n.to_string())),
-            (None, Start::Beginning) => ("from", None),
+    /// Returns the path and query of the viewer socket, from the current position on.
+    fn request_path(&self) -> String {
+        let start = match (&self.position.cursor, &self.start) {
+            (Some(cursor), _) | (None, FollowStart::After(cursor)) => ("after", Some(cursor.to_string())),
+            (None, FollowStart::From(n)) => ("from", Some(n.to_string())),
+            (None, FollowStart::Tail(n)) => ("tail", Some(n.to_string())),
+            (None, FollowStart::Beginning) => ("from", None),
         };
         let wait = ("wait", self.wait.then(|| "1".to_owned()));
-        self.endpoint.ws_url(&format!("/ws/v1/tasks/{}", self.task), &[start, wait])
+        path_with_query(&format!("/ws/v1/tasks/{}", self.task), &[start, wait])
     }
 
-    /// What a handshake that failed means.
-    fn refusal(&self, error: WsError) -> Failure {
-        let WsError::Http(answer) = error else { return Failure::Passing(error.to_string()) };
-        let status = answer.status();
+    /// Decides whether a failed connection is worth a retry.
+    fn classify(&self, error: ConnectError) -> FollowFailure {
+        let ConnectError::Refused { status, problem } = error else {
+            return FollowFailure::Transient(error.to_string());
+        };
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Failure::Passing(format!("HTTP status {status}"));
+            return FollowFailure::Transient(format!("HTTP status {status}"));
         }
-        let problem = answer.body().as_deref().and_then(|body| serde_json::from_slice::<Problem>(body).ok());
-        Failure::Final(match problem {
+        FollowFailure::Final(match problem {
             Some(problem) => FollowError::Refused { code: problem.code, message: problem.detail },
             None if status == StatusCode::NOT_FOUND => {
                 let message = format!("there is no task `{}` at {}", self.task, self.endpoint);
                 FollowError::Refused { code: "not_found".to_owned(), message }
             }
             None => {
-                let message = format!("{} does not answer like a tasktail server: HTTP status {status}", self.endpoint);
+                let message = format!(
+                    "unexpected response from {}: HTTP status {status}; is it a tasktail server?",
+                    self.endpoint
+                );
                 FollowError::Refused { code: "strange".to_owned(), message }
             }
         })
     }
 }
 
-impl Place {
-    /// The lines that were not seen before; the place moves behind them.
+impl ReadPosition {
+    /// Returns the lines after the position and moves it to the last of them.
     fn advance(&mut self, mut lines: Vec<Line<'static>>, cursor: Cursor) -> Vec<Line<'static>> {
         lines.retain(|line| line.n > self.n);
         if let Some(last) = lines.last() {
@@ -318,26 +301,26 @@ impl Place {
     }
 }
 
-/// The next message; `None` for a ping and the like, after which one asks again.
-async fn receive(socket: &mut WebSocketStream<Stream>) -> Result<Option<ServerMessage>, Failure> {
+/// Returns the next message, or `None` after a frame without one, such as a ping.
+async fn receive(socket: &mut ClientSocket) -> Result<Option<ServerMessage>, FollowFailure> {
     let frame = match timeout(SILENCE_MAX, socket.next()).await {
-        Err(_) => return Err(Failure::Passing("the server has gone silent".to_owned())),
-        Ok(None) => return Err(Failure::Passing("the server hung up".to_owned())),
-        Ok(Some(Err(error))) => return Err(Failure::Passing(error.to_string())),
+        Err(_) => return Err(FollowFailure::Transient("the server stopped responding".to_owned())),
+        Ok(None) => return Err(FollowFailure::Transient("the server closed the connection".to_owned())),
+        Ok(Some(Err(error))) => return Err(FollowFailure::Transient(error.to_string())),
         Ok(Some(Ok(frame))) => frame,
     };
     match frame {
         Message::Text(text) => match serde_json::from_str(&text) {
             Ok(message) => Ok(Some(message)),
             Err(error) => {
-                // A later server may say more than this client knows; what it must know it does.
-                tracing::warn!(%error, "a message that cannot be read was passed over");
+                // A later server may send messages that this client does not know and does not need.
+                tracing::warn!(%error, "skipped an unknown message");
                 Ok(None)
             }
         },
         Message::Ping(_) => {
-            // The answer is queued by the reader; this sends it.
-            socket.flush().await.map_err(|error| Failure::Passing(error.to_string()))?;
+            // The pong is queued by the reader; flushing sends it.
+            socket.flush().await.map_err(|error| FollowFailure::Transient(error.to_string()))?;
             Ok(None)
         }
         Message::Close(frame) => Err(closed(frame)),
@@ -345,14 +328,14 @@ async fn receive(socket: &mut WebSocketStream<Stream>) -> Result<Option<ServerMe
     }
 }
 
-/// What the server's close means: most are worth another try.
-fn closed(frame: Option<CloseFrame>) -> Failure {
-    let Some(frame) = frame else { return Failure::Passing("the server hung up".to_owned()) };
+/// Returns the failure for a close frame; most are worth a retry.
+fn closed(frame: Option<CloseFrame>) -> FollowFailure {
+    let Some(frame) = frame else { return FollowFailure::Transient("the server closed the connection".to_owned()) };
     let reason = if frame.reason.is_empty() { frame.code.to_string() } else { frame.reason.to_string() };
     match frame.code {
-        CloseCode::Policy => Failure::Final(FollowError::Refused { code: "policy".to_owned(), message: reason }),
-        CloseCode::Away => Failure::Passing("the server is shutting down".to_owned()),
-        _ => Failure::Passing(format!("the server closed the connection: {reason}")),
+        CloseCode::Policy => FollowFailure::Final(FollowError::Refused { code: "policy".to_owned(), message: reason }),
+        CloseCode::Away => FollowFailure::Transient("the server is shutting down".to_owned()),
+        _ => FollowFailure::Transient(format!("the server closed the connection: {reason}")),
     }
 }
 
@@ -377,19 +360,19 @@ mod tests {
     #[test]
     fn repeated_lines_are_dropped_by_number() {
         let cursor: Cursor = "c1.1.1.3.3-0".parse().unwrap();
-        let mut place = Place::default();
-        assert_eq!(place.advance(lines(&[1, 2, 3]), cursor).len(), 3);
-        let fresh = place.advance(lines(&[2, 3, 4]), cursor);
+        let mut position = ReadPosition::default();
+        assert_eq!(position.advance(lines(&[1, 2, 3]), cursor).len(), 3);
+        let fresh = position.advance(lines(&[2, 3, 4]), cursor);
         assert_eq!(fresh.iter().map(|line| line.n).collect::<Vec<_>>(), [4]);
     }
 
     #[test]
-    fn a_new_connection_goes_on_behind_the_last_cursor() {
+    fn reconnect_resumes_after_the_last_cursor() {
         let endpoint: Endpoint = "http://h:1".parse().unwrap();
-        let mut follower = Follower::new(endpoint, "42".parse().unwrap(), Start::Tail(10), true);
-        assert_eq!(follower.request_url(), "ws://h:1/ws/v1/tasks/42?tail=10&wait=1");
+        let mut follower = TaskFollower::new(endpoint, "42".parse().unwrap(), FollowStart::Tail(10), true);
+        assert_eq!(follower.request_path(), "/ws/v1/tasks/42?tail=10&wait=1");
         let cursor: Cursor = "c1.1.1.3.3-0".parse().unwrap();
-        follower.place.advance(lines(&[3]), cursor);
-        assert_eq!(follower.request_url(), "ws://h:1/ws/v1/tasks/42?after=c1.1.1.3.3-0&wait=1");
+        follower.position.advance(lines(&[3]), cursor);
+        assert_eq!(follower.request_path(), "/ws/v1/tasks/42?after=c1.1.1.3.3-0&wait=1");
     }
 }

@@ -1,7 +1,8 @@
-//! The other end of the server's sockets: what a terminal, a worker or a test uses to reach it.
+//! The client side of the server's protocols, used by terminals, workers and tests.
 //!
-//! `endpoint` is where a server is, `http` asks and sends, `follow` reads a task's lines as they
-//! come. Nothing here knows how a log is kept: it could be a program of its own.
+//! `endpoint` parses a server's address, `http` sends requests, `connect` opens WebSockets, and
+//! `follow` reads a task's lines live. Nothing here depends on how the server stores a log: the
+//! module could be a separate program.
 
 pub mod connect;
 pub mod endpoint;
@@ -12,5 +13,5 @@ mod token;
 
 pub use endpoint::{BadUrl, Endpoint, Scheme};
 pub use http::{ClientError, HttpClient};
-pub use run::{RunFollower, RunItem, RunStart};
+pub use run::{RunFollowStart, RunFollower, RunItem};
 pub use token::{BadToken, BearerToken};

@@ -1,4 +1,4 @@
-//! Following the events of a run at a server, through breaks: each event once, none lost.
+//! Follows the events of a run at a server across lost connections: each event once, none lost.
 
 use std::time::Duration;
 
@@ -10,45 +10,45 @@ use tokio::time::Instant;
 use super::http::{ClientError, HttpClient};
 use crate::model::{Cursor, Event, RunId};
 
-/// The longest wait between two tries to reach the server again.
+/// Maximum delay between two attempts to reconnect.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// The first wait.
+/// Delay before the first attempt to reconnect.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Bytes of one event of the stream; one that is larger is no stream of ours.
+/// Maximum bytes of one event of the stream; a larger one is a protocol error.
 const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What following a run gives.
+/// An item of a followed run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunItem {
-    /// The server answers; its history comes next, then what is new.
+    /// The connection is open; history follows, then new events.
     Connected,
-    /// An event, and where it stands.
+    /// An event and its position.
     Event {
         /// The event as it is stored.
         event: Event,
-        /// Its place: a later follower goes on behind it.
+        /// Position of the event; a later follower can start after it.
         cursor: Cursor,
     },
-    /// The connection broke; it is tried again by itself.
+    /// The connection was lost; the follower reconnects by itself.
     Disconnected {
-        /// Why, in words.
+        /// Reason, for people.
         why: String,
-        /// When it is tried again.
+        /// Delay until the next attempt.
         retry: Duration,
     },
-    /// The run's log was made anew: what was given before is of another one, and all comes again.
+    /// The run's log was recreated: earlier items belong to another log, and all events follow again.
     Reset,
 }
 
-/// Where a follower begins.
+/// The position where a follower of a run starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RunStart {
-    /// With the first event.
+pub enum RunFollowStart {
+    /// The first event.
     #[default]
     First,
-    /// With the last so many.
+    /// This many events before the end.
     Tail(u64),
-    /// Behind this place.
+    /// The event after this cursor.
     After(Cursor),
 }
 
@@ -56,11 +56,11 @@ pub enum RunStart {
 pub struct RunFollower {
     client: HttpClient,
     run: RunId,
-    start: RunStart,
+    start: RunFollowStart,
     body: Option<BoxStream<'static, Result<Bytes, ClientError>>>,
     buffer: BytesMut,
     retry: Duration,
-    /// Not tried again before.
+    /// Earliest time of the next attempt.
     wait: Option<Instant>,
 }
 
@@ -71,19 +71,20 @@ impl std::fmt::Debug for RunFollower {
 }
 
 impl RunFollower {
-    /// Nothing is asked for before the first [`RunFollower::next`]. A run that is not there yet is waited for.
-    pub fn new(client: HttpClient, run: RunId, start: RunStart) -> Self {
+    /// Creates a follower, which connects at the first [`RunFollower::next`] and waits for a run that
+    /// does not exist yet.
+    pub fn new(client: HttpClient, run: RunId, start: RunFollowStart) -> Self {
         Self { client, run, start, body: None, buffer: BytesMut::new(), retry: RETRY_MIN, wait: None }
     }
 
-    /// What comes next; waits for it, and between tries. Cancel-safe.
+    /// Returns the next item, waiting for it and between attempts to reconnect. Cancel-safe.
     ///
     /// # Errors
-    /// The server says no, and saying it again would not help.
+    /// The server rejects the request, and a retry would not help.
     pub async fn next(&mut self) -> Result<RunItem, ClientError> {
         loop {
-            if let Some(frame) = self.take_frame() {
-                if let Some(item) = self.read_frame(&frame)? {
+            if let Some(frame) = self.pop_frame() {
+                if let Some(item) = self.parse_frame(&frame)? {
                     return Ok(item);
                 }
                 continue;
@@ -95,7 +96,7 @@ impl RunFollower {
                 }
                 match self.connect().await {
                     Ok(()) => return Ok(RunItem::Connected),
-                    Err(error) if error.is_passing() => return Ok(self.broken(&error.to_string())),
+                    Err(error) if error.is_transient() => return Ok(self.disconnect(&error.to_string())),
                     Err(error) => return Err(error),
                 }
             };
@@ -103,18 +104,18 @@ impl RunFollower {
                 Some(Ok(chunk)) if self.buffer.len() + chunk.len() <= EVENT_BYTES_MAX => {
                     self.buffer.extend_from_slice(&chunk);
                 }
-                Some(Ok(_)) => return Ok(self.broken("the server sent an event of over 4 MiB")),
-                Some(Err(error)) => return Ok(self.broken(&error.to_string())),
-                None => return Ok(self.broken("the server ended the stream")),
+                Some(Ok(_)) => return Ok(self.disconnect("the server sent an event over 4 MiB")),
+                Some(Err(error)) => return Ok(self.disconnect(&error.to_string())),
+                None => return Ok(self.disconnect("the server ended the stream")),
             }
         }
     }
 
     async fn connect(&mut self) -> Result<(), ClientError> {
         let (after, tail) = match &self.start {
-            RunStart::First => (None, None),
-            RunStart::Tail(count) => (None, Some(count.to_string())),
-            RunStart::After(cursor) => (Some(cursor.to_string()), None),
+            RunFollowStart::First => (None, None),
+            RunFollowStart::Tail(count) => (None, Some(count.to_string())),
+            RunFollowStart::After(cursor) => (Some(cursor.to_string()), None),
         };
         let path = format!("/api/v1/runs/{}/events/stream", self.run);
         let query = [("after", after), ("tail", tail), ("wait", Some("1".to_owned()))];
@@ -125,7 +126,8 @@ impl RunFollower {
         Ok(())
     }
 
-    fn broken(&mut self, why: &str) -> RunItem {
+    /// Drops the connection and schedules the next attempt.
+    fn disconnect(&mut self, why: &str) -> RunItem {
         self.body = None;
         self.buffer.clear();
         let retry = self.retry;
@@ -134,13 +136,14 @@ impl RunFollower {
         RunItem::Disconnected { why: why.to_owned(), retry }
     }
 
-    /// One event of the stream: the lines before an empty one.
-    fn take_frame(&mut self) -> Option<Bytes> {
+    /// Removes one complete SSE event from the buffer: the lines before an empty line.
+    fn pop_frame(&mut self) -> Option<Bytes> {
         let end = memchr::memmem::find(&self.buffer, b"\n\n")?;
         Some(self.buffer.split_to(end + 2).freeze())
     }
 
-    fn read_frame(&mut self, frame: &[u8]) -> Result<Option<RunItem>, ClientError> {
+    /// Parses an SSE event; returns `None` for one that carries no item, such as a comment.
+    fn parse_frame(&mut self, frame: &[u8]) -> Result<Option<RunItem>, ClientError> {
         let (mut id, mut kind, mut data) = (None, None, None);
         for line in frame.split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else { continue };
@@ -154,13 +157,13 @@ impl RunFollower {
         match (kind, data, id) {
             (None, Some(data), Some(cursor)) => match Event::parse(data) {
                 Ok(event) => {
-                    self.start = RunStart::After(cursor);
+                    self.start = RunFollowStart::After(cursor);
                     Ok(Some(RunItem::Event { event, cursor }))
                 }
-                Err(fault) => Ok(Some(self.broken(&format!("the server sent what is no event: {fault}")))),
+                Err(fault) => Ok(Some(self.disconnect(&format!("the server sent an invalid event: {fault}")))),
             },
             (Some("reset"), ..) => {
-                self.start = RunStart::First;
+                self.start = RunFollowStart::First;
                 Ok(Some(RunItem::Reset))
             }
             _ => Ok(None),

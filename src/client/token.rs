@@ -1,4 +1,4 @@
-//! An access token as a client holds it: sent in one header, shown to nobody.
+//! An access token held by a client: sent in one header, never printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 
-/// A token, to be sent as `Authorization: Bearer TOKEN`. It has no `Display`, and its `Debug` keeps it to itself.
+/// A token that is sent as `Authorization: Bearer TOKEN`. It has no `Display`, and its `Debug` hides the value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BearerToken(Arc<str>);
 
-/// A text that no header can carry. It is not said again: it may be most of a token.
+/// An error for a text that no header can carry. It omits the text, which may be most of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an access token is one word of letters, digits and signs, as `tasktail token create` prints it")]
+#[error("not an access token; use one as printed by `tasktail token create`, without spaces")]
 pub struct BadToken;
 
 impl BearerToken {
-    /// The text. Only for a header that is sent.
+    /// Returns the secret text. Use it only to send it in a header.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The value of the header, marked so that nobody prints it.
+    /// Returns the value of the header, marked as sensitive so that it is not logged.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).ok()?;
         value.set_sensitive(true);
@@ -32,7 +32,7 @@ impl BearerToken {
 impl FromStr for BearerToken {
     type Err = BadToken;
 
-    /// White space around it is no part of it.
+    /// Parses a token; surrounding whitespace is ignored.
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let text = text.trim();
         let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());

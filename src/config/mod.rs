@@ -1,8 +1,7 @@
-//! Settings: defaults, then a TOML file, then the environment, then flags.
+//! Settings, merged from defaults, a TOML file, the environment and flags; later sources win.
 //!
-//! Every setting has one name in four spellings, so that one table is all there is to know:
-//! `worker_grace` in the file, `TASKTAIL_WORKER_GRACE` in the environment, `--worker-grace` on the
-//! command line. A value that is wrong is refused with the place it came from.
+//! Every setting has one name in three spellings: `worker_grace` in the file, `TASKTAIL_WORKER_GRACE`
+//! in the environment, `--worker-grace` on the command line. An error names the source of the value.
 
 mod token;
 
@@ -19,7 +18,7 @@ use crate::transport::CertificateFiles;
 
 pub use token::TokenSource;
 
-/// Every name, as it stands in the file, beside those of the limits.
+/// Names of the settings in a file, besides those of the limits.
 const KEYS: &[&str] = &[
     "url",
     "ca_file",
@@ -46,56 +45,56 @@ fn known_keys() -> impl Iterator<Item = &'static str> {
     KEYS.iter().copied().chain(Limit::ALL.iter().map(|limit| limit.name()))
 }
 
-/// What tasktail was told, all sources merged and every value checked.
+/// The effective settings: all sources merged and every value checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The server to use; none means: look for one, or be one.
+    /// Server to use. Without it, commands look for a local server, and `run` may start one.
     pub url: Option<Endpoint>,
-    /// A file of certificates to trust beside the machine's own.
+    /// Additional CA certificates to trust.
     pub ca_file: Option<PathBuf>,
-    /// The access token to come with, if there is one.
+    /// Access token to send, if any.
     pub token: Option<TokenSource>,
-    /// What is to be told before anything is done.
+    /// Warnings to print before the command runs.
     pub warnings: Vec<String>,
-    /// The data folder.
+    /// Data folder.
     pub data: PathBuf,
-    /// Whether the data folder was named by someone: then another server's folder will not do.
+    /// Whether the data folder was set explicitly; then a server with another folder is not used.
     pub data_named: bool,
-    /// The address to serve on, and to look for a server at.
+    /// Address to listen on, and to look for a server at.
     pub listen: String,
-    /// Whether the address was named by someone.
+    /// Whether the address was set explicitly.
     pub listen_named: bool,
-    /// When a line counts as kept.
+    /// When a line counts as durable.
     pub durability: Durability,
-    /// The limits in force.
+    /// Configured limits.
     pub limits: Limits,
-    /// The address to serve Redis clients on, if any.
+    /// Address of the Redis port, if any.
     pub resp: Option<String>,
-    /// A folder of `RUN/events.jsonl` to take events from, if any.
+    /// Folder to read events from, as `RUN/events.jsonl`, if any.
     pub runs: Option<PathBuf>,
-    /// The server's certificate, if it is to speak TLS.
+    /// Certificate of the server; TLS is on if set.
     pub tls: Option<CertificateFiles>,
-    /// Serve even where others reach it without tokens or without TLS.
+    /// Permission to serve other hosts without tokens or without TLS.
     pub insecure: bool,
-    /// The address under which people reach the server, if that is another than where it listens.
+    /// Public address of the server, if it differs from the listen address.
     pub public_url: Option<PublicUrl>,
-    /// Reverse proxies whose word about a request's client is taken.
+    /// Reverse proxies whose forwarding headers are trusted.
     pub trusted_proxy: TrustedProxies,
-    /// Pages of other sites that may read.
+    /// Origins of other sites that may read (CORS).
     pub allowed_origins: Origins,
-    /// The key of another system whose JWTs share tasks, if any.
+    /// Public key for JWTs of another system that share tasks, if any.
     pub share_jwt_key_file: Option<PathBuf>,
-    /// The audience that these JWTs must name, if any.
+    /// Audience that these JWTs must name, if any.
     pub share_jwt_audience: Option<String>,
-    /// Where `run` keeps lines that the server has not confirmed, if anywhere.
+    /// Folder where `run` spools lines until the server confirms them, if any.
     pub spool: Option<PathBuf>,
-    /// Bytes kept there for one task.
+    /// Maximum size of one task's spool, in bytes.
     pub spool_bytes_max: u64,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// A flag, with its dashes.
     Flag(String),
     /// An environment variable.
@@ -104,85 +103,85 @@ pub enum Source {
     File(PathBuf, String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Flag(name) => f.write_str(name),
-            Source::Environment(name) => f.write_str(name),
-            Source::File(path, key) => write!(f, "{}: `{key}`", path.display()),
+            SettingSource::Flag(name) => f.write_str(name),
+            SettingSource::Environment(name) => f.write_str(name),
+            SettingSource::File(path, key) => write!(f, "{}: `{key}`", path.display()),
         }
     }
 }
 
-/// Settings that cannot be used.
+/// An error in the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that says nothing useful.
+    /// A value is invalid.
     #[error("{at}: {why}")]
     Value {
-        /// Where it stands.
-        at: Source,
-        /// What is wrong, and what would be right.
+        /// Source of the value.
+        at: SettingSource,
+        /// Problem and remedy.
         why: String,
     },
     /// The file cannot be read.
-    #[error("{}: the settings file cannot be read: {source}", path.display())]
+    #[error("cannot read the settings file {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{}: not TOML: {why}", path.display())]
     Syntax {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the parser said, with the line.
+        /// Error of the parser, with the line.
         why: String,
     },
-    /// A key that means nothing.
-    #[error("{}: there is no setting `{key}`; known are {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
+    /// The file has an unknown key.
+    #[error("{}: unknown setting `{key}`; known settings: {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
     UnknownKey {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The key.
+        /// Unknown key.
         key: String,
     },
     /// The file with the access token cannot be used.
-    #[error("{}: no access token can be read from it: {source}", path.display())]
+    #[error("cannot read the access token from {}: {source}", path.display())]
     TokenFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said, or what is wrong.
+        /// Error of the system, or the problem with its contents.
         source: std::io::Error,
     },
-    /// No home to keep anything in.
-    #[error("no folder for the data: neither HOME nor XDG_STATE_HOME is set; use --data DIR or TASKTAIL_DATA")]
+    /// The data folder has no default without a home directory.
+    #[error("no data folder: neither HOME nor XDG_STATE_HOME is set; use --data DIR or set TASKTAIL_DATA")]
     NoHome,
 }
 
 impl ConfigError {
-    /// Whether the command line itself is wrong.
+    /// Reports whether the command line itself is wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, ConfigError::Value { at: Source::Flag(_), .. })
+        matches!(self, ConfigError::Value { at: SettingSource::Flag(_), .. })
     }
 }
 
-/// Values given by flags, by the setting's name; later ones win.
-pub type Flags = Vec<(&'static str, OsString)>;
+/// Values of flags, by the setting's name; later ones win.
+pub type FlagValues = Vec<(&'static str, OsString)>;
 
-/// One value and where it stands.
-type Found = (Source, OsString);
+/// A value before parsing, with its source.
+type RawSetting = (SettingSource, OsString);
 
 impl Settings {
-    /// Merges everything: `flags`, the variables that `env` gives, the file (`file`, or the user's
-    /// own if there is one), the defaults.
+    /// Merges all sources: `flags`, the variables that `env` returns, the file (`file`, or the user's own
+    /// if it exists), the defaults.
     ///
     /// # Errors
-    /// A value, a file or a key that is wrong; the text names it and says what would be right.
+    /// A value, a file or a key is wrong; the message names it and the remedy.
     pub fn load(
-        flags: &Flags,
+        flags: &FlagValues,
         env: impl Fn(&str) -> Option<OsString>,
         file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
@@ -202,7 +201,7 @@ impl Settings {
         let data_named = data.is_some();
         let data = match data {
             Some((at, value)) if value.is_empty() => {
-                return Err(ConfigError::Value { at, why: "the data folder's name is empty".to_owned() });
+                return Err(ConfigError::Value { at, why: "the name of the data folder is empty".to_owned() });
             }
             Some((_, value)) => PathBuf::from(value),
             None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
@@ -219,7 +218,7 @@ impl Settings {
         Ok(Self {
             token,
             warnings: warning.into_iter().collect(),
-            url: url.map(|url| url.trusting(ca_file.clone())),
+            url: url.map(|url| url.with_ca_file(ca_file.clone())),
             ca_file,
             data,
             data_named,
@@ -245,7 +244,7 @@ impl Settings {
         })
     }
 
-    /// The settings of a server, listening on `listen`.
+    /// Returns the options of a server that listens on `listen`.
     pub fn serve_options(&self, listen: &str) -> ServeOptions {
         ServeOptions {
             listen: listen.to_owned(),
@@ -265,63 +264,70 @@ impl Settings {
     }
 }
 
-/// The value of a setting from the strongest source that has one. An empty variable counts as unset.
+/// Returns the value of a setting from the source with the highest priority. An empty variable counts
+/// as unset.
 fn find(
     key: &'static str,
-    flags: &Flags,
+    flags: &FlagValues,
     env: &impl Fn(&str) -> Option<OsString>,
     table: Option<&(PathBuf, toml::Table)>,
-) -> Result<Option<Found>, ConfigError> {
+) -> Result<Option<RawSetting>, ConfigError> {
     if let Some((_, value)) = flags.iter().rfind(|(name, _)| *name == key) {
-        return Ok(Some((Source::Flag(format!("--{}", key.replace('_', "-"))), value.clone())));
+        return Ok(Some((SettingSource::Flag(format!("--{}", key.replace('_', "-"))), value.clone())));
     }
     let name = format!("TASKTAIL_{}", key.to_uppercase());
     if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
-        return Ok(Some((Source::Environment(name), value)));
+        return Ok(Some((SettingSource::Environment(name), value)));
     }
     let Some((path, table)) = table else { return Ok(None) };
-    let at = Source::File(path.clone(), key.to_owned());
+    let at = SettingSource::File(path.clone(), key.to_owned());
     match table.get(key) {
         None => Ok(None),
         Some(toml::Value::String(text)) => Ok(Some((at, text.into()))),
         Some(toml::Value::Integer(number)) => Ok(Some((at, number.to_string().into()))),
         Some(toml::Value::Boolean(yes)) => Ok(Some((at, yes.to_string().into()))),
         Some(other) => {
-            let why = format!("a text or a number is wanted, not a value of type {}", other.type_str());
+            let why = format!("expected a string or a number, found {}", other.type_str());
             Err(ConfigError::Value { at, why })
         }
     }
 }
 
-/// The name of a file or a folder, which need not be UTF-8; `off` takes back what a weaker source has set.
-fn path_or_off(found: Option<Found>, kind: &str) -> Result<Option<PathBuf>, ConfigError> {
+/// Parses a path, which need not be UTF-8; `off` resets a value from a lower-priority source.
+fn path_or_off(found: Option<RawSetting>, kind: &str) -> Result<Option<PathBuf>, ConfigError> {
     match found {
         Some((at, name)) if name.is_empty() => {
-            Err(ConfigError::Value { at, why: format!("the {kind}'s name is empty") })
+            Err(ConfigError::Value { at, why: format!("the name of the {kind} is empty") })
         }
         Some((_, name)) if name == "off" => Ok(None),
         found => Ok(found.map(|(_, name)| PathBuf::from(name))),
     }
 }
 
-/// A certificate and its key: both or none.
-fn certificate_files(cert: Option<Found>, key: Option<Found>) -> Result<Option<CertificateFiles>, ConfigError> {
+/// Returns a certificate and its key: both or neither.
+fn certificate_files(
+    cert: Option<RawSetting>,
+    key: Option<RawSetting>,
+) -> Result<Option<CertificateFiles>, ConfigError> {
     let at = [&cert, &key].map(|found| found.as_ref().map(|(at, _)| at.clone()));
     match (path_or_off(cert, "file")?, path_or_off(key, "file")?, at) {
         (Some(cert), Some(key), _) => Ok(Some(CertificateFiles { cert, key })),
         (Some(_), None, [Some(at), _]) => {
-            let why = "a certificate is of no use without its key: set tls_key (--tls-key FILE) too".to_owned();
+            let why = "a certificate needs its key: set tls_key (--tls-key FILE) too".to_owned();
             Err(ConfigError::Value { at, why })
         }
         (None, Some(_), [_, Some(at)]) => {
-            let why = "a key is of no use without its certificate: set tls_cert (--tls-cert FILE) too".to_owned();
+            let why = "a key needs its certificate: set tls_cert (--tls-cert FILE) too".to_owned();
             Err(ConfigError::Value { at, why })
         }
         _ => Ok(None),
     }
 }
 
-fn parse<T>(found: Option<Found>, mut read: impl FnMut(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
+fn parse<T>(
+    found: Option<RawSetting>,
+    mut read: impl FnMut(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
     let Some((at, value)) = found else { return Ok(None) };
     let Some(text) = value.to_str() else {
         return Err(ConfigError::Value { at, why: "the value is not UTF-8".to_owned() });
@@ -342,27 +348,31 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     }
 }
 
-/// `HOST:PORT`; whether it can be listened on, the system says later.
+/// Parses `HOST:PORT`. Whether it can be bound is only known later.
 fn address(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),
         _ => Err(format!(
-            "`{text}` is not an address: write HOST:PORT, such as {}; port 0 picks one",
+            "`{text}` is not an address: use HOST:PORT, such as {}; port 0 picks a free one",
             limits::LISTEN_DEFAULT
         )),
     }
 }
 
 fn audience(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("an audience is a name, such as tasktail".to_owned()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() {
+        Err("the audience is empty: use a name, such as tasktail".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("`{text}` is neither true nor false")),
+        _ => Err(format!("`{text}` is not a boolean: use true or false")),
     }
 }
 
@@ -370,11 +380,11 @@ fn durability(text: &str) -> Result<Durability, String> {
     match text {
         "commit" => Ok(Durability::Commit),
         "interval" => Ok(Durability::Interval),
-        _ => Err(format!("`{text}` is not a durability: write commit or interval")),
+        _ => Err(format!("`{text}` is not a durability: use commit or interval")),
     }
 }
 
-/// `off` takes back what a weaker source has set.
+/// Wraps a parser so that `off` resets a value from a lower-priority source.
 fn or_off<T>(read: impl Fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| if text == "off" { Ok(None) } else { read(text).map(Some).map_err(|why| format!("{why}, or off")) }
 }

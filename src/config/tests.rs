@@ -1,4 +1,4 @@
-//! Which source wins, and what is said of a bad value.
+//! Tests of the priority of sources, and of the errors for bad values.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>
     if let Some(text) = file {
         std::fs::write(&path, text).unwrap();
     }
-    let flags: Flags = flags.iter().map(|(key, value)| (*key, OsString::from(value))).collect();
+    let flags: FlagValues = flags.iter().map(|(key, value)| (*key, OsString::from(value))).collect();
     let find = |name: &str| {
         let found = env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         found.or_else(|| (name == "HOME").then(|| "/home/nobody".into()))
@@ -19,7 +19,7 @@ fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: Option<&str>
 }
 
 #[test]
-fn the_strongest_source_wins() {
+fn source_with_highest_priority_wins() {
     let file = Some("worker_grace = '10s'\nlisten = '127.0.0.1:1'\nconnections_max = 7");
     let settings = load(&[("worker_grace", "30s")], &[("TASKTAIL_WORKER_GRACE", "20s")], file).unwrap();
     assert_eq!(settings.limits.worker_grace, Duration::from_secs(30), "flag");
@@ -33,7 +33,7 @@ fn the_strongest_source_wins() {
 }
 
 #[test]
-fn the_data_folder_follows_the_xdg_rules() {
+fn data_folder_follows_xdg() {
     let data = |env: &[(&str, &str)]| load(&[], env, None).unwrap().data;
     assert_eq!(data(&[]), Path::new("/home/nobody/.local/state/tasktail"));
     assert_eq!(data(&[("XDG_STATE_HOME", "/s")]), Path::new("/s/tasktail"));
@@ -43,7 +43,7 @@ fn the_data_folder_follows_the_xdg_rules() {
 }
 
 #[test]
-fn retention_can_be_set_and_taken_back() {
+fn retention_can_be_set_and_reset() {
     let file = Some("retention_age = '30d'\nretention_count = 1000\nretention_bytes = '10GiB'");
     let limits = load(&[("retention_count", "off")], &[], file).unwrap().limits;
     assert_eq!(limits.retention_age, Some(Duration::from_secs(30 * 86_400)));
@@ -51,17 +51,17 @@ fn retention_can_be_set_and_taken_back() {
 }
 
 #[test]
-fn a_bad_value_says_where_and_what() {
+fn errors_name_source_and_problem() {
     let error = |flags: &[(&'static str, &str)], env: &[(&str, &str)], file| load(flags, env, file).unwrap_err();
     let text = error(&[("durability", "never")], &[], None).to_string();
-    assert_eq!(text, "--durability: `never` is not a durability: write commit or interval");
+    assert_eq!(text, "--durability: `never` is not a durability: use commit or interval");
     assert!(error(&[("durability", "never")], &[], None).is_usage());
     let text = error(&[], &[("TASKTAIL_URL", "localhost")], None).to_string();
     assert!(text.starts_with("TASKTAIL_URL: `localhost`") && text.contains("http://127.0.0.1:7117"), "{text}");
     let text = error(&[], &[], Some("worker_grace = 'soon'")).to_string();
     assert!(text.contains("config.toml: `worker_grace`: `soon` is not a duration"), "{text}");
     let text = error(&[], &[], Some("worker_grace = [1]")).to_string();
-    assert!(text.contains("a text or a number is wanted"), "{text}");
+    assert!(text.contains("expected a string or a number"), "{text}");
     let text = error(&[], &[], Some("worker_grce = '1s'")).to_string();
     assert!(text.contains("`worker_grce`") && text.contains("worker_grace"), "{text}");
     let text = error(&[], &[], Some("listen = \n")).to_string();
@@ -71,13 +71,13 @@ fn a_bad_value_says_where_and_what() {
 }
 
 #[test]
-fn a_file_that_was_named_must_be_there() {
-    let error = Settings::load(&Flags::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
+fn explicit_settings_file_must_exist() {
+    let error = Settings::load(&FlagValues::new(), |_| None, Some(Path::new("/nowhere/config.toml"))).unwrap_err();
     assert!(error.to_string().contains("/nowhere/config.toml"), "{error}");
 }
 
 #[test]
-fn the_folder_of_runs_may_be_taken_back() {
+fn runs_folder_can_be_reset() {
     let runs = |flags: &[(&'static str, &str)]| load(flags, &[("TASKTAIL_RUNS", "/runs")], None).map(|s| s.runs);
     assert_eq!(runs(&[]).unwrap().as_deref(), Some(Path::new("/runs")));
     assert_eq!(runs(&[("runs", "off")]).unwrap(), None);

@@ -1,26 +1,26 @@
-//! The access token of this user: from the environment, from a file of its own, or from the settings file.
-//! Never from the command line, where everyone on the machine could read it.
+//! The user's access token: from the environment, from a separate file, or from the settings file.
+//! Never from the command line, which every user of the machine can read.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Found, Source, parse, path_or_off};
+use super::{ConfigError, RawSetting, SettingSource, parse, path_or_off};
 use crate::client::BearerToken;
 
-/// Where the token is.
+/// The place where the token is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
-    /// Here.
+    /// The token itself.
     Text(BearerToken),
-    /// In this file, which is read each time: a token can be renewed.
+    /// A file, which is read each time: the token can be renewed.
     File(PathBuf),
 }
 
 impl TokenSource {
-    /// The token.
+    /// Returns the token.
     ///
     /// # Errors
-    /// The file cannot be read, or there is no token in it.
+    /// The file cannot be read, or it holds no token.
     pub fn read(&self) -> Result<BearerToken, ConfigError> {
         let path = match self {
             Self::Text(token) => return Ok(token.clone()),
@@ -32,15 +32,15 @@ impl TokenSource {
     }
 }
 
-/// The stronger of the two, and a warning if others can read it.
+/// Returns the source with the higher priority, and a warning if other users can read it.
 pub(super) fn source(
-    token: Option<Found>,
-    file: Option<Found>,
+    token: Option<RawSetting>,
+    file: Option<RawSetting>,
 ) -> Result<(Option<TokenSource>, Option<String>), ConfigError> {
-    let rank = |found: &Option<Found>| match found {
-        Some((Source::Flag(_), _)) => 3,
-        Some((Source::Environment(_), _)) => 2,
-        Some((Source::File(..), _)) => 1,
+    let rank = |found: &Option<RawSetting>| match found {
+        Some((SettingSource::Flag(_), _)) => 3,
+        Some((SettingSource::Environment(_), _)) => 2,
+        Some((SettingSource::File(..), _)) => 1,
         None => 0,
     };
     if rank(&file) > rank(&token) {
@@ -49,7 +49,7 @@ pub(super) fn source(
         return Ok((path.map(TokenSource::File), warning));
     }
     let warning = match &token {
-        Some((Source::File(path, _), _)) => warning(path),
+        Some((SettingSource::File(path, _), _)) => warning(path),
         _ => None,
     };
     let token = parse(token, |text| text.parse::<BearerToken>().map_err(|bad| bad.to_string()))?;
@@ -58,6 +58,6 @@ pub(super) fn source(
 
 fn warning(path: &Path) -> Option<String> {
     let mode = path.metadata().ok()?.mode();
-    let text = || format!("{} holds an access token and others can read it: chmod 600 it", path.display());
+    let text = || format!("{} contains an access token and is readable by others: run chmod 600 on it", path.display());
     (mode & 0o077 != 0).then(text)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text::thousands;
-use crate::model::{Hop, Pipeline};
+use crate::model::{Pipeline, Stage};
 
 /// The hops inside this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,14 +55,14 @@ impl Counts {
 
 /// The hops of a server that have seen anything, in order, each with what left it.
 pub(super) fn there(pipeline: &Pipeline) -> Vec<String> {
-    pipeline.hops.iter().filter(|hop| is_used(hop)).map(hop).collect()
+    pipeline.stages.iter().filter(|hop| is_used(hop)).map(hop).collect()
 }
 
-fn is_used(hop: &Hop) -> bool {
+fn is_used(hop: &Stage) -> bool {
     hop.received > 0 || hop.dropped > 0 || !hop.rejected.is_empty() || hop.delivered > 0 || hop.stored > 0
 }
 
-fn hop(hop: &Hop) -> String {
+fn hop(hop: &Stage) -> String {
     let rejected = hop.rejected.values().sum::<u64>();
     let left = [hop.delivered, hop.stored, hop.parsed].into_iter().find(|count| *count > 0);
     let left = left.unwrap_or_else(|| hop.received.saturating_sub(rejected + hop.deduplicated + hop.dropped));
@@ -73,5 +73,5 @@ fn hop(hop: &Hop) -> String {
         .map(|(count, word)| format!("{} {word}", thousands(*count)))
         .collect();
     let losses = if losses.is_empty() { String::new() } else { format!(" ({})", losses.join(", ")) };
-    format!("{} {}{losses}", crate::events::clean(&hop.hop), thousands(left))
+    format!("{} {}{losses}", crate::events::clean(&hop.name), thousands(left))
 }

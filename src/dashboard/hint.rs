@@ -45,12 +45,12 @@ pub(super) fn warnings(state: &State, now: Timestamp) -> Vec<String> {
     if let [first, second, ..] = &state.runs[..] {
         all.push(format!("events of several runs, shown as one: {first}, {second}"));
     }
-    for hop in state.pipeline.iter().flat_map(|pipeline| &pipeline.hops) {
+    for hop in state.pipeline.iter().flat_map(|pipeline| &pipeline.stages) {
         if hop.dropped > 0 {
-            all.push(format!("{} lost at the hop {}", thousands(hop.dropped), hop.hop));
+            all.push(format!("{} lost at the hop {}", thousands(hop.dropped), hop.name));
         }
         if let Some(fault) = &hop.last_error {
-            all.push(format!("{} ({}): {}", hop.hop, age(fault.at, now), fault.message));
+            all.push(format!("{} ({}): {}", hop.name, age(fault.at, now), fault.message));
         }
     }
     all.extend(state.run().into_iter().flat_map(|run| run.warnings.clone()));

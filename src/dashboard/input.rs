@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::item::Item;
-use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStart};
+use crate::client::{ClientError, HttpClient, RunFollowStart, RunFollower, RunItem};
 use crate::events::{
-    Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, Form, Found,
-    Identities, clean,
+    EventNotation, ExtractedItem, Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions,
+    FollowItem, FollowNotice, Identities, clean,
 };
 use crate::model::{Event, Pipeline, RunId};
 
@@ -107,7 +107,7 @@ impl Input {
         let reader = match self {
             Input::Server { events, counters, run } => {
                 tokio::spawn(ask_counters(*counters, sender.clone()));
-                tokio::spawn(read_server(RunFollower::new(*events, run, RunStart::First), sender))
+                tokio::spawn(read_server(RunFollower::new(*events, run, RunFollowStart::First), sender))
             }
             Input::Pipe { keep } => {
                 let copy = match keep {
@@ -256,17 +256,19 @@ async fn send_all(sender: &mpsc::Sender<Item>, found: &mut Vec<Item>) -> Result<
     Ok(())
 }
 
-fn from_found(found: Found<'_>) -> Item {
+fn from_found(found: ExtractedItem<'_>) -> Item {
     match found {
-        Found::Event(event) => Item::Event { in_result: event.form != Form::Plain, event: event.identified },
-        Found::Echo { .. } => Item::Echo,
-        Found::Task(task) => Item::Task(task.json),
-        Found::Rejected(rejected) => Item::Rejected {
+        ExtractedItem::Event(event) => {
+            Item::Event { in_result: event.form != EventNotation::Plain, event: event.identified }
+        }
+        ExtractedItem::Echo { .. } => Item::Echo,
+        ExtractedItem::Task(task) => Item::Task(task.json),
+        ExtractedItem::Rejected(rejected) => Item::Rejected {
             reason: rejected.fault.reason(),
             message: rejected.fault.to_string(),
             excerpt: rejected.excerpt,
         },
-        Found::Text { text, .. } => Item::Text(text.to_owned()),
+        ExtractedItem::Text { text, .. } => Item::Text(text.to_owned()),
     }
 }
 
@@ -275,9 +277,9 @@ async fn read_file(mut follower: FileFollower, is_events: bool, sender: mpsc::Se
     let mut found = Vec::new();
     loop {
         match follower.next().await? {
-            Followed::Lines { bytes, .. } => lines.take(&bytes, &mut found),
-            Followed::CaughtUp => lines.extractor.flush(&mut |item| found.push(from_found(item))),
-            Followed::Notice(notice) => {
+            FollowItem::Lines { bytes, .. } => lines.take(&bytes, &mut found),
+            FollowItem::CaughtUp => lines.extractor.flush(&mut |item| found.push(from_found(item))),
+            FollowItem::Notice(notice) => {
                 if matches!(notice, FollowNotice::Truncated { .. } | FollowNotice::Rewritten) {
                     lines = Lines::new(is_events);
                     found.push(Item::Reset);

@@ -7,7 +7,7 @@ use super::state::{Link, State};
 use super::text::{duration, fit, pad, width, wrap};
 use super::{counts, hint};
 use crate::events::clean;
-use crate::model::{Gate, Row, Run, RunStatus, Step, StepState, Timestamp};
+use crate::model::{FailedGate, PipelineStep, RunState, RunStatus, StepState, Timestamp, WorkloadRow};
 
 /// Cells of a bar of progress.
 const BAR: u64 = 8;
@@ -61,12 +61,12 @@ fn journal_title(state: &State, left_out: usize) -> String {
     title
 }
 
-fn run_entries(run: &Run) -> Vec<Entry> {
+fn run_entries(run: &RunState) -> Vec<Entry> {
     let steps = run.steps.iter().map(step);
     run.rows().iter().map(repetitions).chain(steps).chain(run.gates.iter().map(gate)).collect()
 }
 
-fn repetitions(row: &Row<'_>) -> Entry {
+fn repetitions(row: &WorkloadRow<'_>) -> Entry {
     let action = match row.status {
         RunStatus::Failed => row.error.or(row.action),
         _ => row.action,
@@ -81,7 +81,7 @@ fn repetitions(row: &Row<'_>) -> Entry {
     }
 }
 
-fn step(step: &Step) -> Entry {
+fn step(step: &PipelineStep) -> Entry {
     let status = match step.state {
         StepState::Pending => RunStatus::Pending,
         StepState::Running => RunStatus::Running,
@@ -101,7 +101,7 @@ fn step(step: &Step) -> Entry {
     }
 }
 
-fn gate(gate: &Gate) -> Entry {
+fn gate(gate: &FailedGate) -> Entry {
     let parts = [gate.error_class.as_deref(), gate.reason.as_deref()];
     Entry {
         label: [format!("gate {}", clean(&gate.step_id)), String::new()],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::normal::{done_in, header, phase_and_host};
 use crate::events::clean;
-use crate::model::{EventKind, EventView, Timestamp};
+use crate::model::{EventSchema, EventView, Timestamp};
 
 /// Characters of a row's text that are kept; the whole line stands in the pipe's log or at the server.
 const TEXT_CHARS_MAX: usize = 2000;
@@ -59,8 +59,8 @@ impl Row {
     /// A row of one event.
     pub fn event(view: &EventView<'_>, at: Timestamp) -> Self {
         let (place, text) = match view.schema() {
-            EventKind::Pipeline => (view.step_id.as_deref().map(|step| format!("[{step}]")), pipeline(view)),
-            EventKind::Benchmark => (Some(place(view)), benchmark(view)),
+            EventSchema::Pipeline => (view.step_id.as_deref().map(|step| format!("[{step}]")), pipeline(view)),
+            EventSchema::Benchmark => (Some(place(view)), benchmark(view)),
         };
         let error = view.error_type.as_deref().or(view.error_class.as_deref());
         Self {

@@ -1,12 +1,14 @@
 //! The terminal: taken over and always given back, drawn when something came, and its keys.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::event;
+use parking_lot::Mutex;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::{cursor, event, execute, queue, terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -46,7 +48,8 @@ pub enum ScreenError {
 /// The terminal while it is ours. Given back when this is dropped; on a panic, in whatever thread,
 /// before its words are printed.
 struct Screen {
-    terminal: DefaultTerminal,
+    terminal: Terminal<CrosstermBackend<FrameBuffer>>,
+    frame: FrameBuffer,
     /// A panic has given the terminal back: not to be drawn on any more.
     panicked: Arc<AtomicBool>,
 }
@@ -56,8 +59,12 @@ impl Screen {
         if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
             ratatui::crossterm::style::force_color_output(false);
         }
-        match ratatui::try_init() {
-            Ok(terminal) => Ok(Self { terminal, panicked: watch_panics() }),
+        let frame = FrameBuffer::default();
+        // The terminal that this gives writes to stdout in pieces; only its raw mode, its alternate
+        // screen and its hook for panics are wanted.
+        let terminal = ratatui::try_init().and_then(|_| Terminal::new(CrosstermBackend::new(frame.clone())));
+        match terminal {
+            Ok(terminal) => Ok(Self { terminal, frame, panicked: watch_panics() }),
             Err(error) => {
                 ratatui::try_restore().ok();
                 Err(ScreenError::Terminal(error))
@@ -66,22 +73,54 @@ impl Screen {
     }
 
     fn draw(&mut self, state: &mut State) -> Result<(), ScreenError> {
+        self.terminal.draw(|frame| view::draw(frame, state, Timestamp::now())).map_err(ScreenError::Terminal)?;
+        let frame = self.frame.take().map_err(ScreenError::Terminal)?;
+        let mut stdout = io::stdout().lock();
+        // Looked at under the lock: the hook needs it to give the terminal back.
         if self.panicked.load(Ordering::SeqCst) {
             return Err(ScreenError::Panic);
         }
-        let drawn = self.terminal.draw(|frame| view::draw(frame, state, Timestamp::now()));
-        drawn.map(drop).map_err(ScreenError::Terminal)
+        stdout.write_all(&frame).and_then(|()| stdout.flush()).map_err(ScreenError::Terminal)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
-        self.terminal.show_cursor().ok();
+        execute!(io::stdout(), cursor::Show).ok();
         // Given back twice, the cursor would jump to before the panic's words.
         if !self.panicked.load(Ordering::SeqCst) {
             ratatui::try_restore().ok();
         }
+    }
+}
+
+/// The bytes of a frame until all of it is drawn. Stdout by itself would pass on each KiB of them, and after
+/// a change of size an empty screen first.
+#[derive(Clone, Debug, Default)]
+struct FrameBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl FrameBuffer {
+    /// Returns the frame, marked as one that the terminal is to show as a whole (synchronized output, which
+    /// a terminal that does not know it ignores). The buffer is empty then.
+    fn take(&self) -> io::Result<Vec<u8>> {
+        let mut frame = Vec::new();
+        queue!(frame, terminal::BeginSynchronizedUpdate)?;
+        frame.append(&mut self.0.lock());
+        queue!(frame, terminal::EndSynchronizedUpdate)?;
+        Ok(frame)
+    }
+}
+
+impl Write for FrameBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: ratatui flushes in the middle of a frame.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::normal::{Results, is_failure_text, normalise, phase_and_host};
 use super::row::{Level, Row};
 use crate::events::{RunFold, TOKEN};
-use crate::model::{Event, EventView, Pipeline, Run, RunId, Timestamp};
+use crate::model::{Event, EventView, Pipeline, RunId, RunState, Timestamp};
 
 /// Runs whose names are kept for the warning that there is more than one.
 const RUNS_MAX: usize = 4;
@@ -197,7 +197,7 @@ impl State {
     }
 
     /// The run as far as it is known.
-    pub fn run(&self) -> Option<&Run> {
+    pub fn run(&self) -> Option<&RunState> {
         self.fold.as_ref().map(RunFold::run)
     }
 

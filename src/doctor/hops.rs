@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Examination, Outcome, Told, Trouble, request_trouble};
 use crate::client::http::Probe;
-use crate::events::{EventLog, FileFollower, FollowFileOptions, Followed, Sync};
+use crate::events::{EventLog, FileFollower, FollowFileOptions, FollowItem, SyncMode};
 use crate::model::Event;
 
 /// Between two looks at something that takes its time.
@@ -21,12 +21,12 @@ impl Examination {
         let url = self.options.endpoint.to_string();
         match self.client.probe(self.options.timeout).await {
             Probe::Tasktail => Ok(()),
-            Probe::WantsHttps => Err(Trouble::new(
+            Probe::HttpsRequired => Err(Trouble::new(
                 format!("the server at {url} speaks https only"),
                 expected,
                 "its address begins with https://",
             )),
-            Probe::Unproven(why) => Err(Trouble::new(
+            Probe::Untrusted(why) => Err(Trouble::new(
                 format!("{url}: {why}"),
                 expected,
                 "the certificate, or what is trusted here (--ca-file), is not the right one",
@@ -36,7 +36,7 @@ impl Examination {
                 expected,
                 "another program has the port, or a proxy answers for a server that is gone",
             )),
-            Probe::Nobody => Err(Trouble::new(
+            Probe::Free => Err(Trouble::new(
                 format!("nobody accepts at {url}"),
                 expected,
                 "no server runs there: start one with `tasktail serve`, or name it with --url",
@@ -183,7 +183,7 @@ fn events_file(log: &EventLog, event: &Event) -> Outcome {
     let path = log.path().display();
     let expected = format!("one event appended to {path} and read again");
     let trouble = |arrived: String, cause: &str| Trouble::new(arrived, expected.clone(), cause);
-    let appended = log.append(std::slice::from_ref(event), Sync::Flush);
+    let appended = log.append(std::slice::from_ref(event), SyncMode::Flush);
     appended.map_err(|error| {
         trouble(error.to_string(), "the folder cannot be written by this user, or the disk is full")
     })?;
@@ -204,11 +204,11 @@ async fn follower(log: &EventLog, event: &Event) -> Outcome {
     let options = FollowFileOptions::default();
     let mut follower = FileFollower::new(log.path(), options)
         .map_err(|error| failed(&error, "the system has no watches or handles left, or the file cannot be read"))?;
-    log.append(std::slice::from_ref(event), Sync::Flush)
+    log.append(std::slice::from_ref(event), SyncMode::Flush)
         .map_err(|error| failed(&error, "the folder cannot be written by this user, or the disk is full"))?;
     loop {
         match follower.next().await {
-            Ok(Followed::Lines { bytes, .. }) => {
+            Ok(FollowItem::Lines { bytes, .. }) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let found = text
                     .lines()

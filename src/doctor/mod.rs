@@ -188,7 +188,7 @@ impl Examination {
     async fn counted(&self, hop: &str) -> String {
         let pipeline: Result<Pipeline, ClientError> = self.client.get("/api/v1/pipeline", &[]).await;
         let Ok(pipeline) = pipeline else { return String::new() };
-        let Some(hop) = pipeline.hops.iter().find(|found| found.hop == hop) else { return String::new() };
+        let Some(hop) = pipeline.stages.iter().find(|found| found.name == hop) else { return String::new() };
         let rejected: u64 = hop.rejected.values().sum();
         let mut words = format!(" (the server counts there: received {}, rejected {rejected}", hop.received);
         if let Some(error) = &hop.last_error {
@@ -207,7 +207,7 @@ fn request_trouble(error: &ClientError, expected: &str) -> Trouble {
         }
         ClientError::Broken { .. } => "the server, or a proxy before it, closed the connection: look at its own output",
         ClientError::Refused(_) => "the server is there and says no: its words tell why",
-        ClientError::Strange { .. } => {
+        ClientError::UnexpectedResponse { .. } => {
             "what answers there is another program, an older tasktail, or a proxy's own page"
         }
     };

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::hops::LOOK_AGAIN;
 use super::sentinel::Sentinel;
 use super::{Examination, Outcome, Trouble, request_trouble};
-use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStart};
-use crate::model::{Event, RepetitionStatus, Run, RunId};
+use crate::client::{ClientError, HttpClient, RunFollowStart, RunFollower, RunItem};
+use crate::model::{Event, RepetitionStatus, RunId, RunState};
 
 #[derive(Debug, Deserialize)]
 struct EventsPage {
@@ -74,7 +74,7 @@ impl Examination {
     pub(super) async fn run_state(&self) -> Outcome {
         let expected = "one repetition, done, out of its two events";
         let path = format!("/api/v1/runs/{}", self.sentinel.name());
-        let run: Run = self.client.get(&path, &[]).await.map_err(|error| request_trouble(&error, expected))?;
+        let run: RunState = self.client.get(&path, &[]).await.map_err(|error| request_trouble(&error, expected))?;
         match run.journal.as_slice() {
             [only] if only.status == RepetitionStatus::Done && run.events >= 2 => Ok(()),
             rows => {
@@ -90,7 +90,7 @@ impl Examination {
         let expected = "the two events by server-sent events";
         let Some(run) = self.sentinel.run() else { return Ok(()) };
         let client = HttpClient::new(self.options.endpoint.clone());
-        let mut follower = RunFollower::new(client, run, RunStart::First);
+        let mut follower = RunFollower::new(client, run, RunFollowStart::First);
         let (mut count, mut trouble) = (0, None);
         let wait = self.options.timeout.mul_f64(0.9);
         let read = async {

@@ -7,10 +7,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::hops::same_lines;
 use super::{Examination, Outcome, Trouble};
-use crate::client::connect::{self, ConnectError, Socket};
+use crate::client::connect::{self, ClientSocket, ConnectError};
 use crate::model::{Channel, Timestamp};
 use crate::wire::viewer::ServerMessage;
-use crate::wire::worker::{Outgoing, OutgoingLine, ServerReply};
+use crate::wire::worker::{OutgoingLine, OutgoingMessage, ServerReply};
 
 impl Examination {
     /// A worker of one session: the lines go in, and their ack comes back.
@@ -22,8 +22,8 @@ impl Examination {
         let whole =
             |line| OutgoingLine { line, timestamp: now, channel: Channel::Stdout, partial: false, lossy: false };
         let messages = [
-            Outgoing::Hello { protocol: 1, worker: "doctor" },
-            Outgoing::TaskStart {
+            OutgoingMessage::Hello { protocol: 1, worker: "doctor" },
+            OutgoingMessage::TaskStart {
                 work_request_id: &task,
                 session: &task,
                 command: &command,
@@ -31,7 +31,7 @@ impl Examination {
                 labels: &labels,
                 timestamp: now,
             },
-            Outgoing::LogLines {
+            OutgoingMessage::LogLines {
                 work_request_id: &task,
                 first_seq: 1,
                 lines: lines.iter().map(|line| whole(line.as_str())).collect(),
@@ -90,7 +90,7 @@ impl Examination {
         same_lines(&arrived, &expected, "the server gave other lines than it stored")
     }
 
-    async fn open(&self, path: &str) -> Result<Socket, Trouble> {
+    async fn open(&self, path: &str) -> Result<ClientSocket, Trouble> {
         connect::connect(&self.options.endpoint, path).await.map_err(|error| {
             let cause = match &error {
                 ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
@@ -106,7 +106,7 @@ impl Examination {
     }
 }
 
-async fn next_text(socket: &mut Socket, expected: &str) -> Result<String, Trouble> {
+async fn next_text(socket: &mut ClientSocket, expected: &str) -> Result<String, Trouble> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),

@@ -1,42 +1,45 @@
 //! A run's state, rebuilt from its events one by one.
 //!
-//! - A benchmark's repetition is what its last *status* event says. A log event tells what is being
-//!   done and starts a repetition that was pending; it never reopens one that has ended. A status
-//!   event that happened before the end (by the origin's clock) does not either.
-//! - A pipeline's run and steps are what their `new_state` says, or what the event's type implies.
+//! - A benchmark's repetition has the status of its last *status* event. A log event sets the
+//!   current action and starts a pending repetition; it never reopens one that has ended. Neither
+//!   does a status event whose origin time is before the end.
+//! - A pipeline's run and steps have the state of their last `new_state`, or the state that the
+//!   event's type implies.
 
 use std::collections::HashMap;
 
 use crate::model::{
-    EventKind, EventView, Gate, Repetition, RepetitionStatus, Run, RunId, RunStatus, Step, StepState, Timestamp,
+    EventSchema, EventView, FailedGate, PipelineStep, Repetition, RepetitionStatus, RunId, RunState, RunStatus,
+    StepState, Timestamp,
 };
 
-/// Warnings that are kept.
+/// Number of distinct warnings stored in the state.
 const WARNINGS_MAX: usize = 20;
-/// Characters of an action, an error or a reason that the state keeps.
-const WORDS_CHARS_MAX: usize = 400;
-/// Repetitions, and steps, that one run has at most; events of others only count.
+/// Maximum length of a stored action, error or reason, in characters.
+const TEXT_CHARS_MAX: usize = 400;
+/// Maximum number of repetitions, and of steps, in one run; events of further ones are only
+/// counted.
 pub const ROWS_MAX: usize = 10_000;
 
-/// A run as far as its events were applied.
+/// The state of a run after the events applied so far.
 #[derive(Clone, Debug)]
 pub struct RunFold {
-    run: Run,
+    run: RunState,
     repetitions: HashMap<(String, String, u64), usize>,
     steps: HashMap<String, usize>,
 }
 
-/// Whether an event may have changed the status of a row or of the run.
+/// The effect of an event on the statuses of the rows and of the run.
 #[derive(PartialEq)]
-enum Changed {
+enum StatusChange {
     Status,
     Nothing,
 }
 
 impl RunFold {
-    /// A run without events.
+    /// Returns the state of a run without events.
     pub fn new(id: RunId) -> Self {
-        let run = Run {
+        let run = RunState {
             id,
             status: RunStatus::Pending,
             state: None,
@@ -55,7 +58,7 @@ impl RunFold {
         Self { run, repetitions: HashMap::new(), steps: HashMap::new() }
     }
 
-    /// Takes the next event, which arrived at `arrived`.
+    /// Applies the next event, received at `arrived`.
     pub fn apply(&mut self, event: &EventView<'_>, arrived: Timestamp) {
         let at = event.origin().unwrap_or(arrived);
         self.run.events += 1;
@@ -65,24 +68,24 @@ impl RunFold {
         if let Some(source) = &event.source {
             self.run.source = Some(source.to_string());
         }
-        let settled = match event.schema() {
-            EventKind::Pipeline => self.pipeline(event, at),
-            EventKind::Benchmark => self.benchmark(event, at),
+        let change = match event.schema() {
+            EventSchema::Pipeline => self.pipeline(event, at),
+            EventSchema::Benchmark => self.benchmark(event, at),
         };
-        // Looks at every row, and log events come by the million.
-        if settled == Changed::Status {
-            self.settle(at);
+        // Visits every row, so it is skipped for log events, of which there may be millions.
+        if change == StatusChange::Status {
+            self.update_status(at);
         }
     }
 
-    /// The run as it is now.
-    pub fn run(&self) -> &Run {
+    /// Returns the current state of the run.
+    pub fn run(&self) -> &RunState {
         &self.run
     }
 
-    fn benchmark(&mut self, event: &EventView<'_>, at: Timestamp) -> Changed {
+    fn benchmark(&mut self, event: &EventView<'_>, at: Timestamp) -> StatusChange {
         let (Some(host), Some(workload), Some(number)) = (&event.host, &event.workload, event.repetition) else {
-            return Changed::Nothing;
+            return StatusChange::Nothing;
         };
         let total = event.repetitions();
         if total.is_some_and(|total| number.0 > total) {
@@ -92,8 +95,8 @@ impl RunFold {
         let index = match self.repetitions.get(&key) {
             Some(index) => *index,
             None if self.run.journal.len() >= ROWS_MAX => {
-                self.warn(format!("over {ROWS_MAX} repetitions: the rest is not in the journal"));
-                return Changed::Nothing;
+                self.warn(format!("over {ROWS_MAX} repetitions: the rest are not in the journal"));
+                return StatusChange::Nothing;
             }
             None => {
                 let index = self.run.journal.len();
@@ -103,7 +106,7 @@ impl RunFold {
                 index
             }
         };
-        let Some(item) = self.run.journal.get_mut(index) else { return Changed::Nothing };
+        let Some(item) = self.run.journal.get_mut(index) else { return StatusChange::Nothing };
         item.events += 1;
         item.total_repetitions = total.or(item.total_repetitions);
         let message = event.message.as_deref().filter(|text| !text.is_empty());
@@ -120,12 +123,12 @@ impl RunFold {
                 item.error_type = event.error_type.as_deref().map(brief).or(item.error_type.take());
                 item.error = message.map(brief).or(item.error.take());
             }
-            return if starts { Changed::Status } else { Changed::Nothing };
+            return if starts { StatusChange::Status } else { StatusChange::Nothing };
         }
         let status = RepetitionStatus::from_word(event.status.as_deref().unwrap_or_default());
         let late = item.status.is_end() && item.ended.is_some_and(|ended| at < ended);
         if late {
-            return Changed::Nothing;
+            return StatusChange::Nothing;
         }
         if status == RepetitionStatus::Running && item.status != RepetitionStatus::Running {
             let number = item.repetition;
@@ -139,17 +142,17 @@ impl RunFold {
         item.action = message.map(brief).or(item.action.take());
         if status.is_end() {
             item.ended = Some(at);
-            let said = message.and_then(duration_said);
-            item.duration_s = said.or_else(|| item.started.map(|started| seconds(started, at)));
+            let parsed = message.and_then(parse_duration);
+            item.duration_s = parsed.or_else(|| item.started.map(|started| seconds(started, at)));
         }
         if status == RepetitionStatus::Failed {
             item.error_type = event.error_type.as_deref().map(brief).or(item.error_type.take());
             item.error = message.map(brief).or(item.error.take());
         }
-        Changed::Status
+        StatusChange::Status
     }
 
-    fn pipeline(&mut self, event: &EventView<'_>, at: Timestamp) -> Changed {
+    fn pipeline(&mut self, event: &EventView<'_>, at: Timestamp) -> StatusChange {
         let kind = event.event_type.as_deref().unwrap_or_default();
         let reason = event.reason.as_deref().map(brief);
         if let Some(of) = kind.strip_prefix("run.") {
@@ -159,7 +162,7 @@ impl RunFold {
                 if let (Some(known), Some(expected)) = (known, expected)
                     && known != expected
                 {
-                    let text = format!("{kind} says the run was {expected} before, it was {known}");
+                    let text = format!("{kind} reports the previous state {expected}, but the run was {known}");
                     self.warn(text);
                 }
                 self.run.state = Some(brief(state));
@@ -172,19 +175,19 @@ impl RunFold {
             } else if of == "state_changed" {
                 self.run.ended = None;
             }
-            return Changed::Status;
+            return StatusChange::Status;
         }
-        let Some(id) = event.step_id.as_deref() else { return Changed::Nothing };
+        let Some(id) = event.step_id.as_deref() else { return StatusChange::Nothing };
         if kind == "gate.failed" {
             let error_class = event.error_class.as_deref().map(brief);
             if self.run.gates.len() < ROWS_MAX {
-                self.run.gates.push(Gate { step_id: id.to_owned(), error_class, reason, at: Some(at) });
+                self.run.gates.push(FailedGate { step_id: id.to_owned(), error_class, reason, at: Some(at) });
             }
-            return Changed::Nothing;
+            return StatusChange::Nothing;
         }
-        let Some(step) = self.step(id) else { return Changed::Nothing };
+        let Some(step) = self.step(id) else { return StatusChange::Nothing };
         let Some(state) = event.new_state.as_deref().and_then(step_state).or_else(|| implied(kind)) else {
-            return Changed::Nothing;
+            return StatusChange::Nothing;
         };
         step.attempt = event.attempt.map_or(step.attempt, |count| count.0);
         step.retries += u64::from(kind == "step.retried");
@@ -202,18 +205,18 @@ impl RunFold {
             }
         }
         step.state = state;
-        Changed::Status
+        StatusChange::Status
     }
 
-    fn step(&mut self, id: &str) -> Option<&mut Step> {
+    fn step(&mut self, id: &str) -> Option<&mut PipelineStep> {
         let index = match self.steps.get(id) {
             Some(index) => *index,
             None if self.run.steps.len() >= ROWS_MAX => {
-                self.warn(format!("over {ROWS_MAX} steps: the rest is not shown"));
+                self.warn(format!("over {ROWS_MAX} steps: the rest are not shown"));
                 return None;
             }
             None => {
-                self.run.steps.push(Step { step_id: id.to_owned(), ..Step::default() });
+                self.run.steps.push(PipelineStep { step_id: id.to_owned(), ..PipelineStep::default() });
                 self.steps.insert(id.to_owned(), self.run.steps.len() - 1);
                 self.run.steps.len() - 1
             }
@@ -221,15 +224,15 @@ impl RunFold {
         self.run.steps.get_mut(index)
     }
 
-    /// The run's own status, out of what it says and what its parts are.
-    fn settle(&mut self, at: Timestamp) {
+    /// Sets the run's status from its reported state, or else from its parts.
+    fn update_status(&mut self, at: Timestamp) {
         let run = &mut self.run;
         run.status = match run.state.as_deref() {
             Some("succeeded" | "completed") => RunStatus::Done,
             Some("failed" | "rolled_back") => RunStatus::Failed,
             Some("blocked") => RunStatus::Blocked,
             Some(state) if state != "created" => RunStatus::Running,
-            // Nothing more was said of the run itself: its parts tell.
+            // The run reported no further state: derive it from the parts.
             _ => {
                 let rows = run.rows();
                 let status = overall(rows.iter().map(|row| row.status), &run.steps);
@@ -247,7 +250,7 @@ impl RunFold {
     }
 }
 
-fn overall(rows: impl Iterator<Item = RunStatus>, steps: &[Step]) -> RunStatus {
+fn overall(rows: impl Iterator<Item = RunStatus>, steps: &[PipelineStep]) -> RunStatus {
     let steps = steps.iter().map(|step| match step.state {
         StepState::Pending => RunStatus::Pending,
         StepState::Running => RunStatus::Running,
@@ -293,8 +296,8 @@ fn implied(kind: &str) -> Option<StepState> {
     }
 }
 
-/// `duration=12.3s` in a message.
-fn duration_said(message: &str) -> Option<f64> {
+/// Returns the seconds in `duration=12.3s`, if the message contains them.
+fn parse_duration(message: &str) -> Option<f64> {
     let (_, rest) = message.split_once("duration=")?;
     let end = rest.find('s')?;
     rest[..end].parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
@@ -306,7 +309,7 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 }
 
 fn brief(text: &str) -> String {
-    text.chars().take(WORDS_CHARS_MAX).collect()
+    text.chars().take(TEXT_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -314,7 +317,7 @@ mod tests {
     use super::*;
     use crate::model::Event;
 
-    fn run(lines: &[&str]) -> Run {
+    fn run(lines: &[&str]) -> RunState {
         let mut fold = RunFold::new("r".parse().unwrap());
         for (at, line) in lines.iter().enumerate() {
             fold.apply(&Event::parse(line).unwrap().view(), Timestamp::from_millis(1000 * (at as u64 + 1)));

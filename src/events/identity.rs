@@ -1,10 +1,9 @@
-//! What makes two events the same.
+//! Event identity: when two events are the same.
 //!
-//! An id that was given here is `c-<fingerprint>-<n>`: 128 bits of SHA-256 over what the event says,
-//! and which of the equal ones of its way it is. What it says does not depend on how it was written:
-//! fields are taken in the order of their names, strings without their escapes, `null` is the same
-//! as absent; numbers count as they are written. What hops of ours add (`source`, `source_seq`,
-//! `received_utc`) is not part of it.
+//! A generated id is `c-<fingerprint>-<n>`: 128 bits of SHA-256 over the event's content, and the
+//! number of this event among equal ones of its source. The content does not depend on formatting:
+//! fields are sorted by name, strings are unescaped, `null` equals absent; numbers count as
+//! written. Fields that tasktail adds (`source`, `source_seq`, `received_utc`) are excluded.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,52 +15,59 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::model::Event;
-use crate::model::json::{Escapes, Kind, Object};
+use crate::model::json::{Escapes, JsonObject, ValueKind};
 
-/// Fields that hops of ours add.
-const ADDED: [&str; 3] = ["source", "source_seq", "received_utc"];
-/// Objects in objects whose fields are put in order; deeper ones count as they are written.
+/// Fields that tasktail adds.
+const ADDED_FIELDS: [&str; 3] = ["source", "source_seq", "received_utc"];
+/// Nesting depth to which fields are sorted; deeper objects count as written.
 const DEPTH_MAX: usize = 32;
 
-/// Bytes of an id in its quotes, at most.
+/// Maximum size of an id with its quotes, in bytes.
 const ID_BYTES: usize = 48;
 
-/// What an event says, in 128 bits.
+/// 128 bits of SHA-256 over an event's content.
 pub(super) type Fingerprint = [u8; 16];
 
-/// Gives ids to the events of one way that come without: their fingerprint, and which of the equal
-/// ones it is. One of these for each way (a task's output, a file from its beginning).
+/// Assigns ids to the events of one source (a task's output, or a file from its start) that have
+/// none: their fingerprint, and their number among equal events.
 ///
-/// It forgets nothing, so no repetition is ever too late to be known: each different event without
-/// an id costs 25 to 50 bytes here, a million of them about 40 MiB.
+/// It never forgets, so a repetition is recognized at any distance: each distinct event without an
+/// id costs 25 to 50 bytes, a million of them about 40 MiB.
 #[derive(Debug, Default)]
 pub struct Identities {
     seen: HashMap<Fingerprint, u32>,
 }
 
 impl Identities {
-    /// The event with an `event_id`: its own, or one that the same event gets on every way.
+    /// Returns the event with an `event_id`: its own, or one that is the same for the same event in
+    /// every source.
     pub fn identify(&mut self, event: &Event) -> Event {
-        let object = Object::read(event.as_str());
+        let object = JsonObject::read(event.as_str());
         if has_id(event, object.as_ref()) { event.with(&[]) } else { self.number(event, object.as_ref(), None) }
     }
 
-    /// Different events that came without an id.
+    /// Returns the number of distinct events that had no id.
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Whether none came yet.
+    /// Reports whether no event without an id was seen.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
 
-    /// The same for an event whose fingerprint is known, and that was read already if it is usual.
-    pub(super) fn identify_known(&mut self, event: &Event, object: Option<&Object<'_>>, content: Fingerprint) -> Event {
+    /// Same as [`Identities::identify`] for an event whose fingerprint is known; `object` is its
+    /// parsed form, if it could be parsed in one pass.
+    pub(super) fn identify_known(
+        &mut self,
+        event: &Event,
+        object: Option<&JsonObject<'_>>,
+        content: Fingerprint,
+    ) -> Event {
         if has_id(event, object) { event.with(&[]) } else { self.number(event, object, Some(content)) }
     }
 
-    fn number(&mut self, event: &Event, object: Option<&Object<'_>>, content: Option<Fingerprint>) -> Event {
+    fn number(&mut self, event: &Event, object: Option<&JsonObject<'_>>, content: Option<Fingerprint>) -> Event {
         let content = content.unwrap_or_else(|| fingerprint(event, object));
         let count = self.seen.entry(content).or_default();
         *count = count.saturating_add(1);
@@ -73,27 +79,28 @@ impl Identities {
         id.push_str(itoa::Buffer::new().format(*count));
         id.push('"');
         match object {
-            Some(object) => Event::kept(object, &[("event_id", &id)]),
+            Some(object) => Event::from_object(object, &[("event_id", &id)]),
             None => event.with(&[("event_id", id.trim_matches('"').into())]),
         }
     }
 }
 
-fn has_id(event: &Event, object: Option<&Object<'_>>) -> bool {
+fn has_id(event: &Event, object: Option<&JsonObject<'_>>) -> bool {
     match object {
-        Some(object) => object.kind_of("event_id").is_some_and(|kind| kind != Kind::Null),
+        Some(object) => object.kind_of("event_id").is_some_and(|kind| kind != ValueKind::Null),
         None => event.as_str().contains("event_id") && event.view().event_id.is_some(),
     }
 }
 
-/// What the event says, its own id with it; `object` is what was read of it already, if it is usual.
-pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerprint {
+/// Returns the hash of the event's content, including its own id; `object` is its parsed form, if
+/// it could be parsed in one pass.
+pub(super) fn fingerprint(event: &Event, object: Option<&JsonObject<'_>>) -> Fingerprint {
     let mut canonical = Vec::with_capacity(event.as_str().len() + 1);
     match object {
-        Some(object) => usual(object, &mut canonical),
+        Some(object) => known_object(object, &mut canonical),
         None => {
             let mut fields = event.fields();
-            fields.retain(|(name, _)| !ADDED.contains(&&**name));
+            fields.retain(|(name, _)| !ADDED_FIELDS.contains(&&**name));
             self::object(fields, &mut canonical, 0);
         }
     }
@@ -103,14 +110,14 @@ pub(super) fn fingerprint(event: &Event, object: Option<&Object<'_>>) -> Fingerp
     content
 }
 
-/// The same as [`object`] of an object whose fields are known: most stand there as they count.
-fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
+/// Writes the same bytes as [`object`], for an object whose fields are known: most can be copied.
+fn known_object(object: &JsonObject<'_>, out: &mut Vec<u8>) {
     let mut fields = SmallVec::<[_; 16]>::new();
     let mut order = SmallVec::<[_; 16]>::new();
     for (number, (name, text, kind)) in object.fields().enumerate() {
         fields.push((name, text, kind));
-        if kind != Kind::Null && !ADDED.contains(&name) {
-            order.push((begin_of(name), number));
+        if kind != ValueKind::Null && !ADDED_FIELDS.contains(&name) {
+            order.push((name_prefix(name), number));
         }
     }
     order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| fields[a.1].0.cmp(fields[b.1].0)));
@@ -118,7 +125,7 @@ fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
     for (_, number) in order {
         let (name, text, kind) = fields[number];
         match kind {
-            Kind::Array | Kind::Object | Kind::String(Escapes::Any | Escapes::Halves) => {
+            ValueKind::Array | ValueKind::Object | ValueKind::String(Escapes::Any | Escapes::Halves) => {
                 string(name, out);
                 out.push(b':');
                 value(text, out, 1);
@@ -130,8 +137,8 @@ fn usual(object: &Object<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The first bytes of a name, in the order of names.
-fn begin_of(name: &str) -> u64 {
+/// Returns the first bytes of a name as a number with the same order.
+fn name_prefix(name: &str) -> u64 {
     let mut begin = [0; 8];
     let known = name.len().min(begin.len());
     begin[..known].copy_from_slice(&name.as_bytes()[..known]);
@@ -160,7 +167,7 @@ fn value(text: &str, out: &mut Vec<u8>, depth: usize) {
             }
         }
         Some(b'{') if depth < DEPTH_MAX => {
-            if let Ok(Pairs(fields)) = serde_json::from_str(text) {
+            if let Ok(AllFields(fields)) = serde_json::from_str(text) {
                 return object(fields, out, depth);
             }
         }
@@ -191,17 +198,17 @@ fn string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// The fields of any object, in their order.
-pub(super) struct Pairs<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct AllFields<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for AllFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor).map(Pairs)
+        deserializer.deserialize_map(AllFieldsVisitor).map(AllFields)
     }
 }
 
-struct PairsVisitor;
+struct AllFieldsVisitor;
 
-impl<'de> Visitor<'de> for PairsVisitor {
+impl<'de> Visitor<'de> for AllFieldsVisitor {
     type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -276,7 +283,7 @@ mod tests {
         let more = r#"{"host":"h","source":"x","workload":"w\u0041\n\"","repetition":1.0,"status":"\/","received_utc":1,"a":{"z":1,"b":null},"ab":"a\\","aa":-0.5,"hosts":[],"repetition_of_it":null,"":"\ud83d\ude00","x":"\ud83d"}"#;
         for text in [PLAIN, OTHER, more] {
             let event = Event::parse(&text.replace("1.0", "1")).unwrap();
-            let object = Object::read(event.as_str()).unwrap();
+            let object = JsonObject::read(event.as_str()).unwrap();
             assert_eq!(fingerprint(&event, Some(&object)), fingerprint(&event, None), "{event}");
             let mut ways = [Identities::default(), Identities::default()];
             let long = ways[0].number(&event, None, None);

@@ -1,5 +1,5 @@
-//! Events out of anything, and what they tell: extraction from any text, the append-only file, the
-//! follower of a growing file, and a run's state rebuilt from its events.
+//! Events: extraction from any text, the append-only file, the follower of a growing file, and a run's
+//! state rebuilt from its events.
 //!
 //! ```text
 //! any text ──> Extractor ──┐                       ┌──> RunFold (state of a run)
@@ -9,10 +9,10 @@
 //!
 //! # Identity
 //!
-//! Every event has an `event_id` from the first hop of ours on. One that came without is given one
-//! there: the fingerprint of what it says, and which of the equal ones on this way it is. So the
-//! same event that comes by two ways (a runner's stdout, and the file that a callback writes) is the
-//! same on both, while two equal messages on one way are two events. See [`Identities`].
+//! Every event has an `event_id` from the first stage on. An event without one is assigned its
+//! fingerprint, a hash of its content, and its number among equal events of the same source. So an
+//! event that arrives twice (on a runner's stdout, and in the file that a callback writes) has the same
+//! id on both, while two equal messages in one source are two events. See [`Identities`].
 
 pub mod budget;
 mod extract;
@@ -22,11 +22,14 @@ mod identity;
 mod log;
 mod text;
 
-pub use extract::{Extracted, Extractor, ExtractorOptions, Form, Found, Rejected, TASK_TOKEN, TOKEN, TaskMark};
+pub use extract::{
+    EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, MalformedEvent, TASK_TOKEN, TOKEN,
+    TaskMark,
+};
 pub use fold::{ROWS_MAX, RunFold};
 pub use follow::{
-    FileFollower, FileIdentity, FollowFileError, FollowFileOptions, FollowNotice, Followed, LINE_HELD_BYTES_MAX,
+    FileFollower, FileIdentity, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, LINE_HELD_BYTES_MAX,
 };
 pub use identity::Identities;
-pub use log::{EventLog, EventStream, LogError, LogFault, Logged, ReadEvents, StreamItem, Sync};
+pub use log::{EventLog, EventStream, LogError, LogFault, LoggedEvent, ReadEvents, StreamItem, SyncMode};
 pub use text::{clean, one_line, without_time};

@@ -1,12 +1,12 @@
-//! An event as a person reads it, on one line. All text of an event is hostile: nothing in it may
-//! move a terminal's cursor or end the line.
+//! An event as one line for people. All text of an event is untrusted: it must not move a
+//! terminal's cursor or end the line.
 
 use std::fmt::Write as _;
 
-use crate::model::{EventKind, EventView};
+use crate::model::{EventSchema, EventView};
 
-/// The text without control characters: each becomes U+FFFD, a tab a space, a newline `⏎`; escape
-/// sequences of a terminal go whole.
+/// Returns the text without control characters: each becomes U+FFFD, a tab a space, a newline `⏎`;
+/// escape sequences of a terminal are removed completely.
 pub fn clean(text: &str) -> String {
     let stripped = anstream::adapter::strip_str(text).to_string();
     let visible = |c: char| match c {
@@ -18,13 +18,13 @@ pub fn clean(text: &str) -> String {
     stripped.chars().map(visible).collect()
 }
 
-/// Characters that turn the order of what stands around them.
+/// Reports whether a character changes the direction of the text around it.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
-/// `2026-02-16T23:05:12.000Z gate.failed [phase_benchmark] error=hard_gate_failed reason="..."`, or
-/// `... fio@h1 1/3 running ERROR message [K6ExecutionError]`.
+/// Returns `2026-02-16T23:05:12.000Z gate.failed [phase_benchmark] error=hard_gate_failed reason="..."`,
+/// or `... fio@h1 1/3 running ERROR message [K6ExecutionError]`.
 pub fn one_line(event: &EventView<'_>) -> String {
     let mut out = String::new();
     if let Some(at) = event.origin().or_else(|| event.received()) {
@@ -34,7 +34,7 @@ pub fn one_line(event: &EventView<'_>) -> String {
     out
 }
 
-/// The same without the time.
+/// Returns the same line without the time.
 pub fn without_time(event: &EventView<'_>) -> String {
     let mut out = String::new();
     let mut word = |text: &str| {
@@ -42,7 +42,7 @@ pub fn without_time(event: &EventView<'_>) -> String {
         out.push(' ');
     };
     match event.schema() {
-        EventKind::Pipeline => {
+        EventSchema::Pipeline => {
             word(event.type_word());
             if let Some(step) = &event.step_id {
                 word(&format!("[{}]", &**step));
@@ -62,7 +62,7 @@ pub fn without_time(event: &EventView<'_>) -> String {
                 word(&format!("reason={:?}", &**reason));
             }
         }
-        EventKind::Benchmark => {
+        EventSchema::Benchmark => {
             let (workload, host) = (event.workload.as_deref(), event.host.as_deref());
             word(&format!("{}@{}", workload.unwrap_or("?"), host.unwrap_or("?")));
             let number = event.repetition.map_or(0, |number| number.0);

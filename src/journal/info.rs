@@ -1,36 +1,37 @@
-//! What there is to say of a key (Redis: XINFO STREAM).
+//! Details of a key (Redis: XINFO STREAM).
 
-use super::head::{Cx, Head};
-use super::{JournalError, Range};
+use super::stream_state::{StreamState, WriteContext};
+use super::{IdRange, JournalError};
 use crate::model::EntryId;
 
-/// A key's numbers.
+/// Details of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamInfo {
-    /// Entries.
+    /// Number of entries.
     pub len: u64,
-    /// Redis' nodes.
+    /// Number of Redis' nodes.
     pub nodes: u64,
-    /// Nodes of the radix tree that Redis would keep them in.
+    /// Number of nodes of the radix tree in which Redis would store them.
     pub tree_nodes: u64,
-    /// The greatest id ever added.
+    /// Greatest ID ever added.
     pub last_id: EntryId,
-    /// The greatest id that was deleted.
+    /// Greatest deleted ID.
     pub max_deleted_id: EntryId,
-    /// Entries ever added.
+    /// Number of entries ever added.
     pub entries_added: u64,
-    /// Consumer groups.
+    /// Number of consumer groups.
     pub groups: u64,
-    /// The first entry's id; `0-0` if there is none.
+    /// ID of the first entry; `0-0` if there is none.
     pub first_id: EntryId,
 }
 
-impl Head {
-    pub(super) fn info(&mut self, cx: &Cx<'_>) -> Result<StreamInfo, JournalError> {
+impl StreamState {
+    /// Returns the details of the key.
+    pub(super) fn info(&mut self, cx: &WriteContext<'_>) -> Result<StreamInfo, JournalError> {
         self.ensure_nodes(cx)?;
         let (nodes, tree_nodes) = self.nodes.as_ref().map_or((0, 1), |nodes| (nodes.len(), nodes.tree_nodes()));
         let mut first_id = EntryId::MIN;
-        let first = Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
+        let first = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
         self.range(cx, first, &mut |entry| first_id = entry.id)?;
         Ok(StreamInfo {
             len: self.tip.shown_len,

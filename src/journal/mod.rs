@@ -1,18 +1,20 @@
 //! Ordered logs with the semantics of Redis Streams, over [`crate::store`].
 //!
 //! ```text
-//! append ──bytes──> queue ──> the one writer: number, pack, insert, commit, publish ──> tip, reply
-//!                                                                        tip ──> tail (reads the page itself)
+//! append ──bytes──> queue ──> the only writer: number, pack, insert, commit, publish ──> tip, reply
+//!                                                                       tip ──> tail (reads the page itself)
 //! ```
 //!
-//! - One writes at a time (`queue` says who). It takes everything that waits, makes it durable once, then publishes:
-//!   what a reader sees is durable ([`Durability::Commit`]), and load makes the batch larger, not
-//!   the wait longer.
-//! - Ids and line numbers grow and are never reused, whatever the clock does.
+//! - Only one thread writes at a time; `queue` decides which. It runs everything that is queued, commits
+//!   once, then publishes. A reader therefore sees only durable data ([`Durability::Commit`]), and load
+//!   makes the batch larger, not the wait longer.
+//! - IDs and line numbers increase and are never reused, even if the clock jumps back.
 //! - A wake-up carries no data: readers watch the [`Tip`] and read the store themselves.
+//! - `command`, `transaction`, `writer` and `blocked` refer to each other, because commands and blocked
+//!   clients are closures that the writer runs and that receive the writer.
 //!
 //! ```
-//! use tasktail::journal::{Batch, Durability, Journal, PageLimits};
+//! use tasktail::journal::{Durability, Journal, LineBatch, PageLimits};
 //! use tasktail::model::{Channel, LineText, Timestamp};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,11 +22,11 @@
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let journal = Journal::open(folder.path(), Durability::Commit)?;
 //! let stream = journal.stream_or_new(b"task:logs:42")?;
-//! let mut batch = Batch::new();
+//! let mut batch = LineBatch::new();
 //! let text = "Building...".into();
 //! batch.push(&LineText { timestamp: Timestamp::now(), channel: Channel::Stdout, partial: false, lossy: false, text });
-//! let appended = journal.append(&stream, batch, None).await?.await?;   // queued, then durable
-//! assert_eq!((appended.first_line, appended.last_line), (1, 1));
+//! let ack = journal.append(&stream, batch, None).await?.await?;   // queued, then durable
+//! assert_eq!((ack.first_line, ack.last_line), (1, 1));
 //!
 //! let page = journal.read(&stream, 1, PageLimits::default())?;
 //! assert_eq!(page.lines[0].line, "Building...");
@@ -35,153 +37,114 @@
 //! ```
 
 mod append;
+mod batch;
+mod blocked;
+mod command;
+mod commit;
 mod compact;
+mod counters;
 mod delete;
-mod find;
+mod error;
+mod execute;
 mod group;
-mod head;
 mod info;
-mod keys;
+mod lookup;
+mod maintenance;
 mod nodes;
+mod numbering;
 mod queue;
+mod range;
 mod read;
 mod set_id;
+mod snapshot;
 mod stream;
+mod stream_state;
 mod streams;
-mod sweep;
 mod tail;
+mod transaction;
 mod trim;
 mod view;
-mod waiting;
+mod watched;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::model::limits::{Hits, Limits};
+use crate::model::limits::{LimitCounters, Limits};
 use crate::model::{Clock, EntryId, Timestamp};
-use crate::store::{KeyRecord, OpenError, Store, StoreError, StoreOptions, StreamRecord};
+use crate::store::{KeyRecord, OpenError, Store, StoreOptions, StreamRecord};
+use command::WriteCommand;
+use queue::WriteQueue;
+use streams::Streams;
 
-pub use append::{Appended, Batch, Ticket};
+pub use crate::store::Unavailable;
+pub use append::CommitTicket;
+pub use batch::{AppendAck, LineBatch};
+pub use blocked::{BlockedClient, RetryFn};
+pub use command::WakeReason;
+pub use commit::{CommitCallback, QueuePermit};
+pub use counters::JournalCounters;
+pub use error::JournalError;
 pub use group::{
     AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
     PendingEntry, PendingQuery, PendingSummary,
 };
 pub use info::StreamInfo;
-pub use keys::{AddError, KeyFacts, Keys, Look, NewId, Published};
 pub use nodes::NODE_ENTRIES_MAX;
-pub use read::{EntryPage, Page, PageLimits, Range};
-pub use set_id::{NewTip, SetIdError};
+pub use range::IdRange;
+pub use read::{EntryPage, LinePage, PageLimits};
+pub use set_id::{SetIdArgs, SetIdError};
+pub use snapshot::{KeyMetadata, KeyReader, Snapshot};
 pub use stream::{Stream, Tip};
-pub use tail::{Tail, Woken};
+pub use tail::{TailEvent, TailReader};
+pub use transaction::{AddError, NewId, Transaction};
 pub use trim::Trim;
 
-pub use crate::store::Refusal;
-pub use queue::Room;
-use queue::{Command, Queue};
-use streams::Streams;
-pub use waiting::{Serve, Waiting, Why};
-pub use writer::Answer;
-
-/// When an append is answered and shown.
+/// The point at which an append is acknowledged and published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// After the sync of a group commit: it survives a power cut.
+    /// After the sync of a group commit: data survives a power failure.
     #[default]
     Commit,
-    /// After the write: it survives a kill. A sync every [`SYNC_INTERVAL`] bounds what a power cut costs.
+    /// After the write: data survives a kill. A power failure loses at most the last [`SYNC_INTERVAL`].
     Interval,
 }
 
-/// Between two syncs under [`Durability::Interval`].
+/// Interval between two syncs under [`Durability::Interval`].
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How a journal is kept.
+/// Options of a journal.
 #[derive(Clone, Debug, Default)]
 pub struct JournalOptions {
-    /// When an append is answered and shown.
+    /// The point at which an append is acknowledged and published.
     pub durability: Durability,
-    /// The limits in force.
+    /// Limits in force.
     pub limits: Limits,
-    /// Where it is counted that one of them was reached.
-    pub hits: Arc<Hits>,
-    /// The clock that keys expire by.
+    /// Counters of limits that were reached.
+    pub hits: Arc<LimitCounters>,
+    /// Clock that decides when keys expire.
     pub clock: Arc<Clock>,
-    /// By its name, whether a stream's lines are kept elsewhere: they stay until [`Trim::ThroughLine`],
-    /// whatever becomes of the key.
-    pub kept: Option<fn(&[u8]) -> bool>,
+    /// Reports by name whether a stream is archived: its lines remain until [`Trim::ThroughLine`], even if
+    /// the key is deleted.
+    pub archived: Option<fn(&[u8]) -> bool>,
 }
 
-/// What can go wrong with a journal.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The store failed; it may be that reads still work.
-    #[error("{0}")]
-    Store(Arc<StoreError>),
-    /// The stream was removed while the call was under way.
-    #[error("the stream was removed")]
-    Removed,
-    /// No id is left. Redis: `ERR The stream has exhausted the last possible ID, unable to add more items`.
-    #[error("the stream has exhausted the last possible id")]
-    Exhausted,
-    /// The journal is closed.
-    #[error("the journal is closed")]
-    Closed,
-    /// Nothing was heard of the commit in time.
-    #[error("the commit has not come back from the disk within {} s: whether it is stored is not known", .0.as_secs())]
-    Unconfirmed(Duration),
-}
-
-impl JournalError {
-    /// Whether it is because the disk is full or cannot be written now: nothing is stored, and later it
-    /// may be.
-    pub fn refusal(&self) -> Option<&Refusal> {
-        let JournalError::Store(error) = self else { return None };
-        match &**error {
-            StoreError::Refused(refusal) => Some(refusal),
-            _ => None,
-        }
-    }
-}
-
-impl From<StoreError> for JournalError {
-    fn from(error: StoreError) -> Self {
-        JournalError::Store(Arc::new(error))
-    }
-}
-
-/// All streams of one store. Cheap to clone; every clone is the same journal.
+/// All streams of one store. Cheap to clone; clones share the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    inner: Arc<Inner>,
+    inner: Arc<JournalInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct JournalInner {
     store: Arc<Store>,
     options: JournalOptions,
     streams: Arc<Streams>,
-    queue: Queue,
-    counters: Arc<Counters>,
-}
-
-/// What the journal has done since it was opened.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Entries made durable.
-    pub entries: AtomicU64,
-    /// When the last of them was, in milliseconds since 1970; 0 if none was.
-    pub last_entry_ms: AtomicU64,
-    /// Group commits.
-    pub commits: AtomicU64,
-    /// Blocks written.
-    pub blocks: AtomicU64,
-    /// Entries of a session that were there already, dropped.
-    pub repeats: AtomicU64,
+    queue: WriteQueue,
+    counters: Arc<JournalCounters>,
 }
 
 impl Journal {
@@ -190,63 +153,66 @@ impl Journal {
         Self::open_with(folder, JournalOptions { durability, ..JournalOptions::default() })
     }
 
-    /// The same, with options.
+    /// Opens the store in this folder with options, and starts the writer.
     pub fn open_with(folder: &Path, options: JournalOptions) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(folder, StoreOptions::from(&options.limits))?);
-        let counters = Arc::new(Counters::default());
-        let streams = Arc::new(Streams::new(options.kept.unwrap_or(|_| false)));
-        let queue = Queue::start(store.clone(), &options, counters.clone(), streams.clone());
-        let inner = Inner { store, options, streams, queue, counters };
+        let counters = Arc::new(JournalCounters::default());
+        let streams = Arc::new(Streams::new(options.archived.unwrap_or(|_| false)));
+        let queue = WriteQueue::start(store.clone(), &options, counters.clone(), streams.clone());
+        let inner = JournalInner { store, options, streams, queue, counters };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The stream of this name, if there is one and its time has not run out.
+    /// Returns the stream with this name, or `None` if it does not exist or has expired.
     pub fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
         let Some(stream) = self.inner.streams.find(&self.inner.store, name)? else { return Ok(None) };
-        if !stream.is_gone(self.inner.options.clock.now()) {
+        if !stream.is_unavailable(self.inner.options.clock.now()) {
             return Ok(Some(stream));
         }
-        // One that is being removed the writer forgets, behind the store: forgotten before, the next to
-        // look would load from the store what is about to go, and wait for blocks that never come.
+        // The writer drops a stream that is being removed, after deleting it from the store. Dropped
+        // earlier, the next lookup would load it from the store again and wait for blocks that are
+        // never written.
         if !stream.tip().removed {
             self.inner.streams.forget(&stream);
             let (reply, _) = oneshot::channel();
-            self.inner.queue.send(Command::Remove { stream, reply });
+            self.inner.queue.send(WriteCommand::Remove { stream, reply });
         }
         Ok(None)
     }
 
-    /// The stream of this name; a new one is written with its first entry.
+    /// Returns the stream with this name, or a new one, which is stored with its first entry.
     pub fn stream_or_new(&self, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
         match self.stream(name)? {
             Some(stream) => Ok(stream),
-            None => self.inner.streams.begin(&self.inner.store, name),
+            None => self.inner.streams.create(&self.inner.store, name),
         }
     }
 
-    /// The stream of this name, which goes on behind `line` at least: those numbers must not be given
-    /// again. Its key is gone if `key_went`; else the store was damaged and knows less than what was taken
-    /// out of it before, and one that it knows nothing of was there.
-    pub fn stream_behind(
+    /// Returns the stream with this name after making sure that its next line number is above `line`,
+    /// because the numbers up to `line` are archived.
+    ///
+    /// `key_deleted` means that the key was deleted. Otherwise a stream that ends before `line` shows that
+    /// the store was damaged and lost entries, and a missing key is restored.
+    pub fn resume_stream(
         &self,
         name: &[u8],
         line: u64,
         id: EntryId,
-        key_went: bool,
+        key_deleted: bool,
     ) -> Result<Arc<Stream>, JournalError> {
         let stream = self.stream_or_new(name)?;
         let tip = stream.tip();
         if tip.last_line >= line {
             return Ok(stream);
         }
-        if !key_went {
-            tracing::error!(stream = %String::from_utf8_lossy(name), known = tip.last_line, line, "the store was damaged and knows less of a stream than its archive, which it goes on behind");
+        if !key_deleted {
+            tracing::error!(stream = %String::from_utf8_lossy(name), stored = tip.last_line, archived = line, "the store lost lines of a stream that are archived; continuing after the archive");
         }
-        let exists = tip.exists || (tip.last_line == 0 && !key_went);
+        let exists = tip.exists || (tip.last_line == 0 && !key_deleted);
         let key = KeyRecord { exists, shown_line: line + 1, ..KeyRecord::default() };
         let record = StreamRecord {
             number: stream.number,
-            birth: stream.birth(),
+            incarnation: stream.incarnation(),
             last_id: tip.last_id.max(id),
             last_line: line,
             first_line: line + 1,
@@ -260,20 +226,20 @@ impl Journal {
         self.inner.streams.replace(&self.inner.store, name, record)
     }
 
-    /// Names of all stored streams, in order.
+    /// Returns the names of all stored streams, sorted.
     pub fn names(&self) -> Result<Vec<Vec<u8>>, JournalError> {
         Ok(self.inner.store.stream_names()?)
     }
 
-    /// Keys whose names begin so, each with an id that no entry of it is far above: the last one's, or
-    /// that of its block's first where the stream is not in use. No stream is loaded for it.
-    pub fn newest(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
+    /// Returns the keys with this prefix, each with an ID close to its last one: the last ID itself, or
+    /// the first ID of the last block if the stream is not loaded. No stream is loaded for it.
+    pub fn latest_ids(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, EntryId)>, JournalError> {
         let (now, store) = (self.inner.options.clock.now(), &self.inner.store);
         let mut found = Vec::new();
-        for row in store.streams_of(prefix) {
+        for row in store.streams_with_prefix(prefix) {
             let (name, record) = row?;
-            match self.inner.streams.at_hand(&name) {
-                Some(stream) if stream.is_gone(now) || !stream.tip().exists => {}
+            match self.inner.streams.cached(&name) {
+                Some(stream) if stream.is_unavailable(now) || !stream.tip().exists => {}
                 Some(stream) => found.push((name.to_vec(), stream.tip().last_id)),
                 None if record.expires_ms.is_some_and(|at| at <= now.as_millis()) => {}
                 None => {
@@ -285,114 +251,99 @@ impl Journal {
         Ok(found)
     }
 
-    /// Removes a stream, its entries and all that is known of it (Redis: DEL). Readers are woken.
+    /// Removes a stream with its entries and metadata (Redis: DEL), and wakes its readers.
     pub async fn remove(&self, stream: &Arc<Stream>) -> Result<(), JournalError> {
-        self.ask(|reply| Command::Remove { stream: stream.clone(), reply }).await
+        self.request(|reply| WriteCommand::Remove { stream: stream.clone(), reply }).await
     }
 
-    /// Sets when the stream is gone for readers, or takes that back (Redis: PEXPIREAT, PERSIST).
+    /// Sets or clears the expiration time of a stream (Redis: PEXPIREAT, PERSIST).
     pub async fn expire_at(&self, stream: &Arc<Stream>, at: Option<Timestamp>) -> Result<(), JournalError> {
-        self.ask(|reply| Command::Expire { stream: stream.clone(), at, reply }).await
+        self.request(|reply| WriteCommand::Expire { stream: stream.clone(), at, reply }).await
     }
 
-    /// Trims a stream; answers how many entries went (Redis: XTRIM).
+    /// Trims a stream (Redis: XTRIM). Returns the number of removed entries.
     pub async fn trim(&self, stream: &Arc<Stream>, trim: Trim) -> Result<u64, JournalError> {
-        self.ask(|reply| Command::Trim { stream: stream.clone(), trim, reply }).await
+        self.request(|reply| WriteCommand::Trim { stream: stream.clone(), trim, reply }).await
     }
 
-    /// Packs neighbouring blocks that a trickle left small; answers how many blocks went.
+    /// Merges neighbouring small blocks. Returns the number of removed blocks.
     pub async fn compact(&self, stream: &Arc<Stream>) -> Result<u64, JournalError> {
-        self.ask(|reply| Command::Compact { stream: stream.clone(), reply }).await
+        self.request(|reply| WriteCommand::Compact { stream: stream.clone(), reply }).await
     }
 
-    /// Writes or removes a task's record, after everything that was queued before.
-    /// The record must fit a stored value ([`crate::store::VALUE_BYTES_MAX`]).
+    /// Writes or removes a task's record, after everything that is already queued. The record must fit in
+    /// a stored value ([`crate::store::VALUE_BYTES_MAX`]).
     pub fn put_task(
         &self,
         id: &[u8],
         record: Option<Vec<u8>>,
     ) -> impl Future<Output = Result<(), JournalError>> + Send + 'static + use<> {
-        let (reply, answer) = oneshot::channel();
-        self.inner.queue.send(Command::PutTask { id: id.into(), record, reply });
+        let (reply, receiver) = oneshot::channel();
+        self.inner.queue.send(WriteCommand::PutTask { id: id.into(), record, reply });
         let journal = self.clone();
-        async move { journal.in_time(answer).await }
+        async move { journal.with_timeout(receiver).await }
     }
 
-    /// The store below, to read task records.
+    /// Returns the store, from which task records are read.
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
-    /// What the journal has done since it was opened.
-    pub fn counters(&self) -> &Counters {
+    /// Returns the counters since the journal was opened.
+    pub fn counters(&self) -> &JournalCounters {
         &self.inner.counters
     }
 
-    /// The clock that keys expire by.
+    /// Returns the clock that decides when keys expire.
     pub fn clock(&self) -> &Clock {
         &self.inner.options.clock
     }
 
-    /// When an append is answered and shown.
+    /// Returns the point at which an append is acknowledged and published.
     pub fn durability(&self) -> Durability {
         self.inner.options.durability
     }
 
-    /// Bytes that wait to be written.
+    /// Returns the bytes that are queued for writing.
     pub fn queued_bytes(&self) -> usize {
         self.inner.queue.queued_bytes()
     }
 
-    /// Writes what is queued, makes it durable and ends the writer. Later calls are answered with
+    /// Writes and syncs everything that is queued, and stops the writer. Later calls return
     /// [`JournalError::Closed`].
     pub async fn close(&self) {
-        let (reply, answer) = oneshot::channel();
-        self.inner.queue.send(Command::Stop { reply });
-        // An error means the writer has ended already.
-        if tokio::time::timeout(self.commit_timeout(), answer).await.is_err() {
-            tracing::error!("the journal could not be closed: the disk does not answer");
+        let (reply, receiver) = oneshot::channel();
+        self.inner.queue.send(WriteCommand::Stop { reply });
+        // An error means that the writer has already stopped.
+        if tokio::time::timeout(self.commit_timeout(), receiver).await.is_err() {
+            tracing::error!("failed to close the journal: the disk does not respond");
         }
     }
 
-    async fn ask<T>(
+    async fn request<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Command,
+        command: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> WriteCommand,
     ) -> Result<T, JournalError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, receiver) = oneshot::channel();
         self.inner.queue.send(command(reply));
-        self.in_time(answer).await
+        self.with_timeout(receiver).await
     }
 
-    /// Whether something may be added now: the disk has room, takes writes and answers.
-    pub fn may_grow(&self) -> Result<(), JournalError> {
-        Ok(self.inner.store.may_grow()?)
+    /// Returns an error if data cannot be added now: the disk is full, failing or not responding.
+    pub fn check_can_grow(&self) -> Result<(), JournalError> {
+        Ok(self.inner.store.check_can_grow()?)
     }
 
-    /// How long an answer is waited for.
+    /// Returns the longest wait for a commit.
     pub fn commit_timeout(&self) -> Duration {
         self.inner.options.limits.commit_timeout
     }
 
-    async fn in_time<T>(&self, answer: oneshot::Receiver<Result<T, JournalError>>) -> Result<T, JournalError> {
+    async fn with_timeout<T>(&self, receiver: oneshot::Receiver<Result<T, JournalError>>) -> Result<T, JournalError> {
         let timeout = self.commit_timeout();
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(answer) => answer.map_err(|_| JournalError::Closed)?,
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(reply) => reply.map_err(|_| JournalError::Closed)?,
             Err(_) => Err(JournalError::Unconfirmed(timeout)),
         }
     }
 }
-
-impl Counters {
-    /// When an entry was made durable last.
-    pub fn last_entry(&self) -> Option<Timestamp> {
-        let ms = self.last_entry_ms.load(Ordering::Relaxed);
-        (ms > 0).then(|| Timestamp::from_millis(ms))
-    }
-
-    fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-}
-
-/// Where a stream ends, for those who wait for it to grow.
-pub type TipWatch = watch::Receiver<Tip>;

@@ -1,52 +1,52 @@
-//! Redis' nodes: what `MAXLEN ~` and `MINID ~` cut by, and what XINFO counts.
+//! Redis' nodes: the unit in which `MAXLEN ~` and `MINID ~` trim, and which XINFO counts.
 //!
 //! Redis packs entries into nodes of at most 100 entries or 4096 bytes (`stream-node-max-entries`,
-//! `stream-node-max-bytes`) and trims approximately by whole nodes. How many entries a node takes
-//! depends on the bytes they take in Redis, so these are counted here; the entries themselves lie
-//! in blocks of our own. After an opening nodes are counted anew from the first entry.
+//! `stream-node-max-bytes`), and approximate trimming removes whole nodes. The number of entries in a
+//! node depends on their size in Redis, which is therefore computed here; the entries themselves are
+//! stored in blocks. After the store is reopened, nodes are counted again from the first entry.
 
 use std::collections::VecDeque;
 
 use crate::model::{EntryBody, EntryId};
 
-/// Entries of a node, deleted ones included.
+/// Maximum number of entries in a node, including deleted ones.
 pub const NODE_ENTRIES_MAX: u32 = 100;
-/// Bytes of a node.
+/// Maximum bytes of a node.
 const NODE_BYTES_MAX: usize = 4096;
-/// What an empty node takes.
+/// Bytes of an empty node.
 const NODE_BYTES_MIN: usize = 7;
 
-/// One node: entries that follow one another, and what they take.
+/// A node: consecutive entries and their size.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Node {
-    /// The id of the entry it began with.
+pub(super) struct StreamNode {
+    /// ID of its first entry ever.
     pub(super) first: EntryId,
-    /// The id of its last entry, deleted or not.
+    /// ID of its last entry, deleted or not.
     pub(super) last: EntryId,
     pub(super) first_line: u64,
     pub(super) last_line: u64,
-    /// Entries that are neither trimmed nor deleted.
+    /// Number of entries that are neither trimmed nor deleted.
     pub(super) live: u32,
-    /// Entries ever put in.
+    /// Number of entries ever added.
     total: u32,
     bytes: usize,
-    /// A hash of the names of the first entry's fields: entries with the same names take less.
+    /// Hash of the field names of its first entry. Entries with the same names are smaller.
     names: u64,
 }
 
-/// All nodes of a stream, in order; none without a live entry.
+/// All nodes of a stream, in order, each with at least one live entry.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Nodes(VecDeque<Node>);
+pub(super) struct Nodes(VecDeque<StreamNode>);
 
 impl Nodes {
-    /// Adds an entry behind all others.
+    /// Adds an entry after all others.
     pub(super) fn push(&mut self, id: EntryId, line: u64, body: &EntryBody<'_>) {
-        let weight = Weight::of(body);
-        let room = |node: &Node| node.bytes + weight.text_bytes < NODE_BYTES_MAX && node.total < NODE_ENTRIES_MAX;
-        if !self.0.back().is_some_and(room) {
-            let bytes = NODE_BYTES_MIN + weight.master_bytes;
-            let (first_line, names) = (line, weight.names);
-            self.0.push_back(Node {
+        let size = EntrySize::of(body);
+        let fits = |node: &StreamNode| node.bytes + size.text_bytes < NODE_BYTES_MAX && node.total < NODE_ENTRIES_MAX;
+        if !self.0.back().is_some_and(fits) {
+            let bytes = NODE_BYTES_MIN + size.master_bytes;
+            let (first_line, names) = (line, size.names);
+            self.0.push_back(StreamNode {
                 first: id,
                 last: id,
                 first_line,
@@ -58,26 +58,26 @@ impl Nodes {
             });
         }
         let Some(node) = self.0.back_mut() else { return };
-        let same = node.names == weight.names;
+        let same = node.names == size.names;
         let ms = id.ms.wrapping_sub(node.first.ms).cast_signed();
         let seq = id.seq.wrapping_sub(node.first.seq).cast_signed();
-        // The number of elements, so that an entry can be read backwards.
-        let elements = if same { weight.fields + 3 } else { 2 * weight.fields + 4 };
+        // Includes the number of elements, with which Redis reads an entry backwards.
+        let elements = if same { size.fields + 3 } else { 2 * size.fields + 4 };
         node.bytes += element(int_bytes(i64::from(!same))) + element(int_bytes(ms)) + element(int_bytes(seq));
-        node.bytes += weight.value_bytes + element(int_bytes(elements));
+        node.bytes += size.value_bytes + element(int_bytes(elements));
         if !same {
-            node.bytes += element(int_bytes(weight.fields)) + weight.name_bytes;
+            node.bytes += element(int_bytes(size.fields)) + size.name_bytes;
         }
         (node.last, node.last_line) = (id, line);
         node.total += 1;
         node.live += 1;
     }
 
-    pub(super) fn front(&self) -> Option<&Node> {
+    pub(super) fn front(&self) -> Option<&StreamNode> {
         self.0.front()
     }
 
-    pub(super) fn front_mut(&mut self) -> Option<&mut Node> {
+    pub(super) fn front_mut(&mut self) -> Option<&mut StreamNode> {
         self.0.front_mut()
     }
 
@@ -85,7 +85,7 @@ impl Nodes {
         self.0.pop_front();
     }
 
-    /// One entry of the node that holds this id was deleted; a node without a live one goes.
+    /// Records the deletion of an entry. A node without live entries is removed.
     pub(super) fn delete(&mut self, id: EntryId) {
         let Some(at) = self.0.partition_point(|node| node.first <= id).checked_sub(1) else { return };
         if let Some(node) = self.0.get_mut(at) {
@@ -100,15 +100,16 @@ impl Nodes {
         self.0.len()
     }
 
-    /// Nodes of the radix tree that Redis would keep them in (`radix-tree-nodes`).
+    /// Returns the number of nodes of the radix tree in which Redis would store them
+    /// (`radix-tree-nodes`).
     pub(super) fn tree_nodes(&self) -> usize {
         let keys: Vec<[u8; 16]> = self.0.iter().map(|node| node.first.to_be_bytes()).collect();
         if keys.is_empty() { 1 } else { tree_nodes(&keys, 0) }
     }
 }
 
-/// A radix tree has a node for each run of bytes that several keys share, one where they part, and
-/// one at the end of each.
+/// Returns the number of radix tree nodes for sorted keys: one for each run of bytes that several keys
+/// share, one for each fork, and one for the end of each key.
 fn tree_nodes(keys: &[[u8; 16]], depth: usize) -> usize {
     let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 0 };
     if keys.len() == 1 {
@@ -120,53 +121,53 @@ fn tree_nodes(keys: &[[u8; 16]], depth: usize) -> usize {
     usize::from(shared > 0) + 1 + branches.sum::<usize>()
 }
 
-/// What an entry takes in a node.
-struct Weight {
-    /// Names and values as they came: what decides whether it still belongs into a node.
+/// The size of an entry in a node.
+struct EntrySize {
+    /// Bytes of names and values, which decide whether the entry fits in a node.
     text_bytes: usize,
     fields: i64,
     name_bytes: usize,
     value_bytes: usize,
-    /// What a node takes that begins with it, besides the entry.
+    /// Bytes of the node header if the entry starts a node.
     master_bytes: usize,
     names: u64,
 }
 
-impl Weight {
+impl EntrySize {
     fn of(body: &EntryBody<'_>) -> Self {
-        let mut weight =
+        let mut size =
             Self { text_bytes: 0, fields: 0, name_bytes: 0, value_bytes: 0, master_bytes: 0, names: HASH_START };
         let mut add = |name: &[u8], value: &[u8]| {
-            weight.text_bytes += name.len() + value.len();
-            weight.fields += 1;
-            weight.name_bytes += text_bytes(name);
-            weight.value_bytes += text_bytes(value);
-            weight.names = name.iter().fold(weight.names ^ name.len() as u64, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(HASH_PRIME)
-            });
+            size.text_bytes += name.len() + value.len();
+            size.fields += 1;
+            size.name_bytes += text_bytes(name);
+            size.value_bytes += text_bytes(value);
+            size.names = name
+                .iter()
+                .fold(size.names ^ name.len() as u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(HASH_PRIME));
         };
         match body {
             EntryBody::Fields(fields) => fields.iter().for_each(|(name, value)| add(name, value)),
             EntryBody::Line(line) => {
                 add(b"line", line.text.as_bytes());
-                add(b"timestamp", TIMESTAMP_FORM);
+                add(b"timestamp", TIMESTAMP_SAMPLE);
                 add(b"stream", line.channel.as_str().as_bytes());
             }
         }
-        // Its counts of live and deleted entries and of fields, the names, and an end.
-        weight.master_bytes = 3 * element(1) + element(int_bytes(weight.fields)) + weight.name_bytes;
-        weight
+        // The counts of live and deleted entries and of fields, the names, and a terminator.
+        size.master_bytes = 3 * element(1) + element(int_bytes(size.fields)) + size.name_bytes;
+        size
     }
 }
 
-/// FNV-1a, 64 bits: quick for a few short names.
+/// Constants of FNV-1a with 64 bits, which is fast for a few short names.
 const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 const HASH_PRIME: u64 = 0x0100_0000_01b3;
 
-/// As long as every timestamp.
-const TIMESTAMP_FORM: &[u8] = b"2026-05-09T14:23:01.000Z";
+/// A timestamp; every timestamp has this length.
+const TIMESTAMP_SAMPLE: &[u8] = b"2026-05-09T14:23:01.000Z";
 
-/// An element: what it holds, and its length again behind it.
+/// Returns the bytes of a listpack element: its contents, followed by their length.
 const fn element(bytes: usize) -> usize {
     let back = match bytes {
         0..=127 => 1,
@@ -178,7 +179,7 @@ const fn element(bytes: usize) -> usize {
     bytes + back
 }
 
-/// A number, with the byte that says how long it is.
+/// Returns the bytes of an encoded integer, including the byte for its length.
 const fn int_bytes(number: i64) -> usize {
     match number {
         0..=127 => 1,
@@ -190,9 +191,9 @@ const fn int_bytes(number: i64) -> usize {
     }
 }
 
-/// A text as an element; one that is a number in its plain form is kept as a number.
+/// Returns the bytes of a string as an element. A canonical decimal integer is stored as an integer.
 fn text_bytes(text: &[u8]) -> usize {
-    let bytes = match plain_number(text) {
+    let bytes = match canonical_integer(text) {
         Some(number) => int_bytes(number),
         None => match text.len() {
             0..64 => 1 + text.len(),
@@ -203,8 +204,8 @@ fn text_bytes(text: &[u8]) -> usize {
     element(bytes)
 }
 
-/// The number that a text is, if it would be printed just so.
-fn plain_number(text: &[u8]) -> Option<i64> {
+/// Returns the integer whose canonical decimal form is `text`.
+fn canonical_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
         [] => false,
@@ -219,21 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_numbers_are_numbers() {
+    fn only_canonical_integers_are_parsed() {
         for (text, number) in
             [("0", 0), ("-1", -1), ("127", 127), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
         {
-            assert_eq!(plain_number(text.as_bytes()), Some(number), "{text}");
+            assert_eq!(canonical_integer(text.as_bytes()), Some(number), "{text}");
         }
         for text in
             ["", "-", "-0", "00", "01", "+1", " 1", "1 ", "1.0", "9223372036854775808", "12345678901234567890123"]
         {
-            assert_eq!(plain_number(text.as_bytes()), None, "{text}");
+            assert_eq!(canonical_integer(text.as_bytes()), None, "{text}");
         }
     }
 
     #[test]
-    fn a_node_takes_a_hundred_small_entries() {
+    fn node_holds_100_small_entries() {
         let mut nodes = Nodes::default();
         let body = EntryBody::Fields(vec![(b"f".into(), b"v".into())]);
         for n in 1..=250 {
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tree_parts_where_keys_part() {
+    fn radix_tree_forks_at_first_difference() {
         let key = |ms| EntryId::new(ms, 0).to_be_bytes();
         assert_eq!(tree_nodes(&[key(1)], 0), 2);
         assert_eq!(tree_nodes(&[key(1), key(2)], 0), 6);

@@ -1,9 +1,10 @@
-//! The way to the writer: what is asked of it, in order, and who carries it out.
+//! The queue in front of the writer, and the threads that drain it.
 //!
-//! Under [`Durability::Commit`] a thread of its own does: it takes everything that waits, and while
-//! it syncs the next commit gathers. Under [`Durability::Interval`] a commit is one short write, so
-//! whoever brings a job carries out what is queued himself if nobody else is at it: a job then costs
-//! no change of threads. The thread is there too, for everything else and for what falls due.
+//! Under [`Durability::Commit`] a dedicated thread drains the queue: it runs everything that is queued,
+//! and while it syncs, commands for the next commit gather. Under [`Durability::Interval`] a commit is
+//! one short write, so the thread that submits a transaction drains the queue itself if no other thread
+//! is doing so (flat combining); this saves a thread switch per transaction. The dedicated thread then
+//! runs all other commands and the timers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,181 +12,161 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::append::{Appended, Batch};
-use super::keys::Job;
-use super::stream::Stream;
-use super::trim::Trim;
-use super::waiting::Why;
+use super::command::WriteCommand;
+use super::commit::QueuePermit;
+use super::streams::Streams;
 use super::writer::Writer;
-use super::{Counters, Durability, JournalError, JournalOptions, Streams};
-use crate::model::Timestamp;
-use crate::store::{Refusal, Store, StoreError};
+use super::{Durability, JournalCounters, JournalError, JournalOptions};
+use crate::store::{Store, StoreError, Unavailable};
 
-/// Bytes that may wait to be written; whoever appends more waits.
+/// Bytes that may be queued; appending more waits.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Commits that one bringer of a job carries out for others before he leaves the rest to the thread.
-const TURNS_MAX: usize = 16;
+/// Number of commits that a submitting thread runs before it leaves the rest to the dedicated thread.
+const BATCHES_MAX: usize = 16;
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
-
-/// What the writer is asked to do.
+/// The queue in front of the writer. Appends and transactions are bounded by bytes; the other commands
+/// are small and rare.
 #[derive(Debug)]
-pub(super) enum Command {
-    Append { stream: Arc<Stream>, batch: Batch, trim: Option<Trim>, room: Room, reply: Reply<Appended> },
-    Trim { stream: Arc<Stream>, trim: Trim, reply: Reply<u64> },
-    Remove { stream: Arc<Stream>, reply: Reply<()> },
-    Expire { stream: Arc<Stream>, at: Option<Timestamp>, reply: Reply<()> },
-    Compact { stream: Arc<Stream>, reply: Reply<u64> },
-    Job { job: Job, room: Room },
-    GiveUp { client: u64, why: Why },
-    PutTask { id: Box<[u8]>, record: Option<Vec<u8>>, reply: Reply<()> },
-    Stop { reply: oneshot::Sender<()> },
-}
-
-/// Room in the queue, given back when dropped: after the commit, or unused.
-#[derive(Debug)]
-pub struct Room {
-    _permit: OwnedSemaphorePermit,
-}
-
-/// The way to the writer. Appends and jobs are bounded by bytes; the other commands are small and few.
-#[derive(Debug)]
-pub(super) struct Queue {
-    shared: Arc<Shared>,
+pub(super) struct WriteQueue {
+    shared: Arc<QueueShared>,
     durability: Durability,
-    /// How long is waited for room: as long as for a commit, which gives it.
+    /// Longest wait for capacity: as long as for a commit, which frees it.
     timeout: Duration,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
-struct Shared {
-    /// In order. Held for a moment.
-    commands: Mutex<VecDeque<Command>>,
-    /// Tells the thread that there is something, or that the end has come.
+struct QueueShared {
+    /// Commands in order. Locked only briefly.
+    commands: Mutex<VecDeque<WriteCommand>>,
+    /// Notifies the dedicated thread of a command, or that the journal is closed.
     arrived: Condvar,
-    /// Whoever holds it carries out what is queued; gone once the journal is closed.
+    /// The thread that holds this lock drains the queue. `None` once the journal is closed.
     writer: Mutex<Option<Writer>>,
-    /// Something falls due sooner than the thread expects. Set under the lock of the commands.
-    due: AtomicBool,
+    /// Set, under the lock of `commands`, if the dedicated thread must recompute its timer.
+    timer_changed: AtomicBool,
     closed: AtomicBool,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for QueueShared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("QueueShared").field("closed", &self.closed).finish_non_exhaustive()
     }
 }
 
-impl Queue {
+impl WriteQueue {
+    /// Creates the queue and starts the dedicated thread.
     pub(super) fn start(
         store: Arc<Store>,
         options: &JournalOptions,
-        counters: Arc<Counters>,
+        counters: Arc<JournalCounters>,
         streams: Arc<Streams>,
     ) -> Self {
         let writer = Writer::new(store, options, counters, streams);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(QueueShared {
             commands: Mutex::default(),
             arrived: Condvar::new(),
             writer: Mutex::new(Some(writer)),
-            due: AtomicBool::new(false),
+            timer_changed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
         let thread = std::thread::Builder::new().name("journal-writer".into());
-        let run = shared.clone();
-        if let Err(error) = thread.spawn(move || run.run()) {
-            tracing::error!(%error, "the journal's writer could not be started");
+        let of_thread = shared.clone();
+        if let Err(error) = thread.spawn(move || of_thread.run()) {
+            tracing::error!(%error, "failed to start the journal writer thread");
         }
         Self {
             shared,
             durability: options.durability,
             timeout: options.limits.commit_timeout,
-            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            capacity: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
         }
     }
 
-    /// Queues a command for the thread. A closed journal drops it, and with it the reply: the caller
-    /// reads `Closed`.
-    pub(super) fn send(&self, command: Command) {
+    /// Queues a command for the dedicated thread. A closed journal drops the command and its reply
+    /// channel, which the caller sees as `Closed`.
+    pub(super) fn send(&self, command: WriteCommand) {
         if self.shared.push(command) {
             self.shared.arrived.notify_one();
         }
     }
 
-    /// Queues a job, and under [`Durability::Interval`] carries out what is queued. Not to be called
-    /// under a lock that a job may want.
-    pub(super) fn run(&self, command: Command) {
+    /// Queues a transaction, and under [`Durability::Interval`] drains the queue. The caller must not
+    /// hold a lock that a transaction may acquire.
+    pub(super) fn submit(&self, command: WriteCommand) {
         match self.durability {
             Durability::Commit => self.send(command),
             Durability::Interval => {
                 if self.shared.push(command) {
-                    self.shared.carry_out();
+                    self.shared.drain();
                 }
             }
         }
     }
 
-    pub(super) async fn make_room(&self, bytes: usize) -> Result<Room, JournalError> {
+    /// Waits for capacity and reserves it.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<QueuePermit, JournalError> {
         let permits = u32::try_from(bytes.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
-        match tokio::time::timeout(self.timeout, self.room.clone().acquire_many_owned(permits)).await {
-            Ok(permit) => Ok(Room { _permit: permit.map_err(|_| JournalError::Closed)? }),
-            Err(_) => Err(StoreError::Refused(Refusal::Hung(self.timeout)).into()),
+        match tokio::time::timeout(self.timeout, self.capacity.clone().acquire_many_owned(permits)).await {
+            Ok(permit) => Ok(QueuePermit { _permit: permit.map_err(|_| JournalError::Closed)? }),
+            Err(_) => Err(StoreError::Unavailable(Unavailable::Hung(self.timeout)).into()),
         }
     }
 
-    /// Room for what is too small to be counted.
-    pub(super) fn no_room(&self) -> Result<Room, JournalError> {
-        let permit = self.room.clone().try_acquire_many_owned(0).map_err(|_| JournalError::Closed)?;
-        Ok(Room { _permit: permit })
+    /// Returns a permit without capacity, for commands too small to count.
+    pub(super) fn empty_permit(&self) -> Result<QueuePermit, JournalError> {
+        let permit = self.capacity.clone().try_acquire_many_owned(0).map_err(|_| JournalError::Closed)?;
+        Ok(QueuePermit { _permit: permit })
     }
 
+    /// Returns the bytes that are queued or reserved.
     pub(super) fn queued_bytes(&self) -> usize {
-        QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
+        QUEUE_BYTES_MAX - self.capacity.available_permits().min(QUEUE_BYTES_MAX)
     }
 }
 
-impl Drop for Queue {
+impl Drop for WriteQueue {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        // The thread looks at `closed` under this lock: it cannot miss the call.
+        // The thread checks `closed` under this lock, so it cannot miss the notification.
         drop(self.shared.commands.lock());
         self.shared.arrived.notify_one();
     }
 }
 
-impl Shared {
-    fn push(&self, command: Command) -> bool {
+impl QueueShared {
+    /// Queues a command. Returns `false` if the journal is closed.
+    fn push(&self, command: WriteCommand) -> bool {
         let mut commands = self.commands.lock();
         if self.closed.load(Ordering::Acquire) {
-            tracing::debug!("a command came after the journal was closed");
+            tracing::debug!("dropped a command sent after the journal was closed");
             return false;
         }
         commands.push_back(command);
         true
     }
 
-    fn next(&self) -> Option<Command> {
+    fn pop(&self) -> Option<WriteCommand> {
         self.commands.lock().pop_front()
     }
 
-    /// Carries out what is queued, if nobody else is at it. Whoever is looks again after he has let
-    /// go, so nothing stays behind.
-    fn carry_out(&self) {
-        for _ in 0..TURNS_MAX {
-            let Some(mut writer) = self.writer.try_lock() else { return };
-            let Some(at_work) = writer.as_mut() else { return };
-            let before = at_work.expects_to_wake();
-            let stop = at_work.turn(|| self.next());
-            let sooner = !before && at_work.expects_to_wake();
+    /// Runs the queued commands, unless another thread is doing so. That thread checks the queue again
+    /// after releasing the writer, so no command is left over.
+    fn drain(&self) {
+        for _ in 0..BATCHES_MAX {
+            let Some(mut guard) = self.writer.try_lock() else { return };
+            let Some(writer) = guard.as_mut() else { return };
+            let had_timer = writer.has_timer();
+            let stop = writer.run_batch(|| self.pop());
+            let timer_added = !had_timer && writer.has_timer();
             if stop.is_some() {
-                return self.end(writer, stop);
+                return self.close(guard, stop);
             }
-            drop(writer);
+            drop(guard);
             let commands = self.commands.lock();
-            if sooner {
-                self.due.store(true, Ordering::Release);
+            if timer_added {
+                self.timer_changed.store(true, Ordering::Release);
                 self.arrived.notify_one();
             }
             if commands.is_empty() {
@@ -195,56 +176,56 @@ impl Shared {
         self.arrived.notify_one();
     }
 
-    /// The thread: what is queued, and what falls due.
+    /// Runs queued commands and timers until the journal is closed. The body of the dedicated thread.
     fn run(&self) {
         loop {
-            let Some(wait) = self.writer.lock().as_ref().map(Writer::idle) else { return };
+            let Some(wait) = self.writer.lock().as_ref().map(Writer::time_to_next_timer) else { return };
             {
                 let mut commands = self.commands.lock();
                 let closed = self.closed.load(Ordering::Acquire);
                 if commands.is_empty() && closed {
                     drop(commands);
-                    return self.end(self.writer.lock(), None);
+                    return self.close(self.writer.lock(), None);
                 }
-                if commands.is_empty() && !self.due.swap(false, Ordering::AcqRel) {
+                if commands.is_empty() && !self.timer_changed.swap(false, Ordering::AcqRel) {
                     self.arrived.wait_for(&mut commands, wait);
                 }
             }
-            let mut writer = self.writer.lock();
-            let Some(at_work) = writer.as_mut() else { return };
-            let stop = at_work.turn(|| self.next());
+            let mut guard = self.writer.lock();
+            let Some(writer) = guard.as_mut() else { return };
+            let stop = writer.run_batch(|| self.pop());
             if stop.is_some() {
-                return self.end(writer, stop);
+                return self.close(guard, stop);
             }
-            let unsynced = at_work.take_sync_due();
-            let failed = at_work.failed_store();
-            drop(writer);
+            let unsynced = writer.take_sync_due();
+            let failed = writer.failed_store();
+            drop(guard);
             if let Some(store) = failed {
                 store.recover();
             }
-            // Not under the lock: others go on writing meanwhile.
+            // Without the lock, so that other threads can write during the sync.
             if let Some(Err(error)) = unsynced.map(|store| store.sync()) {
-                tracing::error!(%error, "a sync failed");
+                tracing::error!(%error, "failed to sync the store");
             }
         }
     }
 
-    /// Makes everything durable and lets the store go, before whoever asked is told: he may open it
-    /// again at once. What is still queued is dropped, and with it its replies.
-    fn end(&self, mut writer: MutexGuard<'_, Option<Writer>>, stop: Option<oneshot::Sender<()>>) {
-        if let Some(writer) = writer.take() {
-            writer.end();
+    /// Syncs everything, releases the store, then notifies the caller that asked to stop: it may reopen
+    /// the store at once. Commands that are still queued are dropped with their reply channels.
+    fn close(&self, mut guard: MutexGuard<'_, Option<Writer>>, stop: Option<oneshot::Sender<()>>) {
+        if let Some(writer) = guard.take() {
+            writer.close();
         }
         let left = {
             let mut commands = self.commands.lock();
             self.closed.store(true, Ordering::Release);
             std::mem::take(&mut *commands)
         };
-        drop(writer);
+        drop(guard);
         drop(left);
         self.arrived.notify_one();
         if let Some(reply) = stop {
-            // Whoever asked may have stopped waiting.
+            // The receiver may have been dropped.
             reply.send(()).unwrap_or_default();
         }
     }

@@ -3,17 +3,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::range::{IdRange, RangeScan};
 use super::stream::BlockRef;
-use super::view::Pick;
 use super::{Journal, JournalError, Stream, Tip};
 use crate::model::limits::{TAIL_PAGE_BYTES, TAIL_PAGE_LINES};
-use crate::model::{Entry, EntryBody, EntryId, Line, LineText, Origin, Origins};
+use crate::model::{Entry, EntryBody, EntryId, Line, LineOrigins, LineText, Origin};
 use crate::store::block;
 
-/// How much one read gives at most; one entry is always given.
+/// The maximum size of a page. A page has at least one entry, if there is any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimits {
-    /// Entries.
+    /// Number of entries.
     pub lines: usize,
     /// Bytes of text.
     pub bytes: usize,
@@ -25,56 +25,43 @@ impl Default for PageLimits {
     }
 }
 
-/// Some lines in order.
+/// Consecutive lines of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Consecutive lines, the first at or behind the one asked for.
+pub struct LinePage {
+    /// Lines, the first at or after the requested one.
     pub lines: Vec<Line<'static>>,
-    /// The first line that was here at the time.
+    /// First line of the stream at the time of the read.
     pub first_line: u64,
-    /// The last line that was here at the time.
+    /// Last line of the stream at the time of the read.
     pub last_line: u64,
 }
 
-/// Entries by id, both ends included (Redis: XRANGE, XREVRANGE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The least id wanted.
-    pub start: EntryId,
-    /// The greatest id wanted.
-    pub end: EntryId,
-    /// Entries at most.
-    pub count: usize,
-    /// Greatest id first.
-    pub reverse: bool,
-}
-
-/// Entries in order, whatever they hold; deleted ones too.
+/// Consecutive entries of a stream with any contents, including deleted ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryPage {
-    /// Consecutive entries, the first at or behind the one asked for.
+    /// Entries, the first at or after the requested one.
     pub entries: Vec<Entry<'static>>,
-    /// The last that was here at the time.
+    /// Last line of the stream at the time of the read.
     pub last_line: u64,
 }
 
 impl Journal {
-    /// Lines from number `from` on. Empty if `from` is behind the tip.
-    pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<Page, JournalError> {
+    /// Returns lines from number `from`. The page is empty if `from` is after the tip.
+    pub fn read(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<LinePage, JournalError> {
         let size = |line: &Line<'_>| line.line.len();
-        let (lines, tip) = self.read_as(stream, from, limits, size, into_line)?;
-        Ok(Page { lines, first_line: tip.first_line, last_line: tip.last_line })
+        let (lines, tip) = self.read_page(stream, from, limits, size, into_line)?;
+        Ok(LinePage { lines, first_line: tip.first_line, last_line: tip.last_line })
     }
 
-    /// Entries from number `from` on, as they were added.
+    /// Returns entries from line number `from`, as they were added.
     pub fn read_entries(&self, stream: &Stream, from: u64, limits: PageLimits) -> Result<EntryPage, JournalError> {
         let size = |entry: &Entry<'_>| usize::try_from(entry.body.text_bytes()).unwrap_or(usize::MAX);
         let into = |entry: Entry<'_>| Entry { id: entry.id, n: entry.n, body: entry.body.into_owned() };
-        let (entries, tip) = self.read_as(stream, from, limits, size, into)?;
+        let (entries, tip) = self.read_page(stream, from, limits, size, into)?;
         Ok(EntryPage { entries, last_line: tip.last_line })
     }
 
-    fn read_as<T: Numbered>(
+    fn read_page<T: Numbered>(
         &self,
         stream: &Stream,
         from: u64,
@@ -82,9 +69,9 @@ impl Journal {
         size: impl Fn(&T) -> usize,
         into: impl Fn(Entry<'_>) -> T,
     ) -> Result<(Vec<T>, Tip), JournalError> {
-        'again: loop {
+        'retry: loop {
             let tip = stream.tip();
-            if stream.is_gone(self.inner.options.clock.now()) {
+            if stream.is_unavailable(self.inner.options.clock.now()) {
                 return Err(JournalError::Removed);
             }
             let from = from.max(tip.first_line);
@@ -92,13 +79,13 @@ impl Journal {
             let mut bytes = 0;
             for row in blocks_from(stream, from, limits) {
                 let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
-                    // Trimmed or packed in the meantime: the rows are another by now.
+                    // Trimmed or compacted meanwhile: list the blocks again.
                     std::thread::yield_now();
-                    continue 'again;
+                    continue 'retry;
                 };
                 let mut full = false;
                 block::decode(row.first, &value, |entry| {
-                    // A block that was packed meanwhile holds what the next rows held.
+                    // A block that was compacted meanwhile contains the entries of the following ones.
                     if entry.n < from || found.last().is_some_and(|last| last.n() >= entry.n) {
                         return true;
                     }
@@ -121,36 +108,36 @@ impl Journal {
         }
     }
 
-    /// Entries of the key whose ids lie in a range.
-    pub fn range(&self, stream: &Stream, range: Range) -> Result<Vec<Entry<'static>>, JournalError> {
+    /// Returns the entries of the key in a range.
+    pub fn range(&self, stream: &Stream, range: IdRange) -> Result<Vec<Entry<'static>>, JournalError> {
         let mut found = Vec::new();
-        self.range_each(stream, range, &mut |entry| {
+        self.visit_range(stream, range, &mut |entry| {
             found.push(Entry { id: entry.id, n: entry.n, body: entry.body.clone().into_owned() });
         })?;
         Ok(found)
     }
 
-    /// Calls `each` with the entries of the key whose ids lie in a range; answers how many.
-    pub fn range_each(
+    /// Calls `each` with the entries of the key in a range. Returns their number.
+    pub fn visit_range(
         &self,
         stream: &Stream,
-        range: Range,
+        range: IdRange,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<usize, JournalError> {
         let tip = stream.tip();
-        let mut pick = Pick::new(range, tip.shown_line, tip.last_line);
-        'again: loop {
-            if stream.is_gone(self.inner.options.clock.now()) {
+        let mut scan = RangeScan::new(range, tip.shown_line, tip.last_line);
+        'retry: loop {
+            if stream.is_unavailable(self.inner.options.clock.now()) {
                 return Err(JournalError::Removed);
             }
-            // What was given before the rows changed is not given again.
-            let (start, end) = match pick.last {
+            // After the blocks changed, continue with the last visited entry.
+            let (start, end) = match scan.last {
                 Some(last) if range.reverse => (range.start, last),
                 Some(last) => (last, range.end),
                 None => (range.start, range.end),
             };
             for row in rows_between(stream, start, end, range.reverse) {
-                if pick.is_full() {
+                if scan.is_full() {
                     break;
                 }
                 let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
@@ -158,16 +145,16 @@ impl Journal {
                         continue;
                     }
                     std::thread::yield_now();
-                    continue 'again;
+                    continue 'retry;
                 };
-                pick.block(row.first, &value, each)?;
+                scan.visit_block(row.first, &value, each)?;
             }
-            return Ok(pick.found);
+            return Ok(scan.found);
         }
     }
 
-    /// Calls `each` with every line from `from` to `to` and where it comes from, in order, until it
-    /// breaks. For the archive, which must not hold them all.
+    /// Calls `each` with the lines from `from` to `to` and their origins, in order, until it breaks. Used
+    /// by the archive, which must not hold them all in memory.
     pub fn scan<B>(
         &self,
         stream: &Arc<Stream>,
@@ -190,21 +177,21 @@ impl Journal {
         Ok(None)
     }
 
-    /// Where each of the lines from `from` to `to` comes from. Lines that have gone meanwhile are
+    /// Returns the origins of the lines from `from` to `to`. The origin of a line removed meanwhile is
     /// unknown.
-    fn origins(&self, stream: &Stream, from: u64, to: u64) -> Result<Origins, JournalError> {
-        'again: loop {
+    fn origins(&self, stream: &Stream, from: u64, to: u64) -> Result<LineOrigins, JournalError> {
+        'retry: loop {
             let rows: Vec<BlockRef> = {
                 let blocks = stream.blocks.read();
                 let start = blocks.partition_point(|row| row.last_line() < from);
                 blocks.range(start..).take_while(|row| row.first_line <= to).copied().collect()
             };
-            let (mut origins, mut next) = (Origins::default(), from);
+            let (mut origins, mut next) = (LineOrigins::default(), from);
             for row in rows {
                 let Some(value) = self.inner.store.block(stream.number, row.first, row.bytes as usize)? else {
-                    // Trimmed or packed in the meantime: the rows are another by now.
+                    // Trimmed or compacted meanwhile: list the blocks again.
                     std::thread::yield_now();
-                    continue 'again;
+                    continue 'retry;
                 };
                 let header = block::decode_header(&value)?;
                 for (n, origin) in (header.first_line..=to).zip(header.origins()).filter(|(n, _)| *n >= from) {
@@ -227,7 +214,7 @@ impl Journal {
     }
 }
 
-/// What has a line number.
+/// An item with a line number.
 trait Numbered {
     fn n(&self) -> u64;
 }
@@ -244,7 +231,7 @@ impl Numbered for Entry<'_> {
     }
 }
 
-/// The blocks that may hold entries of these ids, in the order they are wanted.
+/// Returns the blocks that may contain these IDs, in reading order.
 fn rows_between(stream: &Stream, start: EntryId, end: EntryId, reverse: bool) -> Vec<BlockRef> {
     let blocks = stream.blocks.read();
     let from = blocks.partition_point(|row| row.last < start);
@@ -255,23 +242,23 @@ fn rows_between(stream: &Stream, start: EntryId, end: EntryId, reverse: bool) ->
     rows
 }
 
-/// The blocks that a page from this line may need.
+/// Returns the blocks that a page from this line may need.
 fn blocks_from(stream: &Stream, from: u64, limits: PageLimits) -> Vec<BlockRef> {
     let blocks = stream.blocks.read();
     let start = blocks.partition_point(|row| row.last_line() < from);
     let (mut lines, mut bytes) = (0usize, 0usize);
-    let mut wanted = Vec::new();
+    let mut rows = Vec::new();
     for row in blocks.range(start..) {
-        wanted.push(*row);
-        let behind = usize::try_from((row.last_line() + 1).saturating_sub(from)).unwrap_or(usize::MAX);
-        lines = lines.saturating_add(behind.min(row.count as usize));
+        rows.push(*row);
+        let lines_left = usize::try_from((row.last_line() + 1).saturating_sub(from)).unwrap_or(usize::MAX);
+        lines = lines.saturating_add(lines_left.min(row.count as usize));
         // The first block may lie mostly before `from`; the others count in full.
-        bytes += if wanted.len() == 1 { 0 } else { row.bytes as usize };
+        bytes += if rows.len() == 1 { 0 } else { row.bytes as usize };
         if lines >= limits.lines || bytes >= limits.bytes {
             break;
         }
     }
-    wanted
+    rows
 }
 
 fn into_line(entry: Entry<'_>) -> Line<'static> {

@@ -1,4 +1,4 @@
-//! One stream in memory: where its blocks are, and its tip.
+//! One stream in memory: its block index and its tip.
 
 use std::collections::VecDeque;
 
@@ -11,47 +11,47 @@ use crate::model::{EntryId, Timestamp};
 use crate::store::block::{self, BlockHeader};
 use crate::store::{KeyRecord, Store, StreamRecord};
 
-/// Sessions of a stream whose numbers are remembered; the least recently used goes first. With names
-/// of 128 bytes they still fit a stored value.
+/// Maximum number of sessions per stream whose last number is stored; the least recently used is evicted
+/// first. Even with names of 128 bytes they fit in a stored value.
 pub(super) const SESSIONS_MAX: usize = 48;
 
-/// The end of a stream, and what it adds up to. Watched by readers; carries no entries.
+/// The end of a stream and its totals. Readers watch it; it carries no entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tip {
-    /// The greatest id ever added.
+    /// Greatest ID ever added.
     pub last_id: EntryId,
-    /// The line number of that entry; 0 if there was never one.
+    /// Line number of that entry; 0 if there was never one.
     pub last_line: u64,
-    /// The first entry that is still here has this line number; above `last_line` if none is.
+    /// Line number of the first remaining entry; above `last_line` if there is none.
     pub first_line: u64,
-    /// Bytes of all lines ever added, a newline each.
+    /// Bytes of all lines ever added, including one newline each.
     pub total_bytes: u64,
-    /// Lines that a worker said it dropped.
+    /// Number of lines that workers reported as dropped.
     pub total_skipped: u64,
-    /// The stream was removed: nothing more will come.
+    /// Set once the stream was removed and will not grow.
     pub removed: bool,
-    /// Whether there is a key of this name: not before its first entry, not after DEL.
+    /// Set if the key exists: from its first entry until DEL.
     pub exists: bool,
-    /// Entries of the key begin here. Those before it are trimmed, or of an earlier key; in a stream
-    /// whose lines are kept elsewhere they may still be here for those who read by line.
+    /// Line number of the key's first entry. Earlier entries were trimmed or belong to an earlier key. In
+    /// an archived stream they may still be readable by line number.
     pub shown_line: u64,
-    /// Entries of the key, without deleted ones (Redis: XLEN).
+    /// Number of entries of the key, without deleted ones (Redis: XLEN).
     pub shown_len: u64,
 }
 
 impl Tip {
-    /// Entries that are here.
+    /// Returns the number of remaining entries.
     pub fn len(&self) -> u64 {
         (self.last_line + 1).saturating_sub(self.first_line)
     }
 
-    /// Whether no entry is here.
+    /// Reports whether no entry remains.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Where one block is and what it spans.
+/// A reference to a stored block, with the entries that it spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockRef {
     pub(super) first: EntryId,
@@ -72,52 +72,58 @@ impl BlockRef {
     }
 }
 
-/// One stream. Readers and the writer share it.
+/// A stream. Shared by readers and the writer.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) name: Box<[u8]>,
     pub(super) number: u64,
-    birth: u64,
-    /// Its lines are kept elsewhere: they stay here until [`super::Trim::ThroughLine`], whatever
-    /// becomes of the key.
-    pub(super) kept: bool,
-    /// Published blocks, in order. Held only to look up or to change a few rows.
+    incarnation: u64,
+    /// Set if its lines are archived elsewhere: they remain until [`super::Trim::ThroughLine`], even if
+    /// the key is deleted.
+    pub(super) archived: bool,
+    /// Published blocks, in order. Locked only briefly.
     pub(super) blocks: RwLock<VecDeque<BlockRef>>,
-    /// The last durable number of each session, least recently used first.
+    /// Last durable number of each session, least recently used first.
     pub(super) sessions: Mutex<Vec<(String, u64)>>,
     pub(super) expires: RwLock<Option<Timestamp>>,
-    /// What is published of the key besides the tip.
+    /// Published properties of the key that are not in the tip.
     pub(super) key: Mutex<KeyRecord>,
     pub(super) tip: watch::Sender<Tip>,
 }
 
 impl Stream {
-    /// A stream that is not stored yet.
-    pub(super) fn new(name: &[u8], number: u64, kept: bool) -> Self {
-        let birth = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
+    /// Creates a stream that is not stored yet.
+    pub(super) fn new(name: &[u8], number: u64, archived: bool) -> Self {
+        let incarnation = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
         let key = KeyRecord { shown_line: 1, ..KeyRecord::default() };
-        let record = StreamRecord { number, birth, first_line: 1, key, ..StreamRecord::default() };
-        Self::from_record(name, &record, VecDeque::new(), kept, 0)
+        let record = StreamRecord { number, incarnation, first_line: 1, key, ..StreamRecord::default() };
+        Self::from_record(name, &record, VecDeque::new(), archived, 0)
     }
 
-    /// A stream from its record and its blocks; the blocks are newer where both speak.
-    pub(super) fn load(store: &Store, name: &[u8], mut record: StreamRecord, kept: bool) -> Result<Self, JournalError> {
+    /// Loads a stream from its record and its blocks. Where they differ, the blocks are newer.
+    pub(super) fn load(
+        store: &Store,
+        name: &[u8],
+        mut record: StreamRecord,
+        archived: bool,
+    ) -> Result<Self, JournalError> {
         let mut blocks: VecDeque<BlockRef> = VecDeque::new();
         let (known, mut deleted) = (record.last_line, 0);
         for row in store.blocks_of(record.number) {
             let (first, bytes) = row?;
             let header = block::decode_header(&bytes)?;
             if header.bytes as usize != bytes.len() || header.count == 0 {
-                tracing::error!(stream = %String::from_utf8_lossy(name), block = %first, "a block is not whole and is passed over");
+                tracing::error!(stream = %String::from_utf8_lossy(name), block = %first, "skipped an incomplete block");
                 continue;
             }
             let found = BlockRef::new(first, &header);
-            // Below the watermark, or packed into the block before: a kill came before its removal.
+            // Below the watermark or compacted into the previous block; the process was killed before
+            // removing it.
             let stale =
                 found.last_line() < record.first_line || blocks.back().is_some_and(|before| before.last >= found.first);
             if stale {
                 if let Err(error) = store.remove_block(record.number, first, bytes.len()) {
-                    tracing::debug!(%error, "a stale block stays until the store takes writes");
+                    tracing::debug!(%error, "failed to remove a stale block; it remains until the store accepts writes");
                 }
                 continue;
             }
@@ -128,7 +134,8 @@ impl Stream {
             for (session, seq) in header.sessions {
                 touch_session(&mut record.sessions, &session, seq);
             }
-            // A deletion writes the record with the block, so where it tells of none there is none.
+            // A deletion writes the record before the block, so without deletions in the record there are
+            // none in the blocks.
             if record.key.deleted > 0 {
                 let shown_line = record.key.shown_line;
                 block::decode(first, &bytes, |entry| {
@@ -140,10 +147,16 @@ impl Stream {
         }
         record.key.entries_added += record.last_line - known;
         record.key.exists |= record.last_line > known;
-        Ok(Self::from_record(name, &record, blocks, kept, deleted))
+        Ok(Self::from_record(name, &record, blocks, archived, deleted))
     }
 
-    fn from_record(name: &[u8], record: &StreamRecord, blocks: VecDeque<BlockRef>, kept: bool, deleted: u64) -> Self {
+    fn from_record(
+        name: &[u8],
+        record: &StreamRecord,
+        blocks: VecDeque<BlockRef>,
+        archived: bool,
+        deleted: u64,
+    ) -> Self {
         let span = (record.last_line + 1).saturating_sub(record.key.shown_line);
         let tip = Tip {
             exists: record.key.exists,
@@ -159,8 +172,8 @@ impl Stream {
         Self {
             name: name.into(),
             number: record.number,
-            birth: record.birth,
-            kept,
+            incarnation: record.incarnation,
+            archived,
             blocks: RwLock::new(blocks),
             sessions: Mutex::new(record.sessions.clone()),
             expires: RwLock::new(record.expires_ms.map(Timestamp::from_millis)),
@@ -169,65 +182,65 @@ impl Stream {
         }
     }
 
-    /// Takes what is stored for what is published: a commit that changed either was not made. The tip
-    /// moves only with a commit, so it is right as it is.
+    /// Replaces the published blocks and expiration time by the stored ones, after a failed commit that
+    /// changed them. The tip changes only after a commit, so it is still correct.
     pub(super) fn reload(&self, store: &Store) -> Result<(), JournalError> {
         let stored = match store.stream(&self.name)?.filter(|record| record.number == self.number) {
-            Some(record) => Self::load(store, &self.name, record, self.kept)?,
-            None => Self::new(&self.name, self.number, self.kept),
+            Some(record) => Self::load(store, &self.name, record, self.archived)?,
+            None => Self::new(&self.name, self.number, self.archived),
         };
         *self.blocks.write() = stored.blocks.into_inner();
         *self.expires.write() = stored.expires.into_inner();
         Ok(())
     }
 
-    /// Its name.
+    /// Returns the name of the stream.
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// Random; tells this stream from an earlier one of the same name.
-    pub fn birth(&self) -> u64 {
-        self.birth
+    /// Returns the random number that distinguishes this stream from earlier ones with the same name.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
-    /// Where it ends now.
+    /// Returns the current tip.
     pub fn tip(&self) -> Tip {
         *self.tip.borrow()
     }
 
-    /// To wait for it to grow.
+    /// Subscribes to changes of the tip.
     pub fn watch(&self) -> watch::Receiver<Tip> {
         self.tip.subscribe()
     }
 
-    /// The last durable number of a session; 0 if nothing of it is known.
+    /// Returns the last durable number of a session; 0 if the session is unknown.
     pub fn acked_seq(&self, session: &str) -> u64 {
         self.sessions.lock().iter().find(|(name, _)| name == session).map_or(0, |(_, seq)| *seq)
     }
 
-    /// The last durable number of each session, least recently used first.
+    /// Returns the last durable number of each session, least recently used first.
     pub fn sessions(&self) -> Vec<(String, u64)> {
         self.sessions.lock().clone()
     }
 
-    /// When it is gone for readers.
+    /// Returns the expiration time.
     pub fn expires(&self) -> Option<Timestamp> {
         *self.expires.read()
     }
 
-    /// Whether nothing of it may be read any more.
-    pub(super) fn is_gone(&self, now: Timestamp) -> bool {
-        self.tip.borrow().removed || (!self.kept && self.is_expired(now))
+    /// Reports whether readers must not see the stream: it was removed, or expired and is not archived.
+    pub(super) fn is_unavailable(&self, now: Timestamp) -> bool {
+        self.tip.borrow().removed || (!self.archived && self.is_expired(now))
     }
 
-    /// Whether the time of the key has run out.
+    /// Reports whether the key has expired.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires().is_some_and(|at| at <= now)
     }
 }
 
-/// Moves a session to the recent end with a number that is at least `seq`.
+/// Moves a session to the most recently used end and raises its number to at least `seq`.
 pub(super) fn touch_session(sessions: &mut Vec<(String, u64)>, session: &str, seq: u64) {
     let before = match sessions.iter().position(|(name, _)| name == session) {
         Some(at) => sessions.remove(at).1,

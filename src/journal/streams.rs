@@ -1,4 +1,4 @@
-//! The streams in use, by name.
+//! The loaded streams, by name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,62 +9,62 @@ use super::{JournalError, Stream};
 use crate::model::Timestamp;
 use crate::store::{Store, StreamRecord};
 
-/// Streams that were looked up. Readers and the writer share it.
+/// The streams that were loaded since the journal was opened. Shared by readers and the writer.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// Whoever looks one up waits while another loads one: some milliseconds.
+    /// Locked while a stream is loaded, which takes a few milliseconds.
     names: Mutex<HashMap<Box<[u8]>, Arc<Stream>>>,
-    /// Of which streams the lines are kept elsewhere.
-    kept: fn(&[u8]) -> bool,
+    /// Reports whether a stream is archived.
+    archived: fn(&[u8]) -> bool,
 }
 
 impl Streams {
-    pub(super) fn new(kept: fn(&[u8]) -> bool) -> Self {
-        Self { names: Mutex::default(), kept }
+    pub(super) fn new(archived: fn(&[u8]) -> bool) -> Self {
+        Self { names: Mutex::default(), archived }
     }
 
-    /// The stream of this name, in use or stored.
+    /// Returns the stream with this name, loading it if necessary.
     pub(super) fn find(&self, store: &Store, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
         let mut names = self.names.lock();
         if let Some(stream) = names.get(name) {
             return Ok(Some(stream.clone()));
         }
         let Some(record) = store.stream(name)? else { return Ok(None) };
-        let stream = Arc::new(Stream::load(store, name, record, (self.kept)(name))?);
+        let stream = Arc::new(Stream::load(store, name, record, (self.archived)(name))?);
         names.insert(name.into(), stream.clone());
         Ok(Some(stream))
     }
 
-    /// The stream of this name, if it is in use.
-    pub(super) fn at_hand(&self, name: &[u8]) -> Option<Arc<Stream>> {
+    /// Returns the stream with this name if it is loaded.
+    pub(super) fn cached(&self, name: &[u8]) -> Option<Arc<Stream>> {
         self.names.lock().get(name).cloned()
     }
 
-    /// A new stream of this name, unless another was quicker. One that is being removed is no other.
-    pub(super) fn begin(&self, store: &Store, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
+    /// Creates a stream with this name, or returns the one that another caller has just created. A
+    /// stream that is being removed does not count.
+    pub(super) fn create(&self, store: &Store, name: &[u8]) -> Result<Arc<Stream>, JournalError> {
         let mut names = self.names.lock();
         if let Some(stream) = names.get(name).filter(|stream| !stream.tip().removed) {
             return Ok(stream.clone());
         }
-        let stream = Arc::new(Stream::new(name, store.next_stream_number()?, (self.kept)(name)));
+        let stream = Arc::new(Stream::new(name, store.next_stream_number()?, (self.archived)(name)));
         names.insert(name.into(), stream.clone());
         Ok(stream)
     }
 
-    /// The stream of this name is the one of this record from now on.
+    /// Replaces the stream with this name by the one of this record.
     pub(super) fn replace(
         &self,
         store: &Store,
         name: &[u8],
         record: StreamRecord,
     ) -> Result<Arc<Stream>, JournalError> {
-        let stream = Arc::new(Stream::load(store, name, record, (self.kept)(name))?);
+        let stream = Arc::new(Stream::load(store, name, record, (self.archived)(name))?);
         self.names.lock().insert(name.into(), stream.clone());
         Ok(stream)
     }
 
-    /// The names of all keys, in their order. A stream that is not in use is not loaded for it: its
-    /// record says enough.
+    /// Returns the names of all keys, sorted. Streams are not loaded for it: their records suffice.
     pub(super) fn names(
         &self,
         store: &Store,
@@ -74,22 +74,22 @@ impl Streams {
         let mut found = Vec::new();
         for row in store.streams() {
             let (name, record) = row?;
-            let there = match self.at_hand(&name) {
+            let shown = match self.cached(&name) {
                 Some(stream) => exists(&stream) && !stream.tip().removed && !stream.is_expired(now),
                 None => record.key.exists && record.expires_ms.is_none_or(|at| at > now.as_millis()),
             };
-            if there {
+            if shown {
                 found.push(name.to_vec());
             }
         }
         Ok(found)
     }
 
-    pub(super) fn is_kept(&self, name: &[u8]) -> bool {
-        (self.kept)(name)
+    pub(super) fn is_archived(&self, name: &[u8]) -> bool {
+        (self.archived)(name)
     }
 
-    /// A stream that was to be removed stays; one that was begun in its place goes.
+    /// Reverts the removal of a stream. A stream that was created in its place is removed.
     pub(super) fn restore(&self, stream: &Arc<Stream>) {
         stream.tip.send_modify(|tip| tip.removed = false);
         let replaced = self.names.lock().insert(stream.name.clone(), stream.clone());
@@ -98,12 +98,12 @@ impl Streams {
         }
     }
 
-    /// All streams in use.
-    pub(super) fn in_use(&self) -> Vec<Arc<Stream>> {
+    /// Returns all loaded streams.
+    pub(super) fn loaded(&self) -> Vec<Arc<Stream>> {
         self.names.lock().values().cloned().collect()
     }
 
-    /// Forgets a stream; a later one of the same name stays.
+    /// Drops a stream from the map, but not a later one with the same name.
     pub(super) fn forget(&self, stream: &Arc<Stream>) {
         let mut names = self.names.lock();
         if names.get(stream.name()).is_some_and(|known| Arc::ptr_eq(known, stream)) {
@@ -114,28 +114,28 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
-    use crate::journal::{Batch, Durability, Journal};
+    use crate::journal::{Durability, Journal, LineBatch};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stream_that_is_being_removed_is_not_found_again() {
+    async fn stream_being_removed_is_not_found() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path(), Durability::Commit).unwrap();
         let append = async |text: &[u8]| {
             let stream = journal.stream_or_new(b"a").unwrap();
-            let mut batch = Batch::new();
+            let mut batch = LineBatch::new();
             batch.push_fields(vec![(b"f".into(), text.into())]);
             journal.append(&stream, batch, None).await.unwrap().await.unwrap();
             stream
         };
         let stream = append(b"old").await;
-        // The moment between the writer's word to the readers and the store's forgetting.
+        // The state between marking the tip as removed and deleting the stream from the store.
         stream.tip.send_modify(|tip| tip.removed = true);
         for reader in 1..=2 {
             assert!(journal.stream(b"a").unwrap().is_none(), "reader {reader}");
         }
-        // Whoever writes now begins anew, and the removal that comes to its end spares it.
+        // Writing now creates a new stream, which the end of the removal must not affect.
         let new = append(b"new").await;
-        assert_ne!((new.number, new.birth()), (stream.number, stream.birth()));
+        assert_ne!((new.number, new.incarnation()), (stream.number, stream.incarnation()));
         journal.inner.store.remove_stream(b"a", stream.number).unwrap();
         journal.inner.streams.forget(&stream);
         let found = journal.stream(b"a").unwrap().unwrap();

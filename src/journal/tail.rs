@@ -1,58 +1,57 @@
-//! The one live loop: where a reader is, and the wait for more.
+//! Following a stream: a position in it, and waiting for new entries.
 //!
-//! Register, look, then wait: the watch is taken before the first look, so no entry can come
-//! unseen between the two. What wakes a reader carries nothing; it reads the page itself.
+//! The reader subscribes to the tip before its first read, so it cannot miss an entry between reading
+//! and waiting. The wake-up itself carries no data; the reader then reads the page from the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Journal, JournalError, Page, PageLimits, Stream, Tip};
+use super::{Journal, JournalError, LinePage, PageLimits, Stream, Tip};
 
-/// A reader's place in a stream: the next line number it wants.
+/// A reader that follows a stream from a line number.
 #[derive(Debug)]
-pub struct Tail {
+pub struct TailReader {
     journal: Journal,
     stream: Arc<Stream>,
     tip: watch::Receiver<Tip>,
     next: u64,
 }
 
-/// Why a wait is over.
+/// The event that ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// There is something to read.
+pub enum TailEvent {
+    /// There are lines to read.
     Grown,
-    /// The stream was removed, or its time has run out; a time that was set during the wait is not
-    /// known to it.
+    /// The stream was removed or has expired. An expiration time set during the wait is not noticed.
     Removed,
 }
 
-impl Tail {
-    /// A reader that begins with line `next` (from 1), there or not.
+impl TailReader {
+    /// Creates a reader that starts at line `next` (at least 1), which may not exist yet.
     pub fn new(journal: &Journal, stream: &Arc<Stream>, next: u64) -> Self {
         Self { journal: journal.clone(), tip: stream.watch(), stream: stream.clone(), next }
     }
 
-    /// The line number it wants next.
+    /// Returns the number of the next line to read.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Goes on at another line.
+    /// Continues at another line.
     pub fn seek(&mut self, next: u64) {
         self.next = next;
     }
 
-    /// The stream it reads.
+    /// Returns the stream.
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
-    /// What is there, without a wait, and moves behind it. Lines that were trimmed before they
-    /// could be read are passed over: [`Page::first_line`] tells.
-    pub fn read(&mut self, limits: PageLimits) -> Result<Page, JournalError> {
+    /// Reads the existing lines without waiting, and moves after them. Lines trimmed before they could be
+    /// read are skipped; see [`LinePage::first_line`].
+    pub fn read(&mut self, limits: PageLimits) -> Result<LinePage, JournalError> {
         let page = self.journal.read(&self.stream, self.next, limits)?;
         if let Some(last) = page.lines.last() {
             self.next = last.n + 1;
@@ -60,14 +59,14 @@ impl Tail {
         Ok(page)
     }
 
-    /// Waits until there is something at or behind its place, or the stream is gone. Cancel-safe.
-    pub async fn wait(&mut self) -> Woken {
+    /// Waits until the next line exists, or the stream was removed or has expired. Cancel-safe.
+    pub async fn wait(&mut self) -> TailEvent {
         let next = self.next;
         loop {
-            let gone =
+            let ms_left =
                 self.stream.expires().map(|at| at.as_millis().saturating_sub(self.journal.clock().now().as_millis()));
             let expiry = async {
-                match gone {
+                match ms_left {
                     Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
                     None => std::future::pending().await,
                 }
@@ -76,12 +75,12 @@ impl Tail {
             tokio::select! {
                 biased;
                 tip = grown => return match tip {
-                    Ok(tip) if tip.last_line >= next && !tip.removed => Woken::Grown,
-                    _ => Woken::Removed,
+                    Ok(tip) if tip.last_line >= next && !tip.removed => TailEvent::Grown,
+                    _ => TailEvent::Removed,
                 },
-                // It may have been given more time meanwhile.
+                // The expiration time may have been moved meanwhile.
                 () = expiry => if self.stream.is_expired(self.journal.clock().now()) {
-                    return Woken::Removed;
+                    return TailEvent::Removed;
                 },
             }
         }

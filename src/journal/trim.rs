@@ -1,80 +1,83 @@
-//! Trimming: which entries go.
+//! Trimming a stream.
 
 use super::JournalError;
-use super::head::{Cx, Head};
+use super::stream_state::{StreamState, WriteContext};
 use crate::model::EntryId;
 
-/// How much of a stream is kept.
+/// The entries that trimming removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
-    /// At most so many entries stay (Redis: `MAXLEN =`).
+    /// All but the newest entries up to this number (Redis: `MAXLEN =`).
     MaxLen(u64),
-    /// At least so many entries stay, and whole nodes go (Redis: `MAXLEN ~`); at most so many entries
-    /// go at once, 0 for any (Redis: `LIMIT`).
+    /// Whole nodes, keeping at least this number of entries (Redis: `MAXLEN ~`). The second field limits
+    /// the entries removed at once; 0 for no limit (Redis: `LIMIT`).
     AboutMaxLen(u64, u64),
-    /// Entries below this id go (Redis: `MINID =`).
+    /// Entries below this ID (Redis: `MINID =`).
     MinId(EntryId),
-    /// Whole nodes below this id go (Redis: `MINID ~`); at most so many entries at once, 0 for any.
+    /// Whole nodes below this ID (Redis: `MINID ~`). The second field limits the entries removed at once;
+    /// 0 for no limit.
     AboutMinId(EntryId, u64),
-    /// Entries up to this line number go: they are kept elsewhere.
+    /// Entries up to this line number, which are archived.
     ThroughLine(u64),
 }
 
-/// What stays.
+/// The entries that trimming keeps.
 #[derive(Clone, Copy)]
-enum Keep {
+enum Retention {
+    /// The newest entries up to this number.
     Len(u64),
+    /// Entries from this ID.
     From(EntryId),
 }
 
-impl Head {
-    /// Moves the watermarks; what lies below them leaves the store after the commit. Answers how
-    /// many entries went.
-    pub(super) fn trim(&mut self, cx: &Cx<'_>, trim: Trim) -> Result<u64, JournalError> {
-        let (keep, about) = match trim {
-            Trim::MaxLen(max) => (Keep::Len(max), None),
-            Trim::AboutMaxLen(max, limit) => (Keep::Len(max), Some(limit)),
-            Trim::MinId(min) => (Keep::From(min), None),
-            Trim::AboutMinId(min, limit) => (Keep::From(min), Some(limit)),
+impl StreamState {
+    /// Moves the watermarks. Blocks below them are removed from the store after the commit. Returns the
+    /// number of removed entries.
+    pub(super) fn trim(&mut self, cx: &WriteContext<'_>, trim: Trim) -> Result<u64, JournalError> {
+        let (keep, limit) = match trim {
+            Trim::MaxLen(max) => (Retention::Len(max), None),
+            Trim::AboutMaxLen(max, limit) => (Retention::Len(max), Some(limit)),
+            Trim::MinId(min) => (Retention::From(min), None),
+            Trim::AboutMinId(min, limit) => (Retention::From(min), Some(limit)),
             Trim::ThroughLine(line) => return self.trim_through(cx, line),
         };
-        if matches!(keep, Keep::Len(max) if self.tip.shown_len <= max) {
+        if matches!(keep, Retention::Len(max) if self.tip.shown_len <= max) {
             return Ok(0);
         }
         self.ensure_nodes(cx)?;
         let before = self.tip.shown_len;
-        self.trim_nodes(keep, about);
-        if about.is_none() {
-            self.trim_inside(cx, keep)?;
+        self.trim_nodes(keep, limit);
+        if limit.is_none() {
+            self.trim_within_node(cx, keep)?;
         }
-        let gone = before - self.tip.shown_len;
-        if gone > 0 {
-            self.record_due = true;
+        let removed = before - self.tip.shown_len;
+        if removed > 0 {
+            self.record_dirty = true;
         }
-        if !self.stream.kept {
+        if !self.stream.archived {
             self.tip.first_line = self.tip.shown_line;
         }
-        Ok(gone)
+        Ok(removed)
     }
 
-    /// Whole nodes, as many as may go.
-    fn trim_nodes(&mut self, keep: Keep, about: Option<u64>) {
-        let mut gone = 0;
+    /// Removes as many whole nodes as `keep` and `limit` allow.
+    fn trim_nodes(&mut self, keep: Retention, limit: Option<u64>) {
+        let mut removed = 0;
         while let Some(node) = self.nodes.as_ref().and_then(|nodes| nodes.front().copied()) {
             let live = u64::from(node.live);
-            let goes = match keep {
-                Keep::Len(max) => self.tip.shown_len > max && self.tip.shown_len - live >= max,
-                Keep::From(min) => node.last < min,
+            let removable = match keep {
+                Retention::Len(max) => self.tip.shown_len > max && self.tip.shown_len - live >= max,
+                Retention::From(min) => node.last < min,
             };
-            if !goes || about.is_some_and(|limit| limit > 0 && gone + live > limit) {
+            if !removable || limit.is_some_and(|limit| limit > 0 && removed + live > limit) {
                 return;
             }
-            gone += live;
+            removed += live;
             self.pop_node();
         }
     }
 
-    /// Lets the first node go, and whatever lies before the next.
+    /// Removes the first node and every entry before the next one.
     fn pop_node(&mut self) {
         let Some(nodes) = self.nodes.as_mut() else { return };
         let Some(node) = nodes.front().copied() else { return };
@@ -83,73 +86,74 @@ impl Head {
         self.tip.shown_line = nodes.front().map_or(self.tip.last_line + 1, |next| next.first_line);
     }
 
-    /// Entries of the first node that is left, as many as must go.
-    fn trim_inside(&mut self, cx: &Cx<'_>, keep: Keep) -> Result<(), JournalError> {
+    /// Removes single entries of the first remaining node, as `keep` requires.
+    fn trim_within_node(&mut self, cx: &WriteContext<'_>, keep: Retention) -> Result<(), JournalError> {
         let Some(node) = self.nodes.as_ref().and_then(|nodes| nodes.front().copied()) else { return Ok(()) };
-        let (mut len, mut gone, mut from) = (self.tip.shown_len, 0, None);
+        let (mut len, mut removed, mut from) = (self.tip.shown_len, 0, None);
         self.visit_lines(cx, self.tip.shown_line.max(node.first_line), node.last_line, |entry| {
             if entry.body.is_deleted() {
                 return true;
             }
             let stays = match keep {
-                Keep::Len(max) => len <= max,
-                Keep::From(min) => entry.id >= min,
+                Retention::Len(max) => len <= max,
+                Retention::From(min) => entry.id >= min,
             };
             if stays {
                 from = Some(entry.n);
                 return false;
             }
             len -= 1;
-            gone += 1;
+            removed += 1;
             true
         })?;
         let Some(line) = from else {
-            // What was to stay there was deleted before.
+            // Every entry to keep in this node was already deleted.
             self.pop_node();
             return Ok(());
         };
-        if gone > 0 {
+        if removed > 0 {
             (self.tip.shown_len, self.tip.shown_line) = (len, line);
             if let Some(node) = self.nodes.as_mut().and_then(|nodes| nodes.front_mut()) {
-                node.live -= gone;
+                node.live -= removed;
             }
         }
         Ok(())
     }
 
-    /// Lines that are kept elsewhere go, whatever they are as entries of a key.
-    fn trim_through(&mut self, cx: &Cx<'_>, line: u64) -> Result<u64, JournalError> {
+    /// Removes archived lines, whether or not they are entries of the key.
+    fn trim_through(&mut self, cx: &WriteContext<'_>, line: u64) -> Result<u64, JournalError> {
         let from = line.min(self.tip.last_line) + 1;
         let before = self.tip.first_line;
         if from <= before {
             return Ok(0);
         }
         if from > self.tip.shown_line {
-            self.hide_through(cx, from)?;
+            self.trim_key_before(cx, from)?;
         }
         self.tip.first_line = from;
-        self.record_due = true;
+        self.record_dirty = true;
         Ok(from - before)
     }
 
-    fn hide_through(&mut self, cx: &Cx<'_>, from: u64) -> Result<(), JournalError> {
+    /// Removes the entries before line `from` from the key.
+    fn trim_key_before(&mut self, cx: &WriteContext<'_>, from: u64) -> Result<(), JournalError> {
         while self.nodes.as_ref().and_then(|nodes| nodes.front()).is_some_and(|node| node.last_line < from) {
             self.pop_node();
         }
         let span = (self.tip.last_line + 1).saturating_sub(self.tip.shown_line);
-        let mut gone = from.saturating_sub(self.tip.shown_line);
-        // Where nothing was deleted every line is an entry.
-        if span != self.tip.shown_len && gone > 0 {
-            gone = 0;
+        let mut removed = from.saturating_sub(self.tip.shown_line);
+        // If nothing was deleted, every line is an entry.
+        if span != self.tip.shown_len && removed > 0 {
+            removed = 0;
             self.visit_lines(cx, self.tip.shown_line, from - 1, |entry| {
-                gone += u64::from(!entry.body.is_deleted());
+                removed += u64::from(!entry.body.is_deleted());
                 true
             })?;
         }
-        self.tip.shown_len -= gone.min(self.tip.shown_len);
+        self.tip.shown_len -= removed.min(self.tip.shown_len);
         self.tip.shown_line = self.tip.shown_line.max(from);
         if let Some(node) = self.nodes.as_mut().and_then(|nodes| nodes.front_mut()) {
-            node.live = node.live.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX));
+            node.live = node.live.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX));
             if node.live == 0 {
                 self.pop_node();
             }

@@ -1,92 +1,93 @@
-//! Whether a text is an event, and that text without white space.
+//! Validates the text of an event and removes its insignificant white space.
 //!
-//! Nearly all events are usual, and are known by one pass over their text ([`is_event`]). The rest is
-//! read by `serde_json`, which also says what is wrong with what is none ([`check`]).
+//! Nearly all events are ordinary and are recognized in one pass over their text ([`is_event`]). The
+//! rest is parsed by `serde_json`, which also reports the error in an invalid text ([`check`]).
 
 use std::borrow::Cow;
 
-use super::json::{Escapes, Kind, Object};
-use super::{EventFault, EventView};
+use super::json::{Escapes, JsonObject, ValueKind};
+use super::{EventError, EventView};
 
-/// What a field of [`EventView`] holds.
+/// The type of a field of [`EventView`].
 #[derive(Clone, Copy)]
-enum Holds {
+enum FieldType {
     Text,
     Count,
     Moment,
     Any,
 }
 
-/// Whether an object is surely an event: what [`check`] takes, but for the unusual.
-pub(super) fn is_event(object: &Object<'_>) -> bool {
-    // Of the fields that make a benchmark's event, those that are there.
-    let (mut is_pipeline, mut there) = (false, 0u8);
+/// Reports whether an object is certainly an event. Unusual events return `false` here although
+/// [`check`] accepts them.
+pub(super) fn is_event(object: &JsonObject<'_>) -> bool {
+    // The fields required of a benchmark event that are present.
+    let (mut is_pipeline, mut present) = (false, 0u8);
     for (name, _, kind) in object.fields() {
-        let (holds, bit) = match name {
-            "event_type" => (Holds::Text, 1 << 4),
-            "host" => (Holds::Text, 1),
-            "workload" => (Holds::Text, 1 << 1),
-            "status" => (Holds::Text, 1 << 2),
-            "repetition" => (Holds::Count, 1 << 3),
-            "total_repetitions" | "total" | "attempt" | "source_seq" => (Holds::Count, 0),
-            "timestamp" | "timestamp_utc" | "received_utc" => (Holds::Moment, 0),
+        let (expected, bit) = match name {
+            "event_type" => (FieldType::Text, 1 << 4),
+            "host" => (FieldType::Text, 1),
+            "workload" => (FieldType::Text, 1 << 1),
+            "status" => (FieldType::Text, 1 << 2),
+            "repetition" => (FieldType::Count, 1 << 3),
+            "total_repetitions" | "total" | "attempt" | "source_seq" => (FieldType::Count, 0),
+            "timestamp" | "timestamp_utc" | "received_utc" => (FieldType::Moment, 0),
             "event_id" | "run_id" | "source" | "actor" | "step_id" | "error_class" | "reason" | "previous_state"
             | "new_state" | "artifact_path" | "type" | "level" | "message" | "logger" | "error_type" => {
-                (Holds::Text, 0)
+                (FieldType::Text, 0)
             }
-            _ => (Holds::Any, 0),
+            _ => (FieldType::Any, 0),
         };
-        let fits = match (holds, kind) {
-            (_, Kind::Null) => continue,
-            (Holds::Any, _) | (Holds::Text, Kind::Bool) => true,
-            (Holds::Count, kind) => kind == Kind::Count,
-            (Holds::Text | Holds::Moment, Kind::String(escapes)) => escapes != Escapes::Halves,
-            (Holds::Text | Holds::Moment, kind) => matches!(kind, Kind::Count | Kind::Number),
+        let matches = match (expected, kind) {
+            (_, ValueKind::Null) => continue,
+            (FieldType::Any, _) | (FieldType::Text, ValueKind::Bool) => true,
+            (FieldType::Count, kind) => kind == ValueKind::Count,
+            (FieldType::Text | FieldType::Moment, ValueKind::String(escapes)) => escapes != Escapes::Halves,
+            (FieldType::Text | FieldType::Moment, kind) => matches!(kind, ValueKind::Count | ValueKind::Number),
         };
-        if !fits {
+        if !matches {
             return false;
         }
         is_pipeline |= bit == 1 << 4;
-        there |= bit;
+        present |= bit;
     }
-    is_pipeline || there == 0b1111
+    is_pipeline || present == 0b1111
 }
 
-/// Whether the text is an event, without a copy of it.
-pub(super) fn check(text: &str) -> Result<(), EventFault> {
+/// Checks that the text is an event, without copying it.
+pub(super) fn check(text: &str) -> Result<(), EventError> {
     let view = match serde_json::from_str::<EventView<'_>>(text) {
         Ok(view) if text.starts_with('{') => view,
-        Ok(_) => return Err(EventFault::NotObject),
+        Ok(_) => return Err(EventError::NotObject),
         Err(error) => return Err(diagnose(text, &error)),
     };
-    view.missing().map_or(Ok(()), |field| Err(EventFault::MissingField(field)))
+    view.missing().map_or(Ok(()), |field| Err(EventError::MissingField(field)))
 }
 
-/// Says what is wrong with a text that could not be read as an event.
-fn diagnose(text: &str, error: &serde_json::Error) -> EventFault {
+/// Returns the reason why a text could not be parsed as an event.
+fn diagnose(text: &str, error: &serde_json::Error) -> EventError {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
-        return EventFault::NotJson(error.to_string());
+        return EventError::NotJson(error.to_string());
     };
-    let serde_json::Value::Object(fields) = value else { return EventFault::NotObject };
+    let serde_json::Value::Object(fields) = value else { return EventError::NotObject };
     let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
     for field in counts {
         if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
-            return EventFault::WrongType { field, wants: "a whole number from 0 on", got: brief(value) };
+            return EventError::WrongType { field, wants: "a non-negative integer", got: shorten(value) };
         }
     }
     for field in ["timestamp", "timestamp_utc", "received_utc"] {
         if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
-            return EventFault::WrongType { field, wants: "seconds or a time in RFC 3339", got: brief(value) };
+            return EventError::WrongType { field, wants: "seconds or an RFC 3339 time", got: shorten(value) };
         }
     }
-    EventFault::NotJson(error.to_string())
+    EventError::NotJson(error.to_string())
 }
 
-fn brief(value: &serde_json::Value) -> String {
+fn shorten(value: &serde_json::Value) -> String {
     value.to_string().chars().take(60).collect()
 }
 
-/// The text without white space between its tokens; borrowed if there is none.
+/// Returns the text without white space between its tokens; borrowed if there is none.
 pub(super) fn compact(text: &str) -> Cow<'_, str> {
     let (mut in_string, mut escaped, mut found) = (false, false, false);
     for byte in text.bytes() {
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
     use crate::model::Event;
 
-    /// What objects are made of, and some that no object has.
+    /// Fragments of JSON objects, valid and invalid.
     const PIECES: &[&str] = &[
         "{",
         "}",
@@ -183,7 +184,7 @@ mod tests {
         r#"{"host":"h","workload":"w","repetition":1,"status":"x"}"#,
     ];
 
-    /// Events in which something was put, or put in place of something.
+    /// Generates events in which text was inserted or replaced.
     fn texts() -> impl Strategy<Value = String> {
         let change = (any::<prop::sample::Index>(), 0..12usize, prop::sample::select(PIECES));
         (prop::sample::select(&EVENTS), prop::collection::vec(change, 0..4)).prop_map(|(event, changes)| {
@@ -200,9 +201,9 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_read_in_one_pass_is_what_the_long_way_reads(text in texts()) {
+        fn fast_scanner_agrees_with_serde_json(text in texts()) {
             let text = text.trim();
-            let Some(object) = Object::read(text) else { return Ok(()) };
+            let Some(object) = JsonObject::read(text) else { return Ok(()) };
             prop_assert_eq!(object.text(), &*compact(text));
             let event = Event::unchecked(object.text());
             let fields = event.fields();
@@ -211,16 +212,16 @@ mod tests {
             prop_assert_eq!(known, read);
             prop_assert!(!is_event(&object) || check(text).is_ok(), "{}", text);
             let added = [("event_id", "1".into()), ("host", "y".into())];
-            prop_assert_eq!(event.with(&added), event.with_the_long_way(&added));
+            prop_assert_eq!(event.with(&added), event.with_any(&added));
         }
     }
 
     #[test]
-    fn usual_events_are_read_in_one_pass() {
+    fn ordinary_events_are_recognized_in_one_pass() {
         for event in EVENTS {
-            assert!(Object::read(event).is_some_and(|object| is_event(&object)), "{event}");
+            assert!(JsonObject::read(event).is_some_and(|object| is_event(&object)), "{event}");
         }
-        assert!(Object::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "of a name that comes twice the last counts");
-        assert!(Object::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
+        assert!(JsonObject::read(r#"{"a":1,"b":2,"a":3}"#).is_none(), "the last of duplicate names wins");
+        assert!(JsonObject::read(r#"{ "a" : 1, "bc" : 2 , "bc" : 3 }"#).is_none());
     }
 }

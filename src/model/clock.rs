@@ -1,13 +1,14 @@
-//! The time that is gone by where something is given up for its age: a key, a journal, a finished
-//! task, a token. It is the system's clock, except after that was set: a clock that jumps is believed
-//! only once it has stayed there for `clock_hold`, and until then time goes on from where it was.
+//! The clock that decides when something is too old: a key, a journal, a finished task, a token.
+//!
+//! It follows the system clock, except after that clock was set: a jump is trusted only after it has
+//! held for `clock_hold`. Until then this clock continues from its previous time.
 //!
 //! ```text
-//! system    10:00 10:01 | a year later, 10:02 .. 10:05 | 10:06
-//! this one  10:00 10:01 | 10:02               .. 10:05 | 10:06      nothing was given up for it
+//! system      10:00 10:01 | a year later, 10:02 .. 10:05 | 10:06
+//! this clock  10:00 10:01 | 10:02               .. 10:05 | 10:06      nothing expired
 //! ```
-//! Durations that only have to be waited for are not its business: those are monotonic anyway. Stamps
-//! and ids are the system's clock as it is ([`Timestamp::now`]).
+//! Timeouts do not use it: they are monotonic anyway. Timestamps and ids use the system clock
+//! unchanged ([`Timestamp::now`]).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,121 +18,122 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// A step of this size at most is no jump: clocks are corrected all the time.
+/// Largest correction that does not count as a jump: system clocks are adjusted all the time.
 const STEP_MAX_MS: i64 = 60_000;
-/// A store that was closed for longer may as well have been opened under a wrong clock.
+/// Longest downtime that is plausible. After a longer one the system clock may be wrong.
 const CLOSED_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// After this much has passed on the system's clock, a jump or not, the whole is looked at.
-const LOOK_MS: u64 = 20_000;
+/// Interval between two checks for a jump, in milliseconds of the system clock.
+const UPDATE_INTERVAL_MS: u64 = 20_000;
 
-/// A clock that does not jump. Cheap to read from everywhere.
+/// A clock that ignores jumps of the system clock until they are confirmed. Reading it is cheap.
 #[derive(Debug)]
 pub struct Clock {
     hold: Duration,
-    /// What the system's clock said when the whole was looked at last.
-    looked: AtomicU64,
-    /// How far the system's clock is ahead of this one, in milliseconds.
+    /// System time of the last check for a jump.
+    updated_ms: AtomicU64,
+    /// Offset of the system clock from this clock, in milliseconds; 0 without a pending jump.
     ahead: AtomicI64,
-    /// Held for a moment.
-    state: Mutex<State>,
+    /// Locked only for a few instructions.
+    state: Mutex<ClockState>,
 }
 
-/// A moment by both clocks.
+/// One instant as read from both clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// The system's: for stamps and ids.
+pub struct ClockReading {
+    /// System time: for timestamps and ids.
     pub stamp: Timestamp,
-    /// [`Clock::now`]: for what is too old.
+    /// [`Clock::now`]: for expiry.
     pub time: Timestamp,
 }
 
-/// Where a clock stands, for the next start.
+/// The state of a clock, saved for the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockSeen {
-    /// The time, in milliseconds since 1970.
+pub struct ClockSnapshot {
+    /// Time of this clock, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What the system's clock said then.
+    /// System time at the same instant, in milliseconds since 1970.
     pub system_ms: u64,
-    /// For how long it had been there, if that is a jump.
+    /// Time that a pending jump had held, in milliseconds; 0 without one.
     pub held_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct State {
-    /// The time at the last look, and the monotonic time then.
+struct ClockState {
+    /// Time of this clock at the last check, and the monotonic time then.
     time_ms: i64,
     mono_ms: i64,
-    jump: Option<Jump>,
+    jump: Option<ClockJump>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Jump {
-    /// How far ahead the system's clock went.
+struct ClockJump {
+    /// Offset of the system clock after the jump.
     ahead_ms: i64,
-    /// Since when, in monotonic time; before the start if it was there already.
+    /// Monotonic time of the jump; negative if it happened before the start.
     since_ms: i64,
 }
 
 impl Clock {
-    /// A clock that believes a jump after `hold`; `seen` is where it stood when it was last stopped.
-    pub fn new(hold: Duration, seen: Option<ClockSeen>) -> Self {
+    /// Creates a clock that trusts a jump after `hold`; `saved` is its state at the last shutdown.
+    pub fn new(hold: Duration, saved: Option<ClockSnapshot>) -> Self {
         let (system, mono) = (millis(Timestamp::now().as_millis()), monotonic_ms());
-        let state = State::begin(system, mono, seen);
-        let clock = Self { hold, looked: AtomicU64::new(0), ahead: AtomicI64::new(0), state: Mutex::new(state) };
-        clock.look();
+        let state = ClockState::new(system, mono, saved);
+        let clock = Self { hold, updated_ms: AtomicU64::new(0), ahead: AtomicI64::new(0), state: Mutex::new(state) };
+        clock.update();
         clock
     }
 
-    /// The time.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         self.read().time
     }
 
-    /// The time, and the system's.
-    pub fn read(&self) -> Now {
+    /// Returns the current time of this clock and of the system clock.
+    pub fn read(&self) -> ClockReading {
         let stamp = Timestamp::now();
         let system = stamp.as_millis();
-        if system.abs_diff(self.looked.load(Ordering::Acquire)) > LOOK_MS {
-            return Now { stamp, time: self.look() };
+        if system.abs_diff(self.updated_ms.load(Ordering::Acquire)) > UPDATE_INTERVAL_MS {
+            return ClockReading { stamp, time: self.update() };
         }
-        Now { stamp, time: plain(millis(system) - self.ahead.load(Ordering::Acquire)) }
+        ClockReading { stamp, time: timestamp(millis(system) - self.ahead.load(Ordering::Acquire)) }
     }
 
-    /// How far the system's clock is ahead (or, below zero, behind) of this one: a jump that is not
-    /// believed yet. In seconds.
-    pub fn ahead_s(&self) -> i64 {
+    /// Returns the offset of the system clock from this clock, in seconds. It is nonzero while a jump is
+    /// not trusted yet.
+    pub fn offset_s(&self) -> i64 {
         self.now();
         self.ahead.load(Ordering::Acquire) / 1000
     }
 
-    /// Looks whether the system's clock has jumped, or has stayed where it jumped to; once in a while.
-    pub fn look(&self) -> Timestamp {
+    /// Checks whether the system clock has jumped, or whether a pending jump has held; returns the time.
+    /// Reading the clock calls it when the last check is too old.
+    pub fn update(&self) -> Timestamp {
         let mut state = self.state.lock();
         let (system, mono) = (millis(Timestamp::now().as_millis()), monotonic_ms());
         let before = state.jump.is_some();
-        let time = state.look(system, mono, self.hold);
+        let time = state.update(system, mono, self.hold);
         self.ahead.store(if state.jump.is_some() { system - time } else { 0 }, Ordering::Release);
-        self.looked.store(u64::try_from(system).unwrap_or(0), Ordering::Release);
+        self.updated_ms.store(u64::try_from(system).unwrap_or(0), Ordering::Release);
         match (before, state.jump) {
             (false, Some(jump)) => tracing::warn!(
-                "the system's clock jumped by {} s: until it has stayed there for {:?}, nothing is given up for its age by it",
+                "the system clock jumped by {} s; nothing expires until the jump has held for {:?}",
                 jump.ahead_ms / 1000,
                 self.hold
             ),
-            (true, None) => tracing::warn!("the system's clock is believed again"),
+            (true, None) => tracing::warn!("the system clock is trusted again"),
             _ => {}
         }
-        plain(time)
+        timestamp(time)
     }
 
-    /// Where it stands.
-    pub fn seen(&self) -> ClockSeen {
-        self.look();
+    /// Returns the state to save for the next start.
+    pub fn snapshot(&self) -> ClockSnapshot {
+        self.update();
         let state = *self.state.lock();
         let held = state.jump.map_or(0, |jump| state.mono_ms - jump.since_ms);
         let ahead = state.jump.map_or(0, |jump| jump.ahead_ms);
         let unsigned = |ms: i64| u64::try_from(ms).unwrap_or(0);
-        ClockSeen {
+        ClockSnapshot {
             time_ms: unsigned(state.time_ms),
             system_ms: unsigned(state.time_ms + ahead),
             held_ms: unsigned(held),
@@ -145,21 +147,21 @@ impl Default for Clock {
     }
 }
 
-impl State {
-    fn begin(system: i64, mono: i64, seen: Option<ClockSeen>) -> Self {
-        let mut state = State { time_ms: system, mono_ms: mono, jump: None };
-        if let Some(seen) = seen {
-            let closed = system - millis(seen.system_ms);
+impl ClockState {
+    fn new(system: i64, mono: i64, saved: Option<ClockSnapshot>) -> Self {
+        let mut state = ClockState { time_ms: system, mono_ms: mono, jump: None };
+        if let Some(saved) = saved {
+            let closed = system - millis(saved.system_ms);
             let plausible = (-STEP_MAX_MS..=CLOSED_MAX_MS).contains(&closed);
-            state.time_ms = millis(seen.time_ms) + if plausible { closed } else { 0 };
-            let held = if plausible { millis(seen.held_ms) } else { 0 };
+            state.time_ms = millis(saved.time_ms) + if plausible { closed } else { 0 };
+            let held = if plausible { millis(saved.held_ms) } else { 0 };
             let ahead_ms = system - state.time_ms;
-            state.jump = (ahead_ms.abs() > STEP_MAX_MS).then_some(Jump { ahead_ms, since_ms: mono - held });
+            state.jump = (ahead_ms.abs() > STEP_MAX_MS).then_some(ClockJump { ahead_ms, since_ms: mono - held });
         }
         state
     }
 
-    fn look(&mut self, system: i64, mono: i64, hold: Duration) -> i64 {
+    fn update(&mut self, system: i64, mono: i64, hold: Duration) -> i64 {
         let expected = self.time_ms + (mono - self.mono_ms);
         let ahead_ms = system - expected;
         self.mono_ms = mono;
@@ -168,20 +170,20 @@ impl State {
             (self.time_ms, self.jump) = (system, None);
             return system;
         }
-        // Another jump is to stay where it is for as long as the first.
+        // A second jump has to hold as long as the first.
         let jump = self.jump.filter(|jump| (jump.ahead_ms - ahead_ms).abs() <= STEP_MAX_MS);
-        let jump = jump.unwrap_or(Jump { ahead_ms, since_ms: mono });
+        let jump = jump.unwrap_or(ClockJump { ahead_ms, since_ms: mono });
         if u128::try_from(mono - jump.since_ms).unwrap_or(0) >= hold.as_millis() {
             (self.time_ms, self.jump) = (system, None);
             return system;
         }
-        self.jump = Some(Jump { ahead_ms, ..jump });
+        self.jump = Some(ClockJump { ahead_ms, ..jump });
         expected
     }
 }
 
-/// Milliseconds since the machine was started, its sleep included where the system can tell: a laptop
-/// that was closed over night has not jumped.
+/// Returns the milliseconds since boot, including suspend where the system reports it: waking a
+/// laptop is not a jump.
 fn monotonic_ms() -> i64 {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -195,7 +197,7 @@ fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX / 2)
 }
 
-fn plain(ms: i64) -> Timestamp {
+fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
@@ -208,65 +210,65 @@ mod tests {
     const NOON: i64 = 1_790_000_000_000;
     const HOLD: Duration = Duration::from_hours(24);
 
-    fn seen(time_ms: i64, system_ms: i64, held_ms: i64) -> Option<ClockSeen> {
+    fn saved(time_ms: i64, system_ms: i64, held_ms: i64) -> Option<ClockSnapshot> {
         let unsigned = |ms: i64| u64::try_from(ms).unwrap();
-        Some(ClockSeen { time_ms: unsigned(time_ms), system_ms: unsigned(system_ms), held_ms: unsigned(held_ms) })
+        Some(ClockSnapshot { time_ms: unsigned(time_ms), system_ms: unsigned(system_ms), held_ms: unsigned(held_ms) })
     }
 
     #[test]
-    fn a_jump_for_a_moment_is_nothing() {
+    fn short_jump_is_ignored() {
         for jump in [YEAR, -HOUR, 2 * HOUR] {
-            let mut state = State::begin(NOON, 0, None);
-            assert_eq!(state.look(NOON + 1000, 1000, HOLD), NOON + 1000);
-            assert_eq!(state.look(NOON + jump + 2000, 2000, HOLD), NOON + 2000);
-            assert_eq!(state.look(NOON + jump + HOUR, HOUR, HOLD), NOON + HOUR);
-            assert_eq!(state.look(NOON + 2 * HOUR, 2 * HOUR, HOLD), NOON + 2 * HOUR);
+            let mut state = ClockState::new(NOON, 0, None);
+            assert_eq!(state.update(NOON + 1000, 1000, HOLD), NOON + 1000);
+            assert_eq!(state.update(NOON + jump + 2000, 2000, HOLD), NOON + 2000);
+            assert_eq!(state.update(NOON + jump + HOUR, HOUR, HOLD), NOON + HOUR);
+            assert_eq!(state.update(NOON + 2 * HOUR, 2 * HOUR, HOLD), NOON + 2 * HOUR);
             assert!(state.jump.is_none());
         }
     }
 
     #[test]
-    fn a_jump_that_lasts_is_believed() {
-        let mut state = State::begin(NOON, 0, None);
-        state.look(NOON + YEAR, 1000, HOLD);
-        assert_eq!(state.look(NOON + YEAR + 24 * HOUR - 1000, 24 * HOUR, HOLD), NOON + 24 * HOUR);
-        assert_eq!(state.look(NOON + YEAR + 25 * HOUR, 25 * HOUR, HOLD), NOON + YEAR + 25 * HOUR);
+    fn lasting_jump_is_trusted() {
+        let mut state = ClockState::new(NOON, 0, None);
+        state.update(NOON + YEAR, 1000, HOLD);
+        assert_eq!(state.update(NOON + YEAR + 24 * HOUR - 1000, 24 * HOUR, HOLD), NOON + 24 * HOUR);
+        assert_eq!(state.update(NOON + YEAR + 25 * HOUR, 25 * HOUR, HOLD), NOON + YEAR + 25 * HOUR);
     }
 
     #[test]
-    fn another_jump_begins_to_wait_anew() {
-        let mut state = State::begin(NOON, 0, None);
-        state.look(NOON + YEAR, 0, HOLD);
-        state.look(NOON + 2 * YEAR, 23 * HOUR, HOLD);
-        assert_eq!(state.look(NOON + 2 * YEAR + 2 * HOUR, 25 * HOUR, HOLD), NOON + 25 * HOUR);
+    fn second_jump_restarts_the_hold() {
+        let mut state = ClockState::new(NOON, 0, None);
+        state.update(NOON + YEAR, 0, HOLD);
+        state.update(NOON + 2 * YEAR, 23 * HOUR, HOLD);
+        assert_eq!(state.update(NOON + 2 * YEAR + 2 * HOUR, 25 * HOUR, HOLD), NOON + 25 * HOUR);
     }
 
     #[test]
-    fn corrections_are_followed() {
-        let mut state = State::begin(NOON, 0, None);
+    fn small_corrections_are_followed() {
+        let mut state = ClockState::new(NOON, 0, None);
         for minute in 1..100 {
-            // Half a second a minute, as a bad clock drifts.
+            // Half a second per minute, the drift of a bad clock.
             let system = NOON + minute * 60_500;
-            assert_eq!(state.look(system, minute * 60_000, HOLD), system);
+            assert_eq!(state.update(system, minute * 60_000, HOLD), system);
         }
     }
 
     #[test]
-    fn a_jump_between_starts_is_held_and_some_days_are_not() {
+    fn jump_across_a_restart_is_held_but_downtime_is_not() {
         let days = 3 * 24 * HOUR;
-        let state = State::begin(NOON + days, 0, seen(NOON, NOON, 0));
+        let state = ClockState::new(NOON + days, 0, saved(NOON, NOON, 0));
         assert_eq!((state.time_ms, state.jump.is_none()), (NOON + days, true));
         for jump in [YEAR, -HOUR] {
-            let mut state = State::begin(NOON + jump, 5, seen(NOON, NOON, 0));
-            assert_eq!(state.look(NOON + jump, 5, HOLD), NOON);
-            assert_eq!(state.look(NOON + jump + 24 * HOUR, 24 * HOUR + 5, HOLD), NOON + jump + 24 * HOUR);
+            let mut state = ClockState::new(NOON + jump, 5, saved(NOON, NOON, 0));
+            assert_eq!(state.update(NOON + jump, 5, HOLD), NOON);
+            assert_eq!(state.update(NOON + jump + 24 * HOUR, 24 * HOUR + 5, HOLD), NOON + jump + 24 * HOUR);
         }
     }
 
     #[test]
-    fn starts_in_between_do_not_make_it_wait_longer() {
-        let mut state = State::begin(NOON + YEAR + HOUR, 0, seen(NOON, NOON + YEAR, 22 * HOUR));
-        assert_eq!(state.look(NOON + YEAR + 2 * HOUR, HOUR, HOLD), NOON + 2 * HOUR);
-        assert_eq!(state.look(NOON + YEAR + 4 * HOUR, 3 * HOUR, HOLD), NOON + YEAR + 4 * HOUR);
+    fn restarts_do_not_extend_the_hold() {
+        let mut state = ClockState::new(NOON + YEAR + HOUR, 0, saved(NOON, NOON + YEAR, 22 * HOUR));
+        assert_eq!(state.update(NOON + YEAR + 2 * HOUR, HOUR, HOLD), NOON + 2 * HOUR);
+        assert_eq!(state.update(NOON + YEAR + 4 * HOUR, 3 * HOUR, HOLD), NOON + YEAR + 4 * HOUR);
     }
 }

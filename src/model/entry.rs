@@ -1,4 +1,4 @@
-//! An entry of a journal: a log line, or any fields for a plain Redis stream.
+//! Journal entries: a log line, or arbitrary fields for a plain Redis stream.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,49 +9,49 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Channel, EntryId, LineText, Timestamp};
 
-/// A field's name or value: any bytes.
+/// The name or value of a field: arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Octets<'a>(pub Cow<'a, [u8]>);
+pub struct ByteStr<'a>(pub Cow<'a, [u8]>);
 
-/// Field names and values of a Redis stream entry, in the order they were given. None at all: the
-/// entry was deleted (Redis: XDEL), and only its place is left.
-pub type Fields<'a> = Vec<(Octets<'a>, Octets<'a>)>;
+/// Field names and values of a Redis stream entry, in insertion order. An empty list is a tombstone:
+/// the entry was deleted (Redis: XDEL).
+pub type EntryFields<'a> = Vec<(ByteStr<'a>, ByteStr<'a>)>;
 
-/// What an entry holds.
+/// The contents of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryBody<'a> {
     /// A line of a task's log: on the Redis port the fields `line`, `timestamp`, `stream`.
     Line(#[serde(borrow)] LineText<'a>),
-    /// Any other fields, and those of XADD.
-    Fields(#[serde(borrow)] Fields<'a>),
+    /// Arbitrary fields, including those of XADD.
+    Fields(#[serde(borrow)] EntryFields<'a>),
 }
 
-/// One item of a journal.
+/// One entry of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// Its id, greater than that of every earlier entry.
     pub id: EntryId,
-    /// Its line number: one more than that of the entry before.
+    /// Its line number: one more than that of the previous entry.
     pub n: u64,
-    /// What it holds.
+    /// Its contents.
     pub body: EntryBody<'a>,
 }
 
-/// What stands in the log where a line was deleted.
+/// Text shown in place of a deleted line.
 const DELETED: &str = "[line deleted]";
-/// Characters that would end a line, or a text, before its end.
+/// Characters that would end a line or a C string early.
 const LINE_ENDS: [char; 2] = ['\n', '\0'];
 
 impl EntryBody<'_> {
-    /// What is left of a deleted entry.
+    /// The tombstone of a deleted entry.
     pub const DELETED: EntryBody<'static> = EntryBody::Fields(Vec::new());
 
-    /// Whether it was deleted and only its place is left.
+    /// Reports whether the entry was deleted and is only a tombstone.
     pub fn is_deleted(&self) -> bool {
         matches!(self, EntryBody::Fields(fields) if fields.is_empty())
     }
 
-    /// Bytes it adds to a log: its text, and a newline where the line ends with it.
+    /// Returns the bytes it adds to a log: its text, and a newline if the line ends with it.
     pub fn text_bytes(&self) -> u64 {
         let bytes = match self {
             EntryBody::Line(line) => line.text.len() + usize::from(!line.partial),
@@ -63,22 +63,22 @@ impl EntryBody<'_> {
         bytes as u64
     }
 
-    /// The body as Redis shows it.
-    pub fn to_fields(&self) -> Fields<'_> {
+    /// Returns the fields shown on the Redis port.
+    pub fn to_fields(&self) -> EntryFields<'_> {
         match self {
             EntryBody::Fields(fields) => {
                 fields.iter().map(|(name, value)| (name.borrowed(), value.borrowed())).collect()
             }
             EntryBody::Line(line) => vec![
-                (Octets::from(b"line"), Octets::from(line.text.as_bytes())),
-                (Octets::from(b"timestamp"), Octets(line.timestamp.to_string().into_bytes().into())),
-                (Octets::from(b"stream"), Octets::from(line.channel.as_str().as_bytes())),
+                (ByteStr::from(b"line"), ByteStr::from(line.text.as_bytes())),
+                (ByteStr::from(b"timestamp"), ByteStr(line.timestamp.to_string().into_bytes().into())),
+                (ByteStr::from(b"stream"), ByteStr::from(line.channel.as_str().as_bytes())),
             ],
         }
     }
 
-    /// Any entry seen as a line of a log: by its fields `line`, `timestamp` and `stream` (blueprint,
-    /// "Storing Logs"); fields that are no line are shown as `name=value` words.
+    /// Returns any entry as a log line, from its fields `line`, `timestamp` and `stream` (blueprint,
+    /// "Storing Logs"). Without a field `line` all fields are shown as `name=value` words.
     pub fn to_line(&self, id: EntryId) -> LineText<'_> {
         let fields = match self {
             EntryBody::Line(line) => return LineText { text: line.text.as_ref().into(), ..*line },
@@ -90,11 +90,11 @@ impl EntryBody<'_> {
             return LineText { channel: Channel::Internal, text: DELETED.into(), ..line };
         }
         let find = |name: &[u8]| fields.iter().find(|(found, _)| **found == *name).map(|(_, value)| &**value);
-        let word = |name: &[u8]| find(name).and_then(|value| std::str::from_utf8(value).ok());
+        let text_of = |name: &[u8]| find(name).and_then(|value| std::str::from_utf8(value).ok());
         let text = match find(b"line") {
             Some(text) => {
-                line.timestamp = word(b"timestamp").and_then(|time| time.parse().ok()).unwrap_or(at_id);
-                line.channel = word(b"stream").and_then(|channel| channel.parse().ok()).unwrap_or_default();
+                line.timestamp = text_of(b"timestamp").and_then(|time| time.parse().ok()).unwrap_or(at_id);
+                line.channel = text_of(b"stream").and_then(|channel| channel.parse().ok()).unwrap_or_default();
                 String::from_utf8_lossy(text.strip_suffix(b"\n").unwrap_or(text))
             }
             None => fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ").into(),
@@ -104,7 +104,7 @@ impl EntryBody<'_> {
         line
     }
 
-    /// The same, with everything it borrowed as its own.
+    /// Returns the body with all borrowed data copied.
     pub fn into_owned(self) -> EntryBody<'static> {
         match self {
             EntryBody::Line(line) => EntryBody::Line(LineText { text: line.text.into_owned().into(), ..line }),
@@ -115,23 +115,23 @@ impl EntryBody<'_> {
     }
 }
 
-impl Octets<'_> {
-    fn borrowed(&self) -> Octets<'_> {
-        Octets(Cow::Borrowed(&self.0))
+impl ByteStr<'_> {
+    fn borrowed(&self) -> ByteStr<'_> {
+        ByteStr(Cow::Borrowed(&self.0))
     }
 
-    fn into_owned(self) -> Octets<'static> {
-        Octets(self.0.into_owned().into())
+    fn into_owned(self) -> ByteStr<'static> {
+        ByteStr(self.0.into_owned().into())
     }
 }
 
-impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Octets<'a> {
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for ByteStr<'a> {
     fn from(bytes: &'a T) -> Self {
         Self(Cow::Borrowed(bytes.as_ref()))
     }
 }
 
-impl Deref for Octets<'_> {
+impl Deref for ByteStr<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -139,39 +139,39 @@ impl Deref for Octets<'_> {
     }
 }
 
-impl fmt::Display for Octets<'_> {
+impl fmt::Display for ByteStr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
-impl Serialize for Octets<'_> {
+impl Serialize for ByteStr<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Octets<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ByteStr<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(OctetsVisitor)
+        deserializer.deserialize_bytes(ByteStrVisitor)
     }
 }
 
-struct OctetsVisitor;
+struct ByteStrVisitor;
 
-impl<'de> Visitor<'de> for OctetsVisitor {
-    type Value = Octets<'de>;
+impl<'de> Visitor<'de> for ByteStrVisitor {
+    type Value = ByteStr<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("bytes")
     }
 
-    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Octets<'de>, E> {
-        Ok(Octets(Cow::Borrowed(bytes)))
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<ByteStr<'de>, E> {
+        Ok(ByteStr(Cow::Borrowed(bytes)))
     }
 
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Octets<'de>, E> {
-        Ok(Octets(Cow::Owned(bytes.to_vec())))
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<ByteStr<'de>, E> {
+        Ok(ByteStr(Cow::Owned(bytes.to_vec())))
     }
 }
 
@@ -180,11 +180,11 @@ mod tests {
     use super::*;
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> EntryBody<'static> {
-        EntryBody::Fields(pairs.iter().map(|(name, value)| (Octets::from(*name), Octets::from(*value))).collect())
+        EntryBody::Fields(pairs.iter().map(|(name, value)| (ByteStr::from(*name), ByteStr::from(*value))).collect())
     }
 
     #[test]
-    fn the_blueprints_fields_are_a_line() {
+    fn blueprint_fields_become_a_line() {
         let id = EntryId::new(5, 0);
         let body =
             fields(&[("line", "Building...\n"), ("timestamp", "2026-05-09T16:23:01+02:00"), ("stream", "stderr")]);

@@ -1,12 +1,12 @@
-//! An event: one JSON object on one line, in one model for two schemas.
+//! Events: one JSON object per line, one model for two schemas.
 //!
 //! ```text
 //! pipeline   {"event_id","event_type","run_id","timestamp_utc","actor","attempt", "step_id"?, "error_class"?, "reason"?, ...}
 //! benchmark  {"run_id"?,"host","workload","repetition","total_repetitions"?,"status","type"?,"level"?,"message"?, ...}
 //! ```
 //!
-//! An event keeps the text it came as: fields nobody here knows stay in it, in their order. What is
-//! known is read out of the text as an [`EventView`], which borrows from it.
+//! An event keeps its original text, so unknown fields and the order of fields survive. The known
+//! fields are parsed on demand into an [`EventView`], which borrows from the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,148 +16,149 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::check::{check, compact, is_event};
-use super::json::Object;
+use super::json::JsonObject;
 use super::limits;
-use super::view::{EventView, Text};
+use super::view::{EventText, EventView};
 
-/// One event: a JSON object on one line, checked to be readable as one of the two schemas.
+/// One event: a JSON object on one line, validated against the two schemas.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event(Box<str>);
 
-/// Which of the two schemas an event follows.
+/// One of the two schemas of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// Steps of a pipeline: it has an `event_type`.
+pub enum EventSchema {
+    /// A step of a pipeline: it has an `event_type`.
     Pipeline,
     /// A repetition of a workload on a host: it has `host`, `workload`, `repetition`, `status`.
     Benchmark,
 }
 
-/// Why a text is no event.
+/// The reason why a text is not an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EventFault {
+pub enum EventError {
     /// It does not parse as JSON.
     #[error("it is not JSON: {0}")]
     NotJson(String),
-    /// It is JSON, but no object.
+    /// It is JSON, but not an object.
     #[error("it is not a JSON object")]
     NotObject,
-    /// It is neither a pipeline's event nor a benchmark's.
+    /// It is neither a pipeline event nor a benchmark event.
     #[error("field `{0}` is missing: an event has `event_type`, or `host`, `workload`, `repetition` and `status`")]
     MissingField(&'static str),
-    /// A field that is counted with holds something else.
+    /// A numeric or time field has another type.
     #[error("field `{field}` must be {wants}, it is {got}")]
     WrongType {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What it should hold.
+        /// Expected type.
         wants: &'static str,
-        /// What it holds.
+        /// Actual value, shortened.
         got: String,
     },
-    /// More than [`limits::EVENT_BYTES_MAX`].
-    #[error("it has {0} bytes, at most {max} are taken", max = limits::EVENT_BYTES_MAX)]
+    /// It is longer than [`limits::EVENT_BYTES_MAX`].
+    #[error("it has {0} bytes, more than the maximum of {max}", max = limits::EVENT_BYTES_MAX)]
     TooLong(usize),
 }
 
-impl EventFault {
-    /// A stable word for counters and answers.
+impl EventError {
+    /// Returns a stable code for counters and replies.
     pub fn reason(&self) -> &'static str {
         match self {
-            EventFault::NotJson(_) => "not_json",
-            EventFault::NotObject => "not_an_object",
-            EventFault::MissingField(_) => "missing_field",
-            EventFault::WrongType { .. } => "wrong_type",
-            EventFault::TooLong(_) => "too_long",
+            EventError::NotJson(_) => "not_json",
+            EventError::NotObject => "not_an_object",
+            EventError::MissingField(_) => "missing_field",
+            EventError::WrongType { .. } => "wrong_type",
+            EventError::TooLong(_) => "too_long",
         }
     }
 }
 
 impl Event {
-    /// Reads one event. The text may have white space between its tokens; what is kept has none.
+    /// Parses one event. White space between tokens is accepted and removed.
     ///
     /// # Errors
-    /// Why it is no event.
-    pub fn parse(text: &str) -> Result<Self, EventFault> {
+    /// The reason why the text is not an event.
+    pub fn parse(text: &str) -> Result<Self, EventError> {
         let text = text.trim();
         if text.len() > limits::EVENT_BYTES_MAX {
-            return Err(EventFault::TooLong(text.len()));
+            return Err(EventError::TooLong(text.len()));
         }
-        if let Some(event) = Object::read(text).as_ref().and_then(Self::of) {
+        if let Some(event) = JsonObject::read(text).as_ref().and_then(Self::of) {
             return Ok(event);
         }
         check(text)?;
         Ok(Self(compact(text).into()))
     }
 
-    /// The event that an object is. `None` says that it is none, or an unusual one: [`Event::parse`]
-    /// knows.
-    pub(crate) fn of(object: &Object<'_>) -> Option<Self> {
+    /// Returns the object as an event, or `None` if it is invalid or unusual; [`Event::parse`] decides
+    /// those cases.
+    pub(crate) fn of(object: &JsonObject<'_>) -> Option<Self> {
         is_event(object).then(|| Self(object.text().into()))
     }
 
-    /// A text that is taken for an event, for tests.
+    /// Wraps a text without validating it, for tests.
     #[cfg(test)]
     pub(super) fn unchecked(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The same with those of `added` that the object has not, and without `null`; the values are JSON.
-    pub(crate) fn kept(object: &Object<'_>, added: &[(&str, &str)]) -> Self {
-        Self(object.kept(added).into())
+    /// Returns the event with the fields of `added` that the object lacks, and without `null` fields.
+    /// The values are JSON.
+    pub(crate) fn from_object(object: &JsonObject<'_>, added: &[(&str, &str)]) -> Self {
+        Self(object.stored_form(added).into())
     }
 
-    /// The JSON object, on one line.
+    /// Returns the JSON object, on one line.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What is known of its fields.
+    /// Returns its known fields.
     pub fn view(&self) -> EventView<'_> {
-        // It was read when the event was made; there is nothing else an event can be.
+        // The text was validated when the event was created, so parsing cannot fail.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
-    /// All its fields, in their order, as they stand in it. Of a name that comes twice the last counts.
+    /// Returns all fields in their order, values as raw text. The last of duplicate names wins.
     pub fn fields(&self) -> Vec<(Cow<'_, str>, &RawValue)> {
-        serde_json::from_str::<Fields<'_>>(&self.0).map_or_else(|_| Vec::new(), |fields| fields.0)
+        serde_json::from_str::<ObjectFields<'_>>(&self.0).map_or_else(|_| Vec::new(), |fields| fields.0)
     }
 
-    /// The same event as it is kept: no field is `null`, and those of `added` that it has not stand
-    /// behind its own.
+    /// Returns the event in its stored form: without `null` fields, and with those of `added` that it
+    /// lacks appended.
     #[must_use]
     pub fn with(&self, added: &[(&str, serde_json::Value)]) -> Self {
         let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if let Some(object) = Object::read(&self.0).filter(|_| added.iter().all(|(name, _)| is_plain(name))) {
+        if let Some(object) = JsonObject::read(&self.0).filter(|_| added.iter().all(|(name, _)| is_plain(name))) {
             let values: Vec<_> = added.iter().map(|(_, value)| value.to_string()).collect();
             let added: Vec<_> = added.iter().zip(&values).map(|((name, _), value)| (*name, value.as_str())).collect();
-            return Self::kept(&object, &added);
+            return Self::from_object(&object, &added);
         }
-        self.with_the_long_way(added)
+        self.with_any(added)
     }
 
-    /// The same for any event.
-    pub(super) fn with_the_long_way(&self, added: &[(&str, serde_json::Value)]) -> Self {
+    /// Implements [`Event::with`] for unusual events.
+    pub(super) fn with_any(&self, added: &[(&str, serde_json::Value)]) -> Self {
         let mut fields = self.fields();
         fields.retain(|(_, value)| value.get() != "null");
         let mut out = String::with_capacity(self.0.len() + 96);
-        let mut joint = '{';
+        let mut separator = '{';
         for (name, value) in &fields {
-            put(&mut out, &mut joint, name, value.get());
+            push_field(&mut out, &mut separator, name, value.get());
         }
         for (name, value) in added {
             if !fields.iter().any(|(known, _)| known == name) {
-                put(&mut out, &mut joint, name, &value.to_string());
+                push_field(&mut out, &mut separator, name, &value.to_string());
             }
         }
-        out.push_str(if joint == '{' { "{}" } else { "}" });
+        out.push_str(if separator == '{' { "{}" } else { "}" });
         Self(out.into())
     }
 }
 
-fn put(out: &mut String, joint: &mut char, name: &str, value: &str) {
-    out.push(*joint);
-    *joint = ',';
+fn push_field(out: &mut String, separator: &mut char, name: &str, value: &str) {
+    out.push(*separator);
+    *separator = ',';
     out.push_str(&serde_json::Value::from(name).to_string());
     out.push(':');
     out.push_str(value);
@@ -176,15 +177,15 @@ impl fmt::Display for Event {
 }
 
 impl std::str::FromStr for Event {
-    type Err = EventFault;
+    type Err = EventError;
 
-    fn from_str(text: &str) -> Result<Self, EventFault> {
+    fn from_str(text: &str) -> Result<Self, EventError> {
         Self::parse(text)
     }
 }
 
 impl Serialize for Event {
-    /// As the object it is; only of use with JSON.
+    /// Serializes the object itself; JSON only.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
@@ -198,17 +199,17 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct ObjectFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor).map(Fields)
+        deserializer.deserialize_map(ObjectFieldsVisitor).map(ObjectFields)
     }
 }
 
-struct FieldsVisitor;
+struct ObjectFieldsVisitor;
 
-impl<'de> Visitor<'de> for FieldsVisitor {
+impl<'de> Visitor<'de> for ObjectFieldsVisitor {
     type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,7 +218,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields: Self::Value = Vec::with_capacity(12);
-        while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
+        while let Some((EventText(name), value)) = map.next_entry::<EventText<'de>, &RawValue>()? {
             match fields.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) => *known = value,
                 None => fields.push((name, value)),
@@ -234,10 +235,10 @@ mod tests {
     const FULL: &str = r#"{"run_id": "r1", "host": "h", "workload": "dfaas", "repetition": 1, "total_repetitions": 3, "status": "running", "message": "a \"b\" {", "timestamp": 1767435305.1, "type": "log", "level": "INFO", "error_type": null, "error_context": null, "extra": {"x": [1, 2]}}"#;
 
     #[test]
-    fn a_benchmarks_event_is_read_whole() {
+    fn benchmark_event_is_parsed() {
         let event = Event::parse(FULL).unwrap();
         let view = event.view();
-        assert_eq!(view.schema(), EventKind::Benchmark);
+        assert_eq!(view.schema(), EventSchema::Benchmark);
         assert_eq!((view.message.as_deref(), view.repetitions()), (Some("a \"b\" {"), Some(3)));
         assert!(view.is_log() && !view.is_failure() && view.error_type.is_none());
         assert_eq!(view.origin().unwrap().to_string(), "2026-01-03T10:15:05.100Z");
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_no_null_and_keeps_order_and_unknown_fields() {
+    fn stored_form_drops_nulls_and_keeps_order_and_unknown_fields() {
         let kept = Event::parse(FULL).unwrap().with(&[("event_id", "e1".into()), ("host", "other".into())]);
         assert!(!kept.as_str().contains("null"), "{kept}");
         assert!(kept.as_str().starts_with(r#"{"run_id":"r1","host":"h","#), "{kept}");
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_which_field_and_why() {
+    fn errors_name_field_and_reason() {
         for (text, reason, names) in [
             ("{\"a\":", "not_json", "line 1"),
             ("[1]", "not_an_object", "object"),
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_known_in_both_schemas() {
+    fn failures_are_detected_in_both_schemas() {
         let failed = |text: &str| Event::parse(text).unwrap().view().is_failure();
         assert!(
             failed(r#"{"event_type":"gate.failed"}"#)

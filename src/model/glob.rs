@@ -1,12 +1,12 @@
-//! Patterns of names as Redis has them: `*`, `?`, `[a-z]`, `[^a]` and a backslash before any byte.
+//! Glob patterns as in Redis: `*`, `?`, `[a-z]`, `[^a]` and a backslash before any byte.
 //!
-//! Of the stars only the last one seen is tried again, which is enough: what a star in front could
-//! take, the later one can skip as well. So the cost is at most the product of the two lengths.
+//! On a mismatch only the last star is retried. That suffices: any bytes an earlier star could match,
+//! the later one can match as well. The cost is at most the product of the two lengths.
 
-/// Whether a name fits a pattern.
-pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
+/// Reports whether a name matches a pattern.
+pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Behind the last star, and where what it took ends.
+    // The position after the last star, and the end of the bytes it has matched.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         if pattern.get(p) == Some(&b'*') {
@@ -16,26 +16,26 @@ pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
         }
         let next = match name.get(n) {
             None if p == pattern.len() => return true,
-            // No star could take less.
+            // No star could match fewer bytes.
             None => return false,
-            Some(byte) => one(pattern, p, *byte),
+            Some(byte) => match_one(pattern, p, *byte),
         };
         match (next, retry) {
             (Some(next), _) => (p, n) = (next, n + 1),
-            (None, Some((behind, taken))) => {
-                (p, n) = (behind, taken + 1);
-                retry = Some((behind, taken + 1));
+            (None, Some((after, matched))) => {
+                (p, n) = (after, matched + 1);
+                retry = Some((after, matched + 1));
             }
             (None, None) => return false,
         }
     }
 }
 
-/// The place behind the element at `p` if it fits this byte.
-fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
+/// Returns the position after the pattern element at `p` if it matches this byte.
+fn match_one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match pattern.get(p)? {
         b'?' => Some(p + 1),
-        b'[' => class(pattern, p + 1, byte),
+        b'[' => match_class(pattern, p + 1, byte),
         b'\\' => match pattern.get(p + 1) {
             Some(escaped) => (*escaped == byte).then_some(p + 2),
             None => (byte == b'\\').then_some(p + 1),
@@ -44,8 +44,8 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// As [`one`], inside brackets. A class that is not closed ends with the pattern.
-fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
+/// Does the same as [`match_one`] inside brackets. An unclosed class ends with the pattern.
+fn match_class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
     let negated = pattern.get(p) == Some(&b'^');
     p += usize::from(negated);
     let mut found = false;
@@ -77,9 +77,9 @@ fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Asked of valkey-server 9.1.2 by KEYS.
+    /// Recorded from valkey-server 9.1.2, `KEYS`.
     #[test]
-    fn patterns_fit_as_in_redis() {
+    fn patterns_match_as_in_redis() {
         let cases: [(&str, &str, bool); 34] = [
             ("*", "", true),
             ("*", "abc", true),
@@ -116,15 +116,15 @@ mod tests {
             ("t[]ask", "task", false),
             ("t[a-]sk", "task", false),
         ];
-        for (pattern, name, fit) in cases {
-            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), fit, "{pattern} on {name}");
+        for (pattern, name, expected) in cases {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} on {name}");
         }
     }
 
-    /// It would never end if every star were tried at every place.
+    /// Backtracking over every star would need exponential time.
     #[test]
-    fn a_hostile_pattern_costs_little() {
+    fn hostile_pattern_matches_in_linear_time() {
         let pattern = [b"*a".repeat(500), b"b".to_vec()].concat();
-        assert!(!fits(&pattern, &b"a".repeat(2_000)));
+        assert!(!matches(&pattern, &b"a".repeat(2_000)));
     }
 }

@@ -1,4 +1,4 @@
-//! A line of a task's log, and the gaps between lines.
+//! Lines of a task's log, and the gaps between them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EntryId, Timestamp};
 
-/// Which way a line came: the JSON field `stream`.
+/// The output channel of a line: the JSON field `stream`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -17,20 +17,20 @@ pub enum Channel {
     Stdout,
     /// The command's standard error.
     Stderr,
-    /// What the worker or the server has to say of itself.
+    /// Messages of the worker or the server.
     Internal,
 }
 
-/// A text that names no channel.
+/// The error for an unknown channel name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a stream: write stdout, stderr or internal")]
 pub struct BadChannel(String);
 
 impl Channel {
-    /// All of them, in the order they are shown.
+    /// All channels, in display order.
     pub const ALL: [Channel; 3] = [Channel::Stdout, Channel::Stderr, Channel::Internal];
 
-    /// The word in JSON, in queries and on screens.
+    /// Returns the name used in JSON, in queries and on screens.
     pub const fn as_str(self) -> &'static str {
         match self {
             Channel::Stdout => "stdout",
@@ -54,7 +54,7 @@ impl FromStr for Channel {
     }
 }
 
-/// Some of the channels, as `stdout,internal` in a query; all of them unless said otherwise.
+/// A set of channels, `stdout,internal` in a query; all of them by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelSet(u8);
 
@@ -62,12 +62,12 @@ impl ChannelSet {
     /// Every channel.
     pub const ALL: ChannelSet = ChannelSet(0b111);
 
-    /// Whether lines of this channel are wanted.
+    /// Reports whether the set contains the channel.
     pub const fn contains(self, channel: Channel) -> bool {
         self.0 & (1 << channel as u8) != 0
     }
 
-    /// Whether nothing is left out.
+    /// Reports whether the set contains every channel.
     pub fn is_all(self) -> bool {
         self == Self::ALL
     }
@@ -85,38 +85,38 @@ impl FromStr for ChannelSet {
     }
 }
 
-/// A line before it has a place: what a worker sends.
+/// A line before it has a number: the form in which a worker sends it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineText<'a> {
-    /// When it was written, by the worker's clock.
+    /// Time of writing, by the worker's clock.
     pub timestamp: Timestamp,
-    /// Which way it came.
+    /// Output channel.
     pub channel: Channel,
-    /// A longer line was cut here and goes on in the next.
+    /// The line was split and continues in the next one.
     pub partial: bool,
     /// Bytes that are not UTF-8 (or NUL) were replaced by U+FFFD.
     pub lossy: bool,
-    /// The text, without its newline; `\r` is kept.
+    /// Text, without its newline; `\r` is kept.
     #[serde(borrow)]
     pub text: Cow<'a, str>,
 }
 
-/// A line with its place in a task's log: the LINE object of the interfaces.
+/// A line with its number in a task's log: the LINE object of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line<'a> {
     /// Line number: dense, from 1, never reused.
     pub n: u64,
     /// Id of the entry in the journal.
-    #[serde(with = "id_as_text")]
+    #[serde(with = "super::text_form")]
     pub id: EntryId,
-    /// When it was written.
+    /// Time of writing.
     pub timestamp: Timestamp,
-    /// Which way it came.
+    /// Output channel.
     #[serde(rename = "stream")]
     pub channel: Channel,
-    /// The text, without its newline.
+    /// Text, without its newline.
     pub line: Cow<'a, str>,
-    /// A longer line was cut here and goes on in the next.
+    /// The line was split and continues in the next one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
     /// Bytes that were not UTF-8 were replaced.
@@ -125,18 +125,18 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The same line, owning its text.
+    /// Returns the line with its text copied.
     pub fn into_owned(self) -> Line<'static> {
         let Line { n, id, timestamp, channel, line, partial, lossy } = self;
         Line { n, id, timestamp, channel, line: Cow::Owned(line.into_owned()), partial, lossy }
     }
 
-    /// The gap that this line stands for, if it is such a mark.
+    /// Returns the gap that this line marks, if it is a gap marker.
     pub fn gap(&self) -> Option<Gap> {
         if self.channel != Channel::Internal {
             return None;
         }
-        Mark::parse(&self.line).map(|mark| Gap {
+        GapMarker::parse(&self.line).map(|mark| Gap {
             from: self.n,
             to: self.n,
             reason: mark.reason,
@@ -146,67 +146,53 @@ impl Line<'_> {
     }
 }
 
-mod id_as_text {
-    use super::EntryId;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(id)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EntryId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Why lines are missing.
+/// The reason why lines are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// They left the live window and no archive holds them.
     Trimmed,
-    /// The worker dropped them: the output came faster than it could be sent.
+    /// The worker dropped them: the output was faster than the connection.
     Skipped,
     /// A limit on this task was reached.
     Quota,
-    /// The worker numbered them, and they never arrived.
+    /// The worker numbered them, but they never arrived.
     LostInTransit,
 }
 
-/// Lines that a reader does not get, in words it can show.
+/// A gap in a log, as reported to readers.
 ///
 /// A gap names line numbers that cannot be read any more (`trimmed`, and `quota` for the middle of a
-/// log that grew over its limit). Lines that were never stored (`skipped`, `lost_in_transit`, and
-/// `quota` for what came faster than it may) never had numbers: such a gap is `marked`, and `from` and
-/// `to` both name the `internal` line that stands in their place, so numbers stay dense.
+/// log over its limit). Lines that were never stored (`skipped`, `lost_in_transit`, and `quota` for
+/// lines over a rate limit) have no numbers. Such a gap is `marked`: `from` and `to` both name the
+/// gap marker, an `internal` line in their place, so that numbers stay dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// First line number concerned.
+    /// First line number of the gap.
     pub from: u64,
-    /// Last line number concerned.
+    /// Last line number of the gap.
     pub to: u64,
-    /// Why.
+    /// Reason of the gap.
     pub reason: GapReason,
-    /// How many lines are missing.
+    /// Number of missing lines.
     pub count: u64,
-    /// An `internal` line stands in their place.
+    /// An `internal` line marks the gap.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub marked: bool,
 }
 
-/// The text of an `internal` line that stands for lines which are not there.
+/// A gap marker: an `internal` line that reports lines which were never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Why they are missing.
+pub struct GapMarker {
+    /// Reason why they are missing.
     pub reason: GapReason,
-    /// How many.
+    /// Number of missing lines.
     pub count: u64,
 }
 
-impl Mark {
-    /// `[15 messages skipped]`, the text that the blueprint fixes, `[15 messages lost in transit]`, or
-    /// `[15 lines over the limit of 1000 lines/s]`.
+impl GapMarker {
+    /// Parses `[15 messages skipped]`, the text that the blueprint defines, `[15 messages lost in transit]`,
+    /// or `[15 lines over the limit of 1000 lines/s]`.
     pub fn parse(text: &str) -> Option<Self> {
         let (count, rest) = text.strip_prefix('[')?.split_once(' ')?;
         let reason = match rest {
@@ -218,12 +204,12 @@ impl Mark {
         Some(Self { reason, count: count.parse().ok()? })
     }
 
-    /// The text for lines that were over a limit, which is named in words.
+    /// Returns the marker for lines over a limit; `limit` is its text, such as `1000 lines/s`.
     pub fn over(count: u64, limit: &str) -> String {
         format!("[{count} lines over the limit of {limit}]")
     }
 
-    /// The same text with another count.
+    /// Returns a marker's text with another count.
     pub fn recounted(text: &str, count: u64) -> String {
         match text.split_once(' ') {
             Some((_, rest)) => format!("[{count} {rest}"),
@@ -232,9 +218,9 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for GapMarker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mark { reason, count } = self;
+        let GapMarker { reason, count } = self;
         match reason {
             GapReason::Skipped => write!(f, "[{count} messages skipped]"),
             GapReason::LostInTransit => write!(f, "[{count} messages lost in transit]"),
@@ -249,21 +235,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_read_back_what_they_write() {
+    fn gap_markers_round_trip() {
         for reason in [GapReason::Skipped, GapReason::LostInTransit, GapReason::Quota] {
-            let mark = Mark { reason, count: 15 };
-            assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
-            assert_eq!(Mark::parse(&Mark::recounted(&mark.to_string(), 7)), Some(Mark { reason, count: 7 }));
+            let mark = GapMarker { reason, count: 15 };
+            assert_eq!(GapMarker::parse(&mark.to_string()), Some(mark));
+            assert_eq!(
+                GapMarker::parse(&GapMarker::recounted(&mark.to_string(), 7)),
+                Some(GapMarker { reason, count: 7 })
+            );
         }
-        let rate = Mark::over(1_234, "1000 lines/s");
+        let rate = GapMarker::over(1_234, "1000 lines/s");
         assert_eq!(rate, "[1234 lines over the limit of 1000 lines/s]");
-        assert_eq!(Mark::parse(&rate), Some(Mark { reason: GapReason::Quota, count: 1_234 }));
-        assert_eq!(Mark::parse("[x messages skipped]"), None);
-        assert_eq!(Mark::parse("15 messages skipped"), None);
+        assert_eq!(GapMarker::parse(&rate), Some(GapMarker { reason: GapReason::Quota, count: 1_234 }));
+        assert_eq!(GapMarker::parse("[x messages skipped]"), None);
+        assert_eq!(GapMarker::parse("15 messages skipped"), None);
     }
 
     #[test]
-    fn channel_sets_come_from_queries() {
+    fn channel_sets_are_parsed_from_queries() {
         let set: ChannelSet = "stdout,internal".parse().unwrap();
         assert!(set.contains(Channel::Stdout) && set.contains(Channel::Internal) && !set.contains(Channel::Stderr));
         assert!("stdout,strerr".parse::<ChannelSet>().is_err());

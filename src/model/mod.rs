@@ -1,7 +1,7 @@
-//! The words of tasktail, without any I/O: ids, cursors, lines, tasks, limits.
+//! The domain types of tasktail, without any I/O: ids, cursors, lines, tasks, limits.
 //!
-//! Everything here is checked once, where it enters (a flag, a path, a message), and is then
-//! carried as a type that cannot be wrong.
+//! Input is validated once, where it enters (a flag, a path, a message), and is then carried as a
+//! type that can only hold valid values.
 
 mod check;
 mod clock;
@@ -9,7 +9,6 @@ mod cursor;
 mod entry;
 mod event;
 pub(crate) mod glob;
-mod hop;
 mod id;
 mod integrity;
 pub(crate) mod json;
@@ -17,24 +16,32 @@ pub mod limits;
 mod line;
 mod origin;
 pub mod rate;
-mod run;
+mod run_state;
 mod shell;
+mod signal;
+mod stage;
 mod task;
+mod text_form;
 mod time;
 pub mod units;
 mod view;
 
-pub use clock::{Clock, ClockSeen, Now};
+pub use clock::{Clock, ClockReading, ClockSnapshot};
 pub use cursor::{BadCursor, Cursor, Epoch};
-pub use entry::{Entry, EntryBody, Fields, Octets};
-pub use event::{Event, EventFault, EventKind};
-pub use hop::{Hop, HopFault, HopMeter, Pipeline};
+pub use entry::{ByteStr, Entry, EntryBody, EntryFields};
+pub use event::{Event, EventError, EventSchema};
 pub use id::{BadEntryId, BadRunId, BadTaskId, EntryId, RunId, TaskId};
-pub use integrity::{BadLineSum, Integrity, IntegrityState, LineSum, Missing, Said, SessionTally, Tally};
-pub use line::{BadChannel, Channel, ChannelSet, Gap, GapReason, Line, LineText, Mark};
-pub use origin::{Origin, OriginRun, Origins, each_origin, place_of, push_origin};
-pub use run::{Gate, Repetition, RepetitionStatus, Row, Run, RunStatus, RunSummary, Step, StepState};
+pub use integrity::{
+    BadLineChecksum, Integrity, IntegrityState, LineChecksum, LogTotals, MissingLines, ReportedTotals, SessionTotals,
+};
+pub use line::{BadChannel, Channel, ChannelSet, Gap, GapMarker, GapReason, Line, LineText};
+pub use origin::{LineOrigins, Origin, OriginRange, iter_origins, push_origin, session_index};
+pub use run_state::{
+    FailedGate, PipelineStep, Repetition, RepetitionStatus, RunState, RunStatus, RunSummary, StepState, WorkloadRow,
+};
 pub use shell::command_line;
+pub use signal::{signal_name, signal_number};
+pub use stage::{Pipeline, Stage, StageCounters, StageError};
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
 pub use time::{BadTimestamp, Timestamp};
-pub use view::{Count, EventView, Moment, Text};
+pub use view::{EventText, EventTime, EventView, WholeNumber};

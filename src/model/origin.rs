@@ -1,59 +1,59 @@
-//! Where the lines of a log come from: which session of a worker, under which number.
+//! The origin of a log's lines: the worker's session, and the line's sequence number in it.
 //!
-//! Kept as runs, beside the lines: nearly always all lines of a block or a frame follow one another
-//! in one session, which is one run.
+//! Origins are stored as ranges, beside the lines: nearly always all lines of a block or a frame are
+//! consecutive in one session, which is one range.
 
 use serde::{Deserialize, Serialize};
 
-/// Sessions that one list of origins can name.
+/// Maximum number of sessions in one list of origins.
 const SESSIONS_MAX: usize = 254;
-/// In [`OriginRun::session`]: the lines are of no session.
-const FOREIGN: u8 = 255;
-/// In [`OriginRun::session`]: whose lines they are was not written down.
+/// Value of [`OriginRange::session`] for lines without a session.
+const UNNUMBERED: u8 = 255;
+/// Value of [`OriginRange::session`] for lines whose session was not recorded.
 const UNKNOWN: u8 = 254;
 
-/// Where one line comes from.
+/// The origin of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// It has no number: the server's own, or appended by someone who does not count.
-    Foreign,
-    /// An earlier version stored it and did not say.
+    /// A line without a sequence number: the server's own, or from a client that does not number lines.
+    Unnumbered,
+    /// A line stored by an earlier version, which did not record origins.
     Unknown,
-    /// A worker numbered it.
+    /// A line that a worker numbered.
     Numbered {
-        /// The session.
+        /// Id of the session.
         session: &'a str,
-        /// The line's number in it.
+        /// Sequence number in the session.
         seq: u64,
-        /// 0 for the line, or for its first piece if the server had to cut it; the others count on.
+        /// 0 for a whole line or the first piece of a split one; further pieces count up.
         piece: u32,
     },
 }
 
-/// Lines that follow one another.
+/// Lines with consecutive origins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OriginRun {
-    /// How many.
+pub struct OriginRange {
+    /// Number of lines.
     pub lines: u32,
-    /// The place of their session in the list beside, or one of the two marks.
+    /// Index into the list of sessions, or one of the two special values.
     session: u8,
-    /// The number of the first. With a `piece` it is the number of all of them.
+    /// Sequence number of the first line, or of all of them if `piece` is not 0.
     seq: u64,
-    /// 0, or which piece of its line the first is; the pieces count on.
+    /// 0, or the piece number of the first line; further pieces count up.
     piece: u32,
 }
 
-/// Whose lines some consecutive lines are.
+/// The origins of some consecutive lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origins {
-    /// The sessions that the runs name by their place.
+pub struct LineOrigins {
+    /// Sessions that the ranges refer to by index.
     pub sessions: Vec<String>,
-    /// The runs, in the order of the lines.
-    pub runs: Vec<OriginRun>,
+    /// Ranges, in the order of the lines.
+    pub runs: Vec<OriginRange>,
 }
 
-impl OriginRun {
-    fn takes(&self, session: u8, seq: u64, piece: u32) -> bool {
+impl OriginRange {
+    fn extends_to(&self, session: u8, seq: u64, piece: u32) -> bool {
         let numbered = match self.piece {
             0 => piece == 0 && self.seq.checked_add(u64::from(self.lines)) == Some(seq),
             first => piece > 0 && self.seq == seq && first.checked_add(self.lines) == Some(piece),
@@ -62,36 +62,40 @@ impl OriginRun {
     }
 }
 
-/// Adds the origin of the next line to `runs`, whose sessions are found, or given a place, by `place_of`.
-pub fn push_origin<'a>(runs: &mut Vec<OriginRun>, origin: Origin<'a>, place_of: impl FnOnce(&'a str) -> Option<u8>) {
+/// Appends the origin of the next line to `runs`; `index_of` finds or adds the session's index.
+pub fn push_origin<'a>(
+    runs: &mut Vec<OriginRange>,
+    origin: Origin<'a>,
+    session_index: impl FnOnce(&'a str) -> Option<u8>,
+) {
     let (session, seq, piece) = match origin {
-        Origin::Foreign => (FOREIGN, 0, 0),
+        Origin::Unnumbered => (UNNUMBERED, 0, 0),
         Origin::Unknown => (UNKNOWN, 0, 0),
-        Origin::Numbered { session, seq, piece } => match place_of(session) {
+        Origin::Numbered { session, seq, piece } => match session_index(session) {
             Some(place) => (place, seq, piece),
             None => (UNKNOWN, 0, 0),
         },
     };
     match runs.last_mut() {
-        Some(last) if last.takes(session, seq, piece) => last.lines += 1,
-        _ => runs.push(OriginRun { lines: 1, session, seq, piece }),
+        Some(last) if last.extends_to(session, seq, piece) => last.lines += 1,
+        _ => runs.push(OriginRange { lines: 1, session, seq, piece }),
     }
 }
 
-/// The place of a session among `count` named ones, or the next one if it is not there.
-pub fn place_of(at: Option<usize>, count: usize) -> Option<u8> {
+/// Returns the index of a session, or the next free one for `None`; `count` is the number of sessions.
+pub fn session_index(at: Option<usize>, count: usize) -> Option<u8> {
     at.or((count < SESSIONS_MAX).then_some(count)).and_then(|at| u8::try_from(at).ok())
 }
 
-/// The origins that runs tell of, line by line. A session that is not in the list is unknown.
-pub fn each_origin<'a, S>(
+/// Returns the origin of each line. A session missing from the list is unknown.
+pub fn iter_origins<'a, S>(
     sessions: &'a [S],
-    runs: &'a [OriginRun],
+    runs: &'a [OriginRange],
     name: fn(&'a S) -> &'a str,
 ) -> impl Iterator<Item = Origin<'a>> + 'a {
     runs.iter().flat_map(move |run| {
         (0..run.lines).map(move |index| match run.session {
-            FOREIGN => Origin::Foreign,
+            UNNUMBERED => Origin::Unnumbered,
             place => match sessions.get(usize::from(place)) {
                 Some(session) if place != UNKNOWN => {
                     let session = name(session);
@@ -107,13 +111,13 @@ pub fn each_origin<'a, S>(
     })
 }
 
-impl Origins {
-    /// Adds the origin of the next line.
+impl LineOrigins {
+    /// Appends the origin of the next line.
     pub fn push(&mut self, origin: Origin<'_>) {
         let Self { sessions, runs } = self;
         push_origin(runs, origin, |session| {
             let at = sessions.iter().position(|name| name == session);
-            let place = place_of(at, sessions.len())?;
+            let place = session_index(at, sessions.len())?;
             if at.is_none() {
                 sessions.push(session.to_owned());
             }
@@ -121,14 +125,14 @@ impl Origins {
         });
     }
 
-    /// Lines it speaks of.
+    /// Returns the number of lines covered.
     pub fn lines(&self) -> u64 {
         self.runs.iter().map(|run| u64::from(run.lines)).sum()
     }
 
-    /// The origin of each line, in order.
+    /// Returns the origin of each line, in order.
     pub fn each(&self) -> impl Iterator<Item = Origin<'_>> {
-        each_origin(&self.sessions, &self.runs, String::as_str)
+        iter_origins(&self.sessions, &self.runs, String::as_str)
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
 
     fn of((kind, seq, piece): (u8, u64, u32)) -> Origin<'static> {
         match kind {
-            0 => Origin::Foreign,
+            0 => Origin::Unnumbered,
             1 => Origin::Unknown,
             kind => Origin::Numbered { session: ["a", "b", "c"][usize::from(kind) - 2], seq, piece },
         }
@@ -151,17 +155,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_give_back_every_origin(lines in prop::collection::vec(origin(), 0..60)) {
+        fn ranges_return_every_origin(lines in prop::collection::vec(origin(), 0..60)) {
             let wanted: Vec<Origin> = lines.into_iter().map(of).collect();
-            let mut origins = Origins::default();
+            let mut origins = LineOrigins::default();
             wanted.iter().for_each(|origin| origins.push(*origin));
             prop_assert_eq!(origins.each().collect::<Vec<_>>(), wanted);
         }
     }
 
     #[test]
-    fn a_log_of_one_worker_is_one_run() {
-        let mut origins = Origins::default();
+    fn log_of_one_worker_is_one_range() {
+        let mut origins = LineOrigins::default();
         (1..=1_000).for_each(|seq| origins.push(Origin::Numbered { session: "s", seq, piece: 0 }));
         assert_eq!((origins.runs.len(), origins.lines()), (1, 1_000));
     }

@@ -1,8 +1,8 @@
-//! A command as a person would type it.
+//! Command lines as a user would type them.
 
 use std::fmt::Write as _;
 
-/// A command as one would type it in a shell: words with anything special in them are quoted.
+/// Returns the command as one would type it in a shell: words with special characters are quoted.
 pub fn command_line(words: &[String]) -> String {
     let mut line = String::new();
     for word in words {
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_take_apart_is_quoted() {
+    fn special_words_are_quoted() {
         let shown = |words: &[&str]| command_line(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert_eq!(shown(&["make", "-j8", "A=1"]), "make -j8 A=1");
         assert_eq!(shown(&["sh", "-c", "echo 'a b'", ""]), r"sh -c 'echo '\''a b'\''' ''");

@@ -1,4 +1,4 @@
-//! A task as everyone outside sees it: the TASK object of the interfaces.
+//! Tasks as clients see them: the TASK object of the API.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Integrity, TaskId, Timestamp};
 
-/// Where a task is in its life.
+/// The status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskStatus {
     /// Its worker may still send lines.
     Running,
-    /// It ended by itself; the exit code says how.
+    /// It ended by itself, with an exit code.
     Completed,
-    /// It was ended from outside.
+    /// It was terminated from outside.
     Aborted,
-    /// Its worker went silent without saying the end; it may come back.
+    /// Its worker stopped without an end message; it may reconnect.
     Lost,
 }
 
-/// A text that names no status.
+/// The error for an unknown status name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a status: write running, completed, aborted or lost")]
 pub struct BadStatus(String);
 
 impl TaskStatus {
-    /// The word in JSON, in queries and on screens.
+    /// Returns the name used in JSON, in queries and on screens.
     pub const fn as_str(self) -> &'static str {
         match self {
             TaskStatus::Running => "running",
@@ -38,7 +38,7 @@ impl TaskStatus {
         }
     }
 
-    /// Completed or aborted: no line can follow.
+    /// Reports whether the task has ended, completed or aborted: no line can follow.
     pub const fn is_final(self) -> bool {
         matches!(self, TaskStatus::Completed | TaskStatus::Aborted)
     }
@@ -70,46 +70,46 @@ pub struct Artifact {
     pub sha256: String,
 }
 
-/// One task's facts.
+/// The details of one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its id.
+    /// Id of the task.
     pub id: TaskId,
-    /// Where it is in its life.
+    /// Status of the task.
     pub status: TaskStatus,
-    /// What the command returned, once it has.
+    /// Exit code of the command, once it has ended.
     pub exit_code: Option<i32>,
-    /// The signal that ended the command, by number.
+    /// Signal that ended the command, by number.
     pub signal: Option<i32>,
-    /// The command and its arguments; empty if the worker named none.
+    /// Command and arguments; empty if the worker did not report them.
     pub command: Vec<String>,
-    /// What the worker attached.
+    /// Labels attached by the worker.
     pub labels: BTreeMap<String, String>,
-    /// The machine it runs on, if the worker named one.
+    /// Host of the worker, if reported.
     pub host: Option<String>,
-    /// When the server first heard of it.
+    /// Time when the server created it.
     pub created: Timestamp,
-    /// When the worker says it started.
+    /// Start time reported by the worker.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended: Option<Timestamp>,
-    /// Lines it has written, all told.
+    /// Number of lines written.
     pub lines: u64,
-    /// Bytes of those lines, a newline each.
+    /// Bytes of those lines, including one newline each.
     pub bytes: u64,
-    /// The first line that can be read; 0 if there is none.
+    /// First line that can be read; 0 if there is none.
     pub first_line: u64,
-    /// The last line that can be read; 0 if there is none.
+    /// Last line that can be read; 0 if there is none.
     pub last_line: u64,
     /// Lines that the worker dropped.
     pub skipped_lines: u64,
     /// Lines that can no longer be read.
     pub trimmed_lines: u64,
-    /// A worker is connected and speaks for it.
+    /// True while a worker that writes to it is connected.
     pub live: bool,
     /// Its sealed log, once there is one.
     pub artifact: Option<Artifact>,
-    /// Whether its log is what the worker sent, once it has ended.
+    /// Verification of its log, once it has ended.
     #[serde(default)]
     pub integrity: Option<Integrity>,
 }

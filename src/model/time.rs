@@ -1,4 +1,4 @@
-//! Points in time: milliseconds since 1970, written as RFC 3339 in UTC.
+//! Timestamps: milliseconds since 1970, written as RFC 3339 in UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
-/// A text that is not a time as RFC 3339 writes it.
+/// The error for a text that is not an RFC 3339 time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a time in RFC 3339, such as `2026-05-09T14:23:01.000Z`")]
 pub struct BadTimestamp(String);
@@ -19,18 +19,18 @@ pub struct BadTimestamp(String);
 static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 impl Timestamp {
-    /// The present, by the system's clock.
+    /// Returns the system time.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// From milliseconds since 1970.
+    /// Creates a timestamp from milliseconds since 1970.
     pub const fn from_millis(ms: u64) -> Self {
         Self(ms)
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
@@ -47,7 +47,7 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = BadTimestamp;
 
-    /// Any offset is taken and turned into UTC; finer than a millisecond is cut off.
+    /// Accepts any offset and converts to UTC; fractions of a millisecond are truncated.
     fn from_str(text: &str) -> Result<Self, BadTimestamp> {
         let bad = || BadTimestamp(text.chars().take(64).collect());
         let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
@@ -66,8 +66,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         if !deserializer.is_human_readable() {
             return u64::deserialize(deserializer).map(Self);
         }
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        super::text_form::deserialize(deserializer)
     }
 }
 
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_workers_write() {
+    fn rfc_3339_times_are_parsed() {
         for text in ["2026-05-09T14:23:01+00:00", "2026-05-09T16:23:01+02:00", "2026-05-09T14:23:01.000000Z"] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), "2026-05-09T14:23:01.000Z", "{text}");
         }

@@ -1,22 +1,22 @@
-//! Counts, durations and sizes as people write them: `10_000`, `24h`, `1h30m`, `10GiB`.
+//! Counts, durations and sizes as users write them: `10_000`, `24h`, `1h30m`, `10GiB`.
 
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
-/// Reads a number above zero; `_` may stand between its digits.
+/// Parses a number above zero; `_` may separate its digits.
 ///
 /// # Errors
-/// What is wrong and what would be right, in words.
+/// A message with the problem and an example.
 pub fn count(text: &str) -> Result<u64, String> {
     let number = text.trim().replace('_', "").parse::<u64>().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("`{text}` is not a number above zero, such as 10000"))
 }
 
-/// Reads `30s`, `5m`, `24h`, `30d`, `1h30m`; a day has 24 hours.
+/// Parses `30s`, `5m`, `24h`, `30d`, `1h30m`; a day has 24 hours.
 ///
 /// # Errors
-/// What is wrong and what would be right, in words.
+/// A message with the problem and an example.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is not a duration: write a number and a unit, such as 30s, 5m, 24h or 7d");
     let span: Span = text.trim().parse().map_err(|_| bad())?;
@@ -24,11 +24,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(exact).map_err(|_| format!("`{text}` is below zero: write a duration such as 30s, 5m or 24h"))
 }
 
-/// Reads `65536`, `64KiB`, `10GiB`, `1.5GB`; `k`, `M`, `G`, `T` with `iB` are powers of 1024,
+/// Parses `65536`, `64KiB`, `10GiB`, `1.5GB`; `k`, `M`, `G`, `T` with `iB` are powers of 1024,
 /// with `B` powers of 1000.
 ///
 /// # Errors
-/// What is wrong and what would be right, in words.
+/// A message with the problem and an example.
 pub fn size(text: &str) -> Result<u64, String> {
     let bad = || format!("`{text}` is not a size: write bytes, or a number and a unit, such as 512MiB or 10GiB");
     let text_trimmed = text.trim();
@@ -61,11 +61,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(part)).ok_or_else(bad)
 }
 
-/// Writes a duration in its largest whole unit: `90m`, `24h`, `1500ms`.
+/// Returns a duration in its largest whole unit: `90m`, `24h`, `1500ms`.
 pub fn show_duration(time: Duration) -> String {
     let ms = time.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    // A day is written in hours, as people say 24h.
+    // One day is written as 24h.
     let unit = units.into_iter().find(|(_, length)| ms > *length && ms.is_multiple_of(*length));
     match unit {
         Some((unit, length)) => format!("{}{unit}", ms / length),
@@ -74,7 +74,7 @@ pub fn show_duration(time: Duration) -> String {
     }
 }
 
-/// Writes a size in its largest whole unit of 1024: `64KiB`, `10GiB`, `1000`.
+/// Returns a size in its largest whole unit of 1024: `64KiB`, `10GiB`, `1000`.
 pub fn show_size(bytes: u64) -> String {
     let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1u64 << 10)];
     match units.into_iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size)) {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read() {
+    fn durations_are_parsed() {
         for (text, seconds) in
             [("30s", 30), ("5m", 300), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5_400), ("1w", 604_800)]
         {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn shown_values_are_parsed_back() {
         for ms in [1, 500, 1_000, 1_500, 60_000, 61_000, 3_600_000, 86_400_000, 30 * 86_400_000] {
             let time = Duration::from_millis(ms);
             assert_eq!(duration(&show_duration(time)), Ok(time), "{}", show_duration(time));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read() {
+    fn sizes_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("65536", 65_536),

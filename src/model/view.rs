@@ -1,4 +1,4 @@
-//! What is known of an event's fields, read out of its text without a copy where that can be.
+//! The known fields of an event, parsed from its text, without a copy where possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,171 +7,171 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{EventKind, Timestamp};
+use super::{EventSchema, Timestamp};
 
-/// A text in an event, borrowed where it has no escapes. A number or a truth value counts as its text.
+/// A string in an event, borrowed if it has no escapes. Numbers and booleans are accepted as their text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text<'a>(pub Cow<'a, str>);
+pub struct EventText<'a>(pub Cow<'a, str>);
 
-/// When the origin says that something happened.
+/// A time set by the event's source.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Moment<'a> {
-    /// Seconds since 1970, as Python's `time.time()` gives them.
+pub enum EventTime<'a> {
+    /// Seconds since 1970, like Python's `time.time()`.
     Seconds(f64),
     /// A time in RFC 3339.
     Text(Cow<'a, str>),
 }
 
-/// What is known of an event's fields. `null` is the same as absent.
+/// The known fields of an event. `null` is the same as absent.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the two schemas, above")]
 pub struct EventView<'a> {
     #[serde(borrow)]
-    pub event_id: Option<Text<'a>>,
+    pub event_id: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub event_type: Option<Text<'a>>,
+    pub event_type: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub run_id: Option<Text<'a>>,
+    pub run_id: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub timestamp_utc: Option<Moment<'a>>,
+    pub timestamp_utc: Option<EventTime<'a>>,
     #[serde(borrow)]
-    pub timestamp: Option<Moment<'a>>,
-    /// When the first server of ours took it; given there.
+    pub timestamp: Option<EventTime<'a>>,
+    /// Time when the first server received it; added there.
     #[serde(borrow)]
-    pub received_utc: Option<Moment<'a>>,
-    /// Where the first hop of ours took it from (`task:42`, `file:...`, `http`), and its place there.
+    pub received_utc: Option<EventTime<'a>>,
+    /// Origin of the event, added by the stage that received it first (`task:42`, `file:...`, `http`), and
+    /// its position there.
     #[serde(borrow)]
-    pub source: Option<Text<'a>>,
-    pub source_seq: Option<Count>,
+    pub source: Option<EventText<'a>>,
+    pub source_seq: Option<WholeNumber>,
     #[serde(borrow)]
-    pub actor: Option<Text<'a>>,
-    pub attempt: Option<Count>,
+    pub actor: Option<EventText<'a>>,
+    pub attempt: Option<WholeNumber>,
     #[serde(borrow)]
-    pub step_id: Option<Text<'a>>,
+    pub step_id: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub error_class: Option<Text<'a>>,
+    pub error_class: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub reason: Option<Text<'a>>,
+    pub reason: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub previous_state: Option<Text<'a>>,
+    pub previous_state: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub new_state: Option<Text<'a>>,
+    pub new_state: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub artifact_path: Option<Text<'a>>,
+    pub artifact_path: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub host: Option<Text<'a>>,
+    pub host: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub workload: Option<Text<'a>>,
-    pub repetition: Option<Count>,
-    pub total_repetitions: Option<Count>,
+    pub workload: Option<EventText<'a>>,
+    pub repetition: Option<WholeNumber>,
+    pub total_repetitions: Option<WholeNumber>,
     /// An older name of `total_repetitions`.
-    pub total: Option<Count>,
+    pub total: Option<WholeNumber>,
     #[serde(borrow)]
-    pub status: Option<Text<'a>>,
+    pub status: Option<EventText<'a>>,
     #[serde(borrow, rename = "type")]
-    pub kind: Option<Text<'a>>,
+    pub kind: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub level: Option<Text<'a>>,
+    pub level: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub message: Option<Text<'a>>,
+    pub message: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub logger: Option<Text<'a>>,
+    pub logger: Option<EventText<'a>>,
     #[serde(borrow)]
-    pub error_type: Option<Text<'a>>,
+    pub error_type: Option<EventText<'a>>,
     #[serde(borrow)]
     pub error_context: Option<&'a RawValue>,
 }
 
-/// A whole number, not negative.
+/// A non-negative integer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count(pub u64);
+pub struct WholeNumber(pub u64);
 
 impl EventView<'_> {
-    /// Which schema it follows; `event_type` decides.
-    pub fn schema(&self) -> EventKind {
-        if self.event_type.is_some() { EventKind::Pipeline } else { EventKind::Benchmark }
+    /// Returns the schema of the event; `event_type` decides.
+    pub fn schema(&self) -> EventSchema {
+        if self.event_type.is_some() { EventSchema::Pipeline } else { EventSchema::Benchmark }
     }
 
-    /// The first required field that is not there.
+    /// Returns the first required field that is missing.
     pub(super) fn missing(&self) -> Option<&'static str> {
         if self.event_type.is_some() {
             return None;
         }
-        let there = [
+        let present = [
             ("host", self.host.is_some()),
             ("workload", self.workload.is_some()),
             ("repetition", self.repetition.is_some()),
             ("status", self.status.is_some()),
         ];
-        if there.iter().all(|(_, there)| !there) {
+        if present.iter().all(|(_, present)| !present) {
             return Some("event_type");
         }
-        there.iter().find(|(_, there)| !there).map(|(name, _)| *name)
+        present.iter().find(|(_, present)| !present).map(|(name, _)| *name)
     }
 
-    /// The word that says what kind of event it is: `event_type`, or a benchmark's `type`, which is
-    /// `status` where it is not said.
+    /// Returns the type of the event: `event_type`, or a benchmark's `type`, which defaults to `status`.
     pub fn type_word(&self) -> &str {
         self.event_type.as_deref().or(self.kind.as_deref()).unwrap_or("status")
     }
 
-    /// Whether it is a line of a log: it tells what happened and changes no state.
+    /// Reports whether it is a log message, which changes no state.
     pub fn is_log(&self) -> bool {
         self.event_type.is_none() && self.kind.as_deref() == Some("log")
     }
 
-    /// When it happened, by its origin's clock. Zero stands for unknown there.
+    /// Returns the time set by the event's source; zero means unknown there.
     pub fn origin(&self) -> Option<Timestamp> {
-        self.timestamp_utc.as_ref().or(self.timestamp.as_ref()).and_then(Moment::to_timestamp)
+        self.timestamp_utc.as_ref().or(self.timestamp.as_ref()).and_then(EventTime::to_timestamp)
     }
 
-    /// When a server of ours took it.
+    /// Returns the time when a server received it.
     pub fn received(&self) -> Option<Timestamp> {
-        self.received_utc.as_ref().and_then(Moment::to_timestamp)
+        self.received_utc.as_ref().and_then(EventTime::to_timestamp)
     }
 
-    /// Whether it tells of a failure.
+    /// Reports whether the event is a failure.
     pub fn is_failure(&self) -> bool {
         match self.schema() {
-            EventKind::Pipeline => {
+            EventSchema::Pipeline => {
                 let kind = self.event_type.as_deref().unwrap_or_default();
                 kind.ends_with(".failed") || self.new_state.as_deref() == Some("failed")
             }
-            EventKind::Benchmark => {
+            EventSchema::Benchmark => {
                 let status = !self.is_log() && matches!(self.status.as_deref(), Some("failed" | "unreachable"));
                 status || self.error_type.is_some() || self.is_error_level()
             }
         }
     }
 
-    /// Whether its level is one of an error.
+    /// Reports whether its level is an error level.
     pub fn is_error_level(&self) -> bool {
         self.level
             .as_deref()
             .is_some_and(|level| ["ERROR", "CRITICAL", "FATAL"].iter().any(|error| level.eq_ignore_ascii_case(error)))
     }
 
-    /// Repetitions that there are to be.
+    /// Returns the number of repetitions planned.
     pub fn repetitions(&self) -> Option<u64> {
         self.total_repetitions.or(self.total).map(|count| count.0)
     }
 }
 
-impl Moment<'_> {
+impl EventTime<'_> {
     fn to_timestamp(&self) -> Option<Timestamp> {
         match self {
-            Moment::Text(text) => text.parse().ok(),
-            Moment::Seconds(seconds) if *seconds > 0.0 && *seconds < 1e12 => {
+            EventTime::Text(text) => text.parse().ok(),
+            EventTime::Seconds(seconds) if *seconds > 0.0 && *seconds < 1e12 => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
                 let millis = (seconds * 1000.0) as u64;
                 Some(Timestamp::from_millis(millis))
             }
-            Moment::Seconds(_) => None,
+            EventTime::Seconds(_) => None,
         }
     }
 }
 
-impl std::ops::Deref for Text<'_> {
+impl std::ops::Deref for EventText<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -179,25 +179,25 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for EventText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for EventText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor).map(Text)
+        deserializer.deserialize_any(EventTextVisitor).map(EventText)
     }
 }
 
-struct TextVisitor;
+struct EventTextVisitor;
 
-impl<'de> Visitor<'de> for TextVisitor {
+impl<'de> Visitor<'de> for EventTextVisitor {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
+        f.write_str("a string")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -239,46 +239,46 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Moment<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for EventTime<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MomentVisitor)
+        deserializer.deserialize_any(EventTimeVisitor)
     }
 }
 
-struct MomentVisitor;
+struct EventTimeVisitor;
 
-impl<'de> Visitor<'de> for MomentVisitor {
-    type Value = Moment<'de>;
+impl<'de> Visitor<'de> for EventTimeVisitor {
+    type Value = EventTime<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("seconds or a time in RFC 3339")
+        f.write_str("seconds or an RFC 3339 time")
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Moment::Seconds(value))
+        Ok(EventTime::Seconds(value))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time in seconds is far below 2^52")]
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Moment::Seconds(value as f64))
+        Ok(EventTime::Seconds(value as f64))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time in seconds is far below 2^52")]
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Moment::Seconds(value as f64))
+        Ok(EventTime::Seconds(value as f64))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Moment::Text(Cow::Borrowed(text)))
+        Ok(EventTime::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Moment::Text(Cow::Owned(text.to_owned())))
+        Ok(EventTime::Text(Cow::Owned(text.to_owned())))
     }
 }
 
-impl<'de> Deserialize<'de> for Count {
+impl<'de> Deserialize<'de> for WholeNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(Count)
+        u64::deserialize(deserializer).map(WholeNumber)
     }
 }

@@ -1,8 +1,8 @@
-//! Events in tasks' output, into their runs.
+//! The bridge from tasks' output to runs: extracts events and appends them.
 //!
-//! A task that holds events is read from its first line on, history then live, like by any follower.
-//! Ids come from what is read, so reading it again after a restart doubles nothing. What looks like an
-//! event and is none is counted, and told in the task's own log, [`notes::NOTES_MAX`] times a task.
+//! A task with events is read from its first line on, history then live, like by any follower. Event ids are
+//! derived from the text, so a second read after a restart adds no duplicates. Text that looks like an event
+//! but is invalid is counted, and noted in the task's own log, at most [`notes::NOTES_MAX`] times per task.
 
 mod notes;
 
@@ -12,105 +12,110 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::notes::Notes;
-use super::wrap::Wrap;
-use super::{Incoming, RunMeters, Runs, RunsError, Source};
-use crate::events::{Extractor, ExtractorOptions, Found, Rejected, TOKEN};
+use self::notes::LogNotes;
+use super::line_events::LineEventAdapter;
+use super::{EventSource, IncomingEvent, RunMeters, Runs, RunsError};
+use crate::events::{ExtractedItem, Extractor, ExtractorOptions, MalformedEvent, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
-use crate::tasks::{End, EventsGuard, FollowEvent, LogPage, Start, TaskHandle, Tasks, TasksError};
+use crate::tasks::{EndRequest, EventsGuard, FollowEvent, FollowStart, LogPage, TaskHandle, Tasks, TasksError};
 
-/// A text that may go on in the next line is waited for this long.
+/// Time for which a text that may continue in the next line is held back.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
-/// Bytes of a line that came in pieces, put together; a longer one is taken in pieces.
+/// Maximum bytes of a line joined from its pieces; a longer one is read in several parts.
 const JOINED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Whether writers are kept to runs of their own; asked for each event that names another run than its
-/// task's.
-pub type KeptApart = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Reports whether tasks may write only to their own runs. Called for each event that names another run.
+pub type RunIsolation = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Why a task is not read on.
+/// An error that stops the reading of a task.
 #[derive(Debug, thiserror::Error)]
 enum BridgeError {
-    #[error("the task's log cannot be read: {0}")]
+    #[error("cannot read the task's log: {0}")]
     Task(#[from] TasksError),
-    #[error("its events cannot be stored: {0}")]
+    #[error("cannot store its events: {0}")]
     Runs(#[from] RunsError),
 }
 
 impl Runs {
-    /// Brings the events of all tasks' output into their runs, until the server ends. Tasks that are
-    /// open already are looked at first.
+    /// Appends the events in all tasks' output to their runs, until shutdown. Tasks that are open already are
+    /// scanned as well.
     ///
-    /// An event belongs to the run it names, else to its task's (its label `run`, or the run of the
-    /// task's id). Where `kept_apart` says so it must not name another: it is rejected, and told of.
-    pub async fn bridge(&self, tasks: Tasks, kept_apart: KeptApart, shutdown: CancellationToken, tracker: TaskTracker) {
-        let mut eventful = tasks.eventful();
-        let look = async {
+    /// An event belongs to the run it names, or else to the run of its task: the label `run`, or the task's
+    /// id. With `isolation` an event that names another run is rejected and noted in the task's log.
+    pub async fn bridge(
+        &self,
+        tasks: Tasks,
+        isolation: RunIsolation,
+        shutdown: CancellationToken,
+        tracker: TaskTracker,
+    ) {
+        let mut with_events = tasks.tasks_with_events();
+        let scan = async {
             for task in tasks.open_tasks() {
-                if let Err(error) = task.look_for_events().await
+                if let Err(error) = task.scan_for_events().await
                     && !matches!(error, TasksError::Removed(_))
                 {
                     self.meters().extraction.failed(&format!("task {}: {error}", task.id()));
-                    tracing::warn!(task = %task.id(), %error, "a task could not be looked at for events; the next start does it");
+                    tracing::warn!(task = %task.id(), %error, "failed to scan a task for events; the next start will retry");
                 }
             }
             std::future::pending::<()>().await;
         };
-        let mut look = std::pin::pin!(look);
+        let mut scan = std::pin::pin!(scan);
         loop {
             let (task, guard) = tokio::select! {
                 () = shutdown.cancelled() => return,
-                task = eventful.next() => task,
-                () = &mut look => return,
+                task = with_events.next() => task,
+                () = &mut scan => return,
             };
-            let (runs, kept_apart, shutdown) = (self.clone(), kept_apart.clone(), shutdown.clone());
-            tracker.spawn(async move { Bridge::new(runs, task, kept_apart).run(guard, shutdown).await });
+            let (runs, isolation, shutdown) = (self.clone(), isolation.clone(), shutdown.clone());
+            tracker.spawn(async move { Bridge::new(runs, task, isolation).run(guard, shutdown).await });
         }
     }
 }
 
-/// One task's way.
+/// The bridge of one task.
 struct Bridge {
     runs: Runs,
     task: TaskHandle,
-    /// The line to be read next.
+    /// Next line to read.
     next: u64,
-    /// One for each channel that a command writes to: their texts are not one.
-    texts: [Text; 2],
-    /// Each line is an event.
-    wrap: Option<Wrap>,
-    found: Vec<Incoming>,
+    /// Separate text of stdout and stderr.
+    texts: [ChannelText; 2],
+    /// Set if each line is an event.
+    adapter: Option<LineEventAdapter>,
+    found: Vec<IncomingEvent>,
     default_run: RunId,
-    kept_apart: KeptApart,
+    isolation: RunIsolation,
     source: Arc<str>,
-    notes: Notes,
+    notes: LogNotes,
 }
 
-/// What came on one channel.
-struct Text {
+/// The text of one channel.
+struct ChannelText {
     extractor: Extractor,
-    /// The pieces so far of a line that was cut, and the number of the first.
+    /// Pieces of an incomplete line so far, and the number of the first piece.
     joined: Option<(u64, String)>,
 }
 
 impl Bridge {
-    fn new(runs: Runs, task: TaskHandle, kept_apart: KeptApart) -> Self {
-        let facts = task.facts();
-        let options = ExtractorOptions { host: facts.host.clone(), texts: false };
-        let text = || Text { extractor: Extractor::new(options.clone()), joined: None };
-        let default_run = facts.labels.get("run").and_then(|run| run.parse().ok());
+    fn new(runs: Runs, task: TaskHandle, isolation: RunIsolation) -> Self {
+        let details = task.details();
+        let options = ExtractorOptions { host: details.host.clone(), texts: false };
+        let text = || ChannelText { extractor: Extractor::new(options.clone()), joined: None };
+        let default_run = details.labels.get("run").and_then(|run| run.parse().ok());
         let default_run = default_run.unwrap_or_else(|| RunId::from(task.id().clone()));
-        let known_through = facts.last_line;
+        let known_through = details.last_line;
         Self {
-            wrap: Wrap::of(&facts, task.epoch().birth, &default_run),
+            adapter: LineEventAdapter::new(&details, task.epoch().incarnation, &default_run),
             source: format!("task:{}", task.id()).into(),
             next: 1,
             texts: [text(), text()],
             found: Vec::new(),
-            notes: Notes::new(known_through),
+            notes: LogNotes::new(known_through),
             default_run,
-            kept_apart,
+            isolation,
             runs,
             task,
         }
@@ -118,13 +123,13 @@ impl Bridge {
 
     async fn run(mut self, guard: EventsGuard, shutdown: CancellationToken) {
         match self.read_all(shutdown).await {
-            Ok(true) => guard.done(),
+            Ok(true) => guard.finish(),
             Ok(false) => {}
-            // It was removed: nothing is owed.
-            Err(BridgeError::Task(TasksError::Removed(_))) => guard.done(),
+            // Removed: there is nothing left to read.
+            Err(BridgeError::Task(TasksError::Removed(_))) => guard.finish(),
             Err(error) => {
                 self.meters().extraction.failed(&format!("task {}: {error}", self.task.id()));
-                tracing::warn!(task = %self.task.id(), %error, "a task's events are not read on; the next start does it");
+                tracing::warn!(task = %self.task.id(), %error, "stopped reading a task's events; the next start will retry");
             }
         }
     }
@@ -133,23 +138,23 @@ impl Bridge {
         self.runs.meters()
     }
 
-    /// Reads to the task's end; false if the server ends first.
+    /// Reads to the task's end. Returns false if the server shuts down first.
     async fn read_all(&mut self, shutdown: CancellationToken) -> Result<bool, BridgeError> {
         let mut changes = self.task.changes();
-        let mut follower = self.task.follow(Start::From(1));
-        if let Some(wrap) = &self.wrap {
-            self.found.extend(wrap.begin());
+        let mut follower = self.task.follow(FollowStart::From(1));
+        if let Some(adapter) = &self.adapter {
+            self.found.extend(adapter.start());
         }
         let mut flush_at = None;
         loop {
             changes.mark_unchanged();
-            if let Some(end) = self.task.closing() {
+            if let Some(end) = self.task.pending_end() {
                 self.read_rest().await?;
-                let facts = ended(self.task.facts(), &end);
-                self.finish(&facts).await?;
+                let details = ended(self.task.details(), &end);
+                self.finish(&details).await?;
                 return Ok(true);
             }
-            let silence = async {
+            let flush_due = async {
                 match flush_at {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
@@ -159,15 +164,15 @@ impl Bridge {
                 biased;
                 () = shutdown.cancelled() => return Ok(false),
                 _ = changes.changed() => {}
-                () = silence => {
-                    self.each_text(Extractor::flush);
+                () = flush_due => {
+                    self.for_each_text(Extractor::flush);
                     flush_at = None;
-                    self.send().await?;
+                    self.flush().await?;
                 }
                 event = follower.next() => match event? {
                     Some(FollowEvent::Page(page)) => {
-                        self.page(&page);
-                        self.send().await?;
+                        self.read_page(&page);
+                        self.flush().await?;
                         let waiting = self.texts.iter().any(|text| text.extractor.is_waiting());
                         flush_at = waiting.then(|| Instant::now() + FLUSH_AFTER);
                     }
@@ -182,66 +187,67 @@ impl Bridge {
         }
     }
 
-    /// The end is near: no line can follow those that are there.
+    /// Reads all remaining lines, once the end was announced.
     async fn read_rest(&mut self) -> Result<(), BridgeError> {
         loop {
             let page = self.task.read(self.next, PageLimits::default()).await?;
             if page.is_empty() {
                 return Ok(());
             }
-            self.page(&page);
-            self.send().await?;
+            self.read_page(&page);
+            self.flush().await?;
         }
     }
 
-    async fn finish(&mut self, facts: &Task) -> Result<(), BridgeError> {
+    /// Ends all texts and flushes the last events.
+    async fn finish(&mut self, details: &Task) -> Result<(), BridgeError> {
         self.end_texts(Extractor::finish);
-        if let Some(wrap) = &self.wrap {
-            self.found.extend(wrap.end(facts));
+        if let Some(adapter) = &self.adapter {
+            self.found.extend(adapter.end(details));
         }
         self.notes.known_through = 0;
-        self.send().await
+        self.flush().await
     }
 
-    /// Nothing follows what has come so far.
-    fn end_texts(&mut self, what: impl Fn(&mut Extractor, &mut dyn FnMut(Found<'_>))) {
+    /// Feeds incomplete lines and applies `end` to every extractor, because no text continues.
+    fn end_texts(&mut self, end: impl Fn(&mut Extractor, &mut dyn FnMut(ExtractedItem<'_>))) {
         for channel in 0..self.texts.len() {
             if let Some((n, line)) = self.texts.get_mut(channel).and_then(|text| text.joined.take()) {
                 self.feed(channel, n, &line);
             }
         }
-        self.each_text(what);
+        self.for_each_text(end);
     }
 
-    fn page(&mut self, page: &LogPage) {
+    fn read_page(&mut self, page: &LogPage) {
         if let Some(gap) = &page.gap {
             self.end_texts(Extractor::flush);
             let meter = &self.meters().extraction;
             meter.dropped(gap.count);
             let lines = format!("lines {} to {}", gap.from, gap.to);
-            meter.failed(&format!("{}: {lines} are not there any more, nor are their events", self.source));
+            meter.failed(&format!("{}: {lines} are missing, and so are their events", self.source));
         }
         for line in &page.lines {
             match line.channel {
-                Channel::Internal => self.notes.seen(&line.line),
-                Channel::Stdout => self.line(0, line),
-                Channel::Stderr => self.line(1, line),
+                Channel::Internal => self.notes.observe(&line.line),
+                Channel::Stdout => self.read_line(0, line),
+                Channel::Stderr => self.read_line(1, line),
             }
         }
         self.next = page.next;
     }
 
-    /// Takes a line, or a piece of one.
-    fn line(&mut self, channel: usize, line: &Line<'_>) {
+    /// Reads a line, or a piece of one.
+    fn read_line(&mut self, channel: usize, line: &Line<'_>) {
         let Some(text) = self.texts.get_mut(channel) else { return };
         let whole = match text.joined.take() {
-            Some((n, mut begun)) => {
-                begun.push_str(&line.line);
-                (n, begun)
+            Some((n, mut joined)) => {
+                joined.push_str(&line.line);
+                (n, joined)
             }
             None if line.partial => (line.n, line.line.clone().into_owned()),
             None => {
-                self.wrap_line(channel, line.n, line);
+                self.adapt_line(channel, line.n, line);
                 return self.feed(channel, line.n, &line.line);
             }
         };
@@ -249,51 +255,51 @@ impl Bridge {
             text.joined = Some(whole);
         } else {
             let joined = Line { line: whole.1.as_str().into(), ..line.clone() };
-            self.wrap_line(channel, whole.0, &joined);
+            self.adapt_line(channel, whole.0, &joined);
             self.feed(channel, whole.0, &whole.1);
         }
     }
 
-    /// A line that holds events of its own is not one itself.
-    fn wrap_line(&mut self, channel: usize, n: u64, line: &Line<'_>) {
-        if let Some(wrap) = &self.wrap
+    /// Converts a line into an event, unless it contains events.
+    fn adapt_line(&mut self, channel: usize, n: u64, line: &Line<'_>) {
+        if let Some(adapter) = &self.adapter
             && line.line.split_once(TOKEN).is_none_or(|(_, rest)| !rest.contains('{'))
         {
-            self.found.extend(wrap.line(n, channel == 1, line));
+            self.found.extend(adapter.line(n, channel == 1, line));
         }
     }
 
     fn feed(&mut self, channel: usize, n: u64, line: &str) {
         let Self { texts, found, notes, source, runs, .. } = self;
         let Some(text) = texts.get_mut(channel) else { return };
-        text.extractor.feed_line(n, line, &mut |item| take(item, found, notes, source, runs.meters()));
+        text.extractor.feed_line(n, line, &mut |item| collect(item, found, notes, source, runs.meters()));
     }
 
-    fn each_text(&mut self, what: impl Fn(&mut Extractor, &mut dyn FnMut(Found<'_>))) {
+    fn for_each_text(&mut self, apply: impl Fn(&mut Extractor, &mut dyn FnMut(ExtractedItem<'_>))) {
         let Self { texts, found, notes, source, runs, .. } = self;
         for text in texts {
-            what(&mut text.extractor, &mut |item| take(item, found, notes, source, runs.meters()));
+            apply(&mut text.extractor, &mut |item| collect(item, found, notes, source, runs.meters()));
         }
     }
 
-    /// The run an event names; the task's own if it names none, or one that cannot be, which is told.
-    /// None if that is not the task's to write.
-    fn run_of(&mut self, incoming: &Incoming) -> Option<RunId> {
+    /// Returns the run of an event: the one it names, or the task's own if it names none or an invalid one.
+    /// Returns `None` if the task must not write to that run.
+    fn run_of(&mut self, incoming: &IncomingEvent) -> Option<RunId> {
         let view = incoming.event.view();
         let Some(named) = &view.run_id else { return Some(self.default_run.clone()) };
         let line = incoming.source.as_ref().and_then(|source| source.seq).unwrap_or_default();
         let named = named.parse().unwrap_or_else(|error: BadRunId| {
             let text =
-                format!("{}, line {line}: field `run_id`: {error}; it is in run {}", self.source, self.default_run);
+                format!("{}, line {line}: field `run_id`: {error}; stored in run {}", self.source, self.default_run);
             self.runs.meters().extraction.failed(&text);
             self.default_run.clone()
         });
-        if named == self.default_run || !(self.kept_apart)() {
+        if named == self.default_run || !(self.isolation)() {
             return Some(named);
         }
         let text = format!(
-            "field `run_id`: this task writes run {} alone, since tokens of this store are limited to runs; start it \
-             with the label run={named}",
+            "field `run_id`: this task may write only to run {}, because tokens of this server are limited to runs; start \
+             the task with the label run={named}",
             self.default_run
         );
         self.runs.meters().extraction.rejected("foreign_run", &text);
@@ -301,9 +307,9 @@ impl Bridge {
         None
     }
 
-    /// Gives what was found to its runs, and the notes to the log.
-    async fn send(&mut self) -> Result<(), BridgeError> {
-        let mut by_run: Vec<(RunId, Vec<Incoming>)> = Vec::new();
+    /// Appends the collected events to their runs, and the notes to the task's log.
+    async fn flush(&mut self) -> Result<(), BridgeError> {
+        let mut by_run: Vec<(RunId, Vec<IncomingEvent>)> = Vec::new();
         for incoming in std::mem::take(&mut self.found) {
             let Some(run) = self.run_of(&incoming) else { continue };
             match by_run.iter_mut().find(|(known, _)| *known == run) {
@@ -324,10 +330,10 @@ impl Bridge {
         if self.next > self.notes.known_through {
             let texts: Vec<String> = self.notes.due.values().cloned().collect();
             if !texts.is_empty() {
-                match self.task.note(&texts).await {
-                    Ok(()) => self.notes.told.extend(std::mem::take(&mut self.notes.due).into_keys()),
-                    // The end was begun: it waits for us in a moment, and takes them then.
-                    Err(error) => tracing::debug!(task = %self.task.id(), %error, "no note was taken"),
+                match self.task.append_internal(&texts).await {
+                    Ok(()) => self.notes.written.extend(std::mem::take(&mut self.notes.due).into_keys()),
+                    // The end is being committed; once it waits for the events, notes are accepted.
+                    Err(error) => tracing::debug!(task = %self.task.id(), %error, "notes not accepted yet"),
                 }
             }
         }
@@ -335,8 +341,8 @@ impl Bridge {
     }
 }
 
-/// The facts of a task as they will be at its end.
-fn ended(mut task: Task, end: &End) -> Task {
+/// Returns the details of a task as they will be after its end.
+fn ended(mut task: Task, end: &EndRequest) -> Task {
     if task.status == TaskStatus::Lost && task.ended.is_some() {
         return task;
     }
@@ -345,32 +351,32 @@ fn ended(mut task: Task, end: &End) -> Task {
     task
 }
 
-/// Takes what an extractor found.
-fn take(
-    item: Found<'_>,
-    found: &mut Vec<Incoming>,
-    notes: &mut Notes,
+/// Collects and counts an item found by an extractor.
+fn collect(
+    item: ExtractedItem<'_>,
+    found: &mut Vec<IncomingEvent>,
+    notes: &mut LogNotes,
     source: &std::sync::Arc<str>,
     meters: &RunMeters,
 ) {
     let meter = &meters.extraction;
     match item {
-        Found::Event(extracted) => {
+        ExtractedItem::Event(extracted) => {
             meter.received(1);
             meter.parsed(1);
-            let source = Some(Source { name: source.clone(), seq: Some(extracted.line) });
-            found.push(Incoming { event: extracted.identified, source });
+            let source = Some(EventSource { name: source.clone(), seq: Some(extracted.line) });
+            found.push(IncomingEvent { event: extracted.identified, source });
         }
-        Found::Echo { .. } => {
+        ExtractedItem::Echo { .. } => {
             meter.received(1);
             meter.parsed(1);
             meter.deduplicated(1);
         }
-        Found::Rejected(Rejected { line, fault, .. }) => {
+        ExtractedItem::Rejected(MalformedEvent { line, fault, .. }) => {
             meter.received(1);
             meter.rejected(fault.reason(), &format!("{source}, line {line}: {fault}"));
             notes.add(line, &fault.to_string());
         }
-        Found::Task(_) | Found::Text { .. } => {}
+        ExtractedItem::Task(_) | ExtractedItem::Text { .. } => {}
     }
 }

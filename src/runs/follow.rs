@@ -1,94 +1,95 @@
-//! Following a run: history, then live, in one loop. It ends only when nobody asks any more.
+//! Following a run: history, then live, in one loop. It ends only when the reader stops.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::page::{EventFilter, Stored};
+use super::page::{EventFilter, StoredEvent};
 use super::{RunHandle, RunsError};
-use crate::journal::{JournalError, Stream, Tail, Woken};
+use crate::journal::{JournalError, Stream, TailEvent, TailReader};
 use crate::model::{Cursor, limits};
 
-/// Where to begin.
+/// The start position of a reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RunStart {
-    /// With the first event.
+pub enum RunFollowStart {
+    /// At the first event.
     #[default]
     First,
-    /// With the last so many.
+    /// This many events before the end.
     Tail(u64),
-    /// Behind this place.
+    /// After this cursor.
     After(Cursor),
 }
 
-/// What a follower is told.
+/// An item of a [`RunTail`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunNews {
-    /// The next events.
-    Events(Vec<Stored>),
-    /// What was told before is of another log: all comes again.
+pub enum RunEvent {
+    /// New events.
+    Events(Vec<StoredEvent>),
+    /// Earlier events belong to another log; all events follow again.
     Reset {
-        /// In words.
+        /// Reason, for people.
         reason: String,
     },
 }
 
-/// One reader of one run.
+/// A reader that follows one run.
 #[derive(Debug)]
 pub struct RunTail {
     run: RunHandle,
     filter: EventFilter,
-    start: RunStart,
-    /// Looked at only while the run is not there.
+    start: RunFollowStart,
+    /// Used only while the run does not exist.
     changes: watch::Receiver<u64>,
-    at: Option<(Arc<Stream>, Tail)>,
+    /// Journal and position; `None` until the run exists.
+    position: Option<(Arc<Stream>, TailReader)>,
 }
 
 impl RunHandle {
-    /// Follows the run from a place on; one that is not there yet is waited for.
-    pub fn follow(&self, start: RunStart, filter: EventFilter) -> RunTail {
-        RunTail { run: self.clone(), filter, start, changes: self.all.changes.subscribe(), at: None }
+    /// Returns a reader that follows the run. It waits for a run that does not exist yet.
+    pub fn follow(&self, start: RunFollowStart, filter: EventFilter) -> RunTail {
+        RunTail { run: self.clone(), filter, start, changes: self.runs.changes.subscribe(), position: None }
     }
 }
 
 impl RunTail {
-    /// Waits for the next thing to tell. Cancel-safe.
+    /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub async fn next(&mut self) -> Result<RunNews, RunsError> {
+    pub async fn next(&mut self) -> Result<RunEvent, RunsError> {
         loop {
-            let Some((stream, tail)) = &mut self.at else {
-                if let Some(news) = self.begin().await? {
-                    return Ok(news);
+            let Some((stream, tail)) = &mut self.position else {
+                if let Some(event) = self.open().await? {
+                    return Ok(event);
                 }
                 continue;
             };
-            let looked = self.run.look_from(stream, tail.next(), limits::TAIL_PAGE_LINES, &self.filter).await;
-            let removed = match looked {
-                Ok(looked) => {
-                    if let Some(behind) = looked.behind {
-                        tail.seek(behind.n + 1);
-                        if looked.events.is_empty() {
+            let scanned = self.run.scan_from(stream, tail.next(), limits::TAIL_PAGE_LINES, &self.filter).await;
+            let removed = match scanned {
+                Ok(scan) => {
+                    if let Some(end) = scan.end {
+                        tail.seek(end.n + 1);
+                        if scan.events.is_empty() {
                             continue;
                         }
-                        return Ok(RunNews::Events(looked.events));
+                        return Ok(RunEvent::Events(scan.events));
                     }
-                    tail.wait().await == Woken::Removed
+                    tail.wait().await == TailEvent::Removed
                 }
                 Err(RunsError::Journal(JournalError::Removed)) => true,
                 Err(error) => return Err(error),
             };
             if removed {
-                (self.at, self.start) = (None, RunStart::First);
-                return Ok(RunNews::Reset { reason: "the run was removed".to_owned() });
+                (self.position, self.start) = (None, RunFollowStart::First);
+                return Ok(RunEvent::Reset { reason: "the run was removed".to_owned() });
             }
         }
     }
 
-    /// Finds the run and the place in it, or waits for it.
-    async fn begin(&mut self) -> Result<Option<RunNews>, RunsError> {
-        // Registered before the look: whatever comes after it wakes the wait.
+    /// Opens the run at its start position, or waits for it to be created.
+    async fn open(&mut self) -> Result<Option<RunEvent>, RunsError> {
+        // Marked before the check: any later change wakes the wait.
         self.changes.mark_unchanged();
         let Some(stream) = self.run.stream()?.filter(|stream| stream.tip().last_line > 0) else {
             if self.changes.changed().await.is_err() {
@@ -97,16 +98,16 @@ impl RunTail {
             return Ok(None);
         };
         let (next, reset) = match self.start {
-            RunStart::First => (1, None),
-            RunStart::Tail(count) => (self.run.line_before(count, &self.filter).await?, None),
-            RunStart::After(cursor) => match self.run.line_after(&cursor) {
+            RunFollowStart::First => (1, None),
+            RunFollowStart::Tail(count) => (self.run.line_before(count, &self.filter).await?, None),
+            RunFollowStart::After(cursor) => match self.run.line_after(&cursor) {
                 Ok(next) => (next, None),
-                Err(RunsError::Reset(_)) => (1, Some("the cursor is of another log of this run".to_owned())),
+                Err(RunsError::Reset(_)) => (1, Some("the cursor belongs to another log of this run".to_owned())),
                 Err(error) => return Err(error),
             },
         };
-        let tail = Tail::new(&self.run.all.journal, &stream, next);
-        self.at = Some((stream, tail));
-        Ok(reset.map(|reason| RunNews::Reset { reason }))
+        let tail = TailReader::new(&self.run.runs.journal, &stream, next);
+        self.position = Some((stream, tail));
+        Ok(reset.map(|reason| RunEvent::Reset { reason }))
     }
 }

@@ -1,4 +1,4 @@
-//! One run: events in, each once, and what they add up to.
+//! One run: appends events, each once, and computes its state.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,124 +7,128 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::keep::{self, Incoming};
-use super::state::State;
-use super::{Inner as All, Refused, RunMeters, RunsError, list};
-use crate::journal::{Batch, JournalError, Stream, Trim};
+use super::incoming::{self, IdHash, IncomingEvent};
+use super::state::LoadedRun;
+use super::{RejectedEvent, RunMeters, RunsError, RunsInner, list};
+use crate::journal::{JournalError, LineBatch, Stream, Trim};
 use crate::model::limits::Limit;
-use crate::model::{Cursor, EntryId, Epoch, Run, RunId, Timestamp};
+use crate::model::{Cursor, EntryId, Epoch, Event, RunId, RunState, Timestamp};
 
-/// How often a batch is begun anew because the run was removed meanwhile.
-const TRIES_MAX: usize = 4;
-/// Bytes of events that go to the journal together; more are given one after another.
+/// Maximum attempts at a batch while the run keeps being removed.
+const ATTEMPTS_MAX: usize = 4;
+/// Maximum bytes of events per batch; more events are appended in several batches.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// A run that can be written, read and followed. Cheap to clone; while one lives, what is known of
-/// the run stays in memory.
+/// A run that can be written, read and followed. Cheap to clone. While a handle
+/// exists, the state of the run stays in memory.
 #[derive(Clone, Debug)]
 pub struct RunHandle {
-    pub(super) all: Arc<All>,
-    pub(super) run: Arc<Inner>,
+    pub(super) runs: Arc<RunsInner>,
+    pub(super) run: Arc<RunInner>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct RunInner {
     id: RunId,
-    used: Mutex<Instant>,
-    /// Held round look, write and wait for the disk, so that no two can both find an event new.
-    state: tokio::sync::Mutex<Option<State>>,
-    /// A batch was not heard of in time and may still be on its way.
-    unsettled: AtomicBool,
+    last_used: Mutex<Instant>,
+    /// Locked during check, append and commit, so that two appends cannot both treat an event as new.
+    state: tokio::sync::Mutex<Option<LoadedRun>>,
+    /// Set if the commit of a batch timed out: it may still be stored.
+    has_unconfirmed: AtomicBool,
 }
 
-/// What became of events.
+/// The outcome of an append of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// Events that were new; they are durable.
+pub struct AppendedEvents {
+    /// Number of new events; they are durable.
     pub appended: u64,
-    /// Events that were there already.
+    /// Number of events that were stored before.
     pub duplicates: u64,
-    /// Events that were not taken.
-    pub rejected: Vec<Refused>,
+    /// Rejected events.
+    pub rejected: Vec<RejectedEvent>,
 }
 
-impl Inner {
+impl RunInner {
     pub(super) fn new(id: RunId) -> Self {
-        let (used, state) = (Mutex::new(Instant::now()), tokio::sync::Mutex::default());
-        Self { id, used, state, unsettled: AtomicBool::new(false) }
+        let (last_used, state) = (Mutex::new(Instant::now()), tokio::sync::Mutex::default());
+        Self { id, last_used, state, has_unconfirmed: AtomicBool::new(false) }
     }
 
     pub(super) fn idle(&self) -> Duration {
-        self.used.lock().elapsed()
+        self.last_used.lock().elapsed()
     }
 }
 
 impl Drop for RunHandle {
     fn drop(&mut self) {
-        *self.run.used.lock() = Instant::now();
+        *self.run.last_used.lock() = Instant::now();
     }
 }
 
 impl RunHandle {
-    pub(super) fn new(all: Arc<All>, run: Arc<Inner>) -> Self {
-        Self { all, run }
+    pub(super) fn new(runs: Arc<RunsInner>, run: Arc<RunInner>) -> Self {
+        Self { runs, run }
     }
 
-    /// Its id.
+    /// Returns the run id.
     pub fn id(&self) -> &RunId {
         &self.run.id
     }
 
-    /// What the hops have counted.
+    /// Returns the stage counters.
     pub(super) fn meters(&self) -> &RunMeters {
-        &self.all.meters
+        &self.runs.meters
     }
 
-    /// Its journal, if it has one.
+    /// Returns the run's journal, if it has one.
     pub(super) fn stream(&self) -> Result<Option<Arc<Stream>>, RunsError> {
-        Ok(self.all.journal.stream(self.id().stream_key().as_bytes())?)
+        Ok(self.runs.journal.stream(self.id().stream_key().as_bytes())?)
     }
 
-    /// The place behind an entry of a journal.
+    /// Returns the cursor after an entry of a journal.
     pub(super) fn cursor(&self, stream: &Stream, n: u64, id: EntryId) -> Cursor {
-        Cursor { epoch: Epoch { birth: stream.birth(), opening: self.all.journal.store().opening() }, n, id }
+        Cursor {
+            epoch: Epoch { incarnation: stream.incarnation(), generation: self.runs.journal.store().open_count() },
+            n,
+            id,
+        }
     }
 
-    /// Appends events that are not there yet, in their order, and waits until they are durable.
+    /// Appends the events that are new, in order, and waits until they are durable.
     ///
     /// # Errors
-    /// The journal takes no writes, or the run was removed again and again. Some of the events may
-    /// be there then: to send all of them again is harmless, if they have ids or a source.
-    pub async fn append(&self, events: &[Incoming]) -> Result<Appended, RunsError> {
+    /// The journal is not writable, or the run was removed repeatedly. Some of the events may be stored then.
+    /// Sending all of them again is safe if they have ids or a source.
+    pub async fn append(&self, events: &[IncomingEvent]) -> Result<AppendedEvents, RunsError> {
         let received = Timestamp::now();
-        let mut done = Appended::default();
-        let mut kept = Vec::with_capacity(events.len());
+        let mut done = AppendedEvents::default();
+        let mut pending = Vec::with_capacity(events.len());
         for (index, incoming) in events.iter().enumerate() {
-            match incoming.keep(received) {
-                Ok(event) => kept.push(event),
-                Err(fault) => done.rejected.push(Refused { index, fault }),
+            match incoming.prepare(received) {
+                Ok(event) => pending.push(event),
+                Err(fault) => done.rejected.push(RejectedEvent { index, fault }),
             }
         }
-        let dedupe = &self.all.meters.dedupe;
-        dedupe.received(kept.len() as u64);
-        dedupe.parsed(kept.len() as u64);
-        while !kept.is_empty() {
+        let dedupe = &self.runs.meters.dedupe;
+        dedupe.received(pending.len() as u64);
+        dedupe.parsed(pending.len() as u64);
+        while !pending.is_empty() {
             let mut bytes = 0;
-            let count = kept.iter().take_while(|(event, _)| {
+            let count = pending.iter().take_while(|(event, _)| {
                 let fits = bytes == 0 || bytes + event.as_str().len() <= BATCH_BYTES_MAX;
                 bytes += event.as_str().len();
                 fits
             });
-            let later = kept.split_off(count.count());
-            let (batch, run) = (std::mem::replace(&mut kept, later), self.clone());
+            let later = pending.split_off(count.count());
+            let (batch, run) = (std::mem::replace(&mut pending, later), self.clone());
             let count = batch.len() as u64;
-            // The caller may go away. What was begun is carried through under the lock: let go too
-            // early, the next to come would find events new that are on their way.
-            let appended = tokio::spawn(async move { run.append_and_tell(&batch).await }).await;
+            // Spawned, so that a cancelled caller does not release the lock early: the next append would treat
+            // events in flight as new.
+            let appended = tokio::spawn(async move { run.append_and_notify(&batch).await }).await;
             let appended = match appended {
                 Ok(Ok(appended)) => appended,
                 Ok(Err(error)) => {
-                    self.all.meters.dedupe.failed(&format!("run {}: {error}", self.id()));
+                    self.runs.meters.dedupe.failed(&format!("run {}: {error}", self.id()));
                     return Err(error);
                 }
                 Err(_) => return Err(JournalError::Closed.into()),
@@ -135,39 +139,39 @@ impl RunHandle {
         Ok(done)
     }
 
-    /// Counts what became of a batch and wakes who waits for the run, also where nobody asks any more.
-    async fn append_and_tell(&self, events: &[(crate::model::Event, keep::Print)]) -> Result<u64, RunsError> {
+    /// Appends a batch, counts the outcome and wakes waiting followers, even if the caller was cancelled.
+    async fn append_and_notify(&self, events: &[(Event, IdHash)]) -> Result<u64, RunsError> {
         let appended = self.append_batch(events).await?;
-        self.all.meters.dedupe.deduplicated(events.len() as u64 - appended);
-        self.all.meters.dedupe.delivered(appended);
+        self.runs.meters.dedupe.deduplicated(events.len() as u64 - appended);
+        self.runs.meters.dedupe.delivered(appended);
         if appended > 0 {
-            self.all.changes.send_modify(|version| *version += 1);
+            self.runs.changes.send_modify(|version| *version += 1);
         }
         Ok(appended)
     }
 
-    async fn append_batch(&self, events: &[(crate::model::Event, keep::Print)]) -> Result<u64, RunsError> {
-        for _ in 0..TRIES_MAX {
+    async fn append_batch(&self, events: &[(Event, IdHash)]) -> Result<u64, RunsError> {
+        for _ in 0..ATTEMPTS_MAX {
             let mut guard = self.run.state.lock().await;
-            self.may_grow()?;
-            let stream = self.all.journal.stream_or_new(self.id().stream_key().as_bytes())?;
-            if self.run.unsettled.load(Ordering::Acquire) {
-                // Queued behind it: answered, what became of it is known.
-                self.all.journal.trim(&stream, Trim::ThroughLine(0)).await?;
-                self.run.unsettled.store(false, Ordering::Release);
+            self.check_can_grow()?;
+            let stream = self.runs.journal.stream_or_new(self.id().stream_key().as_bytes())?;
+            if self.run.has_unconfirmed.load(Ordering::Acquire) {
+                // Queued after that batch: once it is done, the outcome of the batch is known.
+                self.runs.journal.trim(&stream, Trim::ThroughLine(0)).await?;
+                self.run.has_unconfirmed.store(false, Ordering::Release);
             }
             let state = self.current(&mut guard, stream).await?;
-            let mut batch = Batch::new();
-            let mut inside = HashSet::new();
-            for (event, print) in events {
-                if !state.seen.contains_key(print) && inside.insert(*print) {
-                    batch.push_fields(keep::fields(event));
+            let mut batch = LineBatch::new();
+            let mut in_batch = HashSet::new();
+            for (event, hash) in events {
+                if !state.seen.contains_key(hash) && in_batch.insert(*hash) {
+                    batch.push_fields(incoming::fields(event));
                 }
             }
             if batch.is_empty() {
                 return Ok(0);
             }
-            let ticket = self.all.journal.append(&state.stream, batch, None).await;
+            let ticket = self.runs.journal.append(&state.stream, batch, None).await;
             let appended = match ticket {
                 Ok(ticket) => ticket.await,
                 Err(error) => Err(error),
@@ -180,7 +184,7 @@ impl RunHandle {
                 }
                 Err(JournalError::Removed) => {}
                 Err(error) => {
-                    self.run.unsettled.store(matches!(error, JournalError::Unconfirmed(_)), Ordering::Release);
+                    self.run.has_unconfirmed.store(matches!(error, JournalError::Unconfirmed(_)), Ordering::Release);
                     return Err(error.into());
                 }
             }
@@ -188,14 +192,14 @@ impl RunHandle {
         Err(RunsError::Removed(self.id().clone()))
     }
 
-    /// Whether events can be added, to a run that is there or to one more.
-    fn may_grow(&self) -> Result<(), RunsError> {
-        self.all.tasks.has_budget()?;
+    /// Checks whether events can be added to this run, which may be a new one.
+    fn check_can_grow(&self) -> Result<(), RunsError> {
+        self.runs.tasks.has_budget()?;
         if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
             return Ok(());
         }
-        let runs = self.all.journal.newest(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
-        let options = self.all.tasks.options();
+        let runs = self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
+        let options = self.runs.tasks.options();
         if runs >= options.limits.runs_max {
             options.hits.count(Limit::runs_max);
             return Err(RunsError::TooMany(runs));
@@ -203,37 +207,41 @@ impl RunHandle {
         Ok(())
     }
 
-    /// What is known of the run, up to its last durable event; of an earlier log of this name
-    /// nothing is kept.
-    async fn current<'s>(&self, guard: &'s mut Option<State>, stream: Arc<Stream>) -> Result<&'s mut State, RunsError> {
-        *self.run.used.lock() = Instant::now();
+    /// Returns the state of the run up to its last durable event. The state of an earlier log with this name is
+    /// discarded.
+    async fn current<'s>(
+        &self,
+        guard: &'s mut Option<LoadedRun>,
+        stream: Arc<Stream>,
+    ) -> Result<&'s mut LoadedRun, RunsError> {
+        *self.run.last_used.lock() = Instant::now();
         if !guard.as_ref().is_some_and(|known| Arc::ptr_eq(&known.stream, &stream) && !stream.tip().removed) {
             *guard = None;
         }
-        let state = guard.get_or_insert_with(|| State::new(self.id(), stream));
+        let state = guard.get_or_insert_with(|| LoadedRun::new(self.id(), stream));
         let before = state.next;
-        let counted = self.all.known.lock().get(self.id()).map_or(0, |known| known.line_of(&state.stream));
-        state.catch_up(&self.all, counted).await?;
+        let counted = self.runs.summaries.lock().get(self.id()).map_or(0, |known| known.line_of(&state.stream));
+        state.catch_up(&self.runs, counted).await?;
         if state.next != before || counted == 0 {
-            self.all.known.lock().insert(self.id().clone(), list::Known::of(state));
+            self.runs.summaries.lock().insert(self.id().clone(), list::CachedSummary::new(state));
         }
         Ok(state)
     }
 
-    /// Looks at what is known; `None` where there is no such run.
-    pub(super) async fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Result<Option<T>, RunsError> {
+    /// Calls `read` with the current state; returns `None` if the run does not exist.
+    pub(super) async fn with_state<T>(&self, read: impl FnOnce(&LoadedRun) -> T) -> Result<Option<T>, RunsError> {
         let mut guard = self.run.state.lock().await;
         let Some(stream) = self.stream()?.filter(|stream| stream.tip().last_line > 0) else { return Ok(None) };
         let state = self.current(&mut guard, stream).await?;
-        Ok(Some(look(state)))
+        Ok(Some(read(state)))
     }
 
-    /// The run as its events tell it; `None` if it has none.
+    /// Returns the state of the run; `None` if it has no events.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub async fn state(&self) -> Result<Option<Run>, RunsError> {
-        let run = self.look(|state| state.fold.run().clone()).await?;
+    pub async fn state(&self) -> Result<Option<RunState>, RunsError> {
+        let run = self.with_state(|state| state.fold.run().clone()).await?;
         Ok(run.filter(|run| run.events > 0))
     }
 }
@@ -245,43 +253,43 @@ mod tests {
     use futures::FutureExt as _;
 
     use crate::model::Event;
-    use crate::runs::{EventFilter, Incoming, RunMeters, RunNews, RunStart, Runs};
+    use crate::runs::{EventFilter, IncomingEvent, RunEvent, RunFollowStart, RunMeters, Runs};
     use crate::tasks::{Tasks, TasksOptions};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_run_that_nobody_uses_is_let_go_and_forgets_nothing() {
+    async fn evicted_run_is_restored_from_its_journal() {
         let folder = tempfile::tempdir().unwrap();
         let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
         let runs = Runs::new(&tasks, std::sync::Arc::new(RunMeters::default()));
         let event =
-            |id: &str| Incoming::new(Event::parse(&format!(r#"{{"event_type":"x","event_id":"{id}"}}"#)).unwrap());
+            |id: &str| IncomingEvent::new(Event::parse(&format!(r#"{{"event_type":"x","event_id":"{id}"}}"#)).unwrap());
         let run = runs.get_or_new(&"r".parse().unwrap());
         assert_eq!(run.append(&[event("a"), event("b"), event("a")]).await.unwrap().appended, 2);
-        assert_eq!(runs.let_go(Duration::ZERO), 1, "somebody has it");
+        assert_eq!(runs.evict_idle(Duration::ZERO), 1, "in use");
         drop(run);
-        assert_eq!(runs.let_go(Duration::from_secs(60)), 1, "not for long enough");
-        assert_eq!(runs.let_go(Duration::ZERO), 0);
+        assert_eq!(runs.evict_idle(Duration::from_secs(60)), 1, "not idle for long enough");
+        assert_eq!(runs.evict_idle(Duration::ZERO), 0);
         let run = runs.get(&"r".parse().unwrap()).unwrap().unwrap();
         let appended = run.append(&[event("b"), event("c")]).await.unwrap();
         assert_eq!((appended.appended, appended.duplicates), (1, 1));
         assert_eq!(run.state().await.unwrap().unwrap().events, 3);
         let counted = runs.meters().run_state.snapshot();
-        assert_eq!(counted.received, 3, "what is read again is not counted again");
+        assert_eq!(counted.received, 3, "entries read again are not counted again");
         tasks.close().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_caller_that_went_away_has_begun_is_told_to_who_waits() {
+    async fn append_of_a_cancelled_caller_notifies_followers() {
         let folder = tempfile::tempdir().unwrap();
         let tasks = Tasks::open(folder.path(), TasksOptions::default()).await.unwrap();
         let runs = Runs::new(&tasks, std::sync::Arc::new(RunMeters::default()));
         let run = runs.get_or_new(&"r".parse().unwrap());
-        let mut tail = run.follow(RunStart::First, EventFilter::default());
-        assert!(tail.next().now_or_never().is_none(), "there is nothing yet");
-        let events = [Incoming::new(Event::parse(r#"{"event_type":"x"}"#).unwrap())];
-        assert!(run.append(&events).now_or_never().is_none(), "begun, and given up");
-        let news = tokio::time::timeout(Duration::from_secs(20), tail.next()).await;
-        assert!(matches!(news.expect("the run has come").unwrap(), RunNews::Events(events) if events.len() == 1));
+        let mut tail = run.follow(RunFollowStart::First, EventFilter::default());
+        assert!(tail.next().now_or_never().is_none(), "no events yet");
+        let events = [IncomingEvent::new(Event::parse(r#"{"event_type":"x"}"#).unwrap())];
+        assert!(run.append(&events).now_or_never().is_none(), "started, then cancelled");
+        let event = tokio::time::timeout(Duration::from_secs(20), tail.next()).await;
+        assert!(matches!(event.expect("the event arrives").unwrap(), RunEvent::Events(events) if events.len() == 1));
         assert_eq!(runs.meters().dedupe.snapshot().delivered, 1);
         tasks.close().await;
     }

@@ -1,41 +1,42 @@
-//! The list of runs, by their last events.
+//! The list of runs, ordered by their last events.
 
-use super::state::State;
+use super::state::LoadedRun;
 use super::{Runs, RunsError};
 use crate::journal::Stream;
 use crate::model::{RunId, RunStatus, RunSummary};
 
-/// Which runs, and how many.
+/// A query for runs.
 #[derive(Clone, Debug, Default)]
 pub struct RunQuery {
     /// Only runs of this status.
     pub status: Option<RunStatus>,
-    /// Runs at most.
+    /// Maximum number of runs.
     pub limit: usize,
 }
 
-/// What was known of a run when it was last looked at; outlives what is in memory of it.
+/// The summary of a run when it was last read. It survives the eviction of the run.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
-    birth: u64,
-    /// The last line that was read.
+pub(super) struct CachedSummary {
+    incarnation: u64,
+    /// Last line read.
     line: u64,
     summary: RunSummary,
 }
 
-impl Known {
-    pub(super) fn of(state: &State) -> Self {
-        Self { birth: state.stream.birth(), line: state.next - 1, summary: state.fold.run().summary() }
+impl CachedSummary {
+    /// Returns the summary of a run's current state.
+    pub(super) fn new(state: &LoadedRun) -> Self {
+        Self { incarnation: state.stream.incarnation(), line: state.next - 1, summary: state.fold.run().summary() }
     }
 
-    /// The last line that was read of this log.
+    /// Returns the last line read from this log, or 0 if the summary belongs to another log.
     pub(super) fn line_of(&self, stream: &Stream) -> u64 {
-        if self.birth == stream.birth() { self.line } else { 0 }
+        if self.incarnation == stream.incarnation() { self.line } else { 0 }
     }
 }
 
 impl Runs {
-    /// Runs that have events, the one with the newest event first.
+    /// Returns runs that have events, the one with the newest event first.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -43,7 +44,7 @@ impl Runs {
         self.list_where(query, |_| true).await
     }
 
-    /// As [`Runs::list`], of those runs alone that may be seen.
+    /// Returns runs like [`Runs::list`], restricted to those that are visible.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -52,7 +53,7 @@ impl Runs {
         query: &RunQuery,
         is_visible: impl Fn(&RunId) -> bool,
     ) -> Result<Vec<RunSummary>, RunsError> {
-        let mut rows = self.inner.journal.newest(RunId::STREAM_PREFIX.as_bytes())?;
+        let mut rows = self.inner.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?;
         rows.sort_by(|(a, last_a), (b, last_b)| last_b.cmp(last_a).then_with(|| a.cmp(b)));
         let mut found = Vec::new();
         for (name, _) in rows {
@@ -69,13 +70,13 @@ impl Runs {
         Ok(found)
     }
 
-    /// One run as a list shows it. What is known already is not read again.
+    /// Returns the summary of one run, from the cache if it is current.
     async fn summary(&self, id: &RunId) -> Result<Option<RunSummary>, RunsError> {
-        let known = self.inner.known.lock().get(id).cloned();
+        let cached = self.inner.summaries.lock().get(id).cloned();
         let Some(stream) = self.inner.journal.stream(id.stream_key().as_bytes())? else { return Ok(None) };
-        match known {
-            Some(known) if known.line_of(&stream) == stream.tip().last_line => Ok(Some(known.summary)),
-            _ => self.get_or_new(id).look(|state| state.fold.run().summary()).await,
+        match cached {
+            Some(cached) if cached.line_of(&stream) == stream.tip().last_line => Ok(Some(cached.summary)),
+            _ => self.get_or_new(id).with_state(|state| state.fold.run().summary()).await,
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What the hops of an event count on its way into a run.
+//! Counters of the stages of an event on its path into a run.
 
-use crate::model::HopMeter;
+use crate::model::StageCounters;
 
-/// The hops between a door and a run's state.
+/// Counters of the stages between a source and a run's state.
 #[derive(Debug)]
 pub struct RunMeters {
-    /// Events found in tasks' output.
-    pub extraction: HopMeter,
-    /// Events of the folder of runs.
-    pub runs_folder: HopMeter,
-    /// Events that were there already.
-    pub dedupe: HopMeter,
-    /// Entries of runs' journals, as they are read back.
-    pub run_state: HopMeter,
+    /// Events found in the output of tasks.
+    pub extraction: StageCounters,
+    /// Events read from the runs folder.
+    pub runs_folder: StageCounters,
+    /// Deduplication of events.
+    pub dedupe: StageCounters,
+    /// Entries read back from the journals of runs.
+    pub run_state: StageCounters,
 }
 
 impl Default for RunMeters {
     fn default() -> Self {
         Self {
-            extraction: HopMeter::new("extraction"),
-            runs_folder: HopMeter::new("runs_folder"),
-            dedupe: HopMeter::new("dedupe"),
-            run_state: HopMeter::new("run_state"),
+            extraction: StageCounters::new("extraction"),
+            runs_folder: StageCounters::new("runs_folder"),
+            dedupe: StageCounters::new("dedupe"),
+            run_state: StageCounters::new("run_state"),
         }
     }
 }

@@ -1,52 +1,52 @@
-//! Events of a run as they are shown: page by page, filtered if asked.
+//! Paged and filtered reads of a run's events.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::keep::{self, Print};
+use super::incoming::{self, IdHash};
 use super::{RunHandle, RunsError};
 use crate::journal::{JournalError, PageLimits, Stream};
 use crate::model::{Cursor, Entry, EntryId, Event, EventView, limits};
 
-/// Entries that one request looks at when it filters.
+/// Maximum entries scanned by one filtered request.
 const SCAN_MAX: u64 = 200_000;
-/// Bytes of events in one page; at least one event is always given.
+/// Maximum bytes of events in one page. A page always has at least one event.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Entries looked at in one go backward.
-const WINDOW: u64 = 1_000;
+/// Entries scanned per step of a backward scan.
+const BACKWARD_WINDOW: u64 = 1_000;
 
-/// An event with its place.
+/// A stored event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Behind it.
+pub struct StoredEvent {
+    /// Cursor after the event.
     pub cursor: Cursor,
-    /// As it is stored.
+    /// The event in its stored form.
     pub event: Event,
 }
 
-/// Some events in order.
+/// A page of events, in order.
 #[derive(Clone, Debug)]
 pub struct EventPage {
-    /// The events.
-    pub events: Vec<Stored>,
-    /// Behind the last that was looked at.
+    /// Events of this page.
+    pub events: Vec<StoredEvent>,
+    /// Cursor after the last scanned entry.
     pub cursor: Cursor,
-    /// Whether there is more behind it.
+    /// Set if entries follow the cursor.
     pub more: bool,
 }
 
-/// Which events are wanted: all, unless said otherwise.
+/// A filter for events. The default matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     types: Vec<String>,
-    /// Only events that tell of a failure.
+    /// Match only events that report a failure.
     pub failures: bool,
 }
 
 impl FromStr for EventFilter {
     type Err = std::convert::Infallible;
 
-    /// `gate.failed,step.*,log`: types with commas, a `*` at the end stands for any rest.
+    /// Parses types separated by commas, e.g. `gate.failed,step.*,log`. A trailing `*` matches any suffix.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let types = text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
         Ok(Self { types, failures: false })
@@ -54,34 +54,35 @@ impl FromStr for EventFilter {
 }
 
 impl EventFilter {
-    /// Whether nothing is left out.
-    pub fn takes_all(&self) -> bool {
+    /// Reports whether the filter matches every event.
+    pub fn matches_all(&self) -> bool {
         self.types.is_empty() && !self.failures
     }
 
-    /// Whether this event is wanted.
-    pub fn takes(&self, event: &EventView<'_>) -> bool {
-        let named = |wanted: &String| match wanted.strip_suffix('*') {
-            Some(begin) => event.type_word().starts_with(begin),
+    /// Reports whether the filter matches this event.
+    pub fn matches(&self, event: &EventView<'_>) -> bool {
+        let has_type = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(prefix) => event.type_word().starts_with(prefix),
             None => event.type_word() == wanted,
         };
-        (self.types.is_empty() || self.types.iter().any(named)) && (!self.failures || event.is_failure())
+        (self.types.is_empty() || self.types.iter().any(has_type)) && (!self.failures || event.is_failure())
     }
 }
 
-/// One look into a journal.
-pub(super) struct Looked {
-    /// What was wanted of it.
-    pub(super) events: Vec<Stored>,
-    /// Behind the last entry; none if there was none.
-    pub(super) behind: Option<Cursor>,
+/// The result of scanning part of a journal.
+pub(super) struct EventScan {
+    /// Matching events.
+    pub(super) events: Vec<StoredEvent>,
+    /// Cursor after the last scanned entry; `None` if there was none.
+    pub(super) end: Option<Cursor>,
 }
 
 impl RunHandle {
-    /// The events from line `from` on, at most `limit`; a filter looks at 200,000 entries at most.
+    /// Returns up to `limit` events from line `from` on, or `None` if the run does not exist. A filtered
+    /// request scans at most 200,000 entries.
     ///
     /// # Errors
-    /// The journal cannot be read; `None` where there is no such run.
+    /// The journal cannot be read.
     pub async fn page(&self, from: u64, limit: usize, filter: &EventFilter) -> Result<Option<EventPage>, RunsError> {
         let Some(stream) = self.stream()? else { return Ok(None) };
         let (mut next, mut bytes) = (from.max(1), 0);
@@ -91,19 +92,19 @@ impl RunHandle {
             more: next <= stream.tip().last_line,
         };
         while page.events.len() < limit && bytes < PAGE_BYTES_MAX && next < from.saturating_add(SCAN_MAX) {
-            let rest = if filter.takes_all() { limit - page.events.len() } else { limits::TAIL_PAGE_LINES };
-            let looked = match self.look_from(&stream, next, rest, filter).await {
+            let rest = if filter.matches_all() { limit - page.events.len() } else { limits::TAIL_PAGE_LINES };
+            let scan = match self.scan_from(&stream, next, rest, filter).await {
                 Err(RunsError::Journal(JournalError::Removed)) => return Ok(None),
-                looked => looked?,
+                scan => scan?,
             };
-            let Some(behind) = looked.behind else { break };
-            (page.cursor, next) = (behind, behind.n + 1);
-            for stored in looked.events {
+            let Some(end) = scan.end else { break };
+            (page.cursor, next) = (end, end.n + 1);
+            for stored in scan.events {
                 bytes += stored.event.as_str().len();
                 page.events.push(stored);
                 if page.events.len() == limit {
-                    // A filter may have looked further than it was asked to.
-                    page.cursor = page.events.last().map_or(behind, |last| last.cursor);
+                    // A filtered scan may have read further.
+                    page.cursor = page.events.last().map_or(end, |last| last.cursor);
                     next = page.cursor.n + 1;
                     break;
                 }
@@ -113,78 +114,80 @@ impl RunHandle {
         Ok(Some(page))
     }
 
-    /// One look: at most so many entries, of these what is wanted.
-    pub(super) async fn look_from(
+    /// Scans up to `entries` entries from line `from` on. Returns the matching events.
+    pub(super) async fn scan_from(
         &self,
         stream: &Arc<Stream>,
         from: u64,
         entries: usize,
         filter: &EventFilter,
-    ) -> Result<Looked, RunsError> {
+    ) -> Result<EventScan, RunsError> {
         let limits = PageLimits { lines: entries.clamp(1, limits::TAIL_PAGE_LINES), ..PageLimits::default() };
-        let read = self.all.journal.read_entries(stream, from, limits)?;
+        let read = self.runs.journal.read_entries(stream, from, limits)?;
         let Some(last) = read.entries.last() else {
-            // Trimmed up to the tip by a Redis client: what was there is passed over.
-            let behind = (from <= read.last_line).then(|| self.cursor(stream, read.last_line, stream.tip().last_id));
-            return Ok(Looked { events: Vec::new(), behind });
+            // A Redis client has trimmed everything up to the tip: the scan skips it.
+            let end = (from <= read.last_line).then(|| self.cursor(stream, read.last_line, stream.tip().last_id));
+            return Ok(EventScan { events: Vec::new(), end });
         };
-        let behind = Some(self.cursor(stream, last.n, last.id));
-        let readable = |entry: &Entry<'_>| match keep::read(entry) {
-            Some(Ok((event, print))) => Some((entry.n, entry.id, event, print)),
+        let end = Some(self.cursor(stream, last.n, last.id));
+        let readable = |entry: &Entry<'_>| match incoming::read(entry) {
+            Some(Ok((event, hash))) => Some((entry.n, entry.id, event, hash)),
             _ => None,
         };
-        let found: Vec<(u64, EntryId, Event, Print)> = read.entries.iter().filter_map(readable).collect();
-        let firsts = self.look(|state| {
+        let found: Vec<(u64, EntryId, Event, IdHash)> = read.entries.iter().filter_map(readable).collect();
+        let firsts = self.with_state(|state| {
             let same = Arc::ptr_eq(&state.stream, stream);
-            same.then(|| found.iter().map(|(n, _, _, print)| state.is_first(*print, *n)).collect::<Vec<bool>>())
+            same.then(|| found.iter().map(|(n, _, _, hash)| state.is_first(*hash, *n)).collect::<Vec<bool>>())
         });
         let Some(firsts) = firsts.await?.flatten() else { return Err(JournalError::Removed.into()) };
-        let wanted = found
+        let matching = found
             .into_iter()
             .zip(firsts)
-            .filter(|((_, _, event, _), first)| *first && (filter.takes_all() || filter.takes(&event.view())));
-        let stored = wanted.map(|((n, id, event, _), _)| Stored { cursor: self.cursor(stream, n, id), event });
-        Ok(Looked { events: stored.collect(), behind })
+            .filter(|((_, _, event, _), first)| *first && (filter.matches_all() || filter.matches(&event.view())));
+        let stored = matching.map(|((n, id, event, _), _)| StoredEvent { cursor: self.cursor(stream, n, id), event });
+        Ok(EventScan { events: stored.collect(), end })
     }
 
-    /// The line from which on there are so many events that are wanted, or all there are; at most
-    /// 200,000 entries are looked at. 1 where there is no such run.
+    /// Returns the line from which on there are `count` matching events, or fewer if there are not enough; 1 if the
+    /// run does not exist. Scans at most 200,000 entries.
     ///
     /// # Errors
     /// The journal cannot be read.
     pub async fn line_before(&self, count: u64, filter: &EventFilter) -> Result<u64, RunsError> {
         let Some(stream) = self.stream()? else { return Ok(1) };
         let tip = stream.tip();
-        let (mut begin, mut left) = (tip.last_line + 1, count);
-        let floor = tip.first_line.max(begin.saturating_sub(SCAN_MAX)).max(1);
-        while left > 0 && begin > floor {
-            let end = begin;
-            begin = end.saturating_sub(if filter.takes_all() { left.min(WINDOW) } else { WINDOW }).max(floor);
+        let (mut start, mut left) = (tip.last_line + 1, count);
+        let floor = tip.first_line.max(start.saturating_sub(SCAN_MAX)).max(1);
+        while left > 0 && start > floor {
+            let end = start;
+            start = end
+                .saturating_sub(if filter.matches_all() { left.min(BACKWARD_WINDOW) } else { BACKWARD_WINDOW })
+                .max(floor);
             let mut lines: Vec<u64> = Vec::new();
-            let mut next = begin;
+            let mut next = start;
             while next < end {
                 let entries = usize::try_from(end - next).unwrap_or(usize::MAX);
-                let looked = self.look_from(&stream, next, entries, filter).await?;
-                lines.extend(looked.events.iter().map(|stored| stored.cursor.n).filter(|n| *n < end));
-                next = looked.behind.map_or(end, |behind| behind.n + 1);
+                let scan = self.scan_from(&stream, next, entries, filter).await?;
+                lines.extend(scan.events.iter().map(|stored| stored.cursor.n).filter(|n| *n < end));
+                next = scan.end.map_or(end, |cursor| cursor.n + 1);
             }
             let found = lines.len() as u64;
             if found >= left {
                 let at = usize::try_from(found - left).unwrap_or(0);
-                return Ok(lines.get(at).copied().unwrap_or(begin));
+                return Ok(lines.get(at).copied().unwrap_or(start));
             }
             left -= found;
         }
-        Ok(begin)
+        Ok(start)
     }
 
-    /// The line behind a cursor of this run.
+    /// Returns the line after a cursor of this run.
     ///
     /// # Errors
-    /// The cursor is of another log, or ahead of what survived.
+    /// The cursor belongs to another log, or is ahead of the recovered log.
     pub fn line_after(&self, cursor: &Cursor) -> Result<u64, RunsError> {
         match self.stream()? {
-            Some(stream) if cursor.epoch.birth == stream.birth() && cursor.n <= stream.tip().last_line => {
+            Some(stream) if cursor.epoch.incarnation == stream.incarnation() && cursor.n <= stream.tip().last_line => {
                 Ok(cursor.n + 1)
             }
             _ => Err(RunsError::Reset(self.id().clone())),

@@ -1,32 +1,32 @@
-//! What is known of a run in use, read from its journal.
+//! The in-memory state of a run in use, read from its journal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::keep::{self, Print};
-use super::{Inner, RunsError};
+use super::incoming::{self, IdHash};
+use super::{RunsError, RunsInner};
 use crate::events::RunFold;
 use crate::journal::{JournalError, PageLimits, Stream};
 use crate::model::{Entry, RunId, Timestamp};
 
-/// What is known of a run as far as its journal was read.
+/// The state of a run up to the last entry read from its journal.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct LoadedRun {
     pub(super) stream: Arc<Stream>,
-    /// The line to be read next.
+    /// Next line to read.
     pub(super) next: u64,
-    /// The line of each id. Never forgets: [`super::SEEN_BYTES_EACH`] bytes an event.
-    pub(super) seen: HashMap<Print, u64>,
+    /// Line of each event id. Ids are never evicted: [`super::SEEN_BYTES_EACH`] bytes per event.
+    pub(super) seen: HashMap<IdHash, u64>,
     pub(super) fold: RunFold,
 }
 
-impl State {
+impl LoadedRun {
     pub(super) fn new(id: &RunId, stream: Arc<Stream>) -> Self {
         Self { stream, next: 1, seen: HashMap::new(), fold: RunFold::new(id.clone()) }
     }
 
-    /// Reads what has come into the journal. `counted` is the line up to which the meters know.
-    pub(super) async fn catch_up(&mut self, inner: &Inner, counted: u64) -> Result<(), RunsError> {
+    /// Reads new entries of the journal. Entries up to line `counted` have been counted before.
+    pub(super) async fn catch_up(&mut self, inner: &RunsInner, counted: u64) -> Result<(), RunsError> {
         while self.next <= self.stream.tip().last_line {
             let page = match inner.journal.read_entries(&self.stream, self.next, PageLimits::default()) {
                 Ok(page) => page,
@@ -34,30 +34,30 @@ impl State {
                 Err(error) => return Err(error.into()),
             };
             for entry in &page.entries {
-                self.take(inner, entry, entry.n > counted);
+                self.apply(inner, entry, entry.n > counted);
             }
-            // Nothing there up to the tip: a Redis client has trimmed it.
+            // An empty page: a Redis client has trimmed everything up to the tip.
             self.next = page.entries.last().map_or(page.last_line, |last| last.n) + 1;
-            // A long run should not hold up what else this thread has to do.
+            // Keeps a long run from blocking other work on this thread.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    fn take(&mut self, inner: &Inner, entry: &Entry<'_>, count: bool) {
+    fn apply(&mut self, inner: &RunsInner, entry: &Entry<'_>, count: bool) {
         let meter = &inner.meters.run_state;
-        let Some(read) = keep::read(entry) else { return };
+        let Some(read) = incoming::read(entry) else { return };
         if count {
             meter.received(1);
         }
         match read {
             Err(fault) if count => meter.rejected(fault.reason(), &fault.to_string()),
             Err(_) => {}
-            Ok((event, print)) => {
+            Ok((event, hash)) => {
                 if count {
                     meter.parsed(1);
                 }
-                if let std::collections::hash_map::Entry::Vacant(slot) = self.seen.entry(print) {
+                if let std::collections::hash_map::Entry::Vacant(slot) = self.seen.entry(hash) {
                     slot.insert(entry.n);
                     self.fold.apply(&event.view(), Timestamp::from_millis(entry.id.ms));
                 } else if count {
@@ -67,8 +67,8 @@ impl State {
         }
     }
 
-    /// Whether the entry of this line is the first with its id.
-    pub(super) fn is_first(&self, print: Print, line: u64) -> bool {
-        self.seen.get(&print).is_none_or(|first| *first == line)
+    /// Reports whether the entry of this line is the first with its id.
+    pub(super) fn is_first(&self, hash: IdHash, line: u64) -> bool {
+        self.seen.get(&hash).is_none_or(|first| *first == line)
     }
 }

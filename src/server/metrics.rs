@@ -4,95 +4,92 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What the server itself counts; the tasks layer counts what it stores.
+/// Counters of the server itself. The tasks layer has its own.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Metrics {
-    /// Connections now.
-    pub(in crate::server) connections: Gauge,
+pub(crate) struct Metrics {
+    /// Open connections.
+    pub(crate) connections: Gauge,
     /// Connections refused at the limit.
-    pub(in crate::server) refused: Counter,
-    /// Connections without a good TLS handshake, where it is asked for.
-    pub(in crate::server) handshakes_failed: Counter,
-    /// New certificates taken from their files.
-    pub(in crate::server) certificates_renewed: Counter,
-    /// Connections that the system did not give, on both ports.
-    pub(in crate::server) accept_errors: Counter,
+    pub(crate) refused: Counter,
+    /// TLS handshakes that failed.
+    pub(crate) handshakes_failed: Counter,
+    /// Certificates reloaded from their files.
+    pub(crate) certificates_renewed: Counter,
+    /// Failed `accept` calls, on both ports.
+    pub(crate) accept_errors: Counter,
     /// HTTP requests.
-    pub(in crate::server) requests: Counter,
-    /// Worker sockets now.
-    pub(in crate::server) workers: Gauge,
-    /// Viewers now, WebSocket and SSE; each subscription counts.
-    pub(in crate::server) viewers: Gauge,
-    /// Lines that workers and appends brought.
-    pub(in crate::server) lines_received: Counter,
+    pub(crate) requests: Counter,
+    /// Open worker sockets.
+    pub(crate) workers: Gauge,
+    /// Viewers over WebSocket and SSE; each subscription counts.
+    pub(crate) viewers: Gauge,
+    /// Lines received from workers and appends.
+    pub(crate) lines_received: Counter,
     /// Bytes of worker messages.
-    pub(in crate::server) bytes_received: Counter,
-    /// Lines that were made durable.
-    pub(in crate::server) lines_stored: Counter,
+    pub(crate) bytes_received: Counter,
+    /// Lines made durable.
+    pub(crate) lines_stored: Counter,
     /// Lines sent to viewers.
-    pub(in crate::server) lines_delivered: Counter,
-    /// Messages and lines that were refused.
-    pub(in crate::server) errors: Counter,
-    /// Error replies not sent: too many, or nobody who wants them.
-    pub(in crate::server) replies_dropped: Counter,
-    /// Peers given up: silent, or not taking anything.
-    pub(in crate::server) peers_dropped: Counter,
-    /// The Redis port.
-    pub(in crate::server) redis: RedisMetrics,
+    pub(crate) lines_delivered: Counter,
+    /// Rejected messages and lines.
+    pub(crate) errors: Counter,
+    /// Error replies not sent: too many, or the peer does not read them.
+    pub(crate) replies_dropped: Counter,
+    /// Peers dropped: silent, or accepting no data.
+    pub(crate) peers_dropped: Counter,
+    /// Counters of the Redis port.
+    pub(crate) redis: RedisMetrics,
 }
 
-/// What the Redis port counts.
+/// Counters of the Redis port.
 #[derive(Debug, Default)]
-pub(in crate::server) struct RedisMetrics {
-    /// Clients now.
-    pub(in crate::server) connections: Gauge,
-    /// Clients that wait in a blocking command.
-    pub(in crate::server) blocked: Gauge,
+pub(crate) struct RedisMetrics {
+    /// Connected clients.
+    pub(crate) connections: Gauge,
+    /// Clients waiting in a blocking command.
+    pub(crate) blocked: Gauge,
     /// Clients refused at the limit.
-    pub(in crate::server) refused: Counter,
-    /// Commands, those of transactions too.
-    pub(in crate::server) commands: Counter,
+    pub(crate) refused: Counter,
+    /// Commands, including those in transactions.
+    pub(crate) commands: Counter,
     /// Error replies.
-    pub(in crate::server) errors: Counter,
-    /// Bytes that came.
-    pub(in crate::server) bytes_in: Counter,
+    pub(crate) errors: Counter,
+    /// Bytes received.
+    pub(crate) bytes_in: Counter,
     /// Bytes sent.
-    pub(in crate::server) bytes_out: Counter,
+    pub(crate) bytes_out: Counter,
 }
 
 impl Metrics {
-    pub(in crate::server) fn register(&self, registry: &mut Registry) {
+    /// Registers all of them with `registry`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
         let gauges = [
-            ("connections", "Connections now", &self.connections),
-            ("workers", "Worker sockets now", &self.workers),
-            ("viewers", "Viewers now, by WebSocket or SSE", &self.viewers),
-            ("redis_connections", "Redis clients now", &self.redis.connections),
-            ("redis_blocked", "Redis clients that wait in a blocking command", &self.redis.blocked),
+            ("connections", "Open connections", &self.connections),
+            ("workers", "Open worker sockets", &self.workers),
+            ("viewers", "Viewers over WebSocket and SSE", &self.viewers),
+            ("redis_connections", "Connected Redis clients", &self.redis.connections),
+            ("redis_blocked", "Redis clients waiting in a blocking command", &self.redis.blocked),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
         }
         let counters = [
-            ("connections_refused", "Connections over the limit", &self.refused),
-            ("tls_handshakes_failed", "Connections without a good TLS handshake", &self.handshakes_failed),
-            ("tls_certificates_renewed", "New certificates taken from their files", &self.certificates_renewed),
-            (
-                "accept_errors",
-                "Connections that the system did not give: no file descriptors, say",
-                &self.accept_errors,
-            ),
+            ("connections_refused", "Connections refused at the limit", &self.refused),
+            ("tls_handshakes_failed", "Failed TLS handshakes", &self.handshakes_failed),
+            ("tls_certificates_renewed", "Certificates reloaded from their files", &self.certificates_renewed),
+            ("accept_errors", "Failed accept calls, such as without file descriptors", &self.accept_errors),
             ("http_requests", "HTTP requests", &self.requests),
-            ("lines_received", "Lines that workers and appends brought", &self.lines_received),
-            ("bytes_received", "Bytes of messages and bodies with lines", &self.bytes_received),
+            ("lines_received", "Lines received from workers and appends", &self.lines_received),
+            ("bytes_received", "Bytes of worker messages and append bodies", &self.bytes_received),
             ("lines_acknowledged", "Lines made durable for a worker or an append", &self.lines_stored),
             ("lines_delivered", "Lines sent to viewers", &self.lines_delivered),
-            ("errors", "Messages and lines that were refused", &self.errors),
-            ("replies_dropped", "Error replies that were not sent", &self.replies_dropped),
-            ("peers_dropped", "Sockets given up: silent, or taking nothing", &self.peers_dropped),
-            ("redis_connections_refused", "Redis clients over the limit", &self.redis.refused),
-            ("redis_commands", "Commands of Redis clients", &self.redis.commands),
+            ("errors", "Rejected messages and lines", &self.errors),
+            ("replies_dropped", "Error replies not sent", &self.replies_dropped),
+            ("peers_dropped", "Peers dropped: silent, or accepting no data", &self.peers_dropped),
+            ("redis_connections_refused", "Redis clients refused at the limit", &self.redis.refused),
+            ("redis_commands", "Commands from Redis clients", &self.redis.commands),
             ("redis_errors", "Error replies to Redis clients", &self.redis.errors),
-            ("redis_bytes_received", "Bytes that Redis clients sent", &self.redis.bytes_in),
+            ("redis_bytes_received", "Bytes received from Redis clients", &self.redis.bytes_in),
             ("redis_bytes_sent", "Bytes sent to Redis clients", &self.redis.bytes_out),
         ];
         for (name, help, counter) in counters {

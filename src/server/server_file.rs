@@ -1,27 +1,27 @@
-//! What a running server leaves in its data folder, so that commands on this machine find it.
+//! Files in the data folder that let commands on the same machine find the running server.
 //!
-//! - `server.json`: where it is, `{"url","pid","redis"?,"public_url"?}`.
-//! - `server.pem`: the certificate it serves now, if it does: what proves it to them, whatever names
-//!   it bears. Never a key.
+//! - `server.json`: the server's addresses, `{"url","pid","redis"?,"public_url"?}`.
+//! - `server.pem`: the certificate served now, if TLS is on. It identifies the server to local commands
+//!   whatever names it contains. Never a key.
 //!
-//! A reader sees all of a file or nothing.
+//! Files are replaced atomically.
 
 use std::io;
 use std::path::Path;
 
-use crate::server::PublicUrl;
+use super::http::public_url::PublicUrl;
 use crate::transport::Acceptor;
 
-/// Where the server is.
+/// Name of the file with the addresses.
 const SERVER_FILE: &str = "server.json";
-/// What proves it.
+/// Name of the file with the certificate.
 const CERTIFICATE_FILE: &str = "server.pem";
 
-/// Says where the server is.
+/// Writes the server's addresses.
 ///
 /// # Errors
-/// The folder cannot be written.
-pub(in crate::server) async fn server(
+/// The folder is not writable.
+pub(crate) async fn write_addresses(
     data: &Path,
     url: &str,
     redis: Option<&str>,
@@ -34,30 +34,30 @@ pub(in crate::server) async fn server(
     if let Some(url) = public_url {
         json["public_url"] = url.to_string().into();
     }
-    put(data, SERVER_FILE, format!("{json}\n").as_bytes()).await
+    replace(data, SERVER_FILE, format!("{json}\n").as_bytes()).await
 }
 
-/// Leaves the certificate that is served now.
+/// Writes the certificate that is served now.
 ///
 /// # Errors
-/// The folder cannot be written.
-pub(in crate::server) async fn certificate(data: &Path, tls: &Acceptor) -> io::Result<()> {
-    put(data, CERTIFICATE_FILE, &tls.chain()).await
+/// The folder is not writable.
+pub(crate) async fn write_certificate(data: &Path, tls: &Acceptor) -> io::Result<()> {
+    replace(data, CERTIFICATE_FILE, &tls.chain()).await
 }
 
-/// Takes both away.
-pub(in crate::server) async fn withdraw(data: &Path) {
+/// Removes both files. A failure is logged.
+pub(crate) async fn remove_all(data: &Path) {
     for name in [SERVER_FILE, CERTIFICATE_FILE] {
         match tokio::fs::remove_file(data.join(name)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "{name} could not be removed");
+                tracing::warn!(%error, "failed to remove {name}");
             }
             _ => {}
         }
     }
 }
 
-async fn put(data: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+async fn replace(data: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     let part = data.join(format!("{name}.part"));
     tokio::fs::write(&part, text).await?;
     tokio::fs::rename(&part, data.join(name)).await

@@ -1,4 +1,5 @@
-//! What every hop of a line or an event has seen: `GET /api/v1/pipeline`, and the same in `/metrics`.
+//! Counters of every stage that a line or an event passes: `GET /api/v1/pipeline`, and the same in
+//! `/metrics`.
 
 use std::sync::Arc;
 
@@ -7,52 +8,90 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::state::State;
-use crate::model::{Hop, HopMeter};
+use crate::model::{Stage, StageCounters};
 use crate::runs::RunMeters;
+use crate::tasks::Tasks;
 
-/// The hops of the server; those between a door and a run's state are in [`RunMeters`].
+/// The stages of the server, including the [`RunMeters`] of the runs layer.
 #[derive(Debug)]
-pub(in crate::server) struct Hops {
-    /// Lines of workers.
-    pub(in crate::server) worker_socket: HopMeter,
-    /// Lines by POST.
-    pub(in crate::server) http_lines: HopMeter,
-    /// Entries by XADD.
-    pub(in crate::server) redis: HopMeter,
-    /// What the store took.
-    pub(in crate::server) journal: HopMeter,
+pub(crate) struct StageMeters {
+    /// Lines from workers.
+    pub(crate) worker_socket: StageCounters,
+    /// Lines from POST requests.
+    pub(crate) http_lines: StageCounters,
+    /// Entries from XADD.
+    pub(crate) redis: StageCounters,
+    /// Lines and entries written to the store.
+    pub(crate) journal: StageCounters,
     /// Lines to viewers' sockets.
-    pub(in crate::server) viewer_socket: HopMeter,
+    pub(crate) viewer_socket: StageCounters,
     /// Lines to SSE streams.
-    pub(in crate::server) sse: HopMeter,
-    /// Events by POST.
-    pub(in crate::server) runs_http: HopMeter,
+    pub(crate) sse: StageCounters,
+    /// Events from POST requests.
+    pub(crate) runs_http: StageCounters,
     /// Events to SSE streams.
-    pub(in crate::server) runs_sse: HopMeter,
-    /// The rest.
-    pub(in crate::server) runs: Arc<RunMeters>,
+    pub(crate) runs_sse: StageCounters,
+    /// The stages between an event's source and its run's state.
+    pub(crate) runs: Arc<RunMeters>,
 }
 
-impl Default for Hops {
+impl Default for StageMeters {
     fn default() -> Self {
         Self {
-            worker_socket: HopMeter::new("worker_socket"),
-            http_lines: HopMeter::new("http_lines"),
-            redis: HopMeter::new("redis"),
-            journal: HopMeter::new("journal"),
-            viewer_socket: HopMeter::new("viewer_socket"),
-            sse: HopMeter::new("sse"),
-            runs_http: HopMeter::new("runs_http"),
-            runs_sse: HopMeter::new("runs_sse"),
+            worker_socket: StageCounters::new("worker_socket"),
+            http_lines: StageCounters::new("http_lines"),
+            redis: StageCounters::new("redis"),
+            journal: StageCounters::new("journal"),
+            viewer_socket: StageCounters::new("viewer_socket"),
+            sse: StageCounters::new("sse"),
+            runs_http: StageCounters::new("runs_http"),
+            runs_sse: StageCounters::new("runs_sse"),
             runs: Arc::default(),
         }
     }
 }
 
-impl Hops {
-    /// In the order in which an event meets them.
-    fn all(&self) -> [&HopMeter; 12] {
+impl StageMeters {
+    /// Returns the counters of all stages, in the order in which an event passes them.
+    ///
+    /// The journal's counts come from `tasks`, because lines of every source pass through it.
+    pub(crate) fn snapshot(&self, tasks: &Tasks) -> Vec<Stage> {
+        let stats = tasks.stats();
+        if let Err(reason) = tasks.health() {
+            self.journal.failed(&reason);
+        }
+        let mut stages: Vec<Stage> = self.all().into_iter().map(StageCounters::snapshot).collect();
+        if let Some(journal) = stages.iter_mut().find(|stage| stage.name == self.journal.name()) {
+            journal.stored = stats.lines_stored;
+            journal.deduplicated = stats.repeats_dropped;
+            journal.received = stats.lines_stored + stats.repeats_dropped;
+            journal.parsed = journal.received;
+            journal.last = stats.last_stored;
+        }
+        stages
+    }
+
+    /// Registers the counters of all stages with `registry`.
+    pub(crate) fn register(&self, tasks: &Tasks, registry: &mut Registry) {
+        let stages = self.snapshot(tasks);
+        for (name, help, count) in COUNTS {
+            let family = Family::<StageLabel, Counter>::default();
+            for stage in &stages {
+                family.get_or_create(&StageLabel { hop: stage.name.clone() }).inc_by(count(stage));
+            }
+            registry.register(name, help, family);
+        }
+        let family = Family::<RejectionLabel, Counter>::default();
+        for stage in &stages {
+            for (reason, count) in &stage.rejected {
+                let label = RejectionLabel { hop: stage.name.clone(), reason: reason.clone() };
+                family.get_or_create(&label).inc_by(*count);
+            }
+        }
+        registry.register("hop_rejected", "Items rejected by a stage", family);
+    }
+
+    fn all(&self) -> [&StageCounters; 12] {
         [
             &self.worker_socket,
             &self.http_lines,
@@ -70,63 +109,26 @@ impl Hops {
     }
 }
 
-/// The hops as they are now. What all doors have stored only the journal knows.
-pub(in crate::server) fn snapshot(state: &State) -> Vec<Hop> {
-    let stats = state.tasks.stats();
-    if let Err(reason) = state.tasks.health() {
-        state.hops.journal.failed(&reason);
-    }
-    let mut hops: Vec<Hop> = state.hops.all().into_iter().map(HopMeter::snapshot).collect();
-    if let Some(journal) = hops.iter_mut().find(|hop| hop.hop == state.hops.journal.name()) {
-        journal.stored = stats.lines_stored;
-        journal.deduplicated = stats.repeats_dropped;
-        journal.received = stats.lines_stored + stats.repeats_dropped;
-        journal.parsed = journal.received;
-        journal.last = stats.last_stored;
-    }
-    hops
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HopLabel {
+struct StageLabel {
     hop: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RejectedLabel {
+struct RejectionLabel {
     hop: String,
     reason: String,
 }
 
-/// A count of a hop.
-type CountOf = fn(&Hop) -> u64;
+/// Reads one count of a stage.
+type CountFn = fn(&Stage) -> u64;
 
-/// The counts of a hop with their names and what they mean.
-const COUNTS: [(&str, &str, CountOf); 6] = [
-    ("hop_received", "Items that came to a hop", |hop| hop.received),
-    ("hop_parsed", "Items that a hop could read", |hop| hop.parsed),
-    ("hop_deduplicated", "Items that were there already", |hop| hop.deduplicated),
-    ("hop_stored", "Items that a hop made durable", |hop| hop.stored),
-    ("hop_delivered", "Items that a hop gave on", |hop| hop.delivered),
-    ("hop_dropped", "Items that were lost at a hop", |hop| hop.dropped),
+/// The counts of a stage: name, help and value.
+const COUNTS: [(&str, &str, CountFn); 6] = [
+    ("hop_received", "Items received by a stage", |stage| stage.received),
+    ("hop_parsed", "Items parsed by a stage", |stage| stage.parsed),
+    ("hop_deduplicated", "Items dropped by a stage as duplicates", |stage| stage.deduplicated),
+    ("hop_stored", "Items made durable by a stage", |stage| stage.stored),
+    ("hop_delivered", "Items passed on by a stage", |stage| stage.delivered),
+    ("hop_dropped", "Items lost at a stage", |stage| stage.dropped),
 ];
-
-/// Adds the hops' counts.
-pub(in crate::server) fn register(state: &State, registry: &mut Registry) {
-    let hops = snapshot(state);
-    for (name, help, count) in COUNTS {
-        let family = Family::<HopLabel, Counter>::default();
-        for hop in &hops {
-            family.get_or_create(&HopLabel { hop: hop.hop.clone() }).inc_by(count(hop));
-        }
-        registry.register(name, help, family);
-    }
-    let family = Family::<RejectedLabel, Counter>::default();
-    for hop in &hops {
-        for (reason, count) in &hop.rejected {
-            let label = RejectedLabel { hop: hop.hop.clone(), reason: reason.clone() };
-            family.get_or_create(&label).inc_by(*count);
-        }
-    }
-    registry.register("hop_rejected", "Items that a hop could not take", family);
-}

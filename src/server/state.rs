@@ -1,4 +1,4 @@
-//! What every route and socket shares, and the opening of the store.
+//! The state shared by all routes and sockets, and the opening of the store.
 
 use std::sync::Arc;
 
@@ -6,84 +6,96 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::browser_auth::BrowserAuth;
 use super::metrics::Metrics;
-use super::net::login_attempts::Throttle;
-use super::stages::Hops;
-use super::{ServeError, ServeOptions};
-use crate::auth::Gate;
-use crate::model::limits::{Hits, Limit};
+use super::net::login_attempts::LoginAttempts;
+use super::options::{ServeError, ServeOptions};
+use super::stages::StageMeters;
+use crate::auth::Authenticator;
+use crate::model::limits::LimitCounters;
 use crate::runs::Runs;
-use crate::server::http::browser::Browsers;
-use crate::server::http::origin::Site;
-use crate::server::ws::socket::Gone;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
 
-/// Shared by all connections; lives as long as the last of them.
+/// State shared by all connections. It lives as long as the last of them.
 #[derive(Debug)]
-pub(in crate::server) struct State {
+pub(crate) struct State {
     /// The tasks and their logs.
-    pub(in crate::server) tasks: Tasks,
+    pub(crate) tasks: Tasks,
     /// The runs and their events.
-    pub(in crate::server) runs: Runs,
-    /// What the server was started with.
-    pub(in crate::server) options: ServeOptions,
-    /// How often each limit was reached.
-    pub(in crate::server) hits: Arc<Hits>,
+    pub(crate) runs: Runs,
+    /// The options that the server was started with.
+    pub(crate) options: ServeOptions,
+    /// Counters of reached limits.
+    pub(crate) limit_counters: Arc<LimitCounters>,
     /// The store's access tokens.
-    pub(in crate::server) gate: Arc<Gate>,
-    /// Who is signed in, and the keys of share links.
-    pub(in crate::server) browsers: Browsers,
-    /// Wrong tokens, by address.
-    pub(in crate::server) throttle: Throttle,
-    /// Whether only this machine can reach the server: then the Host header must say so too.
-    pub(in crate::server) loopback: bool,
-    /// What is served without a guard because of `--insecure`: a sentence each.
-    pub(in crate::server) insecure: Vec<String>,
-    /// The certificate, where TLS is spoken.
-    pub(in crate::server) tls: Option<Arc<Acceptor>>,
+    pub(crate) auth: Arc<Authenticator>,
+    /// The sessions of browsers, and the keys of share links.
+    pub(crate) browser_auth: BrowserAuth,
+    /// Failed authentication attempts, by address.
+    pub(crate) login_attempts: LoginAttempts,
+    /// Set if only this machine can reach the server. If so, the `Host` header must be a loopback name.
+    pub(crate) loopback: bool,
+    /// The protections that are missing because of `--insecure`, as one sentence each.
+    pub(crate) insecure: Vec<String>,
+    /// The certificate, if TLS is served.
+    pub(crate) tls: Option<Arc<Acceptor>>,
     /// Counters of the server itself.
-    pub(in crate::server) metrics: Metrics,
-    /// Searches that may run at the same time.
-    pub(in crate::server) searches: Arc<Semaphore>,
-    /// Counters of every hop.
-    pub(in crate::server) hops: Hops,
-    /// Cancelled when the server is to end: sockets close with 1001, streams end.
-    pub(in crate::server) shutdown: CancellationToken,
-    /// Every connection and every socket; empty when all are gone.
-    pub(in crate::server) tracker: TaskTracker,
+    pub(crate) metrics: Metrics,
+    /// Permits for concurrent searches.
+    pub(crate) searches: Arc<Semaphore>,
+    /// Counters of every stage.
+    pub(crate) stages: StageMeters,
+    /// Cancelled at shutdown: sockets close with 1001, streams end.
+    pub(crate) shutdown: CancellationToken,
+    /// Every connection and socket; empty when all of them have ended.
+    pub(crate) tracker: TaskTracker,
 }
+
+/// A handle to the state.
+pub(crate) type SharedState = Arc<State>;
 
 impl State {
-    /// A WebSocket's peer is gone; one that was given up is counted.
-    pub(in crate::server) fn went(&self, gone: &Gone, who: &str) {
-        if matches!(gone, Gone::Stuck(_)) {
-            self.metrics.peers_dropped.inc();
-            self.hits.count(Limit::send_timeout);
-        }
-        tracing::debug!(%gone, "{who} went");
-    }
-
-    /// What the server is called, and whom it serves.
-    pub(in crate::server) fn site(&self) -> Site<'_> {
-        Site {
-            loopback: self.loopback,
-            asks: self.gate.asks(),
-            public_url: self.options.public_url.as_ref(),
-            origins: &self.options.allowed_origins,
-        }
+    /// Opens the store, the tokens and the credentials of browsers in the data folder.
+    pub(crate) async fn open(
+        options: ServeOptions,
+        tls: Option<Arc<Acceptor>>,
+        loopback: bool,
+        insecure: Vec<String>,
+    ) -> Result<SharedState, ServeError> {
+        let browser_auth = BrowserAuth::open(&options)?;
+        let limit_counters = Arc::<LimitCounters>::default();
+        let tasks = open_tasks(&options, &limit_counters).await?;
+        let authenticator = Authenticator::open(&options.data)
+            .map_err(|source| ServeError::DataFolder { data: options.data.clone(), source })?;
+        let searches_max = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let stages = StageMeters::default();
+        Ok(Arc::new(State {
+            runs: Runs::new(&tasks, stages.runs.clone()),
+            tasks,
+            stages,
+            limit_counters,
+            options,
+            browser_auth,
+            auth: Arc::new(authenticator),
+            login_attempts: LoginAttempts::default(),
+            loopback,
+            insecure,
+            tls,
+            metrics: Metrics::default(),
+            searches: Arc::new(Semaphore::new(searches_max.min(Semaphore::MAX_PERMITS))),
+            shutdown: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }))
     }
 }
 
-/// A handle on the state.
-pub(in crate::server) type SharedState = Arc<State>;
-
-/// Opens the store: the one place that knows how.
-pub(in crate::server) async fn open_tasks(options: &ServeOptions, hits: &Arc<Hits>) -> Result<Tasks, ServeError> {
+/// Opens the store.
+async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         durability: options.durability,
         limits: options.limits.clone(),
-        hits: hits.clone(),
+        hits: limit_counters.clone(),
         events: true,
     };
     let opened = Tasks::open(&options.data, tasks_options).await;

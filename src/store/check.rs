@@ -1,35 +1,37 @@
-//! Whether a store is as it should be: every stream's record against its blocks, every block against
-//! its entries. For a copy that nobody writes; reads only, and is not put off by what it finds.
+//! Verifies a store: every stream's record against its blocks, every block against its entries.
+//!
+//! Meant for a copy that has no writer. Only reads, and continues after a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 
-use super::wal::Place;
+use super::folder::copy_folder;
+use super::open::is_partial_snapshot;
+use super::tree_id::TreeId;
 use super::{OpenError, Store, StoreError, StoreOptions, StreamRecord, block, parse_block_key};
 use crate::model::EntryId;
 
-/// Faults of one stream that are told one by one.
+/// Maximum number of faults listed per stream.
 const FAULTS_MAX: usize = 10;
 
-/// What was found in a store.
+/// Result of verifying a store.
 #[derive(Clone, Debug, Default)]
 pub struct StoreCheck {
-    /// Streams.
+    /// Number of streams.
     pub streams: u64,
-    /// Entries of all their blocks.
+    /// Number of entries in all blocks.
     pub entries: u64,
-    /// What is wrong: the stream's name, if it is one stream's, and words.
+    /// Faults: the name of the stream, empty if it concerns none, and a description.
     pub faults: Vec<(Vec<u8>, String)>,
 }
 
 impl Store {
-    /// Opens a copy of the store in `folder`, made in `copy`: opening writes, and the folder stays as it
-    /// is. While it is copied no server can take it.
+    /// Copies the store in `folder` to `copy` and opens the copy: opening writes, and `folder` must not
+    /// change. No server can open it while it is copied.
     ///
     /// # Errors
-    /// A server has it, it cannot be read or copied, or the copy does not open.
+    /// A server has it open, it cannot be read or copied, or the copy cannot be opened.
     pub fn open_copy(folder: &Path, copy: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::NotReadable { folder: folder.to_owned(), source };
         let lock = File::open(folder.join("db")).map_err(failed)?;
@@ -38,22 +40,22 @@ impl Store {
             Err(fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { folder: folder.to_owned() }),
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
-        copy_all(folder, copy).map_err(failed)?;
+        copy_folder(folder, copy, &is_partial_snapshot).map_err(failed)?;
         drop(lock);
         let options = StoreOptions { disk_free_min: None, ..StoreOptions::default() };
         Ok(Self::try_open(copy, options)?)
     }
 
-    /// Looks at everything. `dense` says of which streams every line must be there, from the first that
-    /// the record keeps.
+    /// Verifies everything. `dense` selects the streams in which no line may be missing after the first
+    /// line of the record.
     pub fn check_all(&self, dense: impl Fn(&[u8]) -> bool) -> StoreCheck {
         let mut found = StoreCheck::default();
         let mut numbers = BTreeSet::new();
-        for row in self.scan(Place::Streams, &[]) {
+        for row in self.scan(TreeId::Streams, &[]) {
             let (name, bytes) = match row {
                 Ok(row) => row,
                 Err(error) => {
-                    found.faults.push((Vec::new(), format!("the streams cannot be read: {error}")));
+                    found.faults.push((Vec::new(), format!("cannot read the streams: {error}")));
                     break;
                 }
             };
@@ -61,7 +63,7 @@ impl Store {
             match StreamRecord::decode(&bytes) {
                 Ok(record) => {
                     if !numbers.insert(record.number) {
-                        let what = format!("it shares its number {} with another stream", record.number);
+                        let what = format!("its number {} is also used by another stream", record.number);
                         found.faults.push((name.to_vec(), what));
                     }
                     let mut stream = StreamCheck::new(&record, dense(&name) && record.key.deleted == 0);
@@ -74,17 +76,17 @@ impl Store {
         }
         match self.orphans(&numbers) {
             Ok(orphans) => found.faults.extend(orphans.into_iter().map(|(number, blocks)| {
-                (Vec::new(), format!("{blocks} blocks are of stream number {number}, which has no record"))
+                (Vec::new(), format!("{blocks} blocks belong to stream number {number}, which has no record"))
             })),
-            Err(error) => found.faults.push((Vec::new(), format!("the blocks cannot be read: {error}"))),
+            Err(error) => found.faults.push((Vec::new(), format!("cannot read the blocks: {error}"))),
         }
         found
     }
 
-    /// Blocks of streams that have no record.
+    /// Returns the number of blocks for each stream number without a record.
     fn orphans(&self, known: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError> {
         let mut orphans = BTreeMap::new();
-        for row in self.scan(Place::Blocks, &[]) {
+        for row in self.scan(TreeId::Blocks, &[]) {
             let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 let number = u64::from_be_bytes(*number);
@@ -100,19 +102,20 @@ impl Store {
         for row in self.blocks_of(record.number) {
             match row {
                 Ok((first, bytes)) => stream.block(first, &bytes),
-                Err(error) => return stream.fault(format!("its blocks cannot be read: {error}")),
+                Err(error) => return stream.fault(format!("cannot read its blocks: {error}")),
             }
         }
         stream.end(record);
     }
 }
 
+/// State of verifying one stream.
 struct StreamCheck {
     dense: bool,
     first_line: u64,
     entries: u64,
     faults: Vec<String>,
-    /// The line that the next block begins with.
+    /// The line expected at the start of the next block.
     next: Option<u64>,
     last_id: EntryId,
     total_bytes: Option<u64>,
@@ -143,17 +146,17 @@ impl StreamCheck {
             Err(error) => return self.fault(format!("block {first}: {error}")),
         };
         let last_line = header.first_line.saturating_add(u64::from(header.count)).saturating_sub(1);
-        // Below the watermark, or packed into the block before: a kill came before its removal.
+        // Trimmed, or packed into the block before: a kill prevented its removal.
         if last_line < self.first_line || (self.next.is_some() && header.last_id <= self.last_id) {
             return;
         }
         if header.bytes as usize != bytes.len() || header.count == 0 {
-            return self.fault(format!("block {first} is not whole: {} of {} bytes", bytes.len(), header.bytes));
+            return self.fault(format!("block {first} is incomplete: {} of {} bytes", bytes.len(), header.bytes));
         }
-        let begin = self.next.unwrap_or(self.first_line);
-        let starts_late = if self.next.is_some() { header.first_line != begin } else { header.first_line > begin };
-        if self.dense && starts_late {
-            self.fault(format!("block {first} begins with line {}, not {begin}", header.first_line));
+        let expected = self.next.unwrap_or(self.first_line);
+        let gap = if self.next.is_some() { header.first_line != expected } else { header.first_line > expected };
+        if self.dense && gap {
+            self.fault(format!("block {first} begins with line {}, not {expected}", header.first_line));
         }
         let (mut text_bytes, mut deleted, mut count, mut ids) = (0u64, false, 0u64, self.last_id);
         let mut disorder = None;
@@ -171,22 +174,22 @@ impl StreamCheck {
         match read {
             Err(error) => self.fault(format!("block {first}, entry {}: {error}", count + 1)),
             Ok(()) if ids != header.last_id => {
-                self.fault(format!("block {first} ends with {ids}, its header says {}", header.last_id));
+                self.fault(format!("block {first} ends with {ids}, but its header has {}", header.last_id));
             }
             Ok(()) => {}
         }
         if let Some(id) = disorder {
-            self.fault(format!("block {first}: the id {id} does not follow the one before"));
+            self.fault(format!("block {first}: id {id} is out of order"));
         }
         let origins: u64 = header.runs.iter().map(|run| u64::from(run.lines)).sum();
         if !header.runs.is_empty() && origins != u64::from(header.count) {
-            self.fault(format!("block {first} tells the origin of {origins} of its {} entries", header.count));
+            self.fault(format!("block {first} has the origin of {origins} of its {} entries", header.count));
         }
         if let Some(before) = self.total_bytes.filter(|_| self.dense && !deleted)
             && before.saturating_add(text_bytes) != header.total_bytes
         {
-            let wanted = before.saturating_add(text_bytes);
-            self.fault(format!("block {first} says {} bytes up to its end, they are {wanted}", header.total_bytes));
+            let actual = before.saturating_add(text_bytes);
+            self.fault(format!("block {first} has a total of {} bytes, actual {actual}", header.total_bytes));
         }
         self.total_bytes = Some(header.total_bytes);
         self.next = Some(last_line.saturating_add(1));
@@ -196,23 +199,9 @@ impl StreamCheck {
     fn end(&mut self, record: &StreamRecord) {
         let last = self.next.map_or(record.first_line.saturating_sub(1), |next| next - 1);
         if self.dense && record.last_line > last {
-            self.fault(format!("its record knows of line {}, its blocks end with line {last}", record.last_line));
+            self.fault(format!("its record ends with line {}, its blocks with line {last}", record.last_line));
         }
     }
-}
-
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_all(&path, &target)?;
-        } else if path.is_file() && !entry.file_name().to_string_lossy().ends_with(".generating") {
-            fs::copy(&path, &target)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -221,7 +210,7 @@ mod tests {
     use crate::model::{EntryBody, LineText, Origin};
     use crate::store::block::BlockBuilder;
 
-    /// Ten lines in blocks of five, and the record of them.
+    /// Stores ten lines in blocks of five. Returns the stream's record.
     fn filled(store: &Store) -> StreamRecord {
         let record = StreamRecord { number: 7, first_line: 1, last_line: 10, ..StreamRecord::default() };
         store.put_stream(b"a", &record).unwrap();
@@ -233,7 +222,7 @@ mod tests {
                 let mut bytes = Vec::new();
                 block::encode_body(&mut bytes, &body).unwrap();
                 builder
-                    .push_of(EntryId::new(n, 0), &bytes, Origin::Numbered { session: "s", seq: n, piece: 0 })
+                    .push_with_origin(EntryId::new(n, 0), &bytes, Origin::Numbered { session: "s", seq: n, piece: 0 })
                     .unwrap();
                 total += body.text_bytes();
             }
@@ -250,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_not_as_it_was_written_is_found() {
+    fn damaged_blocks_and_records_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         let record = filled(&store);
@@ -259,30 +248,30 @@ mod tests {
         let (_, whole) = store.blocks_of(7).nth(1).unwrap().unwrap();
         for (change, wanted) in [
             (vec![b'X', 2], "it begins with"),
-            (whole[..whole.len() - 3].to_vec(), "is not whole"),
+            (whole[..whole.len() - 3].to_vec(), "is incomplete"),
             (Vec::new(), "too short"),
         ] {
             store.put_block(7, second, &change).unwrap();
             if change.is_empty() {
-                store.put(Place::Blocks, &super::super::block_key(7, second, 0), &[]);
+                store.put(TreeId::Blocks, &super::super::block_key(7, second, 0), &[]);
             }
             assert!(faults(&store).contains(wanted), "{wanted}: {}", faults(&store));
         }
         store.remove_block(7, second, whole.len()).unwrap();
-        assert_eq!(faults(&store), "its record knows of line 10, its blocks end with line 5\n");
+        assert_eq!(faults(&store), "its record ends with line 10, its blocks with line 5\n");
         store.put_block(7, second, &whole).unwrap();
         store.put_stream(b"a", &StreamRecord { first_line: 2, ..record.clone() }).unwrap();
         assert_eq!(faults(&store), "");
         store.remove_block(7, EntryId::new(1, 0), 200).unwrap();
         assert_eq!(faults(&store), "block 6-0 begins with line 6, not 2\n");
         store.put_stream(b"b", &StreamRecord { number: 7, ..record }).unwrap();
-        assert!(faults(&store).contains("shares its number"));
+        assert!(faults(&store).contains("also used by another stream"));
         store.put_block(8, second, &whole).unwrap();
-        assert!(faults(&store).contains("1 blocks are of stream number 8, which has no record"));
+        assert!(faults(&store).contains("1 blocks belong to stream number 8, which has no record"));
     }
 
     #[test]
-    fn no_flipped_bit_of_a_block_makes_the_check_fail_itself() {
+    fn check_never_panics_on_flipped_bits() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         filled(&store);
@@ -296,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_opened_and_the_folder_stays_as_it_is() {
+    fn open_copy_leaves_the_folder_unchanged() {
         let (folder, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         filled(&store);
@@ -314,7 +303,7 @@ mod tests {
             files.sort();
             files
         };
-        // sled's own threads may hold the lock, and write, a little longer.
+        // sled's threads may hold the lock, and write, a little longer.
         let copy = loop {
             match Store::open_copy(folder.path(), &copies.path().join("2")) {
                 Err(OpenError::InUse { .. }) => std::thread::yield_now(),

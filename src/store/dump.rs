@@ -1,63 +1,62 @@
-//! What is in the store, in words that do not depend on the clock: for tests, and for people who look
-//! for a fault.
+//! A listing of the store's contents that does not depend on the clock, for tests and for debugging.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::wal::Place;
+use super::tree_id::TreeId;
 use super::{GARBAGE, Store, StoreError, VALUE_BYTES_MAX, block, parse_block_key};
 
-/// All streams of a store, and what belongs to none.
+/// All streams of a store, and counts of what belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreDump {
-    /// Every stream that has a record, in the order of the names.
+    /// Every stream that has a record, sorted by name.
     pub streams: Vec<StreamDump>,
-    /// Blocks of streams that have none.
+    /// Blocks of streams without a record.
     pub orphans: usize,
-    /// Removals that a kill cut short; the next opening finishes them.
+    /// Removals interrupted by a kill; the next start finishes them.
     pub unfinished: usize,
 }
 
 /// One stream as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamDump {
-    /// Its name.
+    /// Name of the stream.
     pub name: String,
-    /// The first line that its record keeps.
+    /// First line according to its record.
     pub first_line: u64,
-    /// The last line that its record knows of; the blocks know more.
+    /// Last line according to its record; the blocks may have later ones.
     pub last_line: u64,
-    /// The sessions that its record knows of.
+    /// Sessions in its record.
     pub sessions: Vec<(String, u64)>,
-    /// Whether its record says when it goes.
+    /// True if its record has an expiry time.
     pub expires: bool,
-    /// Its blocks in order.
+    /// Blocks, in order.
     pub blocks: Vec<BlockDump>,
 }
 
 /// One block as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockDump {
-    /// The first line inside.
+    /// First line in the block.
     pub first_line: u64,
-    /// Entries inside.
+    /// Entries in the block.
     pub count: u32,
-    /// Stored values that make it up.
+    /// Values that the block is stored in.
     pub parts: usize,
-    /// Bytes of them all.
+    /// Total bytes of those values.
     pub bytes: usize,
-    /// Bytes of all lines of the stream up to its end.
+    /// Bytes of all lines of the stream up to the end of the block.
     pub total_bytes: u64,
-    /// The numbers that it notes.
+    /// Last number per session in its header.
     pub sessions: Vec<(String, u64)>,
 }
 
 impl Store {
-    /// Reads everything: not for a store that is busy.
+    /// Returns a listing of the whole store. Reads everything, so it is slow.
     pub fn dump(&self) -> Result<StoreDump, StoreError> {
-        let mut dump = StoreDump { unfinished: self.scan(Place::Meta, GARBAGE).count(), ..StoreDump::default() };
+        let mut dump = StoreDump { unfinished: self.scan(TreeId::Meta, GARBAGE).count(), ..StoreDump::default() };
         let mut blocks: BTreeMap<u64, usize> = BTreeMap::new();
-        for row in self.scan(Place::Blocks, &[]) {
+        for row in self.scan(TreeId::Blocks, &[]) {
             let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 *blocks.entry(u64::from_be_bytes(*number)).or_default() += 1;
@@ -92,7 +91,7 @@ fn dump_block(bytes: &[u8]) -> Result<BlockDump, StoreError> {
     })
 }
 
-/// The length only by its class: ids take more or fewer bytes as the clock has it.
+/// Prints the length only as a class: ids need more or fewer bytes depending on the clock.
 impl fmt::Display for BlockDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.first_line + u64::from(self.count) - 1;
@@ -147,13 +146,13 @@ mod tests {
         block::encode_body(&mut body, &EntryBody::Line(line)).unwrap();
         let mut builder = BlockBuilder::new(id, first_line);
         builder.push(id, &body).unwrap();
-        builder.note_session("s", first_line);
+        builder.record_session("s", first_line);
         let (_, bytes) = builder.finish(9, 0).unwrap();
         store.put_block(number, id, &bytes).unwrap();
     }
 
     #[test]
-    fn a_removal_that_a_kill_cut_short_is_seen_and_finished_at_the_next_opening() {
+    fn interrupted_removal_is_listed_and_finished_on_open() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Store::open(folder.path(), StoreOptions::default()).unwrap();
         let store = open();
@@ -162,9 +161,9 @@ mod tests {
             put_block(&store, number, 1, 10);
             put_block(&store, number, 2, 20_000);
         }
-        // What an older version did before the blocks went.
-        store.put(Place::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
-        store.take(Place::Streams, b"a");
+        // An older version did this before it removed the blocks.
+        store.put(TreeId::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
+        store.delete(TreeId::Streams, b"a");
         let whole = "stream b: record of 1..0\n  block 1..1, 9 of all bytes, under 1 KiB, session s to 1\n  \
                      block 2..2, 9 of all bytes, over 7 KiB in 3 parts, session s to 2\n";
         let cut = store.dump().unwrap();

@@ -1,4 +1,4 @@
-//! The bytes on disk: sled trees, the keys in them, the form of every stored value.
+//! The bytes on disk: sled trees, the keys in them, and the encoding of every stored value.
 //!
 //! ```text
 //! DATA/journal/         sled
@@ -9,32 +9,36 @@
 //!   tree `meta`     `opening`, `frame`, `garbage/` stream number                 -> counters, removals an older version left
 //! ```
 //!
-//! What is written waits in memory (`overlay`), where reads see it. [`Store::commit`] makes all of it
-//! durable, or nothing of it: one write to the write-ahead log (`wal`) and one sync; then sled takes it
-//! in and writes in its own time.
+//! Writes wait in memory (`pending`), where reads see them. [`Store::commit`] makes all of them durable,
+//! or none: one write to the write-ahead log (`wal`) and one sync. Then sled applies them and writes to
+//! its own file at its own pace.
 //!
-//! What becomes of it when the disk does not want it:
+//! Disk failures:
 //!
-//! | what | then |
+//! | failure | effect |
 //! |---|---|
-//! | little room is left (`space`) | [`Store::may_grow`] says so; removals still go through |
-//! | a frame is refused: disk full, read-only | the commit is forgotten, the next may succeed |
-//! | sled meets a full or read-only disk | writes are refused, reads go on (but for pages that sled has put out of memory and not written: [`Refusal::NoSpace`]), and sled is opened again (`recover`) as soon as there is room for that: the log has every commit |
-//! | a sync fails, or any other error | the store is poisoned: nobody can say what reached the disk, so it takes no writes until the next start |
+//! | little space is left (`space`) | [`Store::check_can_grow`] fails; removals are still accepted |
+//! | a frame cannot be written: disk full, read-only | the commit is discarded; the next may succeed |
+//! | sled meets a full or read-only disk | writes are rejected and reads continue (except for pages that sled has evicted from memory and not written: [`Unavailable::NoSpace`]); sled is reopened (`recover`) once there is space for it; the log has every commit |
+//! | a sync fails, or any other error | the store is poisoned: the state on disk is unknown, so it accepts no writes until the next start |
 
+mod batch;
 pub mod block;
 mod check;
 pub mod codec;
+mod commit;
 pub mod dump;
+mod folder;
 pub mod groups;
 mod open;
-mod overlay;
+mod pending;
+mod rebuild;
 mod record;
 mod recover;
 mod space;
+mod tree_id;
 mod trees;
 mod wal;
-mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,27 +52,27 @@ use crate::model::limits::Limits;
 use crate::model::{EntryId, Timestamp};
 
 pub use check::StoreCheck;
+use commit::WalState;
+pub use folder::{create_folder, sync_folder};
 pub use open::OpenError;
-pub use open::{create_folder, sync_folder};
-use overlay::{Overlay, Row};
+use pending::{PendingWrites, TreeRow};
 pub use record::{KeyRecord, StreamRecord};
 use recover::Health;
-pub use space::Refusal;
-use space::Space;
+use space::DiskSpace;
+pub use space::Unavailable;
+use tree_id::TreeId;
 use trees::Trees;
-use wal::Place;
-use write::Log;
 
-/// Bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB would
-/// become a loose file that no commit syncs.
+/// Maximum bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB
+/// would become a separate file that no commit syncs.
 pub const VALUE_BYTES_MAX: usize = 7 * 1024;
 
-/// How a store is kept.
+/// Options of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Bytes of the file system that are to stay free, if any; at most a fourth of it.
+    /// Bytes of the file system to keep free, if any; at most a fourth of it.
     pub disk_free_min: Option<u64>,
-    /// A commit that has not come back after this long is told.
+    /// Time after which a pending commit is reported as hung.
     pub commit_timeout: Duration,
 }
 
@@ -84,213 +88,222 @@ impl Default for StoreOptions {
     }
 }
 
-/// The open store. One process at a time: sled holds a lock on the folder.
+/// The open store. Only one process may have it open: sled locks the folder.
 #[derive(Debug)]
 pub struct Store {
-    /// Held to take a handle, and while sled is opened again. Gone only where that failed.
+    /// The open sled; `None` only after reopening it failed. Locked to clone the handle, and while sled is
+    /// reopened.
     trees: RwLock<Option<Arc<Trees>>>,
-    overlay: Overlay,
-    /// Where commits go. Held through a commit.
-    log: Mutex<Log>,
-    space: Space,
-    /// Why no write is taken, if so.
+    pending: PendingWrites,
+    /// The write-ahead log. Locked during a commit.
+    wal: Mutex<WalState>,
+    space: DiskSpace,
+    /// Health of sled and the log, which decides if writes are accepted.
     health: RwLock<Health>,
     folder: PathBuf,
-    opening: u64,
+    open_count: u64,
     options: StoreOptions,
-    /// The highest number that a stream got.
+    /// The highest stream number assigned so far.
     number_max: AtomicU64,
-    /// When the commit that is under way began; 0 if none is.
-    busy_since_ms: AtomicU64,
+    /// Start of the disk operation in flight, in milliseconds since 1970; 0 if there is none.
+    in_flight_since_ms: AtomicU64,
+    /// Sizes after the last rebuild of sled's files, or before one that failed.
+    last_rebuild: Mutex<Option<rebuild::Sizes>>,
 }
 
-/// What can go wrong between a commit and the disk.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// sled said no.
-    #[error("the store cannot be read or written: {0}")]
+    /// sled failed.
+    #[error("cannot read or write the store: {0}")]
     Sled(#[from] sled::Error),
-    /// The sync after a flush failed.
-    #[error("the store cannot be synced to disk: {0}")]
+    /// A write to the log, or a sync, failed.
+    #[error("cannot sync the store to disk: {0}")]
     Sync(#[source] std::io::Error),
-    /// Not now: nothing of what was to be written is left. Reads go on.
-    #[error("nothing can be written now: {0}")]
-    Refused(Refusal),
-    /// A write failed earlier; reads go on.
-    #[error("the store takes no more writes until the server is started again: {0}")]
+    /// The store cannot be written now: the pending writes were discarded. Reads continue.
+    #[error("writes are temporarily unavailable: {0}")]
+    Unavailable(Unavailable),
+    /// A write failed earlier; reads continue.
+    #[error("the store is read-only until the server is restarted: {0}")]
     Poisoned(String),
-    /// A stored value is not what it should be.
+    /// A stored value is damaged.
     #[error("damaged value at {at}: {what}")]
     Damaged {
-        /// Which one.
+        /// Location of the value.
         at: String,
-        /// What is wrong with it.
+        /// Description of the damage.
         what: String,
     },
 }
 
 impl Store {
-    /// How often this store has been opened, this time included.
-    pub fn opening(&self) -> u64 {
-        self.opening
+    /// Returns how often this store has been opened, including this time.
+    pub fn open_count(&self) -> u64 {
+        self.open_count
     }
 
-    /// A number no stream had before.
+    /// Returns a stream number that was never used before.
     pub fn next_stream_number(&self) -> Result<u64, StoreError> {
         let number = self.trees()?.db.generate_id()?;
         self.number_max.fetch_max(number, Ordering::AcqRel);
         Ok(number)
     }
 
-    /// Bytes on disk.
+    /// Returns the bytes that sled uses on disk.
     pub fn size_on_disk(&self) -> u64 {
         self.trees().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0))
     }
 
-    /// Free bytes of the file system, as they were when it was last asked.
+    /// Returns the free bytes of the file system, as last sampled.
     pub fn free_bytes(&self) -> u64 {
         self.space.free_bytes()
     }
 
     fn trees(&self) -> Result<Arc<Trees>, StoreError> {
-        let reopening = || StoreError::Refused(Refusal::Reopening("it is being opened".to_owned()));
+        let reopening = || StoreError::Unavailable(Unavailable::Reopening("it is being opened".to_owned()));
         self.trees.read().clone().ok_or_else(reopening)
     }
 
-    fn put(&self, place: Place, key: &[u8], value: &[u8]) {
-        self.overlay.put(place, key, Some(value));
+    fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) {
+        self.pending.put(tree, key, Some(value));
     }
 
-    fn take(&self, place: Place, key: &[u8]) {
-        self.overlay.put(place, key, None);
+    fn delete(&self, tree: TreeId, key: &[u8]) {
+        self.pending.put(tree, key, None);
     }
 
-    fn get(&self, place: Place, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        // The handle first: while it is held sled is not opened again, and the overlay fits it.
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        // The handle first: while it is held sled is not reopened, so the pending writes match it.
         let trees = self.trees();
-        match self.overlay.get(place, key) {
+        match self.pending.get(tree, key) {
             Some(found) => Ok(found),
-            None => trees?.of(place).get(key).map_err(read_failed),
+            None => trees?.of(tree).get(key).map_err(read_error),
         }
     }
 
-    /// The rows of a tree whose keys begin so, in order.
-    fn scan(&self, place: Place, prefix: &[u8]) -> impl Iterator<Item = Result<Row, StoreError>> + use<> {
-        let scan = self.trees().map(|trees| self.overlay.scan(place, trees.of(place), prefix));
+    /// Returns the rows of a tree whose keys begin with `prefix`, in key order.
+    fn scan(&self, tree: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
+        let scan = self.trees().map(|trees| self.pending.scan(tree, trees.of(tree), prefix));
         let (scan, failed) = match scan {
             Ok(scan) => (Some(scan), None),
             Err(error) => (None, Some(Err(error))),
         };
-        let told = |row: Result<Row, StoreError>| match row {
-            Err(StoreError::Sled(error)) => Err(read_failed(error)),
+        let with_cause = |row: Result<TreeRow, StoreError>| match row {
+            Err(StoreError::Sled(error)) => Err(read_error(error)),
             row => row,
         };
-        failed.into_iter().chain(scan.into_iter().flatten()).map(told)
+        failed.into_iter().chain(scan.into_iter().flatten()).map(with_cause)
     }
 
-    /// The record of a stream.
+    /// Returns the record of a stream, if it exists.
     pub fn stream(&self, name: &[u8]) -> Result<Option<StreamRecord>, StoreError> {
-        let value = self.get(Place::Streams, name)?;
+        let value = self.get(TreeId::Streams, name)?;
         value.map(|value| StreamRecord::decode(&value)).transpose()
     }
 
     /// Writes the record of a stream.
     pub fn put_stream(&self, name: &[u8], record: &StreamRecord) -> Result<(), StoreError> {
-        self.check()?;
-        self.put(Place::Streams, name, &record.encode()?);
+        self.check_writable()?;
+        self.put(TreeId::Streams, name, &record.encode()?);
         Ok(())
     }
 
-    /// The names of all streams, in their order.
+    /// Returns the names of all streams, sorted.
     pub fn stream_names(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.scan(Place::Streams, &[]).map(|row| Ok(row?.0.to_vec())).collect()
+        self.scan(TreeId::Streams, &[]).map(|row| Ok(row?.0.to_vec())).collect()
     }
 
-    /// All streams with their records, in the order of the names.
+    /// Returns all streams with their records, sorted by name.
     pub fn streams(&self) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
-        self.streams_of(&[])
+        self.streams_with_prefix(&[])
     }
 
-    /// The streams whose names begin so, with their records, in the order of the names.
-    pub fn streams_of(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
-        self.scan(Place::Streams, prefix).map(|row| {
+    /// Returns the streams whose names begin with `prefix`, with their records, sorted by name.
+    pub fn streams_with_prefix(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(IVec, StreamRecord), StoreError>> + use<> {
+        self.scan(TreeId::Streams, prefix).map(|row| {
             let (name, record) = row?;
             Ok((name, StreamRecord::decode(&record)?))
         })
     }
 
-    /// The first id of a stream's last block, if it has one.
+    /// Returns the first id of a stream's last block, if it has one.
     pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
         let trees = self.trees()?;
-        let key = self.overlay.last_key(Place::Blocks, trees.of(Place::Blocks), &number.to_be_bytes());
-        let key = key.map_err(read_failed)?;
+        let key = self.pending.last_key(TreeId::Blocks, trees.of(TreeId::Blocks), &number.to_be_bytes());
+        let key = key.map_err(read_error)?;
         Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
     }
 
-    /// Forgets a stream and its blocks. A later stream of the same name stays.
+    /// Removes a stream and its blocks. A newer stream of the same name is left alone.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
-            self.take(Place::Streams, name);
+            self.delete(TreeId::Streams, name);
         }
-        self.finish_removal(number)
+        self.remove_blocks_and_groups(number)
     }
 
-    fn finish_removal(&self, number: u64) -> Result<(), StoreError> {
-        for row in self.scan(Place::Blocks, &number.to_be_bytes()) {
-            self.take(Place::Blocks, &row?.0);
+    fn remove_blocks_and_groups(&self, number: u64) -> Result<(), StoreError> {
+        for row in self.scan(TreeId::Blocks, &number.to_be_bytes()) {
+            self.delete(TreeId::Blocks, &row?.0);
         }
         self.remove_groups(number)
     }
 
-    /// Writes a block. One too large for a value is stored in parts.
+    /// Writes a block. A block larger than a value is stored in parts.
     pub fn put_block(&self, number: u64, first: EntryId, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         for (part, bytes) in bytes.chunks(VALUE_BYTES_MAX).enumerate() {
-            let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.put(Place::Blocks, &block_key(number, first, part), bytes);
+            self.put(TreeId::Blocks, &part_key(number, first, part)?, bytes);
         }
         Ok(())
     }
 
-    /// Reads a block; `None` if it was trimmed, or packed into another, in the meantime.
+    /// Reads a block of `bytes` bytes. Returns `None` if it was trimmed, or packed into another block,
+    /// since the caller learned of it.
     pub fn block(&self, number: u64, first: EntryId, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(head) = self.get(Place::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
+        let Some(head) = self.get(TreeId::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
         let mut block = head.to_vec();
         let mut part = 1;
         while block.len() < bytes {
-            let Some(more) = self.get(Place::Blocks, &block_key(number, first, part))? else { return Ok(None) };
+            let Some(more) = self.get(TreeId::Blocks, &block_key(number, first, part))? else { return Ok(None) };
             block.extend_from_slice(&more);
             part += 1;
         }
         Ok(Some(block))
     }
 
-    /// Removes a block of so many bytes.
+    /// Removes a block of `bytes` bytes.
     pub fn remove_block(&self, number: u64, first: EntryId, bytes: usize) -> Result<(), StoreError> {
-        self.check()?;
-        for part in 0..bytes.div_ceil(VALUE_BYTES_MAX).max(1) {
-            let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part));
+        self.check_writable()?;
+        for part in 0..part_count(bytes) {
+            self.delete(TreeId::Blocks, &part_key(number, first, part)?);
         }
         Ok(())
     }
 
-    /// Removes what is left of a block that now takes fewer bytes than before.
-    pub fn remove_parts(&self, number: u64, first: EntryId, bytes: usize, before: usize) -> Result<(), StoreError> {
-        self.check()?;
-        let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX).max(1);
-        for part in parts(bytes)..parts(before) {
-            let part = u16::try_from(part).map_err(|_| damaged(number, first, "over 65,536 parts"))?;
-            self.take(Place::Blocks, &block_key(number, first, part));
+    /// Removes the parts that a block no longer needs after shrinking from `before` to `bytes` bytes.
+    pub fn remove_excess_parts(
+        &self,
+        number: u64,
+        first: EntryId,
+        bytes: usize,
+        before: usize,
+    ) -> Result<(), StoreError> {
+        self.check_writable()?;
+        for part in part_count(bytes)..part_count(before) {
+            self.delete(TreeId::Blocks, &part_key(number, first, part)?);
         }
         Ok(())
     }
 
-    /// All blocks of a stream in order, each with the id in its key and all its parts joined.
-    /// Parts without a first part, left by a kill, are passed over.
+    /// Returns all blocks of a stream in order, each with the id in its key and all its parts joined.
+    /// Skips parts without a first part, as a kill can leave them.
     pub fn blocks_of(&self, number: u64) -> impl Iterator<Item = Result<(EntryId, Vec<u8>), StoreError>> + use<> {
-        let mut rows = self.scan(Place::Blocks, &number.to_be_bytes()).peekable();
+        let mut rows = self.scan(TreeId::Blocks, &number.to_be_bytes()).peekable();
         std::iter::from_fn(move || {
             loop {
                 let (first, part, value) = match rows.next()? {
@@ -316,28 +329,28 @@ impl Store {
         })
     }
 
-    /// A task's record, as the layer that owns it wrote it.
+    /// Returns a task's record, as encoded by the layer that owns it.
     pub fn task(&self, id: &[u8]) -> Result<Option<IVec>, StoreError> {
-        self.get(Place::Tasks, id)
+        self.get(TreeId::Tasks, id)
     }
 
-    /// All tasks' records.
+    /// Returns the ids and records of all tasks.
     pub fn tasks(&self) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
-        self.scan(Place::Tasks, &[])
+        self.scan(TreeId::Tasks, &[])
     }
 
-    /// Writes or, with `None`, removes a task's record.
+    /// Writes a task's record; `None` removes it.
     pub fn put_task(&self, id: &[u8], record: Option<&[u8]>) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_writable()?;
         match record {
-            Some(record) => self.put(Place::Tasks, id, record),
-            None => self.take(Place::Tasks, id),
+            Some(record) => self.put(TreeId::Tasks, id, record),
+            None => self.delete(TreeId::Tasks, id),
         }
         Ok(())
     }
 }
 
-/// The key of a block's part: its order is the order of streams, then of entries, then of parts.
+/// Returns the key of a block's part. Keys sort by stream, then entry, then part.
 fn block_key(number: u64, first: EntryId, part: u16) -> [u8; 26] {
     let mut key = [0; 26];
     key[..8].copy_from_slice(&number.to_be_bytes());
@@ -346,30 +359,41 @@ fn block_key(number: u64, first: EntryId, part: u16) -> [u8; 26] {
     key
 }
 
+/// As [`block_key`], for a part number that may be too large.
+fn part_key(number: u64, first: EntryId, part: usize) -> Result<[u8; 26], StoreError> {
+    let part = u16::try_from(part).map_err(|_| StoreError::Damaged {
+        at: format!("stream {number}, block {first}"),
+        what: "over 65,536 parts".to_owned(),
+    })?;
+    Ok(block_key(number, first, part))
+}
+
+/// Returns the number of parts that a block of `bytes` bytes is stored in.
+fn part_count(bytes: usize) -> usize {
+    bytes.div_ceil(VALUE_BYTES_MAX).max(1)
+}
+
 fn parse_block_key(key: &[u8]) -> Option<(EntryId, u16)> {
     let id: [u8; 16] = key.get(8..24)?.try_into().ok()?;
     let part: [u8; 2] = key.get(24..26)?.try_into().ok()?;
     Some((EntryId::from_be_bytes(id), u16::from_be_bytes(part)))
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 fn now_ms() -> u64 {
     Timestamp::now().as_millis()
 }
 
-/// Prefix of the `meta` keys by which an older version named streams whose removal was not finished.
+/// Prefix of the `meta` keys under which an older version listed streams whose removal was not finished.
 const GARBAGE: &[u8] = b"garbage/";
 
-fn damaged(number: u64, first: EntryId, what: &str) -> StoreError {
-    StoreError::Damaged { at: format!("stream {number}, block {first}"), what: what.to_owned() }
-}
-
-/// sled writes a page that it has put out of memory before it reads it: without room it cannot.
-fn read_failed(error: sled::Error) -> StoreError {
+/// Maps an error of a read. sled writes a page that it has evicted before it reads it back, so a read can
+/// fail for lack of space.
+fn read_error(error: sled::Error) -> StoreError {
     match &error {
-        sled::Error::Io(source) if Refusal::is_no_room(source) => {
-            let said = format!("what it has not taken yet cannot be read until there is room: {source}");
-            StoreError::Refused(Refusal::NoSpace(said))
+        sled::Error::Io(source) if Unavailable::is_no_space(source) => {
+            let why = format!("pages that sled has not written yet cannot be read until space is freed: {source}");
+            StoreError::Unavailable(Unavailable::NoSpace(why))
         }
         _ => error.into(),
     }

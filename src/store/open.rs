@@ -1,8 +1,8 @@
-//! Opening the store, and the rescue when it does not open.
+//! Opens the store, and rescues a store that cannot be opened.
 //!
-//! The rescue deletes nothing: the folder that does not open is kept aside under a dated name, a
-//! copy of it without sled's snapshots is tried, and only if that fails too is a new store begun.
-//! A store that opens and knows nothing of its past is treated the same.
+//! The rescue deletes nothing. It moves the damaged folder aside under a dated name and tries a copy of
+//! it without sled's snapshots. Only if that fails too does it create an empty store. A store that opens
+//! but has lost its past is treated the same.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,37 +15,39 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::overlay::Overlay;
-use super::space::{Refusal, Space};
+use super::commit::{Replay, WalState};
+use super::folder::{copy_folder, create_folder, sync_folder};
+use super::pending::PendingWrites;
+use super::rebuild::remove_rebuild_folder;
+use super::space::{DiskSpace, Unavailable};
+use super::tree_id::TreeId;
 use super::trees::Trees;
-use super::wal::Place;
-use super::write::{Log, Redo};
 use super::{GARBAGE, Store, StoreError, StoreOptions};
 use crate::model::Timestamp;
 
-/// Why there is no store.
+/// An error of opening a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("the data folder {folder} is in use by another process: stop that one, or name another folder with --data")]
+    #[error("data folder {folder} is in use by another process; stop it, or choose another folder with --data")]
     InUse {
         /// The folder.
         folder: PathBuf,
     },
-    /// The folder cannot be made or written.
-    #[error("the data folder {folder} cannot be written: {source}")]
+    /// The folder cannot be created or written.
+    #[error("cannot write to the data folder {folder}: {source}")]
     NotWritable {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The folder cannot be read, or not be copied.
-    #[error("the data folder {folder} cannot be read or copied: {source}")]
+    /// The folder cannot be read or copied.
+    #[error("cannot read or copy the data folder {folder}: {source}")]
     NotReadable {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Neither the store nor a new one could be opened.
@@ -54,17 +56,17 @@ pub enum OpenError {
 }
 
 impl Store {
-    /// Opens the store in this folder, made if it is not there.
+    /// Opens the store in this folder, creating it if it does not exist.
     pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { folder: folder.to_owned(), source };
         create_folder(folder).map_err(not_writable)?;
-        prove_writable(folder, 0).map_err(not_writable)?;
-        remove_half_made_snapshots(folder).map_err(not_writable)?;
+        probe_writable(folder, 0).map_err(not_writable)?;
+        remove_partial_snapshots(folder).map_err(not_writable)?;
         let closed_before = CLOSED.lock().contains(folder);
-        let deadline = Instant::now() + CLOSING_TIMEOUT;
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
         let mut opened = Self::try_open(folder, options);
         while closed_before && opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
-            std::thread::park_timeout(CLOSING_LOOK);
+            std::thread::park_timeout(CLOSE_POLL);
             opened = Self::try_open(folder, options);
         }
         match opened {
@@ -73,227 +75,199 @@ impl Store {
                 Ok(store)
             }
             Err(error) if is_locked(&error) => Err(OpenError::InUse { folder: folder.to_owned() }),
-            Err(error) => match of_the_disk(error, folder) {
+            Err(error) => match disk_error(error, folder) {
                 Ok(source) => Err(not_writable(source)),
                 Err(damage) => rescue(folder, &damage, options).map_err(not_writable)?.map_err(OpenError::from),
             },
         }
     }
 
+    /// As [`Store::open`], without a rescue.
     pub(super) fn try_open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         // sled asserts inside its recovery; a damaged file must become an error, not an abort.
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Self::open_trees(folder, options)));
-        opened.unwrap_or_else(|_| {
-            Err(StoreError::Damaged { at: folder.display().to_string(), what: "its recovery failed".into() })
-        })
+        opened.unwrap_or_else(|_| Err(damaged(folder, RECOVERY_FAILED)))
     }
 
     fn open_trees(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let trees = Trees::open(folder)?;
-        let opening = trees.number(OPENING)? + 1;
-        // sled takes a log that is cut or overwritten for a shorter one, and says nothing.
-        if opening <= witnessed(folder) {
-            let what = "it has forgotten what it held, its files were cut or overwritten".into();
-            return Err(StoreError::Damaged { at: folder.display().to_string(), what });
+        remove_rebuild_folder(folder).map_err(StoreError::Sync)?;
+        let open_count = trees.number(OPEN_COUNT)? + 1;
+        // sled silently accepts a truncated or overwritten log as a shorter one.
+        if open_count <= read_open_count(folder) {
+            return Err(damaged(folder, DATA_LOST));
         }
-        let (log, redo) = Log::open(folder, &trees, 0)?;
-        redo.apply(&trees)?;
-        trees.of(Place::Meta).insert(OPENING, &opening.to_be_bytes())?;
+        let (wal, replay) = WalState::open(folder, &trees, 0)?;
+        replay.apply(&trees)?;
+        trees.of(TreeId::Meta).insert(OPEN_COUNT, &open_count.to_be_bytes())?;
         let store = Self {
             trees: RwLock::new(Some(Arc::new(trees))),
-            overlay: Overlay::default(),
-            log: Mutex::new(log),
-            space: Space::new(folder, options.disk_free_min),
+            pending: PendingWrites::default(),
+            wal: Mutex::new(wal),
+            space: DiskSpace::new(folder, options.disk_free_min),
             health: RwLock::default(),
             folder: folder.to_owned(),
-            opening,
+            open_count,
             options,
             number_max: AtomicU64::new(0),
-            busy_since_ms: AtomicU64::new(0),
+            in_flight_since_ms: AtomicU64::new(0),
+            last_rebuild: Mutex::default(),
         };
-        for row in store.scan(Place::Meta, GARBAGE) {
+        for row in store.scan(TreeId::Meta, GARBAGE) {
             let (key, _) = row?;
             if let Ok(number) = <[u8; 8]>::try_from(&key[GARBAGE.len()..]) {
-                store.finish_removal(u64::from_be_bytes(number))?;
+                store.remove_blocks_and_groups(u64::from_be_bytes(number))?;
             }
-            store.take(Place::Meta, &key);
+            store.delete(TreeId::Meta, &key);
         }
         store.commit()?;
-        store.settle();
+        store.apply_committed();
         store.trees()?.make_durable()?;
-        note_opening(folder, opening).map_err(StoreError::Sync)?;
+        write_open_count(folder, open_count).map_err(StoreError::Sync)?;
         Ok(store)
     }
 
-    /// Opens sled again after it failed; what it had not written is in the log of commits.
-    pub(super) fn open_again(&self) -> Result<(Trees, Log, Redo), StoreError> {
+    /// Opens sled again after it failed. Writes that it did not persist are returned for replay.
+    pub(super) fn reopen_trees(&self) -> Result<(Trees, WalState, Replay), StoreError> {
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let trees = Trees::open(&self.folder)?;
-            let (log, redo) = Log::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
-            Ok((trees, log, redo))
+            let (wal, replay) = WalState::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
+            Ok((trees, wal, replay))
         }));
-        let damaged = |what: &str| StoreError::Damaged { at: self.folder.display().to_string(), what: what.to_owned() };
-        let opened = opened.unwrap_or_else(|_| Err(damaged("its recovery failed")))?;
-        if opened.0.number(OPENING)? != self.opening {
-            return Err(damaged("it has forgotten what it held, its files were cut or overwritten"));
+        let opened = opened.unwrap_or_else(|_| Err(damaged(&self.folder, RECOVERY_FAILED)))?;
+        if opened.0.number(OPEN_COUNT)? != self.open_count {
+            return Err(damaged(&self.folder, DATA_LOST));
         }
         Ok(opened)
     }
 }
 
-/// Whoever loses the store's other files is to notice: they are durable before this is said, with their
-/// names. sled does not see to all of its own.
-fn note_opening(folder: &Path, opening: u64) -> io::Result<()> {
+const RECOVERY_FAILED: &str = "recovery failed";
+const DATA_LOST: &str = "data is missing; its files were truncated or overwritten";
+
+fn damaged(folder: &Path, what: &str) -> StoreError {
+    StoreError::Damaged { at: folder.display().to_string(), what: what.to_owned() }
+}
+
+/// Records the open count outside of sled, so that a loss of sled's files is noticed. Makes the store's
+/// files and their names durable first: sled does not sync all of them.
+pub(super) fn write_open_count(folder: &Path, open_count: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;
     }
-    // Whole or not at all: half a number would call a good store damaged.
-    let part = folder.join(format!("{WITNESS}.part"));
+    // Atomically: half a number would make a good store look damaged.
+    let part = folder.join(format!("{OPEN_COUNT_FILE}.part"));
     let mut file = File::create(&part)?;
-    file.write_all(format!("{opening}\n").as_bytes())?;
+    file.write_all(format!("{open_count}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(&part, folder.join(WITNESS))?;
+    fs::rename(&part, folder.join(OPEN_COUNT_FILE))?;
     sync_folder(folder)
-}
-
-/// New names in a folder are durable only once the folder is.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Makes a folder and those above it that are not there, durable as names. One that is there is left alone.
-pub fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        create_folder(parent)?;
-    }
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.end_checkpoint();
+        self.final_checkpoint();
         CLOSED.lock().insert(self.folder.clone());
     }
 }
 
-/// Folders that this process had open and has closed: sled's own threads may hold one a little longer.
+/// Folders that this process has opened and closed: sled's threads may hold their locks a little longer.
 static CLOSED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-/// How long such a folder is waited for, and between two looks.
-pub(super) const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
-pub(super) const CLOSING_LOOK: Duration = Duration::from_millis(2);
+/// Time to wait for the lock of such a folder.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which the lock is tried.
+pub(super) const CLOSE_POLL: Duration = Duration::from_millis(2);
 
-/// The `meta` key of the counter of openings.
-const OPENING: &[u8] = b"opening";
+/// The `meta` key of the open count.
+const OPEN_COUNT: &[u8] = b"opening";
 
-/// The file that knows how often the store was opened, whatever becomes of sled's own.
-const WITNESS: &str = "openings";
+/// The file that holds the open count independently of sled's files.
+const OPEN_COUNT_FILE: &str = "openings";
 
-/// How often the store was opened at least.
-fn witnessed(folder: &Path) -> u64 {
-    let text = fs::read_to_string(folder.join(WITNESS)).unwrap_or_default();
+/// Returns how often the store was opened at least; 0 if unknown.
+fn read_open_count(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join(OPEN_COUNT_FILE)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
-/// What the system said, if that is why: a disk that is full or takes no writes is no damage, and
-/// nothing is moved about on it.
-fn of_the_disk(error: StoreError, folder: &Path) -> Result<io::Error, StoreError> {
+/// Returns the system's error if the disk is full or not writable. That is no damage, and nothing must be
+/// moved aside because of it.
+fn disk_error(error: StoreError, folder: &Path) -> Result<io::Error, StoreError> {
     match error {
         StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source)
-            if source.kind() == io::ErrorKind::PermissionDenied || Refusal::of(&source, folder).is_some() =>
+            if source.kind() == io::ErrorKind::PermissionDenied || Unavailable::from_io(&source, folder).is_some() =>
         {
             Ok(source)
         }
-        StoreError::Refused(refusal) if refusal.is_full() => {
-            Ok(io::Error::new(io::ErrorKind::StorageFull, refusal.to_string()))
+        StoreError::Unavailable(reason) if reason.is_full() => {
+            Ok(io::Error::new(io::ErrorKind::StorageFull, reason.to_string()))
         }
-        StoreError::Refused(refusal) => Ok(io::Error::other(refusal.to_string())),
+        StoreError::Unavailable(reason) => Ok(io::Error::other(reason.to_string())),
         damage => Err(damage),
     }
 }
 
+/// Reports whether sled could not open because the folder is locked.
 pub(super) fn is_locked(error: &StoreError) -> bool {
     let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
     source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
 }
 
-/// Whether a file of so many bytes can be made.
-pub(super) fn prove_writable(folder: &Path, bytes: u64) -> io::Result<()> {
-    // A name of its own: another process may open the folder at the same moment.
+/// Checks that a file of `bytes` bytes can be written to the folder.
+pub(super) fn probe_writable(folder: &Path, bytes: u64) -> io::Result<()> {
+    // A unique name: another process may open the folder at the same moment.
     let probe = folder.join(format!(".writable-{}", std::process::id()));
     let written = File::create(&probe).and_then(|mut file| io::copy(&mut io::repeat(0).take(bytes), &mut file));
-    // What there is of it goes, or it would take the room itself.
+    // Even after a failed write, or the probe itself would use up the space.
     let removed = fs::remove_file(&probe);
     written.and(removed)
 }
 
-/// A kill during an earlier opening can leave a snapshot that is not whole; sled would take it for
-/// one and call the store corrupt.
-fn remove_half_made_snapshots(folder: &Path) -> io::Result<()> {
+/// Removes partial snapshots that a kill during an earlier start left; sled would read one as complete
+/// and report a corrupt store.
+fn remove_partial_snapshots(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            // Under sled's own lock: one that another process is making now is not ours to remove.
+        if is_partial_snapshot(name) {
+            // Under sled's own lock: another process may be writing this snapshot now.
             let db = File::open(folder.join("db"));
             if !db.as_ref().is_ok_and(|db| db.try_lock().is_ok()) {
                 continue;
             }
-            tracing::warn!(file = %path.display(), "a snapshot left half made by a kill is removed; it holds nothing that the store does not");
+            tracing::warn!(file = %path.display(), "removing a partial snapshot; no data is lost");
             fs::remove_file(&path)?;
         }
     }
     Ok(())
 }
 
-/// Keeps the folder aside and opens a copy without snapshots, or else a new store in its place.
+/// Reports whether a file of this name is a snapshot that sled has not finished.
+pub(super) fn is_partial_snapshot(name: &str) -> bool {
+    name.starts_with("snap.") && name.ends_with(".generating")
+}
+
+/// Moves the folder aside and opens a copy without snapshots, or else an empty store in its place.
 fn rescue(folder: &Path, error: &StoreError, options: StoreOptions) -> io::Result<Result<Store, StoreError>> {
     let date = Timestamp::now().to_string().replace(':', "").replace('.', "-");
     let mut aside = folder.as_os_str().to_owned();
     aside.push(format!(".damaged-{date}"));
     let aside = PathBuf::from(aside);
     fs::rename(folder, &aside)?;
-    tracing::error!(%error, kept = %aside.display(), "the store does not open; it is kept aside, nothing is deleted");
-    fs::create_dir_all(folder)?;
-    for entry in fs::read_dir(&aside)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_owned();
-        if path.is_file() && !name.to_string_lossy().starts_with("snap.") && name != WITNESS {
-            fs::copy(&path, folder.join(name))?;
-        } else if path.is_dir() {
-            copy_folder(&path, &folder.join(name))?;
-        }
-    }
+    tracing::error!(%error, moved_to = %aside.display(), "cannot open the store; moved it aside, nothing was deleted");
+    copy_folder(&aside, folder, &|name| name.starts_with("snap.") || name == OPEN_COUNT_FILE)?;
     match Store::try_open(folder, options) {
         Ok(store) => {
-            tracing::warn!("the store was rebuilt from a copy without its snapshots");
+            tracing::warn!("rebuilt the store from a copy without its snapshots");
             Ok(Ok(store))
         }
         Err(error) => {
-            tracing::error!(%error, kept = %aside.display(), "the copy does not open either; a new store is begun, archives are not concerned");
+            tracing::error!(%error, moved_to = %aside.display(), "recovery failed; starting with an empty store (archives are unaffected)");
             fs::remove_dir_all(folder)?;
             fs::create_dir_all(folder)?;
             Ok(Store::try_open(folder, options))
         }
     }
-}
-
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let path = entry?.path();
-        if path.is_file() {
-            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -306,16 +280,16 @@ mod tests {
     }
 
     #[test]
-    fn a_second_opening_is_told_that_the_folder_is_in_use() {
+    fn opening_twice_reports_folder_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         assert!(matches!(Store::open(folder.path(), StoreOptions::default()), Err(OpenError::InUse { .. })));
         drop(store);
-        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().opening(), 2);
+        assert_eq!(Store::open(folder.path(), StoreOptions::default()).unwrap().open_count(), 2);
     }
 
     #[test]
-    fn a_disk_that_takes_nothing_is_no_damage() {
+    fn unwritable_disk_is_not_treated_as_damage() {
         let folder = Path::new("/data");
         let system = |code: i32| io::Error::from_raw_os_error(code);
         let (enospc, erofs, eacces, eio) = (28, 30, 13, 5);
@@ -324,18 +298,18 @@ mod tests {
             (StoreError::Sled(sled::Error::Io(system(erofs))), Some(io::ErrorKind::ReadOnlyFilesystem)),
             (StoreError::Sled(sled::Error::Io(system(eacces))), Some(io::ErrorKind::PermissionDenied)),
             (StoreError::Sync(system(enospc)), Some(io::ErrorKind::StorageFull)),
-            (StoreError::Refused(Refusal::NoSpace("no room".to_owned())), Some(io::ErrorKind::StorageFull)),
-            (StoreError::Refused(Refusal::ReadOnly(folder.to_owned())), Some(io::ErrorKind::Other)),
+            (StoreError::Unavailable(Unavailable::NoSpace("no space".to_owned())), Some(io::ErrorKind::StorageFull)),
+            (StoreError::Unavailable(Unavailable::ReadOnly(folder.to_owned())), Some(io::ErrorKind::Other)),
             (StoreError::Sled(sled::Error::Io(system(eio))), None),
-            (StoreError::Damaged { at: "block 1".to_owned(), what: "it is cut".to_owned() }, None),
+            (StoreError::Damaged { at: "block 1".to_owned(), what: "it is truncated".to_owned() }, None),
         ] {
-            let said = error.to_string();
-            assert_eq!(of_the_disk(error, folder).ok().map(|source| source.kind()), kind, "{said}");
+            let text = error.to_string();
+            assert_eq!(disk_error(error, folder).ok().map(|source| source.kind()), kind, "{text}");
         }
     }
 
     #[test]
-    fn a_half_made_snapshot_does_not_keep_the_store_shut() {
+    fn partial_snapshot_does_not_prevent_opening() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
         store.put_stream(b"a", &record(7)).unwrap();
@@ -346,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_store_is_kept_aside_and_a_bad_snapshot_costs_nothing() {
+    fn damaged_store_is_moved_aside_and_bad_snapshots_lose_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("journal");
         let store = Store::open(&folder, StoreOptions::default()).unwrap();
@@ -364,34 +338,31 @@ mod tests {
         assert_eq!(store.stream(b"a").unwrap(), Some(record(7)));
         drop(store);
 
-        // sled itself would take this for an empty store.
+        // sled itself would open this as an empty store.
         fs::write(folder.join("db"), b"").unwrap();
-        let kept = |parent: &Path| {
+        let moved_aside = |parent: &Path| {
             let entries = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().file_name());
             entries.filter(|name| name.to_string_lossy().starts_with("journal.damaged-")).count()
         };
-        let before = kept(parent.path());
+        let before = moved_aside(parent.path());
         assert_eq!(
             Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(),
             Some(record(7)),
-            "it is in the log of commits"
+            "it is replayed from the write-ahead log"
         );
-        assert_eq!(kept(parent.path()), before + 1, "what was forgotten is kept aside");
+        assert_eq!(moved_aside(parent.path()), before + 1);
 
         for name in ["db", "wal.0", "wal.1"] {
             fs::write(folder.join(name), b"").unwrap();
         }
         assert_eq!(Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(), None);
-        assert_eq!(kept(parent.path()), before + 2, "what was forgotten is kept aside");
+        assert_eq!(moved_aside(parent.path()), before + 2);
 
         fs::write(folder.join("conf"), b"garbage").unwrap();
         fs::write(folder.join("db"), vec![0xA5; 300_000]).unwrap();
         let store = Store::open(&folder, StoreOptions::default()).unwrap();
         store.put_stream(b"b", &record(8)).unwrap();
         store.commit().unwrap();
-        let aside = fs::read_dir(parent.path())
-            .unwrap()
-            .filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with("journal.damaged-"));
-        assert!(aside.count() >= 1, "the damaged folder is kept");
+        assert!(moved_aside(parent.path()) >= 1);
     }
 }

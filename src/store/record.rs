@@ -1,58 +1,58 @@
-//! What is known of a stream besides its blocks, and how every version of it is read.
+//! A stream's record, in every version.
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::codec::{self, Kind};
+use super::codec::{self, RecordKind};
 use crate::model::EntryId;
 
-/// What is known of a stream besides its blocks. Blocks are newer: at open the last block's header
-/// wins over `last_id`, `last_line`, the totals and the sessions.
+/// The record of a stream. Blocks are newer: on opening, the last block's header overrides `last_id`,
+/// `last_line`, the totals and the sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRecord {
-    /// Names the stream in block keys; never reused.
+    /// Number of the stream in block keys; never reused.
     pub number: u64,
-    /// Random; tells this stream from an earlier one of the same name.
-    pub birth: u64,
+    /// Random number that distinguishes this stream from an earlier one of the same name.
+    pub incarnation: u64,
     /// The greatest id ever added.
     pub last_id: EntryId,
     /// The line number of the last entry ever added.
     pub last_line: u64,
-    /// Entries below this line are gone, whether or not their block is still there.
+    /// First line that exists; entries below it are deleted, even if their block is still stored.
     pub first_line: u64,
-    /// Bytes of all lines ever added, a newline each.
+    /// Bytes of all lines ever added, including a newline each.
     pub total_bytes: u64,
-    /// Lines that a worker said it dropped.
+    /// Lines that workers reported as dropped.
     pub total_skipped: u64,
-    /// The last number taken from each session, oldest session first.
+    /// The last number accepted from each session, oldest session first.
     pub sessions: Vec<(String, u64)>,
-    /// When the stream is gone as a key, in milliseconds since 1970.
+    /// Expiry time of the stream as a key, in milliseconds since 1970.
     pub expires_ms: Option<u64>,
-    /// What it is as a key of the Redis port.
+    /// State of the stream as a key of the Redis port.
     pub key: KeyRecord,
 }
 
-/// A stream as a key of the Redis port.
+/// State of a stream as a key of the Redis port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Whether there is such a key: not before its first entry, and not after DEL.
+    /// Whether the key exists: from its first entry until DEL.
     pub exists: bool,
-    /// Entries below this line are trimmed, or older than the key. They may still be here for those
-    /// who read by line.
+    /// First line visible by this key: earlier ones are trimmed, or older than the key, but reads by line
+    /// may still return them.
     pub shown_line: u64,
-    /// Deleted entries at or behind that line, as far as this record knows.
+    /// Deleted entries from that line on, as of this record.
     pub deleted: u64,
-    /// Entries ever added, or what XSETID said.
+    /// Entries ever added, or the value set by XSETID.
     pub entries_added: u64,
-    /// The greatest id that XDEL took.
+    /// The greatest id deleted by XDEL.
     pub max_deleted_id: EntryId,
 }
 
-/// Version 1: before there was a Redis port.
+/// Version 1, from before the Redis port.
 #[derive(Deserialize)]
 struct StreamRecordV1 {
     number: u64,
-    birth: u64,
+    incarnation: u64,
     last_id: EntryId,
     last_line: u64,
     first_line: u64,
@@ -62,18 +62,18 @@ struct StreamRecordV1 {
     expires_ms: Option<u64>,
 }
 
-/// The version that is written today.
+/// The current version.
 const VERSION: u8 = 2;
 
 impl StreamRecord {
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        codec::encode_as(Kind::Stream, VERSION, self)
+        codec::encode_as(RecordKind::Stream, VERSION, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
-            [_, 1, ..] => codec::decode_as::<StreamRecordV1>(Kind::Stream, 1, bytes).map(Self::from),
-            _ => codec::decode_as(Kind::Stream, VERSION, bytes),
+            [_, 1, ..] => codec::decode_as::<StreamRecordV1>(RecordKind::Stream, 1, bytes).map(Self::from),
+            _ => codec::decode_as(RecordKind::Stream, VERSION, bytes),
         }
     }
 }
@@ -88,7 +88,7 @@ impl From<StreamRecordV1> for StreamRecord {
         };
         Self {
             number: old.number,
-            birth: old.birth,
+            incarnation: old.incarnation,
             last_id: old.last_id,
             last_line: old.last_line,
             first_line: old.first_line,
@@ -108,7 +108,7 @@ mod tests {
     fn record() -> StreamRecord {
         StreamRecord {
             number: 70_000,
-            birth: u64::MAX - 1,
+            incarnation: u64::MAX - 1,
             last_id: EntryId::new(1_778_336_581_000, 250),
             last_line: 12_345,
             first_line: 251,
@@ -127,17 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_a_stream_record_stays() {
+    fn stream_record_format_is_stable() {
         let kept = codec::golden::check("v2", "stream_record", &record().encode().unwrap());
         assert_eq!(StreamRecord::decode(&kept).unwrap(), record());
     }
 
     #[test]
-    fn a_record_of_version_1_is_still_read() {
-        let old = StreamRecord::decode(&codec::golden::kept("v1", "stream_record")).unwrap();
+    fn version_1_record_is_read() {
+        let old = StreamRecord::decode(&codec::golden::stored("v1", "stream_record")).unwrap();
         let key = KeyRecord { exists: true, shown_line: 251, entries_added: 12_345, ..KeyRecord::default() };
         assert_eq!(old, StreamRecord { key, ..record() });
-        assert!(StreamRecord::decode(&[b'T', 2]).is_err(), "a value of another kind is told apart");
-        assert!(StreamRecord::decode(&[b'S', 3]).is_err(), "a later version is told apart");
+        assert!(StreamRecord::decode(&[b'T', 2]).is_err(), "another kind is rejected");
+        assert!(StreamRecord::decode(&[b'S', 3]).is_err(), "a later version is rejected");
     }
 }

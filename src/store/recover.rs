@@ -1,4 +1,4 @@
-//! Whether the store takes writes, and how it comes to again.
+//! The store's health: rejecting writes after a failure, and recovering from a failure of sled.
 
 use std::fs;
 use std::io;
@@ -8,149 +8,162 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::open::{CLOSING_LOOK, CLOSING_TIMEOUT, is_locked, prove_writable};
-use super::space::Refusal;
+use super::commit::WalState;
+use super::open::{CLOSE_POLL, CLOSE_TIMEOUT, is_locked, probe_writable};
+use super::space::Unavailable;
+use super::tree_id::TreeId;
 use super::trees::Trees;
-use super::wal::Place;
 use super::{Store, StoreError, now_ms};
 
-/// Between two attempts to open sled again.
+/// Interval between two attempts to reopen sled.
 const RETRY: Duration = Duration::from_secs(1);
-/// What an opening of sled may take besides its snapshot.
+/// Bytes that opening sled may write besides its snapshot.
 const OPENING_BYTES: u64 = 2 * 1024 * 1024;
-/// A `meta` key that means nothing.
+/// A `meta` key without meaning, written to find out whether sled works.
 const PROBE: &[u8] = b"probe";
 
-/// Whether writes are taken.
+/// Health of the store; only a good one accepts writes.
 #[derive(Debug, Default)]
 pub(super) enum Health {
     #[default]
     Good,
-    /// sled has failed for a reason that passes. All that was committed is in the log.
+    /// sled has failed for a temporary reason. Everything committed is in the log.
     Failed {
         why: String,
-        /// Not before this moment is it tried to open it again.
+        /// Earliest time of the next attempt to reopen sled.
         retry: Instant,
     },
-    /// Nobody can say what reached the disk.
+    /// The state on disk is unknown.
     Poisoned(String),
 }
 
 impl Store {
-    /// Whether anything can be written.
-    pub fn check(&self) -> Result<(), StoreError> {
+    /// Returns an error if the store accepts no writes.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
         match &*self.health.read() {
             Health::Good => Ok(()),
-            Health::Failed { why, .. } => Err(StoreError::Refused(Refusal::Reopening(why.clone()))),
+            Health::Failed { why, .. } => Err(StoreError::Unavailable(Unavailable::Reopening(why.clone()))),
             Health::Poisoned(why) => Err(StoreError::Poisoned(why.clone())),
         }
     }
 
-    /// Whether something may be added: the store takes writes, the disk has room and answers.
-    pub fn may_grow(&self) -> Result<(), StoreError> {
-        self.check()?;
-        let since = self.busy_since_ms.load(Ordering::Acquire);
-        let hung = Duration::from_millis(now_ms().saturating_sub(since));
-        if since > 0 && hung > self.options.commit_timeout {
-            return Err(StoreError::Refused(Refusal::Hung(hung)));
+    /// Returns an error if nothing may be added: the store accepts no writes, the disk is nearly full, or
+    /// it does not respond.
+    pub fn check_can_grow(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let since = self.in_flight_since_ms.load(Ordering::Acquire);
+        let elapsed = Duration::from_millis(now_ms().saturating_sub(since));
+        if since > 0 && elapsed > self.options.commit_timeout {
+            return Err(StoreError::Unavailable(Unavailable::Hung(elapsed)));
         }
-        self.space.refusal().map_or(Ok(()), |refusal| Err(StoreError::Refused(refusal)))
+        self.space.unavailable().map_or(Ok(()), |reason| Err(StoreError::Unavailable(reason)))
     }
 
-    /// From now on nothing is written any more.
+    /// Rejects all writes from now on, until the next start.
     pub fn poison(&self, error: &StoreError) {
         let mut health = self.health.write();
         if !matches!(*health, Health::Poisoned(_)) {
-            tracing::error!(folder = %self.folder.display(), %error, "the store takes no more writes");
+            tracing::error!(folder = %self.folder.display(), %error, "the store is read-only until the next start");
             *health = Health::Poisoned(error.to_string());
         }
         drop(health);
-        self.overlay.forget_pending();
+        self.pending.discard_next();
     }
 
-    /// sled did not take in a commit that is in the log, or did not get it to the disk.
+    /// Records that sled failed to apply a commit from the log, or failed to write it to disk.
     pub(super) fn sled_failed(&self, error: &StoreError) {
-        let passing = match error {
-            StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source) => Refusal::of(source, &self.folder),
-            StoreError::Refused(refusal) => Some(refusal.clone()),
+        let temporary = match error {
+            StoreError::Sled(sled::Error::Io(source)) | StoreError::Sync(source) => {
+                Unavailable::from_io(source, &self.folder)
+            }
+            StoreError::Unavailable(reason) => Some(reason.clone()),
             _ => None,
         };
-        let Some(refusal) = passing else { return self.poison(error) };
+        let Some(reason) = temporary else { return self.poison(error) };
         let mut health = self.health.write();
         if matches!(*health, Health::Good) {
-            tracing::error!(folder = %self.folder.display(), %error, "the store takes no writes until it can be opened again; what was committed is in its log");
-            *health = Health::Failed { why: refusal.to_string(), retry: Instant::now() + RETRY };
+            tracing::error!(folder = %self.folder.display(), %error, "store unavailable until it can be reopened; every commit is in its log");
+            *health = Health::Failed { why: reason.to_string(), retry: Instant::now() + RETRY };
         }
     }
 
-    /// Whether [`Store::recover`] is worth a call.
+    /// Records that sled was closed and could not be reopened; [`Store::recover`] will retry.
+    pub(super) fn set_closed(&self, error: &StoreError) {
+        tracing::error!(folder = %self.folder.display(), %error, "failed to reopen the store; will retry");
+        let mut health = self.health.write();
+        if matches!(*health, Health::Good) {
+            *health = Health::Failed { why: error.to_string(), retry: Instant::now() + RETRY };
+        }
+    }
+
+    /// Reports whether [`Store::recover`] should be called.
     pub fn has_failed(&self) -> bool {
         matches!(*self.health.read(), Health::Failed { .. })
     }
 
-    /// Opens sled again if it has failed and there is room for that by now; otherwise nothing happens.
-    /// Readers wait until it is open.
+    /// Reopens sled if it has failed and the disk has space for it; otherwise does nothing. Readers block
+    /// meanwhile.
     pub fn recover(&self) {
         match &mut *self.health.write() {
             Health::Failed { retry, .. } if *retry <= Instant::now() => *retry = Instant::now() + RETRY,
             _ => return,
         }
-        // A sled that has failed still reads: it is not let go before another can be had.
-        let reads = self.trees.read().is_some();
-        if reads && (self.space.refusal().is_some() || prove_room(&self.folder).is_err()) {
+        // A failed sled still serves reads: it is closed only if reopening is likely to succeed.
+        let can_read = self.trees.read().is_some();
+        if can_read && (self.space.unavailable().is_some() || probe_space(&self.folder).is_err()) {
             return;
         }
-        match self.reopen() {
+        match self.reopen(&mut self.wal.lock(), || {}) {
             Ok(()) => {
                 *self.health.write() = Health::Good;
-                tracing::warn!(folder = %self.folder.display(), "the store takes writes again");
+                tracing::warn!(folder = %self.folder.display(), "the store accepts writes again");
             }
             Err(error) => {
-                tracing::error!(folder = %self.folder.display(), %error, "the store could not be opened again; it is tried again");
+                tracing::error!(folder = %self.folder.display(), %error, "failed to reopen the store; will retry");
             }
         }
     }
 
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut log = self.log.lock();
+    /// Closes sled and opens it again. `while_closed` is called in between. Readers wait until sled is open.
+    pub(super) fn reopen(&self, wal: &mut WalState, while_closed: impl FnOnce()) -> Result<(), StoreError> {
         let mut slot = self.trees.write();
         if let Some(old) = slot.take() {
-            // A checkpoint that waits for sled is told by this that sled has failed.
-            let probe = old.of(Place::Meta).insert(PROBE, &[]);
-            tracing::debug!(?probe, "sled is closed, to be opened again");
-            let checkpointed = log.wait();
-            if let Err(error) = checkpointed {
-                tracing::debug!(%error, "the checkpoint that was under way");
+            // This write fails and thereby wakes a checkpoint that waits for sled.
+            let probe = old.of(TreeId::Meta).insert(PROBE, &[]);
+            tracing::debug!(?probe, "closing sled in order to reopen it");
+            if let Err(error) = wal.join_checkpoint() {
+                tracing::debug!(%error, "the running checkpoint failed");
             }
             if let Err(old) = close(old) {
                 *slot = Some(old);
-                return Err(StoreError::Sync(io::Error::other("somebody reads without an end")));
+                return Err(StoreError::Sync(io::Error::other("timed out waiting for readers")));
             }
         }
-        let deadline = Instant::now() + CLOSING_TIMEOUT;
-        let (trees, opened, redo) = loop {
-            match self.open_again() {
-                Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::park_timeout(CLOSING_LOOK),
+        while_closed();
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let (trees, reopened, replay) = loop {
+            match self.reopen_trees() {
+                Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::park_timeout(CLOSE_POLL),
                 done => break done?,
             }
         };
         let trees = Arc::new(trees);
-        // Readers go on from here, whether there is room for the rest or not.
-        self.overlay.lay_over(redo.changes.clone());
+        // Readers can continue from here, even if there is no space to apply the rest.
+        self.pending.set_committing(replay.batch.clone());
         *slot = Some(trees.clone());
         drop(slot);
-        let done = std::panic::catch_unwind(AssertUnwindSafe(|| redo.apply(&trees)));
-        done.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("sled could not take in its log again"))))?;
-        // Not before: its next frame is written over those that were to be done again.
-        *log = opened;
-        self.overlay.end_commit();
+        let applied = std::panic::catch_unwind(AssertUnwindSafe(|| replay.apply(&trees)));
+        applied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("sled failed to replay the log"))))?;
+        // Not earlier: the next frame overwrites those that had to be replayed.
+        *wal = reopened;
+        self.pending.end_commit();
         Ok(())
     }
 }
 
-/// Whether there is room to open sled: it writes a snapshot, as large as the last at least, and takes
-/// segments of 512 KiB.
-fn prove_room(folder: &Path) -> io::Result<()> {
+/// Checks that there is space to open sled: it writes a snapshot at least as large as the last, and
+/// allocates segments of 512 KiB.
+fn probe_space(folder: &Path) -> io::Result<()> {
     let mut snapshots = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -158,17 +171,17 @@ fn prove_room(folder: &Path) -> io::Result<()> {
             snapshots += entry.metadata()?.len();
         }
     }
-    prove_writable(folder, OPENING_BYTES + 2 * snapshots)
+    probe_writable(folder, OPENING_BYTES + 2 * snapshots)
 }
 
-/// Lets sled go once nobody is in it any more.
+/// Closes sled once its last reader is done. Returns the handle on a timeout.
 fn close(old: Arc<Trees>) -> Result<(), Arc<Trees>> {
-    let deadline = Instant::now() + CLOSING_TIMEOUT;
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
     while Arc::strong_count(&old) > 1 {
         if Instant::now() > deadline {
             return Err(old);
         }
-        std::thread::park_timeout(CLOSING_LOOK);
+        std::thread::park_timeout(CLOSE_POLL);
     }
     drop(old);
     Ok(())

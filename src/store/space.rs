@@ -1,10 +1,10 @@
-//! Room on the disk: whether the store may grow.
+//! Disk space: whether the store may grow.
 //!
-//! Writes are refused before the disk is full, while there is still room for what must go on: the two
-//! files of the write-ahead log, what sled holds in memory, and the records by which something is
-//! removed. sled's own thread ends for good when it meets a full disk, so it should not meet one.
+//! Writes that add data are rejected before the disk is full, while there is still space for what must
+//! continue: the two files of the write-ahead log, sled's buffers, and the records that remove something.
+//! sled's own thread stops for good when it meets a full disk, so it should never meet one.
 //!
-//! The file system is asked at most every [`LOOK_EVERY`], or after so many bytes written.
+//! The file system is queried at most every [`SAMPLE_EVERY`], or after a number of bytes written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,174 +13,175 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 
-/// Between two looks, unless much is written.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// At most this part of the file system is asked to stay free: a fourth.
+/// Time between two samples, unless much is written.
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// At most one part in this many of the file system is kept free.
 const FREE_PART_MAX: u64 = 4;
 
-/// Why nothing may be added now. All of it passes.
+/// A temporary reason why the store accepts no new data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Less is free than is to stay free.
+pub enum Unavailable {
+    /// Free space is below the minimum.
     #[error(
-        "the disk is full: {free_bytes} bytes are free in {}, and {min_bytes} are kept free (disk_free_min); \
-         remove tasks with `tasktail rm`, or make room otherwise", folder.display()
+        "the disk is full: {free_bytes} bytes free in {}, minimum {min_bytes} (disk_free_min); \
+         delete tasks with `tasktail rm`, or free space otherwise", folder.display()
     )]
     Full {
         /// The folder.
         folder: PathBuf,
-        /// What is free.
+        /// Free bytes.
         free_bytes: u64,
-        /// What is to stay free.
+        /// Bytes to keep free.
         min_bytes: u64,
     },
-    /// The system refused a write.
+    /// The system had no space for a write.
     #[error("the disk is full: {0}")]
     NoSpace(String),
-    /// The file system takes no writes.
+    /// The file system is read-only.
     #[error("the file system of {} is read-only", .0.display())]
     ReadOnly(PathBuf),
-    /// sled has met an error that passes; the store opens it again once it can be written.
-    #[error("the store is opened again as soon as it can be written: {0}")]
+    /// sled met a temporary error; the store reopens it as soon as possible.
+    #[error("store unavailable until it can be reopened: {0}")]
     Reopening(String),
-    /// A commit has not come back from the disk.
-    #[error("the disk does not answer: a commit has been under way for {} s", .0.as_secs())]
+    /// A commit has been pending for too long.
+    #[error("disk not responding: a commit has been pending for {} s", .0.as_secs())]
     Hung(Duration),
 }
 
-impl Refusal {
-    /// What the system's refusal of a write means; `None` if it is no passing one.
-    pub(super) fn of(error: &io::Error, folder: &Path) -> Option<Self> {
+impl Unavailable {
+    /// Returns the temporary reason behind a failed write; `None` if the error is not temporary.
+    pub(super) fn from_io(error: &io::Error, folder: &Path) -> Option<Self> {
         match error.kind() {
-            _ if Self::is_no_room(error) => Some(Self::NoSpace(error.to_string())),
+            _ if Self::is_no_space(error) => Some(Self::NoSpace(error.to_string())),
             io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly(folder.to_owned())),
             _ => None,
         }
     }
 
-    /// Whether the system had no room for a write.
-    pub(super) fn is_no_room(error: &io::Error) -> bool {
+    /// Reports whether the system had no space for a write.
+    pub(super) fn is_no_space(error: &io::Error) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 
-    /// Whether the disk is full, rather than not to be written.
+    /// Reports whether the disk is full, rather than read-only or failing.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::NoSpace(_))
     }
 }
 
-/// What is known of the room on the disk.
+/// Tracks the free space of the store's file system.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(super) struct DiskSpace {
     folder: PathBuf,
-    /// Bytes that are to stay free, if any.
+    /// Bytes to keep free, if any.
     min_bytes: Option<u64>,
-    /// Held while the file system is asked.
-    last: Mutex<Look>,
+    /// The last sample. Locked while the file system is queried.
+    last: Mutex<DiskSample>,
 }
 
+/// Result of querying the file system.
 #[derive(Debug)]
-struct Look {
+struct DiskSample {
     at: Option<Instant>,
     /// Bytes written since.
     written: u64,
-    /// Bytes after which it is looked again.
+    /// Bytes written after which the next sample is due.
     step: u64,
     free: u64,
-    refusal: Option<Refusal>,
+    unavailable: Option<Unavailable>,
 }
 
-impl Space {
+impl DiskSpace {
     pub(super) fn new(folder: &Path, min_bytes: Option<u64>) -> Self {
-        let last = Look { at: None, written: 0, step: 0, free: 0, refusal: None };
+        let last = DiskSample { at: None, written: 0, step: 0, free: 0, unavailable: None };
         Self { folder: folder.to_owned(), min_bytes, last: Mutex::new(last) }
     }
 
-    /// Why nothing may be added, if so.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    /// Returns why no data may be added, if so.
+    pub(super) fn unavailable(&self) -> Option<Unavailable> {
         let mut last = self.last.lock();
-        if last.at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) || last.written >= last.step {
-            self.look(&mut last);
+        if last.at.is_none_or(|at| at.elapsed() >= SAMPLE_EVERY) || last.written >= last.step {
+            self.sample(&mut last);
         }
-        last.refusal.clone()
+        last.unavailable.clone()
     }
 
-    /// Free bytes at the last look.
+    /// Returns the free bytes at the last sample.
     pub(super) fn free_bytes(&self) -> u64 {
         self.last.lock().free
     }
 
-    /// So many bytes were written.
-    pub(super) fn wrote(&self, bytes: u64) {
+    /// Counts bytes written.
+    pub(super) fn add_written(&self, bytes: u64) {
         self.last.lock().written += bytes;
     }
 
-    /// A write was refused: this holds until the next look.
-    pub(super) fn was_refused(&self, refusal: Refusal) {
+    /// Records why a write failed; this holds until the next sample.
+    pub(super) fn set_unavailable(&self, reason: Unavailable) {
         let mut last = self.last.lock();
-        (last.at, last.written, last.refusal) = (Some(Instant::now()), 0, Some(refusal));
+        (last.at, last.written, last.unavailable) = (Some(Instant::now()), 0, Some(reason));
     }
 
-    fn look(&self, last: &mut Look) {
+    fn sample(&self, last: &mut DiskSample) {
         (last.at, last.written) = (Some(Instant::now()), 0);
-        let found = match statvfs(&self.folder) {
-            Ok(found) => Room::of(&found),
+        let stats = match statvfs(&self.folder) {
+            Ok(stats) => FsStats::new(&stats),
             Err(error) => {
-                // A file system that cannot be asked may still take writes; those that fail say so.
-                tracing::warn!(folder = %self.folder.display(), %error, "the room on the disk is not known");
-                last.refusal = None;
+                // The file system may still accept writes; those that fail return their own error.
+                tracing::warn!(folder = %self.folder.display(), %error, "cannot query free disk space");
+                last.unavailable = None;
                 last.step = u64::MAX;
                 return;
             }
         };
-        let min = self.min_of(found.total);
-        (last.free, last.step) = (found.free, (found.free.saturating_sub(min) / 4).max(min / 4));
-        let refusal = self.judge(found, last.refusal.is_some());
-        match (&last.refusal, &refusal) {
-            (None, Some(refusal)) => tracing::error!(%refusal, "nothing is added until that is over; reads go on"),
-            (Some(_), None) => tracing::warn!(free_bytes = found.free, "the disk takes writes again"),
+        let min = self.min_of(stats.total);
+        (last.free, last.step) = (stats.free, (stats.free.saturating_sub(min) / 4).max(min / 4));
+        let unavailable = self.evaluate(stats, last.unavailable.is_some());
+        match (&last.unavailable, &unavailable) {
+            (None, Some(reason)) => tracing::error!(%reason, "rejecting new data; reads and deletions continue"),
+            (Some(_), None) => tracing::warn!(free_bytes = stats.free, "the disk accepts writes again"),
             _ => {}
         }
-        last.refusal = refusal;
+        last.unavailable = unavailable;
     }
 
-    /// Why nothing may be added beside such room; `before`, whether that was so already.
-    fn judge(&self, found: Room, before: bool) -> Option<Refusal> {
-        let min = self.min_of(found.total);
-        // It must be worth while before writes come again.
-        let wanted = if before { min + min / 4 } else { min };
-        if found.read_only {
-            Some(Refusal::ReadOnly(self.folder.clone()))
-        } else if found.free < wanted {
-            Some(Refusal::Full { folder: self.folder.clone(), free_bytes: found.free, min_bytes: min })
+    /// Returns why no data may be added with these statistics. `before` is whether it was so already.
+    fn evaluate(&self, stats: FsStats, before: bool) -> Option<Unavailable> {
+        let min = self.min_of(stats.total);
+        // Hysteresis: writes resume only when a useful amount of space is free again.
+        let required = if before { min + min / 4 } else { min };
+        if stats.read_only {
+            Some(Unavailable::ReadOnly(self.folder.clone()))
+        } else if stats.free < required {
+            Some(Unavailable::Full { folder: self.folder.clone(), free_bytes: stats.free, min_bytes: min })
         } else {
             None
         }
     }
 
-    /// Bytes that are to stay free of a file system of so many.
+    /// Returns the bytes to keep free of a file system of `total` bytes.
     fn min_of(&self, total: u64) -> u64 {
         self.min_bytes.unwrap_or(0).min(total / FREE_PART_MAX)
     }
 }
 
-/// What the file system says of itself.
+/// Statistics of the file system.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct FsStats {
     /// Bytes free for this user.
     free: u64,
-    /// Bytes in all.
+    /// Total bytes.
     total: u64,
     read_only: bool,
 }
 
-impl Room {
-    fn of(found: &StatVfs) -> Self {
+impl FsStats {
+    fn new(stats: &StatVfs) -> Self {
         Self {
-            free: found.f_bavail * found.f_frsize,
-            total: found.f_blocks * found.f_frsize,
-            read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
+            free: stats.f_bavail * stats.f_frsize,
+            total: stats.f_blocks * stats.f_frsize,
+            read_only: stats.f_flag.contains(StatVfsMountFlags::RDONLY),
         }
     }
 }
@@ -191,49 +192,49 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn room(free: u64, read_only: bool) -> Room {
-        Room { free, total: 1_000 * MIB, read_only }
+    fn stats(free: u64, read_only: bool) -> FsStats {
+        FsStats { free, total: 1_000 * MIB, read_only }
     }
 
     #[test]
-    fn the_room_of_a_folder_is_found() {
+    fn free_space_of_a_folder_is_sampled() {
         let folder = tempfile::tempdir().unwrap();
-        let space = Space::new(folder.path(), Some(1));
-        assert_eq!(space.refusal(), None);
+        let space = DiskSpace::new(folder.path(), Some(1));
+        assert_eq!(space.unavailable(), None);
         assert!(space.free_bytes() > 0);
     }
 
     #[test]
-    fn nothing_is_added_below_the_watermark_until_there_is_a_fourth_more() {
-        let space = Space::new(Path::new("/data"), Some(64 * MIB));
-        let judge = |free, before| space.judge(room(free, false), before);
-        assert_eq!(judge(64 * MIB, false), None);
-        let refusal = judge(64 * MIB - 1, false).unwrap();
-        assert!(refusal.is_full() && refusal.to_string().contains("tasktail rm"), "{refusal}");
-        assert!(judge(80 * MIB - 1, true).is_some_and(|refusal| refusal.is_full()));
-        assert_eq!(judge(80 * MIB, true), None);
+    fn writes_stop_below_minimum_and_resume_a_fourth_above_it() {
+        let space = DiskSpace::new(Path::new("/data"), Some(64 * MIB));
+        let evaluate = |free, before| space.evaluate(stats(free, false), before);
+        assert_eq!(evaluate(64 * MIB, false), None);
+        let reason = evaluate(64 * MIB - 1, false).unwrap();
+        assert!(reason.is_full() && reason.to_string().contains("tasktail rm"), "{reason}");
+        assert!(evaluate(80 * MIB - 1, true).is_some_and(|reason| reason.is_full()));
+        assert_eq!(evaluate(80 * MIB, true), None);
     }
 
     #[test]
-    fn at_most_a_fourth_of_the_file_system_is_kept_free() {
-        let space = Space::new(Path::new("/data"), Some(1 << 60));
-        assert_eq!(space.judge(room(250 * MIB, false), false), None);
-        assert!(space.judge(room(250 * MIB - 1, false), false).is_some());
+    fn minimum_is_at_most_a_fourth_of_the_file_system() {
+        let space = DiskSpace::new(Path::new("/data"), Some(1 << 60));
+        assert_eq!(space.evaluate(stats(250 * MIB, false), false), None);
+        assert!(space.evaluate(stats(250 * MIB - 1, false), false).is_some());
     }
 
     #[test]
-    fn a_file_system_mounted_read_only_takes_nothing_however_much_is_free() {
-        let space = Space::new(Path::new("/data"), None);
-        assert_eq!(space.judge(room(0, false), false), None, "the watermark is off");
-        assert_eq!(space.judge(room(900 * MIB, true), false), Some(Refusal::ReadOnly("/data".into())));
+    fn read_only_file_system_is_unavailable_whatever_is_free() {
+        let space = DiskSpace::new(Path::new("/data"), None);
+        assert_eq!(space.evaluate(stats(0, false), false), None, "the minimum is off");
+        assert_eq!(space.evaluate(stats(900 * MIB, true), false), Some(Unavailable::ReadOnly("/data".into())));
     }
 
     #[test]
-    fn what_the_system_refuses_passes_and_what_is_broken_does_not() {
-        let of = |code: i32| Refusal::of(&io::Error::from_raw_os_error(code), Path::new("/data"));
-        assert!(of(28).is_some_and(|refusal| refusal.is_full()), "ENOSPC");
-        assert!(of(122).is_some_and(|refusal| refusal.is_full()), "EDQUOT");
-        assert_eq!(of(30), Some(Refusal::ReadOnly("/data".into())), "EROFS");
+    fn only_full_and_read_only_disks_are_temporary_errors() {
+        let of = |code: i32| Unavailable::from_io(&io::Error::from_raw_os_error(code), Path::new("/data"));
+        assert!(of(28).is_some_and(|reason| reason.is_full()), "ENOSPC");
+        assert!(of(122).is_some_and(|reason| reason.is_full()), "EDQUOT");
+        assert_eq!(of(30), Some(Unavailable::ReadOnly("/data".into())), "EROFS");
         assert_eq!(of(5), None, "EIO");
     }
 }

@@ -1,10 +1,10 @@
-/* sled calls sync_file_range(2) after it has written a buffer, and takes the buffer for durable. It is
- * not: the disk's own cache is not emptied, and the file's new length is not written. After a power cut a
- * later buffer can then be there without an earlier one, and sled's recovery, which does not think
- * that possible, throws away all that it finds (tests/disk/power.rs shows it).
+/* sled calls sync_file_range(2) after writing a buffer and then treats the buffer as durable. It is not:
+ * the call neither flushes the disk's cache nor writes the file's new length. After a power cut a later
+ * buffer may exist without an earlier one. sled's recovery does not expect that and discards everything it
+ * finds (see tests/faults/disk/power.rs).
  *
- * This definition comes before the C library's in every program that has the store in it, and keeps the
- * promise. It runs on sled's own threads, so no commit waits for it.
+ * This definition overrides the C library's in every program that links the store, and makes the data
+ * durable. It runs on sled's own threads, so no commit waits for it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

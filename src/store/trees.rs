@@ -1,84 +1,145 @@
-//! sled and its trees, as long as they are open.
+//! The open sled database and its trees.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::StoreError;
-use super::overlay::Changes;
-use super::wal::{PLACES, Place};
+use parking_lot::Mutex;
+use sled::IVec;
 
-/// Bytes that sled may keep in memory.
+use super::StoreError;
+use super::batch::WriteBatch;
+use super::tree_id::{TREE_COUNT, TreeId};
+
+/// Bytes of sled's page cache.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// How often sled's own thread runs; without it freed space is never given back.
+/// Interval of sled's flush thread; without it freed space is never returned to the file system.
 const FLUSH_EVERY_MS: u64 = 500;
 
-/// Bytes that sled is given before all that it has must be in its file.
+/// Bytes passed to sled after which it must flush everything to its file.
 ///
-/// It writes its log in buffers of half a megabyte, on seven threads. Each of them needs the lock of the
-/// segments, and whoever holds that may wait for the file to be made shorter, which is work for the same
-/// threads: where seven buffers are on their way before it, nobody ever goes on. Of what it is given sled
-/// writes about three times as much (nodes anew, segments that are cleaned): that makes two or three.
+/// sled writes its log in buffers of half a megabyte, on seven threads. Each thread needs the lock of the
+/// segments, and the holder of that lock may wait for the file to be truncated, which is work for the same
+/// threads: seven buffers queued before it deadlock. sled writes about three times the bytes it is given
+/// (rewritten nodes, cleaned segments), so this limit means two or three buffers.
 const UNWRITTEN_BYTES_MAX: usize = 384 * 1024;
-/// What a row costs beside key and value: its part of the nodes that are written anew.
+/// Cost of a row besides key and value: its share of the nodes that are rewritten.
 const ROW_BYTES: usize = 512;
 
-/// sled, open.
+/// Interval at which sled saves its id counter. After it is opened, sled continues two intervals after the saved
+/// number.
+const ID_INTERVAL: u64 = 1_000_000;
+
+/// The open sled database.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) db: sled::Db,
-    trees: [sled::Tree; PLACES],
-    /// sled's own file, which its flush writes and, on Linux, does not sync.
+    trees: [sled::Tree; TREE_COUNT],
+    /// sled's own file, which sled writes on flush but, on Linux, does not sync.
     file: Arc<File>,
-    /// Bytes given since the last flush.
+    /// Bytes passed to sled since the last flush.
     unwritten: AtomicUsize,
+    /// Bytes of all keys and values, once they have been counted.
+    live_bytes: Mutex<Option<u64>>,
 }
 
 impl Trees {
+    /// Opens sled in this folder.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let db =
-            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
+        Self::open_with(folder, ID_INTERVAL)
+    }
+
+    /// Creates a database in an empty folder whose generated ids are at least `number`.
+    pub(super) fn create_with_ids_from(folder: &Path, number: u64) -> Result<Self, StoreError> {
+        drop(Self::open(folder)?);
+        // The saved number is 0, so opening continues at two intervals.
+        let interval = (number / 2 / ID_INTERVAL + 1) * ID_INTERVAL;
+        let trees = Self::open_with(folder, interval)?;
+        match trees.db.generate_id()? >= number {
+            true => Ok(trees),
+            false => Err(StoreError::Sync(io::Error::other("cannot continue the stream numbers"))),
+        }
+    }
+
+    fn open_with(folder: &Path, id_interval: u64) -> Result<Self, StoreError> {
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = config.idgen_persist_interval(id_interval).open()?;
         let [blocks, streams, tasks, groups, meta] =
             ["blocks", "streams", "tasks", "groups", "meta"].map(|name| db.open_tree(name));
         let trees = [blocks?, streams?, tasks?, groups?, meta?];
         let file = Arc::new(File::open(folder.join("db")).map_err(StoreError::Sync)?);
-        Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0) })
+        Ok(Self { db, trees, file, unwritten: AtomicUsize::new(0), live_bytes: Mutex::default() })
     }
 
-    pub(super) fn of(&self, place: Place) -> &sled::Tree {
-        &self.trees[place as usize]
+    /// Returns a tree.
+    pub(super) fn of(&self, tree: TreeId) -> &sled::Tree {
+        &self.trees[tree as usize]
     }
 
-    /// Writes a commit, the number of its frame last: where sled has that, it has all the others.
-    pub(super) fn apply(&self, changes: &Changes, frame: u64) -> Result<(), sled::Error> {
-        for (place, key, value) in changes.iter() {
-            match value {
-                Some(value) => self.of(place).insert(key, value.clone())?,
-                None => self.of(place).remove(key)?,
+    /// Applies a commit. The number of its frame is written last: if sled has that, it has all the rest.
+    pub(super) fn apply(&self, batch: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
+        for (tree, key, value) in batch.iter() {
+            let previous = match value {
+                Some(value) => self.of(tree).insert(key, value.clone())?,
+                None => self.of(tree).remove(key)?,
             };
-            let given = key.len() + value.map_or(0, |value| value.len()) + ROW_BYTES;
-            if self.unwritten.fetch_add(given, Ordering::Relaxed) + given > UNWRITTEN_BYTES_MAX {
-                self.db.flush()?;
-                self.unwritten.store(0, Ordering::Relaxed);
+            if let Some(live) = &mut *self.live_bytes.lock() {
+                let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
+                *live = (*live + bytes(value)).saturating_sub(bytes(previous.as_ref()));
+            }
+            self.flush_if_due(key.len() + value.map_or(0, |value| value.len()))?;
+        }
+        self.of(TreeId::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
+    }
+
+    /// Adds a row to the bytes passed to sled since the last flush, and flushes above the limit.
+    fn flush_if_due(&self, row_bytes: usize) -> Result<(), sled::Error> {
+        let bytes = row_bytes + ROW_BYTES;
+        if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes > UNWRITTEN_BYTES_MAX {
+            self.db.flush()?;
+            self.unwritten.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of all keys and values. The caller must prevent concurrent commits.
+    pub(super) fn live_bytes(&self) -> Result<u64, sled::Error> {
+        let mut live = self.live_bytes.lock();
+        if let Some(live) = *live {
+            return Ok(live);
+        }
+        let mut bytes = 0;
+        for row in TreeId::ALL.into_iter().flat_map(|tree| self.of(tree).iter()) {
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
+        }
+        *live = Some(bytes);
+        Ok(bytes)
+    }
+
+    /// Copies all rows of another database and syncs them. The caller must prevent concurrent commits to it.
+    pub(super) fn copy_from(&self, other: &Trees) -> Result<(), StoreError> {
+        for tree in TreeId::ALL {
+            for row in other.of(tree).iter() {
+                let (key, value) = row?;
+                let bytes = key.len() + value.len();
+                self.of(tree).insert(key, value)?;
+                self.flush_if_due(bytes)?;
             }
         }
-        self.put_frame(frame)
+        self.make_durable()
     }
 
-    /// Notes the number of the last commit.
-    pub(super) fn put_frame(&self, frame: u64) -> Result<(), sled::Error> {
-        self.of(Place::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
-    }
-
-    /// The number of the last commit that is here.
+    /// Returns the frame number of the last commit that sled has.
     pub(super) fn frame(&self) -> Result<u64, sled::Error> {
         self.number(FRAME)
     }
 
-    /// A number of the tree `meta`; 0 if it is not there.
+    /// Returns a number of the tree `meta`; 0 if it is missing.
     pub(super) fn number(&self, name: &[u8]) -> Result<u64, sled::Error> {
-        let value = self.of(Place::Meta).get(name)?;
+        let value = self.of(TreeId::Meta).get(name)?;
         Ok(value.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map_or(0, u64::from_be_bytes))
     }
 
@@ -89,5 +150,5 @@ impl Trees {
     }
 }
 
-/// The `meta` key of the number of the last commit.
+/// The `meta` key of the last commit's frame number.
 const FRAME: &[u8] = b"frame";

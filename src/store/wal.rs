@@ -1,18 +1,18 @@
-//! The write-ahead log: what a commit changes, in one write, before sled gets to its own.
+//! The write-ahead log: every commit is written here in one write, before sled applies it.
 //!
 //! ```text
-//! DATA/journal/wal.0, wal.1     frames one after another, the two files by turns
+//! DATA/journal/wal.0, wal.1     frames one after another; the two files are used in turn
 //!
 //! frame  length (u32)  CRC-32 (u32)  number (u64)  { tree (u8)  length (u32)  key  length (u32) + 1 or 0  value }*
 //! ```
 //!
-//! Frames are numbered without a hole. A commit is written here first; then sled takes it in, with the
-//! number of its frame as the last write. What sled keeps of its writes is always a prefix: after a kill
-//! the frames above the number found there are done again, and then sled is where the last frame was.
-//! A file is written anew once sled has everything of it on disk. So a commit costs one write and one
-//! sync, all of it is there or nothing, and sled writes in its own time.
+//! Frames are numbered without gaps. A commit is written here first. Then sled applies it, with the number
+//! of its frame as the last write. sled persists a prefix of its writes: after a kill the frames above the
+//! number found in sled are replayed, which brings sled to the last frame. A file is overwritten from its
+//! start once sled has all of it on disk. So a commit costs one write and one sync, it is atomic, and sled
+//! writes to its own file at its own pace.
 //!
-//! A frame that could not be written whole is none: the next is written over it.
+//! A frame that was only partly written is ignored and overwritten by the next.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,55 +20,33 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::overlay::Changes;
+use super::batch::WriteBatch;
+use super::tree_id::TreeId;
 
-/// Bytes of one file, about: then the other is taken.
+/// Approximate bytes of one file; beyond that the log rotates to the other.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// A file grows by so many zeros at once: a sync of bytes that were there before is cheaper.
+/// Zeros by which a file grows at once: syncing bytes inside the file is cheaper than extending it.
 const GROW_BYTES: usize = 1024 * 1024;
-/// Length, CRC and number.
-const HEAD_BYTES: usize = 16;
-/// Of what a large frame took in memory so much is kept for the next.
+/// Bytes of a frame's length, CRC and number.
+const HEADER_BYTES: usize = 16;
+/// Buffer capacity retained after a large frame.
 const BUFFER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A longer frame is not one of ours.
+/// Maximum length of a valid frame.
 const FRAME_BYTES_MAX: usize = 1 << 30;
 
-/// Which tree of the store a write goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Place {
-    Blocks = 0,
-    Streams = 1,
-    Tasks = 2,
-    Groups = 3,
-    Meta = 4,
-}
-
-/// How many trees there are.
-pub(super) const PLACES: usize = 5;
-
-impl Place {
-    /// Every tree, in the order of their bytes.
-    pub(super) const ALL: [Place; PLACES] = [Place::Blocks, Place::Streams, Place::Tasks, Place::Groups, Place::Meta];
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|place| *place as u8 == byte)
-    }
-}
-
-/// A write as a frame has it; without a value the key goes.
-pub(super) struct Write<'a> {
-    pub(super) place: Place,
+/// A write as encoded in a frame; `None` deletes the key.
+pub(super) struct WalWrite<'a> {
+    pub(super) tree: TreeId,
     pub(super) key: &'a [u8],
     pub(super) value: Option<&'a [u8]>,
 }
 
-/// The bytes of a commit's writes, under this number.
-fn encode(changes: &Changes, number: u64, frame: &mut Vec<u8>) {
+/// Encodes a commit as the frame of this number.
+fn encode(batch: &WriteBatch, number: u64, frame: &mut Vec<u8>) {
     frame.clear();
-    frame.resize(HEAD_BYTES, 0);
-    for (place, key, value) in changes.iter() {
-        frame.push(place as u8);
+    frame.resize(HEADER_BYTES, 0);
+    for (tree, key, value) in batch.iter() {
+        frame.push(tree as u8);
         push_len(frame, key.len());
         frame.extend_from_slice(key);
         match value {
@@ -79,70 +57,71 @@ fn encode(changes: &Changes, number: u64, frame: &mut Vec<u8>) {
             None => push_len(frame, 0),
         }
     }
-    let len = u32::try_from(frame.len() - HEAD_BYTES).unwrap_or(u32::MAX);
-    frame[8..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
+    let len = u32::try_from(frame.len() - HEADER_BYTES).unwrap_or(u32::MAX);
+    frame[8..HEADER_BYTES].copy_from_slice(&number.to_le_bytes());
     let crc = crc32fast::hash(&frame[8..]);
     frame[..4].copy_from_slice(&len.to_le_bytes());
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Keys and values are a few KiB, so a length always fits.
+/// Appends a length. Keys and values are a few KiB, so it always fits.
 fn push_len(frame: &mut Vec<u8>, len: usize) {
     frame.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-/// Both files, and where the next frame goes.
+/// The two files of the log.
 #[derive(Debug)]
 pub(super) struct Wal {
     files: [Arc<File>; 2],
     active: usize,
-    /// Where the next frame goes in the active file.
+    /// Offset of the next frame in the active file.
     end: u64,
-    /// Bytes that the active file has, zeros included.
+    /// Sizes of the files, with their trailing zeros.
     sizes: [u64; 2],
-    /// The number of the next frame.
+    /// Number of the next frame.
     next: u64,
-    /// Where frames are put together.
+    /// Buffer in which frames are encoded.
     buffer: Vec<u8>,
 }
 
 impl Wal {
-    /// Opens both files, and gives the frames above `known` in order: they are to be done again.
-    pub(super) fn open(folder: &Path, known: u64, mut again: impl FnMut(Write<'_>)) -> io::Result<(Self, u64)> {
-        let open =
+    /// Opens both files and calls `replay` with the writes of the frames above `known`, in order. Returns
+    /// the log and the number of those frames.
+    pub(super) fn open(folder: &Path, known: u64, mut replay: impl FnMut(WalWrite<'_>)) -> io::Result<(Self, u64)> {
+        let open_file =
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
-        let files = [Arc::new(open("wal.0")?), Arc::new(open("wal.1")?)];
+        let files = [Arc::new(open_file("wal.0")?), Arc::new(open_file("wal.1")?)];
         let sizes = [files[0].metadata()?.len(), files[1].metadata()?.len()];
-        let mut found = read(&files[0], sizes[0], known)?;
-        found.append(&mut read(&files[1], sizes[1], known)?);
+        let mut found = read_frames(&files[0], sizes[0], known)?;
+        found.append(&mut read_frames(&files[1], sizes[1], known)?);
         found.sort_by_key(|(number, _)| *number);
         let mut next = known + 1;
         for (number, frame) in &found {
             if *number != next {
                 tracing::error!(
-                    wanted = next,
+                    expected = next,
                     found = number,
-                    "the write-ahead log has a hole; what is behind it is left out"
+                    "gap in the write-ahead log; ignoring the frames after it"
                 );
                 break;
             }
-            writes(frame, &mut again)?;
+            decode(frame, &mut replay)?;
             next += 1;
         }
-        let redone = next - known - 1;
-        Ok((Self { files, active: 0, end: 0, sizes, next, buffer: Vec::new() }, redone))
+        let replayed = next - known - 1;
+        Ok((Self { files, active: 0, end: 0, sizes, next, buffer: Vec::new() }, replayed))
     }
 
-    /// The number of the next frame.
+    /// Returns the number of the next frame.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Writes a frame: it survives a kill. Answers its number and how many bytes it has. After an error
-    /// it is as if it had never been tried.
-    pub(super) fn write(&mut self, changes: &Changes) -> io::Result<(u64, u64)> {
+    /// Appends a frame, which then survives a kill. Returns its number and its bytes. On an error the log
+    /// is unchanged.
+    pub(super) fn append(&mut self, batch: &WriteBatch) -> io::Result<(u64, u64)> {
         let number = self.next;
-        encode(changes, number, &mut self.buffer);
+        encode(batch, number, &mut self.buffer);
         let bytes = self.buffer.len() as u64;
         let end = self.end + bytes;
         self.grow(end)?;
@@ -154,8 +133,8 @@ impl Wal {
         Ok((number, bytes))
     }
 
-    /// Makes the active file this long at least, with zeros. Where there is no room for all of them it
-    /// is left to the frame.
+    /// Extends the active file with zeros until it has at least `end` bytes. On a full disk this stops
+    /// early without an error: the frame itself may still fit.
     fn grow(&mut self, end: u64) -> io::Result<()> {
         while self.sizes[self.active] < end {
             let at = self.sizes[self.active];
@@ -168,110 +147,112 @@ impl Wal {
         Ok(())
     }
 
-    /// The file that frames go to: synced, they survive a power cut.
+    /// Returns the file that frames are appended to. Once it is synced they survive a power cut.
     pub(super) fn active(&self) -> &Arc<File> {
         &self.files[self.active]
     }
 
-    /// Whether the other file is to be taken.
+    /// Reports whether the log should rotate to the other file.
     pub(super) fn is_full(&self) -> bool {
         self.end >= FILE_BYTES
     }
 
-    /// Goes on in the other file, from its beginning: sled has everything of it.
-    pub(super) fn turn(&mut self) {
+    /// Switches to the start of the other file. sled must have everything of that file on disk.
+    pub(super) fn rotate(&mut self) {
         self.active = 1 - self.active;
         self.end = 0;
     }
 }
 
-/// The frames above `known` among those at the beginning of a file that follow one another; what is
-/// behind these is older.
-fn read(file: &File, size: u64, known: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
+/// Returns the frames above `known` from the consecutive frames at the start of a file. Anything after
+/// those is left from an earlier use of the file.
+fn read_frames(file: &File, size: u64, known: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let mut frames: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut last = None;
     let mut at = 0;
-    while at + HEAD_BYTES as u64 <= size {
-        let mut head = [0; HEAD_BYTES];
-        file.read_exact_at(&mut head, at)?;
-        let (len, crc, number) = parse_head(&head);
+    while at + HEADER_BYTES as u64 <= size {
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, at)?;
+        let (len, crc, number) = parse_header(&header);
         let follows = last.is_none_or(|last: u64| last + 1 == number);
-        if len == 0 || len > FRAME_BYTES_MAX || !follows || at + (HEAD_BYTES + len) as u64 > size {
+        if len == 0 || len > FRAME_BYTES_MAX || !follows || at + (HEADER_BYTES + len) as u64 > size {
             break;
         }
-        let mut whole = vec![0; 8 + len];
-        file.read_exact_at(&mut whole, at + 8)?;
-        if crc32fast::hash(&whole) != crc {
+        // Number and body: the bytes that the CRC covers.
+        let mut checked = vec![0; 8 + len];
+        file.read_exact_at(&mut checked, at + 8)?;
+        if crc32fast::hash(&checked) != crc {
             break;
         }
         if number > known {
-            frames.push((number, whole.split_off(8)));
+            frames.push((number, checked.split_off(8)));
         }
         last = Some(number);
-        at += (HEAD_BYTES + len) as u64;
+        at += (HEADER_BYTES + len) as u64;
     }
     Ok(frames)
 }
 
-fn parse_head(head: &[u8; HEAD_BYTES]) -> (usize, u32, u64) {
-    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+/// Returns length, CRC and number.
+fn parse_header(header: &[u8; HEADER_BYTES]) -> (usize, u32, u64) {
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     (word(0) as usize, word(4), u64::from(word(8)) | u64::from(word(12)) << 32)
 }
 
-/// Calls `each` with the writes of a frame. Its CRC was right, so what cannot be read is a fault of ours.
-fn writes(mut frame: &[u8], each: &mut impl FnMut(Write<'_>)) -> io::Result<()> {
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a frame of the write-ahead log cannot be read");
-    while let Some((place, rest)) = frame.split_first() {
-        let place = Place::from_byte(*place).ok_or_else(damaged)?;
+/// Calls `each` with the writes of a frame. Its CRC was valid, so an error here is a bug in the encoder.
+fn decode(mut frame: &[u8], each: &mut impl FnMut(WalWrite<'_>)) -> io::Result<()> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "cannot decode a frame of the write-ahead log");
+    while let Some((tree, rest)) = frame.split_first() {
+        let tree = TreeId::from_byte(*tree).ok_or_else(damaged)?;
         let (key, rest) = split_len(rest, 0).ok_or_else(damaged)?;
         let len = rest.first_chunk::<4>().map(|len| u32::from_le_bytes(*len)).ok_or_else(damaged)?;
         let (value, rest) = match len {
             0 => (None, &rest[4..]),
             _ => split_len(rest, 1).map(|(value, rest)| (Some(value), rest)).ok_or_else(damaged)?,
         };
-        each(Write { place, key, value });
+        each(WalWrite { tree, key, value });
         frame = rest;
     }
     Ok(())
 }
 
-/// The bytes behind their length, which says `more` than there are.
-fn split_len(bytes: &[u8], more: usize) -> Option<(&[u8], &[u8])> {
+/// Splits off the bytes after a length prefix; the prefix is `excess` larger than their number.
+fn split_len(bytes: &[u8], excess: usize) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked((u32::from_le_bytes(*len) as usize).checked_sub(more)?)
+    rest.split_at_checked((u32::from_le_bytes(*len) as usize).checked_sub(excess)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Found = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
+    type ReplayedWrites = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
 
-    fn frame(key: &[u8], value: Option<&[u8]>) -> Changes {
-        let mut changes = Changes::default();
-        changes.put(Place::Streams, key, value);
-        changes.put(Place::Meta, b"", Some(b""));
-        changes
+    fn batch(key: &[u8], value: Option<&[u8]>) -> WriteBatch {
+        let mut batch = WriteBatch::default();
+        batch.put(TreeId::Streams, key, value);
+        batch.put(TreeId::Meta, b"", Some(b""));
+        batch
     }
 
-    fn open(folder: &Path, known: u64) -> (Wal, Found) {
-        let mut found = Found::new();
+    fn open(folder: &Path, known: u64) -> (Wal, ReplayedWrites) {
+        let mut found = ReplayedWrites::new();
         let (wal, _) = Wal::open(folder, known, |write| {
-            found.push((write.place as u8, write.key.to_vec(), write.value.map(<[u8]>::to_vec)));
+            found.push((write.tree as u8, write.key.to_vec(), write.value.map(<[u8]>::to_vec)));
         })
         .unwrap();
         (wal, found)
     }
 
     #[test]
-    fn frames_above_what_is_known_are_done_again_in_order_over_both_files() {
+    fn replay_reads_unknown_frames_in_order_from_both_files() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, found) = open(folder.path(), 0);
         assert!(found.is_empty());
-        wal.write(&frame(b"a", Some(b"1"))).unwrap();
-        wal.write(&frame(b"b", None)).unwrap();
-        wal.turn();
-        wal.write(&frame(b"c", Some(b""))).unwrap();
+        wal.append(&batch(b"a", Some(b"1"))).unwrap();
+        wal.append(&batch(b"b", None)).unwrap();
+        wal.rotate();
+        wal.append(&batch(b"c", Some(b""))).unwrap();
         let meta = (4, Vec::new(), Some(Vec::new()));
         let row = |key: &[u8], value: Option<&[u8]>| (1, key.to_vec(), value.map(<[u8]>::to_vec));
         let all =
@@ -280,23 +261,23 @@ mod tests {
         assert_eq!((found.as_slice(), wal.next()), (&all[..], 4));
         assert_eq!(open(folder.path(), 2).1, all[4..]);
         assert!(open(folder.path(), 3).1.is_empty());
-        // Behind a hole nothing can be trusted.
+        // Nothing after a gap can be trusted.
         assert!(open(folder.path(), 9).1.is_empty());
     }
 
     #[test]
-    fn a_torn_frame_and_what_is_left_of_an_older_turn_are_left_out() {
+    fn replay_ignores_torn_and_stale_frames() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = open(folder.path(), 0);
         for key in [b"a", b"b", b"c"] {
-            wal.write(&frame(key, Some(b"x"))).unwrap();
+            wal.append(&batch(key, Some(b"x"))).unwrap();
         }
         let end = wal.end;
         let (mut wal, found) = open(folder.path(), 3);
         assert!(found.is_empty());
-        wal.write(&frame(b"d", Some(b"x"))).unwrap();
+        wal.append(&batch(b"d", Some(b"x"))).unwrap();
         let (_, found) = open(folder.path(), 3);
-        assert_eq!(found.len(), 2, "only the frame that is new");
+        assert_eq!(found.len(), 2, "only the new frame");
         let file = OpenOptions::new().write(true).open(folder.path().join("wal.0")).unwrap();
         file.write_all_at(b"?", end / 3 - 2).unwrap();
         assert!(open(folder.path(), 3).1.is_empty());

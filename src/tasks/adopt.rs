@@ -1,22 +1,22 @@
-//! Archives whose records are gone: a store that was damaged may be a new one now, and archives
-//! outlive it. They are given records again, so that they are listed and read like any other log.
+//! Recovery of archives without records. A damaged store may have been replaced by a new one, but its
+//! archives survive. New records make them listed and readable like any other log.
 
 use super::record::TaskRecord;
-use super::registry::{Tasks, new_birth};
+use super::registry::{Tasks, new_incarnation};
 use super::task::TaskHandle;
 use super::{TasksError, TasksOpenError};
 use crate::archive::Archive;
 use crate::journal::JournalError;
 use crate::model::{GapReason, TaskId, TaskStatus, Timestamp};
 
-/// Of an archive that is counted through: lines and bytes read at a time.
+/// Maximum lines and bytes per read while an archive is counted.
 const PAGE_LINES: usize = 10_000;
 const PAGE_BYTES: usize = 1024 * 1024;
 
 impl Tasks {
-    /// Finds archives that no record speaks of. In ordinary life there are none: a record is
-    /// written before its archive and removed after it.
-    pub(super) async fn adopt_all(&self) -> Result<(), TasksOpenError> {
+    /// Creates records for archives that have none. Normally every archive has one: a record is written before
+    /// its archive and removed after it.
+    pub(super) async fn adopt_orphans(&self) -> Result<(), TasksOpenError> {
         let mut orphans = self.inner.archives.ids()?;
         for (_, id) in self.inner.index.lock().keys() {
             orphans.remove(id);
@@ -24,18 +24,18 @@ impl Tasks {
         for id in orphans {
             match self.adopt(&id).await {
                 Ok(()) => {
-                    tracing::error!(task = %id, "the store has lost this task's record, it was damaged; its archive is listed again");
+                    tracing::error!(task = %id, "restored a task from its archive: a damaged store had lost its record");
                 }
                 Err(error) => {
-                    tracing::error!(task = %id, %error, "an archive without a record cannot be read; it stays where it is");
+                    tracing::error!(task = %id, %error, "failed to read an archive without a record; the file is left in place");
                 }
             }
         }
         Ok(())
     }
 
-    /// Removes journals whose archive is sealed: a kill came before their removal.
-    pub(super) async fn drop_leftovers(&self) -> Result<(), TasksOpenError> {
+    /// Removes journals of sealed archives, left over if a kill prevented their removal.
+    pub(super) async fn remove_sealed_journals(&self) -> Result<(), TasksOpenError> {
         for name in self.inner.journal.names()? {
             let Some(id) = TaskId::from_stream_key(&name) else { continue };
             let sealed = self.stored_record(&id).is_ok_and(|record| record.is_some_and(|it| it.artifact.is_some()));
@@ -47,8 +47,8 @@ impl Tasks {
     }
 
     async fn adopt(&self, id: &TaskId) -> Result<(), TasksError> {
-        let mut record = self.stored_record(id)?.unwrap_or_else(|| TaskRecord::new(new_birth()));
-        describe(&mut record, &self.inner.archives.archive(id, None)?)?;
+        let mut record = self.stored_record(id)?.unwrap_or_else(|| TaskRecord::new(new_incarnation()));
+        describe_from(&mut record, &self.inner.archives.archive(id, None)?)?;
         let bytes = record.encode().map_err(JournalError::from)?;
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
         self.inner.index.lock().insert((record.created, id.clone()), record.status);
@@ -65,10 +65,10 @@ impl Tasks {
     }
 }
 
-/// What an archive tells of its task. A sealed one was completed, how is not known; of one that was
-/// growing the worker may come back.
-fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError> {
-    if let Some((first, last)) = archive.span() {
+/// Fills a record from its archive. A sealed archive belongs to a completed task with an unknown result. The
+/// worker of a growing one may still reconnect.
+fn describe_from(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError> {
+    if let Some((first, last)) = archive.id_range() {
         record.created = record.created.min(Timestamp::from_millis(first.ms));
         record.ended = record.ended.or(archive.is_sealed().then_some(Timestamp::from_millis(last.ms)));
     }
@@ -76,7 +76,7 @@ fn describe(record: &mut TaskRecord, archive: &Archive) -> Result<(), TasksError
         (record.status, record.worker) = (TaskStatus::Lost, true);
         return Ok(());
     }
-    // One that is lost was sealed because its time was over.
+    // A lost task was sealed because it expired.
     if record.status == TaskStatus::Running {
         record.status = TaskStatus::Completed;
     }

@@ -1,7 +1,7 @@
 //! Following a task: history, then live, in one loop.
 //!
-//! The follower's place is a line number; the truth is read from the log each time; what wakes it
-//! carries nothing. A slow follower reads later, and no queue grows for it.
+//! A follower's position is a line number. It reads the log itself each time, and wake-ups carry no data.
+//! A slow follower reads later; no queue grows for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,131 +14,133 @@ use tokio::time::Instant;
 use super::log::LogPage;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
-use crate::journal::{Tail, Woken};
+use crate::journal::{TailEvent, TailReader};
 use crate::model::{Cursor, Epoch, Task, TaskStatus};
 
-/// Recent pages that followers of one task share: about a second of them.
+/// Maximum recent pages shared by the followers of one task: about one second.
 const SHARED_PAGES: usize = 64;
-/// Bytes of text in them.
+/// Maximum bytes of text in the shared pages.
 const SHARED_BYTES: usize = 1024 * 1024;
-/// What one more follower adds to the time in which lines are gathered for a page.
+/// Time that each follower adds to the gathering of lines for a page.
 const PACE_PER_FOLLOWER: Duration = Duration::from_micros(20);
-/// Gathering is at most this long, and begins to be worth it at [`PACE_MIN`].
+/// Maximum gathering time; below [`PACE_MIN`] lines are not gathered.
 const PACE_MAX: Duration = Duration::from_millis(20);
 const PACE_MIN: Duration = Duration::from_millis(1);
 
-/// Where to begin.
+/// The start position of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum FollowStart {
     /// At this line.
     From(u64),
-    /// So many lines before the end.
+    /// This many lines before the end.
     Tail(u64),
-    /// Behind this cursor.
+    /// After this cursor.
     After(Cursor),
 }
 
-/// What a follower is told, in this order: `Open`, then any of the others, then `End`.
+/// An event of a follower. The first is `Open`, the last is `End`.
 #[derive(Clone, Debug)]
 pub enum FollowEvent {
-    /// The task as it is.
+    /// The start of the stream, with the current state of the task.
     Open {
-        /// Its facts.
+        /// Task details.
         task: Task,
-        /// The log that is read.
+        /// Epoch of the log.
         epoch: Epoch,
-        /// The first line that can be read; 0 if none.
+        /// First readable line; 0 if none.
         first_line: u64,
-        /// The last line that can be read; 0 if none.
+        /// Last readable line; 0 if none.
         last_line: u64,
     },
-    /// Lines, or a gap, or both: the gap is before the lines.
+    /// Lines, a gap, or both; the gap precedes the lines.
     Page(Arc<LogPage>),
-    /// The facts have changed.
+    /// Changed details.
     Status(Task),
-    /// The cursor was of another log or ahead of this one; reading begins at the first line.
+    /// The cursor belonged to another log or was ahead of this one; reading restarts at the first line.
     Reset {
-        /// The log that is read now.
+        /// Epoch of the current log.
         epoch: Epoch,
-        /// In words.
+        /// Reason, for people.
         reason: String,
     },
-    /// Nothing more will come.
+    /// The end of the log.
     End {
-        /// The facts at the end.
+        /// Final task details.
         task: Task,
-        /// Behind the last line.
+        /// Position after the last line.
         cursor: Cursor,
     },
 }
 
-/// One reader of one task.
+/// A reader that follows one task.
 #[derive(Debug)]
-pub struct Follower {
+pub struct TaskFollower {
     task: TaskHandle,
     next: u64,
     reset: Option<String>,
-    phase: Phase,
+    phase: FollowPhase,
     changed: watch::Receiver<u64>,
-    /// The journal's end; none once the archive holds everything.
-    tail: Option<Tail>,
-    told: (TaskStatus, bool),
+    /// TailReader of the journal; `None` once the archive holds everything.
+    tail: Option<TailReader>,
+    /// Status and worker presence as last returned.
+    reported: (TaskStatus, bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum FollowPhase {
     Opening,
     Reading,
     Ended,
 }
 
 impl TaskHandle {
-    /// Follows the task from a place on.
-    pub fn follow(&self, start: Start) -> Follower {
+    /// Returns a follower of the task that starts at `start`.
+    pub fn follow(&self, start: FollowStart) -> TaskFollower {
         let changed = self.inner.changed.subscribe();
         let (_, last) = self.readable();
         let mut reset = None;
         let next = match start {
-            Start::From(line) => line.max(1),
-            Start::Tail(lines) => last.saturating_sub(lines) + 1,
-            Start::After(cursor) if cursor.epoch.birth != self.epoch().birth => {
+            FollowStart::From(line) => line.max(1),
+            FollowStart::Tail(lines) => last.saturating_sub(lines) + 1,
+            FollowStart::After(cursor) if cursor.epoch.incarnation != self.epoch().incarnation => {
                 reset = Some("the cursor belongs to another log of this name".to_owned());
                 1
             }
-            Start::After(cursor) if cursor.n > last => {
+            FollowStart::After(cursor) if cursor.n > last => {
                 reset = Some(format!("the cursor is at line {} and the log ends at line {last}", cursor.n));
                 1
             }
-            Start::After(cursor) => cursor.n + 1,
+            FollowStart::After(cursor) => cursor.n + 1,
         };
         self.inner.followers.fetch_add(1, Ordering::AcqRel);
-        let told = self.told();
-        let tail = self.stream().map(|stream| Tail::new(self.journal(), &stream, next));
-        Follower { task: self.clone(), next, reset, phase: Phase::Opening, changed, tail, told }
+        let reported = self.live_status();
+        let tail = self.stream().map(|stream| TailReader::new(self.journal(), &stream, next));
+        TaskFollower { task: self.clone(), next, reset, phase: FollowPhase::Opening, changed, tail, reported }
     }
 
-    fn told(&self) -> (TaskStatus, bool) {
+    /// Returns the status, and whether a worker is attached.
+    fn live_status(&self) -> (TaskStatus, bool) {
         (self.with_record(|record| record.status), self.has_worker())
     }
 
-    /// A page from this line on. At the live end all followers share it: the first to come reads it.
+    /// Returns the page from this line on. At the live tail the first follower reads it and all others share it.
     async fn shared_page(&self, from: u64) -> Result<Arc<LogPage>, TasksError> {
         if from <= self.archived_through() {
             return self.read(from, PageLimits::default()).await;
         }
         let mut shared = self.inner.pages.lock();
-        if let Some(page) = shared.at(from) {
+        if let Some(page) = shared.get(from) {
             return Ok(page);
         }
         let page = Arc::new(self.read_now(from, PageLimits::default())?);
         if !page.is_empty() && self.inner.followers.load(Ordering::Acquire) > 1 {
-            shared.put(from, page.clone());
+            shared.push(from, page.clone());
         }
         Ok(page)
     }
 
-    /// When the next page at the live end may be made, if not at once: with many followers, lines
-    /// are gathered so that one page serves all. A page that was made already is never waited for.
+    /// Returns when the next page at the live tail may be read; `None` means now. With many followers, lines
+    /// are gathered so that one page serves all. An existing page is returned without waiting.
     fn page_due(&self, from: u64) -> Option<Instant> {
         let followers = u32::try_from(self.inner.followers.load(Ordering::Acquire)).unwrap_or(u32::MAX);
         let pace = PACE_PER_FOLLOWER.saturating_mul(followers).min(PACE_MAX);
@@ -146,33 +148,33 @@ impl TaskHandle {
             return None;
         }
         let shared = self.inner.pages.lock();
-        let due = shared.made? + pace;
-        (shared.at(from).is_none() && Instant::now() < due).then_some(due)
+        let due = shared.last_read? + pace;
+        (shared.get(from).is_none() && Instant::now() < due).then_some(due)
     }
 }
 
-/// Pages that followers of one task share.
+/// Recent pages shared by the followers of one task.
 #[derive(Debug, Default)]
 pub(super) struct SharedPages {
-    /// By their first line, oldest first; at most [`SHARED_PAGES`] and [`SHARED_BYTES`].
+    /// Pages by their first line, oldest first; at most [`SHARED_PAGES`] and [`SHARED_BYTES`].
     recent: VecDeque<(u64, Arc<LogPage>)>,
     bytes: usize,
-    made: Option<Instant>,
+    last_read: Option<Instant>,
 }
 
 impl SharedPages {
-    fn at(&self, from: u64) -> Option<Arc<LogPage>> {
+    fn get(&self, from: u64) -> Option<Arc<LogPage>> {
         self.recent.iter().find(|(at, _)| *at == from).map(|(_, page)| page.clone())
     }
 
-    fn put(&mut self, from: u64, page: Arc<LogPage>) {
+    fn push(&mut self, from: u64, page: Arc<LogPage>) {
         self.bytes += page.text_bytes();
         self.recent.push_back((from, page));
         while self.recent.len() > SHARED_PAGES || (self.bytes > SHARED_BYTES && self.recent.len() > 1) {
             let Some((_, oldest)) = self.recent.pop_front() else { break };
             self.bytes -= oldest.text_bytes();
         }
-        self.made = Some(Instant::now());
+        self.last_read = Some(Instant::now());
     }
 
     pub(super) fn clear(&mut self) {
@@ -180,39 +182,39 @@ impl SharedPages {
     }
 }
 
-impl Drop for Follower {
+impl Drop for TaskFollower {
     fn drop(&mut self) {
         if self.task.inner.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.task.inner.pages.lock().clear();
-            self.task.archive().release();
+            self.task.archive().drop_cache();
         }
     }
 }
 
-impl Follower {
-    /// Waits for the next thing to tell; `None` after the end. Cancel-safe.
+impl TaskFollower {
+    /// Waits for the next event; returns `None` after the end. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<FollowEvent>, TasksError> {
         match self.phase {
-            Phase::Ended => return Ok(None),
-            Phase::Opening => {
-                self.phase = Phase::Reading;
+            FollowPhase::Ended => return Ok(None),
+            FollowPhase::Opening => {
+                self.phase = FollowPhase::Reading;
                 let (first_line, last_line) = self.task.readable();
                 return Ok(Some(FollowEvent::Open {
-                    task: self.task.facts(),
+                    task: self.task.details(),
                     epoch: self.task.epoch(),
                     first_line,
                     last_line,
                 }));
             }
-            Phase::Reading => {}
+            FollowPhase::Reading => {}
         }
         if let Some(reason) = self.reset.take() {
             return Ok(Some(FollowEvent::Reset { epoch: self.task.epoch(), reason }));
         }
         loop {
-            // Registered before the look: whatever comes after it wakes the wait below.
+            // Marked before the read: any later change wakes the wait below.
             self.changed.mark_unchanged();
-            let over = self.is_over();
+            let has_ended = self.has_ended();
             if let Some(due) = self.task.page_due(self.next) {
                 tokio::time::sleep_until(due).await;
             }
@@ -221,26 +223,27 @@ impl Follower {
                 self.next = page.next;
                 return Ok(Some(FollowEvent::Page(page)));
             }
-            if over {
-                self.phase = Phase::Ended;
-                let (task, cursor) = (self.task.facts(), self.task.cursor_at(self.next - 1));
+            if has_ended {
+                self.phase = FollowPhase::Ended;
+                let (task, cursor) = (self.task.details(), self.task.cursor_at(self.next - 1));
                 return Ok(Some(FollowEvent::End { task, cursor }));
             }
-            let told = self.task.told();
-            if told != self.told {
-                self.told = told;
-                return Ok(Some(FollowEvent::Status(self.task.facts())));
+            let current = self.task.live_status();
+            if current != self.reported {
+                self.reported = current;
+                return Ok(Some(FollowEvent::Status(self.task.details())));
             }
             self.wait().await;
         }
     }
 
-    /// Whether no line can follow. Looked at before the log is read: what is over then has all its
-    /// lines there, and [`Follower::next`] comes to its end without a wait.
-    pub fn is_over(&self) -> bool {
+    /// Reports whether no line can follow. It is checked before the log is read: a task that has ended by then
+    /// has stored all its lines, and [`TaskFollower::next`] reaches its end without waiting.
+    pub fn has_ended(&self) -> bool {
         self.task.is_sealed() || self.task.with_record(|record| record.status.is_final())
     }
 
+    /// Waits until the log grows or the details change.
     async fn wait(&mut self) {
         let next = self.next;
         let woken = async {
@@ -252,13 +255,13 @@ impl Follower {
                 None => std::future::pending().await,
             }
         };
-        let gone = tokio::select! {
-            woken = woken => woken == Woken::Removed,
-            // The sender lives as long as the task, which this follower holds.
+        let removed = tokio::select! {
+            woken = woken => woken == TailEvent::Removed,
+            // The sender cannot be dropped: this follower holds the task.
             _ = self.changed.changed() => false,
         };
-        if gone {
-            // A removed journal never grows: from here on only the facts can change.
+        if removed {
+            // A removed journal never grows; from now on only the details can change.
             self.tail = None;
         }
     }

@@ -1,13 +1,14 @@
-//! At the end of a task: is what is stored what its worker says it sent?
+//! Verification at the end of a task: the stored lines against the totals reported by the worker.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::record::SessionSeq;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError};
-use crate::model::{Channel, GapReason, Integrity, IntegrityState, LineText, Said, Tally, Timestamp};
+use crate::model::{Channel, GapReason, Integrity, IntegrityState, LineText, LogTotals, ReportedTotals, Timestamp};
 
-/// What came of the comparisons since the start.
+/// Verification results since the start.
 #[derive(Debug, Default)]
 pub(super) struct IntegrityCounts {
     pub(super) complete: AtomicU64,
@@ -17,36 +18,39 @@ pub(super) struct IntegrityCounts {
 }
 
 impl TaskHandle {
-    /// Compares what is stored with what the session that ends the task says of it. What never came is
-    /// marked, and what is not right is said in the log, before its end.
-    pub(super) async fn compare(&self, session: Option<(String, u64)>, said: Said) -> Result<Integrity, TasksError> {
-        if let Some((name, end_seq)) = &session
-            && end_seq.saturating_sub(1) > self.acked_seq(name)
+    /// Compares the stored lines with the totals reported by the session that ends the task. Lines that never
+    /// arrived are marked, and a mismatch is noted in the log before its end.
+    pub(super) async fn check_integrity(
+        &self,
+        session: Option<&SessionSeq>,
+        reported: ReportedTotals,
+    ) -> Result<Integrity, TasksError> {
+        if let Some(end) = session
+            && end.seq.saturating_sub(1) > self.acked_seq(&end.session)
         {
-            self.append_at_end(LineBatch::closing(name, *end_seq)).await?;
+            self.append_at_end(LineBatch::end_of_session(&end.session, end.seq)).await?;
         }
         let task = self.clone();
         let tally = tokio::task::spawn_blocking(move || task.tally()).await.map_err(|_| TasksError::Closed)??;
-        let alone = self.with_record(|record| record.other_workers == 0);
-        // Of lines without numbers nobody can tell whose they are.
-        let session = session.map(|(name, _)| name);
-        let integrity = Integrity::compare(&tally, session.as_deref(), said, alone);
-        if let Some(fault) = integrity.fault() {
-            self.say_at_end(format!("tasktail: this log is not what the worker sent: {fault}")).await?;
+        // Lines without numbers cannot be assigned to one of several workers.
+        let is_only_worker = self.with_record(|record| record.other_workers == 0);
+        let integrity = Integrity::compare(&tally, session.map(|end| end.session.as_str()), reported, is_only_worker);
+        if let Some(fault) = integrity.mismatch() {
+            self.append_note(format!("tasktail: this log is not what the worker sent: {fault}")).await?;
         }
-        self.count(&integrity);
+        self.count_integrity(&integrity);
         Ok(integrity)
     }
 
-    /// What is not right with a log that has ended, in words.
+    /// Returns a description of what is wrong with an ended log, if anything.
     pub fn integrity_fault(&self) -> Option<String> {
-        self.with_record(|record| record.integrity.as_ref().and_then(Integrity::fault))
+        self.with_record(|record| record.integrity.as_ref().and_then(Integrity::mismatch))
     }
 
-    /// What all lines add up to: those of the archive, and those still in the journal.
-    fn tally(&self) -> Result<Tally, TasksError> {
+    /// Returns the totals of all lines, in the archive and in the journal.
+    fn tally(&self) -> Result<LogTotals, TasksError> {
         loop {
-            let (archived, mut tally) = self.archive().tally();
+            let (archived, mut tally) = self.archive().totals();
             if let Some(stream) = self.stream() {
                 let mut summed = Vec::new();
                 let mut next = archived + 1;
@@ -59,15 +63,15 @@ impl TaskHandle {
                     ControlFlow::<()>::Continue(())
                 })?;
             }
-            // Lines that went to the archive meanwhile were seen in neither, or in both.
+            // Lines archived meanwhile were counted in neither or in both.
             if self.archived_through() == archived {
                 return Ok(tally);
             }
         }
     }
 
-    /// A line of the server's own while the end is under way.
-    async fn say_at_end(&self, text: String) -> Result<(), TasksError> {
+    /// Appends an internal line while the end is being committed.
+    async fn append_note(&self, text: String) -> Result<(), TasksError> {
         let mut batch = LineBatch::new();
         let (timestamp, channel) = (Timestamp::now(), Channel::Internal);
         batch.push(&LineText { timestamp, channel, text: text.into(), ..LineText::default() });
@@ -81,7 +85,7 @@ impl TaskHandle {
         Ok(())
     }
 
-    fn count(&self, integrity: &Integrity) {
+    fn count_integrity(&self, integrity: &Integrity) {
         let Some(tasks) = self.registry() else { return };
         let counts = &tasks.inner.integrity;
         let count = match integrity.state {
@@ -91,8 +95,8 @@ impl TaskHandle {
             IntegrityState::Unknown => &counts.unknown,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        if let Some(fault) = integrity.fault() {
-            tracing::error!(task = %self.id(), fault, "a log is not what its worker sent");
+        if let Some(fault) = integrity.mismatch() {
+            tracing::error!(task = %self.id(), fault, "log differs from what its worker sent");
         }
     }
 }

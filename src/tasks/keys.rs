@@ -1,10 +1,10 @@
-//! Journals as keys of the Redis port: what a task adds to a key, and what becomes of a task whose
-//! key goes.
+//! Journals as keys of the Redis port: how a task behaves as a key, and what deleting the key does to the
+//! task.
 //!
-//! A task's journal is a key like any other, with three additions: an entry makes the task, an
-//! ended task takes none, and what leaves the key stays in the task's log. There is no other way for
-//! a client that only speaks Redis to say that a task is over than DEL (blueprint, "Log Archival"), so
-//! a task without a worker ends with its key; an entry that comes later opens it again.
+//! A task's journal is a key like any other, with three additions: an entry creates the task, an ended task
+//! rejects entries, and entries removed from the key remain in the task's log. A client that uses only Redis
+//! can end a task only with DEL (blueprint, "Log Archival"), so a task without a worker ends with its key. A
+//! later entry reopens it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,46 +17,47 @@ use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, Answer, AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo,
-    GroupResult, GroupStart, JournalError, KeyFacts, Keys, Look, NODE_ENTRIES_MAX, NewId, NewTip, PendingEntry,
-    PendingQuery, PendingSummary, Published, Range, Room, Serve, SetIdError, StreamInfo, Trim, Waiting, Why,
+    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, GROUP_NAME_BYTES_MAX,
+    GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyMetadata, KeyReader, NODE_ENTRIES_MAX,
+    NewId, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn, SetIdArgs, SetIdError, Snapshot,
+    StreamInfo, Transaction, Trim, WakeReason,
 };
 
-/// How long an entry waits for the seal of a task that it opens again.
+/// Maximum time that an entry waits for the seal of a task that it reopens.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The task behind a key.
+/// A task that is written through its key.
 #[derive(Clone, Debug)]
 pub struct KeyTask(TaskHandle);
 
 impl KeyTask {
-    /// Whether its key takes an entry of so many bytes now. Asked within the job that adds it.
+    /// Checks whether the key accepts an entry of `bytes` bytes now. Called within the transaction that adds it.
     pub fn admit(&self, bytes: u64) -> Result<(), TasksError> {
         let mut state = self.0.inner.state.lock();
         if state.removed {
             Err(TasksError::Removed(self.0.id().clone()))
-        } else if state.ending || state.record.takes_no_more() {
+        } else if state.ending || state.record.is_closed() {
             Err(TasksError::Ended(self.0.id().clone()))
-        } else if let Some(over) = state.gate.as_mut().and_then(|gate| gate.refuse(bytes)) {
-            self.0.count_over(over.reached, 1);
-            Err(over.error(self.0.id()))
+        } else if let Some(Err(limited)) = state.rate_limiter.as_mut().map(|limiter| limiter.try_acquire(bytes)) {
+            self.0.count_excess(limited.reached, 1);
+            Err(limited.error(self.0.id()))
         } else {
             Ok(())
         }
     }
 
-    /// This is being added.
-    pub fn note(&self, bytes: &[u8]) {
-        self.0.note_events(bytes);
+    /// Looks for events in an entry that is being added.
+    pub fn detect_events(&self, bytes: &[u8]) {
+        self.0.detect_events(bytes);
     }
 
-    /// Entries were added: the task is alive, and older lines may be due for its archive.
-    pub fn added(&self) {
+    /// Marks the task as running after entries were added, and requests archiving if it is due.
+    pub fn mark_active(&self) {
         self.0.heartbeat();
         let resumed = {
             let mut state = self.0.inner.state.lock();
             if !state.ending {
-                state.closing = None;
+                state.pending_end = None;
             }
             state.record.status == TaskStatus::Lost && {
                 state.record.status = TaskStatus::Running;
@@ -66,7 +67,7 @@ impl KeyTask {
         };
         if resumed {
             if let Err(error) = self.0.queue_record() {
-                tracing::warn!(task = %self.0.id(), %error, "a task's record could not be written");
+                tracing::warn!(task = %self.0.id(), %error, "failed to write a task's record");
             }
             self.0.notify();
         }
@@ -77,56 +78,60 @@ impl KeyTask {
 }
 
 impl Tasks {
-    /// The journal itself: runs keep their events in it, beside the tasks' lines.
+    /// Returns the journal, which also stores the events of runs.
     pub fn journal(&self) -> &Journal {
         &self.inner.journal
     }
 
-    /// The published keys, as they are now.
-    pub fn published(&self) -> Published<'_> {
-        self.inner.journal.published()
+    /// Returns a snapshot of the published keys.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        self.inner.journal.snapshot()
     }
 
-    /// Waits until the queue has room for a job of so many bytes.
-    pub async fn make_room(&self, bytes: usize) -> Result<Room, TasksError> {
-        Ok(self.inner.journal.make_room(bytes).await?)
+    /// Waits until the queue has room for a transaction of `bytes` bytes.
+    pub async fn reserve(&self, bytes: usize) -> Result<QueuePermit, TasksError> {
+        Ok(self.inner.journal.reserve(bytes).await?)
     }
 
-    /// Queues a job on keys; see [`crate::journal::Journal::submit`].
-    pub fn submit(&self, room: Room, job: impl FnOnce(&mut Keys<'_>) -> Answer + Send + 'static) {
-        self.inner.journal.submit(room, job);
+    /// Queues a transaction on keys; see [`crate::journal::Journal::submit`].
+    pub fn submit(
+        &self,
+        permit: QueuePermit,
+        transaction: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
+    ) {
+        self.inner.journal.submit(permit, transaction);
     }
 
-    /// Ends the wait of a client that gave up.
-    pub fn give_up(&self, client: u64, why: Why) {
-        self.inner.journal.give_up(client, why);
+    /// Ends the wait of a blocked client.
+    pub fn unblock(&self, client: u64, reason: WakeReason) {
+        self.inner.journal.unblock(client, reason);
     }
 
-    /// The task of a key that is about to be written, made if it is not there; `None` if the key is no
-    /// task's. Waits while the archive lags behind.
+    /// Returns the task of a key that is about to be written, and creates it if it does not exist; `None` if
+    /// the key does not belong to a task. Waits while the archive lags.
     pub async fn key_task(&self, key: &[u8]) -> Result<Option<KeyTask>, TasksError> {
         let Some(id) = TaskId::from_stream_key(key) else { return Ok(None) };
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let mut task = self.get_or_create(&id).await?;
         if task.with_record(TaskRecord::ended_with_its_key) {
-            task = self.open_again(task).await?;
+            task = self.reopen(task).await?;
         }
         task.wait_for_archive().await?;
         Ok(Some(KeyTask(task)))
     }
 
-    /// A task that ended with its key goes on: its sealed archive grows again.
-    async fn open_again(&self, task: TaskHandle) -> Result<TaskHandle, TasksError> {
+    /// Reopens a task that ended with its key: its sealed archive becomes a growing one.
+    async fn reopen(&self, task: TaskHandle) -> Result<TaskHandle, TasksError> {
         let mut changed = task.inner.changed.subscribe();
         let sealed = tokio::time::timeout(SEAL_TIMEOUT, changed.wait_for(|_| task.is_sealed() || task.is_removed()));
         if !matches!(sealed.await, Ok(Ok(_))) {
             return Err(TasksError::Ended(task.id().clone()));
         }
         let id = task.id().clone();
-        let _making = self.inner.making.lock().await;
-        let _settling = task.inner.settling.lock().await;
-        match self.at_hand(&id) {
+        let _creating = self.inner.create_lock.lock().await;
+        let _archive_guard = task.inner.archive_lock.lock().await;
+        match self.cached(&id) {
             Some(now) if !now.with_record(TaskRecord::ended_with_its_key) => return Ok(now),
             _ => {}
         }
@@ -135,36 +140,41 @@ impl Tasks {
         record.integrity = None;
         let created = record.created;
         let bytes = record.encode().map_err(JournalError::from)?;
-        // The record first: after a kill in between the sealed archive is taken in again.
+        // The record first: after a kill in between the next start opens the sealed archive.
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
         let (tasks, archives, of) = (self.clone(), self.inner.archives.clone(), id.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            archives.open_again(&of)?;
+            archives.reopen(&of)?;
             TaskHandle::load_with(&tasks, &of, record, true)
         });
         let task = opened.await.map_err(|_| TasksError::Closed)??;
-        self.remember(&task);
+        self.cache(&task);
         self.inner.sealed.lock().remove(&id);
         self.inner.index.lock().insert((created, id), TaskStatus::Running);
-        self.changed();
+        self.notify_changed();
         Ok(task)
     }
 }
 
 impl TaskRecord {
-    /// It ended because its key went: nobody said how.
+    /// Reports whether the task ended because its key was deleted: there is no exit code or signal.
     pub(super) fn ended_with_its_key(&self) -> bool {
-        let over = self.status == TaskStatus::Completed || self.artifact.is_some();
-        over && !self.worker && self.exit_code.is_none() && self.signal.is_none() && self.status != TaskStatus::Aborted
+        let is_closed = self.status == TaskStatus::Completed || self.artifact.is_some();
+        is_closed
+            && !self.worker
+            && self.exit_code.is_none()
+            && self.signal.is_none()
+            && self.status != TaskStatus::Aborted
     }
 }
 
 impl TaskHandle {
-    /// Whether its key went, and nobody else speaks for it.
-    pub(super) fn is_over_with_its_key(&self) -> bool {
+    /// Reports whether the key was deleted and the task has no worker.
+    pub(super) fn is_ended_by_key(&self) -> bool {
         let Some(stream) = self.stream() else { return false };
         let tip = stream.tip();
-        let alone = self.inner.workers.load(Ordering::Acquire) == 0 && !self.with_record(|record| record.worker);
-        alone && tip.last_line > 0 && !tip.exists && stream.expires().is_none()
+        let has_no_worker =
+            self.inner.workers.load(Ordering::Acquire) == 0 && !self.with_record(|record| record.worker);
+        has_no_worker && tip.last_line > 0 && !tip.exists && stream.expires().is_none()
     }
 }

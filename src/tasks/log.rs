@@ -1,4 +1,4 @@
-//! The log as one: archive, then journal, joined by line number.
+//! A task's log as a whole: archive, then journal, joined by line number.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,52 +8,52 @@ use futures::Stream;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
 use crate::journal::JournalError;
-use crate::model::{Channel, Cursor, EntryId, Gap, GapReason, Line, Mark, Timestamp};
+use crate::model::{Channel, Cursor, EntryId, Gap, GapMarker, GapReason, Line, Timestamp};
 
-/// Lines of one page of the whole log when it is exported from the journal.
+/// Page size for exporting from the journal.
 const EXPORT_PAGE: PageLimits = PageLimits { lines: 5_000, bytes: 1024 * 1024 };
 
-/// Which limit a log was over whose middle is not there.
+/// Name of the limit in the marker of a truncated middle.
 const LOG_LIMIT: &str = "a task's log";
 
-/// Some lines of a task's log, in order.
+/// A page of a task's log.
 #[derive(Debug)]
 pub struct LogPage {
-    /// Consecutive lines; none if there was nothing to read.
+    /// Consecutive lines; empty if there was nothing to read.
     pub lines: Vec<Line<'static>>,
-    /// Lines before these that were asked for and are not there.
+    /// Requested lines before these that are missing.
     pub gap: Option<Gap>,
-    /// Behind the last line, or behind the gap.
+    /// Position after the last line, or after the gap.
     pub cursor: Cursor,
-    /// The line to read next.
+    /// Next line to read.
     pub next: u64,
-    /// The first line that could be read at the time; 0 if none.
+    /// First readable line at the time; 0 if none.
     pub first_line: u64,
-    /// The last line that could be read at the time; 0 if none.
+    /// Last readable line at the time; 0 if none.
     pub last_line: u64,
-    /// The page as the first who sent it wrote it.
+    /// The page as encoded by its first reader.
     encoded: OnceLock<Bytes>,
 }
 
 impl LogPage {
-    /// A form of this page that all its readers share; made once, by the first who asks.
+    /// Returns the encoded page, which all its readers share. The first caller encodes it.
     pub fn encoded(&self, encode: impl FnOnce(&LogPage) -> Bytes) -> Bytes {
         self.encoded.get_or_init(|| encode(self)).clone()
     }
 
-    /// Bytes of the lines' text.
+    /// Returns the size of the lines' text, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         self.lines.iter().map(|line| line.line.len()).sum()
     }
 
-    /// Whether there is nothing to tell.
+    /// Reports whether the page has neither lines nor a gap.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.gap.is_none()
     }
 }
 
 impl TaskHandle {
-    /// One page of the log from line `from` on.
+    /// Returns one page of the log, starting at line `from`.
     pub async fn read(&self, from: u64, limits: PageLimits) -> Result<Arc<LogPage>, TasksError> {
         if from <= self.archived_through() {
             let task = self.clone();
@@ -63,8 +63,8 @@ impl TaskHandle {
         self.read_now(from, limits).map(Arc::new)
     }
 
-    /// Reads the archive as far as it goes, else the journal. What leaves the journal while we look
-    /// is in the archive by then, so a look that comes too late is repeated.
+    /// Reads from the archive, or from the journal after its end. Lines trimmed from the journal during the
+    /// read are in the archive by then, so the read is repeated.
     pub(super) fn read_now(&self, from: u64, limits: PageLimits) -> Result<LogPage, TasksError> {
         let from = from.max(1);
         loop {
@@ -77,7 +77,7 @@ impl TaskHandle {
                 return Ok(self.page(from, lines));
             }
             let Some(stream) = self.stream() else {
-                // The journal went between the two looks: then the archive has grown to the end.
+                // The journal was removed between the two reads: the archive holds all lines now.
                 if self.archived_through() >= from {
                     continue;
                 }
@@ -85,11 +85,12 @@ impl TaskHandle {
             };
             match self.journal().read(&stream, from, limits) {
                 Ok(page) => {
-                    let late = page.lines.first().is_some_and(|line| line.n > from) && self.archived_through() >= from;
+                    let is_outdated =
+                        page.lines.first().is_some_and(|line| line.n > from) && self.archived_through() >= from;
                     if page.lines.is_empty() && page.last_line >= from && self.archived_through() < from {
                         return Ok(self.all_trimmed(from, page.last_line));
                     }
-                    if !late {
+                    if !is_outdated {
                         return Ok(self.page(from, page.lines));
                     }
                 }
@@ -104,6 +105,7 @@ impl TaskHandle {
         }
     }
 
+    /// Returns the page for `lines`, which were read from line `from` on.
     fn page(&self, from: u64, lines: Vec<Line<'static>>) -> LogPage {
         let (first_line, last_line) = self.readable();
         let found = lines.first().map(|line| line.n);
@@ -114,27 +116,27 @@ impl TaskHandle {
         LogPage { lines, gap, cursor, next, first_line, last_line, encoded: OnceLock::new() }
     }
 
-    /// These lines cannot be read: what is not between frames of the archive was never in one.
+    /// Returns the gap of missing lines. Lines in no hole of the archive were trimmed before archiving.
     fn gap(&self, from: u64, to: u64) -> Gap {
         let quota = self.archive().hole_at(from).is_some();
         let reason = if quota { GapReason::Quota } else { GapReason::Trimmed };
         Gap { from, to, reason, count: to - from + 1, marked: false }
     }
 
-    /// The gap that this line is in, from its first line to its last, if it is in one.
+    /// Returns the whole gap that contains this line, if any.
     pub fn gap_at(&self, line: u64) -> Option<Gap> {
         self.archive().hole_at(line).map(|hole| self.gap(hole.from, hole.to))
     }
 
-    /// Everything from here to the end is gone, and no archive has it.
+    /// Returns the page for a range that was trimmed without being archived.
     fn all_trimmed(&self, from: u64, to: u64) -> LogPage {
         let gap = Some(self.gap(from, to));
         let cursor = Cursor { epoch: self.epoch(), n: to, id: EntryId::MIN };
         LogPage { gap, cursor, next: to + 1, ..self.page(to + 1, Vec::new()) }
     }
 
-    /// The whole log as NDJSON, chunk by chunk, up to where it ends now. Where lines are missing
-    /// between others there is one row of the channel `internal` that says so, with a field `gap`.
+    /// Returns the whole log up to its current end as NDJSON, in chunks. A row on the channel `internal` with
+    /// a field `gap` replaces missing lines between others.
     pub fn export(&self) -> impl Stream<Item = Result<Bytes, TasksError>> + Send + 'static {
         let to = self.readable().1;
         futures::stream::try_unfold((self.clone(), 1), move |(task, from)| async move {
@@ -157,7 +159,7 @@ impl TaskHandle {
             && let Some((mut raw, next)) = self.archive().frame_from(from)?
         {
             if next > to + 1 {
-                // The frame goes on behind the end that was promised.
+                // The frame continues after the end of this export.
                 let lines = usize::try_from(next - 1 - to).unwrap_or(usize::MAX);
                 let end = memchr::memrchr_iter(b'\n', &raw).nth(lines).map_or(0, |at| at + 1);
                 raw.truncate(end);
@@ -171,7 +173,7 @@ impl TaskHandle {
         let mut raw = Vec::with_capacity(page.lines.len() * 160);
         for line in page.lines.iter().take_while(|line| line.n <= to) {
             if let Err(error) = serde_json::to_writer(&mut raw, line) {
-                tracing::error!(task = %self.id(), line = line.n, %error, "a line cannot be written as JSON");
+                tracing::error!(task = %self.id(), line = line.n, %error, "failed to write a line as JSON");
             }
             raw.push(b'\n');
         }
@@ -179,10 +181,10 @@ impl TaskHandle {
     }
 }
 
-/// What stands in an export for lines that are not there.
+/// Returns the row that replaces missing lines in an export.
 fn gap_row(gap: Gap, before: EntryId) -> Bytes {
     #[derive(serde::Serialize)]
-    struct Row<'a> {
+    struct GapRow<'a> {
         #[serde(flatten)]
         line: Line<'a>,
         gap: Gap,
@@ -192,11 +194,11 @@ fn gap_row(gap: Gap, before: EntryId) -> Bytes {
         id: before,
         timestamp: Timestamp::from_millis(before.ms),
         channel: Channel::Internal,
-        line: Mark::over(gap.count, LOG_LIMIT).into(),
+        line: GapMarker::over(gap.count, LOG_LIMIT).into(),
         partial: false,
         lossy: false,
     };
-    let mut raw = serde_json::to_vec(&Row { line, gap }).unwrap_or_default();
+    let mut raw = serde_json::to_vec(&GapRow { line, gap }).unwrap_or_default();
     raw.push(b'\n');
     raw.into()
 }

@@ -1,33 +1,34 @@
-//! A task's life over journal and archive: it comes into being with its first line, ends once, is
-//! sealed, and can be read the same way before, during and after.
+//! The life of a task over journal and archive. A task is created by its first line, ends once, is sealed,
+//! and is read in the same way before, during and after.
 //!
 //! ```text
 //! lines ──> TaskHandle::append ──> journal ──(older than the live window)──> archive
 //!                                     │                                         │
-//!                                     └──────────── log, joined by line number ─┴──> Follower, export, read
+//!                                     └──────────── log, joined by line number ─┴──> TaskFollower, export, read
 //! end ──> record ──> the rest to the archive ──> seal ──> record ──> journal removed
 //! ```
 //!
-//! The order of the last row is what makes a kill harmless anywhere in it: what was done is found
-//! done, what was not is done again.
+//! The order of the last row makes a kill harmless at any point: completed steps are recognized, and the
+//! others are repeated.
 
 mod adopt;
+mod append;
 mod budget;
 mod clock;
-mod eventful;
+mod end;
+mod event_queue;
 mod follow;
-mod gate;
 mod integrity;
-mod keeper;
 pub mod keys;
 mod list;
 mod log;
+mod maintenance;
+mod rate_limit;
 mod record;
 mod registry;
 mod seal;
 mod task;
 mod verify;
-mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,75 +37,78 @@ use std::time::Duration;
 use crate::archive::ArchiveError;
 use crate::journal::JournalError;
 use crate::model::TaskId;
-use crate::model::limits::{Hits, Limits};
+use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
 pub use crate::store::{OpenError, create_folder};
 
-pub use crate::journal::{Batch as LineBatch, Durability, PageLimits};
-pub use eventful::{EVENTS_LABEL, EventfulTasks, EventsGuard};
-pub use follow::{FollowEvent, Follower, Start};
+pub use crate::journal::{Durability, LineBatch, PageLimits};
+pub use append::{AppendedLines, LineTicket, RejectedLines};
+pub use budget::Evicted;
+pub use end::{EndOutcome, EndRequest};
+pub use event_queue::{EVENTS_LABEL, EventsGuard, TasksWithEvents};
+pub use follow::{FollowEvent, FollowStart, TaskFollower};
 pub use list::{ListQuery, TaskPage};
 pub use log::LogPage;
-pub use registry::{Stats, TaskFacts, Tasks};
+pub use record::SessionSeq;
+pub use registry::{Stats, TaskDescription, Tasks};
 pub use task::{TaskHandle, WorkerGuard};
 pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};
-pub use write::{Appended, End, EndOutcome, Ticket, Untaken};
 
-/// How tasks are kept.
+/// Options of a store of tasks.
 #[derive(Clone, Debug, Default)]
 pub struct TasksOptions {
-    /// When a line is acked and shown.
+    /// When a line is acked and visible.
     pub durability: Durability,
-    /// The limits in force.
+    /// Limits in force.
     pub limits: Limits,
-    /// Where it is counted that one of them was reached.
-    pub hits: Arc<Hits>,
-    /// Somebody is to take [`Tasks::eventful`] and to look at all open tasks: until then none that
-    /// was open already is sealed.
+    /// Counters of limits that were reached.
+    pub hits: Arc<LimitCounters>,
+    /// Set if a reader will subscribe to [`Tasks::tasks_with_events`] and scan all open tasks. Tasks open at the
+    /// start are not sealed before that.
     pub events: bool,
 }
 
-/// What can go wrong with a task.
+/// An error of a task operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TasksError {
-    /// There is no such task.
-    #[error("there is no task {0}")]
+    /// The task does not exist.
+    #[error("task {0} not found")]
     NotFound(TaskId),
-    /// Its end was said before.
-    #[error("task {0} has ended: it takes no more lines")]
+    /// The task has ended.
+    #[error("task {0} has ended and accepts no more lines")]
     Ended(TaskId),
-    /// It was removed while the call was under way.
+    /// The task was removed during the call.
     #[error("task {0} was removed")]
     Removed(TaskId),
-    /// Writes are not possible now; reads are.
-    #[error("nothing can be written: {0}")]
+    /// Writes are temporarily unavailable; reads work.
+    #[error("writes are unavailable: {0}")]
     ReadOnly(String),
-    /// The disk is full: nothing was stored, and what is sent again later may be. Reads and removals go on.
+    /// The disk is full and nothing was stored; a retry may succeed. Reads and removals still work.
     #[error("nothing was stored: {0}")]
     DiskFull(String),
-    /// Nothing was heard of the disk in time.
+    /// The disk did not respond in time.
     #[error("{0}")]
     Unconfirmed(JournalError),
-    /// More came than the task may get now; what is sent again later may be taken.
-    #[error("task {task} is over its limit of {limit}: send the rest in {} s", retry_after.as_secs_f64().ceil())]
+    /// The task exceeds its rate limit; retry later.
+    #[error("task {task} exceeds its limit of {limit}; retry in {} s", retry_after.as_secs_f64().ceil())]
     RateLimited {
-        /// Which task.
+        /// Task id.
         task: TaskId,
-        /// In words.
+        /// The limit with its unit.
         limit: String,
-        /// When some of it may be taken.
+        /// Delay before a retry can succeed.
         retry_after: Duration,
     },
-    /// There are as many tasks as there may be.
-    #[error("there are {0} tasks, as many as tasks_max allows: remove some, or raise it")]
+    /// The number of tasks is at its maximum.
+    #[error("task limit reached ({0}); remove tasks or raise tasks_max")]
     TooManyTasks(u64),
-    /// The data folder is as large as it may be, and nothing finished is left to be removed.
-    #[error("nothing can be written: the data folder is over disk_max ({0}), and no finished task is left to remove")]
+    /// The data folder exceeds its maximum size, and no finished task is left to remove.
+    #[error("writes are unavailable: the data folder exceeds disk_max ({0}) and no finished task is left to remove")]
     OverBudget(String),
-    /// The journal failed.
+    /// Error of the journal.
     #[error(transparent)]
     Journal(JournalError),
-    /// The archive failed.
+    /// Error of the archive.
     #[error("{0}")]
     Archive(Arc<ArchiveError>),
     /// The store is closed.
@@ -112,20 +116,20 @@ pub enum TasksError {
     Closed,
 }
 
-/// Why the tasks could not be opened.
+/// An error on opening the tasks.
 #[derive(Debug, thiserror::Error)]
 pub enum TasksOpenError {
-    /// The store did not open.
+    /// Error on opening the store.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The folder of archives did not.
+    /// Error on opening the folder of archives.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// What is in the store could not be read.
+    /// Error on reading the store.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The folder is not one that can be used.
-    #[error("the data folder {0} cannot be used: it is not a folder")]
+    /// The path of the data folder is not a folder.
+    #[error("cannot use {0} as the data folder: not a folder")]
     NotAFolder(PathBuf),
 }
 
@@ -135,8 +139,8 @@ impl From<JournalError> for TasksError {
             JournalError::Closed => TasksError::Closed,
             JournalError::Unconfirmed(_) => TasksError::Unconfirmed(error),
             JournalError::Store(store) => match &*store {
-                StoreError::Refused(refusal) if refusal.is_full() => TasksError::DiskFull(refusal.to_string()),
-                StoreError::Refused(refusal) => TasksError::ReadOnly(refusal.to_string()),
+                StoreError::Unavailable(reason) if reason.is_full() => TasksError::DiskFull(reason.to_string()),
+                StoreError::Unavailable(reason) => TasksError::ReadOnly(reason.to_string()),
                 StoreError::Poisoned(reason) => TasksError::ReadOnly(reason.clone()),
                 _ => TasksError::Journal(JournalError::Store(store)),
             },

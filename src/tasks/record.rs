@@ -1,19 +1,37 @@
-//! What is stored of a task besides its lines.
+//! The stored record of a task: everything but its lines.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::TaskDescription;
 use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
-use crate::store::codec::{self, Kind};
+use crate::store::codec::{self, RecordKind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
-/// Bytes of the command and of the labels that a record keeps, so that it fits a stored value. The
-/// log's first line has the command whole.
-const COMMAND_BYTES_KEPT: usize = 3 * 1024;
-const LABEL_BYTES_KEPT: usize = 2 * 1024;
+/// Maximum bytes of the command and of the labels in a record, so that it fits a stored value. The first
+/// line of the log holds the whole command.
+const COMMAND_BYTES_MAX: usize = 3 * 1024;
+const LABEL_BYTES_MAX: usize = 2 * 1024;
 
-/// A task's record. Counts are those of the end; while a task runs, its journal knows them.
+/// A session and the number of one of its messages. Stored in records: the order of the fields is part
+/// of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSeq {
+    /// Session name.
+    pub session: String,
+    /// Message number within the session.
+    pub seq: u64,
+}
+
+impl SessionSeq {
+    /// Returns the pair of `session` and `seq`.
+    pub fn new(session: impl Into<String>, seq: u64) -> Self {
+        Self { session: session.into(), seq }
+    }
+}
+
+/// A task's record. The counts are set at the end; while a task runs, its journal has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TaskRecord {
     pub(super) status: TaskStatus,
@@ -25,25 +43,26 @@ pub(super) struct TaskRecord {
     pub(super) created: Timestamp,
     pub(super) started: Option<Timestamp>,
     pub(super) ended: Option<Timestamp>,
-    /// Random; tells this task from an earlier one of the same id.
-    pub(super) birth: u64,
-    /// A worker spoke for it, so it can be lost.
+    /// Random number that distinguishes this task from an earlier one with the same id.
+    pub(super) incarnation: u64,
+    /// Set once a worker was attached, so the task can be lost.
     pub(super) worker: bool,
     pub(super) lines: u64,
     pub(super) bytes: u64,
     pub(super) first_line: u64,
     pub(super) skipped_lines: u64,
-    /// The last number of each session, for repeats that come after the end.
-    pub(super) sessions: Vec<(String, u64)>,
+    /// Last number of each session, to recognize repeats after the end.
+    pub(super) sessions: Vec<SessionSeq>,
     pub(super) artifact: Option<Artifact>,
-    /// What came of comparing the log with what its worker said; with the end.
+    /// Verification result; set with the end.
     pub(super) integrity: Option<Integrity>,
-    /// The session of the worker that spoke for it last, and how many others there were before.
+    /// Session of the last worker.
     pub(super) worker_session: Option<String>,
+    /// Number of other workers before it.
     pub(super) other_workers: u32,
 }
 
-/// Version 1: before lines were summed.
+/// A record of version 1, without checksum totals.
 #[derive(Deserialize)]
 struct TaskRecordV1 {
     status: TaskStatus,
@@ -55,13 +74,13 @@ struct TaskRecordV1 {
     created: Timestamp,
     started: Option<Timestamp>,
     ended: Option<Timestamp>,
-    birth: u64,
+    incarnation: u64,
     worker: bool,
     lines: u64,
     bytes: u64,
     first_line: u64,
     skipped_lines: u64,
-    sessions: Vec<(String, u64)>,
+    sessions: Vec<SessionSeq>,
     artifact: Option<Artifact>,
 }
 
@@ -77,7 +96,7 @@ impl From<TaskRecordV1> for TaskRecord {
             created: old.created,
             started: old.started,
             ended: old.ended,
-            birth: old.birth,
+            incarnation: old.incarnation,
             worker: old.worker,
             lines: old.lines,
             bytes: old.bytes,
@@ -92,11 +111,11 @@ impl From<TaskRecordV1> for TaskRecord {
     }
 }
 
-/// The version that is written today.
+/// Version that is written.
 const VERSION: u8 = 2;
 
 impl TaskRecord {
-    pub(super) fn new(birth: u64) -> Self {
+    pub(super) fn new(incarnation: u64) -> Self {
         Self {
             status: TaskStatus::Running,
             exit_code: None,
@@ -107,7 +126,7 @@ impl TaskRecord {
             created: Timestamp::now(),
             started: None,
             ended: None,
-            birth,
+            incarnation,
             worker: false,
             lines: 0,
             bytes: 0,
@@ -121,25 +140,20 @@ impl TaskRecord {
         }
     }
 
-    /// No line can follow: it has ended, or its log was sealed for want of an end.
-    pub(super) fn takes_no_more(&self) -> bool {
+    /// Reports whether no line can follow: the task has ended, or its log was sealed without an end.
+    pub(super) fn is_closed(&self) -> bool {
         self.status.is_final() || self.artifact.is_some()
     }
 
-    /// Takes over what a worker says of its task; what it does not say stays.
-    pub(super) fn describe(
-        &mut self,
-        command: Vec<String>,
-        host: Option<String>,
-        labels: BTreeMap<String, String>,
-        started: Option<Timestamp>,
-    ) {
+    /// Applies a worker's description. EntryFields it leaves out stay unchanged.
+    pub(super) fn describe(&mut self, description: TaskDescription) {
+        let TaskDescription { command, host, labels, started, .. } = description;
         if !command.is_empty() {
-            self.command = keep(command, COMMAND_BYTES_KEPT);
+            self.command = truncate_words(command, COMMAND_BYTES_MAX);
         }
         self.host = host.or(self.host.take());
         self.started = self.started.or(started);
-        let mut room = LABEL_BYTES_KEPT;
+        let mut room = LABEL_BYTES_MAX;
         for (key, value) in labels {
             let bytes = key.len() + value.len();
             if bytes <= room {
@@ -149,26 +163,32 @@ impl TaskRecord {
         }
     }
 
-    /// A worker speaks for the task, in this session.
-    pub(super) fn spoken_for_by(&mut self, session: String) {
+    /// Sets the session of the current worker.
+    pub(super) fn set_worker_session(&mut self, session: String) {
         let other = self.worker_session.as_ref().is_some_and(|before| *before != session);
         self.other_workers = self.other_workers.saturating_add(u32::from(other));
         self.worker_session = Some(session);
     }
 
-    /// The last number that is known of a session.
+    /// Records `seq` as the last number of `session`, as its newest entry.
+    pub(super) fn set_session_seq(&mut self, session: String, seq: u64) {
+        self.sessions.retain(|known| known.session != session);
+        self.sessions.push(SessionSeq { session, seq });
+    }
+
+    /// Returns the last known number of `session`, or 0.
     pub(super) fn seq_of(&self, session: &str) -> u64 {
-        self.sessions.iter().find(|(name, _)| name == session).map_or(0, |(_, seq)| *seq)
+        self.sessions.iter().find(|known| known.session == session).map_or(0, |known| known.seq)
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = codec::encode_as(Kind::Task, VERSION, self)?;
+        let mut bytes = codec::encode_as(RecordKind::Task, VERSION, self)?;
         if bytes.len() > VALUE_BYTES_MAX {
-            // Sessions are what can have grown; the newest are those that may still repeat.
+            // Only sessions can grow this much. The newest ones are kept: they may still send repeats.
             let mut shorter = self.clone();
             while bytes.len() > VALUE_BYTES_MAX && !shorter.sessions.is_empty() {
                 shorter.sessions.remove(0);
-                bytes = codec::encode_as(Kind::Task, VERSION, &shorter)?;
+                bytes = codec::encode_as(RecordKind::Task, VERSION, &shorter)?;
             }
         }
         Ok(bytes)
@@ -176,14 +196,14 @@ impl TaskRecord {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
-            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(Kind::Task, 1, bytes).map(Self::from),
-            _ => codec::decode_as(Kind::Task, VERSION, bytes),
+            [_, 1, ..] => codec::decode_as::<TaskRecordV1>(RecordKind::Task, 1, bytes).map(Self::from),
+            _ => codec::decode_as(RecordKind::Task, VERSION, bytes),
         }
     }
 }
 
-/// The words that fit, and how many bytes do not.
-fn keep(words: Vec<String>, bytes: usize) -> Vec<String> {
+/// Truncates `words` to `bytes` bytes and notes the full size in the last one.
+fn truncate_words(words: Vec<String>, bytes: usize) -> Vec<String> {
     let whole: usize = words.iter().map(String::len).sum();
     if whole <= bytes {
         return words;
@@ -205,10 +225,10 @@ fn keep(words: Vec<String>, bytes: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GapReason, IntegrityState, Missing};
+    use crate::model::{GapReason, IntegrityState, MissingLines};
 
     #[test]
-    fn the_form_of_a_record_stays() {
+    fn record_format_is_stable() {
         let record = TaskRecord {
             status: TaskStatus::Completed,
             exit_code: Some(-3),
@@ -219,33 +239,33 @@ mod tests {
             created: Timestamp::from_millis(1_778_336_581_000),
             started: None,
             ended: Some(Timestamp::from_millis(1_778_336_600_000)),
-            birth: u64::MAX - 1,
+            incarnation: u64::MAX - 1,
             worker: true,
             lines: 12_345,
             bytes: 1 << 33,
             first_line: 251,
             skipped_lines: 3,
-            sessions: vec![("01JZ".into(), 12_000)],
+            sessions: vec![SessionSeq::new("01JZ", 12_000)],
             artifact: Some(Artifact { bytes: 70_000, sha256: "ab".repeat(32) }),
             integrity: Some(Integrity {
                 state: IntegrityState::Incomplete,
                 lines: 12_000,
                 hash: Some("xxh3-128-sum:0".into()),
-                said_lines: Some(12_003),
-                said_hash: Some("xxh3-128-sum:1".into()),
+                reported_lines: Some(12_003),
+                reported_hash: Some("xxh3-128-sum:1".into()),
                 missing_lines: 3,
-                missing: vec![Missing { from: 300, to: 300, reason: GapReason::LostInTransit, count: 3 }],
+                missing: vec![MissingLines { from: 300, to: 300, reason: GapReason::LostInTransit, count: 3 }],
             }),
             worker_session: Some("01JZ".into()),
             other_workers: 1,
         };
         let kept = codec::golden::check("v2", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
-        let old = TaskRecord::decode(&codec::golden::kept("v1", "task_record")).unwrap();
+        let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
         let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..record.clone() };
         assert_eq!(old, before, "a record of version 1 is read");
-        assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is told apart");
-        // The place of a state and of a reason in its list is what is stored.
+        assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is rejected");
+        // States and reasons are stored by their index.
         let states =
             [IntegrityState::Complete, IntegrityState::Incomplete, IntegrityState::Mismatch, IntegrityState::Unknown];
         let reasons = [GapReason::Trimmed, GapReason::Skipped, GapReason::Quota, GapReason::LostInTransit];
@@ -254,7 +274,7 @@ mod tests {
             codec::append(&mut stored, &(state, reason)).unwrap();
             assert_eq!(stored, [at, at], "{state:?} {reason:?}");
         }
-        // The place of a status in its list is what is stored.
+        // A status is stored by its index.
         for (at, status) in
             (0u8..).zip([TaskStatus::Running, TaskStatus::Completed, TaskStatus::Aborted, TaskStatus::Lost])
         {
@@ -264,11 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_always_fits_a_stored_value() {
+    fn record_always_fits_a_stored_value() {
         let mut record = TaskRecord::new(u64::MAX);
         let labels = (0..64).map(|n| (format!("{n}{}", "k".repeat(500)), "v".repeat(1000))).collect();
-        record.describe(vec!["ü".repeat(60_000)], Some("h".repeat(1000)), labels, None);
-        record.sessions = (0..64).map(|n| (format!("{n}{}", "s".repeat(120)), n)).collect();
+        record.describe(TaskDescription {
+            id: "1".parse().unwrap(),
+            session: String::new(),
+            command: vec!["ü".repeat(60_000)],
+            host: Some("h".repeat(1000)),
+            labels,
+            started: None,
+        });
+        record.sessions = (0..64).map(|n| SessionSeq::new(format!("{n}{}", "s".repeat(120)), n)).collect();
         let bytes = record.encode().unwrap();
         assert!(bytes.len() <= VALUE_BYTES_MAX);
         let back = TaskRecord::decode(&bytes).unwrap();

@@ -1,4 +1,4 @@
-//! All tasks of a store: found, made, removed.
+//! The tasks of a store: lookup, creation, removal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,121 +11,122 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
-use super::budget::Budget;
-use super::eventful::Waiting;
+use super::budget::{DiskBudget, Evicted};
+use super::event_queue::EventQueue;
 use super::integrity::IntegrityCounts;
+use super::maintenance::MaintenanceRequest;
 use super::record::TaskRecord;
-use super::task::{Inner as TaskInner, TaskHandle};
-use super::{TasksError, TasksOpenError, TasksOptions, clock, keeper};
+use super::task::{TaskHandle, TaskInner};
+use super::{TasksError, TasksOpenError, TasksOptions, clock, maintenance};
 use crate::archive::Archives;
 use crate::journal::{Journal, JournalOptions};
 use crate::model::limits::Limit;
 use crate::model::{Clock, TaskId, TaskStatus, Timestamp};
 
-/// What a worker says of the task it begins with.
+/// A task as its worker describes it at the start.
 #[derive(Clone, Debug)]
-pub struct TaskFacts {
-    /// The task.
+pub struct TaskDescription {
+    /// Task id.
     pub id: TaskId,
-    /// Names one life of one worker.
+    /// Session of the worker; unique to one worker process.
     pub session: String,
-    /// The command and its arguments.
+    /// Command and its arguments.
     pub command: Vec<String>,
-    /// The machine.
+    /// Host name.
     pub host: Option<String>,
-    /// Any words.
+    /// Labels, freely chosen.
     pub labels: BTreeMap<String, String>,
-    /// When the command started.
+    /// Start time of the command.
     pub started: Option<Timestamp>,
 }
 
-/// Counters since the start, and gauges of now.
+/// Counters since the start, and current gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Lines made durable.
     pub lines_stored: u64,
-    /// When the last of them was.
+    /// Time of the last stored line.
     pub last_stored: Option<Timestamp>,
     /// Group commits.
     pub commits: u64,
-    /// Repeated lines of a session that were dropped.
+    /// Repeated lines of sessions that were dropped.
     pub repeats_dropped: u64,
-    /// Bytes that wait to be written.
+    /// Bytes queued for writing.
     pub queued_bytes: u64,
-    /// Bytes of the journals on disk.
+    /// Size of the journals on disk, in bytes.
     pub journal_bytes: u64,
-    /// Bytes of the archives on disk.
+    /// Size of the archives on disk, in bytes.
     pub archive_bytes: u64,
-    /// Free bytes of the file system that the data folder is on.
+    /// Free bytes of the data folder's file system.
     pub disk_free_bytes: u64,
-    /// All tasks.
+    /// Number of tasks.
     pub tasks: u64,
-    /// Tasks that are not sealed yet.
+    /// Number of tasks that are not sealed.
     pub tasks_open: u64,
-    /// Seals that failed and are tried again.
+    /// Failed seals, which are retried.
     pub seal_failures: u64,
-    /// Tasks that became `lost`.
+    /// Tasks that were marked `lost`.
     pub tasks_lost: u64,
-    /// Lines that were dropped out of the middle of logs over their limit.
+    /// Lines truncated from the middle of logs that exceeded their limit.
     pub quota_lines: u64,
-    /// How often every open task was looked at.
-    pub keeper_sweeps: u64,
-    /// By how many seconds the system's clock is ahead of the one that things expire by.
+    /// Sweeps over all open tasks.
+    pub maintenance_sweeps: u64,
+    /// Seconds by which the system clock is ahead of the clock used for expiry.
     pub clock_ahead_s: i64,
-    /// Logs that ended with all that their workers had counted.
+    /// Ended logs with every line that their workers counted.
     pub logs_complete: u64,
-    /// Logs that ended with lines missing.
+    /// Ended logs with missing lines.
     pub logs_incomplete: u64,
-    /// Logs that ended and are not what their workers sent.
+    /// Ended logs that differ from what their workers sent.
     pub logs_mismatch: u64,
-    /// Logs that ended without a word of how many lines there were.
+    /// Ended logs whose workers reported no line count.
     pub logs_unknown: u64,
-    /// Finished tasks that were removed to keep to `disk_max`, and the bytes of their archives.
-    pub evicted: (u64, u64),
+    /// Finished tasks removed to stay within `disk_max`.
+    pub evicted: Evicted,
 }
 
 /// All tasks of a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tasks {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<TasksInner>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct TasksInner {
     pub(super) journal: Journal,
     pub(super) archives: Archives,
     pub(super) options: TasksOptions,
-    /// Tasks that are not sealed. Held for a look-up; never across a read of the disk.
+    /// Tasks that are not sealed. Locked for a lookup only, never across a disk read.
     pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
-    /// Sealed tasks that somebody reads, so that two readers share one.
+    /// Sealed tasks in use, so that all their readers share one.
     pub(super) sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
-    /// Every task in the order of its making.
+    /// Every task, ordered by creation time.
     pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
-    /// Moves when a task that a list shows has changed.
+    /// Changes with the listed details of any task.
     pub(super) changes: watch::Sender<u64>,
-    /// Wakes the keeper for one task. Unbounded, but holds each task once at most per reason.
-    pub(super) wake: mpsc::Sender<keeper::Wake>,
-    /// What is given up for its age is that by this clock.
+    /// Requests to the maintenance loop. When full, requests are dropped: the next sweep finds the task.
+    pub(super) maintenance: mpsc::Sender<MaintenanceRequest>,
+    /// Clock that expiry and retention use.
     pub(super) clock: Arc<Clock>,
     pub(super) clock_file: PathBuf,
-    /// How often the keeper looked at every open task.
+    /// Completed sweeps of the maintenance loop.
     pub(super) sweeps: AtomicU64,
     pub(super) closing: CancellationToken,
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
     pub(super) tasks_lost: AtomicU64,
-    /// Lines dropped out of the middle of logs.
+    /// Lines truncated from the middle of logs.
     pub(super) quota_lines: AtomicU64,
     pub(super) integrity: IntegrityCounts,
-    pub(super) budget: Arc<Budget>,
-    /// Tasks with events that nobody has taken yet.
-    pub(super) eventful: Waiting,
-    /// One task is made or loaded at a time.
-    pub(super) making: tokio::sync::Mutex<()>,
+    pub(super) budget: Arc<DiskBudget>,
+    /// Tasks with events that wait for a reader.
+    pub(super) event_queue: EventQueue,
+    /// Locked while a task is created, loaded or removed: one at a time.
+    pub(super) create_lock: tokio::sync::Mutex<()>,
 }
 
 impl Tasks {
-    /// Opens the store in a data folder and begins to keep its tasks.
+    /// Opens the store in a data folder and starts the maintenance of its tasks.
     pub async fn open(data: &Path, options: TasksOptions) -> Result<Self, TasksOpenError> {
         if data.exists() && !data.is_dir() {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
@@ -136,22 +137,22 @@ impl Tasks {
             limits: options.limits.clone(),
             hits: options.hits.clone(),
             clock: clock.clone(),
-            kept: Some(|name| TaskId::from_stream_key(name).is_some()),
+            archived: Some(|name| TaskId::from_stream_key(name).is_some()),
         };
         let journal = Journal::open_with(&data.join("journal"), journal_options)?;
         let archives = Archives::open(&data.join("archive"))?;
-        archives.take_stock()?;
-        let (wake, woken) = mpsc::channel(keeper::WAKES_MAX);
-        let inner = Inner {
+        archives.scan_usage()?;
+        let (maintenance, requests) = mpsc::channel(maintenance::REQUESTS_MAX);
+        let inner = TasksInner {
             journal,
             archives,
-            eventful: Waiting::new(options.events),
+            event_queue: EventQueue::new(options.events),
             options,
             open: Mutex::default(),
             sealed: Mutex::default(),
             index: Mutex::default(),
             changes: watch::Sender::new(0),
-            wake,
+            maintenance,
             clock,
             clock_file: clock::file(data),
             sweeps: AtomicU64::new(0),
@@ -161,17 +162,17 @@ impl Tasks {
             tasks_lost: AtomicU64::new(0),
             quota_lines: AtomicU64::new(0),
             integrity: IntegrityCounts::default(),
-            budget: Arc::new(Budget::new(data.join("journal"))),
-            making: tokio::sync::Mutex::default(),
+            budget: Arc::new(DiskBudget::new(data.join("journal"))),
+            create_lock: tokio::sync::Mutex::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
         tasks.load_all()?;
-        tasks.adopt_all().await?;
-        tasks.drop_leftovers().await?;
+        tasks.adopt_orphans().await?;
+        tasks.remove_sealed_journals().await?;
         if tasks.inner.options.events {
-            tasks.open_tasks().iter().for_each(TaskHandle::is_to_be_looked_at);
+            tasks.open_tasks().iter().for_each(TaskHandle::set_unscanned);
         }
-        tasks.inner.tracker.spawn(keeper::keep(tasks.clone(), woken));
+        tasks.inner.tracker.spawn(maintenance::run(tasks.clone(), requests));
         Ok(tasks)
     }
 
@@ -180,11 +181,11 @@ impl Tasks {
             let (id, bytes) = row.map_err(|e| TasksOpenError::Journal(e.into()))?;
             let parsed = std::str::from_utf8(&id).ok().and_then(|id| id.parse::<TaskId>().ok());
             let (Some(id), Ok(record)) = (parsed, TaskRecord::decode(&bytes)) else {
-                tracing::error!(id = %String::from_utf8_lossy(&id), "a task's record cannot be read and is passed over");
+                tracing::error!(id = %String::from_utf8_lossy(&id), "failed to read a task's record; the task is skipped");
                 continue;
             };
-            // A log that is sealed though its end is not known: a damaged store has forgotten it.
-            if !record.takes_no_more() && self.inner.archives.sealed_path(&id).is_file() {
+            // Sealed, but the record has no end: it was lost with a damaged store. `adopt_orphans` restores it.
+            if !record.is_closed() && self.inner.archives.sealed_path(&id).is_file() {
                 continue;
             }
             self.inner.index.lock().insert((record.created, id.clone()), record.status);
@@ -193,16 +194,16 @@ impl Tasks {
                     Ok(task) => {
                         self.inner.open.lock().insert(id, task);
                     }
-                    Err(error) => tracing::error!(task = %id, %error, "a task cannot be loaded and is passed over"),
+                    Err(error) => tracing::error!(task = %id, %error, "failed to load a task; it is skipped"),
                 }
             }
         }
         Ok(())
     }
 
-    /// The task of this id.
+    /// Returns the task with this id, if it exists.
     pub async fn get(&self, id: &TaskId) -> Result<Option<TaskHandle>, TasksError> {
-        if let Some(task) = self.at_hand(id) {
+        if let Some(task) = self.cached(id) {
             return Ok(Some(task));
         }
         if self
@@ -215,8 +216,8 @@ impl Tasks {
         {
             return Ok(None);
         }
-        let _making = self.inner.making.lock().await;
-        if let Some(task) = self.at_hand(id) {
+        let _creating = self.inner.create_lock.lock().await;
+        if let Some(task) = self.cached(id) {
             return Ok(Some(task));
         }
         let stored =
@@ -226,19 +227,20 @@ impl Tasks {
         let (tasks, of) = (self.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || TaskHandle::load(&tasks, &of, record)).await;
         let task = loaded.map_err(|_| TasksError::Closed)??;
-        self.remember(&task);
+        self.cache(&task);
         Ok(Some(task))
     }
 
-    pub(super) fn at_hand(&self, id: &TaskId) -> Option<TaskHandle> {
+    /// Returns the task if it is in memory.
+    pub(super) fn cached(&self, id: &TaskId) -> Option<TaskHandle> {
         if let Some(task) = self.inner.open.lock().get(id) {
             return Some(task.clone());
         }
         self.inner.sealed.lock().get(id).and_then(Weak::upgrade).map(TaskHandle::from_inner)
     }
 
-    /// Puts a task where [`Tasks::get`] finds it.
-    pub(super) fn remember(&self, task: &TaskHandle) {
+    /// Caches a task in memory for [`Tasks::get`].
+    pub(super) fn cache(&self, task: &TaskHandle) {
         if task.is_sealed() {
             let mut sealed = self.inner.sealed.lock();
             sealed.retain(|_, task| task.strong_count() > 0);
@@ -250,58 +252,58 @@ impl Tasks {
         }
     }
 
-    /// The task of this id, made if it is not there. Its record is queued before whatever the
-    /// caller appends, so a task with a line has a record.
+    /// Returns the task with this id, and creates it if it does not exist. Its record is queued before
+    /// anything the caller appends, so every task with a line has a record.
     pub async fn get_or_create(&self, id: &TaskId) -> Result<TaskHandle, TasksError> {
         if let Some(task) = self.get(id).await? {
             return Ok(task);
         }
-        let _making = self.inner.making.lock().await;
-        if let Some(task) = self.at_hand(id) {
+        let _creating = self.inner.create_lock.lock().await;
+        if let Some(task) = self.cached(id) {
             return Ok(task);
         }
-        self.inner.journal.may_grow()?;
+        self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let (count, limits) = (self.inner.index.lock().len() as u64, &self.inner.options.limits);
         if count >= limits.tasks_max {
             self.inner.options.hits.count(Limit::tasks_max);
             return Err(TasksError::TooManyTasks(count));
         }
-        let record = TaskRecord::new(new_birth());
+        let record = TaskRecord::new(new_incarnation());
         let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
-        self.remember(&task);
+        self.cache(&task);
         self.inner.index.lock().insert((created, id.clone()), TaskStatus::Running);
-        self.changed();
+        self.notify_changed();
         Ok(task)
     }
 
-    /// A worker begins, or comes back (`task_start`). Answers what of its session is durable.
-    pub async fn start(&self, facts: TaskFacts) -> Result<(TaskHandle, u64), TasksError> {
-        self.inner.journal.may_grow()?;
-        let task = self.get_or_create(&facts.id).await?;
-        let acked = task.acked_seq(&facts.session);
-        task.describe(facts).await?;
+    /// Starts or resumes a task for a worker (`task_start`). Returns the last durable number of its session.
+    pub async fn start(&self, description: TaskDescription) -> Result<(TaskHandle, u64), TasksError> {
+        self.inner.journal.check_can_grow()?;
+        let task = self.get_or_create(&description.id).await?;
+        let acked = task.acked_seq(&description.session);
+        task.describe(description).await?;
         Ok((task, acked))
     }
 
-    /// Removes a task, its journal and its archive. Answers whether there was one. The record goes
-    /// last: cut short, the task is still there to be removed again.
+    /// Removes a task, its journal and its archive. Returns whether it existed. The record is removed last,
+    /// so that an interrupted removal can be repeated.
     pub async fn remove(&self, id: &TaskId) -> Result<bool, TasksError> {
         let Some(task) = self.get(id).await? else { return Ok(false) };
-        let _making = self.inner.making.lock().await;
+        let _creating = self.inner.create_lock.lock().await;
         task.remove_content().await?;
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
         self.inner.open.lock().remove(id);
         self.inner.sealed.lock().remove(id);
         self.inner.index.lock().remove(&(task.created(), id.clone()));
-        self.changed();
+        self.notify_changed();
         Ok(true)
     }
 
-    /// Resolves when there is a task of this id. Cancel-safe.
-    pub async fn appeared(&self, id: &TaskId) -> TaskHandle {
+    /// Waits until a task with this id exists. Cancel-safe.
+    pub async fn wait_for(&self, id: &TaskId) -> TaskHandle {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
@@ -314,30 +316,30 @@ impl Tasks {
         }
     }
 
-    /// Moves when a task that a list shows has changed.
+    /// Returns a receiver that changes with the listed details of any task.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
     }
 
-    pub(super) fn changed(&self) {
+    pub(super) fn notify_changed(&self) {
         self.inner.changes.send_modify(|version| *version += 1);
     }
 
-    /// How tasks are kept.
+    /// Returns the options the store was opened with.
     pub fn options(&self) -> &TasksOptions {
         &self.inner.options
     }
 
-    /// Whether lines can be written, or why not.
+    /// Returns an error with the reason if lines cannot be written.
     pub fn health(&self) -> Result<(), String> {
         if self.inner.closing.is_cancelled() {
-            return Err("the server is stopping".to_owned());
+            return Err("server shutting down".to_owned());
         }
         self.has_budget().map_err(|error| error.to_string())?;
-        self.inner.journal.may_grow().map_err(|error| error.to_string())
+        self.inner.journal.check_can_grow().map_err(|error| error.to_string())
     }
 
-    /// Counters and gauges.
+    /// Returns the current counters and gauges.
     pub fn stats(&self) -> Stats {
         let counters = self.inner.journal.counters();
         Stats {
@@ -354,8 +356,8 @@ impl Tasks {
             seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
             tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
             quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
-            keeper_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
-            clock_ahead_s: self.inner.clock.ahead_s(),
+            maintenance_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
+            clock_ahead_s: self.inner.clock.offset_s(),
             logs_complete: self.inner.integrity.complete.load(Ordering::Relaxed),
             logs_incomplete: self.inner.integrity.incomplete.load(Ordering::Relaxed),
             logs_mismatch: self.inner.integrity.mismatch.load(Ordering::Relaxed),
@@ -364,18 +366,18 @@ impl Tasks {
         }
     }
 
-    /// Ends the keeping, makes everything durable, closes the store.
+    /// Stops the maintenance, flushes everything, and closes the store.
     pub async fn close(&self) {
         self.inner.closing.cancel();
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
-        clock::keep(&self.inner.clock, &self.inner.clock_file).await;
+        clock::save(&self.inner.clock, &self.inner.clock_file).await;
         self.inner.journal.close().await;
         self.inner.open.lock().clear();
     }
 }
 
-/// Tells a task from an earlier one of the same id.
-pub(super) fn new_birth() -> u64 {
+/// Returns a random number that distinguishes a task from an earlier one with the same id.
+pub(super) fn new_incarnation() -> u64 {
     u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Lines on their way from the journal to the archive, and the seal at the end.
+//! Moving lines from the journal to the archive, and sealing the archive at the end.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -10,16 +10,16 @@ use crate::journal::Trim;
 use crate::model::limits::Limit;
 use crate::model::{Artifact, GapReason, Integrity};
 
-/// Lines that are archived between two syncs at most.
+/// Maximum lines archived between two syncs.
 const SYNC_LINES: u64 = 50_000;
-/// Bytes of their text at most; of a log with a limit a quarter of that, if it is less.
+/// Maximum bytes of text between two syncs; for a log with a limit at most a quarter of that limit.
 const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 const SYNC_BYTES_MIN: u64 = 64 * 1024;
 
 impl TaskHandle {
-    /// Archives everything older than the live window, then lets the journal forget it.
+    /// Archives everything older than the live window, then trims it from the journal.
     pub(super) async fn archive_older(&self, window_lines: u64) -> Result<(), TasksError> {
-        let _settling = self.settle().await?;
+        let _archive_guard = self.lock_archive().await?;
         let Some(stream) = self.stream() else { return Ok(()) };
         let to = stream.tip().last_line.saturating_sub(window_lines);
         let task = self.clone();
@@ -31,16 +31,16 @@ impl TaskHandle {
         Ok(())
     }
 
-    /// Archives the rest, seals, records the seal, and removes the journal: each step is durable
-    /// before the next.
+    /// Archives the rest, seals, records the seal, and removes the journal. Each step is durable before the
+    /// next.
     pub(super) async fn seal(&self) -> Result<(), TasksError> {
-        let _settling = self.settle().await?;
+        let _archive_guard = self.lock_archive().await?;
         let task = self.clone();
         let tip = self.stream().map(|stream| stream.tip());
         let (artifact, verdict) = blocking(move || task.seal_now()).await?;
         let first_line = self.archive().first_line();
         let sessions = self.stream().map(|stream| stream.sessions()).unwrap_or_default();
-        self.change(|record| {
+        self.update_record(|record| {
             record.artifact = Some(artifact);
             record.integrity = verdict;
             record.first_line = first_line;
@@ -50,26 +50,28 @@ impl TaskHandle {
             }
             for (session, seq) in sessions {
                 if record.seq_of(&session) < seq {
-                    record.sessions.retain(|(name, _)| *name != session);
-                    record.sessions.push((session, seq));
+                    record.set_session_seq(session, seq);
                 }
             }
         })
         .await?;
-        self.drop_stream().await?;
+        self.remove_journal().await?;
         self.inner.pages.lock().clear();
-        self.archive().release();
+        self.archive().drop_cache();
         if let Some(tasks) = self.registry() {
-            tasks.remember(self);
+            tasks.cache(self);
         }
         self.notify();
         Ok(())
     }
 
-    /// Keeps a removal waiting, or answers that it came first: its archive must not come back.
-    async fn settle(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, TasksError> {
-        let settling = self.inner.settling.lock().await;
-        if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok(settling) }
+    /// Locks the archive against a removal. A removed archive must not be written again.
+    ///
+    /// # Errors
+    /// The task was removed.
+    async fn lock_archive(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, TasksError> {
+        let guard = self.inner.archive_lock.lock().await;
+        if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok(guard) }
     }
 
     fn seal_now(&self) -> Result<(Artifact, Option<Integrity>), TasksError> {
@@ -78,7 +80,7 @@ impl TaskHandle {
         {
             self.archive_through(stream.tip().last_line)?;
         }
-        self.drop_middle();
+        self.truncate_middle();
         let mut verdict = self.with_record(|record| record.integrity.clone());
         if let Some(verdict) = &mut verdict {
             for hole in self.archive().holes() {
@@ -88,8 +90,8 @@ impl TaskHandle {
         Ok((self.archive().seal(verdict.as_ref())?, verdict))
     }
 
-    /// Appends lines up to `to` to the archive, durable in steps. On an error what was not made
-    /// durable is forgotten there and still in the journal.
+    /// Appends lines up to `to` to the archive, syncing in steps. On an error the lines that were not synced
+    /// are discarded there; the journal still has them.
     fn archive_through(&self, to: u64) -> Result<(), TasksError> {
         let Some(stream) = self.stream() else { return Ok(()) };
         let archive = self.archive();
@@ -112,26 +114,26 @@ impl TaskHandle {
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = synced {
-                archive.forget_unsynced();
+                archive.discard_unsynced();
                 return Err(error);
             }
             if archive.last_line() < from {
-                // Nothing of it is in the journal any more.
+                // The journal no longer has any of these lines.
                 break;
             }
-            self.drop_middle();
+            self.truncate_middle();
         }
         Ok(())
     }
 
-    /// A log over its limit loses its middle. Where that fails it stays as it is, whole and durable,
-    /// and it is tried again with the next lines.
-    fn drop_middle(&self) {
+    /// Truncates the middle of a log that exceeds its limit. On an error the log stays complete and durable,
+    /// and the next lines retry it.
+    fn truncate_middle(&self) {
         let Some(max) = self.inner.bytes_max else { return };
-        match self.archive().drop_middle(max) {
+        match self.archive().truncate_middle(max) {
             Ok(0) => {}
             Ok(lines) => {
-                tracing::info!(task = %self.id(), lines, bytes_max = max, "the middle of a log over its limit was dropped");
+                tracing::info!(task = %self.id(), lines, bytes_max = max, "truncated the middle of a log that exceeded its limit");
                 if let Some(tasks) = self.registry() {
                     tasks.inner.quota_lines.fetch_add(lines, Ordering::Relaxed);
                     tasks.inner.options.hits.count(Limit::task_bytes_max);
@@ -139,12 +141,13 @@ impl TaskHandle {
                 self.notify();
             }
             Err(error) => {
-                tracing::warn!(task = %self.id(), %error, "a log over its limit could not be made smaller; it is tried again");
+                tracing::warn!(task = %self.id(), %error, "failed to truncate a log that exceeds its limit; will retry");
             }
         }
     }
 }
 
+/// Runs `work` on a thread for blocking operations.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TasksError> + Send + 'static,
 ) -> Result<T, TasksError> {

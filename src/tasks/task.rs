@@ -1,4 +1,4 @@
-//! One task: lines in, its end, its facts.
+//! One task: its state, its details and its workers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::budget::Budget;
-use super::eventful::Events;
+use super::budget::DiskBudget;
+use super::end::EndRequest;
+use super::event_queue::EventState;
 use super::follow::SharedPages;
-use super::gate::Gate;
+use super::rate_limit::RateLimiter;
 use super::record::TaskRecord;
-use super::registry::{self, Tasks};
-use super::{End, TaskFacts, TasksError};
+use super::registry::{Tasks, TasksInner};
+use super::{TaskDescription, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
 use crate::model::{Cursor, EntryId, Epoch, GapReason, Integrity, Task, TaskId, TaskStatus, Timestamp};
@@ -21,52 +22,52 @@ use crate::model::{Cursor, EntryId, Epoch, GapReason, Integrity, Task, TaskId, T
 /// A task that can be written, read and followed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TaskHandle {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<TaskInner>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct TaskInner {
     id: TaskId,
     pub(super) journal: Journal,
-    registry: Weak<registry::Inner>,
+    registry: Weak<TasksInner>,
     pub(super) window_lines: u64,
-    /// Bytes that its archive may have.
+    /// Maximum size of the archive, in bytes.
     pub(super) bytes_max: Option<u64>,
-    pub(super) budget: Arc<Budget>,
+    pub(super) budget: Arc<DiskBudget>,
     archive: Archive,
-    /// Gone once the archive is sealed and holds everything.
+    /// The journal; `None` once the archive is sealed and holds everything.
     stream: RwLock<Option<Arc<Stream>>>,
-    /// Held for a moment; an append is queued under it, so that none comes behind the end.
-    pub(super) state: Mutex<State>,
-    /// Moves with every change of the facts but the growth of the log.
+    /// Locked only briefly. Appends are queued under this lock, so that none follows the end.
+    pub(super) state: Mutex<TaskState>,
+    /// Changes with the details, except for the growth of the log.
     pub(super) changed: watch::Sender<u64>,
     pub(super) workers: AtomicUsize,
-    heard: Mutex<Instant>,
+    last_heartbeat: Mutex<Instant>,
     pub(super) followers: AtomicUsize,
-    /// Recent pages at the live end, shared by all followers.
+    /// Recent pages at the live tail, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
-    pub(super) events: Events,
-    /// Held while lines go to the archive, and while everything goes: never both.
-    pub(super) settling: tokio::sync::Mutex<()>,
+    pub(super) events: EventState,
+    /// Locked while lines move to the archive, and during removal, so that the two never overlap.
+    pub(super) archive_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct TaskState {
     pub(super) record: TaskRecord,
-    /// The end was said and is not durable yet.
+    /// Set while the end is being committed.
     pub(super) ending: bool,
-    /// What the record will be, while it is on its way to the disk: what is queued behind it must not bring
-    /// the open task back.
+    /// The record with the end, while its write is queued. Later writes of the record must use it, or they
+    /// would reopen the task.
     pub(super) end_queued: Option<Box<TaskRecord>>,
-    /// What may come in a second, if there is a limit.
-    pub(super) gate: Option<Box<Gate>>,
-    /// How, while the end waits for the task's events.
-    pub(super) closing: Option<End>,
+    /// Rate limiter, if there is a limit.
+    pub(super) rate_limiter: Option<Box<RateLimiter>>,
+    /// The announced end, while it waits for the task's events.
+    pub(super) pending_end: Option<EndRequest>,
     pub(super) removed: bool,
 }
 
-/// While it lives, a worker speaks for the task.
+/// Held by the worker of a task while it is connected.
 #[derive(Debug)]
 pub struct WorkerGuard(TaskHandle);
 
@@ -83,12 +84,12 @@ impl TaskHandle {
         Self::load_with(tasks, id, record, false)
     }
 
-    /// `key_went`: its key is known to be gone.
+    /// Loads a task; with `key_deleted` its Redis key is known to be deleted.
     pub(super) fn load_with(
         tasks: &Tasks,
         id: &TaskId,
         record: TaskRecord,
-        key_went: bool,
+        key_deleted: bool,
     ) -> Result<Self, TasksError> {
         let registry = &tasks.inner;
         let sealed = record.artifact.is_some();
@@ -96,14 +97,14 @@ impl TaskHandle {
         let kept = if sealed { None } else { registry.journal.stream(name.as_bytes())?.map(|stream| stream.tip()) };
         let kept_from = kept.filter(|tip| !tip.is_empty()).map(|tip| tip.first_line);
         let archive = registry.archives.archive(id, kept_from)?;
-        let stream = match archive.span() {
+        let stream = match archive.id_range() {
             _ if sealed => None,
             Some((_, last)) => {
-                Some(registry.journal.stream_behind(name.as_bytes(), archive.last_line(), last, key_went)?)
+                Some(registry.journal.resume_stream(name.as_bytes(), archive.last_line(), last, key_deleted)?)
             }
             None => Some(registry.journal.stream_or_new(name.as_bytes())?),
         };
-        let inner = Inner {
+        let inner = TaskInner {
             id: id.clone(),
             journal: registry.journal.clone(),
             registry: Arc::downgrade(registry),
@@ -112,35 +113,35 @@ impl TaskHandle {
             budget: registry.budget.clone(),
             archive,
             stream: RwLock::new(stream),
-            state: Mutex::new(State {
+            state: Mutex::new(TaskState {
                 record,
                 ending: false,
                 end_queued: None,
-                gate: Gate::new(&registry.options.limits),
-                closing: None,
+                rate_limiter: RateLimiter::new(&registry.options.limits),
+                pending_end: None,
                 removed: false,
             }),
             changed: watch::Sender::new(0),
             workers: AtomicUsize::new(0),
-            heard: Mutex::new(Instant::now()),
+            last_heartbeat: Mutex::new(Instant::now()),
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
-            events: Events::default(),
-            settling: tokio::sync::Mutex::default(),
+            events: EventState::default(),
+            archive_lock: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    pub(super) fn from_inner(inner: Arc<Inner>) -> Self {
+    pub(super) fn from_inner(inner: Arc<TaskInner>) -> Self {
         Self { inner }
     }
 
-    pub(super) fn downgrade(&self) -> Weak<Inner> {
+    pub(super) fn downgrade(&self) -> Weak<TaskInner> {
         Arc::downgrade(&self.inner)
     }
 
-    /// Its id.
+    /// Returns the task id.
     pub fn id(&self) -> &TaskId {
         &self.inner.id
     }
@@ -173,15 +174,15 @@ impl TaskHandle {
         self.inner.state.lock().record.created
     }
 
-    pub(super) fn with_record<T>(&self, look: impl FnOnce(&TaskRecord) -> T) -> T {
-        look(&self.inner.state.lock().record)
+    pub(super) fn with_record<T>(&self, read: impl FnOnce(&TaskRecord) -> T) -> T {
+        read(&self.inner.state.lock().record)
     }
 
     pub(super) fn registry(&self) -> Option<Tasks> {
         self.inner.registry.upgrade().map(|inner| Tasks { inner })
     }
 
-    /// Tells followers and lists that the facts have changed.
+    /// Notifies followers and lists of changed details.
     pub(super) fn notify(&self) {
         self.inner.changed.send_modify(|version| *version += 1);
         if let Some(tasks) = self.registry() {
@@ -189,11 +190,11 @@ impl TaskHandle {
             if let Some(listed) = tasks.inner.index.lock().get_mut(&(created, self.id().clone())) {
                 *listed = status;
             }
-            tasks.changed();
+            tasks.notify_changed();
         }
     }
 
-    /// The first and the last line that can be read; zeros if there is none.
+    /// Returns the first and the last readable line; zeros if there is none.
     pub(super) fn readable(&self) -> (u64, u64) {
         let archive = &self.inner.archive;
         let (first, last) = (archive.first_line(), archive.last_line());
@@ -203,12 +204,12 @@ impl TaskHandle {
         }
     }
 
-    /// Its facts now.
-    pub fn facts(&self) -> Task {
+    /// Returns the current details.
+    pub fn details(&self) -> Task {
         let (first_line, last_line) = self.readable();
         let tip = self.stream().map(|stream| stream.tip());
         let state = self.inner.state.lock();
-        let mut task = facts_of_sealed(&self.inner.id, &state.record);
+        let mut task = details_of_sealed(&self.inner.id, &state.record);
         if let Some(tip) = tip {
             task.lines = tip.last_line;
             task.bytes = tip.total_bytes;
@@ -225,23 +226,26 @@ impl TaskHandle {
         task
     }
 
-    /// Which log this is.
+    /// Returns the epoch of the log.
     pub fn epoch(&self) -> Epoch {
-        Epoch { birth: self.with_record(|record| record.birth), opening: self.inner.journal.store().opening() }
+        Epoch {
+            incarnation: self.with_record(|record| record.incarnation),
+            generation: self.inner.journal.store().open_count(),
+        }
     }
 
-    /// A cursor behind line `n`.
+    /// Returns a cursor after line `n`.
     pub fn cursor_at(&self, n: u64) -> Cursor {
         Cursor { epoch: self.epoch(), n, id: EntryId::MIN }
     }
 
-    /// The last durable number of a session; 0 if nothing of it is known.
+    /// Returns the last durable number of a session, or 0 if the session is unknown.
     pub fn acked_seq(&self, session: &str) -> u64 {
         let recorded = self.with_record(|record| record.seq_of(session));
         self.stream().map_or(0, |stream| stream.acked_seq(session)).max(recorded)
     }
 
-    /// A worker speaks for this task while the guard lives.
+    /// Attaches a worker until the guard is dropped.
     pub fn attach(&self) -> WorkerGuard {
         self.inner.workers.fetch_add(1, Ordering::AcqRel);
         self.heartbeat();
@@ -250,28 +254,28 @@ impl TaskHandle {
             !std::mem::replace(&mut state.record.worker, true)
         };
         if first && let Err(error) = self.queue_record() {
-            tracing::warn!(task = %self.id(), %error, "a task's record could not be written");
+            tracing::warn!(task = %self.id(), %error, "failed to write a task's record");
         }
         self.notify();
         WorkerGuard(self.clone())
     }
 
-    /// The worker was heard.
+    /// Records a sign of life of the worker.
     pub fn heartbeat(&self) {
-        *self.inner.heard.lock() = Instant::now();
+        *self.inner.last_heartbeat.lock() = Instant::now();
     }
 
-    /// How long no worker has been there; `None` while one is, or if there never was one.
+    /// Returns how long the task has been without a worker; `None` while one is attached, or if it never had one.
     pub(super) fn silence(&self) -> Option<Duration> {
-        let away = self.inner.workers.load(Ordering::Acquire) == 0 && self.with_record(|record| record.worker);
-        away.then(|| self.inner.heard.lock().elapsed())
+        let is_abandoned = self.inner.workers.load(Ordering::Acquire) == 0 && self.with_record(|record| record.worker);
+        is_abandoned.then(|| self.inner.last_heartbeat.lock().elapsed())
     }
 
     pub(super) fn has_worker(&self) -> bool {
         self.inner.workers.load(Ordering::Acquire) > 0
     }
 
-    /// Queues the record as it is; what is queued after it is durable after it.
+    /// Queues a write of the current record. Anything queued later becomes durable later.
     pub(super) fn queue_record(
         &self,
     ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
@@ -279,10 +283,11 @@ impl TaskHandle {
         self.queue(&state, state.end_queued.as_deref().unwrap_or(&state.record))
     }
 
-    /// Queues a record while the state is held: one behind the removal would bring the task back.
+    /// Queues a write of `record`. The caller holds the state lock: a write queued after the removal would
+    /// restore the task.
     pub(super) fn queue(
         &self,
-        state: &State,
+        state: &TaskState,
         record: &TaskRecord,
     ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
         if state.removed {
@@ -292,49 +297,49 @@ impl TaskHandle {
         Ok(self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)))
     }
 
-    pub(super) async fn describe(&self, facts: TaskFacts) -> Result<(), TasksError> {
+    pub(super) async fn describe(&self, description: TaskDescription) -> Result<(), TasksError> {
         {
             let mut state = self.inner.state.lock();
-            if state.record.takes_no_more() || state.ending {
+            if state.record.is_closed() || state.ending {
                 return Ok(());
             }
-            state.record.describe(facts.command, facts.host, facts.labels, facts.started);
-            state.record.spoken_for_by(facts.session);
+            state.record.set_worker_session(description.session.clone());
+            state.record.describe(description);
             state.record.status = TaskStatus::Running;
             state.record.ended = None;
         }
         self.heartbeat();
         self.queue_record()?.await?;
         self.notify();
-        self.note_label();
+        self.detect_events_label();
         Ok(())
     }
 
-    /// Changes the record, makes that durable, tells everyone.
-    pub(super) async fn change(&self, change: impl FnOnce(&mut TaskRecord)) -> Result<(), TasksError> {
-        change(&mut self.inner.state.lock().record);
+    /// Changes the record, waits until it is durable, and notifies followers.
+    pub(super) async fn update_record(&self, update: impl FnOnce(&mut TaskRecord)) -> Result<(), TasksError> {
+        update(&mut self.inner.state.lock().record);
         self.queue_record()?.await?;
         self.notify();
         Ok(())
     }
 
-    /// The archive holds everything: the journal goes.
-    pub(super) async fn drop_stream(&self) -> Result<(), TasksError> {
+    /// Removes the journal, once the archive holds everything.
+    pub(super) async fn remove_journal(&self) -> Result<(), TasksError> {
         let stream = self.inner.stream.write().take();
         let Some(stream) = stream else { return Ok(()) };
         match self.inner.journal.remove(&stream).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                // It is still there, for those who read.
+                // It still exists, and readers need it.
                 *self.inner.stream.write() = Some(stream);
                 Err(error.into())
             }
         }
     }
 
-    /// Removes what it holds, or nothing of it if nothing can be written.
+    /// Removes the journal and the archive, or neither if the store is not writable.
     pub(super) async fn remove_content(&self) -> Result<(), TasksError> {
-        self.inner.journal.store().check().map_err(JournalError::from)?;
+        self.inner.journal.store().check_writable().map_err(JournalError::from)?;
         self.inner.state.lock().removed = true;
         let removed = self.try_remove_content().await;
         if removed.is_err() {
@@ -344,9 +349,9 @@ impl TaskHandle {
     }
 
     async fn try_remove_content(&self) -> Result<(), TasksError> {
-        // A seal that is under way comes to its end, and no other begins.
-        let _settling = self.inner.settling.lock().await;
-        self.drop_stream().await?;
+        // Waits for a seal in progress, and keeps another from starting.
+        let _archive_guard = self.inner.archive_lock.lock().await;
+        self.remove_journal().await?;
         if let Some(tasks) = self.registry() {
             tasks.inner.archives.remove(self.id())?;
         }
@@ -355,8 +360,8 @@ impl TaskHandle {
     }
 }
 
-/// The facts of a task whose record tells all.
-pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
+/// Returns the details of a task from its record alone.
+pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
     let none = record.first_line == 0;
     let dropped = record.integrity.as_ref().map_or(0, Integrity::dropped_lines);
     Task {
@@ -382,9 +387,9 @@ pub(super) fn facts_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
     }
 }
 
-/// What is known of a log that has come to its end, now that it begins with `first_line`.
+/// Returns the verification result of an ended log that now starts at `first_line`.
 fn integrity_of(record: &TaskRecord, first_line: u64) -> Option<Integrity> {
-    if !record.takes_no_more() {
+    if !record.is_closed() {
         return None;
     }
     let mut integrity = record.integrity.clone().unwrap_or_default();

@@ -1,8 +1,7 @@
-//! An offline look at a data folder: is everything in it that should be, and as it was written?
+//! Offline verification of a data folder: is it complete and unchanged?
 //!
-//! Nothing is changed: archives are only read, and of the store a copy is opened, since opening
-//! writes. While a server has the folder its store cannot be copied; then the sealed archives are
-//! looked at for themselves.
+//! Nothing is modified. Archives are only read; the store is opened from a copy, because opening writes. While
+//! a server uses the folder its store cannot be copied, and only the sealed archives are checked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,66 +15,66 @@ use crate::archive::{ArchiveCheck, Archives};
 use crate::model::TaskId;
 use crate::store::{OpenError, Store};
 
-/// What was looked at, and what is wrong.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct VerifyReport {
-    /// Tasks that have a record.
+    /// Number of tasks with a record.
     pub tasks: u64,
-    /// Archives, growing ones too.
+    /// Number of archives, including growing ones.
     pub archives: u64,
-    /// Lines in them.
+    /// Number of archived lines.
     pub lines: u64,
-    /// Journals.
+    /// Number of journals.
     pub journals: u64,
-    /// Entries in them.
+    /// Number of journal entries.
     pub entries: u64,
-    /// A server has the folder: records and journals were not looked at.
+    /// Set if a server uses the folder: records and journals were not checked.
     pub in_use: bool,
-    /// What is wrong.
+    /// Faults found.
     pub faults: Vec<VerifyFault>,
 }
 
-/// One thing that is wrong.
+/// A fault found by a verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyFault {
-    /// Which file or stream, as a person finds it in the data folder.
+    /// File or stream, as a path in the data folder.
     pub at: String,
-    /// The task, if it is one's.
+    /// Task that it belongs to, if any.
     pub task: Option<TaskId>,
-    /// What is wrong, in words.
+    /// Description of the fault.
     pub what: String,
 }
 
-/// Why a folder could not be looked at.
+/// An error that prevented a verification.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// There is none, or it is another's.
-    #[error("{0} is not a data folder of tasktail: there is neither a journal nor an archive in it")]
+    /// The folder does not exist, or it belongs to another program.
+    #[error("{0} is not a tasktail data folder: it has neither a journal nor an archive")]
     NotOurs(PathBuf),
-    /// The system said no.
-    #[error("{path} cannot be read: {source}")]
+    /// Error of the operating system.
+    #[error("cannot read {path}: {source}")]
     Io {
-        /// What.
+        /// Path of the file.
         path: PathBuf,
-        /// What it said.
+        /// Cause.
         source: io::Error,
     },
-    /// There is no room for the copy of the journal, or it cannot be read.
+    /// The journal could not be copied: it is unreadable, or there is not enough space.
     #[error(transparent)]
     Copy(#[from] OpenError),
 }
 
-/// Looks at a data folder. `progress` is told of bytes as they are looked at, and first, with the
-/// second number, how many there are. Blocks; takes as long as reading everything does.
+/// Verifies a data folder. Calls `progress` with the bytes checked since the last call; the first call has the
+/// total as its second argument. Blocks for as long as it takes to read everything.
 ///
 /// # Errors
-/// It is no data folder, or it cannot be read. What is wrong inside is in the report.
+/// The path is not a data folder, or it cannot be read. Faults inside are part of the report.
 pub fn verify(data: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<VerifyReport, VerifyError> {
     let (journal, archive) = (data.join("journal"), data.join("archive"));
     if !journal.is_dir() && !archive.is_dir() {
         return Err(VerifyError::NotOurs(data.to_owned()));
     }
-    let mut verifier = Verifier { archives: Archives::look(&archive), report: VerifyReport::default() };
+    let mut verifier = DataVerifier { archives: Archives::open_read_only(&archive), report: VerifyReport::default() };
     let ids = match archive.is_dir() {
         true => verifier
             .archives
@@ -88,37 +87,37 @@ pub fn verify(data: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result
     progress(0, Some(bytes));
 
     let scratch = tempfile::tempdir().map_err(|source| VerifyError::Io { path: std::env::temp_dir(), source })?;
-    let store = verifier.open(&journal, scratch.path())?;
+    let store = verifier.open_copy(&journal, scratch.path())?;
     let mut records = match &store {
-        Some(store) => verifier.records(store),
+        Some(store) => verifier.read_records(store),
         None => BTreeMap::new(),
     };
     for id in ids {
-        verifier.archive(&id, records.remove(&id), &mut |bytes| progress(bytes, None), store.as_ref());
+        verifier.check_archive(&id, records.remove(&id), &mut |bytes| progress(bytes, None), store.as_ref());
     }
     if let Some(store) = &store {
         for (id, record) in records {
-            verifier.without_archive(&id, &record, store);
+            verifier.check_without_archive(&id, &record, store);
         }
-        verifier.journals(store);
+        verifier.check_journals(store);
     }
     Ok(verifier.report)
 }
 
-struct Verifier {
+struct DataVerifier {
     archives: Archives,
     report: VerifyReport,
 }
 
-impl Verifier {
+impl DataVerifier {
     fn fault(&mut self, at: impl Into<String>, task: Option<&TaskId>, what: impl Into<String>) {
         self.report.faults.push(VerifyFault { at: at.into(), task: task.cloned(), what: what.into() });
     }
 
-    /// The copy of the store; `None` if there is none that could be looked at.
-    fn open(&mut self, journal: &Path, copy: &Path) -> Result<Option<Store>, VerifyError> {
+    /// Opens a copy of the store; returns `None` if the store is missing, in use or damaged.
+    fn open_copy(&mut self, journal: &Path, copy: &Path) -> Result<Option<Store>, VerifyError> {
         if !journal.join("db").is_file() {
-            self.fault("journal", None, "there is no store: what was known of the tasks is gone");
+            self.fault("journal", None, "the store is missing, and with it the records of all tasks");
             return Ok(None);
         }
         match Store::open_copy(journal, copy) {
@@ -128,20 +127,20 @@ impl Verifier {
                 Ok(None)
             }
             Err(OpenError::Store(error)) => {
-                self.fault("journal", None, format!("the store does not open: {error}"));
+                self.fault("journal", None, format!("cannot open the store: {error}"));
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn records(&mut self, store: &Store) -> BTreeMap<TaskId, TaskRecord> {
+    fn read_records(&mut self, store: &Store) -> BTreeMap<TaskId, TaskRecord> {
         let mut records = BTreeMap::new();
         for row in store.tasks() {
             let (id, bytes) = match row {
                 Ok(row) => row,
                 Err(error) => {
-                    self.fault("journal", None, format!("the records of tasks cannot be read: {error}"));
+                    self.fault("journal", None, format!("cannot read the records of tasks: {error}"));
                     break;
                 }
             };
@@ -149,20 +148,26 @@ impl Verifier {
             let name = String::from_utf8_lossy(&id).into_owned();
             match (name.parse::<TaskId>(), TaskRecord::decode(&bytes)) {
                 (Ok(id), Ok(record)) => drop(records.insert(id, record)),
-                (Err(_), _) => self.fault("journal", None, format!("the record of {name:?}: that is no task's id")),
-                (Ok(id), Err(error)) => self.fault("journal", Some(&id), format!("its record: {error}")),
+                (Err(_), _) => self.fault("journal", None, format!("the record of {name:?}: not a task id")),
+                (Ok(id), Err(error)) => self.fault("journal", Some(&id), format!("cannot read its record: {error}")),
             }
         }
         records
     }
 
-    fn archive(&mut self, id: &TaskId, record: Option<TaskRecord>, read: &mut dyn FnMut(u64), store: Option<&Store>) {
+    fn check_archive(
+        &mut self,
+        id: &TaskId,
+        record: Option<TaskRecord>,
+        read: &mut dyn FnMut(u64),
+        store: Option<&Store>,
+    ) {
         let [sealed, growing] = self.archives.files(id);
         if self.report.in_use && sealed.is_none() {
-            // It grows under our eyes.
+            // The server is writing it.
             return;
         }
-        // A sealed one is what counts; a growing one beside it is a rest that nobody reads.
+        // The sealed archive is the valid one; a growing one beside it is a leftover that is never read.
         let (Some(path), is_sealed) = (sealed.as_ref().or(growing.as_ref()), sealed.is_some()) else { return };
         let at = format!("archive/{}", path.file_name().unwrap_or_default().to_string_lossy());
         self.report.archives += 1;
@@ -170,20 +175,20 @@ impl Verifier {
         let kept_from = kept.filter(|stream| stream.first_line <= stream.last_line).map(|stream| stream.first_line);
         let check = match Archives::check(path, is_sealed, kept_from, read) {
             Ok(check) => check,
-            Err(error) => return self.fault(at, Some(id), format!("it cannot be read: {error}")),
+            Err(error) => return self.fault(at, Some(id), format!("cannot read the archive: {error}")),
         };
         self.report.lines += check.lines;
         for fault in &check.faults {
             self.fault(&at, Some(id), fault);
         }
         match (&record, store) {
-            (Some(record), Some(store)) => self.against_record(&at, id, record, &check, is_sealed, store),
-            (None, Some(_)) => self.fault(at, Some(id), "no record speaks of this archive"),
+            (Some(record), Some(store)) => self.check_record(&at, id, record, &check, is_sealed, store),
+            (None, Some(_)) => self.fault(at, Some(id), "this archive has no record"),
             _ => {}
         }
     }
 
-    fn against_record(
+    fn check_record(
         &mut self,
         at: &str,
         id: &TaskId,
@@ -195,15 +200,19 @@ impl Verifier {
         match (&record.artifact, is_sealed) {
             (Some(artifact), true) => {
                 if artifact.bytes != check.bytes {
-                    self.fault(at, Some(id), format!("it has {} bytes, sealed were {}", check.bytes, artifact.bytes));
+                    self.fault(
+                        at,
+                        Some(id),
+                        format!("it has {} bytes, but {} were sealed", check.bytes, artifact.bytes),
+                    );
                 } else if artifact.sha256 != check.sha256 {
                     let (is, was) = (&check.sha256, &artifact.sha256);
-                    self.fault(at, Some(id), format!("its SHA-256 is {is}, sealed was {was}"));
+                    self.fault(at, Some(id), format!("its SHA-256 is {is}, but {was} was sealed"));
                 }
                 if check.last_line > 0 && (record.first_line, record.lines) != (check.first_line, check.last_line) {
                     let (first, last) = (check.first_line, check.last_line);
                     let what = format!(
-                        "it has lines {first} to {last}, the record says {} to {}",
+                        "it has lines {first} to {last}, but its record has {} to {}",
                         record.first_line, record.lines
                     );
                     self.fault(at, Some(id), what);
@@ -212,24 +221,24 @@ impl Verifier {
                     self.fault(
                         at,
                         Some(id),
-                        format!("it holds no line, the record says {} to {}", record.first_line, record.lines),
+                        format!("it has no lines, but its record has {} to {}", record.first_line, record.lines),
                     );
                 }
                 if check.verdict.is_some() && check.verdict != record.integrity {
-                    self.fault(at, Some(id), "what its seal says of the worker's count is not what the record says");
+                    self.fault(at, Some(id), "the verification result in its seal differs from its record");
                 }
             }
-            (Some(_), false) => self.fault(at, Some(id), "the record says that it is sealed, and it is not"),
-            // A kill came between the seal and its record, or a damaged store has forgotten it: the next start records it.
+            (Some(_), false) => self.fault(at, Some(id), "it is not sealed, but its record is"),
+            // A kill between the seal and its record, or a damaged store: the next start restores the record.
             (None, true) => {}
-            (None, false) => self.joins(at, id, check, store),
+            (None, false) => self.check_continuity(at, id, check, store),
         }
     }
 
-    /// Where a growing archive ends its journal goes on.
-    fn joins(&mut self, at: &str, id: &TaskId, check: &ArchiveCheck, store: &Store) {
+    /// Checks that the journal continues where a growing archive ends.
+    fn check_continuity(&mut self, at: &str, id: &TaskId, check: &ArchiveCheck, store: &Store) {
         let Ok(Some(stream)) = store.stream(id.stream_key().as_bytes()) else {
-            return self.fault(at, Some(id), "it grows, and there is no journal to grow from");
+            return self.fault(at, Some(id), "it is not sealed, and its journal is missing");
         };
         let next = check.last_line + 1;
         if stream.first_line > next {
@@ -238,10 +247,10 @@ impl Verifier {
         }
     }
 
-    fn without_archive(&mut self, id: &TaskId, record: &TaskRecord, store: &Store) {
+    fn check_without_archive(&mut self, id: &TaskId, record: &TaskRecord, store: &Store) {
         let at = format!("archive/{id}.ndjson.zst");
         if record.artifact.is_some() {
-            return self.fault(at, Some(id), "the archive is not there");
+            return self.fault(at, Some(id), "the archive is missing");
         }
         if let Ok(Some(stream)) = store.stream(id.stream_key().as_bytes())
             && stream.first_line > 1
@@ -251,7 +260,7 @@ impl Verifier {
         }
     }
 
-    fn journals(&mut self, store: &Store) {
+    fn check_journals(&mut self, store: &Store) {
         let found = store.check_all(|name| TaskId::from_stream_key(name).is_some());
         (self.report.journals, self.report.entries) = (found.streams, found.entries);
         for (name, what) in found.faults {

@@ -1,4 +1,4 @@
-//! The server's side of TLS: one certificate for all ports, read again when its files change.
+//! The server's side of TLS: one certificate for all ports, reloaded when its files change.
 
 use std::io;
 use std::sync::Arc;
@@ -14,108 +14,109 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::{CertificateFiles, Reloaded, Spoken, Stream, TlsError, pem};
+use super::{AppProtocol, CertificateFiles, NetStream, ReloadOutcome, TlsError, pem};
 
-/// Shakes hands with the certificate that was last read whole and fitting.
+/// Performs TLS handshakes with the last valid certificate.
 #[derive(Debug)]
 pub struct Acceptor {
     files: CertificateFiles,
-    /// Held for a moment.
-    served: RwLock<Served>,
-    /// The hash of the files' texts when they were last tried. Held for a moment.
+    /// The configuration in use. Locked only briefly.
+    current: RwLock<TlsConfigs>,
+    /// Hash of the files at the last attempt to load them. Locked only briefly.
     tried: Mutex<[u8; 32]>,
 }
 
-/// What new connections get. Made anew with each certificate, so that no session that was begun
-/// under the old one is resumed.
+/// Configuration of new connections. Created for each certificate, so that sessions of an old one
+/// cannot be resumed.
 #[derive(Clone, Debug)]
-struct Served {
+struct TlsConfigs {
     http: Arc<ServerConfig>,
     redis: Arc<ServerConfig>,
     chain: Arc<[u8]>,
     expired: bool,
 }
 
-/// The texts of the two files at one time.
-struct Texts {
+/// Contents of the two files.
+struct PemPair {
     cert: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Acceptor {
-    /// Reads the files.
+    /// Loads the files.
     ///
     /// # Errors
-    /// A file that cannot be read or used, or two that do not fit.
+    /// A file cannot be read or used, or the two do not match.
     pub fn load(files: CertificateFiles) -> Result<Self, TlsError> {
-        let texts = Texts::read(&files)?;
-        let served = RwLock::new(Served::new(&files, &texts)?);
-        Ok(Self { files, served, tried: Mutex::new(texts.hash()) })
+        let pair = PemPair::read(&files)?;
+        let current = RwLock::new(TlsConfigs::new(&files, &pair)?);
+        Ok(Self { files, current, tried: Mutex::new(pair.hash()) })
     }
 
-    /// Reads the files again if they are not as they were at the last try. Blocks on the disk.
-    pub fn reload(&self) -> Reloaded {
-        let texts = match Texts::read(&self.files) {
-            Ok(texts) => texts,
-            // A file that is just being replaced is not there for a moment; one that stays away is told once.
+    /// Loads the files again if they have changed since the last attempt. Blocks on the disk.
+    pub fn reload(&self) -> ReloadOutcome {
+        let pair = match PemPair::read(&self.files) {
+            Ok(pair) => pair,
+            // A file that is being replaced may be missing for a moment; one that stays missing is reported once.
             Err(error) => {
-                let away = Sha256::digest(error.to_string()).into();
-                let before = std::mem::replace(&mut *self.tried.lock(), away);
-                return if before == away { Reloaded::Unchanged } else { Reloaded::Unfit(error) };
+                let missing = Sha256::digest(error.to_string()).into();
+                let before = std::mem::replace(&mut *self.tried.lock(), missing);
+                return if before == missing { ReloadOutcome::Unchanged } else { ReloadOutcome::Invalid(error) };
             }
         };
-        let hash = texts.hash();
+        let hash = pair.hash();
         if std::mem::replace(&mut *self.tried.lock(), hash) == hash {
-            return Reloaded::Unchanged;
+            return ReloadOutcome::Unchanged;
         }
-        match Served::new(&self.files, &texts) {
-            Ok(served) => {
-                *self.served.write() = served;
-                Reloaded::Changed
+        match TlsConfigs::new(&self.files, &pair) {
+            Ok(configs) => {
+                *self.current.write() = configs;
+                ReloadOutcome::Changed
             }
-            Err(error) => Reloaded::Unfit(error),
+            Err(error) => ReloadOutcome::Invalid(error),
         }
     }
 
-    /// Where the certificate comes from.
+    /// Returns the files of the certificate.
     pub fn files(&self) -> &CertificateFiles {
         &self.files
     }
 
-    /// The PEM text of the certificate that is served, with the others of its file; no key.
+    /// Returns the current certificate chain as PEM, without the key.
     pub fn chain(&self) -> Arc<[u8]> {
-        self.served.read().chain.clone()
+        self.current.read().chain.clone()
     }
 
-    /// Whether the certificate was out of its time when it was read: clients will refuse it.
+    /// Reports whether the certificate was outside its validity period when it was loaded: clients will
+    /// reject it.
     pub fn is_expired(&self) -> bool {
-        self.served.read().expired
+        self.current.read().expired
     }
 
-    /// Whether anyone on this machine can read the key.
-    pub fn key_is_open(&self) -> bool {
+    /// Reports whether every user of this machine can read the key.
+    pub fn key_is_world_readable(&self) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(&self.files.key).is_ok_and(|facts| facts.permissions().mode() & 0o004 != 0)
+        std::fs::metadata(&self.files.key).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
     }
 
-    /// Shakes hands; whoever calls sets the time for it.
+    /// Performs the handshake. The caller must set a timeout.
     ///
     /// # Errors
-    /// The client speaks no TLS, none that is spoken here, or went away.
-    pub async fn accept(&self, stream: TcpStream, spoken: Spoken) -> io::Result<Stream> {
+    /// The client does not use TLS, uses no supported version, or disconnected.
+    pub async fn accept(&self, stream: TcpStream, protocol: AppProtocol) -> io::Result<NetStream> {
         let config = {
-            let served = self.served.read();
-            match spoken {
-                Spoken::Http => served.http.clone(),
-                Spoken::Redis => served.redis.clone(),
+            let current = self.current.read();
+            match protocol {
+                AppProtocol::Http => current.http.clone(),
+                AppProtocol::Redis => current.redis.clone(),
             }
         };
         let stream = TlsAcceptor::from(config).accept(stream).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(NetStream::Tls(Box::new(stream.into())))
     }
 }
 
-impl Texts {
+impl PemPair {
     fn read(files: &CertificateFiles) -> Result<Self, TlsError> {
         Ok(Self { cert: pem::read(&files.cert)?, key: pem::read(&files.key)? })
     }
@@ -126,10 +127,10 @@ impl Texts {
     }
 }
 
-impl Served {
-    fn new(files: &CertificateFiles, texts: &Texts) -> Result<Self, TlsError> {
-        let chain = pem::certificates(&files.cert, &texts.cert)?;
-        let key = pem::key(&files.key, &texts.key)?;
+impl TlsConfigs {
+    fn new(files: &CertificateFiles, pair: &PemPair) -> Result<Self, TlsError> {
+        let chain = pem::certificates(&files.cert, &pair.cert)?;
+        let key = pem::key(&files.key, &pair.key)?;
         let provider = Arc::new(ring::default_provider());
         let expired = chain.first().is_some_and(|cert| is_expired(cert, &provider));
         let bad_cert = |why: String| TlsError::BadCertificate { path: files.cert.clone(), why };
@@ -147,12 +148,13 @@ impl Served {
             })?;
         let redis = http.clone();
         http.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let chain = certificates_alone(&texts.cert);
+        let chain = only_certificates(&pair.cert);
         Ok(Self { http: Arc::new(http), redis: Arc::new(redis), chain: chain.into(), expired })
     }
 }
 
-/// Asks with no root at all: a certificate out of its time is told before one of an unknown issuer.
+/// Reports whether a certificate is outside its validity period. Verifies it without any root: the period
+/// is checked before the issuer.
 fn is_expired(cert: &CertificateDer<'_>, provider: &CryptoProvider) -> bool {
     let Ok(parsed) = ParsedCertificate::try_from(cert) else { return false };
     let algorithms = provider.signature_verification_algorithms.all;
@@ -166,17 +168,17 @@ fn is_expired(cert: &CertificateDer<'_>, provider: &CryptoProvider) -> bool {
     )
 }
 
-/// The certificates of a PEM text, without what else it holds: the key may be in the same file.
-fn certificates_alone(text: &[u8]) -> Vec<u8> {
+/// Returns only the certificates of a PEM text: the key may be in the same file.
+fn only_certificates(text: &[u8]) -> Vec<u8> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     const END: &[u8] = b"-----END CERTIFICATE-----";
-    let mut alone = Vec::new();
+    let mut certificates = Vec::new();
     let mut rest = text;
     while let Some(begin) = memchr::memmem::find(rest, BEGIN) {
         let Some(length) = memchr::memmem::find(&rest[begin..], END) else { break };
-        alone.extend_from_slice(&rest[begin..begin + length + END.len()]);
-        alone.push(b'\n');
+        certificates.extend_from_slice(&rest[begin..begin + length + END.len()]);
+        certificates.push(b'\n');
         rest = &rest[begin + length + END.len()..];
     }
-    alone
+    certificates
 }

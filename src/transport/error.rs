@@ -1,9 +1,9 @@
-//! What can be wrong with certificate files: one sentence each, which names the file.
+//! Errors of certificate files, each with the name of the file.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Files that cannot serve as a certificate, a key, or a list of trusted certificates.
+/// A file that cannot be used as a certificate, a key, or a list of trusted certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file cannot be read.
@@ -11,60 +11,60 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is something else.
+    /// The file has another format.
     #[error("{} is not PEM: {why}", path.display())]
     NotPem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Not one block of the right kind.
-    #[error("{} has no certificate in it: it should have a block that begins with -----BEGIN CERTIFICATE-----", path.display())]
+    /// The file has no certificate block.
+    #[error("{} contains no certificate: expected a block that begins with -----BEGIN CERTIFICATE-----", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// Not one block of the right kind.
-    #[error("{} has no private key in it: it should have a block that begins with -----BEGIN PRIVATE KEY-----", path.display())]
+    /// The file has no key block.
+    #[error("{} contains no private key: expected a block that begins with -----BEGIN PRIVATE KEY-----", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// A key that only a passphrase opens.
-    #[error("the key in {} is encrypted, and nobody is there to type its passphrase: `openssl pkey -in FILE -out FILE` writes it without one", path.display())]
+    /// The key is protected by a passphrase.
+    #[error("the key in {} is encrypted; decrypt it with `openssl pkey -in FILE -out FILE`", path.display())]
     EncryptedKey {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate that cannot be understood.
-    #[error("the certificate in {} cannot be used: {why}", path.display())]
+    /// The certificate is invalid or unsupported.
+    #[error("cannot use the certificate in {}: {why}", path.display())]
     BadCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// A key of a kind that is not known.
-    #[error("the key in {} cannot be used: {why}; RSA from 2048 bits, ECDSA (P-256, P-384) and Ed25519 keys can", path.display())]
+    /// The key is invalid or of an unsupported kind.
+    #[error("cannot use the key in {}: {why}; supported are RSA from 2048 bits, ECDSA (P-256, P-384) and Ed25519", path.display())]
     BadKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Each is good, but not with the other.
-    #[error("the key in {} does not fit the certificate in {}: its first certificate is of another key", key.display(), cert.display())]
+    /// Both are valid, but do not belong together.
+    #[error("the key in {} does not match the certificate in {}", key.display(), cert.display())]
     KeyMismatch {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
     },
-    /// This build cannot do it.
-    #[error("this tasktail was built without TLS: build it with the cargo feature `tls`")]
-    Without,
+    /// This build does not support TLS.
+    #[error("this tasktail was built without TLS; rebuild it with the cargo feature `tls`")]
+    Disabled,
 }

@@ -1,63 +1,63 @@
-//! What bytes travel on: a TCP connection, plain or under TLS, the same at both ends.
+//! Connections: TCP, plain or with TLS, for clients and servers.
 //!
-//! - [`Stream`] is a connection; nobody above needs to know which kind.
-//! - [`Acceptor`] is the server's side: a certificate with its key out of two files, read again when
-//!   they change.
-//! - [`secure`] is the client's side: it proves who the server is, or says in words why it cannot.
+//! - [`NetStream`] is a connection of either kind; the layers above need not know which.
+//! - [`Acceptor`] is the server's side: a certificate and its key, reloaded when their files change.
+//! - [`connect_tls`] is the client's side: it verifies the server's certificate, or returns an error that
+//!   names the remedy.
 //!
-//! TLS 1.2 and 1.3 by rustls with ring. Without the cargo feature `tls` all this is here and refuses.
-//! Not here: what is said on a connection, and how many there may be.
+//! TLS 1.2 and 1.3 by rustls with ring. Without the cargo feature `tls` the same functions exist and fail.
+//! Not here: protocols on a connection, and limits on their number.
 
 #[cfg(feature = "tls")]
 mod acceptor;
 #[cfg(feature = "tls")]
 mod connector;
+#[cfg(not(feature = "tls"))]
+mod disabled;
 mod error;
 #[cfg(feature = "tls")]
 mod pem;
 mod stream;
-#[cfg(not(feature = "tls"))]
-mod without;
 
 use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
 pub use acceptor::Acceptor;
 #[cfg(feature = "tls")]
-pub use connector::secure;
-pub use error::TlsError;
-pub use stream::Stream;
+pub use connector::connect_tls;
 #[cfg(not(feature = "tls"))]
-pub use without::{Acceptor, secure};
+pub use disabled::{DisabledAcceptor as Acceptor, connect_tls};
+pub use error::TlsError;
+pub use stream::NetStream;
 
-/// Whether this build can do TLS.
+/// Whether this build supports TLS.
 pub const HAS_TLS: bool = cfg!(feature = "tls");
 
 /// The files of a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// PEM: the server's certificate first, then those between it and the root.
+    /// PEM file: the server's certificate first, then the intermediate ones.
     pub cert: PathBuf,
-    /// PEM: its private key.
+    /// PEM file with its private key.
     pub key: PathBuf,
 }
 
-/// What is spoken under TLS on a port.
+/// The protocol inside TLS on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spoken {
-    /// HTTP/1.1 and WebSockets, and said so in the handshake (ALPN).
+pub enum AppProtocol {
+    /// HTTP/1.1 and WebSockets, announced in the handshake (ALPN).
     Http,
-    /// RESP, which has no such name.
+    /// RESP, which has no ALPN name.
     Redis,
 }
 
-/// What came of trying to read the certificate again.
+/// Result of reloading a certificate.
 #[derive(Debug)]
-pub enum Reloaded {
-    /// The files are as they were.
+pub enum ReloadOutcome {
+    /// The files have not changed.
     Unchanged,
-    /// New connections get the new certificate.
+    /// New connections use the new certificate.
     Changed,
-    /// The files are new and cannot be used (yet): the old pair is served on. Told once per change.
-    Unfit(TlsError),
+    /// The files have changed and cannot be used (yet): the old pair stays in use. Returned once per change.
+    Invalid(TlsError),
 }

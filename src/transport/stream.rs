@@ -1,4 +1,4 @@
-//! A connection, plain or under TLS.
+//! A connection, plain or with TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -8,79 +8,79 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection. Its bytes are those of the conversation, never those of TLS.
+/// A connection. Reads and writes are those of the protocol inside, without TLS records.
 #[derive(Debug)]
-pub enum Stream {
-    /// As it is.
+pub enum NetStream {
+    /// Plain TCP.
     Plain(TcpStream),
-    /// Under TLS, after the handshake. Boxed: its state is large.
+    /// TLS, after the handshake. Boxed, since its state is large.
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
-impl Stream {
-    /// Whether nobody on the way can read it.
+impl NetStream {
+    /// Reports whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        !matches!(self, Stream::Plain(_))
+        !matches!(self, NetStream::Plain(_))
     }
 
-    /// The TCP connection below.
+    /// Returns the underlying TCP connection.
     pub fn tcp(&self) -> &TcpStream {
         match self {
-            Stream::Plain(stream) => stream,
+            NetStream::Plain(stream) => stream,
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.get_ref().0,
+            NetStream::Tls(stream) => stream.get_ref().0,
         }
     }
 
-    /// Takes bytes that have come already.
+    /// Reads bytes that have already arrived.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there are none now.
+    /// [`io::ErrorKind::WouldBlock`] if there are none.
     pub fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
-            Stream::Plain(stream) => stream.try_read_buf(buffer),
+            NetStream::Plain(stream) => stream.try_read_buf(buffer),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => now(tokio::io::AsyncReadExt::read_buf(stream, buffer)),
+            NetStream::Tls(stream) => without_waiting(tokio::io::AsyncReadExt::read_buf(stream, buffer)),
         }
     }
 
-    /// Sends what the system takes at once. Under TLS it is on its way only after a flush.
+    /// Writes as many bytes as the system accepts at once. With TLS they are sent only after a flush.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if it takes nothing now.
+    /// [`io::ErrorKind::WouldBlock`] if it accepts none.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Plain(stream) => stream.try_write(bytes),
+            NetStream::Plain(stream) => stream.try_write(bytes),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => now(tokio::io::AsyncWriteExt::write(stream, bytes)),
+            NetStream::Tls(stream) => without_waiting(tokio::io::AsyncWriteExt::write(stream, bytes)),
         }
     }
 }
 
-/// What a cancel-safe operation does without waiting.
+/// Runs a cancel-safe operation as far as possible without waiting.
 #[cfg(feature = "tls")]
-fn now<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+fn without_waiting<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     use futures::FutureExt as _;
     operation.now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for NetStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            NetStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            NetStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for NetStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            NetStream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            NetStream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -90,33 +90,33 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            NetStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            NetStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
+            NetStream::Plain(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            NetStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            NetStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            NetStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            NetStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            NetStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What crosses a socket, as types; pure, no I/O.
+//! Message types and codecs of all protocols; no I/O.
 //!
 //! `worker` is the protocol between a worker and the server, `viewer` the one between the server
-//! and whoever follows a task, `resp` the one Redis clients speak, `problem` the shape of an HTTP error.
+//! and its viewers, `resp` is Redis' protocol, `problem` the format of an HTTP error.
 
 pub mod problem;
 pub mod resp;

@@ -5,27 +5,27 @@ use serde::{Deserialize, Serialize};
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The code of a request that came without TLS where it is spoken.
+/// Code for a request that arrived without TLS although it is required.
 pub const HTTPS_REQUIRED: &str = "https_required";
 
-/// What went wrong with a request, for people (`detail`) and for programs (`code`).
+/// An HTTP error, for people (`detail`) and for programs (`code`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Always `about:blank`: the code says it all.
+    /// Always `about:blank`; `code` identifies the problem.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The HTTP status in words.
+    /// Reason phrase of the HTTP status.
     pub title: String,
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// What was wrong and what would be right.
+    /// Problem and remedy.
     pub detail: String,
-    /// A stable word.
+    /// Stable code.
     pub code: String,
 }
 
 impl Problem {
-    /// A problem with the title that RFC 9110 gives its status.
+    /// Creates a problem, titled with the reason phrase of its status (RFC 9110).
     pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
         let title = hyper::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
         Self {

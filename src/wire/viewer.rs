@@ -8,99 +8,99 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cursor, Gap, Line, Task};
 
-/// What the server sends to a viewer.
+/// A message from the server to a viewer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
-    /// The task as it is; lines follow.
+    /// The task at the start; lines follow.
     Open {
-        /// The task's facts now.
+        /// Current details of the task.
         task: Task,
-        /// Names the log; a cursor from another one is answered with `reset`.
+        /// Identifies the log; a cursor of another log is answered with `reset`.
         epoch: String,
         /// First line that can be read; 0 if there is none yet.
         first_line: u64,
         /// Last line that can be read; 0 if there is none yet.
         last_line: u64,
     },
-    /// Some lines, in order, right after the ones before.
+    /// Consecutive lines.
     Lines {
-        /// At least one.
+        /// At least one line.
         lines: Vec<Line<'static>>,
-        /// Behind the last of them.
+        /// Position after the last of them.
         cursor: Cursor,
     },
-    /// Lines that are not there.
+    /// A gap in the lines.
     Gap {
-        /// Which and why.
+        /// Range and reason.
         #[serde(flatten)]
         gap: Gap,
-        /// Behind the gap.
+        /// Position after the gap.
         cursor: Cursor,
     },
-    /// The task's facts have changed.
+    /// The task's details have changed.
     Status {
-        /// The facts now.
+        /// New details.
         task: Task,
     },
-    /// Nothing more will come.
+    /// The log is complete.
     End {
-        /// The facts at the end.
+        /// Final details.
         task: Task,
-        /// Behind the last line.
+        /// Position after the last line.
         cursor: Cursor,
     },
-    /// The cursor was of another log, or ahead of this one: reading starts anew.
+    /// The cursor was of another log, or ahead of this one: reading restarts.
     Reset {
-        /// The log that is read now.
+        /// Identifies the new log.
         epoch: String,
-        /// In words.
+        /// Reason, for people.
         reason: String,
     },
-    /// Something the viewer asked for cannot be done.
+    /// A request of the viewer failed.
     Error {
-        /// A stable word.
+        /// Stable code.
         code: String,
-        /// In words.
+        /// Message for people.
         message: String,
     },
 }
 
-/// A server message on a connection that follows many tasks.
+/// A server message on a connection that follows several tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaggedMessage {
-    /// The task it speaks of; absent in an error that concerns none.
+    /// Task of the message; absent in an error without a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// The message.
+    /// Message.
     #[serde(flatten)]
     pub message: ServerMessage,
 }
 
-/// What a viewer of many tasks sends: `GET /ws/v1/follow`.
+/// A message from a viewer of several tasks: `GET /ws/v1/follow`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FollowRequest {
-    /// Begin with a task; the parameters are those of the single route.
+    /// Follows a task; the parameters are those of the route for one task.
     Subscribe {
-        /// The task.
+        /// Id of the task.
         task: String,
-        /// Begin behind this cursor.
+        /// Starts after this cursor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
-        /// Begin at this line.
+        /// Starts at this line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
-        /// Begin this many lines before the end.
+        /// Starts this many lines before the end.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail: Option<u64>,
-        /// Wait for a task that is not there yet.
+        /// Waits until the task exists.
         #[serde(default)]
         wait: bool,
     },
-    /// No more of this task.
+    /// Stops following a task.
     Unsubscribe {
-        /// The task.
+        /// Id of the task.
         task: String,
     },
 }

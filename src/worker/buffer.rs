@@ -16,7 +16,7 @@ use super::Exit;
 use super::lines::{LineSplitter, SplitLine};
 use super::tail::Tail;
 use crate::model::limits::{WORKER_BUFFER_BYTES, WORKER_BUFFER_LINES};
-use crate::model::{Channel, GapReason, LineSum, LineText, Mark, Timestamp};
+use crate::model::{Channel, GapMarker, GapReason, LineChecksum, LineText, Timestamp};
 pub(super) use spill::{Batch as SpoolBatch, Work as SpoolWork};
 
 /// The buffer's bounds.
@@ -113,7 +113,7 @@ pub(super) struct Buffer {
     /// Everything up to this number is durable at the server, and forgotten here.
     acked: u64,
     /// What all numbered lines add up to, if that is known, and a place to put one.
-    sum: Option<LineSum>,
+    sum: Option<LineChecksum>,
     summed: Vec<u8>,
     /// Lines that acked marks stand for.
     skipped_acked: u64,
@@ -165,7 +165,7 @@ impl Buffer {
             numbered_bytes: 0,
             sent: 0,
             acked: 0,
-            sum: Some(LineSum::default()),
+            sum: Some(LineChecksum::default()),
             summed: Vec::new(),
             skipped_acked: 0,
             splitters: Default::default(),
@@ -299,7 +299,7 @@ impl Buffer {
     }
 
     /// What all lines that were ever numbered add up to; unknown of those that a killed worker has left.
-    pub(super) fn sum(&self) -> Option<LineSum> {
+    pub(super) fn sum(&self) -> Option<LineChecksum> {
         self.sum
     }
 
@@ -378,7 +378,7 @@ impl Buffer {
         let Some(mut skipping) = self.skipping.take() else { return };
         let count = skipping.missing();
         if count > 0 {
-            let text = Mark { reason: GapReason::Skipped, count }.to_string();
+            let text = GapMarker { reason: GapReason::Skipped, count }.to_string();
             let line = SplitLine { text, ..SplitLine::default() };
             self.append(Item { line, channel: Channel::Internal, at: skipping.since, kind: Kind::Mark(count) });
         }

@@ -98,7 +98,7 @@ fn a_flood_without_a_server_costs_bounded_memory_and_ends_with_its_last_lines() 
     buffer.finish(Exit::code(1), None, NOW);
     assert_eq!(buffer.unconfirmed_lines(), 200 * 30_000);
     let lines = take(&mut buffer);
-    let mark = Mark::parse(&lines[0]).unwrap();
+    let mark = GapMarker::parse(&lines[0]).unwrap();
     assert_eq!(mark.count + WORKER_BUFFER_LINES as u64 / 8, 200 * 30_000);
     let last = buffer.queue.back().unwrap();
     assert_eq!(last.line.text, "29999");
@@ -219,7 +219,7 @@ fn check(server: &Server, received: &[String; 2], own: usize) -> Result<(), Test
             Kind::Own => owns.push(item.line.text.clone()),
             Kind::Mark(count) => {
                 skipped += count;
-                prop_assert_eq!(Mark::parse(&item.line.text).map(|mark| mark.count), Some(count));
+                prop_assert_eq!(GapMarker::parse(&item.line.text).map(|mark| mark.count), Some(count));
             }
         }
     }

@@ -343,7 +343,7 @@ impl Worker {
 /// The server that these options name, as it is spoken to.
 fn server_of(options: &WorkerOptions) -> Result<Endpoint, WorkerError> {
     let token = options.token.as_deref().map(str::parse).transpose()?;
-    Ok(options.url.parse::<Endpoint>()?.trusting(options.ca_file.clone()).with_token(token))
+    Ok(options.url.parse::<Endpoint>()?.with_ca_file(options.ca_file.clone()).with_token(token))
 }
 
 /// Makes the session's folder, and says what earlier ones have left.

@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep_until};
 use super::mask::Masks;
 use super::reader::{Copy, PIPE_BYTES, Reader};
 use super::shared::Shared;
-use super::signals::{self, Signals};
+use super::signals::Signals;
 use super::terminal::{self, ChildTerminal};
 use super::{Delivery, Exit, Outcome, Worker, WorkerError, WorkerOptions};
-use crate::model::{Channel, command_line};
+use crate::model::{Channel, command_line, signal_name};
 
 /// See [`Worker::run`].
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<Outcome, WorkerError> {
@@ -81,7 +81,7 @@ async fn deliver(worker: Worker, signals: &mut Signals) -> Delivery {
 fn last_words(exit: Exit, took: Duration) -> String {
     let seconds = took.as_secs_f64();
     match (exit.code, exit.signal) {
-        (None, Some(signal)) => format!("ended after {seconds:.1} s by {}", signals::name(signal)),
+        (None, Some(signal)) => format!("ended after {seconds:.1} s by {}", signal_name(signal)),
         _ => format!("ended after {seconds:.1} s with exit code {}", exit.shell_code()),
     }
 }
@@ -168,7 +168,7 @@ impl Running {
                 self.terminal.iter().for_each(ChildTerminal::copy_size);
                 continue;
             }
-            let name = signals::name(signal.as_raw());
+            let name = signal_name(signal.as_raw());
             if signal == Signal::INT && !self.own_group {
                 // The terminal has sent it to the child too, and what it means is the child's to say.
                 shared.push_own(format!("{name} from the terminal"));

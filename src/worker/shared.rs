@@ -13,7 +13,7 @@ use super::mask::{Masker, Masks};
 use super::spool::SaidEnd;
 use super::{Delivery, Exit};
 use crate::model::{Channel, TaskId, Timestamp};
-use crate::wire::worker::{Outgoing, OutgoingLine};
+use crate::wire::worker::{OutgoingLine, OutgoingMessage};
 
 /// Lines of one message.
 const BATCH_LINES_MAX: usize = 1_000;
@@ -278,9 +278,9 @@ impl Shared {
         let mut buffer = self.buffer.lock();
         let message = if let Some(batch) = buffer.take(BATCH_LINES_MAX, BATCH_BYTES_MAX, json_bytes) {
             let lines = batch.items.map(outgoing).collect();
-            Outgoing::LogLines { work_request_id: task.as_str(), first_seq: batch.first_seq, lines }
+            OutgoingMessage::LogLines { work_request_id: task.as_str(), first_seq: batch.first_seq, lines }
         } else if let Some((seq, exit, timestamp)) = buffer.take_end() {
-            Outgoing::LogLineEnd {
+            OutgoingMessage::LogLineEnd {
                 work_request_id: task.as_str(),
                 seq,
                 exit_code: exit.code,

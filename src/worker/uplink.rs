@@ -24,9 +24,9 @@ use super::shared::Shared;
 use super::spool::SpoolThread;
 use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
-use crate::client::connect::{CONNECT_TIMEOUT, ConnectError, Socket, connect};
+use crate::client::connect::{CONNECT_TIMEOUT, ClientSocket, ConnectError, connect};
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT};
-use crate::wire::worker::{Outgoing, PROTOCOL, ServerReply};
+use crate::wire::worker::{OutgoingMessage, PROTOCOL, ServerReply};
 
 /// The worker's door at the server.
 const PATH: &str = "/ws/v1/worker";
@@ -170,16 +170,16 @@ impl Uplink {
     }
 
     /// Connects, says who it is, and learns what the server has of this session.
-    async fn open(&self) -> Result<(Socket, u64), Over> {
+    async fn open(&self) -> Result<(ClientSocket, u64), Over> {
         let mut socket = connect(&self.server, PATH).await.map_err(|error| match error {
             ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
                 Over::Denied(error.to_string())
             }
             _ => Over::Lost(error.to_string()),
         })?;
-        let hello = Outgoing::Hello { protocol: PROTOCOL, worker: &self.session.worker };
+        let hello = OutgoingMessage::Hello { protocol: PROTOCOL, worker: &self.session.worker };
         let session = self.session.id.to_string();
-        let start = Outgoing::TaskStart {
+        let start = OutgoingMessage::TaskStart {
             work_request_id: self.options.task.as_str(),
             session: &session,
             command: &self.session.command,
@@ -196,7 +196,7 @@ impl Uplink {
         Ok((socket, acked_seq))
     }
 
-    async fn resumed(&self, socket: &mut Socket) -> Result<u64, Over> {
+    async fn resumed(&self, socket: &mut ClientSocket) -> Result<u64, Over> {
         let own = self.session.id.to_string();
         loop {
             let Some(text) = text_of(socket.next().await)? else { continue };
@@ -217,7 +217,7 @@ impl Uplink {
     }
 
     /// Until all is confirmed (`Ok`), or the connection is lost.
-    async fn talk(&self, socket: Socket, acked_seq: u64) -> Result<(), Over> {
+    async fn talk(&self, socket: ClientSocket, acked_seq: u64) -> Result<(), Over> {
         self.shared.resume(acked_seq);
         if self.shared.is_complete() {
             return Ok(());
@@ -233,7 +233,7 @@ impl Uplink {
         result
     }
 
-    async fn write(&self, sink: &mut SplitSink<Socket, Message>) -> Lost {
+    async fn write(&self, sink: &mut SplitSink<ClientSocket, Message>) -> Lost {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -251,7 +251,7 @@ impl Uplink {
         }
     }
 
-    async fn read(&self, mut stream: SplitStream<Socket>) -> Result<(), Over> {
+    async fn read(&self, mut stream: SplitStream<ClientSocket>) -> Result<(), Over> {
         let mut noted: Option<Instant> = None;
         let mut not_noted = 0u64;
         loop {

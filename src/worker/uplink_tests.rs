@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use super::*;
-use crate::model::{Channel, Mark};
+use crate::model::{Channel, GapMarker};
 use crate::worker::{Exit, Worker};
 
 /// What the server does with one connection.
@@ -332,7 +332,7 @@ async fn the_flood_of_a_real_command_adds_up() {
     assert_eq!(texts[texts.len() - 2], "300000", "the last line is never skipped");
     let mut next = 1;
     for text in &texts[1..texts.len() - 1] {
-        match Mark::parse(text) {
+        match GapMarker::parse(text) {
             Some(mark) => next += mark.count,
             None => {
                 assert_eq!(text.parse::<u64>().unwrap(), next, "each mark stands where its lines are missing");

@@ -63,7 +63,7 @@ fn rejected_events_are_told_with_reason_place_and_cause() {
         "field `host` is missing",
         "1 event lacks `host`: older polling scripts",
         "printed by Python",
-        "`repetition` must be a whole number",
+        "`repetition` must be a non-negative integer",
         "the last line is cut off",
         "0 events, 0 duplicates, 4 rejected",
     ] {

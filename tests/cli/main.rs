@@ -1,11 +1,13 @@
 //! The command line from outside: the real binary, each test in a home of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 mod alone;
+mod doctor;
 mod events;
 mod explain;
 mod run_events;
 mod ship;
 mod support;
 mod usage;
+mod viewer_client;
 mod with_server;

@@ -1,5 +1,5 @@
-//! A server in a temporary folder on a free port, and small clients for it. Nothing sleeps: what
-//! is waited for has a deadline.
+//! A server in a temporary folder on a free port, and small clients for it. No wait is of a fixed length:
+//! what is waited for has a deadline.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -15,12 +15,16 @@ use serde_json::{Value, json};
 use tasktail::server::{ServeOptions, Server};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Whatever takes longer is a failure.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A server that goes with its folder.
 pub(crate) struct TestServer {
@@ -52,6 +56,21 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("not within {DEADLINE:?}: {what}"),
     }
+}
+
+/// Waits until the condition holds, with a deadline. Looks at it at once and then every few milliseconds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    within(what, async {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if holds().await {
+                return;
+            }
+        }
+    })
+    .await;
 }
 
 /// An answer, read to its end.
@@ -140,14 +159,9 @@ impl TestServer {
         Socket { inner }
     }
 
-    /// Asks until it is so.
-    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, mut so: impl FnMut() -> F) {
-        within(what, async {
-            while !so().await {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+    /// Waits until the condition holds, as [`until`] does.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl FnMut() -> F) {
+        until(what, holds).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tasktail::dashboard::{Action, Item};
-use tasktail::model::{Hop, HopFault, Pipeline, Timestamp};
+use tasktail::model::{Pipeline, Stage, StageError, Timestamp};
 
 use crate::support::{BEGIN_MS, Scene, log, status};
 
@@ -123,12 +123,12 @@ fn polling_is_one_row() {
 fn disconnected() {
     let mut scene = Scene::server("run-1");
     scene.item(Item::Connected);
-    let hop = |name: &str, received: u64| Hop { hop: name.to_owned(), received, ..Hop::default() };
-    let mut extraction = Hop { parsed: 86, ..hop("extraction", 1204) };
+    let hop = |name: &str, received: u64| Stage { name: name.to_owned(), received, ..Stage::default() };
+    let mut extraction = Stage { parsed: 86, ..hop("extraction", 1204) };
     extraction.rejected.insert("missing_field".to_owned(), 2);
-    let fault = HopFault { at: Timestamp::from_millis(BEGIN_MS), message: "field `host` is missing".to_owned() };
+    let fault = StageError { at: Timestamp::from_millis(BEGIN_MS), message: "field `host` is missing".to_owned() };
     extraction.last_error = Some(fault);
-    let dedupe = Hop { deduplicated: 43, ..hop("dedupe", 86) };
+    let dedupe = Stage { deduplicated: 43, ..hop("dedupe", 86) };
     let hops = vec![
         hop("worker_socket", 1204),
         hop("journal", 1204),
@@ -137,7 +137,7 @@ fn disconnected() {
         hop("run_state", 43),
         hop("sse", 43),
     ];
-    scene.item(Item::Pipeline(Pipeline { hops, runs_folder: None }));
+    scene.item(Item::Pipeline(Pipeline { stages: hops, runs_folder: None }));
     scene.events(&status("h1", "fio", 1, "running", ""));
     scene.item(Item::Disconnected {
         why: "the connection to http://127.0.0.1:7117 broke: connection reset".to_owned(),

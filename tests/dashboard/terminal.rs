@@ -12,6 +12,8 @@ use tasktail::dashboard::{Input, State, show};
 /// Nothing here takes so long; it is the machine that may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PROMPT: &str = "ready>";
+/// Names the pipe whose opening makes the helper panic.
+const PANIC_TRIGGER: &str = "TASKTAIL_TEST_PANIC_TRIGGER";
 
 /// A terminal of 80 x 24 with a shell in it.
 struct Tmux {
@@ -119,17 +121,11 @@ fn a_pipe_is_live_and_the_terminal_is_given_back() {
     let mut text = String::from("\nTASK [Emit captured events] ************************************\n");
     text.push_str(&looped("k6[cfg1] log stream started"));
     out.write_all(text.as_bytes()).unwrap();
-    let screen = tmux.wait_for(|screen| screen.contains("log stream started") && screen.contains("live (stdout"));
-    for part in
-        ["Run Journal (ID: run-1)", "⟳ running ░░░░░░░░ 1/3", "Event Status", "Log Stream", "TASK [Emit captured"]
-    {
-        assert!(screen.contains(part), "{part}:\n{screen}");
-    }
-    assert_eq!(
-        screen.lines().filter(|line| line.contains("dfaas@h1 1/3 k6[cfg1] log stream started")).count(),
-        1,
-        "{screen}"
-    );
+    // The journal too shows the message: each part is waited for, not only the last that was missing before.
+    let row = "dfaas@h1 1/3 k6[cfg1] log stream started";
+    let parts = ["Run Journal (ID: run-1)", "⟳ running ░░░░░░░░ 1/3", "Event Status", "live (stdout"];
+    let log = ["Log Stream", "TASK [Emit captured", row];
+    tmux.wait_for(|screen| parts.iter().chain(&log).all(|part| screen.contains(part)));
 
     let mut worst = Duration::ZERO;
     for nth in 0..10 {
@@ -139,6 +135,8 @@ fn a_pipe_is_live_and_the_terminal_is_given_back() {
         tmux.wait_for(|screen| screen.contains(&format!("sentinel {name}{name}{name}")));
         worst = worst.max(written.elapsed());
     }
+    let screen = tmux.screen();
+    assert_eq!(screen.lines().filter(|line| line.contains(row)).count(), 1, "{screen}");
     println!("written to visible, the worst of ten: {worst:?}");
     assert!(worst < Duration::from_secs(1), "{worst:?}");
 
@@ -194,12 +192,14 @@ fn ctrl_c_leaves_with_0() {
 #[test]
 fn a_panic_gives_the_terminal_back() {
     let tmux = Tmux::start();
-    let fifo = tmux.fifo("out");
+    let (fifo, trigger) = (tmux.fifo("out"), tmux.fifo("trigger"));
     let this = std::env::current_exe().unwrap();
     let helper = format!("{} --ignored --exact --nocapture terminal::helper_that_panics", this.display());
-    tmux.keys(&[&format!("clear; RUST_BACKTRACE=0 {helper} < {}; echo code $?", fifo.display()), "Enter"]);
+    let environment = format!("RUST_BACKTRACE=0 {PANIC_TRIGGER}={}", trigger.display());
+    tmux.keys(&[&format!("clear; {environment} {helper} < {}; echo code $?", fifo.display()), "Enter"]);
     let out = open(&fifo);
     tmux.wait_for(|screen| screen.contains("waiting for the first event"));
+    drop(open(&trigger));
     let screen = tmux.wait_for(|screen| screen.contains("\ncode "));
     drop(out);
     assert!(screen.contains("a panic on purpose"), "its words are seen, not lost with the screen:\n{screen}");
@@ -213,9 +213,10 @@ async fn helper_that_panics() {
     let input = Input::Pipe { keep: None };
     let state = State::new(input.source(), true, None);
     let feed = input.start().await.unwrap();
+    let trigger = std::env::var_os(PANIC_TRIGGER).unwrap();
     std::thread::spawn(|| {
-        let (_keep, never) = std::sync::mpsc::channel::<()>();
-        never.recv_timeout(Duration::from_millis(1500)).ok();
+        // Waits until the test opens the other end.
+        File::open(trigger).unwrap();
         panic!("a panic on purpose");
     });
     let result = show(feed, state, false).await;

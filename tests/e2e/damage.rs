@@ -90,7 +90,7 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
     fs::write(data(&home).join("journal/conf"), "garbage").unwrap();
     lose_commits(&data(&home).join("journal"));
     let said = start_and_check(&home, "all of it is garbage");
-    assert!(said.contains("kept aside") && said.contains("listed again"), "{said}");
+    assert!(said.contains("moved it aside") && said.contains("restored a task from its archive"), "{said}");
     let kept = aside(&home);
     assert_eq!(kept.len(), 1, "{said}");
     assert!(fs::metadata(kept[0].join("db")).unwrap().len() > 0, "nothing is deleted");
@@ -108,7 +108,7 @@ fn a_damaged_archive_is_told_to_whoever_reads_it_and_by_the_server() {
     let mut export = Background::start(&home, "export", &["export", "done", "-o", "-", "--url", url]);
     assert_eq!(export.code(), Some(1), "it is not whole: {}", export.err());
     let said = serve.err();
-    assert!(said.contains("a log cannot be read on") && said.contains("done.ndjson.zst"), "{said}");
+    assert!(said.contains("cannot read the rest of a log") && said.contains("done.ndjson.zst"), "{said}");
     let open = home.ok(&["export", "open", "-o", "-", "--url", url]);
     assert!(open.lines().eq(steady_lines(6_000).iter()), "another log is as it was");
 }
@@ -156,7 +156,7 @@ fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
             }
             "no snapshot" => assert!(!said.contains("damaged"), "{what}: it opens without a loss: {said}"),
             "cut to nothing" | "garbage at the start" => {
-                assert!(aside(&home).len() == 1 && said.contains("kept aside"), "{what}: {said}");
+                assert!(aside(&home).len() == 1 && said.contains("moved it aside"), "{what}: {said}");
             }
             _ => assert!(said.contains("damaged"), "{what}: {said}"),
         }

@@ -7,6 +7,8 @@ mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod crash;
+mod disk;
 mod files;
 mod half_open;
 mod redis_clients;
@@ -16,3 +18,6 @@ mod silent;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
 mod support;
 mod tools;
+#[allow(dead_code, reason = "not every test program uses all helpers")]
+#[path = "../redis/wire.rs"]
+mod wire;

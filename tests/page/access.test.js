@@ -28,8 +28,15 @@ const sessionOf = async (context) => (await context.cookies()).find(({ name }) =
 async function signIn(page, token, path = "/") {
   secrets.push(token);
   await page.goto(`${server.url}${path}`);
+  await submit(page, token);
+}
+
+/** Sends the form and waits until the page that answers it is loaded: the page before may show the same words. */
+async function submit(page, token) {
   await page.fill("#token", token);
+  const loaded = page.waitForEvent("load");
   await page.click("#sign-in .primary");
+  await loaded;
 }
 
 test("a page leads to the sign-in page, and from there back to the same line", async () => {
@@ -66,19 +73,17 @@ test("the cookie is HttpOnly, SameSite=Strict, of limited life, and no script re
 test("a wrong, an expired and a revoked token are told apart, in words", async () => {
   const page = await browser.newPage();
   await signIn(page, "tt_nonsense", "/runs");
-  await untilText(page, "#problem", "not known here");
+  await untilText(page, "#problem", "Invalid token");
   assert.equal(await page.inputValue("#token"), "", "what was typed does not come back");
   assert.equal(await page.inputValue("#next"), "/runs");
   const revoked = await server.tokenFor("gone", "read");
   await server.revoke("gone");
-  await page.fill("#token", revoked);
-  await page.click("#sign-in .primary");
+  await submit(page, revoked);
   await untilText(page, "#problem", "was revoked");
   const expired = await server.tokenFor("late", "read", "--expires", "1s");
   secrets.push(revoked, expired);
   await until(page, (then) => Date.now() > then, Date.now() + 1100);
-  await page.fill("#token", expired);
-  await page.click("#sign-in .primary");
+  await submit(page, expired);
   await untilText(page, "#problem", "has expired");
   assert.equal(await sessionOf(page.context()), undefined);
 });
@@ -290,8 +295,7 @@ test("an injected script does not run, on the sign-in page and behind it", async
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   const before = browser.violations.length;
   assert.equal(await inject(), undefined);
-  await page.fill("#token", token);
-  await page.click("#sign-in .primary");
+  await submit(page, token);
   await untilText(page, "#access", "grace");
   assert.equal(await inject(), undefined);
   // These were asked for.
@@ -303,13 +307,11 @@ test("too many wrong tokens from one address are said to be too many, and a good
   t.after(() => strict.stop());
   const page = await browser.newPage();
   await page.goto(`${strict.url}/login`);
-  for (const words of ["not known here", "not known here", "Too many wrong tokens"]) {
-    await page.fill("#token", "tt_wrong");
-    await page.click("#sign-in .primary");
+  for (const words of ["Invalid token", "Invalid token", "Too many invalid tokens"]) {
+    await submit(page, "tt_wrong");
     await untilText(page, "#problem", words);
   }
-  await page.fill("#token", strict.token);
-  await page.click("#sign-in .primary");
+  await submit(page, strict.token);
   await untilText(page, "#access", "root");
 });
 

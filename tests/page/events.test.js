@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { collapse, itemOf, matches, placeOf, readEvent, shapeOf } from "../../src/server/web/assets/events.js";
-import { rowsOf, seconds } from "../../src/server/web/assets/runjournal.js";
-import { RunLog } from "../../src/server/web/assets/runlog.js";
-import { hopFacts } from "../../src/server/web/assets/runstatus.js";
+import { collapse, itemOf, matches, placeOf, readEvent, shapeOf } from "../../src/server/web/run/events.js";
+import { rowsOf, seconds } from "../../src/server/web/run/journal.js";
+import { RunLog } from "../../src/server/web/run/log.js";
+import { hopFacts } from "../../src/server/web/run/status.js";
 
 const log = (message, more = {}) => ({ host: "h1", workload: "dfaas", repetition: 1, total_repetitions: 3, status: "running", type: "log", level: "INFO", message, ...more });
 const items = (events) => events.map((event, index) => itemOf(index + 1, event));

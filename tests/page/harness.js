@@ -147,7 +147,7 @@ export async function startBrowser() {
     async another(context) {
       const page = await context.newPage();
       page.setDefaultTimeout(10_000);
-      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/*", fromDisk);
+      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/**", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       page.on("console", (message) => {
         if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
@@ -161,8 +161,8 @@ export async function startBrowser() {
 }
 
 async function fromDisk(route) {
-  const name = new URL(route.request().url()).pathname.split("/").pop();
-  const body = await readFile(new URL(`../../src/server/web/assets/${name}`, import.meta.url));
+  const name = new URL(route.request().url()).pathname.split("/").slice(2).join("/");
+  const body = await readFile(new URL(`../../src/server/web/${name}`, import.meta.url));
   await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
 }
 
@@ -178,6 +178,37 @@ export const rowText = (page, n) => row(page, n).locator(".text");
 
 /** Waits until a function of the page says true. */
 export const until = (page, check, argument) => page.waitForFunction(check, argument, { polling: 20 });
+
+/**
+ * Returns the longest time, in ms, that a page's main thread computed between two frames while `work` lasted.
+ * Time that other processes had the processor does not count.
+ */
+export async function longestFrame(page, work) {
+  await page.evaluate(() => {
+    const frame = () => requestAnimationFrame(frame);
+    frame();
+  });
+  const browser = page.context().browser();
+  await browser.startTracing(page, { categories: ["-*", "devtools.timeline"] });
+  let trace;
+  try {
+    await work();
+  } finally {
+    trace = await browser.stopTracing();
+  }
+  const begins = new Map();
+  for (const { name, pid, tid, tts } of JSON.parse(trace).traceEvents) {
+    if (name !== "FireAnimationFrame" || tts === undefined) continue;
+    const thread = `${pid} ${tid}`;
+    begins.set(thread, [...(begins.get(thread) ?? []), tts]);
+  }
+  const gaps = [...begins.values()].flatMap((times) => {
+    times.sort((a, b) => a - b);
+    return times.slice(1).map((time, i) => time - times[i]);
+  });
+  if (gaps.length === 0) throw new Error("the trace has no frames");
+  return gaps.reduce((longest, gap) => Math.max(longest, gap)) / 1000;
+}
 
 /** The numbers of the rows inside the viewport, top to bottom. */
 export function visibleNumbers(page) {

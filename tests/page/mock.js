@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 import { MockRuns } from "./mockruns.js";
 
-const ASSETS = new URL("../../src/server/web/assets/", import.meta.url);
+const ASSETS = new URL("../../src/server/web/", import.meta.url);
 const TYPES = { html: "text/html", css: "text/css", js: "text/javascript" };
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
@@ -162,10 +162,10 @@ export class MockServer {
     const url = new URL(request.url, "http://mock");
     this.requests.push(url);
     const path = url.pathname;
-    if (path === "/") return this.file(response, "list.html");
-    if (path === "/runs") return this.file(response, "runs.html");
-    if (path.startsWith("/runs/")) return this.file(response, "run.html");
-    if (path.startsWith("/tasks/")) return this.file(response, "task.html");
+    if (path === "/") return this.file(response, "task/list.html");
+    if (path === "/runs") return this.file(response, "run/list.html");
+    if (path.startsWith("/runs/")) return this.file(response, "run/run.html");
+    if (path.startsWith("/tasks/")) return this.file(response, "task/task.html");
     if (path.startsWith("/assets/")) return this.file(response, path.slice("/assets/".length));
     const [, id, rest] = /^\/api\/v1\/tasks(?:\/([^/]+)(?:\/(.*))?)?$/.exec(path) ?? [];
     if (this.refuse) return this.problem(response, this.refuse, "unauthorized");

@@ -183,7 +183,7 @@ test("another system's ticket opens its task", async () => {
     ["signature", ticket("ticket", {}, { secret: "another secret, which is long enough as well" })],
     ["signature", ticket("ticket", {}, { header: { alg: "none" } })],
     ["expired", ticket("ticket", { exp: seconds() - 60 })],
-    ["further away", ticket("ticket", { exp: seconds() + 400 * 86_400 })],
+    ["further in the future", ticket("ticket", { exp: seconds() + 400 * 86_400 })],
     ["another task", ticket("ticket", { task: "shared" })],
     ["not valid yet", ticket("ticket", { nbf: seconds() + 300 })],
   ]) {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as format from "../../src/server/web/assets/format.js";
-import { linkOf, parseLink, stretch } from "../../src/server/web/assets/links.js";
-import { localPattern, pattern } from "../../src/server/web/assets/search.js";
-import { Store } from "../../src/server/web/assets/store.js";
+import * as format from "../../src/server/web/shared/format.js";
+import { linkOf, parseLink, stretch } from "../../src/server/web/shared/links.js";
+import { localPattern, pattern } from "../../src/server/web/shared/search.js";
+import { Store } from "../../src/server/web/shared/store.js";
 
 const line = (n) => ({ n, line: `line ${n}`, stream: "stdout" });
 const lines = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => line(from + i));

@@ -11,11 +11,18 @@
 
 mod blocked;
 mod cases;
+mod clients;
+mod codec;
 mod command;
+#[allow(dead_code, reason = "not every test program uses all helpers")]
+#[path = "../common/mod.rs"]
+mod common;
 mod differences;
+mod kill;
 mod normal;
 mod oracle;
 mod play;
+mod port;
 mod protocol;
 mod random;
 mod script;

@@ -11,7 +11,7 @@ use super::args::ExtractArgs;
 use super::print::Lines;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use crate::events::{Extractor, ExtractorOptions, Found, clean};
+use crate::events::{ExtractedItem, Extractor, ExtractorOptions, clean};
 
 /// Read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -88,18 +88,18 @@ async fn read(mut text: impl AsyncRead + Unpin, extractor: &mut Extractor, tally
 }
 
 impl Tally {
-    fn take(&mut self, found: Found<'_>) {
+    fn take(&mut self, found: ExtractedItem<'_>) {
         let printed = match found {
-            Found::Event(found) => {
+            ExtractedItem::Event(found) => {
                 self.events += 1;
                 self.lines.json(if self.ids { found.identified.as_str() } else { found.event.as_str() })
             }
-            Found::Echo { .. } => {
+            ExtractedItem::Echo { .. } => {
                 self.echoes += 1;
                 Ok(())
             }
-            Found::Task(task) if self.tasks => self.lines.json(&task.json),
-            Found::Rejected(rejected) => {
+            ExtractedItem::Task(task) if self.tasks => self.lines.json(&task.json),
+            ExtractedItem::Rejected(rejected) => {
                 self.rejected += 1;
                 if self.rejected <= REJECTED_TOLD_MAX {
                     let place = format!("line {} (byte {})", rejected.line, rejected.offset);
@@ -108,7 +108,7 @@ impl Tally {
                 }
                 Ok(())
             }
-            Found::Task(_) | Found::Text { .. } => Ok(()),
+            ExtractedItem::Task(_) | ExtractedItem::Text { .. } => Ok(()),
         };
         if let Err(error) = printed {
             self.failed.get_or_insert(error);

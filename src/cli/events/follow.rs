@@ -11,7 +11,7 @@ use super::source::{self, Source};
 use super::tail;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use crate::client::{RunFollower, RunItem, RunStart};
+use crate::client::{RunFollowStart, RunFollower, RunItem};
 use crate::events::{EventLog, EventStream, FollowNotice, RunFold, StreamItem};
 use crate::model::{Event, RunId, RunStatus, Timestamp};
 
@@ -97,15 +97,15 @@ async fn forever(
         }
         Source::Run { locator, id } => {
             let start = match begin {
-                None => RunStart::First,
-                Some(lines) if printer.types().is_all() => RunStart::Tail(lines as u64),
+                None => RunFollowStart::First,
+                Some(lines) if printer.types().is_all() => RunFollowStart::Tail(lines as u64),
                 Some(lines) => {
                     // Of the wanted types; a run that is not there yet has none.
                     let last = tail::last(lines, source, &printer, output).await;
                     for event in last.unwrap_or_default() {
                         printer.event(&event)?;
                     }
-                    RunStart::Tail(0)
+                    RunFollowStart::Tail(0)
                 }
             };
             let client = locator.client().await?;
@@ -135,7 +135,7 @@ async fn until_end(
         Source::Run { locator, id } => {
             let client = locator.client().await?;
             let history = source::run(&client, id).await.map_or(0, |run| run.events);
-            let follower = Box::new(RunFollower::new(client, id.clone(), RunStart::First));
+            let follower = Box::new(RunFollower::new(client, id.clone(), RunFollowStart::First));
             (Feed::Run { follower, history, told: false }, id.clone())
         }
     };

@@ -11,9 +11,9 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::args::ViewArgs;
 use crate::cli::output::Output;
 use crate::cli::text;
-use crate::events::budget::{self, Form, Scope};
+use crate::events::budget::{self, EventLineFormat, EventScope};
 use crate::events::{FollowNotice, LogFault, clean, one_line};
-use crate::model::{Event, EventView, Run, RunStatus};
+use crate::model::{Event, EventView, RunState, RunStatus};
 
 /// Faults of one file that are told one by one.
 const FAULTS_TOLD_MAX: usize = 100;
@@ -99,10 +99,16 @@ impl Printer {
     }
 
     /// Prints the most telling events within a size.
-    pub(super) fn within(&mut self, events: &[Event], run: &Run, scope: Scope, bytes: u64) -> anyhow::Result<()> {
+    pub(super) fn within(
+        &mut self,
+        events: &[Event],
+        run: &RunState,
+        scope: EventScope,
+        bytes: u64,
+    ) -> anyhow::Result<()> {
         let wanted: Vec<&Event> = events.iter().filter(|event| self.types.wants(event)).collect();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let form = Form {
+        let form = EventLineFormat {
             summary: if self.view.pretty { &pretty_summary } else { &json_summary },
             event: if self.view.pretty { &pretty_event } else { &str::to_owned },
             fields: self.view.fields.as_deref(),
@@ -182,17 +188,17 @@ pub(super) fn status_style(status: RunStatus) -> Style {
     }
 }
 
-fn json_summary(summary: &budget::Summary) -> String {
+fn json_summary(summary: &budget::BudgetSummary) -> String {
     #[derive(serde::Serialize)]
     struct Line<'a> {
-        summary: &'a budget::Summary,
+        summary: &'a budget::BudgetSummary,
     }
     // Numbers and two words: nothing in it can fail.
     serde_json::to_string(&Line { summary }).unwrap_or_default()
 }
 
-fn pretty_summary(summary: &budget::Summary) -> String {
-    let budget::Summary { run, status, events, failures, shown, left_out } = summary;
+fn pretty_summary(summary: &budget::BudgetSummary) -> String {
+    let budget::BudgetSummary { run, status, events, failures, shown, left_out } = summary;
     let s = if *failures == 1 { "" } else { "s" };
     format!("# {run} {status}: {events} events, {failures} failure{s}; {shown} shown, {left_out} left out")
 }

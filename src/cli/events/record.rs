@@ -15,15 +15,15 @@ use super::source::{self, FILE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
-use crate::events::{EventLog, Sync, clean};
-use crate::model::{Event, EventFault, RunId, Timestamp, limits};
+use crate::events::{EventLog, SyncMode, clean};
+use crate::model::{Event, EventError, RunId, Timestamp, limits};
 
 /// Lines of stdin that may wait while others are appended; then stdin waits.
 const LINES_MAX: usize = 1_024;
 
 /// Where events go.
 enum Target {
-    File(EventLog, Sync),
+    File(EventLog, SyncMode),
     Run(Box<Poster>),
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn run(args: RecordArgs, context: Context) -> anyhow::Result<u8
             let Some(id) = args.run_id.clone().or_else(|| source::folder_run(&path)) else {
                 bail!("the run has no name: give it with --run-id ID (the name of the file's folder is no id)");
             };
-            (Target::File(EventLog::new(path), if args.sync { Sync::Disk } else { Sync::Flush }), id)
+            (Target::File(EventLog::new(path), if args.sync { SyncMode::Disk } else { SyncMode::Flush }), id)
         }
     };
     let result = match args.stdin {
@@ -153,14 +153,14 @@ impl Target {
 }
 
 /// The event with what every event has: an id, its run and its time.
-fn complete(event: &Event, run: &RunId) -> Result<Event, EventFault> {
+fn complete(event: &Event, run: &RunId) -> Result<Event, EventError> {
     let mut added = vec![("event_id", Value::from(new_id())), ("run_id", run.as_str().into())];
     if event.view().origin().is_none() {
         added.push(("timestamp_utc", Timestamp::now().to_string().into()));
     }
     let event = event.with(&added);
     let bytes = event.as_str().len();
-    if bytes > limits::EVENT_BYTES_MAX { Err(EventFault::TooLong(bytes)) } else { Ok(event) }
+    if bytes > limits::EVENT_BYTES_MAX { Err(EventError::TooLong(bytes)) } else { Ok(event) }
 }
 
 fn new_id() -> String {

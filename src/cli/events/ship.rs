@@ -18,7 +18,7 @@ use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
 use crate::client::{ClientError, HttpClient};
-use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, Logged, StreamItem, clean};
+use crate::events::{EventLog, EventStream, FollowNotice, Identities, LogError, LoggedEvent, StreamItem, clean};
 use crate::model::{Event, RunId};
 
 /// A batch is sent once its body has this size.
@@ -125,7 +125,7 @@ impl Poster {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     let Some(delay) = delays.next() else { bail!("{error}; {count} events were not sent") };
                     if !std::mem::replace(&mut noted, true) {
                         self.output.note(format_args!("{error}; trying again"));
@@ -133,7 +133,7 @@ impl Poster {
                     tokio::time::sleep(delay).await;
                     self.look_again().await;
                 }
-                Err(error @ ClientError::Strange { .. }) => {
+                Err(error @ ClientError::UnexpectedResponse { .. }) => {
                     bail!("{error}: a server of this version takes events at {path}")
                 }
                 Err(error) => return Err(error.into()),
@@ -264,7 +264,7 @@ impl Shipper {
         self.stream.next().await
     }
 
-    async fn take(&mut self, logged: &Logged) -> anyhow::Result<()> {
+    async fn take(&mut self, logged: &LoggedEvent) -> anyhow::Result<()> {
         let event = self.ids.identify(&logged.event);
         if self.skip {
             return Ok(());

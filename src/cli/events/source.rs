@@ -12,7 +12,7 @@ use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
 use crate::client::{ClientError, HttpClient};
 use crate::events::{EventLog, LogFault, RunFold};
-use crate::model::{Event, EventView, Run, RunId, Timestamp};
+use crate::model::{Event, EventView, RunId, RunState, Timestamp};
 
 /// The file that is meant where none is named.
 pub(super) const FILE_DEFAULT: &str = "events.jsonl";
@@ -130,7 +130,7 @@ impl Source {
     ///
     /// # Errors
     /// The server knows no such run.
-    pub(super) async fn runs(&self, events: &[Event]) -> anyhow::Result<Vec<Run>> {
+    pub(super) async fn runs(&self, events: &[Event]) -> anyhow::Result<Vec<RunState>> {
         match self {
             Source::File(log) => Ok(fold(events, &default_run(log.path())?, changed(log.path()))),
             Source::Run { locator, id } => Ok(vec![run(&locator.client().await?, id).await?]),
@@ -149,7 +149,7 @@ impl Source {
 ///
 /// # Errors
 /// There is no such run, or no answer.
-pub(super) async fn run(client: &HttpClient, id: &RunId) -> anyhow::Result<Run> {
+pub(super) async fn run(client: &HttpClient, id: &RunId) -> anyhow::Result<RunState> {
     let answer = client.get(&format!("/api/v1/runs/{id}"), &[]).await;
     answer.map_err(|error| run_error(error, client, id))
 }
@@ -164,7 +164,7 @@ fn run_error(error: ClientError, client: &HttpClient, id: &RunId) -> anyhow::Err
 }
 
 /// The runs that events of one file belong to. An event that names no run belongs to the one before.
-fn fold(events: &[Event], default: &RunId, changed: Timestamp) -> Vec<Run> {
+fn fold(events: &[Event], default: &RunId, changed: Timestamp) -> Vec<RunState> {
     let mut folds: Vec<(RunId, RunFold)> = Vec::new();
     let mut current = 0;
     for event in events {

@@ -10,7 +10,7 @@ use super::print::{Lines, status_style};
 use super::source::Source;
 use crate::cli::{Context, text};
 use crate::events::clean;
-use crate::model::{Run, RunStatus, StepState, Timestamp};
+use crate::model::{RunState, RunStatus, StepState, Timestamp};
 
 /// Characters of a cell for people.
 const CELL_CHARS_MAX: usize = 80;
@@ -19,7 +19,7 @@ const CELL_CHARS_MAX: usize = 80;
 #[derive(Serialize)]
 struct Status<'a> {
     #[serde(flatten)]
-    run: &'a Run,
+    run: &'a RunState,
     /// Lines of the file that are no events.
     faults: usize,
 }
@@ -57,7 +57,7 @@ pub(super) async fn run(args: StatusArgs, context: Context) -> anyhow::Result<u8
     Ok(0)
 }
 
-fn show(run: &Run, faults: usize, lines: &mut Lines) -> anyhow::Result<()> {
+fn show(run: &RunState, faults: usize, lines: &mut Lines) -> anyhow::Result<()> {
     let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let state = run.state.as_deref().map(|state| format!(" ({state}{reason})")).unwrap_or_default();
     let took = run.started.zip(run.ended).map(|(from, to)| format!(", after {}", between(from, to)));
@@ -96,7 +96,7 @@ fn show(run: &Run, faults: usize, lines: &mut Lines) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn journal(run: &Run, lines: &mut Lines) -> anyhow::Result<()> {
+fn journal(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
     let rows = run.rows().into_iter().map(|row| {
         let total = if row.total > 0 { row.total.to_string() } else { "?".to_owned() };
         let action = row.error.filter(|_| row.status == RunStatus::Failed).or(row.action);
@@ -113,7 +113,7 @@ fn journal(run: &Run, lines: &mut Lines) -> anyhow::Result<()> {
     table(["HOST", "WORKLOAD", "STATUS", "ENDED", "LAST TOOK", "ACTION"], rows.collect(), lines)
 }
 
-fn steps(run: &Run, lines: &mut Lines) -> anyhow::Result<()> {
+fn steps(run: &RunState, lines: &mut Lines) -> anyhow::Result<()> {
     let rows = run.steps.iter().map(|step| {
         let cells = [
             Some(step.step_id.clone()),

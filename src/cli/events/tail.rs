@@ -5,8 +5,8 @@ use super::print::Printer;
 use super::source::Source;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use crate::events::budget::Scope;
-use crate::model::{Event, Run};
+use crate::events::budget::EventScope;
+use crate::model::{Event, RunState};
 
 /// Events that are shown when nobody says how many.
 const LINES_DEFAULT: usize = 10;
@@ -32,7 +32,7 @@ async fn tail(
         let run = the_run(source, &events).await?;
         events.retain(|event| printer.types().wants(event));
         let from = lines.map_or(0, |lines| events.len().saturating_sub(lines));
-        return printer.within(events.get(from..).unwrap_or_default(), &run, Scope::All, bytes);
+        return printer.within(events.get(from..).unwrap_or_default(), &run, EventScope::All, bytes);
     }
     for event in last(lines.unwrap_or(LINES_DEFAULT), source, printer, output).await? {
         printer.event(&event)?;
@@ -77,7 +77,7 @@ async fn print_failures(
     let events = source.all(output).await?.events;
     if let Some(bytes) = budget {
         let run = the_run(source, &events).await?;
-        return printer.within(&events, &run, Scope::Failures, bytes);
+        return printer.within(&events, &run, EventScope::Failures, bytes);
     }
     // Events before this one are printed, or too far away.
     let mut from = 0;
@@ -93,6 +93,6 @@ async fn print_failures(
 }
 
 /// The run that a summary speaks of: of several in one file the last.
-async fn the_run(source: &Source, events: &[Event]) -> anyhow::Result<Run> {
+async fn the_run(source: &Source, events: &[Event]) -> anyhow::Result<RunState> {
     source.runs(events).await?.pop().ok_or_else(|| anyhow::anyhow!("the file has no run"))
 }

@@ -5,14 +5,14 @@ use serde::Deserialize;
 use super::super::args::FollowArgs;
 use super::super::output::Output;
 use super::super::show::{self, task_error};
-use crate::client::follow::Start;
+use crate::client::follow::FollowStart;
 use crate::client::{ClientError, HttpClient};
 use crate::model::units;
 use crate::model::{Channel, ChannelSet, Line, Timestamp, limits};
 
 /// The answer to a search.
 pub(super) struct Begin {
-    pub(super) start: Start,
+    pub(super) start: FollowStart,
     /// No line is there from that place on, now.
     pub(super) nothing_there: bool,
 }
@@ -30,18 +30,18 @@ pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output)
     let at = |start| Begin { start, nothing_there: false };
     let since = args.since.as_deref().map(|text| since(text, Timestamp::now())).transpose()?;
     if since.is_none() && args.lines.is_none() && args.after.is_none() {
-        return Ok(at(Start::Beginning));
+        return Ok(at(FollowStart::Beginning));
     }
     let query = Query { args, client };
     let task = match show::get(client, &args.task).await {
         Ok(task) => task,
         // All that is going to be there is new.
-        Err(_) if args.wait => return Ok(at(args.after.map_or(Start::Beginning, Start::After))),
+        Err(_) if args.wait => return Ok(at(args.after.map_or(FollowStart::Beginning, FollowStart::After))),
         Err(error) => return Err(error),
     };
     if let Some(cursor) = args.after {
         let nothing_there = args.no_follow && query.page(&[("after", cursor.to_string())]).await?.is_empty();
-        return Ok(Begin { start: Start::After(cursor), nothing_there });
+        return Ok(Begin { start: FollowStart::After(cursor), nothing_there });
     }
     let mut from = task.first_line.max(1);
     if let Some(since) = since {
@@ -50,9 +50,9 @@ pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output)
     if let Some(count) = args.lines {
         from = from.max(query.tail(count, task.last_line, output).await?);
     } else if from > task.last_line && !args.no_follow {
-        return Ok(at(Start::From(from)));
+        return Ok(at(FollowStart::From(from)));
     }
-    Ok(Begin { start: Start::From(from), nothing_there: from > task.last_line })
+    Ok(Begin { start: FollowStart::From(from), nothing_there: from > task.last_line })
 }
 
 struct Query<'a> {

@@ -14,7 +14,7 @@ use super::locate::{Locator, Purpose};
 use super::output::Output;
 use super::run::exit_byte;
 use super::{Context, EXIT_INTERRUPTED, interrupted};
-use crate::client::follow::{Event, FollowError, Follower, Relocate, Start};
+use crate::client::follow::{FollowError, FollowStart, Relocate, TaskFollower, TaskUpdate};
 use crate::model::{ChannelSet, Gap, GapReason, Task, TaskId, TaskStatus};
 use printer::Printer;
 
@@ -39,7 +39,7 @@ async fn follow(args: &FollowArgs, locator: &Arc<Locator>, explicit: bool, outpu
     if args.no_follow && begin.nothing_there {
         return Ok(0);
     }
-    let mut follower = Follower::new(client.endpoint().clone(), args.task.clone(), begin.start.clone(), args.wait);
+    let mut follower = TaskFollower::new(client.endpoint().clone(), args.task.clone(), begin.start.clone(), args.wait);
     if !explicit {
         follower = follower.with_relocate(relocate(locator));
     }
@@ -67,7 +67,7 @@ struct Session<'a> {
     output: Output,
     printer: Printer,
     no_follow: bool,
-    start: Start,
+    start: FollowStart,
     /// The last line number that was given or named in a gap.
     seen: u64,
     /// The reading ends with this line.
@@ -77,7 +77,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn read(&mut self, follower: &mut Follower) -> anyhow::Result<()> {
+    async fn read(&mut self, follower: &mut TaskFollower) -> anyhow::Result<()> {
         while !self.is_done() {
             let next = match (self.no_follow, self.stop_at) {
                 (true, Some(_)) => timeout(LAST_WORD_TIMEOUT, follower.next()).await.unwrap_or(Ok(None)),
@@ -95,18 +95,18 @@ impl Session<'_> {
         self.stop_at.is_some_and(|stop| self.seen >= stop)
     }
 
-    fn tell(&mut self, event: Event) -> anyhow::Result<()> {
+    fn tell(&mut self, event: TaskUpdate) -> anyhow::Result<()> {
         match event {
-            Event::Open { task, last_line, .. } => {
+            TaskUpdate::Open { task, last_line, .. } => {
                 if self.no_follow {
                     self.stop_at = Some(last_line);
-                    if let Start::From(n) = self.start {
+                    if let FollowStart::From(n) = self.start {
                         self.seen = n.saturating_sub(1);
                     }
                 }
                 self.status(task);
             }
-            Event::Lines(mut lines) => {
+            TaskUpdate::Lines(mut lines) => {
                 if self.no_follow
                     && let Some(stop) = self.stop_at
                 {
@@ -115,18 +115,18 @@ impl Session<'_> {
                 self.seen = lines.last().map_or(self.seen, |line| line.n);
                 self.printer.print(&lines)?;
             }
-            Event::Gap(gap) => {
+            TaskUpdate::Gap(gap) => {
                 self.seen = self.seen.max(gap.to);
                 self.gap(gap);
             }
-            Event::Status(task) => self.status(task),
-            Event::Reset(reason) => {
+            TaskUpdate::Status(task) => self.status(task),
+            TaskUpdate::Reset(reason) => {
                 self.seen = 0;
                 self.output.note(format_args!("the log begins anew: {reason}"));
             }
-            Event::Disconnected(why) => self.output.note(format_args!("connection lost ({why}); trying again")),
-            Event::Reconnected => self.output.note("connected again, nothing is missing"),
-            Event::End(task) => self.last = Some(task),
+            TaskUpdate::Disconnected(why) => self.output.note(format_args!("connection lost ({why}); trying again")),
+            TaskUpdate::Reconnected => self.output.note("connected again, nothing is missing"),
+            TaskUpdate::End(task) => self.last = Some(task),
         }
         Ok(())
     }

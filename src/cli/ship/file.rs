@@ -20,7 +20,7 @@ use ulid::Ulid;
 use super::super::mask::MaskedBytes;
 use super::super::output::Output;
 use super::super::sending::Sender;
-use crate::events::{FileFollower, FileIdentity, FollowNotice, Followed, clean};
+use crate::events::{FileFollower, FileIdentity, FollowItem, FollowNotice, clean};
 use crate::model::TaskId;
 use crate::model::limits::LINE_BYTES_MAX;
 use crate::worker::{LineSplitter, Masks, SplitLine};
@@ -97,7 +97,7 @@ impl<'a> Shipment<'a> {
                 () = stop.cancelled() => break,
                 found = self.follower.next() => found?,
             };
-            let caught_up = found == Followed::CaughtUp;
+            let caught_up = found == FollowItem::CaughtUp;
             self.send(found).await?;
             if caught_up && once {
                 break;
@@ -106,30 +106,30 @@ impl<'a> Shipment<'a> {
         let begun = Instant::now();
         while begun.elapsed() < LAST_READ {
             match self.follower.next().now_or_never() {
-                Some(Ok(Followed::CaughtUp)) | None => break,
+                Some(Ok(FollowItem::CaughtUp)) | None => break,
                 Some(found) => self.send(found?).await?,
             }
         }
         self.finish(once).await
     }
 
-    async fn send(&mut self, found: Followed) -> anyhow::Result<()> {
+    async fn send(&mut self, found: FollowItem) -> anyhow::Result<()> {
         match found {
-            Followed::Lines { bytes, .. } => {
+            FollowItem::Lines { bytes, .. } => {
                 if std::mem::take(&mut self.is_late) {
                     return self.send_late(&bytes).await;
                 }
                 let bytes = self.masked.push(&bytes);
                 self.send_lines(&bytes).await
             }
-            Followed::Notice(notice) => {
+            FollowItem::Notice(notice) => {
                 if is_other_file(&notice) {
                     let held = self.masked.finish();
                     self.send_lines(&held).await?;
                 }
                 self.note(&notice).await
             }
-            Followed::CaughtUp => Ok(()),
+            FollowItem::CaughtUp => Ok(()),
         }
     }
 
@@ -180,7 +180,7 @@ impl<'a> Shipment<'a> {
     /// Sends a last line without its newline, unless the next `ship` finds the whole of it.
     async fn finish(mut self, once: bool) -> anyhow::Result<Shipped> {
         let identity = self.follower.identity();
-        let half = self.follower.take_unfinished();
+        let half = self.follower.drain_partial_line();
         let rest = [&*self.masked.push(&half), &self.masked.finish()].concat();
         // Whole lines that might have been the begin of a secret come before it.
         let (lines, half) = rest.split_at(memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1));

@@ -121,6 +121,7 @@ async fn ship(
     output: Output,
 ) -> anyhow::Result<()> {
     let endpoint = locator.endpoint().await?;
+    let interrupted = interrupted();
     output.announce(format_args!("watch: {}", endpoint.task_page(&args.task)));
     let stop = CancellationToken::new();
     let named = match args.prefix {
@@ -141,7 +142,7 @@ async fn ship(
     });
     let shipped = try_join_all(shipments);
     let interrupt = async {
-        interrupted().await?;
+        interrupted.await?;
         stop.cancel();
         std::future::pending::<anyhow::Result<Vec<Shipped>>>().await
     };

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::events::{Extracted, Extractor, ExtractorOptions, Form, Found, TOKEN, without_time};
-use crate::model::{Event, EventFault};
+use crate::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, TOKEN, without_time};
+use crate::model::{Event, EventError};
 
 /// Characters of a text that a finding shows.
 const EXCERPT_CHARS_MAX: usize = 120;
@@ -166,14 +166,14 @@ impl Explainer {
 }
 
 fn take(
-    found: Found<'_>,
+    found: ExtractedItem<'_>,
     told: &mut Explained,
     clues: &mut Clues,
     ids: &mut HashMap<String, u64>,
     each: &mut dyn FnMut(Finding),
 ) {
     match found {
-        Found::Event(found) => {
+        ExtractedItem::Event(found) => {
             let id = found.event.view().event_id.map(|id| id.to_string());
             let known = id.as_ref().and_then(|id| ids.get(id).copied());
             if let Some(of) = known {
@@ -188,11 +188,11 @@ fn take(
             let summary = without_time(&found.event.view());
             each(Finding::Event { line: found.line, byte: found.offset, form: form(found.form), summary });
         }
-        Found::Echo { again: found, of } => {
+        ExtractedItem::Echo { again: found, of } => {
             told.deduplicated += 1;
             each(again(&found, of));
         }
-        Found::Rejected(rejected) => {
+        ExtractedItem::Rejected(rejected) => {
             told.rejected += 1;
             *told.reasons.entry(rejected.fault.reason()).or_default() += 1;
             clues.look_at_rejected(&rejected.fault, &rejected.excerpt, rejected.line);
@@ -204,8 +204,8 @@ fn take(
                 excerpt: excerpt(&rejected.excerpt),
             });
         }
-        Found::Task(_) => told.tasks += 1,
-        Found::Text { line, text } => {
+        ExtractedItem::Task(_) => told.tasks += 1,
+        ExtractedItem::Text { line, text } => {
             clues.hidden += u64::from(text.contains("the output has been hidden due to the fact that"));
             if text.contains(TOKEN) {
                 told.named += 1;
@@ -219,18 +219,18 @@ fn take(
     }
 }
 
-fn again(found: &Extracted, of: u64) -> Finding {
+fn again(found: &ExtractedEvent, of: u64) -> Finding {
     let summary = without_time(&found.event.view());
     Finding::Deduplicated { line: found.line, byte: found.offset, form: form(found.form), of, summary }
 }
 
-fn form(form: Form) -> String {
+fn form(form: EventNotation) -> String {
     match form {
-        Form::Plain => "as it was printed".to_owned(),
-        Form::Escaped(1) => "in a JSON string".to_owned(),
-        Form::Escaped(levels) => format!("in a JSON string, {levels} levels of escaping"),
-        Form::Item => "in (item=...)".to_owned(),
-        Form::Yaml => "in a YAML value".to_owned(),
+        EventNotation::Plain => "as it was printed".to_owned(),
+        EventNotation::Escaped(1) => "in a JSON string".to_owned(),
+        EventNotation::Escaped(levels) => format!("in a JSON string, {levels} levels of escaping"),
+        EventNotation::Item => "in (item=...)".to_owned(),
+        EventNotation::Yaml => "in a YAML value".to_owned(),
     }
 }
 
@@ -266,10 +266,10 @@ impl Clues {
         }
     }
 
-    fn look_at_rejected(&mut self, fault: &EventFault, text: &str, line: u64) {
+    fn look_at_rejected(&mut self, fault: &EventError, text: &str, line: u64) {
         match fault {
-            EventFault::MissingField(field) => *self.missing.entry(field).or_default() += 1,
-            EventFault::NotJson(why) => {
+            EventError::MissingField(field) => *self.missing.entry(field).or_default() += 1,
+            EventError::NotJson(why) => {
                 let object = text.split_once('{').map_or("", |(_, object)| object.trim_start());
                 if object.starts_with('\'') {
                     self.python += 1;

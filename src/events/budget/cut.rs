@@ -1,8 +1,8 @@
-//! Events made smaller: some of their fields, long texts cut in their middle.
+//! Shorter forms of an event: fewer fields, and long texts truncated in the middle.
 
 use crate::model::Event;
 
-/// What a reader must see of an event that has little room.
+/// Fields of an event shown with little space.
 const ESSENTIAL: [&str; 12] = [
     "event_type",
     "step_id",
@@ -17,45 +17,46 @@ const ESSENTIAL: [&str; 12] = [
     "message",
     "new_state",
 ];
-/// The same where there is room for a few words.
+/// Fields of an event shown with space for a few words.
 const BARE: [&str; 3] = ["step_id", "reason", "message"];
 
-/// How much of an event is shown.
+/// The amount of detail of a shown event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Level {
-    /// Characters of one text.
+pub(super) struct DetailLevel {
+    /// Maximum length of one text, in characters.
     chars: usize,
-    /// The only fields; all if empty.
-    keep: &'static [&'static str],
+    /// The fields to include; all if empty.
+    fields: &'static [&'static str],
 }
 
-/// The ways to show an event, from whole to bare; only the first unless it `must` be shown.
-pub(super) fn levels(text_max: usize, must: bool) -> impl Iterator<Item = Level> {
+/// Returns the levels of detail, from full to minimal; only the first unless the event is
+/// `required`.
+pub(super) fn detail_levels(text_max: usize, required: bool) -> impl Iterator<Item = DetailLevel> {
     let smaller = [
-        Level { chars: 300, keep: &[] },
-        Level { chars: 160, keep: &ESSENTIAL },
-        Level { chars: 60, keep: &ESSENTIAL },
-        Level { chars: 60, keep: &BARE },
-        Level { chars: 24, keep: &BARE },
-        Level { chars: 20, keep: &["reason", "message"] },
-        Level { chars: 20, keep: &["event_type", "status"] },
+        DetailLevel { chars: 300, fields: &[] },
+        DetailLevel { chars: 160, fields: &ESSENTIAL },
+        DetailLevel { chars: 60, fields: &ESSENTIAL },
+        DetailLevel { chars: 60, fields: &BARE },
+        DetailLevel { chars: 24, fields: &BARE },
+        DetailLevel { chars: 20, fields: &["reason", "message"] },
+        DetailLevel { chars: 20, fields: &["event_type", "status"] },
     ];
-    let smaller = smaller.into_iter().filter(move |_| must);
-    let smaller = smaller.map(move |level| Level { chars: level.chars.min(text_max), ..level });
-    std::iter::once(Level { chars: text_max, keep: &[] }).chain(smaller)
+    let smaller = smaller.into_iter().filter(move |_| required);
+    let smaller = smaller.map(move |level| DetailLevel { chars: level.chars.min(text_max), ..level });
+    std::iter::once(DetailLevel { chars: text_max, fields: &[] }).chain(smaller)
 }
 
-/// The event with only the fields that are wanted, in that order; absent ones are left out.
+/// Returns the event with only the requested fields, in that order; absent ones are omitted.
 pub fn object(event: &Event, fields: &[String]) -> String {
-    put_together(event, Some(fields), Level { chars: usize::MAX, keep: &[] }, 1)
+    render(event, Some(fields), DetailLevel { chars: usize::MAX, fields: &[] }, 1)
 }
 
-/// The event as small as `level` says, with `"repeated":N` where it stands for several.
-pub(super) fn brief(event: &Event, fields: Option<&[String]>, level: Level, repeated: usize) -> String {
-    put_together(event, fields, level, repeated)
+/// Returns the event at a level of detail, with `"repeated":N` where it represents several.
+pub(super) fn brief(event: &Event, fields: Option<&[String]>, level: DetailLevel, repeated: usize) -> String {
+    render(event, fields, level, repeated)
 }
 
-fn put_together(event: &Event, wanted: Option<&[String]>, level: Level, repeated: usize) -> String {
+fn render(event: &Event, wanted: Option<&[String]>, level: DetailLevel, repeated: usize) -> String {
     let all = event.fields();
     let mut out = String::from("{");
     let mut put = |name: &str, value: &str| {
@@ -69,13 +70,13 @@ fn put_together(event: &Event, wanted: Option<&[String]>, level: Level, repeated
     if let Some(wanted) = wanted {
         for name in wanted {
             if let Some((_, value)) = all.iter().find(|(known, value)| known == name && value.get() != "null") {
-                put(name, &shorter(value.get(), level.chars));
+                put(name, &shorten(value.get(), level.chars));
             }
         }
     } else {
         for (name, value) in &all {
-            if value.get() != "null" && (level.keep.is_empty() || level.keep.contains(&name.as_ref())) {
-                put(name, &shorter(value.get(), level.chars));
+            if value.get() != "null" && (level.fields.is_empty() || level.fields.contains(&name.as_ref())) {
+                put(name, &shorten(value.get(), level.chars));
             }
         }
     }
@@ -86,19 +87,20 @@ fn put_together(event: &Event, wanted: Option<&[String]>, level: Level, repeated
     out
 }
 
-/// A JSON value no longer than `chars` or so: a text is cut, what is no text becomes one.
-fn shorter(value: &str, chars: usize) -> String {
+/// Returns a JSON value of about `chars` characters at most: a longer value becomes a truncated
+/// string.
+fn shorten(value: &str, chars: usize) -> String {
     if value.len() <= chars {
         return value.to_owned();
     }
     match serde_json::from_str::<String>(value) {
-        Ok(text) => serde_json::Value::from(middle(&text, chars)).to_string(),
-        Err(_) => serde_json::Value::from(middle(value, chars)).to_string(),
+        Ok(text) => serde_json::Value::from(truncate_middle(&text, chars)).to_string(),
+        Err(_) => serde_json::Value::from(truncate_middle(value, chars)).to_string(),
     }
 }
 
-/// The text with at most `chars` characters: its begin and its end with `…` between them.
-pub(super) fn middle(text: &str, chars: usize) -> String {
+/// Returns at most `chars` characters of a text: its start and its end with `…` between them.
+pub(super) fn truncate_middle(text: &str, chars: usize) -> String {
     let count = text.chars().count();
     if count <= chars {
         return text.to_owned();
@@ -113,9 +115,9 @@ mod tests {
 
     #[test]
     fn a_long_text_keeps_both_ends() {
-        assert_eq!(middle("abcdefghij", 5), "ab…ij");
-        assert_eq!(middle("abc", 5), "abc");
-        assert_eq!(middle("äöüß", 3), "ä…ß");
+        assert_eq!(truncate_middle("abcdefghij", 5), "ab…ij");
+        assert_eq!(truncate_middle("abc", 5), "abc");
+        assert_eq!(truncate_middle("äöüß", 3), "ä…ß");
     }
 
     #[test]

@@ -1,55 +1,55 @@
-//! How telling each event is: one pass over them, a few bytes kept of each.
+//! Ranks events by relevance: one pass over them, a few bytes stored per event.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::Scope;
-use crate::model::{Event, EventKind, EventView};
+use super::EventScope;
+use crate::model::{Event, EventSchema, EventView};
 
-/// Lines before the first failure that may be shown.
+/// Maximum number of lines shown before the first failure.
 const CONTEXT_MAX: usize = 10;
-/// First failures of steps and repetitions that are shown with the line before them.
+/// Maximum number of steps and repetitions whose first failure is shown with the line before it.
 const FIRSTS_MAX: usize = 1_000;
 
 /// An event that may be shown.
 pub(super) struct Candidate {
-    /// Its place.
+    /// Index of the event.
     pub(super) at: usize,
-    /// It is worth being cut to have room, and to be shown beside one that looks like it.
-    pub(super) must: bool,
+    /// It may be truncated to fit, and may be shown next to a similar event.
+    pub(super) required: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum EventClass {
     Failure,
-    /// It failed, or says how a run ended.
+    /// A failure or the end of a run.
     Ending,
     Change,
     Warning,
     Rest,
 }
 
-struct Fact {
-    class: Class,
+struct EventRank {
+    class: EventClass,
     failure: bool,
-    /// The step or the repetition.
+    /// Number of the step or repetition.
     key: u32,
-    /// Those that look alike.
+    /// Number of the group of similar events.
     group: u32,
-    /// The event of the same key before it that is no failure.
+    /// Index of the previous event with the same key that is not a failure.
     before: Option<usize>,
 }
 
-/// What is known of all events.
-pub(super) struct Facts {
-    facts: Vec<Fact>,
-    /// How many events look alike, by group.
+/// The relevance of all events of a run.
+pub(super) struct EventRanking {
+    facts: Vec<EventRank>,
+    /// Number of events, by group.
     counts: Vec<usize>,
-    /// Whether a key's last change of state was a failure, by key.
+    /// The last state change of a key was a failure, by key.
     failed: Vec<bool>,
 }
 
-impl Facts {
+impl EventRanking {
     pub(super) fn of(events: &[&Event]) -> Self {
         let (mut keys, mut groups) = (HashMap::new(), HashMap::new());
         let (mut counts, mut failed, mut last) = (Vec::new(), Vec::new(), Vec::<Option<usize>>::new());
@@ -57,7 +57,7 @@ impl Facts {
         for (at, event) in events.iter().enumerate() {
             let view = event.view();
             let key = number(&mut keys, key(&view));
-            let group = number(&mut groups, look(&view));
+            let group = number(&mut groups, similarity_key(&view));
             grow(&mut counts, group, 0);
             grow(&mut failed, key, false);
             grow(&mut last, key, None);
@@ -68,66 +68,66 @@ impl Facts {
                 *count += 1;
             }
             if let Some(failed) = failed.get_mut(slot) {
-                // An error in a log that was followed by a good end was made good.
-                *failed = if failure { true } else { *failed && class != Class::Change };
+                // A logged error followed by a successful end counts as resolved.
+                *failed = if failure { true } else { *failed && class != EventClass::Change };
             }
             if let Some(last) = last.get_mut(slot).filter(|_| !failure) {
                 *last = Some(at);
             }
-            facts.push(Fact { class, failure, key, group, before });
+            facts.push(EventRank { class, failure, key, group, before });
         }
         Self { facts, counts, failed }
     }
 
-    /// Events that tell of a failure.
+    /// Returns the number of events that report a failure.
     pub(super) fn failures(&self) -> usize {
         self.facts.iter().filter(|fact| fact.failure).count()
     }
 
-    /// The group of the event at `at`.
+    /// Returns the group of the event at `at`.
     pub(super) fn group(&self, at: usize) -> u32 {
         self.facts.get(at).map_or(0, |fact| fact.group)
     }
 
-    /// How many events are in a group.
+    /// Returns the number of events in a group.
     pub(super) fn count(&self, group: u32) -> usize {
         self.counts.get(group as usize).copied().unwrap_or(1)
     }
 
-    /// Events that may be shown, the most telling first. Some come twice.
-    pub(super) fn candidates(&self, scope: Scope) -> Vec<Candidate> {
+    /// Returns the events that may be shown, the most relevant first. Some occur twice.
+    pub(super) fn candidates(&self, scope: EventScope) -> Vec<Candidate> {
         let mut order = Vec::new();
         let failures: Vec<usize> = self.places(|fact| fact.failure).collect();
         let first = failures.first().copied();
         if let Some(first) = first {
-            order.push(Candidate { at: first, must: true });
-            order.extend(self.before(first).map(|at| Candidate { at, must: true }));
-            order.extend(first.checked_sub(1).map(may));
+            order.push(Candidate { at: first, required: true });
+            order.extend(self.before(first).map(|at| Candidate { at, required: true }));
+            order.extend(first.checked_sub(1).map(optional));
         }
         let last = failures.last().copied();
-        let endings = self.places(|fact| fact.class == Class::Ending).rev().take(4);
-        order.extend(endings.chain(last).map(|at| Candidate { at, must: true }));
+        let endings = self.places(|fact| fact.class == EventClass::Ending).rev().take(4);
+        order.extend(endings.chain(last).map(|at| Candidate { at, required: true }));
         for at in self.firsts(&failures) {
-            order.push(Candidate { at, must: true });
-            order.extend(self.before(at).map(|at| Candidate { at, must: false }));
+            order.push(Candidate { at, required: true });
+            order.extend(self.before(at).map(|at| Candidate { at, required: false }));
         }
         let mut others = failures;
         others.sort_by_key(|at| (self.count(self.group(*at)).ilog2(), std::cmp::Reverse(*at)));
-        order.extend(others.into_iter().map(may));
-        if scope == Scope::All {
-            order.extend(self.places(|fact| fact.class == Class::Change).rev().map(may));
+        order.extend(others.into_iter().map(optional));
+        if scope == EventScope::All {
+            order.extend(self.places(|fact| fact.class == EventClass::Change).rev().map(optional));
         }
         if let Some(first) = first {
-            order.extend((0..first).rev().take(CONTEXT_MAX).map(may));
+            order.extend((0..first).rev().take(CONTEXT_MAX).map(optional));
         }
-        if scope == Scope::All {
-            order.extend(self.places(|fact| fact.class == Class::Warning).rev().map(may));
-            order.extend(self.places(|fact| fact.class == Class::Rest).rev().map(may));
+        if scope == EventScope::All {
+            order.extend(self.places(|fact| fact.class == EventClass::Warning).rev().map(optional));
+            order.extend(self.places(|fact| fact.class == EventClass::Rest).rev().map(optional));
         }
         order
     }
 
-    /// The first failure of each key, the most telling first.
+    /// Returns the first failure of each key, the most relevant first.
     fn firsts(&self, failures: &[usize]) -> Vec<usize> {
         let mut seen = vec![false; self.failed.len()];
         let mut firsts = Vec::new();
@@ -135,8 +135,8 @@ impl Facts {
             let key = self.facts.get(*at).map_or(0, |fact| fact.key) as usize;
             if let Some(seen) = seen.get_mut(key).filter(|seen| !**seen) {
                 *seen = true;
-                let made_good = !self.failed.get(key).copied().unwrap_or(false);
-                firsts.push((made_good, self.count(self.group(*at)).ilog2(), *at));
+                let resolved = !self.failed.get(key).copied().unwrap_or(false);
+                firsts.push((resolved, self.count(self.group(*at)).ilog2(), *at));
             }
         }
         firsts.sort_unstable();
@@ -144,30 +144,31 @@ impl Facts {
         firsts.into_iter().map(|(.., at)| at).collect()
     }
 
-    /// The event that led to the failure at `at`: of the same step or repetition, else the one before.
+    /// Returns the event that led to the failure at `at`: the previous one of its step or
+    /// repetition, else the one before.
     fn before(&self, at: usize) -> Option<usize> {
         self.facts.get(at)?.before.or_else(|| at.checked_sub(1))
     }
 
-    fn places(&self, like: impl Fn(&Fact) -> bool) -> impl DoubleEndedIterator<Item = usize> {
+    fn places(&self, like: impl Fn(&EventRank) -> bool) -> impl DoubleEndedIterator<Item = usize> {
         self.facts.iter().enumerate().filter(move |(_, fact)| like(fact)).map(|(at, _)| at)
     }
 }
 
-fn may(at: usize) -> Candidate {
-    Candidate { at, must: false }
+fn optional(at: usize) -> Candidate {
+    Candidate { at, required: false }
 }
 
-fn class(view: &EventView<'_>, failure: bool) -> Class {
+fn class(view: &EventView<'_>, failure: bool) -> EventClass {
     let kind = view.type_word();
     let warning = view.level.as_deref().is_some_and(|level| level.to_ascii_uppercase().starts_with("WARN"));
     match view.schema() {
-        EventKind::Pipeline if kind == "gate.failed" || kind == "run.completed" => Class::Ending,
-        _ if failure => Class::Failure,
-        EventKind::Pipeline if kind.starts_with("run.") || kind.starts_with("step.") => Class::Change,
-        EventKind::Benchmark if !view.is_log() => Class::Change,
-        _ if warning => Class::Warning,
-        _ => Class::Rest,
+        EventSchema::Pipeline if kind == "gate.failed" || kind == "run.completed" => EventClass::Ending,
+        _ if failure => EventClass::Failure,
+        EventSchema::Pipeline if kind.starts_with("run.") || kind.starts_with("step.") => EventClass::Change,
+        EventSchema::Benchmark if !view.is_log() => EventClass::Change,
+        _ if warning => EventClass::Warning,
+        _ => EventClass::Rest,
     }
 }
 
@@ -179,8 +180,8 @@ fn key(view: &EventView<'_>) -> u64 {
     hasher.finish()
 }
 
-/// What look-alikes have in common: everything but their time, their host, and words with a digit in them.
-fn look(view: &EventView<'_>) -> u64 {
+/// Hashes the common part of similar events: all fields but time, host, and words with a digit.
+fn similarity_key(view: &EventView<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     view.type_word().hash(&mut hasher);
     let words = [&view.step_id, &view.workload, &view.status, &view.new_state, &view.level, &view.error_class];

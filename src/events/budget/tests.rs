@@ -4,7 +4,7 @@ use super::*;
 use crate::events::RunFold;
 use crate::model::Timestamp;
 
-fn run_of(events: &[Event]) -> Run {
+fn run_of(events: &[Event]) -> RunState {
     let mut fold = RunFold::new("run-20260103-115541".parse().unwrap());
     for event in events {
         fold.apply(&event.view(), Timestamp::from_millis(1));
@@ -12,8 +12,8 @@ fn run_of(events: &[Event]) -> Run {
     fold.run().clone()
 }
 
-fn plain(events: &[Event], scope: Scope, bytes: usize) -> Vec<String> {
-    let form = Form {
+fn plain(events: &[Event], scope: EventScope, bytes: usize) -> Vec<String> {
+    let form = EventLineFormat {
         summary: &|summary| serde_json::json!({ "summary": summary }).to_string(),
         event: &|json| json.to_owned(),
         fields: None,
@@ -39,7 +39,7 @@ fn one_failure_in_twenty_thousand_is_told_with_the_line_before_it() {
     let mut events: Vec<Event> = (0..20_000).map(|n| log(n, "INFO", &format!("running {n} VUs"))).collect();
     events[9_999] = log(9_999, "INFO", "opening the target's port 8080");
     events[10_000] = log(10_000, "ERROR", "connect: connection refused by target");
-    let lines = plain(&events, Scope::Failures, 2_000);
+    let lines = plain(&events, EventScope::Failures, 2_000);
     assert!(size(&lines) <= 2_000);
     assert!(lines[0].contains(r#""events":20000,"failures":1,"#), "{}", lines[0]);
     let at = lines.iter().position(|line| line.contains("connection refused by target")).unwrap();
@@ -52,7 +52,7 @@ fn look_alikes_are_one_line_and_rare_failures_come_before_frequent_ones() {
         (0..3_000).map(|n| log(n, "ERROR", &format!("request {n} failed after {}ms", n * 7 % 31))).collect();
     events.insert(2_000, log(9_000, "ERROR", "disk is full"));
     events.extend((0..100).map(|n| log(10_000 + n, "ERROR", &format!("gave up on {n}"))));
-    let lines = plain(&events, Scope::Failures, 900);
+    let lines = plain(&events, EventScope::Failures, 900);
     assert!(lines.iter().any(|line| line.contains("disk is full")), "{lines:?}");
     let folded: Vec<_> = lines.iter().filter(|line| line.contains(r#""repeated":3000}"#)).collect();
     assert_eq!(folded.len(), 1, "{lines:?}");
@@ -68,11 +68,11 @@ fn the_smallest_budget_tells_why_and_less_is_an_error() {
         Event::parse(&text).unwrap()
     };
     let events: Vec<Event> = (0..3).map(event).collect();
-    let lines = plain(&events, Scope::All, BUDGET_BYTES_MIN);
+    let lines = plain(&events, EventScope::All, BUDGET_BYTES_MIN);
     assert!(size(&lines) <= BUDGET_BYTES_MIN && lines.len() >= 2, "{lines:?}");
     assert!(lines[1].contains("Accuracy"), "{lines:?}");
-    let form = Form { summary: &|_| String::new(), event: &str::to_owned, fields: None };
-    let error = within(&[], &run_of(&[]), Scope::All, BUDGET_BYTES_MIN - 1, &form).unwrap_err();
+    let form = EventLineFormat { summary: &|_| String::new(), event: &str::to_owned, fields: None };
+    let error = within(&[], &run_of(&[]), EventScope::All, BUDGET_BYTES_MIN - 1, &form).unwrap_err();
     assert!(error.to_string().contains("at least 200"), "{error}");
 }
 
@@ -94,7 +94,7 @@ fn a_failure_that_was_made_good_comes_after_one_that_was_not() {
     events.push(step(90, "step.failed", "verify", "checksum differs"));
     events.push(step(91, "step.started", "other", ""));
     events.push(step(92, "step.failed", "other", "skipped for verify"));
-    let lines = plain(&events, Scope::Failures, 1_200);
+    let lines = plain(&events, EventScope::Failures, 1_200);
     assert!(lines.iter().any(|line| line.contains("checksum differs")), "{lines:?}");
 }
 
@@ -134,7 +134,7 @@ proptest! {
             Event::parse(text).unwrap().with(&[("n", n.into())])
         };
         let events: Vec<Event> = texts.iter().enumerate().map(number).collect();
-        let scope = if all { Scope::All } else { Scope::Failures };
+        let scope = if all { EventScope::All } else { EventScope::Failures };
         let lines = plain(&events, scope, bytes);
         prop_assert!(size(&lines) <= bytes, "{} of {bytes}", size(&lines));
         let shown: Vec<serde_json::Value> = lines[1..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();

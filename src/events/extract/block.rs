@@ -1,9 +1,9 @@
-//! The result of an Ansible task that a line belongs to, and which events of it were seen.
+//! The Ansible result that a line belongs to, and the events already seen in it.
 //!
-//! A result begins with a line like `ok: [h1] => ..` and goes on over lines that are indented, blank
-//! or begin with `}`. Ansible prints one text in several places of it; a place is a *slot*: the words
-//! behind `(item=`, the nearest key (`msg`, `item`, `stdout`, `stdout_lines`), or the error message
-//! that stands before the result of what failed.
+//! A result starts with a line like `ok: [h1] => ..` and continues over lines that are indented,
+//! blank or start with `}`. Ansible prints one text in several places of it. A place is a *slot*:
+//! the text after `(item=`, the nearest key (`msg`, `item`, `stdout`, `stdout_lines`), or the error
+//! message before the result of a failed task.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,12 +15,11 @@ use memchr::memrchr;
 use crate::events::identity::Fingerprint;
 use crate::model::Event;
 
-/// Different events of one result that are remembered; then all of them are forgotten, and what
-/// comes after counts anew.
+/// Maximum number of distinct events remembered per result; beyond it the memory is cleared.
 const BLOCK_EVENTS_MAX: usize = 10_000;
-/// Keys whose texts are commands, not what they printed.
+/// Keys whose values are commands, not output.
 const COMMANDS: [&[u8]; 3] = [b"cmd", b"argv", b"_raw_params"];
-/// How lines that begin a result begin.
+/// Prefixes of a result's first line.
 const RESULTS: [&[u8]; 8] = [
     b"ok: [",
     b"changed: [",
@@ -31,70 +30,70 @@ const RESULTS: [&[u8]; 8] = [
     b"rescued: [",
     b"FAILED - RETRYING: [",
 ];
-/// How lines that begin a failure's report begin.
+/// Prefix of a failure report's first line.
 const ERROR: &[u8] = b"[ERROR]: ";
-/// How lines that end a failure's report begin.
+/// Prefixes of lines that end a failure report.
 const BANNERS: [&[u8]; 4] = [b"TASK [", b"PLAY ", b"RUNNING HANDLER [", b"..."];
 
-/// What begins the words of an item, and what ends them before a result.
+/// The delimiters of an item before a result.
 static ITEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("(item="));
 static ITEM_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(") => {"));
 
 /// A place in a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Slot {
-    /// Not in a named place.
+    /// No named place.
     #[default]
     Body,
-    /// Behind `(item=`.
+    /// After `(item=`.
     Item,
     /// In the report of a failure.
     Error,
     /// In a command.
     Command,
-    /// At a key, by its hash.
+    /// The value of a key, identified by its hash.
     Key(u64),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum BlockKind {
     #[default]
     None,
-    /// From `[ERROR]: ` to the result it is about.
+    /// From `[ERROR]: ` to the result it belongs to.
     Error,
-    /// Lines of the playbook, as they are printed below an error.
+    /// Lines of the playbook, quoted below an error.
     Excerpt,
     Result,
 }
 
-/// Where the present line stands.
+/// The result around the current line.
 #[derive(Debug, Default)]
-pub(super) struct Block {
-    kind: Kind,
+pub(super) struct ResultBlock {
+    kind: BlockKind,
     host: Vec<u8>,
     pub(super) slot: Slot,
-    /// The words behind `(item=` go on in the next line.
+    /// The item continues on the next line.
     item_open: bool,
     /// The result is printed as YAML.
     pub(super) is_yaml: bool,
     counts: HashMap<(Fingerprint, Slot), usize>,
-    firsts: HashMap<Fingerprint, Vec<First>>,
+    firsts: HashMap<Fingerprint, Vec<FirstOccurrence>>,
     remembered: usize,
 }
 
-/// An event that was not yet seen in its block.
+/// The first occurrence of an event in its result.
 #[derive(Clone, Debug)]
-pub(super) struct First {
+pub(super) struct FirstOccurrence {
     pub(super) line: u64,
     pub(super) identified: Event,
 }
 
-impl Block {
-    /// Takes the next line, without colours.
+impl ResultBlock {
+    /// Updates the state with the next line, without colours.
     pub(super) fn track(&mut self, line: &[u8]) {
         match line.first() {
             None | Some(b' ' | b'\t' | b'}') => {
-                if self.kind == Kind::Result && !self.is_yaml {
+                if self.kind == BlockKind::Result && !self.is_yaml {
                     self.key_of(line);
                 }
             }
@@ -102,18 +101,18 @@ impl Block {
         }
     }
 
-    /// Whether the line is one of the playbook, printed to show where something failed.
+    /// Reports whether the line is a quoted line of the playbook.
     pub(super) fn is_excerpt(&self) -> bool {
-        self.kind == Kind::Excerpt
+        self.kind == BlockKind::Excerpt
     }
 
-    /// The host of the present result.
+    /// Returns the host of the current result.
     pub(super) fn host(&self) -> Option<&str> {
-        let known = self.kind == Kind::Result && !self.host.is_empty();
+        let known = self.kind == BlockKind::Result && !self.host.is_empty();
         if known { std::str::from_utf8(&self.host).ok() } else { None }
     }
 
-    /// Remembers the key that a line of JSON begins with.
+    /// Sets the slot to the key at the start of a line of JSON.
     fn key_of(&mut self, line: &[u8]) {
         let start = line.iter().position(|byte| *byte != b' ').unwrap_or(line.len());
         let Some(text) = line[start..].strip_prefix(b"\"") else { return };
@@ -124,14 +123,14 @@ impl Block {
         }
     }
 
-    /// A line that begins at the first column.
+    /// Processes a line that starts in the first column.
     fn heading(&mut self, line: &[u8]) {
         if let Some(head) = RESULTS.iter().find(|head| line.starts_with(head)) {
             let failed = head.starts_with(b"fa");
-            if !(failed && matches!(self.kind, Kind::Error | Kind::Excerpt)) {
-                self.forget();
+            if !(failed && matches!(self.kind, BlockKind::Error | BlockKind::Excerpt)) {
+                self.clear_events();
             }
-            self.kind = Kind::Result;
+            self.kind = BlockKind::Result;
             self.host.clear();
             self.host.extend_from_slice(host_in(&line[head.len()..]));
             let item = item_in(line).is_some();
@@ -140,23 +139,23 @@ impl Block {
             self.item_open = item;
             self.end_of_head(line);
         } else if line.starts_with(ERROR) {
-            self.forget();
-            (self.kind, self.slot, self.item_open, self.is_yaml) = (Kind::Error, Slot::Error, false, false);
-        } else if self.kind == Kind::None {
-            // As between all results.
+            self.clear_events();
+            (self.kind, self.slot, self.item_open, self.is_yaml) = (BlockKind::Error, Slot::Error, false, false);
+        } else if self.kind == BlockKind::None {
+            // A line between results.
         } else if BANNERS.iter().any(|banner| line.starts_with(banner)) {
-            self.leave();
-        } else if matches!(self.kind, Kind::Error | Kind::Excerpt) {
-            let shows = line.starts_with(b"Origin: ") || self.kind == Kind::Excerpt && line[0].is_ascii_digit();
-            self.kind = if shows { Kind::Excerpt } else { Kind::Error };
+            self.end_result();
+        } else if matches!(self.kind, BlockKind::Error | BlockKind::Excerpt) {
+            let shows = line.starts_with(b"Origin: ") || self.kind == BlockKind::Excerpt && line[0].is_ascii_digit();
+            self.kind = if shows { BlockKind::Excerpt } else { BlockKind::Error };
         } else if self.item_open {
             self.end_of_head(line);
         } else {
-            self.leave();
+            self.end_result();
         }
     }
 
-    /// Whether the words of the item end on this line, and what comes after them.
+    /// Checks whether the item ends on this line, and whether YAML follows.
     fn end_of_head(&mut self, line: &[u8]) {
         let line = line.trim_ascii_end();
         let ends = line.ends_with(b"=> {") || line.ends_with(b"=>") || line.ends_with(b")");
@@ -166,19 +165,19 @@ impl Block {
         self.is_yaml = line.ends_with(b"=>");
     }
 
-    fn leave(&mut self) {
-        self.forget();
-        (self.kind, self.slot, self.item_open, self.is_yaml) = (Kind::None, Slot::Body, false, false);
+    fn end_result(&mut self) {
+        self.clear_events();
+        (self.kind, self.slot, self.item_open, self.is_yaml) = (BlockKind::None, Slot::Body, false, false);
     }
 
-    /// The slot of what stands behind `gap`, the text since the last event of a line or its begin.
+    /// Updates the slot from `gap`, the text since the last event of the line or since its start.
     pub(super) fn pass(&mut self, mut gap: &str) {
-        if self.kind != Kind::Result {
+        if self.kind != BlockKind::Result {
             return;
         }
         if self.slot == Slot::Item {
-            let Some((_, behind)) = gap.split_once(") => ") else { return };
-            (self.slot, gap) = (Slot::Body, behind);
+            let Some((_, after)) = gap.split_once(") => ") else { return };
+            (self.slot, gap) = (Slot::Body, after);
         }
         if self.is_yaml {
             return;
@@ -186,7 +185,7 @@ impl Block {
         let mut before = gap;
         while let Some(colon) = memrchr(b':', before.as_bytes()) {
             before = &before[..colon];
-            // An escaped quote is in a text, not at its end.
+            // An escaped quote is part of a text, not its end.
             if let Some(head) = before.strip_suffix('"').filter(|head| !head.ends_with('\\'))
                 && let Some(quote) = memrchr(b'"', head.as_bytes())
             {
@@ -196,16 +195,16 @@ impl Block {
         }
     }
 
-    /// Another key of a result in YAML.
+    /// Sets the slot to a key of a result in YAML.
     pub(super) fn set_key(&mut self, key: &[u8]) {
-        if self.kind == Kind::Result {
+        if self.kind == BlockKind::Result {
             self.slot = slot_of(key);
         }
     }
 
-    /// The same event, if it was seen in another place of the same result.
-    pub(super) fn seen(&mut self, content: Fingerprint, slot: Slot) -> Option<First> {
-        if self.kind == Kind::None {
+    /// Returns the first occurrence of an event that was seen in another slot of the same result.
+    pub(super) fn seen(&mut self, content: Fingerprint, slot: Slot) -> Option<FirstOccurrence> {
+        if self.kind == BlockKind::None {
             return None;
         }
         let nth = self.counts.entry((content, slot)).or_default();
@@ -214,19 +213,19 @@ impl Block {
         self.firsts.get(&content)?.get(nth - 1).cloned()
     }
 
-    /// Remembers one that was not.
+    /// Remembers the first occurrence of an event.
     pub(super) fn remember(&mut self, content: Fingerprint, line: u64, identified: &Event) {
-        if self.kind == Kind::None {
+        if self.kind == BlockKind::None {
             return;
         }
         if self.remembered >= BLOCK_EVENTS_MAX {
-            self.forget();
+            self.clear_events();
         }
         self.remembered += 1;
-        self.firsts.entry(content).or_default().push(First { line, identified: identified.clone() });
+        self.firsts.entry(content).or_default().push(FirstOccurrence { line, identified: identified.clone() });
     }
 
-    fn forget(&mut self) {
+    fn clear_events(&mut self) {
         if self.remembered > 0 || !self.counts.is_empty() {
             self.counts.clear();
             self.firsts.clear();
@@ -235,19 +234,19 @@ impl Block {
     }
 }
 
-/// Where the words of an item begin in a line.
+/// Returns the offset of the item in a line.
 pub(super) fn item_in(line: &[u8]) -> Option<usize> {
     ITEM.find(line).map(|at| at + ITEM.needle().len())
 }
 
-/// Whether what the line is part of does not depend on the lines before it.
-pub(super) fn begins_anew(line: &[u8]) -> bool {
+/// Reports whether the context of a line is independent of the lines before it.
+pub(super) fn resets_context(line: &[u8]) -> bool {
     let is = |head: &&[u8]| line.starts_with(head);
     let first = line.first().copied().unwrap_or(b' ');
     !matches!(first, b' ' | b'\t' | b'}')
         && (BANNERS.iter().any(is)
             || line.starts_with(ERROR)
-            // What failed goes on with the report before it.
+            // A failed result belongs to the report before it.
             || RESULTS.iter().any(|head| is(head) && !head.starts_with(b"fa")))
 }
 
@@ -260,7 +259,7 @@ fn slot_of(key: &[u8]) -> Slot {
     Slot::Key(hasher.finish())
 }
 
-/// `h1 -> other] ..`: the first of them.
+/// Returns the first host of `h1 -> other] ..`.
 fn host_in(text: &[u8]) -> &[u8] {
     let end = memchr::memchr(b']', text).unwrap_or(0);
     let host = &text[..end];

@@ -1,54 +1,59 @@
-//! One physical line, and the lines that are held back because a scalar goes on.
+//! Processes one physical line, and multi-line scalars that are held back.
 
 use std::borrow::Cow;
 
 use super::block::Slot;
-use super::scan::{self, Finding, scan};
-use super::settle::{Place, Settle};
+use super::resolve::{MatchResolver, TokenPosition};
+use super::scan::{self, TokenMatch, scan};
 use super::unescape::{Quoting, unescape, without_colours};
-use super::yaml::{Part, Style};
-use super::{Extractor, Form, Found, HELD_BYTES_MAX};
+use super::yaml::{ScalarPart, ScalarStyle};
+use super::{EventNotation, ExtractedItem, Extractor, HELD_BYTES_MAX};
 
-/// A line, or a piece of one that is longer than the limit.
+/// A line, or a piece of one that exceeds the limit.
 #[derive(Clone, Copy)]
-pub(super) struct Physical<'a> {
+pub(super) struct PhysicalLine<'a> {
     pub(super) line: u64,
     pub(super) offset: u64,
-    /// Without the newline.
+    /// The bytes without the newline.
     pub(super) bytes: &'a [u8],
-    /// It is the begin of its line.
-    pub(super) begins: bool,
-    /// The line goes on behind it.
-    pub(super) cut: bool,
+    /// This is the start of its line.
+    pub(super) starts_line: bool,
+    /// The line continues after it.
+    pub(super) continued: bool,
 }
 
-/// A scalar with a token in it that is not yet at its end.
+/// An incomplete scalar with a token in it.
 #[derive(Debug)]
-pub(super) struct Held {
-    style: Style,
+pub(super) struct PartialScalar {
+    style: ScalarStyle,
     slot: Slot,
-    /// As it stands there, without the indentation.
+    /// The scalar as written, without indentation.
     raw: String,
-    places: Vec<Place>,
-    /// Its lines, with their text if that is asked for.
+    positions: Vec<TokenPosition>,
+    /// Its line numbers, with the text if requested.
     lines: Vec<(u64, String)>,
 }
 
 impl Extractor {
-    /// Takes the next line.
-    pub(super) fn physical(&mut self, physical: Physical<'_>, token: bool, each: &mut dyn FnMut(Found<'_>)) {
+    /// Processes the next line.
+    pub(super) fn process_line(
+        &mut self,
+        physical: PhysicalLine<'_>,
+        token: bool,
+        each: &mut dyn FnMut(ExtractedItem<'_>),
+    ) {
         let bytes = physical.bytes;
         let quiet = !token && self.held.is_none() && !self.yaml.is_open() && !self.block.is_yaml;
         if quiet && bytes.first() != Some(&0x1b) {
-            if physical.begins {
+            if physical.starts_line {
                 self.block.track(bytes.strip_suffix(b"\r").unwrap_or(bytes));
             }
             return self.text(&physical, each);
         }
-        let plain = without_colours(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes));
-        if !physical.begins {
+        let plain = without_colours(bytes.strip_suffix(b"\r").filter(|_| !physical.continued).unwrap_or(bytes));
+        if !physical.starts_line {
             self.release(each);
-            return self.whole(&physical, &lossy(&plain), each);
+            return self.complete_line(&physical, &lossy(&plain), each);
         }
         if plain.first().is_some_and(|byte| *byte != b' ') {
             self.release(each);
@@ -63,11 +68,17 @@ impl Extractor {
             return self.text(&physical, each);
         }
         let line = lossy(&plain);
-        self.visible(&physical, &line, token, each);
+        self.process_scalar_line(&physical, &line, token, each);
     }
 
-    /// A line that may be part of a scalar, or holds a token.
-    fn visible(&mut self, physical: &Physical<'_>, line: &str, token: bool, each: &mut dyn FnMut(Found<'_>)) {
+    /// Processes a line that has a token or may be part of a scalar.
+    fn process_scalar_line(
+        &mut self,
+        physical: &PhysicalLine<'_>,
+        line: &str,
+        token: bool,
+        each: &mut dyn FnMut(ExtractedItem<'_>),
+    ) {
         let indented = line.is_empty() || line.starts_with(' ');
         let block = &mut self.block;
         let part = if indented && (block.is_yaml || self.yaml.is_open()) {
@@ -78,200 +89,212 @@ impl Extractor {
             None
         };
         match (self.held.take(), part) {
-            (Some(held), Some(part)) if part.goes_on => {
+            (Some(held), Some(part)) if part.continues => {
                 self.held = Some(held);
-                return self.go_on(physical, line, part, each);
+                return self.continue_scalar(physical, line, part, each);
             }
-            (Some(held), _) => self.settle_held(held, each),
+            (Some(held), _) => self.resolve_held(held, each),
             (None, _) => {}
         }
         if !token || self.block.is_excerpt() {
             return self.text(physical, each);
         }
         match part {
-            Some(part) if part.style != Style::Literal && begins_with_tokens(line, part) => {
-                let held = Held {
+            Some(part) if part.style != ScalarStyle::Literal && begins_with_tokens(line, part) => {
+                let held = PartialScalar {
                     style: part.style,
                     slot: self.block.slot,
                     raw: String::new(),
-                    places: Vec::new(),
+                    positions: Vec::new(),
                     lines: Vec::new(),
                 };
                 self.held = Some(held);
-                self.go_on(physical, line, part, each);
+                self.continue_scalar(physical, line, part, each);
             }
-            _ => self.whole(physical, line, each),
+            _ => self.complete_line(physical, line, each),
         }
     }
 
-    /// Adds a line to the scalar that is held, and gives it if it is at its end.
-    fn go_on(&mut self, physical: &Physical<'_>, line: &str, part: Part, each: &mut dyn FnMut(Found<'_>)) {
+    /// Adds a line to the held scalar, and resolves the scalar if it is complete.
+    fn continue_scalar(
+        &mut self,
+        physical: &PhysicalLine<'_>,
+        line: &str,
+        part: ScalarPart,
+        each: &mut dyn FnMut(ExtractedItem<'_>),
+    ) {
         let Some(mut held) = self.held.take() else { return };
         let scalar = line[part.start..part.end.unwrap_or(line.len())].trim_end_matches(' ');
         if !held.lines.is_empty() {
             held.raw.push('\n');
         }
         held.raw.push_str(scalar);
-        held.places.extend(places(physical));
+        held.positions.extend(positions(physical));
         let text = if self.options.texts { shown(physical) } else { Cow::Borrowed("") };
         held.lines.push((physical.line, text.into_owned()));
         let closed = part.end.is_some();
-        // Nothing tells the end of a scalar without quotes; where an object may end it is tried.
+        // Nothing marks the end of an unquoted scalar, so it is parsed wherever an object may end.
         let may_end = is_unquoted(held.style) && (held.lines.len() == 1 || scalar.contains(['}', ']']));
         if held.raw.len() > HELD_BYTES_MAX {
             self.overflow(held, each);
-        } else if closed || (may_end && !self.is_half(&held)) {
-            self.settle_held(held, each);
+        } else if closed || (may_end && !self.is_truncated(&held)) {
+            self.resolve_held(held, each);
             if let Some(end) = part.end.filter(|end| scan::next_token(&line.as_bytes()[*end..], 0).is_some()) {
-                self.generic(physical, line, end, each);
+                self.scan_line(physical, line, end, each);
             }
         } else {
             self.held = Some(held);
         }
     }
 
-    /// Gives what is held, whole or not.
-    pub(super) fn release(&mut self, each: &mut dyn FnMut(Found<'_>)) {
+    /// Resolves the held scalar, complete or not.
+    pub(super) fn release(&mut self, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         if let Some(held) = self.held.take() {
-            self.settle_held(held, each);
+            self.resolve_held(held, each);
         }
     }
 
-    /// Whether a scalar ends before an object in it does.
-    fn is_half(&self, held: &Held) -> bool {
+    /// Reports whether a scalar ends before an object in it does.
+    fn is_truncated(&self, held: &PartialScalar) -> bool {
         let (text, _) = decoded(held);
-        let mut half = false;
-        scan(&text, false, &mut |finding| {
-            half |= finding.is_half();
+        let mut truncated = false;
+        scan(&text, false, &mut |token_match| {
+            truncated |= token_match.is_truncated();
             true
         });
-        half
+        truncated
     }
 
-    fn settle_held(&mut self, held: Held, each: &mut dyn FnMut(Found<'_>)) {
+    fn resolve_held(&mut self, held: PartialScalar, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         let (text, breaks) = decoded(&held);
-        // A line is where the newlines before it end; a run of them gave one place several times.
+        // A line starts where the newlines before it end; a run of newlines repeats one offset.
         let line_of = |at: usize| breaks.partition_point(|newline| *newline < at).min(held.lines.len() - 1);
         let mut next_text = 0;
-        let mut settle = Settle::of(self, held.places.clone(), Some(held.slot));
-        scan(&text, false, &mut |finding| {
-            let (first, last) = (line_of(finding.span.0), line_of(finding.span.1));
+        let mut resolver = MatchResolver::of(self, held.positions.clone(), Some(held.slot));
+        scan(&text, false, &mut |token_match| {
+            let (first, last) = (line_of(token_match.span.0), line_of(token_match.span.1));
             let mut found = None;
-            let is_json = settle.take(&finding, |_, _| Form::Yaml, &mut |it| found = Some(owned(it)));
+            let is_json = resolver.resolve(&token_match, |_, _| EventNotation::Yaml, &mut |it| found = Some(owned(it)));
             if let Some(found) = found {
-                give_texts(settle.texts(), held.lines.get(next_text..first).unwrap_or_default(), each);
+                emit_texts(resolver.texts(), held.lines.get(next_text..first).unwrap_or_default(), each);
                 next_text = next_text.max(last + 1);
                 each(found);
             }
             is_json
         });
-        give_texts(settle.texts(), held.lines.get(next_text..).unwrap_or_default(), each);
+        emit_texts(resolver.texts(), held.lines.get(next_text..).unwrap_or_default(), each);
     }
 
-    fn overflow(&mut self, held: Held, each: &mut dyn FnMut(Found<'_>)) {
-        let place = held.places.first().copied().unwrap_or_default();
+    fn overflow(&mut self, held: PartialScalar, each: &mut dyn FnMut(ExtractedItem<'_>)) {
+        let position = held.positions.first().copied().unwrap_or_default();
         self.yaml.close();
-        each(super::settle::too_long(place, held.raw.len(), &held.raw));
+        each(super::resolve::too_long(position, held.raw.len(), &held.raw));
     }
 
-    /// A line with tokens that is whole in itself.
-    fn whole(&mut self, physical: &Physical<'_>, line: &str, each: &mut dyn FnMut(Found<'_>)) {
-        if !self.generic(physical, line, 0, each) {
+    /// Processes a line that is complete on its own.
+    fn complete_line(&mut self, physical: &PhysicalLine<'_>, line: &str, each: &mut dyn FnMut(ExtractedItem<'_>)) {
+        if !self.scan_line(physical, line, 0, each) {
             self.text(physical, each);
         }
     }
 
-    /// What stands in a line from a place on. Answers whether anything was found.
-    fn generic(&mut self, physical: &Physical<'_>, line: &str, from: usize, each: &mut dyn FnMut(Found<'_>)) -> bool {
-        let form = if self.block.is_yaml && line.starts_with(' ') { Some(Form::Yaml) } else { None };
+    /// Processes the tokens of a line after `from`. Reports whether any was found.
+    fn scan_line(
+        &mut self,
+        physical: &PhysicalLine<'_>,
+        line: &str,
+        from: usize,
+        each: &mut dyn FnMut(ExtractedItem<'_>),
+    ) -> bool {
+        let form = if self.block.is_yaml && line.starts_with(' ') { Some(EventNotation::Yaml) } else { None };
         let (before, line) = line.split_at(from);
         let passed = scan::tokens(before.as_bytes()).count();
-        let mut settle = Settle::of(self, places(physical).skip(passed).collect(), None);
+        let mut resolver = MatchResolver::of(self, positions(physical).skip(passed).collect(), None);
         let mut any = false;
-        let (items, rest) = settle.split_repr(line);
-        let mut give = |finding: Finding<'_>| {
-            settle.pass(finding.gap);
-            if physical.cut && finding.is_half() {
+        let (items, rest) = resolver.split_repr(line);
+        let mut resolve = |token_match: TokenMatch<'_>| {
+            resolver.pass(token_match.gap);
+            if physical.continued && token_match.is_truncated() {
                 any = true;
-                return settle.too_long(&finding, each);
+                return resolver.too_long(&token_match, each);
             }
             let of = |slot, level| match (slot, level) {
-                (Slot::Item, _) => Form::Item,
-                (_, 0) => Form::Plain,
-                (_, level) => Form::Escaped(level),
+                (Slot::Item, _) => EventNotation::Item,
+                (_, 0) => EventNotation::Plain,
+                (_, level) => EventNotation::Escaped(level),
             };
-            settle.take(&finding, |slot, level| form.unwrap_or(of(slot, level)), &mut |found| {
+            resolver.resolve(&token_match, |slot, level| form.unwrap_or(of(slot, level)), &mut |found| {
                 any = true;
                 each(found);
             })
         };
         if !items.is_empty() {
-            scan(items, true, &mut give);
+            scan(items, true, &mut resolve);
         }
         let before = scan::tokens(items.as_bytes()).count();
-        scan(rest, false, &mut |mut finding| {
-            finding.nth += before;
-            give(finding)
+        scan(rest, false, &mut |mut token_match| {
+            token_match.nth += before;
+            resolve(token_match)
         });
         any
     }
 
-    /// Gives a line in which nothing was found.
-    fn text(&self, physical: &Physical<'_>, each: &mut dyn FnMut(Found<'_>)) {
+    /// Passes on a line without any match.
+    fn text(&self, physical: &PhysicalLine<'_>, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         if self.options.texts {
-            each(Found::Text { line: physical.line, text: &shown(physical) });
+            each(ExtractedItem::Text { line: physical.line, text: &shown(physical) });
         }
     }
 }
 
-fn is_unquoted(style: Style) -> bool {
-    matches!(style, Style::Flow(Quoting::Plain) | Style::Folded)
+fn is_unquoted(style: ScalarStyle) -> bool {
+    matches!(style, ScalarStyle::Flow(Quoting::Plain) | ScalarStyle::Folded)
 }
 
-/// Whether a scalar has tokens, and nothing before it in its line does: places are counted by them.
-fn begins_with_tokens(line: &str, part: Part) -> bool {
+/// Reports whether the first token of the line is in the scalar: positions are counted from there.
+fn begins_with_tokens(line: &str, part: ScalarPart) -> bool {
     let (before, scalar) = line[..part.end.unwrap_or(line.len())].split_at(part.start);
     let has = |text: &str| scan::next_token(text.as_bytes(), 0).is_some();
     has(scalar) && !has(before)
 }
 
-/// The scalar's text, and where its lines begin in it.
-fn decoded(held: &Held) -> (String, Vec<usize>) {
+/// Returns the scalar's text, and the offsets of its line breaks.
+fn decoded(held: &PartialScalar) -> (String, Vec<usize>) {
     let quoting = match held.style {
-        Style::Flow(quoting) => quoting,
-        Style::Folded | Style::Literal => Quoting::Plain,
+        ScalarStyle::Flow(quoting) => quoting,
+        ScalarStyle::Folded | ScalarStyle::Literal => Quoting::Plain,
     };
     unescape(&held.raw, quoting)
 }
 
-fn places(physical: &Physical<'_>) -> impl Iterator<Item = Place> {
+fn positions(physical: &PhysicalLine<'_>) -> impl Iterator<Item = TokenPosition> {
     let (line, offset) = (physical.line, physical.offset);
-    scan::tokens(physical.bytes).map(move |at| Place { line, offset: offset + at as u64 })
+    scan::tokens(physical.bytes).map(move |at| TokenPosition { line, offset: offset + at as u64 })
 }
 
-fn shown<'a>(physical: &Physical<'a>) -> Cow<'a, str> {
+fn shown<'a>(physical: &PhysicalLine<'a>) -> Cow<'a, str> {
     let bytes = physical.bytes;
-    lossy(bytes.strip_suffix(b"\r").filter(|_| !physical.cut).unwrap_or(bytes))
+    lossy(bytes.strip_suffix(b"\r").filter(|_| !physical.continued).unwrap_or(bytes))
 }
 
-/// The same as the standard's, which goes byte by byte also where nothing is wrong.
+/// Same as `String::from_utf8_lossy`, but faster for valid UTF-8.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-fn give_texts(asked: bool, lines: &[(u64, String)], each: &mut dyn FnMut(Found<'_>)) {
+fn emit_texts(asked: bool, lines: &[(u64, String)], each: &mut dyn FnMut(ExtractedItem<'_>)) {
     for (line, text) in lines.iter().filter(|_| asked) {
-        each(Found::Text { line: *line, text });
+        each(ExtractedItem::Text { line: *line, text });
     }
 }
 
-/// What is no text owns all it has.
-fn owned(found: Found<'_>) -> Found<'static> {
+/// Detaches an item from its text; a line's text is dropped.
+fn owned(found: ExtractedItem<'_>) -> ExtractedItem<'static> {
     match found {
-        Found::Event(event) => Found::Event(event),
-        Found::Echo { again, of } => Found::Echo { again, of },
-        Found::Task(task) => Found::Task(task),
-        Found::Rejected(rejected) => Found::Rejected(rejected),
-        Found::Text { line, .. } => Found::Text { line, text: "" },
+        ExtractedItem::Event(event) => ExtractedItem::Event(event),
+        ExtractedItem::Echo { again, of } => ExtractedItem::Echo { again, of },
+        ExtractedItem::Task(task) => ExtractedItem::Task(task),
+        ExtractedItem::Rejected(rejected) => ExtractedItem::Rejected(rejected),
+        ExtractedItem::Text { line, .. } => ExtractedItem::Text { line, text: "" },
     }
 }

@@ -1,4 +1,4 @@
-//! Events out of any text.
+//! Event extraction from any text.
 //!
 //! An event is the token, white space, and a JSON object:
 //!
@@ -10,145 +10,144 @@
 //!         "workload": ..}'
 //! ```
 //!
-//! - A token without a brace behind it is text. With one it is an event or is rejected with the
-//!   reason, never passed over: so a line of a shell script like `echo "LB_EVENT {$x}"` is rejected,
-//!   as is a playbook's line that Ansible shows cut off. Texts of a result that are commands (`cmd`)
-//!   and lines of the playbook below an error report are text.
-//! - Ansible prints one event in several places of one result (the item, `msg`, `stdout`, ..). The
-//!   n-th of equal ones in one place is the n-th in another: a [`Found::Echo`]. Equal ones in one
-//!   place, in two results, or in no result are different events.
-//! - Colours and the ends of lines (LF, CRLF) make no difference; nor does where the text is cut
-//!   into pieces.
+//! - A token without a brace after it is text. A token with one is an event or is rejected with the
+//!   reason, never skipped: a line of a shell script like `echo "LB_EVENT {$x}"` is rejected, as is a
+//!   playbook line that Ansible truncated. Commands in a result (`cmd`) and playbook lines quoted below
+//!   an error are text.
+//! - Ansible prints one event in several places of one result (the item, `msg`, `stdout`, ..). The n-th
+//!   of equal events in one place is the n-th in another: an [`ExtractedItem::Echo`]. Equal events in
+//!   one place, in two results, or outside of results are different events.
+//! - Colours, line endings (LF, CRLF) and the boundaries of the input chunks make no difference.
 
 use crate::events::Identities;
-use crate::model::{Event, EventFault};
+use crate::model::{Event, EventError};
 
 mod block;
 mod line;
+mod resolve;
 mod scan;
-mod settle;
 mod unescape;
 mod yaml;
 
-use block::Block;
-use line::{Held, Physical};
-use yaml::Yaml;
+use block::ResultBlock;
+use line::{PartialScalar, PhysicalLine};
+use yaml::YamlTracker;
 
-/// What stands before an event in a text.
+/// The token before an event.
 pub const TOKEN: &str = "LB_EVENT";
-/// What stands before the facts of an ended Ansible task.
+/// The token before the details of a finished Ansible task.
 pub const TASK_TOKEN: &str = "LB_TASK";
 
-/// Bytes of a line without its end, or of a scalar over lines, that are held back. A longer line is
-/// taken in pieces of this size, and a longer scalar is rejected.
+/// Maximum size of an incomplete line or of a scalar over several lines. A longer line is processed
+/// in pieces of this size; a longer scalar is rejected.
 const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Characters of what was rejected that are shown.
+/// Maximum length of the excerpt of rejected text, in characters.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// What an extractor is to know of the text's origin.
+/// Options of an [`Extractor`].
 #[derive(Clone, Debug, Default)]
 pub struct ExtractorOptions {
-    /// The host of events that name none, where the text does not tell it (`ok: [h1] => ..`).
+    /// Host of events without one, unless the text names it (`ok: [h1] => ..`).
     pub host: Option<String>,
-    /// Give also the lines that hold no event, as [`Found::Text`].
+    /// Also return lines without events, as [`ExtractedItem::Text`].
     pub texts: bool,
 }
 
-/// How an event stood in the text.
+/// The notation of an event in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `LB_EVENT {..}` as it was printed.
+pub enum EventNotation {
+    /// `LB_EVENT {..}` as printed.
     Plain,
-    /// Inside a JSON string, with so many levels of escaping.
+    /// Inside a JSON string, with this many levels of escaping.
     Escaped(u8),
     /// `(item=LB_EVENT {..})` of an Ansible loop.
     Item,
-    /// A YAML scalar, perhaps folded over lines.
+    /// A YAML scalar, possibly folded over lines.
     Yaml,
 }
 
-/// One event that was found.
+/// An event found in a text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Extracted {
-    /// The object as it stood there, compact; the host filled in where it named none.
+pub struct ExtractedEvent {
+    /// The object as found, compact; a missing host is filled in.
     pub event: Event,
-    /// The same as it is to be kept: with its `event_id`, without `null`.
+    /// The event as stored: with an `event_id`, without `null`.
     pub identified: Event,
-    /// The line it begins on, from 1.
+    /// Number of its first line, from 1.
     pub line: u64,
-    /// Bytes of the text before its token.
+    /// Offset of its token in the text, in bytes.
     pub offset: u64,
-    /// How it stood there.
-    pub form: Form,
+    /// Its notation.
+    pub form: EventNotation,
 }
 
-/// What looks like an event and cannot be read.
+/// An event that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// The line it begins on, from 1.
+pub struct MalformedEvent {
+    /// Number of its first line, from 1.
     pub line: u64,
-    /// Bytes of the text before its token.
+    /// Offset of its token in the text, in bytes.
     pub offset: u64,
-    /// Why.
-    pub fault: EventFault,
-    /// The begin of what stood there.
+    /// The error.
+    pub fault: EventError,
+    /// The start of the rejected text.
     pub excerpt: String,
 }
 
-/// The facts of an ended Ansible task (`LB_TASK`), as the object that was printed.
+/// The details of a finished Ansible task (`LB_TASK`), as printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskMark {
-    /// The line it stands on, from 1.
+    /// Line number, from 1.
     pub line: u64,
     /// The object, compact.
     pub json: String,
 }
 
-/// What was found in a text, in its order.
+/// An item found in a text; items are returned in text order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found<'a> {
+pub enum ExtractedItem<'a> {
     /// An event.
-    Event(Extracted),
-    /// The same event once more, as Ansible prints each of a loop twice; `of` is the line of the first.
+    Event(ExtractedEvent),
+    /// A repetition of an event, as Ansible prints each event of a loop twice.
     Echo {
-        /// What was found again.
-        again: Extracted,
-        /// The line of the first.
+        /// The repetition.
+        again: ExtractedEvent,
+        /// Line number of the first occurrence.
         of: u64,
     },
-    /// The facts of an Ansible task.
+    /// The details of an Ansible task.
     Task(TaskMark),
-    /// What looks like an event and is none.
-    Rejected(Rejected),
-    /// A line that holds none of these, without its newline; only where the options ask for it.
+    /// An event that cannot be parsed.
+    Rejected(MalformedEvent),
+    /// A line without any of these and without its newline; only with [`ExtractorOptions::texts`].
     Text {
-        /// Its number, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// Its text.
+        /// The text of the line.
         text: &'a str,
     },
 }
 
-/// Finds events in a text that comes in pieces of any size.
+/// An event extractor for text that arrives in chunks of any size.
 #[derive(Debug)]
 pub struct Extractor {
     options: ExtractorOptions,
     identities: Identities,
-    /// A line without its end, less than [`HELD_BYTES_MAX`].
+    /// An incomplete line, shorter than [`HELD_BYTES_MAX`].
     partial: Vec<u8>,
-    /// The number of the line that `partial` is or will be part of.
+    /// Number of the line that `partial` is or will be part of.
     line: u64,
-    /// Bytes of the text before `partial`.
+    /// Bytes of text before `partial`.
     offset: u64,
-    /// Pieces of the present line were already taken, as it is longer than the limit.
-    inside_line: bool,
-    block: Block,
-    yaml: Yaml,
-    held: Option<Held>,
+    /// Pieces of the current line were already processed, as it exceeds the limit.
+    mid_line: bool,
+    block: ResultBlock,
+    yaml: YamlTracker,
+    held: Option<PartialScalar>,
 }
 
 impl Extractor {
-    /// At the begin of a text.
+    /// Creates an extractor at the start of a text.
     pub fn new(options: ExtractorOptions) -> Self {
         Self {
             options,
@@ -156,76 +155,78 @@ impl Extractor {
             partial: Vec::new(),
             line: 1,
             offset: 0,
-            inside_line: false,
-            block: Block::default(),
-            yaml: Yaml::default(),
+            mid_line: false,
+            block: ResultBlock::default(),
+            yaml: YamlTracker::default(),
             held: None,
         }
     }
 
-    /// Takes the next bytes, which may end anywhere, and gives what is whole.
-    pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Found<'_>)) {
+    /// Processes the next chunk, which may end anywhere, and passes complete items to `each`.
+    pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(ExtractedItem<'_>)) {
         while !self.partial.is_empty() && !bytes.is_empty() {
             let room = HELD_BYTES_MAX - self.partial.len();
             let end = memchr::memchr(b'\n', &bytes[..room.min(bytes.len())]);
-            let (taken, rest) = bytes.split_at(end.map_or(room.min(bytes.len()), |end| end + 1));
-            self.partial.extend_from_slice(taken);
+            let (consumed, rest) = bytes.split_at(end.map_or(room.min(bytes.len()), |end| end + 1));
+            self.partial.extend_from_slice(consumed);
             bytes = rest;
             if end.is_some() || self.partial.len() == HELD_BYTES_MAX {
                 let mut line = std::mem::take(&mut self.partial);
-                self.region(&line, each);
+                self.process_lines(&line, each);
                 line.clear();
                 self.partial = line;
             }
         }
         if !bytes.is_empty() {
-            let rest = self.region(bytes, each);
+            let rest = self.process_lines(bytes, each);
             self.partial.extend_from_slice(&bytes[bytes.len() - rest..]);
         }
     }
 
-    /// Takes one whole line that has the number `line` (they grow, and may skip). Not to be mixed
-    /// with [`Extractor::feed`]. Offsets are those of the lines that were given, each with a newline.
-    pub fn feed_line(&mut self, line: u64, text: &str, each: &mut dyn FnMut(Found<'_>)) {
+    /// Processes one whole line with the number `line` (numbers rise, and may skip). Not to be
+    /// mixed with [`Extractor::feed`]. Offsets count the lines fed, each with a newline.
+    pub fn feed_line(&mut self, line: u64, text: &str, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         let token = scan::next_token(text.as_bytes(), 0).is_some();
-        let physical = Physical { line, offset: self.offset, bytes: text.as_bytes(), begins: true, cut: false };
-        self.physical(physical, token, each);
+        let physical =
+            PhysicalLine { line, offset: self.offset, bytes: text.as_bytes(), starts_line: true, continued: false };
+        self.process_line(physical, token, each);
         self.offset += text.len() as u64 + 1;
         self.line = line + 1;
     }
 
-    /// Gives what was kept back (an event may go on in the next lines) after a silence; the text may go
-    /// on. What of an event is not there is then missing: it is rejected. A line without its end stays.
-    pub fn flush(&mut self, each: &mut dyn FnMut(Found<'_>)) {
+    /// Returns items that were held back for a continuation line, after a pause; the text may
+    /// continue. An incomplete event is rejected. An incomplete line stays buffered.
+    pub fn flush(&mut self, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         self.release(each);
     }
 
-    /// The text has ended.
-    pub fn finish(&mut self, each: &mut dyn FnMut(Found<'_>)) {
+    /// Processes the end of the text.
+    pub fn finish(&mut self, each: &mut dyn FnMut(ExtractedItem<'_>)) {
         if !self.partial.is_empty() {
             let last = std::mem::take(&mut self.partial);
             let token = scan::next_token(&last, 0).is_some();
-            let begins = !self.inside_line;
-            let physical = Physical { line: self.line, offset: self.offset, bytes: &last, begins, cut: false };
-            self.physical(physical, token, each);
+            let starts_line = !self.mid_line;
+            let physical =
+                PhysicalLine { line: self.line, offset: self.offset, bytes: &last, starts_line, continued: false };
+            self.process_line(physical, token, each);
             self.offset += last.len() as u64;
         }
         self.release(each);
     }
 
-    /// Whether something is kept back for the next lines: then a caller should [`Extractor::flush`]
-    /// when no more comes for a while.
+    /// Reports whether an item is held back for a continuation line: the caller should then
+    /// [`Extractor::flush`] after a pause.
     pub fn is_waiting(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Passes over whole lines without tokens, up to the last from which on the lines before it do not
-    /// matter; gives their bytes.
-    fn pass_over(&mut self, lines: &[u8]) -> usize {
+    /// Skips whole lines without tokens, up to the last line that starts a new context. Returns the
+    /// number of bytes skipped.
+    fn skip_lines(&mut self, lines: &[u8]) -> usize {
         let mut begin = lines.len();
         while let Some(end) = begin.checked_sub(1) {
             begin = memchr::memrchr(b'\n', &lines[..end]).map_or(0, |newline| newline + 1);
-            if block::begins_anew(&lines[begin..]) {
+            if block::resets_context(&lines[begin..]) {
                 break;
             }
         }
@@ -234,17 +235,17 @@ impl Extractor {
         begin
     }
 
-    /// Takes the whole lines of `bytes`, which begin where the text goes on; gives the bytes left.
-    fn region(&mut self, bytes: &[u8], each: &mut dyn FnMut(Found<'_>)) -> usize {
+    /// Processes the whole lines of `bytes`, and returns the number of bytes left.
+    fn process_lines(&mut self, bytes: &[u8], each: &mut dyn FnMut(ExtractedItem<'_>)) -> usize {
         let mut at = 0;
         let mut token = scan::next_token(bytes, 0).map_or(usize::MAX, |(at, _)| at);
-        // Up to here lines are taken one by one.
-        let mut looked = 0;
+        // Lines before this offset are processed one by one.
+        let mut checked = 0;
         loop {
-            if at >= looked && self.held.is_none() && !self.inside_line && !self.options.texts {
+            if at >= checked && self.held.is_none() && !self.mid_line && !self.options.texts {
                 let quiet = memchr::memrchr(b'\n', &bytes[at..token.min(bytes.len())]).map_or(0, |end| end + 1);
-                looked = at + quiet.max(1);
-                at += self.pass_over(&bytes[at..at + quiet]);
+                checked = at + quiet.max(1);
+                at += self.skip_lines(&bytes[at..at + quiet]);
             }
             let rest = &bytes[at..];
             let limit = rest.len().min(HELD_BYTES_MAX);
@@ -254,19 +255,19 @@ impl Extractor {
             }
             let length = newline.unwrap_or(limit);
             let has_token = token < at + length;
-            let physical = Physical {
+            let physical = PhysicalLine {
                 line: self.line,
                 offset: self.offset,
                 bytes: &rest[..length],
-                begins: !self.inside_line,
-                cut: newline.is_none(),
+                starts_line: !self.mid_line,
+                continued: newline.is_none(),
             };
-            self.physical(physical, has_token, each);
-            let taken = length + usize::from(newline.is_some());
-            at += taken;
-            self.offset += taken as u64;
+            self.process_line(physical, has_token, each);
+            let consumed = length + usize::from(newline.is_some());
+            at += consumed;
+            self.offset += consumed as u64;
             self.line += u64::from(newline.is_some());
-            self.inside_line = newline.is_none();
+            self.mid_line = newline.is_none();
             if has_token {
                 token = scan::next_token(bytes, at).map_or(usize::MAX, |(at, _)| at);
             }

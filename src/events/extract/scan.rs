@@ -1,8 +1,8 @@
-//! Tokens in one text and the objects behind them, through any levels of JSON escaping.
+//! Finds tokens in a text and the objects after them, through any levels of JSON escaping.
 //!
-//! A token is followed by an object. If what follows its brace is a backslash, the token stands
-//! inside a string: one level of quoting is taken off the rest of that string, and the same is done
-//! with what comes out. So an event reads the same however often it was quoted.
+//! A token is followed by an object. If a backslash follows the brace, the token is inside a
+//! string: one level of quoting is removed from the rest of that string, and the result is scanned
+//! the same way. So an event is read the same however often it was quoted.
 
 use std::sync::LazyLock;
 
@@ -12,51 +12,51 @@ use serde::de::IgnoredAny;
 
 use super::unescape::{Quoting, unescape_string};
 use super::{TASK_TOKEN, TOKEN};
-use crate::model::EventFault;
-use crate::model::json::Object;
+use crate::model::EventError;
+use crate::model::json::JsonObject;
 
-/// Levels of escaping that are followed; each doubles the backslashes.
+/// Maximum levels of escaping; each doubles the backslashes.
 const LEVELS_MAX: u8 = 10;
-/// Bytes that are looked at in vain for the end of broken objects, for each byte of a text; then the
-/// rest of its tokens is rejected unread.
-const VAIN_BYTES_PER_BYTE: usize = 8;
+/// Bytes scanned for the end of broken objects, per byte of text; beyond that the remaining tokens
+/// are rejected unread.
+const UNMATCHED_BYTES_PER_BYTE: usize = 8;
 
-/// What both tokens begin with.
+/// The common prefix of both tokens.
 static BEGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("LB_"));
 
-/// Which token.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum TokenKind {
     Event,
     Task,
 }
 
-impl Token {
+impl TokenKind {
     fn len(self) -> usize {
         match self {
-            Token::Event => TOKEN.len(),
-            Token::Task => TASK_TOKEN.len(),
+            TokenKind::Event => TOKEN.len(),
+            TokenKind::Task => TASK_TOKEN.len(),
         }
     }
 }
 
-/// The first token at or behind `from`.
-pub(super) fn next_token(text: &[u8], mut from: usize) -> Option<(usize, Token)> {
+/// Returns the first token at or after `from`.
+pub(super) fn next_token(text: &[u8], mut from: usize) -> Option<(usize, TokenKind)> {
     while let Some(found) = text.get(from..).and_then(|rest| BEGIN.find(rest)) {
         let at = from + found;
         let rest = &text[at..];
         if rest.starts_with(TOKEN.as_bytes()) {
-            return Some((at, Token::Event));
+            return Some((at, TokenKind::Event));
         }
         if rest.starts_with(TASK_TOKEN.as_bytes()) {
-            return Some((at, Token::Task));
+            return Some((at, TokenKind::Task));
         }
         from = at + 1;
     }
     None
 }
 
-/// Places of all tokens.
+/// Returns the offsets of all tokens.
 pub(super) fn tokens(text: &[u8]) -> impl Iterator<Item = usize> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -66,62 +66,63 @@ pub(super) fn tokens(text: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A token with a brace behind it.
+/// A token followed by a brace.
 #[derive(Debug)]
-pub(super) struct Finding<'a> {
-    pub(super) token: Token,
-    /// Which of the tokens of the outermost text it is, from 0.
+pub(super) struct TokenMatch<'a> {
+    pub(super) token: TokenKind,
+    /// Index of the token in the outermost text, from 0.
     pub(super) nth: usize,
-    /// Levels of escaping round it.
+    /// Levels of escaping around it.
     pub(super) level: u8,
-    /// What of the outermost text it takes: from its token on, with the rest of the string round it.
+    /// Its range in the outermost text: from the token on, including the rest of the enclosing
+    /// string.
     pub(super) span: (usize, usize),
-    /// The outermost text before it, back to the one before.
+    /// The outermost text between the previous match and this one.
     pub(super) gap: &'a str,
-    pub(super) body: Body<'a>,
+    pub(super) body: MatchBody<'a>,
 }
 
-/// What stands behind a token.
+/// The text after a token.
 #[derive(Debug)]
-pub(super) enum Body<'a> {
-    /// Braces that close. Whether it is an event shows later.
+pub(super) enum MatchBody<'a> {
+    /// Balanced braces. Whether it is an event is checked later.
     Object {
         text: &'a str,
-        /// What was read of it, if it is usual.
-        read: Option<Object<'a>>,
+        /// The parsed object, if it could be parsed in one pass.
+        read: Option<JsonObject<'a>>,
     },
-    /// No object.
+    /// Not an object.
     Broken {
-        fault: EventFault,
+        fault: EventError,
         text: &'a str,
         /// The text ended before the object did.
-        half: bool,
+        truncated: bool,
     },
 }
 
-/// Whether what braces enclosed was JSON.
+/// Reports whether the text in braces was JSON.
 pub(super) type IsJson = bool;
 
-/// Finds the tokens of one text.
-pub(super) struct Scan<'a, 'f> {
-    each: &'f mut dyn FnMut(Finding<'_>) -> IsJson,
+/// A scanner for the tokens of one text.
+pub(super) struct TokenScanner<'a, 'f> {
+    each: &'f mut dyn FnMut(TokenMatch<'_>) -> IsJson,
     nth: usize,
-    vain_bytes: usize,
+    unmatched_bytes: usize,
     span: (usize, usize),
     gap: &'a str,
 }
 
-/// Finds all tokens of a text that have a brace behind them, in their order. With `repr` the text is
-/// one of Python's, whose strings have another quoting.
-pub(super) fn scan(text: &str, repr: bool, each: &mut dyn FnMut(Finding<'_>) -> IsJson) {
-    let vain_bytes = text.len().saturating_mul(VAIN_BYTES_PER_BYTE).saturating_add(1 << 16);
-    let mut scan = Scan { each, nth: 0, vain_bytes, span: (0, 0), gap: "" };
+/// Finds all tokens of a text that are followed by a brace, in order. With `repr` the text is from
+/// Python's `repr`, which quotes strings differently.
+pub(super) fn scan(text: &str, repr: bool, each: &mut dyn FnMut(TokenMatch<'_>) -> IsJson) {
+    let unmatched_bytes = text.len().saturating_mul(UNMATCHED_BYTES_PER_BYTE).saturating_add(1 << 16);
+    let mut scan = TokenScanner { each, nth: 0, unmatched_bytes, span: (0, 0), gap: "" };
     let mut gap_start = 0;
     scan.level(text, 0, repr, &mut gap_start);
 }
 
-impl<'a> Scan<'a, '_> {
-    /// Finds those of a text that stands `level` levels deep.
+impl<'a> TokenScanner<'a, '_> {
+    /// Scans a text at `level` levels of escaping.
     fn level(&mut self, text: &'a str, level: u8, repr: bool, gap_start: &mut usize) {
         let mut at = 0;
         while let Some((start, token)) = next_token(text.as_bytes(), at) {
@@ -142,15 +143,15 @@ impl<'a> Scan<'a, '_> {
             if let Some(quoting) = quoting.filter(|_| level < LEVELS_MAX) {
                 let (inner, length) = unescape_string(&text[start..], quoting);
                 let end = start + length;
-                let mut deep = Scan {
+                let mut deep = TokenScanner {
                     each: &mut *self.each,
                     nth: self.nth,
-                    vain_bytes: self.vain_bytes,
+                    unmatched_bytes: self.unmatched_bytes,
                     span: if outer { (start, end) } else { self.span },
                     gap: if outer { &text[*gap_start..start] } else { self.gap },
                 };
                 deep.level(&inner, level + 1, false, &mut 0);
-                (self.nth, self.vain_bytes) = (deep.nth, deep.vain_bytes);
+                (self.nth, self.unmatched_bytes) = (deep.nth, deep.unmatched_bytes);
                 if !outer {
                     self.gap = "";
                 }
@@ -164,51 +165,59 @@ impl<'a> Scan<'a, '_> {
         }
     }
 
-    /// Gives the object at `brace`; where to go on.
-    fn object(&mut self, text: &'a str, place: (usize, usize), token: Token, level: u8, gap_start: usize) -> usize {
-        let (start, brace) = place;
-        let rest = if self.vain_bytes == 0 { "" } else { &text[brace..] };
-        let (end, read) = match Object::read_first(rest) {
+    /// Passes the object at `brace` to the callback. Returns the offset to continue at.
+    fn object(
+        &mut self,
+        text: &'a str,
+        position: (usize, usize),
+        token: TokenKind,
+        level: u8,
+        gap_start: usize,
+    ) -> usize {
+        let (start, brace) = position;
+        let rest = if self.unmatched_bytes == 0 { "" } else { &text[brace..] };
+        let (end, read) = match JsonObject::read_first(rest) {
             Some((object, length)) => (Some(length), Some(object)),
             None => (object_end(rest.as_bytes()), None),
         };
         let nth = self.nth;
         self.nth += 1;
         let (stop, body) = match end {
-            Some(length) => (brace + length, Body::Object { text: &text[brace..brace + length], read }),
+            Some(length) => (brace + length, MatchBody::Object { text: &text[brace..brace + length], read }),
             None => {
-                let (fault, half) = self.why(&text[brace..]);
-                let stop = if half { text.len() } else { brace + 1 };
-                (stop, Body::Broken { fault, text: &text[start..], half })
+                let (fault, truncated) = self.diagnose(&text[brace..]);
+                let stop = if truncated { text.len() } else { brace + 1 };
+                (stop, MatchBody::Broken { fault, text: &text[start..], truncated })
             }
         };
-        let whole = matches!(body, Body::Object { .. });
+        let complete_line = matches!(body, MatchBody::Object { .. });
         let span = if level == 0 { (start, stop) } else { self.span };
         let gap = if level == 0 { &text[gap_start..start] } else { std::mem::take(&mut self.gap) };
-        let is_json = (self.each)(Finding { token, nth, level, span, gap, body });
-        if whole && !is_json {
-            self.vain_bytes = self.vain_bytes.saturating_sub(stop - brace);
+        let is_json = (self.each)(TokenMatch { token, nth, level, span, gap, body });
+        if complete_line && !is_json {
+            self.unmatched_bytes = self.unmatched_bytes.saturating_sub(stop - brace);
             return brace + 1;
         }
-        // Tokens that the object holds in its texts are none, but they count.
+        // Tokens inside the object's strings are not matches, but they are counted.
         self.nth += tokens(&text.as_bytes()[brace..stop]).count();
         stop
     }
 
-    /// Why there is no object at the begin of `text`, and whether only its end is missing.
-    fn why(&mut self, text: &str) -> (EventFault, bool) {
-        if self.vain_bytes == 0 {
-            return (EventFault::NotJson("too many broken objects stand before it in one text".to_owned()), false);
+    /// Returns the reason why `text` does not start with an object, and whether only its end is
+    /// missing.
+    fn diagnose(&mut self, text: &str) -> (EventError, bool) {
+        if self.unmatched_bytes == 0 {
+            return (EventError::NotJson("too many broken objects before it in the same text".to_owned()), false);
         }
-        self.vain_bytes = self.vain_bytes.saturating_sub(text.len());
+        self.unmatched_bytes = self.unmatched_bytes.saturating_sub(text.len());
         match serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>().next() {
-            Some(Err(error)) => (EventFault::NotJson(error.to_string()), error.is_eof()),
-            _ => (EventFault::NotJson("its end is not there".to_owned()), true),
+            Some(Err(error)) => (EventError::NotJson(error.to_string()), error.is_eof()),
+            _ => (EventError::NotJson("its end is missing".to_owned()), true),
         }
     }
 }
 
-/// Bytes from a brace to the one that closes it; strings are respected.
+/// Returns the length from a brace to its closing brace, skipping strings.
 fn object_end(bytes: &[u8]) -> Option<usize> {
     let mut depth = 0usize;
     let mut at = 0;
@@ -231,7 +240,8 @@ fn object_end(bytes: &[u8]) -> Option<usize> {
                     return Some(at + 1);
                 }
             }
-            // Outside of strings no capital stands in JSON: a token here means that the object is broken.
+            // JSON has no capitals outside of strings: a token here means that the object is
+            // broken.
             b'L' => return None,
             _ => {}
         }

@@ -1,33 +1,32 @@
-//! One level of quoting taken off a text: JSON strings, YAML scalars, Python's repr, and the colours
-//! of a terminal.
+//! Removes one level of quoting: JSON strings, YAML scalars, Python's repr, and terminal colours.
 
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-/// Bytes of a title or a link that is taken for one.
+/// Maximum size of a terminal title or link.
 const TITLE_BYTES_MAX: usize = 4096;
-/// Room for what comes out of a text, at first, and what of it is always free.
+/// Initial size of the output, and the space always kept free in it.
 const OUT_BYTES: usize = 4096;
 const SLACK_BYTES: usize = 16;
 
 const LOW: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Which quoting.
+/// A kind of quoting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quoting {
-    /// A JSON string, or a YAML scalar in `"`: what the second has more does no harm in the first.
+    /// A JSON string, or a YAML scalar in `"`: the additional escapes of YAML do no harm in JSON.
     Double,
-    /// A YAML scalar in `'`, where `''` is one.
+    /// A YAML scalar in `'`, where `''` is one quote.
     Single,
-    /// What Python's `repr` makes of a string with `"` in it.
+    /// Python's `repr` of a string that contains `"`.
     Repr,
-    /// None: only folds.
+    /// None, only folding.
     Plain,
 }
 
-/// Where the string ends in which `bytes` stand: the place of its closing quote.
+/// Returns the offset of the closing quote of a string that starts at `bytes`.
 pub(super) fn string_end(bytes: &[u8], quoting: Quoting) -> Option<usize> {
     let quote = match quoting {
         Quoting::Double => b'"',
@@ -47,30 +46,30 @@ pub(super) fn string_end(bytes: &[u8], quoting: Quoting) -> Option<usize> {
     None
 }
 
-/// The text without one level of quoting, and where in it each newline of `text` stood. A newline is
-/// a fold: one space, or one newline less than there are.
+/// Removes one level of quoting. Returns the text, and the offset in it of each newline of `text`.
+/// A newline is a fold: a single one becomes a space, a run of them loses one.
 pub(super) fn unescape(text: &str, quoting: Quoting) -> (String, Vec<usize>) {
-    let mut out = Out::of(text);
-    out.take(text, quoting, false);
+    let mut out = UnescapeBuffer::of(text);
+    out.unescape(text, quoting, false);
     (out.text(), out.breaks)
 }
 
-/// The same of the text before its closing quote, or of all of it; and where that is.
+/// Removes one level of quoting up to the closing quote, or to the end. Also returns that offset.
 pub(super) fn unescape_string(text: &str, quoting: Quoting) -> (String, usize) {
-    let mut out = Out::of(text);
-    let end = out.take(text, quoting, true);
+    let mut out = UnescapeBuffer::of(text);
+    let end = out.unescape(text, quoting, true);
     (out.text(), end)
 }
 
-/// What comes out.
-struct Out {
-    /// Longer than what is filled, so that eight bytes more always fit.
+/// An output buffer.
+struct UnescapeBuffer {
+    /// Longer than the filled part, so that eight more bytes always fit.
     bytes: Vec<u8>,
     filled: usize,
     breaks: Vec<usize>,
 }
 
-impl Out {
+impl UnescapeBuffer {
     fn of(text: &str) -> Self {
         Self { bytes: vec![0; text.len().min(OUT_BYTES) + SLACK_BYTES], filled: 0, breaks: Vec::new() }
     }
@@ -78,7 +77,7 @@ impl Out {
     fn text(&mut self) -> String {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.truncate(self.filled);
-        // Whole characters went in, in their order.
+        // Only whole characters were written, in their order.
         String::from_utf8(bytes).unwrap_or_default()
     }
 
@@ -98,8 +97,8 @@ impl Out {
         letter.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.byte(byte));
     }
 
-    /// Takes what stands before the closing quote if that is asked for, else all.
-    fn take(&mut self, text: &str, quoting: Quoting, stops: bool) -> usize {
+    /// Unescapes up to the closing quote with `stops`, else everything. Returns the end offset.
+    fn unescape(&mut self, text: &str, quoting: Quoting, stops: bool) -> usize {
         let bytes = text.as_bytes();
         let quote = match quoting {
             Quoting::Double if stops => b'"',
@@ -132,7 +131,7 @@ impl Out {
         }
     }
 
-    /// Copies bytes up to the next special one, eight at once; of the last seven none.
+    /// Copies bytes up to the next special one, eight at a time, but never the last seven.
     #[inline]
     fn plain(&mut self, bytes: &[u8], mut at: usize, specials: [u64; 3]) -> usize {
         while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -140,7 +139,7 @@ impl Out {
             let word = u64::from_le_bytes(*eight);
             let [a, b, c] = specials.map(|special| (word ^ special).wrapping_sub(LOW) & !(word ^ special));
             self.bytes[self.filled..self.filled + 8].copy_from_slice(eight);
-            // The lowest bit is right: what is borrowed goes up.
+            // The lowest set bit is exact: borrows only move upwards.
             let plain = ((a | b | c) & HIGH).trailing_zeros() as usize / 8;
             self.filled += plain;
             at += plain;
@@ -151,7 +150,7 @@ impl Out {
         at
     }
 
-    /// A run of newlines at `at`.
+    /// Folds a run of newlines at `at`. Returns the offset after it.
     fn fold(&mut self, bytes: &[u8], mut at: usize) -> usize {
         let mut newlines = 0;
         while bytes.get(at) == Some(&b'\n') {
@@ -166,7 +165,7 @@ impl Out {
         at
     }
 
-    /// The escape at `at`; gives the place behind it. What is none stays as it is.
+    /// Unescapes the sequence at `at`. Returns the offset after it. An unknown escape is copied.
     fn escape(&mut self, text: &str, at: usize, quoting: Quoting) -> usize {
         if let Some(byte @ (b'"' | b'\\')) = text.as_bytes().get(at + 1) {
             self.byte(*byte);
@@ -209,7 +208,7 @@ impl Out {
         at + 1 + letter.len_utf8()
     }
 
-    /// A character by its number, in so many hex digits; two halves of a pair make one.
+    /// Unescapes a character code of `digits` hex digits; a surrogate pair becomes one character.
     fn coded(&mut self, text: &str, at: usize, digits: usize) -> usize {
         let number = |at: usize| {
             let digits = text.get(at + 2..at + 2 + digits)?;
@@ -234,7 +233,7 @@ impl Out {
     }
 }
 
-/// The line without the escape sequences of a terminal. None stands in JSON: there ESC is `\u001b`.
+/// Returns the line without terminal escape sequences. JSON contains none: there ESC is `\u001b`.
 pub(super) fn without_colours(line: &[u8]) -> Cow<'_, [u8]> {
     let Some(mut escape) = memchr(0x1b, line) else { return Cow::Borrowed(line) };
     let mut out = Vec::with_capacity(line.len());
@@ -249,14 +248,14 @@ pub(super) fn without_colours(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Bytes of the escape sequence that `bytes` begin with.
+/// Returns the length of the escape sequence at the start of `bytes`.
 fn sequence(bytes: &[u8]) -> usize {
     match bytes.get(1) {
         Some(b'[') => {
             let parameters = bytes[2..].iter().take_while(|byte| (0x20..0x40).contains(*byte)).count();
             (2 + parameters + 1).min(bytes.len())
         }
-        // Of a title or a link that does not end here only its begin goes: what follows may be an event.
+        // Of an unterminated title or link only the introducer is removed: an event may follow.
         Some(b']') => memchr(0x07, &bytes[..bytes.len().min(TITLE_BYTES_MAX)]).map_or(2, |end| end + 1),
         Some(0x20..0x7f) => 2,
         _ => 1,

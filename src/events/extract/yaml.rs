@@ -1,45 +1,45 @@
-//! Where the scalars stand in a result that Ansible prints as YAML, line by line. It is no parser:
-//! it knows what a dump of plain data looks like, one key or item a line.
+//! Finds the scalars of a result that Ansible prints as YAML, line by line. It is not a parser: it
+//! knows the layout of a dump of plain data, one key or item per line.
 
 use super::unescape::{Quoting, string_end};
 
-/// How a scalar is written.
+/// The style of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    /// In quotes, or plain: over lines it is folded.
+pub(super) enum ScalarStyle {
+    /// Quoted or plain: folded over lines.
     Flow(Quoting),
     /// `>`: folded without quotes.
     Folded,
-    /// `|`: each line is one.
+    /// `|`: line breaks are preserved.
     Literal,
 }
 
-/// What of a line is in a scalar.
+/// The part of a line that belongs to a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) style: Style,
+pub(super) struct ScalarPart {
+    pub(super) style: ScalarStyle,
     pub(super) start: usize,
-    /// Where its closing quote stands, if it does on this line.
+    /// Offset of the closing quote, if it is on this line.
     pub(super) end: Option<usize>,
-    /// It began on an earlier line.
-    pub(super) goes_on: bool,
+    /// The scalar started on an earlier line.
+    pub(super) continues: bool,
 }
 
-/// The scalar that may go on in the next line, and how far its parent is indented.
+/// A tracker of the open scalar and the indentation of its parent.
 #[derive(Debug, Default)]
-pub(super) struct Yaml {
-    open: Option<(Style, usize)>,
+pub(super) struct YamlTracker {
+    open: Option<(ScalarStyle, usize)>,
 }
 
-/// A key and the place of its value, or only that of an item of a list.
-pub(super) struct Entry<'a> {
+/// A key and the offset of its value, or only the offset for an item of a list.
+pub(super) struct YamlEntry<'a> {
     pub(super) key: Option<&'a [u8]>,
     key_is_quoted: bool,
     parent: usize,
     value: usize,
 }
 
-impl Yaml {
+impl YamlTracker {
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -48,25 +48,25 @@ impl Yaml {
         self.open = None;
     }
 
-    /// The scalar of the next line; `key` is given the key that begins on it.
-    pub(super) fn line(&mut self, line: &[u8], key: &mut dyn FnMut(&[u8])) -> Option<Part> {
+    /// Returns the part of the next line that is in a scalar; `key` receives a key on the line.
+    pub(super) fn line(&mut self, line: &[u8], key: &mut dyn FnMut(&[u8])) -> Option<ScalarPart> {
         let indent = indent(line);
         let blank = indent == line.len();
         if let Some((style, parent)) = self.open {
-            let goes_on = match style {
-                Style::Flow(Quoting::Plain) => !blank && indent > parent,
-                Style::Flow(_) => blank || indent > 0,
-                Style::Folded | Style::Literal => blank || indent > parent,
+            let continues = match style {
+                ScalarStyle::Flow(Quoting::Plain) => !blank && indent > parent,
+                ScalarStyle::Flow(_) => blank || indent > 0,
+                ScalarStyle::Folded | ScalarStyle::Literal => blank || indent > parent,
             };
-            if goes_on {
+            if continues {
                 let end = match style {
-                    Style::Flow(quoting) => string_end(&line[indent..], quoting).map(|end| indent + end),
-                    Style::Folded | Style::Literal => None,
+                    ScalarStyle::Flow(quoting) => string_end(&line[indent..], quoting).map(|end| indent + end),
+                    ScalarStyle::Folded | ScalarStyle::Literal => None,
                 };
                 if end.is_some() {
                     self.open = None;
                 }
-                return Some(Part { style, start: indent, end, goes_on: true });
+                return Some(ScalarPart { style, start: indent, end, continues: true });
             }
             self.open = None;
         }
@@ -80,8 +80,8 @@ impl Yaml {
         self.begin(line, entry.value, entry.parent)
     }
 
-    /// The same for a line of which nothing is known: it must look like YAML, and like nothing else.
-    pub(super) fn guess(&mut self, line: &[u8]) -> Option<Part> {
+    /// Same as [`YamlTracker::line`] without context: the line must be unambiguous YAML.
+    pub(super) fn guess(&mut self, line: &[u8]) -> Option<ScalarPart> {
         let indent = indent(line);
         if indent == 0 || indent == line.len() {
             return None;
@@ -98,25 +98,25 @@ impl Yaml {
         part.flatten()
     }
 
-    fn begin(&mut self, line: &[u8], value: usize, parent: usize) -> Option<Part> {
+    fn begin(&mut self, line: &[u8], value: usize, parent: usize) -> Option<ScalarPart> {
         let quoting = match line.get(value)? {
             b'|' => {
-                self.open = Some((Style::Literal, parent));
+                self.open = Some((ScalarStyle::Literal, parent));
                 return None;
             }
             b'>' => {
-                self.open = Some((Style::Folded, parent));
+                self.open = Some((ScalarStyle::Folded, parent));
                 return None;
             }
             b'\'' => Quoting::Single,
             b'"' => Quoting::Double,
             _ => Quoting::Plain,
         };
-        let style = Style::Flow(quoting);
+        let style = ScalarStyle::Flow(quoting);
         let start = value + usize::from(quoting != Quoting::Plain);
         let end = string_end(&line[start..], quoting).map(|end| start + end);
         self.open = end.is_none().then_some((style, parent));
-        Some(Part { style, start, end, goes_on: false })
+        Some(ScalarPart { style, start, end, continues: false })
     }
 }
 
@@ -124,7 +124,7 @@ fn indent(line: &[u8]) -> usize {
     line.iter().take_while(|byte| **byte == b' ').count()
 }
 
-fn entry(line: &[u8], indent: usize) -> Entry<'_> {
+fn entry(line: &[u8], indent: usize) -> YamlEntry<'_> {
     let (mut at, mut parent) = (indent, indent);
     while line[at..].starts_with(b"- ") {
         parent = at;
@@ -141,27 +141,27 @@ fn entry(line: &[u8], indent: usize) -> Entry<'_> {
     };
     let (from, key_is_quoted) = match string_end(rest.get(1..).unwrap_or_default(), quoting) {
         Some(end) if rest.get(end + 2) == Some(&b':') => (end + 2, true),
-        _ if quoting != Quoting::Plain => return Entry { key: None, key_is_quoted: false, parent, value: at },
+        _ if quoting != Quoting::Plain => return YamlEntry { key: None, key_is_quoted: false, parent, value: at },
         _ => (0, false),
     };
     let colon = rest[from..]
         .iter()
         .enumerate()
         .position(|(offset, byte)| *byte == b':' && matches!(rest.get(from + offset + 1), None | Some(b' ')));
-    let Some(colon) = colon else { return Entry { key: None, key_is_quoted: false, parent, value: at } };
+    let Some(colon) = colon else { return YamlEntry { key: None, key_is_quoted: false, parent, value: at } };
     let key = if key_is_quoted { &rest[1..from - 1] } else { &rest[..colon] };
-    let behind = at + from + colon + 1;
-    let value = behind + line[behind..].iter().take_while(|byte| **byte == b' ').count();
-    Entry { key: Some(key), key_is_quoted, parent: at, value }
+    let after = at + from + colon + 1;
+    let value = after + line[after..].iter().take_while(|byte| **byte == b' ').count();
+    YamlEntry { key: Some(key), key_is_quoted, parent: at, value }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What of each line is in a scalar.
+    /// Returns the scalar part of each line.
     fn parts(lines: &[&str]) -> Vec<String> {
-        let mut yaml = Yaml::default();
+        let mut yaml = YamlTracker::default();
         let text = |line: &&str| {
             let part = yaml.line(line.as_bytes(), &mut |_| {})?;
             Some(line[part.start..part.end.unwrap_or(line.len())].to_owned())
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_guess_is_made_only_of_yaml() {
-        let guess = |line: &str| Yaml::default().guess(line.as_bytes()).map(|part| part.start);
+        let guess = |line: &str| YamlTracker::default().guess(line.as_bytes()).map(|part| part.start);
         assert_eq!(guess("    msg: 'LB_EVENT"), Some(10));
         assert_eq!(guess("    - \"LB_EVENT"), Some(7));
         for line in ["    \"msg\": \"LB_EVENT {\\\"", "msg: 'LB_EVENT", "    LB_EVENT {\"a\": 1", "    at 12:30 it: x"]

@@ -1,20 +1,20 @@
-//! Following a growing file: whole lines, each once, through truncation, rotation and rewriting.
+//! Following a growing file: whole lines, each exactly once, across truncation, rotation and rewriting.
 //!
 //! ```text
-//! watch     when to look: the system's word for a change in the folder, and a slow poll as net
-//! source    one open file: its whole lines, and whether it is still what was read
-//! siblings  files that had the name between two looks
+//! watch     wakes the follower: file system notifications for the folder, with a slow poll as fallback
+//! file      one open file: its whole lines, and whether its content is still the content that was read
+//! siblings  files that had the name between two checks
 //! ```
 //!
-//! A look is a few small reads (at most 1 MiB each) on the calling thread: they are meant for
-//! local files, where they take less than handing them to another thread does.
+//! A check is a few small reads (at most 1 MiB each) on the calling thread. Followed files are local,
+//! where such a read costs less than a switch to another thread.
 //!
-//! What cannot be had: lines that a writer appended and destroyed (by truncation, or by deleting a
-//! file that was rotated away) between two looks, and what it appends to the old file long after
-//! another has begun the new one.
+//! Two kinds of lines are lost: lines that a writer appended and destroyed between two checks (by
+//! truncation, or by deleting a rotated file), and lines appended to the old file long after another
+//! writer started the new one.
 
+mod file;
 mod siblings;
-mod source;
 mod watch;
 
 use std::collections::VecDeque;
@@ -26,29 +26,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::file::{FileRead, FileReader, NamedFile};
 use self::siblings::Siblings;
-use self::source::{Named, Read, Source};
-use self::watch::Watch;
+use self::watch::FileWatch;
 use crate::model::limits;
 
-pub use self::source::FileIdentity;
+pub use self::file::FileIdentity;
 pub(super) use self::watch::folder_of;
 
-/// Bytes of whole lines that are given at once, unless one line has more.
+/// Maximum size of a batch of whole lines, unless a single line is longer.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Writers of one file do not come over to the new one at the same moment: the old one is looked at
-/// for so long.
+/// Writers of one file do not all switch to the new one at the same moment. The old file is still
+/// read for this long.
 const LATE_WRITERS: Duration = Duration::from_secs(10);
-/// Bytes of a line that are held until its newline comes; a longer one is given in parts.
+/// Maximum size of an incomplete line in memory; a longer line is returned in parts.
 pub const LINE_HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How a file is followed.
+/// Options of a [`FileFollower`].
 #[derive(Clone, Debug)]
 pub struct FollowFileOptions {
-    /// From the file's first byte; else only what is written from now on, and the whole of a line
-    /// that is half written now. A file that is not there yet is read from its first byte in any case.
+    /// Start at the file's first byte. Otherwise only new lines are returned, including the whole
+    /// of a line that is half written now. A file that does not exist yet is always read from its
+    /// first byte.
     pub from_start: bool,
-    /// How often to look when the system reports no change.
+    /// Poll interval for changes that the system does not report.
     pub poll: Duration,
 }
 
@@ -58,50 +59,52 @@ impl Default for FollowFileOptions {
     }
 }
 
-/// What the next look gave.
+/// The result of one check of a followed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Followed {
-    /// Whole lines, each with its newline (one is added to a last line that ended without); after
-    /// [`FollowNotice::TooLong`] a part of one.
+pub enum FollowItem {
+    /// Whole lines, each with its newline (added to a last line without one), or a part of a line
+    /// after [`FollowNotice::TooLong`].
     Lines {
-        /// Their bytes.
+        /// The bytes of the lines.
         bytes: Bytes,
-        /// Bytes of the file before them.
+        /// Offset of the first byte in the file.
         offset: u64,
     },
-    /// Something happened to the file.
+    /// A change of the file itself.
     Notice(FollowNotice),
-    /// Everything that is there was given; only a half line may be left. Given once per silence.
+    /// Everything in the file was returned, except for an incomplete last line. Returned once per
+    /// pause.
     CaughtUp,
 }
 
-/// What happened to a followed file.
+/// A change of a followed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowNotice {
-    /// It is not there; it is waited for.
+    /// The file does not exist; the follower waits for it.
     Waiting,
-    /// It is there now.
+    /// The file exists now.
     Appeared,
-    /// It became shorter, and is read from its begin again.
+    /// The file became shorter and is read from the start.
     Truncated {
-        /// Bytes that had been read.
+        /// Bytes read before the truncation.
         read: u64,
     },
-    /// Another file took its name; the old one was read to its end.
+    /// Another file has the name now; the old one was read to its end.
     Rotated,
-    /// Its content is another than what was read, and it is read from its begin again.
+    /// The content that was read was replaced; the file is read from the start.
     Rewritten,
-    /// A last line without a newline ended with its content (by one of the above): the lines given
-    /// just before end with it.
+    /// The last line had no newline when its content ended (by one of the above). It is the last of
+    /// the lines returned just before.
     Torn,
-    /// The next line has more than [`LINE_HELD_BYTES_MAX`] and comes in parts, the last of which holds its newline.
+    /// The next line is longer than [`LINE_HELD_BYTES_MAX`] and is returned in parts; the last part
+    /// ends with the newline.
     TooLong,
-    /// The next lines were written to the old file after the new one was begun. They and their
-    /// offset are of the old one.
+    /// The next lines were written to the old file after the rotation. Their offset is in the old
+    /// file.
     Late,
-    /// A file that had the name for a while was compressed before it could be read.
+    /// A file that had the name for a while was compressed before it was read.
     Missed {
-        /// What it is called now.
+        /// The current path of that file.
         path: PathBuf,
     },
 }
@@ -109,69 +112,70 @@ pub enum FollowNotice {
 impl fmt::Display for FollowNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FollowNotice::Waiting => f.write_str("it is not there yet, waiting for it"),
-            FollowNotice::Appeared => f.write_str("it is there now"),
+            FollowNotice::Waiting => f.write_str("it does not exist yet, waiting for it"),
+            FollowNotice::Appeared => f.write_str("it exists now"),
             FollowNotice::Truncated { read } => {
-                write!(f, "it was truncated after {read} bytes, reading it from its begin")
+                write!(f, "it was truncated after {read} bytes, reading it from the start")
             }
             FollowNotice::Rotated => f.write_str("it was rotated, reading the new file"),
-            FollowNotice::Rewritten => f.write_str("it was rewritten, reading it from its begin"),
-            FollowNotice::Torn => f.write_str("its last line ended without a newline"),
-            FollowNotice::TooLong => write!(f, "its next line has over {LINE_HELD_BYTES_MAX} bytes, it comes in parts"),
+            FollowNotice::Rewritten => f.write_str("it was rewritten, reading it from the start"),
+            FollowNotice::Torn => f.write_str("its last line has no newline"),
+            FollowNotice::TooLong => write!(f, "its next line is longer than {LINE_HELD_BYTES_MAX} bytes and is split"),
             FollowNotice::Late => f.write_str("the next lines were written to the old file after the rotation"),
             FollowNotice::Missed { path } => {
-                write!(f, "a file of this name was compressed before it was read: {}", path.display())
+                write!(f, "a rotated file was compressed before it was read: {}", path.display())
             }
         }
     }
 }
 
-/// Why a file cannot be followed any more.
+/// An I/O error of a followed file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot follow {}: {source}", path.display())]
 pub struct FollowFileError {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The I/O error.
     pub source: io::Error,
 }
 
 /// A reader of one growing file.
 ///
-/// Invariants: what was given is before [`FileFollower::offset`] of the file at hand; a file is left
-/// only when all of it was given; nothing is awaited between a read and what it gives.
+/// Invariants: every byte before [`FileFollower::offset`] of the current file was returned; a file
+/// is closed only after all of it was returned; no await separates a read from its result.
 #[derive(Debug)]
 pub struct FileFollower {
     path: PathBuf,
     options: FollowFileOptions,
-    watch: Watch,
+    watch: FileWatch,
     siblings: Siblings,
-    source: Option<Source>,
-    /// What happened to the file whose copy `source` is at present: its rest is read there first.
+    source: Option<FileReader>,
+    /// The change of the file whose copy `source` currently is: the unread rest is read from the
+    /// copy first.
     broken: Option<FollowNotice>,
-    /// The file before this one, and until when it is looked at.
-    late: Option<(Source, Instant)>,
-    /// At most a handful: what one event of the file has to tell.
-    ready: VecDeque<Followed>,
-    /// Whether the present silence was told.
+    /// The previous file, and the time until which it is still read.
+    late: Option<(FileReader, Instant)>,
+    /// Results not yet returned: a handful at most, all from one change.
+    ready: VecDeque<FollowItem>,
+    /// The current pause was reported.
     caught_up: bool,
-    /// Since when no file has the name, and whether that was told.
+    /// Time since when no file has the name; `waiting` is set once that was reported.
     missing: Option<Instant>,
     waiting: bool,
 }
 
 impl FileFollower {
-    /// Begins to follow; where "now" is, is decided here.
+    /// Starts to follow a file. Without [`FollowFileOptions::from_start`], the current end is
+    /// determined here.
     ///
-    /// # Errors
-    /// The file is there and cannot be read, or is no regular file.
+    /// # Errors The file exists and cannot be read, or is not a regular file.
     pub fn new(path: impl Into<PathBuf>, options: FollowFileOptions) -> Result<Self, FollowFileError> {
         let path = path.into();
         let failed = |source| FollowFileError { path: path.clone(), source };
-        // First the watch, then the look: what comes between is seen.
-        let watch = Watch::new(&path);
+        // The watch starts before the file is opened, so no change in between is missed.
+        let watch = FileWatch::new(&path);
         let siblings = Siblings::new(&path);
-        let mut source = source::if_there(Source::open(&path)).map_err(failed)?;
+        let mut source = file::ignore_not_found(FileReader::open(&path)).map_err(failed)?;
         if let Some(source) = &mut source
             && !options.from_start
         {
@@ -193,66 +197,65 @@ impl FileFollower {
         })
     }
 
-    /// The file's name.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the present file that were given.
+    /// Returns the number of bytes returned from the current file.
     pub fn offset(&self) -> u64 {
-        self.source.as_ref().map_or(0, Source::offset)
+        self.source.as_ref().map_or(0, FileReader::offset)
     }
 
-    /// Which file is read at present; none as long as there is none.
+    /// Returns the identity of the current file, or `None` without one.
     pub fn identity(&self) -> Option<FileIdentity> {
-        self.source.as_ref().map(Source::identity)
+        self.source.as_ref().map(FileReader::identity)
     }
 
-    /// What is there of a line whose newline has not come, for one who does not wait for it; less
-    /// the parts that were given. The file is not read any further.
-    pub fn take_unfinished(&mut self) -> Bytes {
-        self.source.take().map(Source::into_unfinished).unwrap_or_default()
+    /// Returns the incomplete last line without the parts already returned, and closes the file.
+    pub fn drain_partial_line(&mut self) -> Bytes {
+        self.source.take().map(FileReader::into_partial_line).unwrap_or_default()
     }
 
-    /// What comes next; waits for it. Cancel-safe.
+    /// Waits for the next lines or the next change. Cancel-safe.
     ///
-    /// # Errors
-    /// The file is there and cannot be read. A later call tries again.
-    pub async fn next(&mut self) -> Result<Followed, FollowFileError> {
+    /// # Errors The file exists and cannot be read. A later call tries again.
+    pub async fn next(&mut self) -> Result<FollowItem, FollowFileError> {
         loop {
-            if let Some(found) = self.look()? {
+            if let Some(found) = self.check()? {
                 self.caught_up = false;
                 return Ok(found);
             }
             if !std::mem::replace(&mut self.caught_up, true) {
-                return Ok(Followed::CaughtUp);
+                return Ok(FollowItem::CaughtUp);
             }
             self.watch.changed(self.options.poll).await;
         }
     }
 
-    fn look(&mut self) -> Result<Option<Followed>, FollowFileError> {
+    fn check(&mut self) -> Result<Option<FollowItem>, FollowFileError> {
         if let Some(item) = self.ready.pop_front() {
             return Ok(Some(item));
         }
         let path = self.path.clone();
-        self.try_look().map_err(|source| FollowFileError { path, source })
+        self.try_check().map_err(|source| FollowFileError { path, source })
     }
 
-    fn try_look(&mut self) -> io::Result<Option<Followed>> {
-        // The name before the content: what the old file got before the new one took over is read.
-        let named = source::if_there(Named::look(&self.path))?;
-        let Some(source) = &mut self.source else { return self.begin(named) };
+    fn try_check(&mut self) -> io::Result<Option<FollowItem>> {
+        // The identity is read before the content, so everything written to the old file before the
+        // rotation is read.
+        let named = file::ignore_not_found(NamedFile::stat(&self.path))?;
+        let Some(source) = &mut self.source else { return self.open_first(named) };
         let read = source.position();
         match source.read()? {
-            Read::Lines { bytes, offset } => return Ok(Some(Followed::Lines { bytes, offset })),
-            Read::TooLong { part, offset } => {
-                self.ready.push_back(Followed::Lines { bytes: part, offset });
-                return Ok(Some(Followed::Notice(FollowNotice::TooLong)));
+            FileRead::Lines { bytes, offset } => return Ok(Some(FollowItem::Lines { bytes, offset })),
+            FileRead::TooLong { part, offset } => {
+                self.ready.push_back(FollowItem::Lines { bytes: part, offset });
+                return Ok(Some(FollowItem::Notice(FollowNotice::TooLong)));
             }
-            Read::Shorter => return self.restart(FollowNotice::Truncated { read }),
-            Read::Other => return self.restart(FollowNotice::Rewritten),
-            Read::Nothing => {}
+            FileRead::Truncated => return self.restart(FollowNotice::Truncated { read }),
+            FileRead::Replaced => return self.restart(FollowNotice::Rewritten),
+            FileRead::Nothing => {}
         }
         if !self.read_late()? {
             self.switch(named)?;
@@ -260,61 +263,63 @@ impl FileFollower {
         Ok(self.ready.pop_front())
     }
 
-    /// There was no file up to now.
-    fn begin(&mut self, named: Option<Named>) -> io::Result<Option<Followed>> {
+    /// Opens the first file that has the name.
+    fn open_first(&mut self, named: Option<NamedFile>) -> io::Result<Option<FollowItem>> {
         let next = match self.siblings.next_after(None, named.as_ref()) {
             Some(sibling) => Some(sibling),
-            None => source::if_there(Source::open(&self.path))?,
+            None => file::ignore_not_found(FileReader::open(&self.path))?,
         };
         let Some(source) = next else {
-            return Ok((!std::mem::replace(&mut self.waiting, true)).then_some(Followed::Notice(FollowNotice::Waiting)));
+            return Ok(
+                (!std::mem::replace(&mut self.waiting, true)).then_some(FollowItem::Notice(FollowNotice::Waiting))
+            );
         };
         self.source = Some(source);
         self.watch.refresh();
-        let told = std::mem::take(&mut self.waiting);
-        if told { Ok(Some(Followed::Notice(FollowNotice::Appeared))) } else { self.try_look() }
+        let reported = std::mem::take(&mut self.waiting);
+        if reported { Ok(Some(FollowItem::Notice(FollowNotice::Appeared))) } else { self.try_check() }
     }
 
-    /// The same file has other content. If it was copied before that, as logrotate's `copytruncate`
-    /// does, what was not read of it is in the copy.
-    fn restart(&mut self, notice: FollowNotice) -> io::Result<Option<Followed>> {
+    /// Restarts at the first byte after the content of the file changed. If the file was copied
+    /// before, as logrotate's `copytruncate` does, the unread rest is read from the copy first.
+    fn restart(&mut self, notice: FollowNotice) -> io::Result<Option<FollowItem>> {
         let Some(source) = &mut self.source else { return Ok(None) };
         let copy = if self.broken.is_none() { self.siblings.copy_of(source) } else { None };
         if let Some(copy) = copy {
             self.source = Some(copy);
             self.broken = Some(notice);
-            return self.try_look();
+            return self.try_check();
         }
         let torn = source.restart();
-        self.give_torn(torn);
-        self.ready.push_back(Followed::Notice(notice));
+        self.push_torn(torn);
+        self.ready.push_back(FollowItem::Notice(notice));
         Ok(self.ready.pop_front())
     }
 
-    /// Whether the old file has got more.
+    /// Reads the previous file. Returns whether it had more lines.
     fn read_late(&mut self) -> io::Result<bool> {
         let Some((old, until)) = &mut self.late else { return Ok(false) };
         let over = Instant::now() > *until;
         match old.read()? {
-            Read::Lines { bytes, offset } | Read::TooLong { part: bytes, offset } => {
-                self.ready.push_back(Followed::Notice(FollowNotice::Late));
-                self.ready.push_back(Followed::Lines { bytes, offset });
+            FileRead::Lines { bytes, offset } | FileRead::TooLong { part: bytes, offset } => {
+                self.ready.push_back(FollowItem::Notice(FollowNotice::Late));
+                self.ready.push_back(FollowItem::Lines { bytes, offset });
                 return Ok(true);
             }
-            Read::Nothing if !over => {}
-            Read::Nothing | Read::Shorter | Read::Other => self.late = None,
+            FileRead::Nothing if !over => {}
+            FileRead::Nothing | FileRead::Truncated | FileRead::Replaced => self.late = None,
         }
         Ok(false)
     }
 
-    /// The file at hand has nothing more to give: looks for the one that follows it.
-    fn switch(&mut self, named: Option<Named>) -> io::Result<()> {
+    /// Switches to the next file once the current one has no more lines.
+    fn switch(&mut self, named: Option<NamedFile>) -> io::Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
         let Some(named) = named else {
             let since = *self.missing.get_or_insert_with(Instant::now);
             if !self.waiting && since.elapsed() >= self.options.poll {
                 self.waiting = true;
-                self.ready.push_back(Followed::Notice(FollowNotice::Waiting));
+                self.ready.push_back(FollowItem::Notice(FollowNotice::Waiting));
             }
             return Ok(());
         };
@@ -325,11 +330,12 @@ impl FileFollower {
         }
         let next = match self.siblings.next_after(Some(source), Some(&named)) {
             Some(sibling) => sibling,
-            // The writer still has the old file open: as long as the new one is empty, it goes on there.
+            // The writer still has the old file open and appends to it as long as the new one is
+            // empty.
             None if named.bytes == 0 && self.broken.is_none() => return Ok(()),
-            None => match Source::open(&self.path) {
+            None => match FileReader::open(&self.path) {
                 Ok(next) => next,
-                // It has just gone again, or its owner has not let us in yet.
+                // The file was deleted again, or its owner has not granted access yet.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
                     return Ok(());
                 }
@@ -339,22 +345,22 @@ impl FileFollower {
         self.waiting = false;
         let missed = self.siblings.compressed_since(source);
         let mut old = self.source.replace(next);
-        let torn = old.as_mut().and_then(Source::end_line);
+        let torn = old.as_mut().and_then(FileReader::end_line);
         // A copy has no writer.
         self.late = old.filter(|_| self.broken.is_none()).map(|old| (old, Instant::now() + LATE_WRITERS));
-        self.give_torn(torn);
+        self.push_torn(torn);
         for path in missed {
-            self.ready.push_back(Followed::Notice(FollowNotice::Missed { path }));
+            self.ready.push_back(FollowItem::Notice(FollowNotice::Missed { path }));
         }
-        self.ready.push_back(Followed::Notice(self.broken.take().unwrap_or(FollowNotice::Rotated)));
+        self.ready.push_back(FollowItem::Notice(self.broken.take().unwrap_or(FollowNotice::Rotated)));
         self.watch.refresh();
         Ok(())
     }
 
-    fn give_torn(&mut self, torn: Option<(Bytes, u64)>) {
+    fn push_torn(&mut self, torn: Option<(Bytes, u64)>) {
         if let Some((bytes, offset)) = torn {
-            self.ready.push_back(Followed::Lines { bytes, offset });
-            self.ready.push_back(Followed::Notice(FollowNotice::Torn));
+            self.ready.push_back(FollowItem::Lines { bytes, offset });
+            self.ready.push_back(FollowItem::Notice(FollowNotice::Torn));
         }
     }
 }

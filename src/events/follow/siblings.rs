@@ -1,8 +1,8 @@
-//! Files that had a followed name between two looks: `a.log` was rotated to `a.log.1`, and its
-//! successor to `a.log.1` as well, before anybody looked.
+//! Files that had a followed name between two checks: `a.log` was rotated to `a.log.1`, and then
+//! its successor as well.
 //!
-//! A sibling is a file in the same folder that is called as the followed one and a number or a date
-//! behind it. One that nobody has seen before, and that is no copy of what was read, had the name.
+//! A sibling is a file in the same folder whose name is the followed name plus a number or a date.
+//! A new sibling that is no copy of the content already read had the followed name.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -10,16 +10,16 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::source::{FileIdentity, Named, Source};
+use super::file::{FileIdentity, FileReader, NamedFile};
 
-/// Siblings that are looked at, at most; a folder with more is not searched further.
+/// Maximum number of siblings examined in one folder.
 const SIBLINGS_MAX: usize = 4096;
-/// Bytes of each end that are compared to know a copy.
+/// Bytes compared at each end to recognize a copy.
 const COPY_BYTES: u64 = 1024;
-/// How compressed files end.
+/// Suffixes of compressed files.
 const COMPRESSED: [&str; 6] = [".gz", ".xz", ".zst", ".bz2", ".lz4", ".Z"];
 
-/// The siblings of one name, and which of them need not be read.
+/// The siblings of one name, and the identities of those that need not be read.
 #[derive(Debug)]
 pub(super) struct Siblings {
     folder: PathBuf,
@@ -35,7 +35,7 @@ struct Sibling {
 }
 
 impl Siblings {
-    /// Those that are there now are no successors of anything.
+    /// Creates the list; files that exist now are treated as already read.
     pub(super) fn new(path: &Path) -> Self {
         let folder = super::watch::folder_of(path);
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
@@ -44,15 +44,15 @@ impl Siblings {
         siblings
     }
 
-    /// The copy of a file that was truncated or rewritten since, if it holds more than what was
-    /// read; at the place of reading. Older copies hold nothing new.
-    pub(super) fn copy_of(&mut self, lost: &Source) -> Option<Source> {
-        let mut best: Option<(u64, Source)> = None;
+    /// Returns the copy of a file that was truncated or rewritten, positioned where reading
+    /// stopped, if the copy has more content than was read. Older copies have nothing new.
+    pub(super) fn copy_of(&mut self, lost: &FileReader) -> Option<FileReader> {
+        let mut best: Option<(u64, FileReader)> = None;
         for sibling in self.list() {
             if sibling.is_compressed() || self.known.contains(&sibling.identity) || lost.position() == 0 {
                 continue;
             }
-            let Ok(candidate) = Source::open(&sibling.path) else { continue };
+            let Ok(candidate) = FileReader::open(&sibling.path) else { continue };
             let bytes = sibling.metadata.len();
             if !lost.was_copied_to(&candidate, bytes) {
                 continue;
@@ -62,27 +62,27 @@ impl Siblings {
                 best = Some((bytes, candidate));
             }
         }
-        best.map(|(_, copy)| lost.resumed_in(copy))
+        best.map(|(_, copy)| lost.resume_in(copy))
     }
 
-    /// The oldest file that had the name after `old` and before `named`, opened.
-    pub(super) fn next_after(&mut self, old: Option<&Source>, named: Option<&Named>) -> Option<Source> {
+    /// Opens the oldest file that had the name after `old` and before `named`.
+    pub(super) fn next_after(&mut self, old: Option<&FileReader>, named: Option<&NamedFile>) -> Option<FileReader> {
         let mut found = self.list();
         self.known.retain(|identity| found.iter().any(|sibling| sibling.identity == *identity));
-        let beside = [old.map(Source::identity), named.map(|named| named.identity)];
+        let excluded = [old.map(FileReader::identity), named.map(|named| named.identity)];
         found.retain(|sibling| {
             !sibling.is_compressed()
                 && !self.known.contains(&sibling.identity)
-                && !beside.contains(&Some(sibling.identity))
+                && !excluded.contains(&Some(sibling.identity))
         });
-        // The clock of file systems is coarse: in one tick the higher number is the older file.
+        // File system clocks are coarse: within one tick the higher number is the older file.
         found.sort_by(|a, b| a.identity.born_ns.cmp(&b.identity.born_ns).then_with(|| a.order().cmp(&b.order())));
-        self.known.extend(old.map(Source::identity));
+        self.known.extend(old.map(FileReader::identity));
         for sibling in found {
             self.known.insert(sibling.identity);
-            let Ok(source) = Source::open(&sibling.path) else { continue };
+            let Ok(source) = FileReader::open(&sibling.path) else { continue };
             let bytes = sibling.metadata.len();
-            // A name may have gone on between the listing and the opening.
+            // The file may have been renamed between the listing and the open.
             if bytes > 0
                 && source.identity() == sibling.identity
                 && !old.is_some_and(|old| is_copy(&source, bytes, old))
@@ -93,9 +93,9 @@ impl Siblings {
         None
     }
 
-    /// Compressed siblings whose content is younger than `old`: they were not read. (A compressed
-    /// file keeps the time of the last change of what it was made from.)
-    pub(super) fn compressed_since(&mut self, old: &Source) -> Vec<PathBuf> {
+    /// Returns the compressed siblings whose content is newer than `old`, and so was not read.
+    /// (Compression tools preserve the modification time of the original.)
+    pub(super) fn compressed_since(&mut self, old: &FileReader) -> Vec<PathBuf> {
         let Ok(last) = old.metadata().map(|metadata| metadata.mtime()) else { return Vec::new() };
         let mut missed = self.list();
         missed.retain(|sibling| {
@@ -123,14 +123,15 @@ impl Sibling {
         COMPRESSED.iter().any(|end| self.suffix.ends_with(end))
     }
 
-    /// Grows from old to young: numbers go down (`.2` is older than `.1`), dates go up.
+    /// Returns a sort key from old to new: numbers fall (`.2` is older than `.1`), dates rise.
     fn order(&self) -> (i64, &str) {
         let number = self.suffix.get(1..).and_then(|number| number.parse::<i32>().ok());
         (number.map_or(0, |number| -i64::from(number)), &self.suffix)
     }
 }
 
-/// Whether it is `.1`, `-20260216`, `.2026-02-16T23:05:12Z`, perhaps compressed.
+/// Reports whether the suffix is one of a rotation: `.1`, `-20260216`, `.2026-02-16T23:05:12Z`,
+/// optionally compressed.
 fn is_rotation(suffix: &str) -> bool {
     let plain = COMPRESSED.iter().find_map(|end| suffix.strip_suffix(end)).unwrap_or(suffix);
     plain.starts_with(['.', '-', '_'])
@@ -138,8 +139,8 @@ fn is_rotation(suffix: &str) -> bool {
         && plain.chars().all(|c| c.is_ascii_digit() || ".-_:+TZ".contains(c))
 }
 
-/// Whether a file of so many bytes stands at the begin of `old` as it is.
-fn is_copy(candidate: &Source, bytes: u64, old: &Source) -> bool {
+/// Reports whether `old` still starts with the content of `candidate`, which has `bytes` bytes.
+fn is_copy(candidate: &FileReader, bytes: u64, old: &FileReader) -> bool {
     let same = |lower: u64, upper: u64| match (candidate.bytes_at(lower, upper), old.bytes_at(lower, upper)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,

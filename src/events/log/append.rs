@@ -1,9 +1,10 @@
-//! Appending: one write a call, and one sync for all who wait for it.
+//! Appending: one write per call, and one sync for all threads that wait for it.
 //!
-//! Writers are kept apart twice: threads by a lock of this process, processes by an advisory lock on
-//! the file, held round "how does the file end" and the write. So a torn last line (of a writer that
-//! was killed, or a full disk) is ended before the next event begins. A writer that takes no lock is
-//! still never mixed with ours: the file is open for appending, and every call is one write.
+//! Writers are serialized twice: threads by a mutex, processes by an advisory lock on the file. The
+//! lock covers both the check of the file's last byte and the write, so a torn last line (of a
+//! killed writer, or a full disk) is ended before the next event is written. A writer that ignores
+//! the lock still cannot interleave with ours: the file is opened in append mode, and every call is
+//! one write.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,84 +20,86 @@ use rustix::io::Errno;
 use serde_json::Value;
 use ulid::Ulid;
 
-use super::Sync;
+use super::SyncMode;
 use crate::events::follow::{FileIdentity, folder_of};
-use crate::model::json::{Kind, Object};
-use crate::model::{Event, EventFault, EventKind, Timestamp, limits};
+use crate::model::json::{JsonObject, ValueKind};
+use crate::model::{Event, EventError, EventSchema, Timestamp, limits};
 
-/// Only its owner reads and writes a log that is made here.
+/// A new log is readable and writable only by its owner.
 const FILE_MODE: u32 = 0o600;
-/// The other processes' appends take microseconds. One that holds the lock longer than this was
-/// stopped in its middle: then we write without the lock, rather than never.
+/// Another process holds the lock for microseconds. One that holds it for longer than this was
+/// suspended: then we write without the lock rather than block forever.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-/// Tries for the lock without a pause, and the pause between two more.
+/// Attempts to lock without a pause, and the pause between further attempts.
 const LOCK_TRIES_AT_ONCE: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_micros(100);
-/// A waiter looks this often whether the sync that it waits for was given up.
-const SYNC_LOOK: Duration = Duration::from_secs(1);
-/// Bytes of one event, about.
+/// Interval at which a waiting thread checks whether the running sync was abandoned.
+const SYNC_RECHECK: Duration = Duration::from_secs(1);
+/// Estimated size of one event, in bytes.
 const EVENT_BYTES: usize = 512;
 
 /// The writing side of a log.
 #[derive(Debug, Default)]
 pub(super) struct Appender {
-    /// Held for one write at a time.
-    open: Mutex<Option<Arc<Open>>>,
+    /// Locked for one write at a time.
+    open: Mutex<Option<Arc<OpenLogFile>>>,
 }
 
-/// The file as it is open, until another has its name.
+/// The open file, until another file has its name.
 #[derive(Debug)]
-struct Open {
+struct OpenLogFile {
     file: File,
     identity: FileIdentity,
-    /// How long the file is if our last append is still its end; 0 if that is not known.
+    /// Length of the file after our last append, or 0 if unknown.
     ends: AtomicU64,
-    /// Appends that are with the system. Grows only under the appender's lock.
+    /// Number of appends written to the file. Only increased under the appender's lock.
     written: AtomicU64,
-    /// Whether the file's name is on the disk.
+    /// The file's directory entry is on disk.
     folder_synced: AtomicBool,
-    syncs: Mutex<Syncs>,
+    syncs: Mutex<SyncState>,
     synced: Condvar,
 }
 
-/// Who syncs, and what is on the disk.
+/// The running sync, and the appends already on disk.
 #[derive(Debug, Default)]
-struct Syncs {
+struct SyncState {
     running: bool,
-    /// All appends up to this one are on the disk.
+    /// All appends up to this number are on disk.
     done: u64,
-    /// Those up to this one that were not done before may be lost, and why.
+    /// The last append a failed sync covered, and the error number: those not on disk before may be
+    /// lost.
     failed: Option<(u64, i32)>,
 }
 
 impl Appender {
-    pub(super) fn append(&self, path: &Path, events: &[Event], sync: Sync) -> io::Result<()> {
+    pub(super) fn append(&self, path: &Path, events: &[Event], sync: SyncMode) -> io::Result<()> {
         if events.is_empty() {
             return Ok(());
         }
         let mut lines = Vec::with_capacity(events.len() * EVENT_BYTES + 1);
-        // The newline that ends a torn line, if there is one.
+        // The newline that ends a torn line; skipped if there is none.
         lines.push(b'\n');
         for event in events {
-            put_line(&mut lines, event)?;
+            write_line(&mut lines, event)?;
         }
         let (number, open) = self.write(path, &lines)?;
         match sync {
-            Sync::Flush => Ok(()),
-            Sync::Disk => open.sync(number, path),
+            SyncMode::Flush => Ok(()),
+            SyncMode::Disk => open.sync(number, path),
         }
     }
 
-    /// One write; gives the number of the append in its file.
-    fn write(&self, path: &Path, lines: &[u8]) -> io::Result<(u64, Arc<Open>)> {
-        let mut at_hand = self.open.lock();
+    /// Writes once. Returns the number of the append and its file.
+    fn write(&self, path: &Path, lines: &[u8]) -> io::Result<(u64, Arc<OpenLogFile>)> {
+        let mut current = self.open.lock();
         let (open, _lock, bytes) = loop {
-            let open = match at_hand.take() {
+            let open = match current.take() {
                 Some(open) => open,
-                None => Arc::new(Open::make(path)?),
+                None => Arc::new(OpenLogFile::create_or_open(path)?),
             };
-            let lock = FileLock::take(&open);
-            // With the lock held: a file that was rotated or deleted before is seen, and left.
+            let lock = FileLock::acquire(&open);
+            // Checked with the lock held: a file that was rotated or deleted before is detected and
+            // reopened.
             match std::fs::metadata(path) {
                 Ok(metadata) if FileIdentity::of(&metadata) == open.identity => break (open, lock, metadata.len()),
                 Ok(_) => {}
@@ -104,14 +107,14 @@ impl Appender {
                 Err(error) => return Err(error),
             }
         };
-        let open = at_hand.insert(open);
+        let open = current.insert(open);
         let known = open.ends.swap(0, Ordering::Relaxed) == bytes;
-        let lines = if !known && open.ends_torn(bytes) { lines } else { lines.get(1..).unwrap_or_default() };
-        // One call, unless the system takes less; then the rest, still under the lock. What an error
-        // leaves of an event is ended by the next append. It is not cut off: a writer that takes no
-        // lock may have appended behind it.
+        let lines = if !known && open.has_torn_end(bytes) { lines } else { lines.get(1..).unwrap_or_default() };
+        // One call, unless the system writes less; then the rest follows, still under the lock. An
+        // event that an error left incomplete is ended by the next append. It is not truncated: a
+        // writer that ignores the lock may have appended after it.
         (&open.file).write_all(lines)?;
-        // A file that is longer or shorter then has another end: another writer's.
+        // If the file's length differs at the next append, another writer has appended.
         open.ends.store(bytes + lines.len() as u64, Ordering::Relaxed);
         let number = open.written.load(Ordering::Relaxed) + 1;
         open.written.store(number, Ordering::Release);
@@ -119,8 +122,8 @@ impl Appender {
     }
 }
 
-impl Open {
-    fn make(path: &Path) -> io::Result<Self> {
+impl OpenLogFile {
+    fn create_or_open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(FILE_MODE);
         let file = match options.open(path) {
@@ -135,14 +138,14 @@ impl Open {
         Ok(Self { file, identity, ends, written, folder_synced, syncs: Mutex::default(), synced: Condvar::new() })
     }
 
-    /// Whether the last line has no newline.
-    fn ends_torn(&self, bytes: u64) -> bool {
+    /// Reports whether the last line has no newline.
+    fn has_torn_end(&self, bytes: u64) -> bool {
         let mut last = [b'\n'];
-        let read = bytes.checked_sub(1).map(|place| self.file.read_at(&mut last, place));
+        let read = bytes.checked_sub(1).map(|position| self.file.read_at(&mut last, position));
         matches!(read, Some(Ok(1))) && last != [b'\n']
     }
 
-    /// Waits until an append is on the disk: one of those who wait syncs for all.
+    /// Waits until an append is on disk: one of the waiting threads syncs for all.
     fn sync(&self, number: u64, path: &Path) -> io::Result<()> {
         let mut syncs = self.syncs.lock();
         loop {
@@ -153,7 +156,7 @@ impl Open {
                 return Err(io::Error::from_raw_os_error(errno));
             }
             if syncs.running {
-                self.synced.wait_for(&mut syncs, SYNC_LOOK);
+                self.synced.wait_for(&mut syncs, SYNC_RECHECK);
                 continue;
             }
             syncs.running = true;
@@ -164,7 +167,8 @@ impl Open {
             syncs.running = false;
             match result {
                 Ok(()) => syncs.done = syncs.done.max(covered),
-                // After a failed sync the system holds the pages for clean: a later one proves nothing.
+                // After a failed sync the kernel marks the pages clean, so a later success proves
+                // nothing.
                 Err(error) => syncs.failed = Some((covered, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))),
             }
             self.synced.notify_all();
@@ -181,17 +185,17 @@ impl Open {
     }
 }
 
-/// The lock that keeps processes apart, where the file system has one.
-struct FileLock(Option<Arc<Open>>);
+/// The advisory lock between processes, if the file system supports it.
+struct FileLock(Option<Arc<OpenLogFile>>);
 
 impl FileLock {
-    fn take(open: &Arc<Open>) -> Self {
-        let begun = Instant::now();
+    fn acquire(open: &Arc<OpenLogFile>) -> Self {
+        let started = Instant::now();
         let mut tries = 0;
         loop {
             match flock(&open.file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Self(Some(Arc::clone(open))),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if begun.elapsed() < LOCK_WAIT => {}
+                Err(Errno::WOULDBLOCK | Errno::INTR) if started.elapsed() < LOCK_WAIT => {}
                 Err(_) => return Self(None),
             }
             tries += 1;
@@ -212,14 +216,13 @@ impl Drop for FileLock {
     }
 }
 
-/// The event as it is kept, and a newline.
+/// Writes the event as stored, and a newline.
 ///
-/// # Errors
-/// It has become longer than what is read again.
-fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
-    // What was taken as an event is within the limit.
-    if let Some(object) = Object::read(event.as_str())
-        && is_as_kept(&object)
+/// # Errors The stored event is longer than the read limit.
+fn write_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    // A parsed event is within the limit.
+    if let Some(object) = JsonObject::read(event.as_str())
+        && is_storable(&object)
     {
         lines.extend_from_slice(event.as_str().as_bytes());
         lines.push(b'\n');
@@ -233,26 +236,26 @@ fn put_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     if view.timestamp_utc.is_none() && view.timestamp.is_none() {
         let now = Timestamp::now();
         added.push(match view.schema() {
-            EventKind::Pipeline => ("timestamp_utc", now.to_string().into()),
-            EventKind::Benchmark => ("timestamp", seconds(now).into()),
+            EventSchema::Pipeline => ("timestamp_utc", now.to_string().into()),
+            EventSchema::Benchmark => ("timestamp", seconds(now).into()),
         });
     }
-    let kept = event.with(&added);
-    if kept.as_str().len() > limits::EVENT_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventFault::TooLong(kept.as_str().len())));
+    let stored = event.with(&added);
+    if stored.as_str().len() > limits::EVENT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, EventError::TooLong(stored.as_str().len())));
     }
-    lines.extend_from_slice(kept.as_str().as_bytes());
+    lines.extend_from_slice(stored.as_str().as_bytes());
     lines.push(b'\n');
     Ok(())
 }
 
-/// Whether it has an id and a time, and no `null`.
-fn is_as_kept(object: &Object<'_>) -> bool {
+/// Reports whether the event has an id, a time and no `null`, so it can be stored as is.
+fn is_storable(object: &JsonObject<'_>) -> bool {
     let (mut has_id, mut has_time) = (false, false);
     for (name, _, kind) in object.fields() {
         has_id |= name == "event_id";
         has_time |= matches!(name, "timestamp_utc" | "timestamp");
-        if kind == Kind::Null {
+        if kind == ValueKind::Null {
             return false;
         }
     }

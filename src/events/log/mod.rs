@@ -1,15 +1,15 @@
-//! `events.jsonl`: an append-only file of events, one a line.
+//! `events.jsonl`: an append-only file of events, one per line.
 //!
 //! ```text
-//! append   one write a call, under a lock that processes share; one sync for all who wait for it
-//! read     every line from the begin
+//! append   one write per call, under a lock shared between processes; one sync for all waiting threads
+//! read     every line from the start
 //! tail     the last events, in blocks from the end
 //! stream   a follower of the file, line by line
 //! ```
 //!
-//! A line that is no event is a [`LogFault`], reported with its place and passed over; blank lines say
-//! nothing. A last line without its newline is an event if it is whole, and otherwise a fault, as it
-//! may still be written.
+//! A line that is not an event is reported as a [`LogFault`] with its position; blank lines are ignored.
+//! A last line without its newline is an event if it is complete, and otherwise a fault, as it may still
+//! be written.
 
 mod append;
 mod read;
@@ -21,131 +21,129 @@ use std::path::{Path, PathBuf};
 
 use self::append::Appender;
 use super::follow::FollowNotice;
-use crate::model::{Event, EventFault};
+use crate::model::{Event, EventError};
 
 pub use self::stream::EventStream;
 
-/// When an append is over.
+/// The durability an append waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
-    /// Once the bytes are with the system: others see them, a kill of the process loses nothing.
+pub enum SyncMode {
+    /// Return once the system has the bytes: others see them, and a kill of the process loses
+    /// nothing.
     #[default]
     Flush,
-    /// Once they are on the disk.
+    /// Return once the bytes are on disk.
     Disk,
 }
 
-/// An event and where it stands in its file.
+/// An event and its position in the file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Logged {
+pub struct LoggedEvent {
     /// The event.
     pub event: Event,
-    /// Its line, from 1; 0 where the lines before it were not counted (`tail`).
+    /// Line number, from 1; 0 where the lines before were not counted (`tail`).
     pub line: u64,
-    /// Bytes of the file before it.
+    /// Offset of the line in the file, in bytes.
     pub offset: u64,
 }
 
-/// A line that is no event, or not whole.
+/// A line that is not an event, or is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFault {
-    /// The line, from 1; 0 where the lines before it were not counted.
+    /// Line number, from 1; 0 where the lines before were not counted.
     pub line: u64,
-    /// Bytes of the file before it.
+    /// Offset of the line in the file, in bytes.
     pub offset: u64,
-    /// What is wrong; `None` for a last line without its newline (it may still be written).
-    pub fault: Option<EventFault>,
-    /// The begin of what stands there.
+    /// The error; `None` for a last line without its newline (it may still be written).
+    pub fault: Option<EventError>,
+    /// The start of the line.
     pub excerpt: String,
 }
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadEvents {
-    /// The events, in the order of the file.
-    pub events: Vec<Logged>,
-    /// What was passed over, in the order of the file.
+    /// The events, in file order.
+    pub events: Vec<LoggedEvent>,
+    /// The lines that are not events, in file order.
     pub faults: Vec<LogFault>,
 }
 
-/// What can go wrong with the file itself.
+/// An I/O error of the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} {}: {source}", path.display())]
 pub struct LogError {
-    /// `cannot read`, `cannot append to`, ...
+    /// The failed operation: `cannot read`, `cannot append to`, ...
     pub what: &'static str,
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The I/O error.
     pub source: io::Error,
 }
 
-/// An append-only file of events. Several processes, and threads, may append at once.
+/// An append-only file of events. Several processes and threads may append at once.
 #[derive(Debug)]
 pub struct EventLog {
     path: PathBuf,
     appender: Appender,
 }
 
-/// What a stream of a file gives next.
+/// An item of an [`EventStream`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamItem {
     /// An event.
-    Event(Logged),
-    /// A line that is none.
+    Event(LoggedEvent),
+    /// A line that is not an event.
     Fault(LogFault),
-    /// Something happened to the file.
+    /// A change of the file itself.
     Notice(FollowNotice),
-    /// Everything that is there was given.
+    /// All current lines were returned.
     CaughtUp,
 }
 
 impl EventLog {
-    /// Names a file; it is made with the first append, its folder with it.
+    /// Creates a handle; the file and its folder are created by the first append.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), appender: Appender::default() }
     }
 
-    /// The file's name.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends events, each with one line, all in one write; as kept: no `null`, compact, with an
-    /// `event_id` (a new one where there is none) and a time (`timestamp_utc` of a pipeline's event,
-    /// `timestamp` in seconds of a benchmark's).
+    /// Appends events, one per line, in one write. They are stored compact, without `null`, with an
+    /// `event_id` (a new one if there is none) and a time (`timestamp_utc` for a pipeline's event,
+    /// `timestamp` in seconds for a benchmark's).
     ///
-    /// A file that is made is readable by its owner only. Blocks for the time of the write, and for
-    /// that of a sync if one is asked for; threads that wait for one at the same time share it.
+    /// A new file is readable only by its owner. Blocks for the write, and for a sync with
+    /// [`SyncMode::Disk`]; threads that wait for a sync at the same time share it.
     ///
-    /// # Errors
-    /// What the system said. An event may then be there in part: the next append begins a line of
-    /// its own, and readers report the rest as a fault. With [`Sync::Disk`] it may also be there whole.
-    pub fn append(&self, events: &[Event], sync: Sync) -> Result<(), LogError> {
+    /// # Errors The I/O error. An event may then be stored in part: the next append starts on a new
+    /// line, and readers report the rest as a fault. With [`SyncMode::Disk`] it may also be stored
+    /// completely.
+    pub fn append(&self, events: &[Event], sync: SyncMode) -> Result<(), LogError> {
         self.appender.append(&self.path, events, sync).map_err(|source| self.error("cannot append to", source))
     }
 
-    /// All events.
+    /// Returns all events.
     ///
-    /// # Errors
-    /// The file cannot be read; also if it is not there.
+    /// # Errors The file does not exist or cannot be read.
     pub fn read_all(&self) -> Result<ReadEvents, LogError> {
         read::read_all(&self.path).map_err(|source| self.error("cannot read", source))
     }
 
-    /// The last `n` events, and the faults between them; costs what they cost, not what the file does.
+    /// Returns the last `n` events and the faults between them; the cost depends on their size, not
+    /// on the file's.
     ///
-    /// # Errors
-    /// The file cannot be read; also if it is not there.
+    /// # Errors The file does not exist or cannot be read.
     pub fn tail(&self, n: usize) -> Result<ReadEvents, LogError> {
         tail::tail(&self.path, n).map_err(|source| self.error("cannot read", source))
     }
 
-    /// Follows the file, from its begin or from now on (which is when this is called). It need not
-    /// be there yet.
+    /// Follows the file, from its start or from its current end. The file need not exist yet.
     ///
-    /// # Errors
-    /// The file is there and cannot be read.
+    /// # Errors The file exists and cannot be read.
     pub fn stream(&self, from_start: bool) -> Result<EventStream, LogError> {
         EventStream::new(&self.path, from_start)
     }

@@ -1,17 +1,17 @@
-//! Lines of a file as events and faults.
+//! Lines of a file, parsed as events and faults.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use super::{LogFault, Logged, ReadEvents};
-use crate::model::{Event, EventFault, limits};
+use super::{LogFault, LoggedEvent, ReadEvents};
+use crate::model::{Event, EventError, limits};
 
-/// Read at once. Larger ones are got from the system anew for each file, page by page.
+/// Read buffer size. A larger buffer would be mapped again for each file, page by page.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// Characters of a fault's excerpt.
+/// Maximum length of a fault's excerpt, in characters.
 const EXCERPT_CHARS_MAX: usize = 120;
-/// Bytes of a line that are held: enough to know that no more will do.
+/// Maximum bytes of a line in memory: enough to see that it exceeds the limit.
 pub(super) const LINE_BYTES_MAX: usize = limits::EVENT_BYTES_MAX + 64 * 1024;
 
 pub(super) fn read_all(path: &Path) -> io::Result<ReadEvents> {
@@ -27,13 +27,13 @@ pub(super) fn read_all(path: &Path) -> io::Result<ReadEvents> {
         }
         let over = if read == LINE_BYTES_MAX as u64 && !line.ends_with(b"\n") { skip_line(&mut file)? } else { 0 };
         number += 1;
-        let place = Place { line: number, offset };
-        found.push(place.judge(&line, over));
+        let position = LogPosition { line: number, offset };
+        found.push(position.parse(&line, over));
         offset += read + over;
     }
 }
 
-/// Passes over the rest of a line; gives how many bytes that were.
+/// Skips the rest of a line. Returns the number of bytes skipped.
 fn skip_line(file: &mut BufReader<File>) -> io::Result<u64> {
     let mut skipped = 0;
     loop {
@@ -48,61 +48,62 @@ fn skip_line(file: &mut BufReader<File>) -> io::Result<u64> {
     }
 }
 
-/// Where a line stands.
+/// The position of a line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct LogPosition {
     pub(super) line: u64,
     pub(super) offset: u64,
 }
 
-/// What a line is.
+/// A line after parsing.
 #[derive(Debug)]
-pub(super) enum Judged {
-    Event(Logged),
+pub(super) enum ParsedLine {
+    Event(LoggedEvent),
     Fault(LogFault),
     Blank,
 }
 
-impl Place {
-    /// Reads a line, of which `over` more bytes are not held. One without its newline is the last.
-    pub(super) fn judge(self, line: &[u8], over: u64) -> Judged {
+impl LogPosition {
+    /// Parses a line of which `over` more bytes are not in memory. Only the last line has no
+    /// newline.
+    pub(super) fn parse(self, line: &[u8], over: u64) -> ParsedLine {
         let whole = line.ends_with(b"\n") || over > 0;
         if over > 0 {
             let bytes = line.len().saturating_add(usize::try_from(over).unwrap_or(usize::MAX));
-            return self.fault(line, Some(EventFault::TooLong(bytes)));
+            return self.fault(line, Some(EventError::TooLong(bytes)));
         }
         let text = match std::str::from_utf8(line) {
             Ok(text) => text.trim_ascii(),
             Err(_) if !whole => return self.fault(line, None),
             Err(error) => {
-                let why = format!("it is not UTF-8 from byte {} on", error.valid_up_to());
-                return self.fault(line, Some(EventFault::NotJson(why)));
+                let why = format!("not UTF-8 from byte {}", error.valid_up_to());
+                return self.fault(line, Some(EventError::NotJson(why)));
             }
         };
         if text.is_empty() {
-            return Judged::Blank;
+            return ParsedLine::Blank;
         }
         match Event::parse(text) {
-            Ok(event) => Judged::Event(Logged { event, line: self.line, offset: self.offset }),
-            // An object that is cut cannot be told from one that is wrong; one that is whole can.
-            Err(EventFault::NotJson(_)) if !whole => self.fault(line, None),
+            Ok(event) => ParsedLine::Event(LoggedEvent { event, line: self.line, offset: self.offset }),
+            // An incomplete object and an invalid one look the same; a complete one can be judged.
+            Err(EventError::NotJson(_)) if !whole => self.fault(line, None),
             Err(fault) => self.fault(line, Some(fault)),
         }
     }
 
-    pub(super) fn fault(self, line: &[u8], fault: Option<EventFault>) -> Judged {
+    pub(super) fn fault(self, line: &[u8], fault: Option<EventError>) -> ParsedLine {
         let begin = line.get(..line.len().min(EXCERPT_CHARS_MAX * 4)).unwrap_or_default();
         let excerpt = String::from_utf8_lossy(begin.trim_ascii()).chars().take(EXCERPT_CHARS_MAX).collect();
-        Judged::Fault(LogFault { line: self.line, offset: self.offset, fault, excerpt })
+        ParsedLine::Fault(LogFault { line: self.line, offset: self.offset, fault, excerpt })
     }
 }
 
 impl ReadEvents {
-    pub(super) fn push(&mut self, judged: Judged) {
-        match judged {
-            Judged::Event(event) => self.events.push(event),
-            Judged::Fault(fault) => self.faults.push(fault),
-            Judged::Blank => {}
+    pub(super) fn push(&mut self, parsed: ParsedLine) {
+        match parsed {
+            ParsedLine::Event(event) => self.events.push(event),
+            ParsedLine::Fault(fault) => self.faults.push(fault),
+            ParsedLine::Blank => {}
         }
     }
 }

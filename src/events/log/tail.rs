@@ -8,13 +8,13 @@ use std::path::Path;
 use memchr::memrchr;
 
 use super::ReadEvents;
-use super::read::{Judged, LINE_BYTES_MAX, Place};
-use crate::model::EventFault;
+use super::read::{LINE_BYTES_MAX, LogPosition, ParsedLine};
+use crate::model::EventError;
 
-/// Bytes of the first block; each next one is twice as long, up to the largest.
+/// Size of the first block; each further one is twice as large, up to the maximum.
 const BLOCK_BYTES: u64 = 16 * 1024;
 const BLOCK_BYTES_MAX: u64 = 256 * 1024;
-/// Faults that are kept; a file of nothing else is not read to its begin.
+/// Maximum number of faults returned, so a file without events is not read to its start.
 const FAULTS_MAX: usize = 10_000;
 
 pub(super) fn tail(path: &Path, n: usize) -> io::Result<ReadEvents> {
@@ -23,25 +23,24 @@ pub(super) fn tail(path: &Path, n: usize) -> io::Result<ReadEvents> {
     last(n, end, |bytes, offset| file.read_exact_at(bytes, offset))
 }
 
-/// The lines that end at or behind the place that is reached, which goes down.
-struct Tail {
+/// The lines found so far, from the end of the file backward.
+struct BackwardReader {
     found: ReadEvents,
     wanted: usize,
-    /// The end of a line whose begin is not reached: its last bytes first come, and how many more
-    /// there are behind them.
+    /// The end of a line whose start is not reached yet, and the number of bytes dropped after it.
     line: Vec<u8>,
     over: u64,
 }
 
 fn last(n: usize, end: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>) -> io::Result<ReadEvents> {
-    let mut tail = Tail { found: ReadEvents::default(), wanted: n, line: Vec::new(), over: 0 };
+    let mut tail = BackwardReader { found: ReadEvents::default(), wanted: n, line: Vec::new(), over: 0 };
     let (mut upper, mut block_bytes) = (end, BLOCK_BYTES);
     let mut block = Vec::new();
     while upper > 0 && !tail.is_done() {
         let lower = upper.saturating_sub(block_bytes);
         block.resize(usize::try_from(upper - lower).unwrap_or_default(), 0);
         read(&mut block, lower)?;
-        tail.take(&block, lower);
+        tail.push_block(&block, lower);
         upper = lower;
         block_bytes = (block_bytes * 2).min(BLOCK_BYTES_MAX);
     }
@@ -53,52 +52,52 @@ fn last(n: usize, end: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<(
     Ok(tail.found)
 }
 
-impl Tail {
+impl BackwardReader {
     fn is_done(&self) -> bool {
         self.found.events.len() >= self.wanted || self.found.faults.len() >= FAULTS_MAX
     }
 
-    /// Takes the block before what was taken.
-    fn take(&mut self, block: &[u8], offset: u64) {
+    /// Adds the block before the previous one.
+    fn push_block(&mut self, block: &[u8], offset: u64) {
         let mut rest = block;
         while let Some(newline) = memrchr(b'\n', rest) {
             let (before, line) = rest.split_at(newline + 1);
-            self.put_before(line);
+            self.prepend(line);
             self.end_line(offset + before.len() as u64);
             if self.is_done() {
                 return;
             }
-            // The newline belongs to the line that it ends.
+            // The newline belongs to the line it ends.
             self.line.push(b'\n');
             rest = before.get(..newline).unwrap_or_default();
         }
-        self.put_before(rest);
+        self.prepend(rest);
     }
 
-    fn put_before(&mut self, begin: &[u8]) {
+    fn prepend(&mut self, begin: &[u8]) {
         let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
         if begin.len() > room || self.over > 0 {
-            // Too long for an event: its begin is all that will be shown.
+            // Too long for an event: only the start will be shown.
             self.over += self.line.len() as u64;
             self.line.clear();
         }
         self.line.splice(0..0, begin.iter().copied());
     }
 
-    /// The line at hand begins here.
+    /// Ends the current line, which starts at `offset`.
     fn end_line(&mut self, offset: u64) {
-        let place = Place { line: 0, offset };
+        let position = LogPosition { line: 0, offset };
         let over = std::mem::take(&mut self.over);
         if self.line.is_empty() && over == 0 {
             return;
         }
-        let judged: Judged = if over > 0 {
+        let parsed: ParsedLine = if over > 0 {
             let bytes = usize::try_from(over).unwrap_or(usize::MAX).saturating_add(self.line.len());
-            place.fault(&self.line, Some(EventFault::TooLong(bytes)))
+            position.fault(&self.line, Some(EventError::TooLong(bytes)))
         } else {
-            place.judge(&self.line, 0)
+            position.parse(&self.line, 0)
         };
-        self.found.push(judged);
+        self.found.push(parsed);
         self.line.clear();
     }
 }
@@ -110,7 +109,7 @@ mod tests {
 
     const LINE: &str = r#"{"event_type":"step.started","event_id":"e","n":1}"#;
 
-    /// The last events of a text, and how many bytes were read for them.
+    /// Returns the last events of a text, and the number of bytes read for them.
     fn counted(n: usize, text: &[u8]) -> (ReadEvents, usize) {
         let mut cost = 0;
         let found = last(n, text.len() as u64, |block, offset| {
@@ -173,8 +172,8 @@ mod tests {
         let (found, _) = counted(2, text.as_bytes());
         assert_eq!(found.events.len(), 2);
         let fault = &found.faults[0];
-        let place = LINE.len() as u64 + 1;
-        assert_eq!((fault.offset, fault.fault.as_ref().unwrap().reason()), (place, "too_long"));
+        let position = LINE.len() as u64 + 1;
+        assert_eq!((fault.offset, fault.fault.as_ref().unwrap().reason()), (position, "too_long"));
         assert!(fault.excerpt.starts_with("begin"), "{}", fault.excerpt);
     }
 }

@@ -1,57 +1,58 @@
-//! What waits for an ack (Redis: XPENDING).
+//! Pending entries (Redis: XPENDING).
 
-use super::{GroupResult, Keys};
+use super::GroupResult;
+use crate::journal::Transaction;
 use crate::model::EntryId;
 
-/// What waits in a group.
+/// A summary of the pending entries of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PendingSummary {
-    /// Entries.
+    /// Number of pending entries.
     pub count: u64,
-    /// The ids of the first and the last, if there is one.
+    /// First and last pending ID, if any.
     pub span: Option<(EntryId, EntryId)>,
-    /// Consumers for whose ack something waits, and how much.
+    /// Consumers with pending entries, and their number.
     pub consumers: Vec<(Vec<u8>, u64)>,
 }
 
-/// Which pending entries are wanted.
+/// A filter for pending entries.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingQuery<'a> {
-    /// The least id.
+    /// Least ID.
     pub start: EntryId,
-    /// The greatest id.
+    /// Greatest ID.
     pub end: EntryId,
-    /// Entries at most.
+    /// Maximum number of entries.
     pub count: usize,
-    /// Only those of this consumer.
+    /// Consumer whose entries are wanted; `None` for all.
     pub consumer: Option<&'a [u8]>,
-    /// Only those that wait for so long, in milliseconds.
+    /// Least time since the delivery, in milliseconds.
     pub idle_ms_min: u64,
 }
 
-/// An entry that waits for an ack.
+/// A pending entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingEntry {
-    /// Its id.
+    /// ID of the entry.
     pub id: EntryId,
-    /// Whose ack it waits for.
+    /// Consumer that must acknowledge it.
     pub consumer: Vec<u8>,
-    /// Since when, in milliseconds since 1970.
+    /// Time of the last delivery, in milliseconds since 1970.
     pub delivered_ms: u64,
     /// Milliseconds since then.
     pub idle_ms: u64,
-    /// How often it was given.
+    /// Number of deliveries.
     pub count: u64,
 }
 
-impl Keys<'_> {
-    /// What waits in a group, in sum.
+impl Transaction<'_> {
+    /// Returns a summary of the pending entries of a group.
     pub fn pending_summary(&mut self, name: &[u8], group: &[u8]) -> GroupResult<PendingSummary> {
         self.with_group(name, group, |group| {
-            let pending = &group.group.pending;
+            let pending = &group.state.pending;
             let first = pending.first_key_value().map(|(id, _)| *id);
             let last = pending.last_key_value().map(|(id, _)| *id);
-            let consumers = group.group.consumers.iter().filter(|(_, consumer)| !consumer.pending.is_empty());
+            let consumers = group.state.consumers.iter().filter(|(_, consumer)| !consumer.pending.is_empty());
             Ok(PendingSummary {
                 count: pending.len() as u64,
                 span: first.zip(last),
@@ -60,14 +61,14 @@ impl Keys<'_> {
         })
     }
 
-    /// What waits in a group, one by one.
+    /// Returns the pending entries of a group that match `query`.
     pub fn pending(&mut self, name: &[u8], group: &[u8], query: PendingQuery<'_>) -> GroupResult<Vec<PendingEntry>> {
         let now = self.now.time.as_millis();
         self.with_group(name, group, |group| {
             if query.start > query.end {
                 return Ok(Vec::new());
             }
-            let inside = group.group.pending.range(query.start..=query.end).map(|(id, pending)| {
+            let inside = group.state.pending.range(query.start..=query.end).map(|(id, pending)| {
                 let delivered_ms = pending.delivered.as_millis();
                 PendingEntry {
                     id: *id,
@@ -77,10 +78,10 @@ impl Keys<'_> {
                     count: pending.count,
                 }
             });
-            let wanted = inside.filter(|entry| {
+            let matching = inside.filter(|entry| {
                 entry.idle_ms >= query.idle_ms_min && query.consumer.is_none_or(|name| *name == *entry.consumer)
             });
-            Ok(wanted.take(query.count).collect())
+            Ok(matching.take(query.count).collect())
         })
     }
 }

@@ -1,34 +1,35 @@
-//! Entries to consumers (Redis: XREADGROUP), and how far a group is.
+//! Delivering entries to consumers (Redis: XREADGROUP), and the progress of a group.
 
-use super::{GroupError, GroupRecord, GroupResult, Keys, is_too_long};
-use crate::journal::head::{Cx, Head};
-use crate::journal::{JournalError, Range};
+use super::{GroupError, GroupResult, is_too_long};
+use crate::journal::stream_state::{StreamState, WriteContext};
+use crate::journal::{IdRange, JournalError, Transaction};
 use crate::model::{Entry, EntryId};
+use crate::store::groups::GroupRecord;
 
-impl Keys<'_> {
-    /// Whether a consumer may read (Redis: XREADGROUP looks before anything else); makes it if it is
-    /// not there.
+impl Transaction<'_> {
+    /// Creates a consumer if it does not exist. Returns an error if it cannot read from the group, which
+    /// XREADGROUP checks first.
     pub fn join_group(&mut self, name: &[u8], group: &[u8], consumer: &[u8]) -> GroupResult<()> {
         if is_too_long(consumer) {
             return Ok(Err(GroupError::NameTooLong));
         }
         let now = self.now.time;
         self.with_group(name, group, |group| {
-            let consumer = group.see(consumer, now);
+            let consumer = group.touch_consumer(consumer, now);
             group.write_consumer(&consumer)
         })
     }
 
-    /// Whether there is an entry that the group was not given.
+    /// Reports whether the group has undelivered entries.
     pub fn has_new(&mut self, name: &[u8], group: &[u8]) -> GroupResult<bool> {
-        let Some((head, _)) = self.head(name)? else { return Ok(Err(GroupError::NoKey)) };
-        let (last, len) = (head.tip.last_id, head.tip.shown_len);
-        let found = self.with_group(name, group, |group| Ok(group.group.record.last_id))?;
-        Ok(found.map(|at| len > 0 && at < last))
+        let Some((state, _)) = self.state(name)? else { return Ok(Err(GroupError::NoKey)) };
+        let (last, len) = (state.tip.last_id, state.tip.shown_len);
+        let position = self.with_group(name, group, |group| Ok(group.state.record.last_id))?;
+        Ok(position.map(|at| len > 0 && at < last))
     }
 
-    /// Gives a consumer entries that the group was not given before (Redis: `>`); answers how many.
-    /// Without `ack` they are taken as acknowledged.
+    /// Delivers undelivered entries to a consumer (Redis: `>`). Returns their number. Without `ack` they
+    /// count as acknowledged.
     pub fn read_new(
         &mut self,
         name: &[u8],
@@ -39,38 +40,38 @@ impl Keys<'_> {
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> GroupResult<usize> {
         let now = self.now.time;
-        let at = match self.with_group(name, group, |group| Ok(group.group.record.last_id))? {
+        let at = match self.with_group(name, group, |group| Ok(group.state.record.last_id))? {
             Ok(at) => at,
             Err(error) => return Ok(Err(error)),
         };
-        let Some((head, cx)) = self.head(name)? else { return Ok(Err(GroupError::NoKey)) };
+        let Some((state, cx)) = self.state(name)? else { return Ok(Err(GroupError::NoKey)) };
         let mut ids = Vec::new();
         if let Some(start) = at.next() {
-            head.range(&cx, Range { start, end: EntryId::MAX, count, reverse: false }, &mut |entry| {
+            state.range(&cx, IdRange { start, end: EntryId::MAX, count, reverse: false }, &mut |entry| {
                 ids.push(entry.id);
                 each(entry);
             })?;
         }
-        let meter = head.meter(&cx)?;
+        let counts = state.entry_counts(&cx)?;
         self.with_group(name, group, |group| {
-            let consumer = group.see(consumer, now);
+            let consumer = group.touch_consumer(consumer, now);
             for id in &ids {
-                let GroupRecord { last_id: at, entries_read } = group.group.record;
-                let counted = entries_read.filter(|_| at >= meter.first_id && !meter.has_tombstones_behind(at));
-                group.group.record.entries_read = match counted {
+                let GroupRecord { last_id: at, entries_read } = group.state.record;
+                let counted = entries_read.filter(|_| at >= counts.first_id && !counts.has_tombstone_after(at));
+                group.state.record.entries_read = match counted {
                     Some(read) => Some(read + 1),
-                    None => meter.entries_to(*id),
+                    None => counts.entries_up_to(*id),
                 };
-                group.group.record.last_id = *id;
+                group.state.record.last_id = *id;
                 if ack {
-                    group.give(*id, &consumer, now, 1)?;
+                    group.assign(*id, &consumer, now, 1)?;
                 }
             }
             if !ids.is_empty() {
                 group.write_group()?;
-                // As in Valkey, for which NOACK is no delivery.
+                // As in Valkey, NOACK does not count as a delivery.
                 if ack {
-                    group.activate(&consumer, now);
+                    group.set_active(&consumer, now);
                 }
             }
             group.write_consumer(&consumer)?;
@@ -78,9 +79,9 @@ impl Keys<'_> {
         })
     }
 
-    /// Gives a consumer again what waits for its ack, behind `after` (Redis: XREADGROUP with an id);
-    /// `None` stands for an entry that is deleted. Answers how many.
-    pub fn read_again(
+    /// Delivers the pending entries of a consumer after `after` again (Redis: XREADGROUP with an ID), and
+    /// calls `each` with `None` for a deleted entry. Returns their number.
+    pub fn read_pending(
         &mut self,
         name: &[u8],
         group: &[u8],
@@ -90,48 +91,49 @@ impl Keys<'_> {
         each: &mut dyn FnMut(EntryId, Option<&Entry<'_>>),
     ) -> GroupResult<usize> {
         let now = self.now.time;
-        let found = self.with_group(name, group, |group| {
-            let pending = group.group.consumers.get(consumer).map(|consumer| &consumer.pending);
-            let behind = pending.into_iter().flat_map(|ids| ids.iter().filter(|id| **id > after));
-            Ok(behind.take(count).copied().collect::<Vec<_>>())
+        let pending = self.with_group(name, group, |group| {
+            let pending = group.state.consumers.get(consumer).map(|consumer| &consumer.pending);
+            let following = pending.into_iter().flat_map(|ids| ids.iter().filter(|id| **id > after));
+            Ok(following.take(count).copied().collect::<Vec<_>>())
         })?;
-        let ids = match found {
+        let ids = match pending {
             Ok(ids) => ids,
             Err(error) => return Ok(Err(error)),
         };
-        let mut there = Vec::new();
+        let mut existing = Vec::new();
         for id in &ids {
-            if self.entry(name, *id, &mut |entry| each(*id, Some(entry)))? {
-                there.push(*id);
+            if self.visit_entry(name, *id, &mut |entry| each(*id, Some(entry)))? {
+                existing.push(*id);
             } else {
                 each(*id, None);
             }
         }
         self.with_group(name, group, |group| {
-            let consumer = group.see(consumer, now);
-            for id in there {
-                let count = group.group.pending.get(&id).map_or(0, |pending| pending.count);
-                group.give(id, &consumer, now, count + 1)?;
+            let consumer = group.touch_consumer(consumer, now);
+            for id in existing {
+                let count = group.state.pending.get(&id).map_or(0, |pending| pending.count);
+                group.assign(id, &consumer, now, count + 1)?;
             }
             group.write_consumer(&consumer)?;
             Ok(ids.len())
         })
     }
 
-    /// Calls `each` with an entry; answers whether it is there.
-    pub(super) fn entry(
+    /// Calls `each` with an entry and reports whether it exists.
+    pub(super) fn visit_entry(
         &mut self,
         name: &[u8],
         id: EntryId,
         each: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<bool, JournalError> {
-        let Some((head, cx)) = self.head(name)? else { return Ok(false) };
-        Ok(head.range(&cx, Range { start: id, end: id, count: 1, reverse: false }, each)? > 0)
+        let Some((state, cx)) = self.state(name)? else { return Ok(false) };
+        Ok(state.range(&cx, IdRange { start: id, end: id, count: 1, reverse: false }, each)? > 0)
     }
 }
 
-/// How many entries lie before an id, as far as Redis can tell without counting.
-pub(super) struct Meter {
+/// Totals of a key, from which the position of an ID is estimated the way Redis does, without counting
+/// entries.
+pub(super) struct EntryCounts {
     entries_added: u64,
     len: u64,
     last_id: EntryId,
@@ -139,12 +141,12 @@ pub(super) struct Meter {
     max_deleted_id: EntryId,
 }
 
-impl Head {
-    pub(super) fn meter(&self, cx: &Cx<'_>) -> Result<Meter, JournalError> {
+impl StreamState {
+    pub(super) fn entry_counts(&self, cx: &WriteContext<'_>) -> Result<EntryCounts, JournalError> {
         let mut first_id = EntryId::MIN;
-        let first = Range { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
+        let first = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: 1, reverse: false };
         self.range(cx, first, &mut |entry| first_id = entry.id)?;
-        Ok(Meter {
+        Ok(EntryCounts {
             entries_added: self.entries_added,
             len: self.tip.shown_len,
             last_id: self.tip.last_id,
@@ -154,14 +156,14 @@ impl Head {
     }
 }
 
-impl Meter {
-    /// Whether an entry at or behind this id may have been deleted.
-    pub(super) fn has_tombstones_behind(&self, id: EntryId) -> bool {
+impl EntryCounts {
+    /// Reports whether an entry at or after this ID may have been deleted.
+    pub(super) fn has_tombstone_after(&self, id: EntryId) -> bool {
         self.len > 0 && self.max_deleted_id > EntryId::MIN && self.max_deleted_id >= id
     }
 
-    /// Entries ever added up to this id, where that is known.
-    pub(super) fn entries_to(&self, id: EntryId) -> Option<u64> {
+    /// Returns the number of entries ever added up to this ID, if known.
+    pub(super) fn entries_up_to(&self, id: EntryId) -> Option<u64> {
         if self.entries_added == 0 {
             return Some(0);
         }
@@ -185,13 +187,13 @@ impl Meter {
         }
     }
 
-    /// Entries that a group at this id was not given (Redis: `lag`), where that is known. Below zero, in
-    /// two's complement, where ENTRIESREAD said too much.
+    /// Returns the number of undelivered entries of a group at this ID (Redis: `lag`), if known. It is
+    /// negative, in two's complement, if ENTRIESREAD was too large.
     pub(super) fn lag(&self, at: EntryId, entries_read: Option<u64>) -> Option<u64> {
         if self.entries_added == 0 {
             return Some(0);
         }
-        let counted = entries_read.filter(|_| !self.has_tombstones_behind(at));
-        counted.or_else(|| self.entries_to(at)).map(|read| self.entries_added.wrapping_sub(read))
+        let counted = entries_read.filter(|_| !self.has_tombstone_after(at));
+        counted.or_else(|| self.entries_up_to(at)).map(|read| self.entries_added.wrapping_sub(read))
     }
 }

@@ -10,10 +10,10 @@ fn numbered(seq: u64) -> Origin<'static> {
     Origin::Numbered { session: "s", seq, piece: 0 }
 }
 
-/// What other programs must find too: made once with Python's `xxhash`.
+/// The checksum was computed with Python's `xxhash`; other implementations must agree.
 #[test]
-fn the_sum_is_the_one_that_is_documented() {
-    let mut sum = LineSum::default();
+fn checksum_matches_its_specification() {
+    let mut sum = LineChecksum::default();
     let mut buffer = Vec::new();
     let text = |ms, channel, partial, lossy, text: &'static str| LineText {
         timestamp: Timestamp::from_millis(ms),
@@ -28,55 +28,56 @@ fn the_sum_is_the_one_that_is_documented() {
     assert_eq!(sum.to_string(), "xxh3-128-sum:29f6b4a43e0fec848bec1ce32a0d3668");
     assert_eq!(sum.to_string().parse(), Ok(sum));
     for bad in ["", "sha256:00", "xxh3-128-sum:12", "xxh3-128-sum:+2345678901234567890123456789012"] {
-        assert_eq!(bad.parse::<LineSum>(), Err(BadLineSum), "{bad}");
+        assert_eq!(bad.parse::<LineChecksum>(), Err(BadLineChecksum), "{bad}");
     }
 }
 
 #[test]
-fn the_result_is_named() {
-    let mut tally = Tally::default();
+fn result_is_described() {
+    let mut tally = LogTotals::default();
     let mut buffer = Vec::new();
     for n in 1..=12_034 {
         tally.add(numbered(n), &line(n, Channel::Stdout, "x"), &mut buffer);
     }
-    tally.add(Origin::Foreign, &line(12_035, Channel::Internal, "by another"), &mut buffer);
-    let sum = tally.of("s").map(|tally| tally.sum);
-    let said = Said { lines: Some(12_034), sum };
-    let compare = |tally: &Tally, said, alone| Integrity::compare(tally, Some("s"), said, alone).to_string();
-    assert_eq!(compare(&tally, said, true), "complete: 12,034 lines");
-    assert!(compare(&tally, said, false).starts_with("not known"), "another worker's lines were not counted");
-    assert!(compare(&tally, Said::default(), true).starts_with("not known"));
-    assert!(Integrity::compare(&tally, None, Said::default(), true).to_string().starts_with("not known"));
-    let fewer = Said { lines: Some(12_035), ..said };
-    let wrong = "not what the worker sent: the worker counted 12,035 lines and 12,034 lines are here";
+    tally.add(Origin::Unnumbered, &line(12_035, Channel::Internal, "by another"), &mut buffer);
+    let sum = tally.session("s").map(|tally| tally.sum);
+    let reported = ReportedTotals { lines: Some(12_034), sum };
+    let compare =
+        |tally: &LogTotals, reported, alone| Integrity::compare(tally, Some("s"), reported, alone).to_string();
+    assert_eq!(compare(&tally, reported, true), "complete: 12,034 lines");
+    assert!(compare(&tally, reported, false).starts_with("unknown"), "another worker's lines were not counted");
+    assert!(compare(&tally, ReportedTotals::default(), true).starts_with("unknown"));
+    assert!(Integrity::compare(&tally, None, ReportedTotals::default(), true).to_string().starts_with("unknown"));
+    let fewer = ReportedTotals { lines: Some(12_035), ..reported };
+    let wrong = "not what the worker sent: the worker sent 12,035 lines, but the log has 12,034 lines";
     assert_eq!(compare(&tally, fewer, true), wrong);
-    let other = Said { sum: Some(LineSum(7)), ..said };
-    assert!(compare(&tally, other, true).starts_with("not what the worker sent: the 12,034 lines here"));
+    let other = ReportedTotals { sum: Some(LineChecksum(7)), ..reported };
+    assert!(compare(&tally, other, true).starts_with("not what the worker sent: the 12,034 lines stored"));
 
     let mut skipped = tally.clone();
     skipped.add(numbered(12_035), &line(12_036, Channel::Internal, "[1500 messages skipped]"), &mut buffer);
-    let said = Said { lines: Some(12_035), sum: skipped.of("s").map(|tally| tally.sum) };
-    let words = "incomplete: 1,500 lines missing: 1,500 lines skipped by the worker at line 12,036";
-    assert_eq!(compare(&skipped, said, true), words);
-    let altered = Said { sum, ..said };
+    let reported = ReportedTotals { lines: Some(12_035), sum: skipped.session("s").map(|tally| tally.sum) };
+    let expected = "incomplete: 1,500 lines missing: 1,500 lines skipped by the worker at line 12,036";
+    assert_eq!(compare(&skipped, reported, true), expected);
+    let altered = ReportedTotals { sum, ..reported };
     assert!(compare(&skipped, altered, true).starts_with("not what"), "the sum holds beside skipped lines");
 
     let mut lost = tally.clone();
-    lost.add(Origin::Foreign, &line(12_036, Channel::Internal, "[3 messages lost in transit]"), &mut buffer);
-    let said = Said { lines: Some(12_037), sum: Some(LineSum(9)) };
-    let words = "incomplete: 3 lines missing: 3 lines lost in transit at line 12,036";
-    assert_eq!(compare(&lost, said, true), words);
-    assert!(compare(&lost, Said { lines: Some(12_038), ..said }, true).starts_with("not what"));
+    lost.add(Origin::Unnumbered, &line(12_036, Channel::Internal, "[3 messages lost in transit]"), &mut buffer);
+    let reported = ReportedTotals { lines: Some(12_037), sum: Some(LineChecksum(9)) };
+    let expected = "incomplete: 3 lines missing: 3 lines lost in transit at line 12,036";
+    assert_eq!(compare(&lost, reported, true), expected);
+    assert!(compare(&lost, ReportedTotals { lines: Some(12_038), ..reported }, true).starts_with("not what"));
 
     let mut old = tally;
     old.add_unknown(1);
-    assert!(compare(&old, said, true).starts_with("not known"), "of lines of an earlier version nothing is said");
+    assert!(compare(&old, reported, true).starts_with("unknown"), "lines of an earlier version cannot be verified");
 }
 
 #[test]
-fn parts_add_up_to_the_whole() {
+fn merged_parts_equal_the_whole() {
     let mut buffer = Vec::new();
-    let (mut whole, mut first, mut second) = (Tally::default(), Tally::default(), Tally::default());
+    let (mut whole, mut first, mut second) = (LogTotals::default(), LogTotals::default(), LogTotals::default());
     for n in 1..=50 {
         let text = if n % 7 == 0 { "[2 messages skipped]" } else { "x" };
         let line = line(n, Channel::Internal, text);

@@ -1,34 +1,33 @@
-//! One JSON object in one pass, for texts that are read by the million.
+//! A fast scanner for one JSON object, for input with millions of events.
 //!
-//! It takes less than JSON has: what is unusual (a name with an escape or that comes twice, values
-//! in each other more than a few levels deep, an object that is longer than an event may be) and
-//! what is wrong gives `None`, and is left to `serde_json`, which says why. What it takes means the
-//! same there.
+//! It accepts a subset of JSON and returns `None` for the rest: for unusual texts (a name that is
+//! escaped or duplicate, values nested deeply, an object longer than an event may be) and for invalid
+//! ones. Those are left to `serde_json`, which reports the error. Accepted texts mean the same in both.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 mod read;
 
-use self::read::Reader;
+use self::read::ObjectReader;
 use super::limits;
 
-/// An object without white space between its tokens, and where its fields stand in it. No name comes
-/// twice, none has an escape.
+/// A JSON object without white space between its tokens, and the positions of its fields. Names are
+/// unique and contain no escapes.
 #[derive(Debug)]
-pub(crate) struct Object<'a> {
+pub(crate) struct JsonObject<'a> {
     text: Cow<'a, str>,
     fields: Vec<Field>,
 }
 
-/// A field, by places in the compact text.
+/// A field, as positions in the compact text.
 #[derive(Clone, Copy, Debug)]
 struct Field {
-    /// Its name, without the quotes.
+    /// Name, without the quotes.
     name: (u32, u32),
-    /// Where its value ends; it begins behind the name's quote and the colon.
+    /// End of the value, which starts after the name's closing quote and the colon.
     end: u32,
-    kind: Kind,
+    kind: ValueKind,
 }
 
 impl Field {
@@ -37,48 +36,48 @@ impl Field {
     }
 }
 
-/// What a value is, as far as it matters to those who read it.
+/// The type of a JSON value, as detailed as its readers need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     Null,
     Bool,
-    /// A whole number, not negative, that fits.
+    /// A non-negative integer that fits in 64 bits.
     Count,
-    /// Another number that fits.
+    /// Another number that an `f64` can hold.
     Number,
-    /// A number that may not fit.
+    /// A number that may be out of range.
     Wide,
-    /// A string with such escapes in it.
+    /// A string with these escapes.
     String(Escapes),
     Array,
     Object,
 }
 
-/// The escapes in a string, each class with those before it.
+/// The escapes in a string; each class includes the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Escapes {
     None,
-    /// Those that are written so and in no other way: `\" \\ \b \f \n \r \t`.
+    /// Escapes without an alternative spelling: `\" \\ \b \f \n \r \t`.
     Canonical,
-    /// Others that stand for a character.
+    /// Other escapes of a whole character.
     Any,
-    /// Halves of a pair, which may lack the other.
+    /// Surrogates, which may be unpaired.
     Halves,
 }
 
-impl<'a> Object<'a> {
-    /// Reads a text that is one object.
+impl<'a> JsonObject<'a> {
+    /// Parses a text that is exactly one object.
     pub(crate) fn read(text: &'a str) -> Option<Self> {
         Self::read_first(text).and_then(|(object, length)| (length == text.len()).then_some(object))
     }
 
-    /// Reads the object that a text begins with; gives its length there, too.
+    /// Parses the object at the start of a text; returns it and its length.
     pub(crate) fn read_first(text: &'a str) -> Option<(Self, usize)> {
-        // What is longer is none of those that are read here; and places fit.
+        // A longer object is not accepted, and all positions fit in 32 bits.
         let text = &text[..text.floor_char_boundary(limits::EVENT_BYTES_MAX)];
-        let mut reader = Reader { text, at: 0, copied: 0, left_out: 0, compact: String::new() };
+        let mut reader = ObjectReader { text, at: 0, copied: 0, skipped: 0, compact: String::new() };
         let fields = reader.fields()?;
-        let text = if reader.left_out == 0 {
+        let text = if reader.skipped == 0 {
             Cow::Borrowed(&text[..reader.at])
         } else {
             reader.compact.push_str(&text[reader.copied..reader.at]);
@@ -87,37 +86,37 @@ impl<'a> Object<'a> {
         Some((Self { text, fields }, reader.at))
     }
 
-    /// The object, compact.
+    /// Returns the object as compact text.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The fields in their order: the name, the value as it is written, and what that is.
-    pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str, Kind)> {
+    /// Returns the fields in their order: the name, the raw value and its type.
+    pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str, ValueKind)> {
         let text: &str = &self.text;
         self.fields
             .iter()
             .map(move |field| (&text[field.name()], &text[field.name.1 as usize + 2..field.end as usize], field.kind))
     }
 
-    /// A field with its name, as it is written, by its number.
+    /// Returns the raw text of a field, name and value, by its index.
     pub(crate) fn field_text(&self, number: usize) -> &str {
         self.fields.get(number).map_or("", |field| &self.text[field.name.0 as usize - 1..field.end as usize])
     }
 
-    /// What the value of a field is.
-    pub(crate) fn kind_of(&self, name: &str) -> Option<Kind> {
+    /// Returns the type of a field's value.
+    pub(crate) fn kind_of(&self, name: &str) -> Option<ValueKind> {
         self.fields.iter().find(|field| &self.text[field.name()] == name).map(|field| field.kind)
     }
 
-    /// The object without the fields that are `null`, and with those of `added` that it has not behind
-    /// its own; their values are JSON.
-    pub(crate) fn kept(&self, added: &[(&str, &str)]) -> String {
-        let room: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let mut out = String::with_capacity(self.text.len() + room);
-        if self.fields.iter().any(|field| field.kind == Kind::Null) {
+    /// Returns the object without its `null` fields and with those of `added` appended that it lacks; their
+    /// values are JSON.
+    pub(crate) fn stored_form(&self, added: &[(&str, &str)]) -> String {
+        let added_bytes: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut out = String::with_capacity(self.text.len() + added_bytes);
+        if self.fields.iter().any(|field| field.kind == ValueKind::Null) {
             out.push('{');
-            for (number, _) in self.fields.iter().enumerate().filter(|(_, field)| field.kind != Kind::Null) {
+            for (number, _) in self.fields.iter().enumerate().filter(|(_, field)| field.kind != ValueKind::Null) {
                 join(&mut out);
                 out.push_str(self.field_text(number));
             }
@@ -125,7 +124,7 @@ impl<'a> Object<'a> {
             out.push_str(&self.text[..self.text.len() - 1]);
         }
         for (name, value) in added {
-            if self.kind_of(name).is_none_or(|kind| kind == Kind::Null) {
+            if self.kind_of(name).is_none_or(|kind| kind == ValueKind::Null) {
                 join(&mut out);
                 out.push('"');
                 out.push_str(name);

@@ -1,37 +1,37 @@
-//! The pass over an object's text.
+//! The single pass over an object's text.
 
 use std::ops::Range;
 
-use super::{Escapes, Field, Kind};
+use super::{Escapes, Field, ValueKind};
 
-/// Values in each other that are followed.
+/// Deepest nesting that is accepted.
 const DEPTH_MAX: usize = 16;
-/// Digits of a whole number that surely fits, and bytes of any number that surely does.
+/// Digits of an integer that fits in any case, and bytes of any number that does.
 const COUNT_DIGITS_MAX: usize = 18;
 const NUMBER_BYTES_MAX: usize = 40;
-/// Fields there is room for, at first.
+/// Initial capacity for fields.
 const FIELDS: usize = 16;
-/// Room that is made for the text of an object with white space, at first.
+/// Initial capacity for the compact text of an object with white space.
 const COMPACT_BYTES: usize = 512;
 
 const LOW: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Where the pass is, and what it left out so far.
-pub(super) struct Reader<'a> {
+/// The state of the pass: its position and the text compacted up to now.
+pub(super) struct ObjectReader<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
-    /// The compact text, once white space was found, up to the place `copied` of the text.
+    /// Compact text up to position `copied`, filled only once white space was found.
     pub(super) compact: String,
     pub(super) copied: usize,
     /// Bytes of white space before `at`.
-    pub(super) left_out: usize,
+    pub(super) skipped: usize,
 }
 
-impl Reader<'_> {
+impl ObjectReader<'_> {
     pub(super) fn fields(&mut self) -> Option<Vec<Field>> {
         let mut fields = Vec::with_capacity(FIELDS);
-        let mut seen = 0u64;
+        let mut marks = 0u64;
         self.byte(b'{')?;
         if self.token() == b'}' {
             self.at += 1;
@@ -46,10 +46,10 @@ impl Reader<'_> {
             }
             let mark = mark_of(&self.text.as_bytes()[start..self.at - 1]);
             let name = (self.place(start)?, self.place(self.at - 1)?);
-            if seen & mark != 0 && self.is_known(&fields, start) {
+            if marks & mark != 0 && self.is_duplicate(&fields, start) {
                 return None;
             }
-            seen |= mark;
+            marks |= mark;
             self.token();
             self.byte(b':')?;
             let kind = self.value(0)?;
@@ -64,28 +64,28 @@ impl Reader<'_> {
         Some(fields)
     }
 
-    /// Where a place of the text is in the compact one.
+    /// Returns the position in the compact text of a position in the text.
     fn place(&self, at: usize) -> Option<u32> {
-        u32::try_from(at - self.left_out).ok()
+        u32::try_from(at - self.skipped).ok()
     }
 
-    /// Whether the name that begins at `start` came before.
-    fn is_known(&self, fields: &[Field], start: usize) -> bool {
+    /// Reports whether the name that starts at `start` is a duplicate.
+    fn is_duplicate(&self, fields: &[Field], start: usize) -> bool {
         let name = &self.text.as_bytes()[start..self.at - 1];
-        // Those before it are in the compact text, but for its last bytes.
+        // The earlier names are in the compact text, except for its last bytes.
         let compact = self.compact.as_bytes();
         let known = |field: &Field| {
             let Range { start: from, end: to } = field.name();
             if to - from != name.len() {
                 return false;
             }
-            let there = if to <= compact.len() {
+            let earlier = if to <= compact.len() {
                 &compact[from..to]
             } else {
                 let shift = self.copied - compact.len();
                 &self.text.as_bytes()[from + shift..to + shift]
             };
-            there == name
+            earlier == name
         };
         fields.iter().any(known)
     }
@@ -102,7 +102,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// The first byte of the next token; leaves out what stands before it.
+    /// Skips white space and returns the first byte of the next token.
     #[inline]
     fn token(&mut self) -> u8 {
         match self.peek() {
@@ -116,24 +116,24 @@ impl Reader<'_> {
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
-        if self.left_out == 0 {
+        if self.skipped == 0 {
             self.compact.reserve(self.text.len().min(COMPACT_BYTES));
         }
         self.compact.push_str(&self.text[self.copied..start]);
         self.copied = self.at;
-        self.left_out += self.at - start;
+        self.skipped += self.at - start;
         self.peek()
     }
 
-    fn value(&mut self, depth: usize) -> Option<Kind> {
+    fn value(&mut self, depth: usize) -> Option<ValueKind> {
         match self.token() {
             b'"' => {
                 self.at += 1;
-                self.string().map(Kind::String)
+                self.string().map(ValueKind::String)
             }
-            b'n' => self.word(b"null", Kind::Null),
-            b't' => self.word(b"true", Kind::Bool),
-            b'f' => self.word(b"false", Kind::Bool),
+            b'n' => self.word(b"null", ValueKind::Null),
+            b't' => self.word(b"true", ValueKind::Bool),
+            b'f' => self.word(b"false", ValueKind::Bool),
             b'-' | b'0'..=b'9' => self.number(),
             b'[' if depth < DEPTH_MAX => self.array(depth + 1),
             b'{' if depth < DEPTH_MAX => self.object(depth + 1),
@@ -141,17 +141,17 @@ impl Reader<'_> {
         }
     }
 
-    fn word(&mut self, word: &[u8], kind: Kind) -> Option<Kind> {
-        let there = self.text.as_bytes()[self.at..].starts_with(word);
+    fn word(&mut self, word: &[u8], kind: ValueKind) -> Option<ValueKind> {
+        let matches = self.text.as_bytes()[self.at..].starts_with(word);
         self.at += word.len();
-        there.then_some(kind)
+        matches.then_some(kind)
     }
 
-    fn array(&mut self, depth: usize) -> Option<Kind> {
+    fn array(&mut self, depth: usize) -> Option<ValueKind> {
         self.at += 1;
         if self.token() == b']' {
             self.at += 1;
-            return Some(Kind::Array);
+            return Some(ValueKind::Array);
         }
         loop {
             self.value(depth)?;
@@ -162,14 +162,14 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        Some(Kind::Array)
+        Some(ValueKind::Array)
     }
 
-    fn object(&mut self, depth: usize) -> Option<Kind> {
+    fn object(&mut self, depth: usize) -> Option<ValueKind> {
         self.at += 1;
         if self.token() == b'}' {
             self.at += 1;
-            return Some(Kind::Object);
+            return Some(ValueKind::Object);
         }
         loop {
             self.token();
@@ -185,10 +185,10 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        Some(Kind::Object)
+        Some(ValueKind::Object)
     }
 
-    /// A string, from behind its first quote to behind its last.
+    /// Skips a string, from after its first quote to after its last; returns its escapes.
     fn string(&mut self) -> Option<Escapes> {
         let bytes = self.text.as_bytes();
         let mut found = Escapes::None;
@@ -225,22 +225,22 @@ impl Reader<'_> {
         Some(escapes)
     }
 
-    fn number(&mut self) -> Option<Kind> {
+    fn number(&mut self) -> Option<ValueKind> {
         let start = self.at;
-        let mut kind = Kind::Count;
+        let mut kind = ValueKind::Count;
         if self.peek() == b'-' {
-            (self.at, kind) = (self.at + 1, Kind::Number);
+            (self.at, kind) = (self.at + 1, ValueKind::Number);
         }
-        if self.digits()? > 1 && self.text.as_bytes()[start + usize::from(kind == Kind::Number)] == b'0' {
+        if self.digits()? > 1 && self.text.as_bytes()[start + usize::from(kind == ValueKind::Number)] == b'0' {
             return None;
         }
         if self.at - start > COUNT_DIGITS_MAX {
-            kind = Kind::Wide;
+            kind = ValueKind::Wide;
         }
         if self.peek() == b'.' {
             self.at += 1;
             self.digits()?;
-            kind = if self.at - start > NUMBER_BYTES_MAX { Kind::Wide } else { kind.max_number() };
+            kind = if self.at - start > NUMBER_BYTES_MAX { ValueKind::Wide } else { kind.max_number() };
         }
         if matches!(self.peek(), b'e' | b'E') {
             self.at += 1;
@@ -248,7 +248,7 @@ impl Reader<'_> {
                 self.at += 1;
             }
             self.digits()?;
-            kind = Kind::Wide;
+            kind = ValueKind::Wide;
         }
         Some(kind)
     }
@@ -262,20 +262,20 @@ impl Reader<'_> {
     }
 }
 
-impl Kind {
+impl ValueKind {
     fn max_number(self) -> Self {
-        if self == Kind::Wide { self } else { Kind::Number }
+        if self == ValueKind::Wide { self } else { ValueKind::Number }
     }
 }
 
-/// A bit that tells most names from each other.
+/// Returns a bit that distinguishes most names.
 fn mark_of(name: &[u8]) -> u64 {
     let (first, last) = (name.first().copied().unwrap_or(0), name.last().copied().unwrap_or(0));
     let hash = usize::from(first) * 7 + usize::from(last) * 31 + name.len() * 11;
     1 << (hash % 64)
 }
 
-/// How many bytes of a string come before a quote, a backslash or a control character.
+/// Returns the bytes of a string before a quote, a backslash or a control character.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -283,7 +283,7 @@ fn plain(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*eight);
         let zero = |word: u64| word.wrapping_sub(LOW) & !word;
         let special = zero(word ^ (LOW * 0x22)) | zero(word ^ (LOW * 0x5c)) | word.wrapping_sub(LOW * 0x20) & !word;
-        // The lowest bit is right: what is borrowed goes up.
+        // The lowest bit set is exact: borrows only propagate upwards.
         if special & HIGH != 0 {
             return at + (special & HIGH).trailing_zeros() as usize / 8;
         }

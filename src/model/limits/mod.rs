@@ -1,54 +1,54 @@
-//! Every limit with its name and its default; units are last in the name. Those that a person can
-//! set are rows of one table, [`Limits`]; the constants are part of the protocols or of no use to set.
+//! Every limit with its name and its default; units come last in the names. The configurable ones are
+//! rows of one table, [`Limits`]. The constants are part of the protocols or not worth a setting.
 
-mod kind;
 mod table;
+mod unit;
 
 use std::time::Duration;
 
-pub use table::{Hits, Limit, Limits};
+pub use table::{Limit, LimitCounters, Limits};
 
-/// Characters of a task's id.
+/// Maximum length of a task id, in characters.
 pub const TASK_ID_CHARS_MAX: usize = 128;
-/// Bytes of one line; a longer one is cut and goes on in the next, marked `partial`.
+/// Maximum bytes of one line; a longer one is split, and all but its last piece are marked `partial`.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of one WebSocket message from a worker or a viewer; a larger one is skipped with an error.
+/// Maximum bytes of one WebSocket message to the server; a larger one is skipped with an error.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Lines a worker keeps for a server that is slow or away; then the drop rule.
+/// Lines that a worker buffers while the server is slow or unreachable; then it drops lines.
 pub const WORKER_BUFFER_LINES: usize = 10_000;
-/// Bytes a worker keeps for a server that is slow or away; then the drop rule.
+/// Bytes that a worker buffers while the server is slow or unreachable; then it drops lines.
 pub const WORKER_BUFFER_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes on disk that a worker's spool keeps of one task; then the drop rule.
+/// Bytes on disk of one task's spool; then the worker drops lines.
 pub const SPOOL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
-/// Seconds between two pings on every WebSocket, and between two comments on an SSE stream.
+/// Interval of pings on a WebSocket and of comments on an SSE stream.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A peer that takes nothing for this long is given up.
+/// Time after which a peer that accepts no data is dropped.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// A shutdown is over after this long, whatever hangs.
+/// Maximum time of a shutdown; then remaining connections are dropped.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Lines in one page of the lines route when the caller names no limit.
+/// Default number of lines in one page of the lines route.
 pub const PAGE_LINES_DEFAULT: usize = 1_000;
-/// Lines in one page of the lines route at most.
+/// Maximum number of lines in one page of the lines route.
 pub const PAGE_LINES_MAX: usize = 10_000;
-/// Lines in one read of a follower at most.
+/// Maximum number of lines in one read of a follower.
 pub const TAIL_PAGE_LINES: usize = 500;
-/// Bytes of text in one read of a follower at most (one line is always given).
+/// Maximum bytes of text in one read of a follower; at least one line is returned.
 pub const TAIL_PAGE_BYTES: usize = 256 * 1024;
-/// Bytes of one HTTP request body that is not a stream of lines.
+/// Maximum bytes of an HTTP request body that is not a stream of lines.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a session's name, in which a sender numbers its lines.
+/// Maximum bytes of a session id.
 pub const SESSION_BYTES_MAX: usize = 128;
-/// Labels of one task.
+/// Maximum number of labels of one task.
 pub const LABELS_MAX: usize = 64;
-/// Bytes of a label's key or value, a host name or a worker's name.
+/// Maximum bytes of a label's key or value, a host name or a worker's name.
 pub const WORD_BYTES_MAX: usize = 1024;
-/// Bytes of a task's command line, all arguments together.
+/// Maximum bytes of a task's command line, all arguments together.
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
-/// The address of a server when nothing else is said.
+/// Default address of the server.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7117";
-/// Bytes of one event as compact JSON.
+/// Maximum bytes of one event as compact JSON.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// Between two drawings of the dashboard at least; what comes after a longer pause is drawn at once.
+/// Minimum time between two redraws of the dashboard; after a longer pause it redraws at once.
 pub const DASHBOARD_REFRESH: Duration = Duration::from_millis(30);
-/// A followed file is looked at this often even when the system reports no change in it.
+/// Interval of checks of a followed file when the system reports no change.
 pub const FILE_POLL: Duration = Duration::from_secs(1);

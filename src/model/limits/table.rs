@@ -1,17 +1,17 @@
-//! The limits that can be set, as one table: a row is a name, a kind, a default and a sentence. The
-//! struct, the settings, the flags with their help, and the metrics all follow from it.
+//! The configurable limits as one table: a row is a name, a unit, a default and a help text. The
+//! struct, the settings, the flags with their help, and the metrics are generated from it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::kind::{Bytes, BytesOrOff, Count, CountOrOff, Kind, Time, TimeOrOff};
+use super::unit::{Bytes, BytesOrOff, Count, CountOrOff, LimitUnit, Time, TimeOrOff};
 
 macro_rules! limits {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ident = $default:expr;)+) => {
-        /// The limits in force.
+        /// The configured limits.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
-            $($(#[doc = $help])+ pub $name: <$kind as Kind>::Value,)+
+            $($(#[doc = $help])+ pub $name: <$kind as LimitUnit>::Value,)+
         }
 
         impl Default for Limits {
@@ -20,7 +20,7 @@ macro_rules! limits {
             }
         }
 
-        /// The name of a limit, as its setting has it.
+        /// The name of a limit, identical to the name of its setting.
         #[expect(non_camel_case_types, reason = "a limit has one name everywhere")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Limit {
@@ -28,160 +28,160 @@ macro_rules! limits {
         }
 
         impl Limit {
-            /// All of them, in the order of the table.
+            /// All limits, in the order of the table.
             pub const ALL: &[Limit] = &[$(Limit::$name),+];
 
-            /// The setting's name.
+            /// Returns the setting's name.
             pub const fn name(self) -> &'static str {
                 match self { $(Limit::$name => stringify!($name),)+ }
             }
 
-            /// What it limits, in one sentence.
+            /// Returns the help text, one sentence.
             pub fn help(self) -> &'static str {
                 match self { $(Limit::$name => concat!($($help),+).trim(),)+ }
             }
 
-            /// What stands for its value in a usage text: `N`, `SIZE`, `TIME`.
+            /// Returns the placeholder for its value in a usage text: `N`, `SIZE`, `TIME`.
             pub const fn value_name(self) -> &'static str {
-                match self { $(Limit::$name => <$kind as Kind>::VALUE_NAME,)+ }
+                match self { $(Limit::$name => <$kind as LimitUnit>::VALUE_NAME,)+ }
             }
         }
 
         impl Limits {
-            /// Sets a limit to what a person wrote.
+            /// Sets a limit from text.
             ///
             /// # Errors
-            /// What is wrong with the text, and what would be right.
+            /// The reason why the text is invalid, and an example of a valid one.
             pub fn set(&mut self, limit: Limit, text: &str) -> Result<(), String> {
-                match limit { $(Limit::$name => self.$name = <$kind as Kind>::parse(text)?,)+ }
+                match limit { $(Limit::$name => self.$name = <$kind as LimitUnit>::parse(text)?,)+ }
                 Ok(())
             }
 
-            /// Its value as a number: a count, bytes, or seconds; `None` if it is off.
+            /// Returns its value as a number: a count, bytes, or seconds; `None` if it is off.
             pub fn number(&self, limit: Limit) -> Option<f64> {
-                match limit { $(Limit::$name => <$kind as Kind>::number(&self.$name),)+ }
+                match limit { $(Limit::$name => <$kind as LimitUnit>::number(&self.$name),)+ }
             }
 
-            /// Its value as a person writes it.
+            /// Returns its value as text that [`Limits::set`] accepts.
             pub fn show(&self, limit: Limit) -> String {
-                match limit { $(Limit::$name => <$kind as Kind>::show(&self.$name),)+ }
+                match limit { $(Limit::$name => <$kind as LimitUnit>::show(&self.$name),)+ }
             }
         }
     };
 }
 
 limits! {
-    /// Lines of a task that stay in its journal; older ones move to its archive
+    /// Keep this many lines of a task in its journal; older ones move to its archive
     live_window_lines: Count = 10_000;
-    /// A journal nobody finished goes this long after its last line
+    /// Expire an unfinished task's journal this long after its last line
     journal_expiry: Time = Duration::from_hours(24);
-    /// A task whose worker is silent this long is called lost; the worker can still come back
+    /// Mark a task lost when its worker is silent this long; it may still reconnect
     worker_grace: Time = Duration::from_secs(60);
-    /// Finished tasks are removed this long after their end, such as 30d
+    /// Delete finished tasks this long after their end, such as 30d
     retention_age: TimeOrOff = None;
-    /// Finished tasks kept, the newest
+    /// Keep at most this many finished tasks, the newest
     retention_count: CountOrOff = None;
-    /// Finished tasks are kept up to this size altogether, the newest, such as 10GiB
+    /// Keep at most this many bytes of finished tasks, the newest, such as 10GiB
     retention_bytes: BytesOrOff = None;
-    /// Bytes of a task's archive; of a longer log head and tail are kept, and the middle goes with a gap that says so
+    /// Maximum size of a task's archive; a longer log keeps its head and tail, with a gap in the middle
     task_bytes_max: BytesOrOff = Some(1 << 30);
-    /// Lines are refused while less than this, or less than a fourth of the disk, is free; reads and removals go on
+    /// Reject lines while less than this, or less than a quarter of the disk, is free; reads and deletes still work
     disk_free_min: BytesOrOff = Some(64 * 1024 * 1024);
-    /// Lines whose commit has not come back from the disk by then are answered with an error; they may be stored or not
+    /// Time allowed for a commit; on timeout its lines get an error, and may or may not have been stored
     commit_timeout: Time = Duration::from_secs(30);
-    /// Lines a second that a task may get; what a worker sends beyond is dropped, and its log says how much
+    /// Maximum lines per second of a task; excess lines from a worker are dropped, and the log records how many
     task_lines_per_second_max: CountOrOff = None;
-    /// Bytes of lines a second that a task may get; what a worker sends beyond is dropped, and its log says how much
+    /// Maximum bytes per second of a task's lines; excess lines from a worker are dropped, and the log records how many
     task_bytes_per_second_max: BytesOrOff = None;
-    /// Lines a second that are read from one connection; a faster one is read more slowly
+    /// Maximum lines per second read from one connection; a faster sender is slowed down
     connection_lines_per_second_max: CountOrOff = None;
-    /// Bytes a second that are read from one connection with lines; a faster one is read more slowly
+    /// Maximum bytes per second read from one connection that sends lines; a faster sender is slowed down
     connection_bytes_per_second_max: BytesOrOff = None;
-    /// Tasks in the store; one more is refused, and those that are there go on
+    /// Maximum number of tasks; existing tasks are unaffected
     tasks_max: Count = 100_000;
-    /// Runs in the store; one more is refused, and those that are there go on
+    /// Maximum number of runs; existing runs are unaffected
     runs_max: Count = 100_000;
-    /// Bytes of the data folder's archives and journal; beyond them the tasks that ended first are removed
+    /// Maximum size of archives and journal on disk; beyond it, tasks that ended first are deleted
     disk_max: BytesOrOff = None;
-    /// Bytes of a search's pattern; a longer one is refused
+    /// Maximum size of a search pattern; a longer one is rejected
     search_pattern_bytes_max: Bytes = 4 * 1024;
-    /// Bytes that a search's pattern may take once it is compiled; a larger one is refused
+    /// Maximum size of a compiled search pattern; a larger one is rejected
     search_program_bytes_max: Bytes = 256 * 1024;
-    /// Time that one request searches; then it answers with what it has found, and where to go on
+    /// Time allowed for one search request; then it returns its matches and where to continue
     search_time_max: Time = Duration::from_secs(2);
-    /// Searches at the same time; one more waits for its turn, and is answered 503 if that is long in coming
+    /// Maximum number of concurrent searches; further ones wait briefly, then get 503
     searches_max: Count = 4;
-    /// Tasks that one worker's connection speaks of at the same time
+    /// Maximum number of tasks that one worker connection may write to at the same time
     connection_tasks_max: Count = 4096;
-    /// Tasks that one viewer's connection follows at the same time
+    /// Maximum number of tasks that one viewer connection may follow at the same time
     connection_subscriptions_max: Count = 256;
-    /// Connections served at the same time; one more is answered 503
+    /// Maximum number of connections; further ones get 503
     connections_max: Count = 4096;
-    /// Redis clients served at the same time; one more is told so and closed
+    /// Maximum number of Redis connections; further connections are refused
     resp_connections_max: Count = 4096;
-    /// A client must have shaken hands by then, where TLS is spoken
+    /// Time allowed for the TLS handshake
     handshake_timeout: Time = Duration::from_secs(10);
-    /// Connections of one address (of IPv6: one /64) at the same time, on each port; one more is answered 429
+    /// Maximum number of connections from one address (IPv6: one /64) per port; further ones get 429
     connections_per_address_max: Count = 2048;
-    /// A client must have sent the head of its request by then, or its first Redis command
+    /// Time allowed for request headers, or for the first Redis command
     header_timeout: Time = Duration::from_secs(20);
-    /// Wrong access tokens from one address in a minute; more are answered 429, late
+    /// Maximum number of wrong access tokens from one address per minute; further attempts get a delayed 429
     auth_failures_max: Count = 10;
-    /// A connection kept for another request is closed when none came for so long
+    /// Close a keep-alive connection after this long without a request
     idle_timeout: Time = Duration::from_secs(75);
-    /// The body of a request must come by then; it has a second more for every KiB that came
+    /// Time allowed for a request body, plus one second for every KiB received
     body_timeout: Time = Duration::from_secs(60);
-    /// A peer that takes nothing of what is sent to it for so long is given up
+    /// Drop a peer that has accepted no data for this long
     send_timeout: Time = Duration::from_secs(30);
-    /// A download of a log that nobody takes for so long is cut: a pager may be looked at for a while
+    /// Abort a log download that has made no progress for this long; long enough to read in a pager
     download_timeout: Time = Duration::from_mins(10);
-    /// Between two pings on a WebSocket or comments on an SSE stream; a peer silent for 2.5 of them is given up
+    /// Interval of WebSocket pings and SSE comments; a peer that is silent for 2.5 intervals is dropped
     heartbeat: Time = Duration::from_secs(15);
-    /// Bytes of entries in one reply to a Redis client; more are refused, to be asked for with COUNT
+    /// Maximum size of the entries in one reply to a Redis client; a larger reply is refused (use COUNT)
     resp_reply_bytes_max: Bytes = 64 << 20;
-    /// A Redis client that sends nothing for so long is closed, unless it waits in a command (Redis: timeout)
+    /// Close a Redis connection that is idle this long, unless it waits in a command (Redis: timeout)
     resp_idle_timeout: TimeOrOff = None;
-    /// A system clock that jumped is believed when it has stayed there for so long; until then nothing expires by it
+    /// Trust a clock jump only after it has held for this long; nothing expires until then
     clock_hold: Time = Duration::from_hours(24);
-    /// A browser is signed in this long, then it is asked for a token again
+    /// Lifetime of a browser session; then the browser is asked for a token again
     session_life: Time = Duration::from_hours(12);
-    /// Browsers signed in at the same time; then the one that signed in first is signed out
+    /// Maximum number of browser sessions; a further one ends the oldest
     sessions_max: Count = 1000;
-    /// A share link is good for this long at most
+    /// Maximum lifetime of a share link
     share_life_max: Time = Duration::from_hours(90 * 24);
 }
 
 impl Limit {
-    /// The limit of this name.
+    /// Returns the limit with this name.
     pub fn from_name(name: &str) -> Option<Limit> {
         Limit::ALL.iter().copied().find(|limit| limit.name() == name)
     }
 }
 
-/// How often each limit was reached.
+/// Counters of how often each limit was reached.
 #[derive(Debug)]
-pub struct Hits([AtomicU64; Limit::ALL.len()]);
+pub struct LimitCounters([AtomicU64; Limit::ALL.len()]);
 
-impl Default for Hits {
+impl Default for LimitCounters {
     fn default() -> Self {
         Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 
-impl Hits {
-    /// The limit was reached once more.
+impl LimitCounters {
+    /// Counts that the limit was reached.
     pub fn count(&self, limit: Limit) {
         self.add(limit, 1);
     }
 
-    /// The limit was reached so many times more.
+    /// Counts that the limit was reached `times` times.
     pub fn add(&self, limit: Limit, times: u64) {
         if let Some(hits) = self.0.get(limit as usize) {
             hits.fetch_add(times, Ordering::Relaxed);
         }
     }
 
-    /// How often it was reached since the start.
+    /// Returns the count since the start.
     pub fn get(&self, limit: Limit) -> u64 {
         self.0.get(limit as usize).map_or(0, |hits| hits.load(Ordering::Relaxed))
     }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_can_be_set() {
+    fn shown_values_can_be_set() {
         let mut limits = Limits::default();
         for limit in Limit::ALL {
             let shown = limits.show(*limit);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_says_what_it_takes() {
+    fn each_unit_names_its_format() {
         assert!(Count::parse("0").unwrap_err().contains("above zero"));
         assert!(BytesOrOff::parse("much").unwrap_err().ends_with(", or off"));
         assert_eq!(TimeOrOff::parse("off"), Ok(None));
@@ -214,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_counted_by_limit() {
-        let hits = Hits::default();
-        hits.count(Limit::resp_connections_max);
-        hits.add(Limit::resp_connections_max, 2);
-        assert_eq!((hits.get(Limit::resp_connections_max), hits.get(Limit::connections_max)), (3, 0));
+    fn counters_are_separate() {
+        let counters = LimitCounters::default();
+        counters.count(Limit::resp_connections_max);
+        counters.add(Limit::resp_connections_max, 2);
+        assert_eq!((counters.get(Limit::resp_connections_max), counters.get(Limit::connections_max)), (3, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! One `events.jsonl` on its way into its run.
+//! One followed `events.jsonl` and its run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,43 +8,40 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Stamp;
-use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowNotice, Followed, Identities};
+use super::RunFileStamp;
+use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities};
 use crate::journal::JournalError;
-use crate::model::{Event, EventFault, HopMeter};
-use crate::runs::{Incoming, RunHandle, RunsError, Source};
+use crate::model::{Event, EventError, StageCounters};
+use crate::runs::{EventSource, IncomingEvent, RunHandle, RunsError};
 
-/// Before events that could not be stored, or a file that could not be read, are tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Delay before a failed read or append is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Since when nothing has happened in a file, and how it looked then.
+/// The start of a file's idle time, and its stamp at that time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quiet {
+pub(super) struct IdleSince {
     pub(super) since: Instant,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: RunFileStamp,
 }
 
-/// A file that is followed.
-pub(super) struct Follow {
+/// A handle of a file that is followed in the background.
+pub(super) struct FollowedFile {
     stop: CancellationToken,
-    shared: Arc<Shared>,
+    idle: SharedIdle,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// None while there is something to read. Held for a moment.
-    quiet: Mutex<Option<Quiet>>,
-}
+/// `None` while there is something to read. Locked only briefly.
+type SharedIdle = Arc<Mutex<Option<IdleSince>>>;
 
-impl Follow {
-    /// Begins to follow, in the background.
-    pub(super) fn begin(tracker: &TaskTracker, run: RunHandle, path: PathBuf, stop: CancellationToken) -> Self {
-        let shared = Arc::new(Shared::default());
-        let file = File {
+impl FollowedFile {
+    /// Starts following a file in the background.
+    pub(super) fn start(tracker: &TaskTracker, run: RunHandle, path: PathBuf, stop: CancellationToken) -> Self {
+        let idle = SharedIdle::default();
+        let file = RunFileReader {
             source: format!("file:{}", path.display()).into(),
             path,
             run,
-            shared: shared.clone(),
+            idle: idle.clone(),
             identities: Identities::default(),
             line: 0,
             too_long: false,
@@ -53,92 +50,92 @@ impl Follow {
         tracker.spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                () = file.read() => token.cancel(),
+                () = file.run() => token.cancel(),
             }
         });
-        Self { stop, shared }
+        Self { stop, idle }
     }
 
-    /// Since when nothing has happened, if so.
-    pub(super) fn quiet(&self) -> Option<Quiet> {
-        *self.shared.quiet.lock()
+    /// Returns the start of the idle time, if the file is idle.
+    pub(super) fn idle_since(&self) -> Option<IdleSince> {
+        *self.idle.lock()
     }
 
-    /// Whether it is followed no more.
-    pub(super) fn is_over(&self) -> bool {
+    /// Reports whether following has stopped.
+    pub(super) fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Follows it no more.
-    pub(super) fn end(self) {
+    /// Stops following.
+    pub(super) fn stop(self) {
         self.stop.cancel();
     }
 }
 
-struct File {
+struct RunFileReader {
     path: PathBuf,
     source: Arc<str>,
     run: RunHandle,
-    shared: Arc<Shared>,
+    idle: SharedIdle,
     identities: Identities,
-    /// The last line that was read.
+    /// Number of the last line read.
     line: u64,
-    /// The rest of the line is to be passed over.
+    /// Set while the rest of an overlong line is skipped.
     too_long: bool,
 }
 
-impl File {
-    fn meter(&self) -> &HopMeter {
+impl RunFileReader {
+    fn meter(&self) -> &StageCounters {
         &self.run.meters().runs_folder
     }
 
-    /// Reads for ever; comes back when the store is closed.
-    async fn read(mut self) {
+    /// Reads until the store is closed.
+    async fn run(mut self) {
         loop {
             let Err(error) = self.follow().await else { return };
             self.meter().failed(&error.to_string());
-            tracing::warn!(%error, "a run's file is tried again");
-            sleep(RETRY).await;
+            tracing::warn!(%error, "failed to read a run's file; will retry");
+            sleep(RETRY_DELAY).await;
         }
     }
 
     async fn follow(&mut self) -> Result<(), FollowFileError> {
         let options = FollowFileOptions { from_start: true, ..FollowFileOptions::default() };
         let mut follower = FileFollower::new(&self.path, options)?;
-        self.begin_anew();
+        self.restart();
         loop {
             match follower.next().await? {
-                Followed::Lines { bytes, .. } => {
-                    *self.shared.quiet.lock() = None;
+                FollowItem::Lines { bytes, .. } => {
+                    *self.idle.lock() = None;
                     let events = self.parse(&bytes);
                     if !self.store(events).await {
                         return Ok(());
                     }
                 }
-                Followed::Notice(notice) => self.notice(&notice),
-                Followed::CaughtUp => {
+                FollowItem::Notice(notice) => self.handle_notice(&notice),
+                FollowItem::CaughtUp => {
                     let stamp = super::stamp(&self.path);
-                    *self.shared.quiet.lock() = Some(Quiet { since: Instant::now(), stamp });
+                    *self.idle.lock() = Some(IdleSince { since: Instant::now(), stamp });
                 }
             }
         }
     }
 
-    /// From the begin of a content, which events are the same is counted anew.
-    fn begin_anew(&mut self) {
+    /// Resets the identities and the line number for a file that is read from its start.
+    fn restart(&mut self) {
         (self.identities, self.line) = (Identities::default(), 0);
     }
 
-    fn notice(&mut self, notice: &FollowNotice) {
+    fn handle_notice(&mut self, notice: &FollowNotice) {
         match notice {
-            FollowNotice::Truncated { .. } | FollowNotice::Rewritten => self.begin_anew(),
-            // What follows goes on where the old file ended: what is equal in it comes again.
+            FollowNotice::Truncated { .. } | FollowNotice::Rewritten => self.restart(),
+            // The new file continues the old one, so the identities remain valid.
             FollowNotice::Rotated => self.line = 0,
             FollowNotice::Missed { .. } => self.meter().dropped(1),
             FollowNotice::TooLong => self.too_long = true,
             FollowNotice::Waiting => {
-                // A run whose file is not there may be let go like any other.
-                *self.shared.quiet.lock() = Some(Quiet { since: Instant::now(), stamp: None });
+                // A missing file counts as idle.
+                *self.idle.lock() = Some(IdleSince { since: Instant::now(), stamp: None });
             }
             FollowNotice::Appeared | FollowNotice::Torn | FollowNotice::Late => {}
         }
@@ -147,7 +144,7 @@ impl File {
         }
     }
 
-    fn parse(&mut self, bytes: &[u8]) -> Vec<Incoming> {
+    fn parse(&mut self, bytes: &[u8]) -> Vec<IncomingEvent> {
         let mut events = Vec::new();
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.too_long {
@@ -155,7 +152,7 @@ impl File {
                 if !self.too_long {
                     self.line += 1;
                     self.meter().received(1);
-                    self.reject(&EventFault::TooLong(crate::events::LINE_HELD_BYTES_MAX));
+                    self.reject(&EventError::TooLong(crate::events::LINE_HELD_BYTES_MAX));
                 }
                 continue;
             }
@@ -164,12 +161,12 @@ impl File {
                 continue;
             }
             self.meter().received(1);
-            let text = std::str::from_utf8(line).map_err(|error| EventFault::NotJson(error.to_string()));
+            let text = std::str::from_utf8(line).map_err(|error| EventError::NotJson(error.to_string()));
             match text.and_then(Event::parse) {
                 Ok(event) => {
                     self.meter().parsed(1);
-                    let source = Some(Source { name: self.source.clone(), seq: Some(self.line) });
-                    events.push(Incoming { event: self.identities.identify(&event), source });
+                    let source = Some(EventSource { name: self.source.clone(), seq: Some(self.line) });
+                    events.push(IncomingEvent { event: self.identities.identify(&event), source });
                 }
                 Err(fault) => self.reject(&fault),
             }
@@ -177,28 +174,28 @@ impl File {
         events
     }
 
-    fn reject(&self, fault: &EventFault) {
+    fn reject(&self, fault: &EventError) {
         let text = format!("{}, line {}: {fault}", self.path.display(), self.line);
         self.meter().rejected(fault.reason(), &text);
     }
 
-    /// Gives events to the run, however often that has to be tried; false if it never will be possible.
-    async fn store(&self, events: Vec<Incoming>) -> bool {
+    /// Appends events to the run, and retries until that succeeds. Returns false if the store is closed.
+    async fn store(&self, events: Vec<IncomingEvent>) -> bool {
         loop {
             match self.run.append(&events).await {
                 Ok(appended) => {
                     self.meter().delivered(appended.appended + appended.duplicates);
                     self.meter().deduplicated(appended.duplicates);
-                    for refused in &appended.rejected {
-                        self.reject(&refused.fault);
+                    for rejected in &appended.rejected {
+                        self.reject(&rejected.fault);
                     }
                     return true;
                 }
                 Err(RunsError::Journal(JournalError::Closed)) => return false,
                 Err(error) => {
                     self.meter().failed(&error.to_string());
-                    tracing::warn!(run = %self.run.id(), %error, "events of a file could not be stored; it is tried again");
-                    sleep(RETRY).await;
+                    tracing::warn!(run = %self.run.id(), %error, "failed to store events of a file; will retry");
+                    sleep(RETRY_DELAY).await;
                 }
             }
         }

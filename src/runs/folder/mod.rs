@@ -1,9 +1,9 @@
-//! A folder of runs, bridged as it grows: the events of `RUN/events.jsonl` belong to the run `RUN`.
+//! The runs folder: events of `RUN/events.jsonl` are appended to the run `RUN` as the file grows.
 //!
-//! Each file is read from its begin and then followed; what was there already is known by its id, so
-//! a restart doubles nothing. A new run is found by itself: the system tells of it, and a slow look is
-//! the net. The folder may come later. At most [`FOLLOWED_MAX`] files are followed at a time: those in
-//! which nothing happens are let go for others, and taken up again when they change.
+//! Each file is read from its start and then followed. Events stored before are recognized by their ids, so a
+//! restart adds no duplicates. New runs are detected by file notifications, with slow polling as a fallback.
+//! The folder may be created later. At most [`FOLLOWED_MAX`] files are followed at a time: idle files are
+//! released for others and followed again when they change.
 
 mod file;
 
@@ -21,83 +21,84 @@ use tokio_util::task::TaskTracker;
 
 use super::Runs;
 use crate::model::{RunId, limits};
-use file::{Follow, Quiet};
+use file::{FollowedFile, IdleSince};
 
-/// Files that are followed at the same time.
+/// Maximum files followed at the same time.
 const FOLLOWED_MAX: usize = 256;
-/// A file in which nothing has happened for this long may be let go for another. Longer than the
-/// net of its follower is slow: what was written while it was looked at last has been seen by then.
-const QUIET_MIN: Duration = Duration::from_secs(3);
-/// Between two looks at the folder at least, however much happens in it.
-const PACE: Duration = Duration::from_millis(50);
-/// Names that are no run's, told of one by one.
-const TOLD_MAX: usize = 10_000;
-/// The file of a run.
+/// Idle time after which a file may be released for another. Longer than the polling interval of its follower,
+/// so that everything written before has been read.
+const IDLE_MIN: Duration = Duration::from_secs(3);
+/// Minimum interval between two scans of the folder.
+const SCAN_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Maximum invalid names that are logged one by one.
+const LOGGED_NAMES_MAX: usize = 10_000;
+/// Name of the events file in a run's folder.
 const EVENTS_FILE: &str = "events.jsonl";
 
-/// How a file looked.
-type Stamp = Option<(u64, SystemTime)>;
+/// Size and modification time of a file; `None` if it does not exist.
+type RunFileStamp = Option<(u64, SystemTime)>;
 
-/// The folder and what is known of its files.
-struct Folder {
+/// The runs folder and the state of its files.
+struct RunsFolder {
     path: PathBuf,
     runs: Runs,
     shutdown: CancellationToken,
     tracker: TaskTracker,
-    following: HashMap<RunId, Follow>,
-    /// Files that were let go, as they looked then.
-    quiet: HashMap<RunId, Stamp>,
-    /// Names that are no run's, and were told of.
-    told: HashSet<String>,
-    told_missing: bool,
+    following: HashMap<RunId, FollowedFile>,
+    /// Stamps of released files at the time of their release.
+    released: HashMap<RunId, RunFileStamp>,
+    /// Invalid names that were logged.
+    logged_names: HashSet<String>,
+    /// Set once an error of the folder was logged, until it can be read again.
+    error_logged: bool,
 }
 
-/// What one look gave.
-struct Listed {
-    runs: Vec<(RunId, Stamp)>,
-    strange: Vec<String>,
+/// The entries found by one scan of the folder.
+struct FolderListing {
+    runs: Vec<(RunId, RunFileStamp)>,
+    invalid_names: Vec<String>,
 }
 
 impl Runs {
-    /// Bridges a folder of runs, until the server ends.
+    /// Appends the events of a runs folder to their runs, until shutdown.
     pub async fn bridge_folder(&self, path: PathBuf, shutdown: CancellationToken, tracker: TaskTracker) {
-        let mut folder = Folder {
+        let mut folder = RunsFolder {
             path: std::path::absolute(&path).unwrap_or(path),
             runs: self.clone(),
             shutdown: shutdown.clone(),
             tracker,
             following: HashMap::new(),
-            quiet: HashMap::new(),
-            told: HashSet::new(),
-            told_missing: false,
+            released: HashMap::new(),
+            logged_names: HashSet::new(),
+            error_logged: false,
         };
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = folder.keep() => {}
+            () = folder.run() => {}
         }
     }
 }
 
-impl Folder {
-    async fn keep(&mut self) {
+impl RunsFolder {
+    async fn run(&mut self) {
         let changed = Arc::new(Notify::new());
         let mut watch: Option<RecommendedWatcher> = None;
         loop {
-            // First the watch, then the look: what comes between is seen.
+            // Watched before it is listed, so that no change is missed.
             if watch.is_none() {
                 watch = self.watch(&changed);
             }
             let path = self.path.clone();
             let listed = tokio::task::spawn_blocking(move || list(&path)).await.unwrap_or_else(|e| Err(e.into()));
             match listed {
-                Ok(listed) => self.take(listed),
+                Ok(listing) => self.apply(listing),
                 Err(error) => {
-                    self.fault(&error);
+                    self.log_error(&error);
                     watch = None;
                 }
             }
-            sleep(PACE).await;
-            // An error is the time's end: then it is looked at all the same.
+            sleep(SCAN_INTERVAL_MIN).await;
+            // On a timeout the folder is polled.
             timeout(limits::FILE_POLL, changed.notified()).await.ok();
         }
     }
@@ -109,87 +110,89 @@ impl Folder {
             watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
-        watched.inspect_err(|error| tracing::debug!(%error, "the folder of runs is only polled")).ok()
+        watched.inspect_err(|error| tracing::debug!(%error, "cannot watch the runs folder; polling only")).ok()
     }
 
-    fn fault(&mut self, error: &io::Error) {
+    fn log_error(&mut self, error: &io::Error) {
         let missing = error.kind() == io::ErrorKind::NotFound;
-        let what = if missing { "is not there yet, it is waited for" } else { "cannot be read, it is tried again" };
-        let text = format!("the folder of runs {} {what}: {error}", self.path.display());
+        let problem = if missing { "does not exist yet; waiting for it" } else { "cannot be read; will retry" };
+        let text = format!("runs folder {} {problem}: {error}", self.path.display());
         if !missing {
             self.runs.meters().runs_folder.failed(&text);
         }
-        if !std::mem::replace(&mut self.told_missing, true) {
+        if !std::mem::replace(&mut self.error_logged, true) {
             tracing::warn!("{text}");
         }
     }
 
-    fn take(&mut self, listed: Listed) {
-        self.told_missing = false;
-        for name in listed.strange {
-            if self.told.len() < TOLD_MAX && self.told.insert(name.clone()) {
-                let text = format!("{}: its name cannot be a run's id", self.path.join(&name).display());
+    /// Follows new and changed files.
+    fn apply(&mut self, listing: FolderListing) {
+        self.error_logged = false;
+        for name in listing.invalid_names {
+            if self.logged_names.len() < LOGGED_NAMES_MAX && self.logged_names.insert(name.clone()) {
+                let text = format!("{}: the name is not a valid run id", self.path.join(&name).display());
                 self.runs.meters().runs_folder.rejected("bad_run_id", &text);
                 tracing::warn!("{text}");
             }
         }
-        self.following.retain(|_, follow| !follow.is_over());
-        let known = |(run, stamp): &(RunId, Stamp)| {
-            self.following.contains_key(run) || self.quiet.get(run).is_some_and(|quiet| quiet == stamp)
+        self.following.retain(|_, file| !file.is_stopped());
+        let known = |(run, stamp): &(RunId, RunFileStamp)| {
+            self.following.contains_key(run) || self.released.get(run).is_some_and(|released| released == stamp)
         };
-        let mut new: Vec<(RunId, Stamp)> = listed.runs.into_iter().filter(|run| !known(run)).collect();
-        // What was written last is what somebody waits for.
+        let mut new: Vec<(RunId, RunFileStamp)> = listing.runs.into_iter().filter(|run| !known(run)).collect();
+        // The most recently written runs come first: they are the ones being watched.
         new.sort_by_key(|(_, stamp)| std::cmp::Reverse(stamp.map(|(_, modified)| modified)));
         for (run, stamp) in new {
-            if self.following.len() >= FOLLOWED_MAX && !self.let_one_go() {
+            if self.following.len() >= FOLLOWED_MAX && !self.release_idlest() {
                 return;
             }
-            // A run without a file is worth a look only while there is room for it.
+            // Runs without a file are followed only while half of the slots are free.
             if stamp.is_none() && self.following.len() >= FOLLOWED_MAX / 2 {
                 continue;
             }
-            self.quiet.remove(&run);
+            self.released.remove(&run);
             let path = self.path.join(run.as_str()).join(EVENTS_FILE);
-            let follow = Follow::begin(&self.tracker, self.runs.get_or_new(&run), path, self.shutdown.child_token());
-            self.following.insert(run, follow);
+            let file =
+                FollowedFile::start(&self.tracker, self.runs.get_or_new(&run), path, self.shutdown.child_token());
+            self.following.insert(run, file);
         }
     }
 
-    /// Lets the file go in which nothing has happened for longest.
-    fn let_one_go(&mut self) -> bool {
+    /// Releases the file that has been idle for longest. Returns false if none is idle for long enough.
+    fn release_idlest(&mut self) -> bool {
         let now = Instant::now();
-        let quiet = self.following.iter().filter_map(|(run, follow)| Some((run, follow.quiet()?)));
-        let quiet = quiet.filter(|(_, Quiet { since, .. })| now.duration_since(*since) >= QUIET_MIN);
-        let oldest = quiet.min_by_key(|(_, Quiet { since, .. })| *since);
-        let Some((run, Quiet { stamp, .. })) = oldest.map(|(run, quiet)| (run.clone(), quiet)) else { return false };
-        if let Some(follow) = self.following.remove(&run) {
-            follow.end();
+        let idle = self.following.iter().filter_map(|(run, file)| Some((run, file.idle_since()?)));
+        let idle = idle.filter(|(_, IdleSince { since, .. })| now.duration_since(*since) >= IDLE_MIN);
+        let idlest = idle.min_by_key(|(_, IdleSince { since, .. })| *since);
+        let Some((run, IdleSince { stamp, .. })) = idlest.map(|(run, idle)| (run.clone(), idle)) else { return false };
+        if let Some(file) = self.following.remove(&run) {
+            file.stop();
         }
-        self.quiet.insert(run, stamp);
+        self.released.insert(run, stamp);
         true
     }
 }
 
-/// What is in the folder now.
-fn list(path: &Path) -> io::Result<Listed> {
-    let mut listed = Listed { runs: Vec::new(), strange: Vec::new() };
+/// Lists the folder.
+fn list(path: &Path) -> io::Result<FolderListing> {
+    let mut listing = FolderListing { runs: Vec::new(), invalid_names: Vec::new() };
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
-        // A link to a folder counts as one.
+        // A link to a folder counts as a folder.
         if !entry.path().is_dir() {
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
         match name.parse::<RunId>() {
-            Ok(run) => listed.runs.push((run, stamp(&entry.path().join(EVENTS_FILE)))),
-            Err(_) => listed.strange.push(name),
+            Ok(run) => listing.runs.push((run, stamp(&entry.path().join(EVENTS_FILE)))),
+            Err(_) => listing.invalid_names.push(name),
         }
     }
-    Ok(listed)
+    Ok(listing)
 }
 
-/// How a file looks; none if it is not there.
-fn stamp(path: &Path) -> Stamp {
-    let facts = std::fs::metadata(path).ok()?;
-    Some((facts.len(), facts.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
+/// Returns the stamp of a file.
+fn stamp(path: &Path) -> RunFileStamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
 }

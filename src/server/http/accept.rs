@@ -1,14 +1,16 @@
-//! The accept loop: warp's filters under hyper's HTTP/1, with limits and an orderly end.
+//! The accept loop: warp's filters under hyper's HTTP/1, with limits and a graceful shutdown.
 //!
-//! warp's own server can neither survive a bind error, nor bound its connections, nor end while a
-//! WebSocket or a stream is open.
+//! warp's own server cannot report a bind error, limit its connections, or shut down while a WebSocket or a
+//! stream is open.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
@@ -21,36 +23,37 @@ use warp::http::{HeaderValue, Request, header};
 use warp::reply::Response;
 
 use super::auth;
-use super::browser;
+use super::body::{self, DrainLimit};
 use super::client_addr::ClientAddr;
+use super::cors;
 use super::error::ApiError;
-use super::origin;
+use super::origin::HostPolicy;
 use super::routes;
-use super::timeouts::{Exchange, Patience};
-use crate::model::limits::Limit;
-use crate::server::net::connection_limit::{Full, Place, Places};
-use crate::server::net::tcp;
-use crate::server::net::tls;
+use super::timeouts::{ConnectionPhase, GuardedBody, RequestGuard, TimeoutStream};
+use crate::model::limits::{Limit, SHUTDOWN_TIMEOUT};
+use crate::server::net::connection_limit::{ConnectionLimiter, ConnectionPermit, LimitReached};
+use crate::server::net::{tcp, tls};
 use crate::server::state::{SharedState, State};
-use crate::transport::Spoken;
+use crate::transport::AppProtocol;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
-/// hyper's buffer for a request's head; a longer one is answered 431.
+/// hyper's buffer for a request head. A longer head is answered with 431.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Connections over the limit that are told so at one time, and for how long.
+/// Connections over the limit that are answered at the same time, and the time allowed for each.
 const REFUSALS_MAX: usize = 64;
-const REFUSE_WAIT: Duration = Duration::from_secs(1);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Accepts until the server is to end.
-pub(in crate::server) async fn serve(listener: TcpListener, state: SharedState) {
+/// Accepts connections until shutdown.
+pub(crate) async fn serve(listener: TcpListener, state: SharedState) {
     let limits = &state.options.limits;
-    let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address_max));
+    let limiter = Arc::new(ConnectionLimiter::new(limits.connections_max, limits.connections_per_address_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut errors = tcp::AcceptErrors::default();
-    let service = TowerToHyperService::new(warp::service(routes::all(&state)));
     let mut builder = http1::Builder::new();
-    // How long a head may take is `patience`'s to say.
+    // `timeouts` limits the time for a request head.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
+    let routes = TowerToHyperService::new(warp::service(routes::filter(&state)));
+    let server = HttpServer { builder, routes, limiter, state: state.clone() };
     loop {
         let accepted = tokio::select! {
             () = state.shutdown.cancelled() => return,
@@ -59,190 +62,212 @@ pub(in crate::server) async fn serve(listener: TcpListener, state: SharedState) 
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                errors.note(&state.metrics, &error).await;
+                errors.record(&state.metrics, &error).await;
                 continue;
             }
         };
-        if let Err(error) = tcp::prepare(&stream, limits) {
-            tracing::debug!(%error, "a socket could not be prepared");
+        if let Err(error) = tcp::configure(&stream, limits) {
+            tracing::debug!(%error, "failed to set socket options");
         }
-        // A proxy brings the connections of many.
-        let counts = !state.options.trusted_proxy.contains(peer.ip());
-        let share = || counts.then(|| places.share(peer.ip())).transpose();
-        let place = places.seat().and_then(|seat| Ok(Place::new(seat, share()?)));
-        let place = match place {
-            Ok(place) => place,
+        match server.try_acquire(peer) {
+            Ok(permit) => {
+                state.tracker.spawn(server.clone().serve_connection(stream, peer, permit));
+            }
             Err(full) => {
                 state.metrics.refused.inc();
-                let answer = refusal(&state, full);
-                // Under TLS only a handshake could tell it, which costs more than it is worth.
+                let response = raw_limit_response(&state, full);
+                // Under TLS the response would need a handshake, which costs more than it is worth.
                 if state.tls.is_none()
-                    && let Ok(place) = refusals.clone().try_acquire_owned()
+                    && let Ok(permit) = refusals.clone().try_acquire_owned()
                 {
-                    state.tracker.spawn(refuse(stream, answer, place));
+                    state.tracker.spawn(refuse(stream, response, permit));
                 }
-                continue;
             }
-        };
-        let serving = Serving { builder: builder.clone(), service: service.clone(), places: places.clone() };
-        state.tracker.spawn(connection(stream, peer, place, serving, state.clone()));
+        }
     }
 }
 
-/// What every connection is served with.
-struct Serving<S> {
+/// Everything that a connection is served with.
+#[derive(Clone)]
+struct HttpServer<S> {
     builder: http1::Builder,
-    service: S,
-    places: Arc<Places>,
-}
-
-/// Why there is no place; it is counted.
-fn full_up(state: &State, full: Full) -> Problem {
-    let limits = &state.options.limits;
-    let (limit, status, detail) = match full {
-        Full::All => {
-            let detail = format!("the server has as many connections as it serves ({})", limits.connections_max);
-            (Limit::connections_max, 503, detail)
-        }
-        Full::Address => {
-            let max = limits.connections_per_address_max;
-            let detail = format!("this address has as many connections as one address may have ({max})");
-            (Limit::connections_per_address_max, 429, detail)
-        }
-    };
-    state.hits.count(limit);
-    Problem::new(status, "too_many_connections", detail)
-}
-
-/// What a connection too many is told.
-fn refusal(state: &State, full: Full) -> String {
-    let body = serde_json::to_string(&full_up(state, full)).unwrap_or_default();
-    let status = if full == Full::All { "503 Service Unavailable" } else { "429 Too Many Requests" };
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{body}"
-    )
-}
-
-/// Answers a request, once it has come; what floods even this is dropped without a word.
-async fn refuse(mut stream: TcpStream, answer: String, _place: OwnedSemaphorePermit) {
-    let said = timeout(REFUSE_WAIT, async {
-        let mut head = [0; 4096];
-        let read = stream.read(&mut head).await?;
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        Ok::<_, std::io::Error>(read)
-    });
-    let said = said.await;
-    tracing::debug!(?said, "a connection over the limit was refused");
-}
-
-async fn connection<S>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-    Serving { builder, service, places }: Serving<S>,
+    /// The service of all routes.
+    routes: S,
+    limiter: Arc<ConnectionLimiter>,
     state: SharedState,
-) where
+}
+
+impl<S> HttpServer<S> {
+    /// Acquires a permit for a connection. One from a trusted proxy does not count against its address,
+    /// because it carries the requests of many clients.
+    fn try_acquire(&self, peer: SocketAddr) -> Result<ConnectionPermit, LimitReached> {
+        let seat = self.limiter.try_acquire()?;
+        let by_proxy = self.state.options.trusted_proxy.contains(peer.ip());
+        let share = if by_proxy { None } else { Some(self.limiter.try_acquire_for(peer.ip())?) };
+        Ok(ConnectionPermit::new(seat, share))
+    }
+}
+
+impl<S> HttpServer<S>
+where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let exchange = Exchange::new();
-    let begun = exchange.clone();
-    let guarded = hyper::service::service_fn({
-        let state = state.clone();
-        move |mut request: Request<Incoming>| {
-            let mut answering = begun.begin();
-            state.metrics.requests.inc();
-            let cors = browser::cors(&state.options.allowed_origins, request.headers());
-            let (trusted, tls) = (&state.options.trusted_proxy, state.tls.is_some());
-            let client = ClientAddr::of(peer, tls, request.headers(), trusted);
-            // A proxy that asks for itself is nobody's client.
-            let place =
-                if trusted.contains(client.ip) { Ok(place.clone()) } else { place.of_client(&places, client.ip) };
-            request.extensions_mut().insert(client.clone());
-            let answered = match place {
-                Ok(place) => {
-                    answering.keep(place.clone());
-                    request.extensions_mut().insert(place);
-                    Ok(answer(request, client, service.clone(), state.clone()))
+    /// Serves a connection until its end, or until the shutdown has completed its last request.
+    async fn serve_connection(self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit) {
+        self.state.metrics.connections.inc();
+        if let Some(stream) = tls::open(stream, AppProtocol::Http, &self.state).await {
+            let phase = ConnectionPhase::new();
+            let limits = &self.state.options.limits;
+            let stream = TimeoutStream::new(stream, phase.clone(), limits, self.state.limit_counters.clone());
+            let service = hyper::service::service_fn(|request| {
+                let served = self.clone().serve_request(request, peer, permit.clone(), phase.start_request());
+                async move { Ok::<_, Infallible>(served.await) }
+            });
+            let connection = self.builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = self.state.shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let rest = SHUTDOWN_TIMEOUT.saturating_sub(Duration::from_secs(1));
+                    timeout(rest, connection).await.unwrap_or(Ok(()))
                 }
-                Err(full) => Err(too_many(&state, full)),
             };
-            async move {
-                let mut response = match answered {
-                    Ok(answered) => answered.await?,
-                    Err(response) => response,
-                };
-                response.headers_mut().extend(cors);
-                Ok::<_, Infallible>(answering.answer(response))
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection closed");
             }
         }
-    });
-    state.metrics.connections.inc();
-    let Some(stream) = tls::open(stream, Spoken::Http, &state).await else {
-        state.metrics.connections.dec();
-        return;
-    };
-    let stream = Patience::new(stream, exchange, &state.options.limits, state.hits.clone());
-    let connection = builder.serve_connection(TokioIo::new(stream), guarded).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = state.shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let rest = crate::model::limits::SHUTDOWN_TIMEOUT.saturating_sub(Duration::from_secs(1));
-            timeout(rest, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
+        self.state.metrics.connections.dec();
     }
-    state.metrics.connections.dec();
+
+    /// Answers a request, within the limit of connections of its client's address.
+    async fn serve_request(
+        self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        permit: ConnectionPermit,
+        mut guard: RequestGuard,
+    ) -> warp::http::Response<GuardedBody<impl Body<Data = Bytes, Error = warp::Error> + Unpin + 'static>> {
+        self.state.metrics.requests.inc();
+        let options = &self.state.options;
+        let cors_headers = cors::response_headers(&options.allowed_origins, request.headers());
+        let client = ClientAddr::new(peer, self.state.tls.is_some(), request.headers(), &options.trusted_proxy);
+        // A request of a trusted proxy itself has no client.
+        let permit = if options.trusted_proxy.contains(client.ip) {
+            Ok(permit)
+        } else {
+            permit.for_client(&self.limiter, client.ip)
+        };
+        request.extensions_mut().insert(client.clone());
+        let mut response = match permit {
+            Ok(permit) => {
+                guard.hold(permit.clone());
+                request.extensions_mut().insert(permit);
+                let Ok(response) = answer(request, client, self.routes, self.state).await;
+                response
+            }
+            Err(full) => limit_response(&self.state, full),
+        };
+        response.headers_mut().extend(cors_headers);
+        guard.guard(response)
+    }
 }
 
-/// The answer to a request for which its address has no place.
-fn too_many(state: &State, full: Full) -> Response {
-    state.metrics.refused.inc();
-    let Problem { status, code, detail, .. } = full_up(state, full);
-    let mut response = ApiError::new(status, &code, detail).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-/// Answers a request, whose client is known, if its caller may ask it.
+/// Answers a request: checks its host, origin and caller, then calls its route.
 async fn answer<S>(
     mut request: Request<Incoming>,
     client: ClientAddr,
-    service: S,
+    routes: S,
     state: SharedState,
 ) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    if let Err(error) = origin::check(&request, &client, state.site()) {
+    if let Err(error) = HostPolicy::new(&state).check(&request, &client) {
         return Ok(error.into_response());
     }
     let origins = &state.options.allowed_origins;
-    if let Some(response) = browser::preflight(origins, request.method(), request.headers()) {
+    if let Some(response) = cors::preflight(origins, request.method(), request.headers()) {
         return Ok(response);
     }
-    let caller = match auth::admit(&state, &client, &mut request).await {
+    let route = routes::find(request.method(), request.uri().path());
+    let access = route.as_ref().map(routes::RouteMatch::access).map_err(|error| *error);
+    let caller = match auth::admit(&state, &client, &mut request, access).await {
         Ok(caller) => caller,
         Err(response) => {
-            auth::drain(request).await;
+            // A client that expects `100 Continue` has not sent its body.
+            if !request.headers().contains_key(header::EXPECT) {
+                body::drain(request.into_body().into_data_stream(), DrainLimit::UNAUTHORIZED).await;
+            }
             return Ok(response);
         }
     };
-    // What is read goes out in a stream, which ends by itself.
+    if let Ok(route) = route {
+        request.extensions_mut().insert(route);
+    }
+    // Responses to reads are streams, which end with the lease by themselves.
     let Some(caller) = caller.filter(|_| !request.method().is_safe()) else {
-        return service.call(request).await;
+        return routes.call(request).await;
     };
-    let mut lease = state.gate.lease(caller);
+    let mut lease = state.auth.lease(caller);
     tokio::select! {
         biased;
-        response = service.call(request) => response,
+        response = routes.call(request) => response,
         ended = lease.ended() => Ok(auth::unauthorized(ended)),
     }
+}
+
+/// Returns the problem of a reached connection limit, and counts it.
+fn limit_problem(state: &State, full: LimitReached) -> (u16, String) {
+    let limits = &state.options.limits;
+    let (limit, status, detail) = match full {
+        LimitReached::Total => {
+            let detail = format!("connection limit reached ({})", limits.connections_max);
+            (Limit::connections_max, 503, detail)
+        }
+        LimitReached::Address => {
+            let detail = format!("connection limit of this address reached ({})", limits.connections_per_address_max);
+            (Limit::connections_per_address_max, 429, detail)
+        }
+    };
+    state.limit_counters.count(limit);
+    (status, detail)
+}
+
+const TOO_MANY_CONNECTIONS: &str = "too_many_connections";
+
+/// Returns the response to a request whose client has too many connections.
+fn limit_response(state: &State, full: LimitReached) -> Response {
+    state.metrics.refused.inc();
+    let (status, detail) = limit_problem(state, full);
+    let mut response = ApiError::new(status, TOO_MANY_CONNECTIONS, detail).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// Returns the response to a connection over the limit, as bytes for its socket.
+fn raw_limit_response(state: &State, full: LimitReached) -> String {
+    let (status, detail) = limit_problem(state, full);
+    let body = serde_json::to_string(&Problem::new(status, TOO_MANY_CONNECTIONS, detail)).unwrap_or_default();
+    let reason = if full == LimitReached::Total { "Service Unavailable" } else { "Too Many Requests" };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nretry-after: 5\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+}
+
+/// Answers a connection over the limit, after its request has arrived. Connections beyond
+/// [`REFUSALS_MAX`] are closed without a response.
+async fn refuse(mut stream: TcpStream, response: String, _permit: OwnedSemaphorePermit) {
+    let sent = timeout(REFUSAL_TIMEOUT, async {
+        let mut head = [0; 4096];
+        let read = stream.read(&mut head).await?;
+        stream.write_all(response.as_bytes()).await?;
+        stream.shutdown().await?;
+        Ok::<_, std::io::Error>(read)
+    });
+    let sent = sent.await;
+    tracing::debug!(?sent, "refused a connection over the limit");
 }

@@ -1,90 +1,158 @@
-//! A request's body as it comes, and for how long that is waited for.
+//! Request bodies: reading with a timeout, draining, and media types.
 //!
-//! A body has `body_timeout` and a second more for every [`BYTES_PER_S_MIN`] that have come; only the
-//! time counts in which the server waits for it. So a body that stops is given up after the time-out,
-//! one that drips is given up soon after it, and a large one over a slow line has all the time it needs.
+//! A body has `body_timeout`, plus one second for every [`BYTES_PER_S_MIN`] bytes received. Only the time in
+//! which the server waits for the body counts. So a stalled body is dropped after the timeout, a dripping one
+//! soon after it, and a large body over a slow line has all the time it needs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
 use warp::Buf;
+use warp::http::{HeaderMap, header};
 
 use super::error::ApiError;
-use crate::model::limits::{Hits, Limit};
+use crate::model::limits::{self, Limit, LimitCounters};
 
-/// What a body brings at least, after its first time.
+/// Minimum rate of a body after its initial timeout.
 const BYTES_PER_S_MIN: u64 = 1024;
 
 /// A request's body.
-pub(in crate::server) type Body = BoxStream<'static, Result<Bytes, BodyFault>>;
+pub(crate) type RequestBody = BoxStream<'static, Result<Bytes, BodyError>>;
 
-/// Why there is no more of a body.
+/// A failure to read a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::server) enum BodyFault {
-    /// The connection broke, or the chunks are wrong.
-    #[error("the body broke off")]
-    Broken,
-    /// It was waited for too long.
-    #[error("the body did not come in time (body_timeout)")]
-    Late,
+pub(crate) enum BodyError {
+    /// The connection broke, or the chunked encoding is invalid.
+    #[error("connection closed mid-body")]
+    Closed,
+    /// The body stalled.
+    #[error("timed out reading the request body (body_timeout)")]
+    TimedOut,
 }
 
-impl From<BodyFault> for ApiError {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::Broken => ApiError::new(400, "bad_body", fault.to_string()),
-            BodyFault::Late => ApiError::new(408, "body_timeout", fault.to_string()),
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Closed => ApiError::new(400, "bad_body", error.to_string()),
+            BodyError::TimedOut => ApiError::new(408, "body_timeout", error.to_string()),
         }
     }
 }
 
-/// The body, for as long as it comes. After a fault there is nothing more of it.
-pub(in crate::server) fn timed<B: Buf + 'static, E: 'static>(
+/// Applies the timeout to a body. After an error the stream ends.
+pub(crate) fn with_timeout<B: Buf + 'static, E: 'static>(
     body: impl Stream<Item = Result<B, E>> + Send + 'static,
-    time: Duration,
-    hits: Arc<Hits>,
-) -> Body {
-    let begun = Some((body.boxed(), Waited { time, waited: Duration::ZERO, bytes: 0 }));
-    let step = move |state: Option<(BoxStream<'static, Result<B, E>>, Waited)>| {
-        let hits = hits.clone();
+    body_timeout: Duration,
+    limit_counters: Arc<LimitCounters>,
+) -> RequestBody {
+    let progress = Progress { timeout: body_timeout, waited: Duration::ZERO, bytes: 0 };
+    let step = move |state: Option<(BoxStream<'static, Result<B, E>>, Progress)>| {
+        let limit_counters = limit_counters.clone();
         async move {
-            let (mut body, mut waited) = state?;
-            let since = Instant::now();
-            let next = timeout(waited.left(), body.next()).await;
-            waited.waited += since.elapsed();
+            let (mut body, mut progress) = state?;
+            let started = Instant::now();
+            let next = timeout(progress.remaining(), body.next()).await;
+            progress.waited += started.elapsed();
             match next {
                 Ok(None) => None,
                 Ok(Some(Ok(mut chunk))) => {
                     let chunk = chunk.copy_to_bytes(chunk.remaining());
-                    waited.bytes += chunk.len() as u64;
-                    Some((Ok(chunk), Some((body, waited))))
+                    progress.bytes += chunk.len() as u64;
+                    Some((Ok(chunk), Some((body, progress))))
                 }
-                Ok(Some(Err(_))) => Some((Err(BodyFault::Broken), None)),
+                Ok(Some(Err(_))) => Some((Err(BodyError::Closed), None)),
                 Err(_) => {
-                    hits.count(Limit::body_timeout);
-                    Some((Err(BodyFault::Late), None))
+                    limit_counters.count(Limit::body_timeout);
+                    Some((Err(BodyError::TimedOut), None))
                 }
             }
         }
     };
-    // Fused: whoever refuses a body reads on to its end, which may have been before.
-    unfold(begun, step).fuse().boxed()
+    // Fused: `drain` polls a rejected body to its end, which may have been reached before.
+    unfold(Some((body.boxed(), progress)), step).fuse().boxed()
 }
 
-struct Waited {
-    time: Duration,
+/// The progress of reading a body.
+struct Progress {
+    timeout: Duration,
     waited: Duration,
     bytes: u64,
 }
 
-impl Waited {
-    fn left(&self) -> Duration {
-        (self.time + Duration::from_secs(self.bytes / BYTES_PER_S_MIN)).saturating_sub(self.waited)
+impl Progress {
+    fn remaining(&self) -> Duration {
+        (self.timeout + Duration::from_secs(self.bytes / BYTES_PER_S_MIN)).saturating_sub(self.waited)
     }
+}
+
+/// Bounds of [`drain`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrainLimit {
+    /// The maximum number of bytes read.
+    bytes_max: usize,
+    /// The maximum time.
+    wait_max: Duration,
+}
+
+impl DrainLimit {
+    /// For a request that is rejected before its route is called.
+    pub(crate) const UNAUTHORIZED: Self = Self { bytes_max: 2 * 1024 * 1024, wait_max: Duration::from_secs(1) };
+    /// For an append that fails in the middle of its body.
+    pub(crate) const APPEND: Self = Self { bytes_max: 256 * 1024 * 1024, wait_max: Duration::from_secs(30) };
+}
+
+/// Reads and discards the rest of a rejected body. Otherwise closing the connection with unread bytes would
+/// reset it, and a client that is still sending would lose the response. A client that sends more than the
+/// limit may lose it.
+pub(crate) async fn drain<B: Buf, E>(body: impl Stream<Item = Result<B, E>>, limit: DrainLimit) {
+    let mut body = std::pin::pin!(body);
+    let mut bytes = 0;
+    let drained = async {
+        while bytes < limit.bytes_max
+            && let Some(Ok(chunk)) = body.next().await
+        {
+            bytes += chunk.remaining();
+        }
+    };
+    if timeout(limit.wait_max, drained).await.is_err() {
+        tracing::debug!(bytes, "timed out draining a rejected request body");
+    }
+}
+
+/// Reads a body of at most [`limits::BODY_BYTES_MAX`].
+pub(crate) async fn read_all(mut body: RequestBody) -> Result<BytesMut, ApiError> {
+    read_at_most(&mut body, limits::BODY_BYTES_MAX, "").await
+}
+
+/// Reads a body of at most `bytes_max`. The error for a longer one ends in `remedy`.
+pub(crate) async fn read_at_most(body: &mut RequestBody, bytes_max: usize, remedy: &str) -> Result<BytesMut, ApiError> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(ApiError::new(413, "too_large", format!("the body has over {bytes_max} bytes{remedy}")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Returns the media type of a request, in lower case and without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
+}
+
+/// Checks that a request has the media type of JSON.
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    if media_type(headers).as_deref() == Some("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::new(415, "bad_content_type", "header Content-Type must be application/json"))
 }
 
 #[cfg(test)]
@@ -95,33 +163,33 @@ mod tests {
 
     use super::*;
 
-    /// Chunks of so many bytes, one in each `every`; how many came, and how it ended.
-    async fn sent(chunks: usize, bytes: usize, every: Duration) -> (usize, Option<BodyFault>) {
+    /// Reads a body of `chunks` chunks of `bytes`, one per `interval`. Returns the number read and the error.
+    async fn read(chunks: usize, bytes: usize, interval: Duration) -> (usize, Option<BodyError>) {
         let body = futures::stream::iter(0..chunks).then(move |_| async move {
-            sleep(every).await;
+            sleep(interval).await;
             Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes]))
         });
-        let mut body = timed(body, Duration::from_secs(10), Arc::default());
-        let mut came = 0;
+        let mut body = with_timeout(body, Duration::from_secs(10), Arc::default());
+        let mut received = 0;
         while let Some(next) = body.next().await {
             match next {
-                Ok(_) => came += 1,
-                Err(fault) => {
+                Ok(_) => received += 1,
+                Err(error) => {
                     assert!(body.next().await.is_none());
-                    return (came, Some(fault));
+                    return (received, Some(error));
                 }
             }
         }
-        (came, None)
+        (received, None)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_stops_or_drips_is_given_up_and_a_slow_one_is_not() {
-        assert_eq!(sent(1, 10, Duration::from_secs(11)).await, (0, Some(BodyFault::Late)));
-        // A byte a second, as slow-loris does it: no progress that counts.
-        let (came, fault) = sent(1_000, 1, Duration::from_secs(1)).await;
-        assert!((9..=10).contains(&came) && fault == Some(BodyFault::Late), "{came} {fault:?}");
+    async fn stalled_and_dripping_bodies_time_out_but_slow_ones_do_not() {
+        assert_eq!(read(1, 10, Duration::from_secs(11)).await, (0, Some(BodyError::TimedOut)));
+        // A byte a second, like slow-loris: no progress that counts.
+        let (received, error) = read(1_000, 1, Duration::from_secs(1)).await;
+        assert!((9..=10).contains(&received) && error == Some(BodyError::TimedOut), "{received} {error:?}");
         // 2 KiB a second, for more than a quarter of an hour.
-        assert_eq!(sent(1_000, 2048, Duration::from_secs(1)).await, (1_000, None));
+        assert_eq!(read(1_000, 2048, Duration::from_secs(1)).await, (1_000, None));
     }
 }

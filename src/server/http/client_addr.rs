@@ -1,11 +1,11 @@
-//! Who sends a request, and how it came: the one place that believes, or does not believe, what a
-//! reverse proxy says of it.
+//! The client's address, scheme and host of a request: the one place that evaluates the headers of reverse
+//! proxies.
 //!
-//! A trusted proxy (`trusted_proxy`) adds the address it was asked from at the right end of
-//! `X-Forwarded-For` or `Forwarded` (RFC 7239). Read from the right, over every hop that is trusted
-//! itself, the first other one is the client; what stands to the left of it the client wrote. From
-//! anyone else these headers are nothing. Where both headers are there and do not agree, the proxy
-//! sets only one of them and the client may have written the other: then neither counts.
+//! A trusted proxy (setting `trusted_proxy`) appends the address of its peer to the right end of
+//! `X-Forwarded-For` or `Forwarded` (RFC 7239). Read from the right, the first hop that is not trusted is the
+//! client; everything to its left was written by the client. From untrusted peers these headers are
+//! ignored. If both headers are present and disagree, the proxy sets only one of them and the client may have
+//! written the other, so both are ignored.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,12 +16,12 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The addresses whose word about a request is taken.
+/// The addresses of proxies whose forwarding headers are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Whether a connection from there is one of a trusted proxy.
+    /// Reports whether an address is that of a trusted proxy.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|net| net.contains(&ip))
@@ -31,10 +31,11 @@ impl TrustedProxies {
 impl std::str::FromStr for TrustedProxies {
     type Err = String;
 
-    /// Addresses and networks, with commas between them.
+    /// Parses addresses and networks, separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            |part: &str| format!("`{part}` is no address: write such as 127.0.0.1 or 10.0.0.0/8, several with commas");
+        let bad = |part: &str| {
+            format!("`{part}` is not an address: use for example 127.0.0.1 or 10.0.0.0/8, separated by commas")
+        };
         let read = |part: &str| {
             let ip = part.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
             ip.or_else(|_| part.parse::<IpNet>()).map_err(|_| bad(part))
@@ -43,29 +44,29 @@ impl std::str::FromStr for TrustedProxies {
     }
 }
 
-/// Where a request comes from, and what for: in every request's extensions.
+/// The origin and target of a request: an extension of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct ClientAddr {
-    /// The client's address: the peer's, or that which a trusted proxy names. Never an IPv4 address
-    /// inside an IPv6 one.
-    pub(in crate::server) ip: IpAddr,
-    /// Nobody between the client and the first proxy can read it: a cookie may be `Secure`.
-    pub(in crate::server) https: bool,
-    /// The host that the client asked for, with its port if it said one.
-    pub(in crate::server) host: Option<String>,
+pub(crate) struct ClientAddr {
+    /// The client's address: the peer's, or the one that a trusted proxy reports. Never an IPv4-mapped IPv6
+    /// address.
+    pub(crate) ip: IpAddr,
+    /// Set if the client uses https, so that a cookie may be `Secure`.
+    pub(crate) https: bool,
+    /// The requested host, with its port if present.
+    pub(crate) host: Option<String>,
 }
 
-/// One hop as a proxy tells of it.
+/// One hop of a forwarding header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Hop {
+struct ForwardedHop {
     ip: Option<IpAddr>,
     proto: Option<String>,
     host: Option<String>,
 }
 
 impl ClientAddr {
-    /// Reads it off a request that came from `peer`, under TLS or not.
-    pub(in crate::server) fn of(peer: SocketAddr, tls: bool, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    /// Evaluates the headers of a request from `peer`, with or without TLS.
+    pub(crate) fn new(peer: SocketAddr, tls: bool, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let direct = Self { ip: peer.ip().to_canonical(), https: tls, host };
         if !trusted.contains(peer.ip()) {
@@ -76,9 +77,9 @@ impl ClientAddr {
         let hop = match (x_forwarded, forwarded) {
             (Some(x), Some(standard)) if x.ip != standard.ip => return direct,
             (Some(hop), _) | (None, Some(hop)) => hop,
-            // It names no client; that it came by https it may say all the same.
+            // The scheme and host may be reported without a client address.
             (None, None) => {
-                Hop { ip: None, proto: last(headers, &FORWARDED_PROTO), host: last(headers, &FORWARDED_HOST) }
+                ForwardedHop { ip: None, proto: last(headers, &FORWARDED_PROTO), host: last(headers, &FORWARDED_HOST) }
             }
         };
         Self {
@@ -88,30 +89,30 @@ impl ClientAddr {
         }
     }
 
-    /// The origin of a page that was asked for in this way: `https://logs.example`.
-    pub(in crate::server) fn origin(&self) -> Option<String> {
+    /// Returns the origin of a page requested like this: `https://logs.example`.
+    pub(crate) fn origin(&self) -> Option<String> {
         let scheme = if self.https { "https" } else { "http" };
         self.host.as_deref().map(|host| normal_origin(&format!("{scheme}://{host}")))
     }
 }
 
-/// An origin in one spelling: small letters, no port where it is the scheme's own.
-pub(in crate::server) fn normal_origin(origin: &str) -> String {
+/// Normalizes an origin: lower case, without the default port of its scheme.
+pub(crate) fn normal_origin(origin: &str) -> String {
     let origin = origin.to_ascii_lowercase();
-    let own_port = if origin.starts_with("https://") { ":443" } else { ":80" };
-    origin.strip_suffix(own_port).map_or(origin.clone(), str::to_owned)
+    let default_port = if origin.starts_with("https://") { ":443" } else { ":80" };
+    origin.strip_suffix(default_port).map_or(origin.clone(), str::to_owned)
 }
 
-/// A host in one spelling: small letters, and no port where it is that of http or https.
-pub(in crate::server) fn bare_host(host: &str) -> String {
+/// Normalizes a host: lower case, without the default port of http or https.
+pub(crate) fn normal_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80"));
     bare.map_or(host.clone(), str::to_owned)
 }
 
-/// The first hop from the right that is not trusted; if all are, the leftmost. One that is no
-/// address ends the way: who is behind it is not known, so it is the proxy before it.
-fn client_hop(hops: Vec<Hop>, trusted: &TrustedProxies) -> Option<Hop> {
+/// Returns the first hop from the right that is not trusted, or the leftmost if all are trusted. A hop without
+/// an address ends the search: the clients beyond it are unknown, so the last proxy counts as the client.
+fn client_hop(hops: Vec<ForwardedHop>, trusted: &TrustedProxies) -> Option<ForwardedHop> {
     let mut client = None;
     for hop in hops.into_iter().rev() {
         let Some(ip) = hop.ip else { break };
@@ -124,11 +125,11 @@ fn client_hop(hops: Vec<Hop>, trusted: &TrustedProxies) -> Option<Hop> {
     client
 }
 
-/// The hops of `X-Forwarded-For`. The other two headers have a value for each hop, or one for all.
-fn x_hops(headers: &HeaderMap) -> Vec<Hop> {
+/// Parses the hops of `X-Forwarded-For`. The other two headers have a value per hop, or one in total.
+fn x_hops(headers: &HeaderMap) -> Vec<ForwardedHop> {
     let addresses = list(headers, &FORWARDED_FOR);
     let (protos, hosts) = (list(headers, &FORWARDED_PROTO), list(headers, &FORWARDED_HOST));
-    // Both are counted from the right: what stands too far to the left no proxy of ours wrote.
+    // Counted from the right: values further to the left come from no trusted proxy.
     let at = |values: &[String], from_right: usize| {
         let index = values.len().saturating_sub(from_right + 1);
         values.get(index).cloned()
@@ -136,15 +137,15 @@ fn x_hops(headers: &HeaderMap) -> Vec<Hop> {
     let count = addresses.len();
     let hop = |(index, address): (usize, &String)| {
         let from_right = count - 1 - index;
-        Hop { ip: node_ip(address), proto: at(&protos, from_right), host: at(&hosts, from_right) }
+        ForwardedHop { ip: node_ip(address), proto: at(&protos, from_right), host: at(&hosts, from_right) }
     };
     addresses.iter().enumerate().map(hop).collect()
 }
 
-/// The hops of `Forwarded`: `for=192.0.2.60;proto=https;host=logs.example, for="[2001:db8::1]:80"`.
-fn forwarded_hops(headers: &HeaderMap) -> Vec<Hop> {
+/// Parses the hops of `Forwarded`: `for=192.0.2.60;proto=https;host=logs.example, for="[2001:db8::1]:80"`.
+fn forwarded_hops(headers: &HeaderMap) -> Vec<ForwardedHop> {
     let hop = |element: &String| {
-        let mut hop = Hop::default();
+        let mut hop = ForwardedHop::default();
         for pair in element.split(';') {
             let Some((name, value)) = pair.split_once('=') else { continue };
             let value = value.trim().trim_matches('"');
@@ -160,7 +161,7 @@ fn forwarded_hops(headers: &HeaderMap) -> Vec<Hop> {
     list(headers, &header::FORWARDED).iter().map(hop).collect()
 }
 
-/// The values of a header that may come several times, each with commas.
+/// Returns the values of a header that may be repeated and contain commas.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let values = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default());
     values.flat_map(|value| value.split(',')).map(|part| part.trim().to_owned()).collect()
@@ -170,7 +171,7 @@ fn last(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     list(headers, name).pop()
 }
 
-/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+/// Parses an address in any form that proxies use: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
 fn node_ip(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let bare = text.parse::<IpAddr>().ok();
@@ -183,23 +184,23 @@ fn node_ip(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn seen(peer: &str, tls: bool, pairs: &[(&'static str, &str)]) -> (String, bool, Option<String>) {
+    fn evaluate(peer: &str, tls: bool, pairs: &[(&'static str, &str)]) -> (String, bool, Option<String>) {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "own:1".parse().unwrap());
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
         let trusted = "127.0.0.1, 10.0.0.0/8, ::1".parse().unwrap();
-        let ClientAddr { ip, https, host } = ClientAddr::of(peer.parse().unwrap(), tls, &headers, &trusted);
+        let ClientAddr { ip, https, host } = ClientAddr::new(peer.parse().unwrap(), tls, &headers, &trusted);
         (ip.to_string(), https, host)
     }
 
     fn ip(peer: &str, pairs: &[(&'static str, &str)]) -> String {
-        seen(peer, false, pairs).0
+        evaluate(peer, false, pairs).0
     }
 
     #[test]
-    fn headers_of_a_stranger_are_nothing() {
+    fn headers_of_untrusted_peers_are_ignored() {
         let all = [
             ("x-forwarded-for", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1;proto=https;host=evil"),
@@ -207,19 +208,19 @@ mod tests {
             ("x-forwarded-host", "evil"),
         ];
         let own = || Some("own:1".to_owned());
-        assert_eq!(seen("192.0.2.9:5", false, &all), ("192.0.2.9".to_owned(), false, own()));
-        assert_eq!(seen("127.0.0.2:5", true, &all), ("127.0.0.2".to_owned(), true, own()));
-        let nobody = ClientAddr::of(
+        assert_eq!(evaluate("192.0.2.9:5", false, &all), ("192.0.2.9".to_owned(), false, own()));
+        assert_eq!(evaluate("127.0.0.2:5", true, &all), ("127.0.0.2".to_owned(), true, own()));
+        let client = ClientAddr::new(
             "127.0.0.1:1".parse().unwrap(),
             false,
             &all.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap())).collect(),
             &TrustedProxies::default(),
         );
-        assert_eq!((nobody.ip.to_string(), nobody.https), ("127.0.0.1".to_owned(), false), "without the setting");
+        assert_eq!((client.ip.to_string(), client.https), ("127.0.0.1".to_owned(), false), "without the setting");
     }
 
     #[test]
-    fn the_client_is_the_rightmost_hop_that_is_not_trusted() {
+    fn the_client_is_the_rightmost_untrusted_hop() {
         for (value, client) in [
             ("1.1.1.1", "1.1.1.1"),
             ("6.6.6.6, 1.1.1.1", "1.1.1.1"),
@@ -242,42 +243,42 @@ mod tests {
     }
 
     #[test]
-    fn scheme_and_host_are_those_of_the_clients_hop() {
-        let say = |pairs: &[(&'static str, &str)]| {
-            let (_, https, host) = seen("127.0.0.1:9", false, pairs);
+    fn scheme_and_host_come_from_the_clients_hop() {
+        let scheme_and_host = |pairs: &[(&'static str, &str)]| {
+            let (_, https, host) = evaluate("127.0.0.1:9", false, pairs);
             (https, host.unwrap_or_default())
         };
         let pairs =
             [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "logs.example")];
-        assert_eq!(say(&pairs), (true, "logs.example".to_owned()));
-        assert_eq!(say(&pairs[1..]), (true, "logs.example".to_owned()), "without an address");
-        // The edge speaks https, the proxy behind it http.
+        assert_eq!(scheme_and_host(&pairs), (true, "logs.example".to_owned()));
+        assert_eq!(scheme_and_host(&pairs[1..]), (true, "logs.example".to_owned()), "without an address");
+        // The edge uses https, the inner proxy http.
         let nested = [("x-forwarded-for", "1.1.1.1, 10.0.0.1"), ("x-forwarded-proto", "https, http")];
-        assert_eq!(say(&nested), (true, "own:1".to_owned()));
-        // What the client wrote before it stands further to the left.
+        assert_eq!(scheme_and_host(&nested), (true, "own:1".to_owned()));
+        // Values written by the client are further to the left.
         let spoofed = [("x-forwarded-for", "6.6.6.6, 1.1.1.1"), ("x-forwarded-proto", "https, http")];
-        assert_eq!(say(&spoofed), (false, "own:1".to_owned()));
+        assert_eq!(scheme_and_host(&spoofed), (false, "own:1".to_owned()));
         let standard = [("forwarded", "for=6.6.6.6;proto=http, for=1.1.1.1;proto=https;host=logs.example")];
-        assert_eq!(say(&standard), (true, "logs.example".to_owned()));
+        assert_eq!(scheme_and_host(&standard), (true, "logs.example".to_owned()));
     }
 
     #[test]
-    fn two_headers_that_do_not_agree_are_not_believed() {
+    fn contradictory_headers_are_ignored() {
         let pairs = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=6.6.6.6;proto=https")];
-        assert_eq!(seen("127.0.0.1:9", false, &pairs), ("127.0.0.1".to_owned(), false, Some("own:1".to_owned())));
+        assert_eq!(evaluate("127.0.0.1:9", false, &pairs), ("127.0.0.1".to_owned(), false, Some("own:1".to_owned())));
         let pairs = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1;proto=https")];
         assert_eq!(ip("127.0.0.1:9", &pairs), "1.1.1.1");
     }
 
     #[test]
-    fn the_setting_says_what_is_wrong_with_it() {
+    fn invalid_settings_are_named_in_the_error() {
         let error = |text: &str| text.parse::<TrustedProxies>().unwrap_err();
         assert!(error("127.0.0.1,proxy").contains("`proxy`") && error("").contains("10.0.0.0/8"));
         assert!(error("10.0.0.0/33").contains("`10.0.0.0/33`"));
     }
 
     #[test]
-    fn an_origin_has_one_spelling() {
+    fn origins_are_normalized() {
         let origin =
             |https, host: &str| ClientAddr { ip: [1, 1, 1, 1].into(), https, host: Some(host.into()) }.origin();
         assert_eq!(origin(true, "Logs.example:443").as_deref(), Some("https://logs.example"));

@@ -1,158 +1,136 @@
-//! The one place where errors become an HTTP status, a problem's code, or a WebSocket's error and
-//! close code.
+//! Errors: the one place that maps them to an HTTP status, a problem's code, and a WebSocket's close code.
 //!
-//! | what | HTTP | `code` | WebSocket close |
+//! | error | HTTP | `code` | WebSocket close |
 //! |---|---|---|---|
-//! | no such route, no such task, or not the caller's to know of | 404 | `not_found` | 4404 |
-//! | no access token, or one that is not taken (any more) | 401 | `unauthorized` | 4401 |
-//! | the token's scope is too small | 403 | `forbidden` | stays open |
-//! | too many wrong tokens from one address | 429 | `too_many_attempts` | |
+//! | no such route or task, or one hidden from the caller | 404 | `not_found` | 4404 |
+//! | no valid access token | 401 | `unauthorized` | 4401 |
+//! | the token lacks the scope | 403 | `forbidden` | stays open |
+//! | too many invalid tokens from one address | 429 | `too_many_attempts` | |
 //! | the store's tokens cannot be read | 503 | `tokens_unreadable` | 4401 |
-//! | the task was removed while it was read | 404 | `removed` | 4404 |
+//! | the task was deleted while it was read | 404 | `removed` | 4404 |
 //! | the task has ended | 409 | `task_ended` | stays open |
-//! | the disk is full: reads and removals go on | 503 | `disk_full` | 1013 |
-//! | the store takes no writes | 503 | `read_only` | 1013 |
-//! | the disk did not answer in time: stored or not | 503 | `unconfirmed` | 1013 |
+//! | the disk is full; reads and deletions still work | 503 | `disk_full` | 1013 |
+//! | the store is read-only | 503 | `read_only` | 1013 |
+//! | the disk did not respond in time; stored or not | 503 | `unconfirmed` | 1013 |
 //! | the data folder is over its budget | 503 | `disk_budget` | 1013 |
-//! | more came than the task may get now | 429 | `rate_limited` | stays open |
-//! | there are as many tasks, or runs, as there may be | 429 | `too_many_tasks`, `too_many_runs` | stays open |
-//! | the server is closing | 503 | `closing` | 1001 |
-//! | a fault of ours | 500 | `internal` | 1011 |
+//! | the task is over its rate limit | 429 | `rate_limited` | stays open |
+//! | the maximum number of tasks or runs exists | 429 | `too_many_tasks`, `too_many_runs` | stays open |
+//! | the server is shutting down | 503 | `closing` | 1001 |
+//! | an internal error | 500 | `internal` | 1011 |
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::http::{HeaderValue, Response, StatusCode, header};
-use warp::reject::{MethodNotAllowed, Rejection};
+use warp::reject::Rejection;
 use warp::reply::Response as WarpResponse;
 
-use crate::auth::{Object, Scope};
+use crate::auth::{Resource, Scope};
 use crate::tasks::TasksError;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
-/// The close code for a task that is not there.
-pub(in crate::server) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
+/// The close code for a missing task.
+pub(crate) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 
-/// The close code for a caller whose time is over: its token was revoked, has expired, ...
-pub(in crate::server) const CLOSE_UNAUTHORIZED: CloseCode = CloseCode::Library(4401);
+/// The close code for a caller whose credentials are no longer valid.
+pub(crate) const CLOSE_UNAUTHORIZED: CloseCode = CloseCode::Library(4401);
 
-/// Words for what is wrong with a row, as counters know them.
-const CODES: [&str; 16] = [
-    "bad_body",
-    "bad_line",
-    "bad_message",
-    "bad_json",
-    "too_large",
-    "task_ended",
-    "removed",
-    "read_only",
-    "closing",
-    "forbidden",
-    "not_found",
-    "disk_full",
-    "unconfirmed",
-    "disk_budget",
-    "rate_limited",
-    "too_many_tasks",
-];
-
-/// A request that was not done, and why.
+/// A rejected request, with the reason.
 #[derive(Debug)]
-pub(in crate::server) struct ApiError {
-    /// Boxed: results are moved about, errors are few.
-    inner: Box<Inner>,
+pub(crate) struct ApiError {
+    /// Boxed, because results are moved often and errors are rare.
+    inner: Box<ApiErrorInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    problem: Problem,
-    /// Members beyond those of RFC 9457, such as how far an append came.
+struct ApiErrorInner {
+    status: u16,
+    /// The stable code.
+    code: &'static str,
+    /// The reason and the remedy, for people.
+    detail: String,
+    /// Members beyond those of RFC 9457, such as the number of lines appended.
     extra: Map<String, Value>,
-    /// Seconds after which the same may be asked again.
+    /// Seconds after which the request may be repeated.
     retry_after_s: Option<u64>,
 }
 
+/// A request that matches no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteError {
+    /// No route has this path.
+    NotFound,
+    /// Routes with this path have other methods.
+    MethodNotAllowed,
+}
+
 impl ApiError {
-    /// A problem of this status and code.
-    pub(in crate::server) fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            inner: Box::new(Inner {
-                problem: Problem::new(status, code, detail),
-                extra: Map::new(),
-                retry_after_s: None,
-            }),
-        }
+    /// Creates an error.
+    pub(crate) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        let inner = ApiErrorInner { status, code, detail: detail.into(), extra: Map::new(), retry_after_s: None };
+        Self { inner: Box::new(inner) }
     }
 
-    /// 400: a parameter in the URL, by name.
-    pub(in crate::server) fn bad_query(name: &str, why: impl std::fmt::Display) -> Self {
+    /// Returns a 400 for a parameter in the URL.
+    pub(crate) fn bad_query(name: &str, reason: impl Display) -> Self {
         let name: String = name.chars().take(64).collect();
-        Self::new(400, "bad_query", format!("parameter `{name}`: {why}"))
+        Self::new(400, "bad_query", format!("parameter `{name}`: {reason}"))
     }
 
-    /// 404 for a task.
-    pub(in crate::server) fn no_task(id: impl std::fmt::Display) -> Self {
-        Self::new(404, "not_found", format!("there is no task `{id}`"))
+    /// Returns a 404 for a task.
+    pub(crate) fn task_not_found(id: impl Display) -> Self {
+        Self::new(404, "not_found", format!("task `{id}` not found"))
     }
 
-    /// 404 for a run.
-    pub(in crate::server) fn no_run(id: impl std::fmt::Display) -> Self {
-        Self::new(404, "not_found", format!("there is no run `{id}`"))
+    /// Returns a 404 for a run.
+    pub(crate) fn run_not_found(id: impl Display) -> Self {
+        Self::new(404, "not_found", format!("run `{id}` not found"))
     }
 
-    /// 404 for a path.
-    pub(in crate::server) fn no_route() -> Self {
-        Self::new(404, "not_found", "there is no such route")
+    /// Returns a 404 for a path.
+    pub(crate) fn route_not_found() -> Self {
+        Self::new(404, "not_found", "no such route")
     }
 
-    /// 405 for a path that is there.
-    pub(in crate::server) fn other_method() -> Self {
-        Self::new(405, "method_not_allowed", "this route is there, but not for this method")
+    /// Returns a 403 for a missing scope.
+    pub(crate) fn forbidden(scope: Scope, object: Resource<'_>) -> Self {
+        let range = if object == Resource::Store { " for all tasks and runs" } else { "" };
+        Self::new(403, "forbidden", format!("this requires an access token of scope `{scope}`{range}"))
     }
 
-    /// 403: what is asked for takes more than the caller has.
-    pub(in crate::server) fn forbidden(scope: Scope, object: Object<'_>) -> Self {
-        let what = if object == Object::Store { " for all tasks and runs" } else { "" };
-        Self::new(403, "forbidden", format!("this takes an access token of scope `{scope}`{what}"))
-    }
-
-    /// The same problem with one more member.
-    pub(in crate::server) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    /// Adds a member to the problem.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.inner.extra.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The same problem, saying when to ask again.
-    pub(in crate::server) fn retry_after(mut self, wait: Duration) -> Self {
+    /// Adds a `Retry-After` header.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         let up = u64::from(wait.subsec_nanos() > 0);
         self.inner.retry_after_s = Some((wait.as_secs().saturating_add(up)).max(1));
         self
     }
 
-    /// Its stable word, as counters know it.
-    pub(in crate::server) fn code(&self) -> &'static str {
-        CODES.iter().find(|code| **code == self.inner.problem.code).copied().unwrap_or("refused")
+    /// Returns the stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.inner.code
     }
 
-    /// In words.
-    pub(in crate::server) fn detail(&self) -> &str {
-        &self.inner.problem.detail
+    /// Returns the reason, for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.inner.detail
     }
 
-    /// What it says.
-    #[cfg(test)]
-    pub(in crate::server) fn problem(&self) -> &Problem {
-        &self.inner.problem
-    }
-
-    /// The response of an HTTP route.
-    pub(in crate::server) fn into_response(self) -> WarpResponse {
-        let Inner { problem, extra, retry_after_s } = *self.inner;
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    /// Returns the response of an HTTP route.
+    pub(crate) fn into_response(self) -> WarpResponse {
+        let ApiErrorInner { status, code, detail, extra, retry_after_s } = *self.inner;
+        let problem = Problem::new(status, code, detail);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status.is_server_error() {
-            tracing::warn!(code = problem.code, "{}", problem.detail);
+            tracing::warn!(code, "{}", problem.detail);
         }
         let mut json = serde_json::to_value(&problem).unwrap_or_default();
         if let Value::Object(members) = &mut json {
@@ -170,20 +148,21 @@ impl ApiError {
     }
 }
 
+impl From<RouteError> for ApiError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NotFound => Self::route_not_found(),
+            RouteError::MethodNotAllowed => {
+                Self::new(405, "method_not_allowed", "this route does not support this method")
+            }
+        }
+    }
+}
+
 impl From<TasksError> for ApiError {
     fn from(error: TasksError) -> Self {
-        let status = match &error {
-            TasksError::NotFound(_) | TasksError::Removed(_) => 404,
-            TasksError::Ended(_) => 409,
-            TasksError::ReadOnly(_)
-            | TasksError::DiskFull(_)
-            | TasksError::OverBudget(_)
-            | TasksError::Unconfirmed(_)
-            | TasksError::Closed => 503,
-            TasksError::RateLimited { .. } | TasksError::TooManyTasks(_) => 429,
-            TasksError::Journal(_) | TasksError::Archive(_) => 500,
-        };
-        let problem = Self::new(status, code_of(&error), error.to_string());
+        let ErrorClass { status, code, .. } = classify(&error);
+        let problem = Self::new(status, code, error.to_string());
         match error {
             TasksError::RateLimited { retry_after, .. } => problem.retry_after(retry_after),
             _ => problem,
@@ -191,50 +170,44 @@ impl From<TasksError> for ApiError {
     }
 }
 
-/// The stable word for an error of the tasks layer.
-pub(in crate::server) fn code_of(error: &TasksError) -> &'static str {
-    match error {
-        TasksError::NotFound(_) => "not_found",
-        TasksError::Removed(_) => "removed",
-        TasksError::Ended(_) => "task_ended",
-        TasksError::ReadOnly(_) => "read_only",
-        TasksError::DiskFull(_) => "disk_full",
-        TasksError::Unconfirmed(_) => "unconfirmed",
-        TasksError::OverBudget(_) => "disk_budget",
-        TasksError::RateLimited { .. } => "rate_limited",
-        TasksError::TooManyTasks(_) => "too_many_tasks",
-        TasksError::Closed => "closing",
-        TasksError::Journal(_) | TasksError::Archive(_) => "internal",
-    }
+/// The codes of an error of the tasks layer.
+struct ErrorClass {
+    status: u16,
+    code: &'static str,
+    /// The close code of a WebSocket, or `None` if it stays open.
+    close: Option<CloseCode>,
 }
 
-/// How a WebSocket is closed over an error; `None` if it can go on.
-pub(in crate::server) fn close_of(error: &TasksError) -> Option<CloseCode> {
-    match error {
-        TasksError::Ended(_) | TasksError::RateLimited { .. } | TasksError::TooManyTasks(_) => None,
-        TasksError::NotFound(_) | TasksError::Removed(_) => Some(CLOSE_NOT_FOUND),
-        TasksError::ReadOnly(_) | TasksError::DiskFull(_) | TasksError::OverBudget(_) | TasksError::Unconfirmed(_) => {
-            Some(CloseCode::Again)
-        }
-        TasksError::Closed => Some(CloseCode::Away),
-        TasksError::Journal(_) | TasksError::Archive(_) => Some(CloseCode::Error),
-    }
-}
-
-/// What a route answers, as a response.
-pub(in crate::server) fn answer(result: Result<WarpResponse, ApiError>) -> WarpResponse {
-    result.unwrap_or_else(ApiError::into_response)
-}
-
-/// What no filter took: an unknown path or a wrong method.
-pub(in crate::server) async fn recover(rejection: Rejection) -> Result<WarpResponse, Infallible> {
-    let error = if rejection.is_not_found() {
-        ApiError::no_route()
-    } else if rejection.find::<MethodNotAllowed>().is_some() {
-        ApiError::other_method()
-    } else {
-        tracing::warn!(?rejection, "a request was rejected without a reason");
-        ApiError::new(400, "bad_request", "the request could not be understood")
+fn classify(error: &TasksError) -> ErrorClass {
+    let (status, code, close) = match error {
+        TasksError::NotFound(_) => (404, "not_found", Some(CLOSE_NOT_FOUND)),
+        TasksError::Removed(_) => (404, "removed", Some(CLOSE_NOT_FOUND)),
+        TasksError::Ended(_) => (409, "task_ended", None),
+        TasksError::ReadOnly(_) => (503, "read_only", Some(CloseCode::Again)),
+        TasksError::DiskFull(_) => (503, "disk_full", Some(CloseCode::Again)),
+        TasksError::Unconfirmed(_) => (503, "unconfirmed", Some(CloseCode::Again)),
+        TasksError::OverBudget(_) => (503, "disk_budget", Some(CloseCode::Again)),
+        TasksError::RateLimited { .. } => (429, "rate_limited", None),
+        TasksError::TooManyTasks(_) => (429, "too_many_tasks", None),
+        TasksError::Closed => (503, "closing", Some(CloseCode::Away)),
+        TasksError::Journal(_) | TasksError::Archive(_) => (500, "internal", Some(CloseCode::Error)),
     };
-    Ok(error.into_response())
+    ErrorClass { status, code, close }
+}
+
+/// Returns the stable code of an error of the tasks layer.
+pub(crate) fn error_code(error: &TasksError) -> &'static str {
+    classify(error).code
+}
+
+/// Returns the code to close a WebSocket with after an error, or `None` if it stays open.
+pub(crate) fn close_code(error: &TasksError) -> Option<CloseCode> {
+    classify(error).close
+}
+
+/// Returns the response to a request that a filter rejected. The accept loop finds the route before,
+/// so this is a fault of the server or a malformed request.
+pub(crate) async fn recover(rejection: Rejection) -> Result<WarpResponse, Infallible> {
+    tracing::warn!(?rejection, "unexpected rejection of a request");
+    Ok(ApiError::new(400, "bad_request", "malformed request").into_response())
 }

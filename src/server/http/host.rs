@@ -1,22 +1,22 @@
-//! Names in a `Host` header.
+//! Host names in a `Host` header.
 
 use std::net::IpAddr;
 
-/// The host without its port.
-fn name_of(host: &str) -> &str {
+/// Returns the host without its port.
+fn without_port(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(_) => host.split_inclusive(']').next().unwrap_or(host),
         None => host.split(':').next().unwrap_or(host),
     }
 }
 
-/// Whether a host, with a port or without, is what each machine calls itself.
-pub(in crate::server) fn is_loopback_host(host: &str) -> bool {
-    let name = name_of(host);
+/// Reports whether a host, with or without a port, is a loopback name.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    let name = without_port(host);
     name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
 }
 
-/// An address is no name that a page could have taken.
-pub(in crate::server) fn is_address(host: &str) -> bool {
-    name_of(host).trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+/// Reports whether a host, with or without a port, is an IP address. No DNS name can impersonate one.
+pub(crate) fn is_address(host: &str) -> bool {
+    without_port(host).trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }

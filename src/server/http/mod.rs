@@ -1,22 +1,38 @@
-//! HTTP: the accept loop, the routes and their handlers.
+//! HTTP: the accept loop, the checks that every request passes, and the handlers of the routes.
+//!
+//! ```text
+//! accept (timeouts) ─ client_addr ─ origin (host, public_url, cors) ─ auth ─ routes ─ one handler:
+//!
+//!   tasks  lines  append  download  sse    a task: its metadata, log, and live stream
+//!   runs/                                  runs and their events
+//!   browser/                               sign-in, share links
+//!   health                                 metrics, health checks, the counters of the stages
+//!   delegates                              WebSockets (`ws`) and pages (`web`)
+//! ```
+//! `routes` is the single table of routes: path, required access and handler. `route_request` is what
+//! a handler receives, `body`, `rows` and `query` read a request, `reply` and `error` make responses.
 
 pub(in crate::server) mod accept;
-pub(in crate::server) mod append;
+mod append;
 pub(in crate::server) mod auth;
-pub(in crate::server) mod body;
-pub(in crate::server) mod browser;
+mod body;
+mod browser;
 pub(in crate::server) mod client_addr;
-pub(in crate::server) mod download;
+pub(in crate::server) mod cors;
+mod delegates;
+mod download;
 pub(in crate::server) mod error;
-pub(in crate::server) mod health;
-pub(in crate::server) mod host;
-pub(in crate::server) mod lines;
-pub(in crate::server) mod origin;
-pub(in crate::server) mod pipeline;
+mod health;
+mod host;
+mod lines;
+mod origin;
 pub(in crate::server) mod public_url;
 pub(in crate::server) mod query;
+mod reply;
+mod route_request;
 pub(in crate::server) mod routes;
-pub(in crate::server) mod runs;
-pub(in crate::server) mod sse;
-pub(in crate::server) mod tasks;
-pub(in crate::server) mod timeouts;
+mod rows;
+mod runs;
+mod sse;
+mod tasks;
+mod timeouts;

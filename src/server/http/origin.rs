@@ -1,86 +1,128 @@
-//! What is asked of every request before a route sees it: that a browser sends it from our own
-//! pages, and under our own name.
+//! Checks of a request's `Host` and `Origin`, made before any route: the server must be addressed by its
+//! own name, and a browser must send the request from the server's own pages.
 //!
-//! Programs that are not browsers send no `Origin` and no `Sec-Fetch-Site`, and pass.
+//! Programs other than browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
 //!
-//! A page of another site can reach a server that its reader reaches, by giving the server's address
-//! to a name of its own (DNS rebinding): then the `Host` is that name. So where a store is open, or
-//! its server serves this machine alone, the `Host` must be one that no such page can have.
+//! DNS rebinding lets a page of another site reach any server that its reader can reach: the site points
+//! a name of its own at the server's address. The `Host` header is then that name. So if a store requires no
+//! tokens, or its server serves only this machine, the `Host` must be a name that no such page can have.
 
 use hyper::Request;
-use warp::http::{Method, header};
+use warp::http::{HeaderMap, HeaderName, Method, header};
 
-use super::browser::{self, Origins};
 use super::client_addr::ClientAddr;
+use super::cors::{Origins, request_origin};
 use super::error::ApiError;
 use super::host::{is_address, is_loopback_host};
 use super::public_url::PublicUrl;
+use crate::server::state::State;
 
-/// What a server is called, and whom it serves.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The names of a server, and the protections that its requests pass.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Site<'a> {
-    /// Only this machine reaches it.
-    pub(in crate::server) loopback: bool,
-    /// Whoever comes has to show a token.
-    pub(in crate::server) asks: bool,
-    /// The name it has for people.
-    pub(in crate::server) public_url: Option<&'a PublicUrl>,
-    /// Other sites, whose pages may read.
-    pub(in crate::server) origins: &'a Origins,
+pub(crate) struct HostPolicy<'a> {
+    /// Set if only this machine can reach the server.
+    loopback: bool,
+    /// Set if requests must present a token.
+    auth_required: bool,
+    /// The server's public address.
+    public_url: Option<&'a PublicUrl>,
+    /// Other origins whose pages may read.
+    origins: &'a Origins,
 }
 
-/// Refuses `CONNECT`, foreign host names, and requests of other sites' pages that change something
-/// or open a WebSocket; those of an allowed site may open a viewer's.
-pub(in crate::server) fn check<B>(request: &Request<B>, client: &ClientAddr, site: Site<'_>) -> Result<(), ApiError> {
-    let (method, headers) = (request.method(), request.headers());
-    if *method == Method::CONNECT {
-        // warp's path filters panic on it.
-        return Err(ApiError::new(405, "method_not_allowed", "CONNECT is not served"));
+impl<'a> HostPolicy<'a> {
+    /// Returns the policy of a server.
+    pub(crate) fn new(state: &'a State) -> Self {
+        Self {
+            loopback: state.loopback,
+            auth_required: state.auth.auth_required(),
+            public_url: state.options.public_url.as_ref(),
+            origins: &state.options.allowed_origins,
+        }
     }
-    let host = client.host.as_deref().unwrap_or_default();
-    let is_public = site.public_url.is_some_and(|url| url.is_host(host));
-    match (site.loopback, site.asks) {
-        _ if is_public => {}
-        (true, _) if !is_loopback_host(host) => {
-            let detail = "the Host header must be localhost, 127.0.0.1 or [::1]: this server serves its own machine; \
-                          where a proxy passes it on under another name, that is the setting public_url";
+
+    /// Rejects `CONNECT`, foreign host names, and requests of other sites' pages that change something or
+    /// open a WebSocket. Pages of an allowed origin may open a viewer's WebSocket.
+    pub(crate) fn check<B>(&self, request: &Request<B>, client: &ClientAddr) -> Result<(), ApiError> {
+        let (method, headers) = (request.method(), request.headers());
+        if *method == Method::CONNECT {
+            // warp's path filters panic on it.
+            return Err(ApiError::new(405, "method_not_allowed", "CONNECT is not supported"));
+        }
+        self.check_host(client.host.as_deref().unwrap_or_default())?;
+        let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let upgrades = headers.contains_key(header::UPGRADE);
+        let may_watch = !changes && is_viewer_path(request.uri().path()) && self.origins.allows(headers);
+        if (changes || upgrades) && self.is_foreign_request(headers, client) && !may_watch {
+            let detail = "pages of other sites may not do this; the setting allowed_origins lists sites that may read";
+            return Err(ApiError::new(403, "bad_origin", detail));
+        }
+        Ok(())
+    }
+
+    fn check_host(&self, host: &str) -> Result<(), ApiError> {
+        if self.public_url.is_some_and(|url| url.is_host(host)) || is_loopback_host(host) {
+            return Ok(());
+        }
+        if self.loopback {
+            let detail = "the Host header must be localhost, 127.0.0.1 or [::1], as this server serves only its own \
+                          machine; behind a proxy, set public_url to the name that the proxy uses";
             return Err(ApiError::new(403, "bad_host", detail));
         }
-        (false, false) if !is_loopback_host(host) && !is_address(host) => {
-            let detail = "the Host header must be an address, or the name that the setting public_url has: \
-                          this store asks nobody for a token";
+        if !self.auth_required && !is_address(host) {
+            let detail = "the Host header must be an IP address or the name in the setting public_url, as this store \
+                          requires no tokens";
             return Err(ApiError::new(403, "bad_host", detail));
         }
-        _ => {}
+        Ok(())
     }
-    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let upgrades = headers.contains_key(header::UPGRADE);
-    let may_watch = !changes && is_viewer(request.uri().path()) && site.origins.allow(headers);
-    if (changes || upgrades) && browser::is_foreign_request(headers, client, site) && !may_watch {
-        let detail = "a page of another site must not do this; the setting allowed_origins names sites that may read";
-        return Err(ApiError::new(403, "bad_origin", detail));
+
+    /// Reports whether a browser sent this request from one of the server's own pages.
+    pub(crate) fn is_own_request(&self, headers: &HeaderMap, client: &ClientAddr) -> bool {
+        match request_origin(headers) {
+            Some(origin) => self.is_own_origin(&origin, client),
+            None => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
+        }
     }
-    Ok(())
+
+    /// Reports whether a browser sent this request from a page of another site.
+    pub(crate) fn is_foreign_request(&self, headers: &HeaderMap, client: &ClientAddr) -> bool {
+        let cross_site = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
+        match request_origin(headers) {
+            Some(origin) => cross_site || !self.is_own_origin(&origin, client),
+            None => cross_site,
+        }
+    }
+
+    /// Reports whether an origin is that of the server's own pages. `null` (a sandboxed page, a file) is not.
+    fn is_own_origin(&self, origin: &str, client: &ClientAddr) -> bool {
+        client.origin().is_some_and(|own| own == origin) || self.public_url.is_some_and(|url| url.origin() == origin)
+    }
 }
 
-/// Whether it is the path of a WebSocket that only tells.
-fn is_viewer(path: &str) -> bool {
+/// Reports whether a path is that of a read-only WebSocket.
+fn is_viewer_path(path: &str) -> bool {
     path == "/ws/v1/follow" || path.starts_with("/ws/v1/tasks/")
 }
 
 #[cfg(test)]
 mod tests {
+    use warp::http::HeaderValue;
+
     use super::*;
 
-    const LOCAL: Site<'static> = Site { loopback: true, asks: false, public_url: None, origins: Origins::NONE };
+    const LOCAL: HostPolicy<'static> =
+        HostPolicy { loopback: true, auth_required: false, public_url: None, origins: Origins::NONE };
 
-    fn code_at(site: Site<'_>, https: bool, method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
-        code_of("/", site, https, method, pairs)
+    fn code_at(policy: HostPolicy<'_>, https: bool, method: Method, pairs: &[(&'static str, &str)]) -> Option<String> {
+        code_of("/", policy, https, method, pairs)
     }
 
     fn code_of(
         path: &str,
-        site: Site<'_>,
+        policy: HostPolicy<'_>,
         https: bool,
         method: Method,
         pairs: &[(&'static str, &str)],
@@ -89,16 +131,16 @@ mod tests {
         let request = pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.body(()).unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let client = ClientAddr::of(peer, https, request.headers(), &super::super::TrustedProxies::default());
-        check(&request, &client, site).err().map(|error| error.problem().code.clone())
+        let client = ClientAddr::new(peer, https, request.headers(), &crate::server::TrustedProxies::default());
+        policy.check(&request, &client).err().map(|error| error.code().to_owned())
     }
 
     #[test]
-    fn pages_of_an_allowed_site_open_viewers_and_change_nothing() {
+    fn pages_of_allowed_origins_open_viewers_but_change_nothing() {
         let origins: Origins = "https://ci.example".parse().unwrap();
-        let site = Site { origins: &origins, ..LOCAL };
+        let policy = HostPolicy { origins: &origins, ..LOCAL };
         let page = [("host", "localhost:7117"), ("origin", "https://ci.example"), ("upgrade", "websocket")];
-        let code = |path, method, pairs| code_of(path, site, false, method, pairs);
+        let code = |path, method, pairs| code_of(path, policy, false, method, pairs);
         assert_eq!(code("/ws/v1/tasks/a", Method::GET, &page[..]), None);
         assert_eq!(code("/ws/v1/follow", Method::GET, &page[..]), None);
         assert_eq!(code("/ws/v1/worker", Method::GET, &page[..]).as_deref(), Some("bad_origin"));
@@ -111,45 +153,45 @@ mod tests {
     }
 
     #[test]
-    fn only_own_names_are_served_on_loopback() {
+    fn loopback_servers_accept_only_loopback_hosts() {
         for good in ["localhost", "LOCALHOST:7117", "127.0.0.1:1", "[::1]", "[::1]:80"] {
             assert_eq!(code(Method::GET, &[("host", good)]), None, "{good}");
         }
         for bad in ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "[::2]:80", ""] {
             assert_eq!(code(Method::GET, &[("host", bad)]).as_deref(), Some("bad_host"), "{bad}");
-            let closed = Site { asks: true, ..LOCAL };
+            let closed = HostPolicy { auth_required: true, ..LOCAL };
             assert_eq!(code_at(closed, false, Method::GET, &[("host", bad)]).as_deref(), Some("bad_host"), "{bad}");
         }
         assert_eq!(code(Method::GET, &[]).as_deref(), Some("bad_host"));
     }
 
     #[test]
-    fn the_name_that_people_know_is_served_everywhere() {
+    fn public_url_is_accepted_as_host_and_origin() {
         let url: PublicUrl = "https://logs.example".parse().unwrap();
-        let named = Site { public_url: Some(&url), ..LOCAL };
+        let named = HostPolicy { public_url: Some(&url), ..LOCAL };
         for good in ["logs.example", "logs.example:443", "127.0.0.1"] {
             assert_eq!(code_at(named, false, Method::GET, &[("host", good)]), None, "{good}");
         }
         assert_eq!(code_at(named, false, Method::GET, &[("host", "evil.example")]).as_deref(), Some("bad_host"));
-        // Its pages are our own, though the proxy speaks http to us.
+        // Its pages are the server's own, although the proxy connects with http.
         let from = |origin| code_at(named, false, Method::POST, &[("host", "logs.example"), ("origin", origin)]);
         assert_eq!(from("https://logs.example"), None);
         assert_eq!(from("https://logs.example:444").as_deref(), Some("bad_origin"));
     }
 
     #[test]
-    fn a_server_for_others_is_known_by_its_address_unless_it_asks_for_tokens() {
-        let open = Site { loopback: false, ..LOCAL };
+    fn servers_without_tokens_accept_only_addresses_as_host() {
+        let open = HostPolicy { loopback: false, ..LOCAL };
         for good in ["192.0.2.1", "192.0.2.1:7117", "[2001:db8::1]:7117", "localhost"] {
             assert_eq!(code_at(open, false, Method::GET, &[("host", good)]), None, "{good}");
         }
         assert_eq!(code_at(open, false, Method::GET, &[("host", "evil.example")]).as_deref(), Some("bad_host"));
-        let closed = Site { asks: true, ..open };
+        let closed = HostPolicy { auth_required: true, ..open };
         assert_eq!(code_at(closed, true, Method::GET, &[("host", "logs.example")]), None);
     }
 
     #[test]
-    fn pages_of_other_sites_change_nothing() {
+    fn pages_of_other_origins_change_nothing() {
         let own = ("host", "localhost:7117");
         assert_eq!(code(Method::POST, &[own]), None);
         assert_eq!(code(Method::POST, &[own, ("origin", "http://localhost:7117")]), None);
@@ -157,23 +199,56 @@ mod tests {
             assert_eq!(code(Method::POST, &[own, ("origin", origin)]).as_deref(), Some("bad_origin"), "{origin}");
             let upgrade = [own, ("upgrade", "websocket"), ("origin", origin)];
             assert_eq!(code(Method::GET, &upgrade).as_deref(), Some("bad_origin"), "{origin}");
-            assert_eq!(code(Method::GET, &[own, ("origin", origin)]), None, "reading is the browser's to refuse");
+            assert_eq!(code(Method::GET, &[own, ("origin", origin)]), None, "browsers block reads themselves");
         }
         assert_eq!(code(Method::DELETE, &[own, ("sec-fetch-site", "cross-site")]).as_deref(), Some("bad_origin"));
         assert!(code(Method::CONNECT, &[own]).is_some());
     }
 
     #[test]
-    fn an_origin_is_scheme_and_host() {
+    fn origin_includes_scheme_and_host() {
         let own = ("host", "localhost:7117");
         let from = |https, origin| code_at(LOCAL, https, Method::POST, &[own, ("origin", origin)]);
         assert_eq!(from(true, "https://localhost:7117"), None);
         assert_eq!(
             from(true, "http://localhost:7117").as_deref(),
             Some("bad_origin"),
-            "a page that anyone could change"
+            "anyone on the network could alter that page"
         );
         let implied = [("host", "localhost"), ("origin", "https://localhost")];
         assert_eq!(code_at(LOCAL, true, Method::POST, &implied), None);
+    }
+
+    #[test]
+    fn own_and_foreign_requests_follow_the_browsers_headers() {
+        let client = ClientAddr { ip: [127, 0, 0, 1].into(), https: true, host: Some("logs.example".to_owned()) };
+        let url = "https://tail.example/logs".parse().unwrap();
+        let site = HostPolicy { loopback: false, auth_required: true, public_url: None, origins: Origins::NONE };
+        let named = HostPolicy { public_url: Some(&url), ..site };
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            pairs.iter().map(pair).collect()
+        };
+        for (pairs, own, foreign) in [
+            (&[][..], false, false),
+            (&[("origin", "https://logs.example")], true, false),
+            (&[("origin", "https://logs.example:443")], true, false),
+            (&[("origin", "http://logs.example")], false, true),
+            (&[("origin", "https://logs.example:8443")], false, true),
+            (&[("origin", "null")], false, true),
+            (&[("sec-fetch-site", "same-origin")], true, false),
+            (&[("sec-fetch-site", "same-site")], false, false),
+            (&[("sec-fetch-site", "none")], false, false),
+            (&[("sec-fetch-site", "cross-site")], false, true),
+            (&[("origin", "https://logs.example"), ("sec-fetch-site", "cross-site")], true, true),
+        ] {
+            let headers = headers(pairs);
+            assert_eq!(site.is_own_request(&headers, &client), own, "{pairs:?}");
+            assert_eq!(site.is_foreign_request(&headers, &client), foreign, "{pairs:?}");
+        }
+        let public = headers(&[("origin", "https://tail.example")]);
+        assert!(named.is_own_request(&public, &client) && site.is_foreign_request(&public, &client));
     }
 }

@@ -1,14 +1,14 @@
-//! The address under which people reach a server that stands behind a proxy, or has a name.
+//! The public address of a server that has a name or is behind a proxy.
 
 use std::fmt;
 use std::str::FromStr;
 
 use warp::http::Uri;
 
-use super::client_addr::{bare_host, normal_origin};
+use super::client_addr::{normal_host, normal_origin};
 use super::host::is_loopback_host;
 
-/// `https://logs.example[:PORT][/PREFIX]`, without a `/` at its end.
+/// A public address: `https://logs.example[:PORT][/PREFIX]`, without a trailing `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     scheme: &'static str,
@@ -17,19 +17,19 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Scheme, host and port, as a browser's `Origin` has it.
-    pub(in crate::server) fn origin(&self) -> String {
+    /// Returns the scheme, host and port, as in a browser's `Origin`.
+    pub(crate) fn origin(&self) -> String {
         normal_origin(&format!("{}://{}", self.scheme, self.authority))
     }
 
-    /// Whether it is a name that each machine has for itself.
-    pub(in crate::server) fn is_loopback(&self) -> bool {
+    /// Reports whether the host is a loopback name.
+    pub(crate) fn is_loopback(&self) -> bool {
         is_loopback_host(&self.authority)
     }
 
-    /// Whether a `Host` header names it.
-    pub(in crate::server) fn is_host(&self, host: &str) -> bool {
-        bare_host(host) == bare_host(&self.authority)
+    /// Reports whether a `Host` header names this address.
+    pub(crate) fn is_host(&self, host: &str) -> bool {
+        normal_host(host) == normal_host(&self.authority)
     }
 }
 
@@ -43,17 +43,18 @@ impl FromStr for PublicUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| format!("`{text}` is no address for people: {why}; write such as https://logs.example");
-        let uri: Uri = text.trim().parse().map_err(|_| bad("it cannot be read as a URL"))?;
+        let bad =
+            |reason: &str| format!("`{text}` is not a public URL: {reason}; use for example https://logs.example");
+        let uri: Uri = text.trim().parse().map_err(|_| bad("it is not a URL"))?;
         let scheme = match uri.scheme_str() {
             Some("http") => "http",
             Some("https") => "https",
-            _ => return Err(bad("it must begin with https:// or http://")),
+            _ => return Err(bad("it must start with https:// or http://")),
         };
         let authority = uri.authority().filter(|authority| !authority.host().is_empty());
-        let authority = authority.ok_or_else(|| bad("it names no host"))?.as_str();
+        let authority = authority.ok_or_else(|| bad("it has no host"))?.as_str();
         if authority.contains('@') || uri.query().is_some() {
-            return Err(bad("a name, a password or a query has no place in it"));
+            return Err(bad("it must not contain a user name, a password or a query"));
         }
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Ok(Self { scheme, authority: authority.to_ascii_lowercase(), prefix })
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_once_and_known_in_each_spelling() {
+    fn urls_are_normalized() {
         let url: PublicUrl = "https://Logs.example:443/tail/".parse().unwrap();
         assert_eq!(url.to_string(), "https://logs.example:443/tail");
         assert_eq!(url.origin(), "https://logs.example");

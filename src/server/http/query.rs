@@ -1,4 +1,4 @@
-//! The part of a URL behind `?`, and path segments: decoded and checked, faults named.
+//! Query strings and path segments: decoded and validated, with errors that name the parameter.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::model::{Cursor, RunId, TaskId};
-use crate::tasks::Start;
+use crate::tasks::FollowStart;
 
-/// Parameters of a request; one that is not asked for is ignored.
+/// The parameters of a query string. Unknown parameters are ignored.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Query {
+pub(crate) struct QueryParams {
     pairs: Vec<(String, String)>,
 }
 
-impl Query {
-    /// Reads `a=1&b=two+words`; a text that is not UTF-8 is refused.
-    pub(in crate::server) fn parse(raw: &str) -> Result<Self, ApiError> {
+impl QueryParams {
+    /// Parses `a=1&b=two+words`. Text that is not UTF-8 is rejected.
+    pub(crate) fn parse(raw: &str) -> Result<Self, ApiError> {
         let decode = |text: &str| {
             let spaced = text.replace('+', " ");
             let decoded = percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned);
@@ -31,19 +31,19 @@ impl Query {
         Ok(Self { pairs })
     }
 
-    /// The text of a parameter; an empty one is as good as none.
-    pub(in crate::server) fn text(&self, name: &str) -> Option<&str> {
+    /// Returns the text of a parameter. An empty value counts as absent.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.pairs.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Whether a parameter is there, in whatever case.
-    pub(in crate::server) fn has(&self, name: &str) -> bool {
+    /// Reports whether a parameter is present, in any case and even if empty.
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name))
     }
 
-    /// A parameter read as what it should be.
-    pub(in crate::server) fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError>
+    /// Parses a parameter.
+    pub(crate) fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError>
     where
         T::Err: Display,
     {
@@ -51,14 +51,23 @@ impl Query {
         text.map(|text| text.parse().map_err(|error| ApiError::bad_query(name, error))).transpose()
     }
 
-    /// A whole number.
-    pub(in crate::server) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+    /// Parses a whole number.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let number = |text: &str| text.parse().map_err(|_| ApiError::bad_query(name, "must be a whole number"));
         self.text(name).map(number).transpose()
     }
 
-    /// `1` or `true`, `0` or `false`.
-    pub(in crate::server) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+    /// Parses the parameter `limit`, from 1 to `max`.
+    pub(crate) fn limit(&self, default: u64, max: u64) -> Result<u64, ApiError> {
+        let limit = self.number("limit")?.unwrap_or(default);
+        if limit == 0 || limit > max {
+            return Err(ApiError::bad_query("limit", format!("must be 1 to {max}")));
+        }
+        Ok(limit)
+    }
+
+    /// Parses `1` or `true`, `0` or `false`. An absent flag is false.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.text(name) {
             None | Some("0" | "false") => Ok(false),
             Some("1" | "true") => Ok(true),
@@ -66,32 +75,38 @@ impl Query {
         }
     }
 
-    /// Where a viewer begins: `after` beats `from` beats `tail`; with none of them at the first line.
-    pub(in crate::server) fn start(&self) -> Result<Start, ApiError> {
+    /// Returns the position to read from: `after` overrides `from`, which overrides `tail`. The default is
+    /// the first line.
+    pub(crate) fn start(&self) -> Result<FollowStart, ApiError> {
         if let Some(cursor) = self.get::<Cursor>("after")? {
-            return Ok(Start::After(cursor));
+            return Ok(FollowStart::After(cursor));
         }
         let (from, tail) = (self.number("from")?, self.number("tail")?);
         Ok(match (from, tail) {
-            (Some(from), _) => Start::From(from.max(1)),
-            (None, Some(tail)) => Start::Tail(tail),
-            (None, None) => Start::From(1),
+            (Some(from), _) => FollowStart::From(from.max(1)),
+            (None, Some(tail)) => FollowStart::Tail(tail),
+            (None, None) => FollowStart::From(1),
         })
     }
 }
 
-/// A task's id out of a path.
-pub(in crate::server) fn task_id(segment: &str) -> Result<TaskId, ApiError> {
-    let decoded = percent_decode_str(segment).decode_utf8();
-    let decoded = decoded.map_err(|_| ApiError::new(400, "bad_id", "the task id in the path is not UTF-8"))?;
-    decoded.parse().map_err(|error| ApiError::new(400, "bad_id", format!("the task id in the path: {error}")))
+/// Parses a task id in a path.
+pub(crate) fn parse_task_id(segment: &str) -> Result<TaskId, ApiError> {
+    parse_id(segment, "task")
 }
 
-/// A run's id out of a path.
-pub(in crate::server) fn run_id(segment: &str) -> Result<RunId, ApiError> {
-    let decoded = percent_decode_str(segment).decode_utf8();
-    let decoded = decoded.map_err(|_| ApiError::new(400, "bad_id", "the run id in the path is not UTF-8"))?;
-    decoded.parse().map_err(|error| ApiError::new(400, "bad_id", format!("the run id in the path: {error}")))
+/// Parses a run id in a path.
+pub(crate) fn parse_run_id(segment: &str) -> Result<RunId, ApiError> {
+    parse_id(segment, "run")
+}
+
+fn parse_id<T: FromStr>(segment: &str, kind: &str) -> Result<T, ApiError>
+where
+    T::Err: Display,
+{
+    let bad_id = |reason: &str| ApiError::new(400, "bad_id", format!("the {kind} id in the path {reason}"));
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| bad_id("is not UTF-8"))?;
+    decoded.parse().map_err(|error| bad_id(&format!("is invalid: {error}")))
 }
 
 #[cfg(test)]
@@ -99,18 +114,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded_and_faults_name_them() {
-        let query = Query::parse("q=a%2Bb+c&limit=10&empty=&from=x").unwrap();
+    fn parameters_are_decoded_and_errors_name_them() {
+        let query = QueryParams::parse("q=a%2Bb+c&limit=10&empty=&from=x").unwrap();
         assert_eq!(query.text("q"), Some("a+b c"));
         assert_eq!(query.number("limit").unwrap(), Some(10));
         assert_eq!(query.text("empty"), None);
-        assert!(query.number("from").unwrap_err().problem().detail.contains("`from`"));
-        assert!(Query::parse("a=%ff").is_err());
+        assert!(query.number("from").unwrap_err().detail().contains("`from`"));
+        assert!(QueryParams::parse("a=%ff").is_err());
     }
 
     #[test]
     fn ids_in_paths_are_decoded_once() {
-        assert_eq!(task_id("build%2D7").unwrap().as_str(), "build-7");
-        assert_eq!(task_id("a%2Fb").unwrap_err().problem().code, "bad_id");
+        assert_eq!(parse_task_id("build%2D7").unwrap().as_str(), "build-7");
+        assert_eq!(parse_task_id("a%2Fb").unwrap_err().code(), "bad_id");
     }
 }

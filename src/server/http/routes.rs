@@ -1,308 +1,239 @@
-//! Every route as a warp filter, one boxed filter an area: a long chain in one type compiles
-//! slowly and can overflow the stack in a debug build. Paths come before methods, so that a wrong
-//! method is told from an unknown path.
+//! The table of routes: method, path, required access and handler in one row.
+//!
+//! A path without a row is not served. `tests/authorization` checks the access of every row.
 
-use std::convert::Infallible;
+use std::ops::Range;
 
 use hyper::upgrade::OnUpgrade;
+use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::HeaderMap;
+use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
-use warp::{Filter, path};
 
-use super::append;
-use super::body::{self, Body};
-use super::browser;
+use super::auth::RequiredAccess::{self, Any, Page, Public, Run, Task, TaskPage};
+use super::body;
 use super::client_addr::ClientAddr;
-use super::download;
-use super::error::{self, ApiError, answer};
-use super::health;
-use super::lines;
-use super::pipeline;
-use super::query::{self, Query};
-use super::runs;
-use super::sse;
-use super::tasks;
-use crate::auth::{Caller, Lease};
-use crate::server::net::connection_limit::Place;
+use super::error::{self, RouteError};
+use super::route_request::{Handler, RouteRequest};
+use super::{append, browser, delegates, download, health, lines, runs, sse, tasks};
+use crate::auth::Caller;
+use crate::auth::Scope::{Admin, Read, Write};
+use crate::server::net::connection_limit::ConnectionPermit;
 use crate::server::state::SharedState;
-use crate::server::web::pages;
-use crate::server::ws::multi_viewer;
-use crate::server::ws::socket::Upgrade;
-use crate::server::ws::viewer;
-use crate::server::ws::worker;
 
-/// All routes, and an answer to everything else.
-pub(in crate::server) fn all(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let areas = sockets(state).or(tasks(state)).unify().or(log_routes(state)).unify();
-    let areas = areas.boxed().or(run_routes(state)).unify().or(health(state)).unify().or(page_routes()).unify();
-    let areas = areas.boxed().or(browser_routes(state)).unify();
-    areas.recover(error::recover).unify().boxed()
+/// A route.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method, followed by `HEAD` where it is served as well.
+    pub methods: &'static [&'static str],
+    /// The path. `{task}` and `{run}` are ids, `{folder}` and `{name}` are any single segment.
+    pub path: &'static str,
+    /// The access that the route requires.
+    pub access: RequiredAccess,
+    handler: Handler,
 }
 
-fn tasks(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let list = path!("api" / "v1" / "tasks").and(warp::get()).and(with(state)).and(caller()).and(raw_query()).then(
-        |state: SharedState, caller: Caller, raw: String| async move {
-            let listed = async { tasks::list(state, caller, Query::parse(&raw)?).await };
-            answer(listed.await)
-        },
-    );
-    let show = path!("api" / "v1" / "tasks" / String).and(warp::get()).and(with(state)).then(
-        |id: String, state: SharedState| async move {
-            let shown = async { tasks::show(state, query::task_id(&id)?).await };
-            answer(shown.await)
-        },
-    );
-    let remove = path!("api" / "v1" / "tasks" / String).and(warp::delete()).and(with(state)).then(
-        |id: String, state: SharedState| async move {
-            let removed = async { tasks::remove(state, query::task_id(&id)?).await };
-            answer(removed.await)
-        },
-    );
-    let end = path!("api" / "v1" / "tasks" / String / "end")
-        .and(warp::post())
-        .and(with(state))
-        .and(warp::header::headers_cloned())
-        .and(body(state))
-        .then(|id: String, state: SharedState, headers: HeaderMap, body: Body| async move {
-            let ended = async { append::end(state, query::task_id(&id)?, headers, body).await };
-            answer(ended.await)
-        });
-    list.or(show).unify().or(remove).unify().or(end).unify().boxed()
+macro_rules! routes {
+    ($($method:ident $($head:ident)? $path:literal, $access:expr => $handler:path;)*) => {
+        &[$(Route {
+            methods: &[stringify!($method) $(, stringify!($head))?],
+            path: $path,
+            access: $access,
+            handler: |request| Box::pin($handler(request)),
+        }),*]
+    };
 }
 
-fn log_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let append = path!("api" / "v1" / "tasks" / String / "lines")
-        .and(warp::post())
-        .and(with(state))
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .and(body(state))
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: Body| async move {
-            let appended =
-                async { append::lines(state, query::task_id(&id)?, Query::parse(&raw)?, headers, body).await };
-            answer(appended.await)
-        });
-    let lines =
-        path!("api" / "v1" / "tasks" / String / "lines").and(warp::get()).and(with(state)).and(raw_query()).then(
-            |id: String, state: SharedState, raw: String| async move {
-                let read = async { lines::page(state, query::task_id(&id)?, Query::parse(&raw)?).await };
-                answer(read.await)
-            },
-        );
-    let log = path!("api" / "v1" / "tasks" / String / "log").and(warp::get()).and(leased(state)).and(raw_query()).then(
-        |id: String, (state, lease): (SharedState, Lease), raw: String| async move {
-            let read = async { download::download(state, query::task_id(&id)?, Query::parse(&raw)?, lease).await };
-            answer(read.await)
-        },
-    );
-    let stream = path!("api" / "v1" / "tasks" / String / "stream")
-        .and(warp::get())
-        .and(leased(state))
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(|id: String, (state, lease): (SharedState, Lease), raw: String, headers: HeaderMap| async move {
-            let streamed =
-                async { sse::stream(state, query::task_id(&id)?, Query::parse(&raw)?, headers, lease).await };
-            answer(streamed.await)
-        });
-    append.or(lines).unify().or(log).unify().or(stream).unify().boxed()
+/// All routes.
+pub const ROUTES: &[Route] = routes! {
+    GET HEAD "/healthz", Public => health::healthz;
+    GET HEAD "/readyz", Public => health::readyz;
+    GET HEAD "/metrics", Any(Read) => health::metrics;
+    GET "/api/v1/pipeline", Any(Read) => health::pipeline;
+
+    GET HEAD "/", Page => delegates::task_list_page;
+    GET HEAD "/tasks/{task}", TaskPage => delegates::task_page;
+    GET HEAD "/runs", Page => delegates::run_list_page;
+    GET HEAD "/runs/{run}", Page => delegates::run_page;
+    GET HEAD "/assets/{folder}/{name}", Public => delegates::asset;
+
+    GET HEAD "/login", Public => browser::login_page;
+    POST "/login", Public => browser::sign_in;
+    POST "/logout", Public => browser::sign_out;
+    POST "/share", Public => browser::open_share;
+    GET "/api/v1/access", Public => browser::access;
+
+    GET "/api/v1/tasks", Any(Read) => tasks::list;
+    GET "/api/v1/tasks/{task}", Task(Read) => tasks::show;
+    DELETE "/api/v1/tasks/{task}", Task(Admin) => tasks::remove;
+    POST "/api/v1/tasks/{task}/end", Task(Write) => tasks::end;
+    GET "/api/v1/tasks/{task}/lines", Task(Read) => lines::page;
+    POST "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
+    GET "/api/v1/tasks/{task}/log", Task(Read) => download::download;
+    GET "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
+    POST "/api/v1/tasks/{task}/share", Task(Admin) => browser::create_share;
+
+    GET "/api/v1/runs", Any(Read) => runs::list;
+    GET "/api/v1/runs/{run}", Run(Read) => runs::show;
+    DELETE "/api/v1/runs/{run}", Run(Admin) => runs::remove;
+    GET "/api/v1/runs/{run}/events", Run(Read) => runs::events::page;
+    POST "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
+    GET "/api/v1/runs/{run}/events/stream", Run(Read) => runs::stream::stream;
+
+    GET "/ws/v1/tasks/{task}", Task(Read) => delegates::view_socket;
+    GET "/ws/v1/follow", Any(Read) => delegates::follow_socket;
+    GET "/ws/v1/worker", Any(Write) => delegates::worker_socket;
+};
+
+/// The route of a request: an extension of the request.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteMatch {
+    route: &'static Route,
+    /// The variable segments of the path, still percent-encoded; empty if the route has none.
+    id: String,
 }
 
-fn sockets(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let worker = path!("ws" / "v1" / "worker").and(warp::get()).and(with(state)).and(upgrade(state)).map(
-        |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
-            answer(upgrade.and_then(|upgrade| worker::ingest(&state, upgrade)))
-        },
-    );
-    let many = path!("ws" / "v1" / "follow").and(warp::get()).and(with(state)).and(upgrade(state)).map(
-        |state: SharedState, upgrade: Result<Upgrade, ApiError>| {
-            answer(upgrade.and_then(|upgrade| multi_viewer::follow(&state, upgrade)))
-        },
-    );
-    let one = path!("ws" / "v1" / "tasks" / String)
-        .and(warp::get())
-        .and(with(state))
-        .and(raw_query())
-        .and(upgrade(state))
-        .map(|id: String, state: SharedState, raw: String, upgrade: Result<Upgrade, ApiError>| {
-            let viewed = || viewer::view(&state, query::task_id(&id)?, &Query::parse(&raw)?, upgrade?);
-            answer(viewed())
-        });
-    worker.or(many).unify().or(one).unify().boxed()
+impl RouteMatch {
+    /// Returns the access that the request requires, and the id in its path.
+    pub(crate) fn access(&self) -> (RequiredAccess, &str) {
+        (self.route.access, &self.id)
+    }
 }
 
-fn health(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let healthz = path!("healthz").and(get()).map(health::healthz);
-    let readyz = path!("readyz").and(get()).and(with(state));
-    let readyz = readyz.map(|state: SharedState| answer(health::readyz(&state)));
-    let counters = path!("metrics").and(get()).and(with(state));
-    let counters = counters.map(|state: SharedState| answer(health::metrics(&state)));
-    let hops = path!("api" / "v1" / "pipeline").and(warp::get()).and(with(state)).and(caller());
-    let hops = hops.map(|state: SharedState, caller: Caller| pipeline::pipeline(&state, &caller));
-    healthz.or(readyz).unify().or(counters).unify().or(hops).unify().boxed()
+/// Returns the route of a method and a path.
+pub(crate) fn find(method: &Method, path: &str) -> Result<RouteMatch, RouteError> {
+    let mut error = RouteError::NotFound;
+    for route in ROUTES {
+        match match_path(route.path, path) {
+            Some(id) if route.methods.contains(&method.as_str()) => return Ok(RouteMatch { route, id: id.to_owned() }),
+            Some(_) => error = RouteError::MethodNotAllowed,
+            None => {}
+        }
+    }
+    Err(error)
 }
 
-fn run_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let list = path!("api" / "v1" / "runs").and(warp::get()).and(with(state)).and(caller()).and(raw_query()).then(
-        |state: SharedState, caller: Caller, raw: String| async move {
-            let listed = async { runs::list(state, caller, Query::parse(&raw)?).await };
-            answer(listed.await)
-        },
-    );
-    let show = path!("api" / "v1" / "runs" / String).and(warp::get()).and(with(state)).then(
-        |id: String, state: SharedState| async move {
-            let shown = async { runs::show(state, query::run_id(&id)?).await };
-            answer(shown.await)
-        },
-    );
-    let remove = path!("api" / "v1" / "runs" / String).and(warp::delete()).and(with(state)).then(
-        |id: String, state: SharedState| async move {
-            let removed = async { runs::remove(state, query::run_id(&id)?).await };
-            answer(removed.await)
-        },
-    );
-    list.or(show).unify().or(remove).unify().or(event_routes(state)).unify().boxed()
+/// Matches a path against a pattern. Returns the part of the path with the variable segments, or an empty
+/// string if the pattern has none. One slash at the end of the path is ignored.
+fn match_path<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let path = path.strip_suffix('/').filter(|rest| !rest.is_empty() && !rest.ends_with('/')).unwrap_or(path);
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let (mut variables, mut offset) = (None, 0);
+    loop {
+        let length = match (wanted.next(), given.next()) {
+            (None, None) => return Some(variables.map_or("", |variables: Range<usize>| &path[variables])),
+            (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {
+                variables.get_or_insert(offset..offset).end = offset + segment.len();
+                segment.len()
+            }
+            (Some(name), Some(segment)) if name == segment && !name.starts_with('{') => segment.len(),
+            _ => return None,
+        };
+        offset += length + 1;
+    }
 }
 
-fn event_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let append = path!("api" / "v1" / "runs" / String / "events")
-        .and(warp::post())
-        .and(with(state))
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .and(body(state))
-        .then(|id: String, state: SharedState, raw: String, headers: HeaderMap, body: Body| async move {
-            let appended =
-                async { runs::append::events(state, query::run_id(&id)?, Query::parse(&raw)?, headers, body).await };
-            answer(appended.await)
-        });
-    let events =
-        path!("api" / "v1" / "runs" / String / "events").and(warp::get()).and(with(state)).and(raw_query()).then(
-            |id: String, state: SharedState, raw: String| async move {
-                let read = async { runs::events::page(state, query::run_id(&id)?, Query::parse(&raw)?).await };
-                answer(read.await)
-            },
-        );
-    let stream = path!("api" / "v1" / "runs" / String / "events" / "stream")
-        .and(warp::get())
-        .and(leased(state))
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(|id: String, (state, lease): (SharedState, Lease), raw: String, headers: HeaderMap| async move {
-            let streamed =
-                async { runs::stream::stream(state, query::run_id(&id)?, Query::parse(&raw)?, headers, lease).await };
-            answer(streamed.await)
-        });
-    append.or(events).unify().or(stream).unify().boxed()
-}
-
-fn browser_routes(state: &SharedState) -> BoxedFilter<(Response,)> {
-    let login = path!("login").and(get()).and(with(state)).and(raw_query()).map(|state: SharedState, raw: String| {
-        answer(Query::parse(&raw).map(|query| browser::login_page(&state, &query)))
-    });
-    let sign_in = path!("login").and(warp::post()).and(visit(state)).and(body(state)).then(
-        |(state, client, headers): Visit, body: Body| async move {
-            answer(browser::sign_in(state, client, headers, body).await)
-        },
-    );
-    let sign_out = path!("logout")
-        .and(warp::post())
-        .and(visit(state))
-        .then(|(state, client, headers): Visit| async move { answer(browser::sign_out(state, client, headers).await) });
-    let exchange = path!("share").and(warp::post()).and(visit(state)).and(body(state)).then(
-        |(state, client, headers): Visit, body: Body| async move {
-            answer(browser::exchange(state, client, headers, body).await)
-        },
-    );
-    let share =
-        path!("api" / "v1" / "tasks" / String / "share").and(warp::post()).and(visit(state)).and(body(state)).then(
-            |id: String, (state, client, headers): Visit, body: Body| async move {
-                let made = async { browser::make(state, query::task_id(&id)?, client, headers, body).await };
-                answer(made.await)
-            },
-        );
-    let access = path!("api" / "v1" / "access").and(warp::get()).and(visit(state)).and(raw_query()).then(
-        |(state, client, headers): Visit, raw: String| async move {
-            let told = async { browser::access(state, client, headers, Query::parse(&raw)?).await };
-            answer(told.await)
-        },
-    );
-    let first = login.or(sign_in).unify().or(sign_out).unify().boxed();
-    first.or(exchange).unify().or(share).unify().or(access).unify().boxed()
-}
-
-/// What a route for browsers needs of a request.
-type Visit = (SharedState, ClientAddr, HeaderMap);
-
-fn visit(state: &SharedState) -> impl Filter<Extract = (Visit,), Error = warp::Rejection> + Clone + use<> {
-    with(state)
+/// Returns the filter that calls the handler of a request's [`RouteMatch`].
+pub(crate) fn filter(state: &SharedState) -> BoxedFilter<(Response,)> {
+    let state = state.clone();
+    let raw_query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::ext::get::<RouteMatch>()
         .and(warp::ext::get::<ClientAddr>())
-        .and(warp::header::headers_cloned())
-        .map(|state: SharedState, client: ClientAddr, headers: HeaderMap| (state, client, headers))
-}
-
-fn page_routes() -> BoxedFilter<(Response,)> {
-    let headers = warp::header::headers_cloned;
-    let list = warp::path::end().and(get()).and(headers()).map(|headers: HeaderMap| pages::list(&headers));
-    let task = path!("tasks" / String)
-        .and(get())
-        .and(headers())
-        .map(|id: String, headers: HeaderMap| answer(query::task_id(&id).map(|_| pages::task(&headers))));
-    let runs = path!("runs").and(get()).and(headers()).map(|headers: HeaderMap| pages::runs(&headers));
-    let run = path!("runs" / String)
-        .and(get())
-        .and(headers())
-        .map(|id: String, headers: HeaderMap| answer(query::run_id(&id).map(|_| pages::run(&headers))));
-    let asset = path!("assets" / String)
-        .and(get())
-        .and(headers())
-        .map(|name: String, headers: HeaderMap| answer(pages::asset(&name, &headers)));
-    list.or(task).unify().or(runs).unify().or(run).unify().or(asset).unify().boxed()
-}
-
-/// GET, and HEAD as health checks ask; hyper leaves out the body.
-fn get() -> impl Filter<Extract = (), Error = warp::Rejection> + Copy {
-    warp::get().or(warp::head()).unify()
-}
-
-fn with(state: &SharedState) -> impl Filter<Extract = (SharedState,), Error = Infallible> + Clone + use<> {
-    let state = state.clone();
-    warp::any().map(move || state.clone())
-}
-
-/// The query as it came; empty if there is none.
-fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
-    warp::query::raw().or(warp::any().map(String::new)).unify()
-}
-
-fn body(state: &SharedState) -> impl Filter<Extract = (Body,), Error = warp::Rejection> + Clone + use<> {
-    let (time, hits) = (state.options.limits.body_timeout, state.hits.clone());
-    warp::body::stream().map(move |body| body::timed(body, time, hits.clone()))
-}
-
-/// Who was let in by `access`. A public route has none: asked for there it is a fault of ours.
-fn caller() -> impl Filter<Extract = (Caller,), Error = warp::Rejection> + Copy {
-    warp::ext::get::<Caller>()
-}
-
-/// The state, and the lease of whoever was let in: for what goes on.
-fn leased(
-    state: &SharedState,
-) -> impl Filter<Extract = ((SharedState, Lease),), Error = warp::Rejection> + Clone + use<> {
-    let state = state.clone();
-    caller().map(move |caller| (state.clone(), state.gate.lease(caller)))
-}
-
-/// The handshake of a WebSocket, checked.
-fn upgrade(
-    state: &SharedState,
-) -> impl Filter<Extract = (Result<Upgrade, ApiError>,), Error = warp::Rejection> + Clone + use<> {
-    leased(state)
-        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Caller>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .and(warp::ext::optional::<Place>())
-        .map(|(_, lease): (SharedState, Lease), headers: HeaderMap, on: Option<OnUpgrade>, place: Option<Place>| {
-            Upgrade::check(&headers, on, place, lease)
-        })
+        .and(warp::ext::optional::<ConnectionPermit>())
+        .and(warp::header::headers_cloned())
+        .and(raw_query)
+        .and(warp::body::stream())
+        .then(
+            move |matched: RouteMatch,
+                  client: ClientAddr,
+                  caller: Option<Caller>,
+                  on_upgrade: Option<OnUpgrade>,
+                  connection_permit: Option<ConnectionPermit>,
+                  headers: HeaderMap,
+                  raw_query: String,
+                  stream| {
+                let body_timeout = state.options.limits.body_timeout;
+                let body = body::with_timeout(stream, body_timeout, state.limit_counters.clone());
+                let RouteMatch { route, id: path_id } = matched;
+                let state = state.clone();
+                let request = RouteRequest {
+                    state,
+                    client,
+                    headers,
+                    body,
+                    path_id,
+                    raw_query,
+                    caller,
+                    on_upgrade,
+                    connection_permit,
+                };
+                let response = (route.handler)(request);
+                async move { response.await.unwrap_or_else(error::ApiError::into_response) }
+            },
+        )
+        .recover(error::recover)
+        .unify()
+        .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+    use crate::server::http::auth;
+    use crate::server::{ServeOptions, Server};
+
+    #[test]
+    fn each_request_has_at_most_one_route() {
+        let found = |method: Method, path: &str| find(&method, path).map(|found| (found.route.access, found.id));
+        assert_eq!(found(Method::GET, "/"), Ok((Page, String::new())));
+        assert_eq!(found(Method::HEAD, "/healthz"), Ok((Public, String::new())));
+        assert_eq!(found(Method::GET, "/api/v1/tasks/a%2Fb/log"), Ok((Task(Read), "a%2Fb".to_owned())));
+        assert_eq!(found(Method::GET, "/api/v1/tasks/"), Ok((Any(Read), String::new())));
+        assert_eq!(found(Method::DELETE, "/api/v1/tasks/t"), Ok((Task(Admin), "t".to_owned())));
+        assert_eq!(found(Method::GET, "/api/v1/tasks/t/"), Ok((Task(Read), "t".to_owned())));
+        assert_eq!(found(Method::PUT, "/api/v1/tasks/t"), Err(RouteError::MethodNotAllowed));
+        assert_eq!(found(Method::HEAD, "/api/v1/tasks/t"), Err(RouteError::MethodNotAllowed));
+        for path in ["", "*", "//", "/api", "/api/v1", "/api//v1/tasks", "/api/v1/tasks//log", "/x", "/TASKS/t"] {
+            assert_eq!(found(Method::GET, path), Err(RouteError::NotFound), "{path}");
+        }
+        // If two rows matched, the first would decide for the second.
+        for route in ROUTES {
+            let same = |other: &&Route| {
+                other.methods[0] == route.methods[0]
+                    && match_path(other.path, &route.path.replace(['{', '}'], "")).is_some()
+            };
+            assert_eq!(ROUTES.iter().filter(same).count(), 1, "{:?} {}", route.methods, route.path);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn requests_without_a_route_are_rejected() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_owned();
+        let options = ServeOptions { listen: "127.0.0.1:0".to_owned(), data, ..ServeOptions::default() };
+        // A store without tokens: every route that exists is permitted.
+        let server = Server::start(options).await.unwrap();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        for (method, path, status) in [
+            (Method::GET, "/api/v1/tasks", None),
+            (Method::GET, "/healthz", None),
+            (Method::GET, "/nowhere", Some(404)),
+            (Method::GET, "/healthz/deep", Some(404)),
+            (Method::GET, "/api/v1/tasks/a/secrets", Some(404)),
+            (Method::PATCH, "/api/v1/tasks/a", Some(405)),
+            (Method::POST, "/metrics", Some(405)),
+        ] {
+            let mut request = Request::builder().method(&method).uri(path).body(()).unwrap();
+            let client = ClientAddr::new(peer, false, request.headers(), &Default::default());
+            let found = find(&method, path);
+            let access = found.as_ref().map(RouteMatch::access).map_err(|error| *error);
+            let admitted = auth::admit(&server.state, &client, &mut request, access).await;
+            assert_eq!(admitted.err().map(|response| response.status().as_u16()), status, "{method} {path}");
+        }
+        server.shutdown().await.unwrap();
+    }
 }

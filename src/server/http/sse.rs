@@ -1,195 +1,73 @@
-//! Server-sent events: `GET /api/v1/tasks/{id}/stream`.
+//! Server-sent events: the stream of a task (`GET /api/v1/tasks/{id}/stream`), and the loop that it shares
+//! with the stream of a run.
 //!
 //! ```text
 //! id: c1.1f.3.78.1778336581000-0
 //! data: {"n":120,...}
 //! ```
-//! `event: gap`, `event: reset` and `event: end` beside the lines; a comment each heartbeat. Only
-//! text of the server's own goes into `id` and `event`, and JSON holds no bare newline or carriage
+//! Events of the types `gap`, `reset` and `end` appear between the lines, and a comment at each heartbeat.
+//! Only text of the server itself goes into `id` and `event`, and JSON contains no bare newline or carriage
 //! return, so a line of a log cannot end its field.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
+use serde_json::json;
 use tokio::time::{Instant, Interval, interval_at};
 use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::error::{self, ApiError};
-use super::query::Query;
-use crate::auth::{Ended, Lease};
+use super::route_request::RouteRequest;
+use crate::auth::Lease;
 use crate::model::{Cursor, TaskId};
-use crate::server::state::SharedState;
-use crate::server::ws::frames::{before_first, behind, put_json};
+use crate::server::state::{SharedState, State};
+use crate::server::ws::frames::{before_first, cursor_after, push_json};
 use crate::server::ws::viewer::find;
-use crate::tasks::{FollowEvent, Follower, LogPage, Start};
+use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower};
 
-/// Begins a stream. `Last-Event-ID` (what a browser sends by itself after a break) beats `?after=`.
-pub(in crate::server) async fn stream(
-    state: SharedState,
-    id: TaskId,
-    query: Query,
-    headers: HeaderMap,
-    lease: Lease,
-) -> Result<Response, ApiError> {
-    let start = match last_event_id(&headers)? {
-        Some(cursor) => Start::After(cursor),
-        None => query.start()?,
-    };
-    let wait = query.flag("wait")?;
-    // A task that is waited for is found in the stream: the head of the answer should not wait.
-    let follower = match state.tasks.get(&id).await? {
-        Some(handle) => Some(Box::new(handle.follow(start))),
-        None if wait => None,
-        None => return Err(ApiError::no_task(&id)),
-    };
-    let heartbeat = state.options.limits.heartbeat;
-    let beat = interval_at(Instant::now() + heartbeat, heartbeat);
-    let viewer = Viewer { counted: Counted::new(state), id, start, follower, beat, lease, over: false };
-    let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });
-    let body = Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>));
-    Ok(event_stream(warp::reply::stream(body).into_response()))
+/// A comment: it keeps the connection alive, and makes hyper send the head of the response.
+const COMMENT: &[u8] = b":\n\n";
+
+/// A source of server-sent events.
+pub(super) trait EventSource: Send + 'static {
+    /// Waits for the next events and appends them to `out`. Breaks at the end of the stream. Must be
+    /// cancel-safe.
+    fn next(&mut self, state: &State, out: &mut Vec<u8>) -> impl Future<Output = ControlFlow<()>> + Send;
 }
 
-/// The cursor that a browser sends by itself after a break.
-pub(in crate::server) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
-    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
-    let cursor = value.to_str().ok().and_then(|text| text.parse::<Cursor>().ok());
-    let bad = || ApiError::new(400, "bad_cursor", "header Last-Event-ID is no cursor");
-    cursor.ok_or_else(bad).map(Some)
-}
-
-/// A response marked as a stream of events that nobody is to keep or to gather.
-pub(in crate::server) fn event_stream(mut response: Response) -> Response {
+/// Returns a response that streams `source` until it ends, the lease ends, or the server shuts down.
+pub(super) fn event_stream(state: SharedState, lease: Lease, source: impl EventSource) -> Response {
+    let period = state.options.limits.heartbeat;
+    let heartbeat = interval_at(Instant::now() + period, period);
+    let stream = SseStream { source, viewer: ViewerCount::new(state), heartbeat, lease, ended: false };
+    let events = unfold(stream, |mut stream| async move { stream.next().await.map(|chunk| (chunk, stream)) });
+    let head = futures::stream::iter([Bytes::from_static(COMMENT)]);
+    let body = SyncStream::new(head.chain(events).map(Ok::<_, Infallible>));
+    let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Proxies must not buffer the stream.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// The state, and one viewer more in its count until it is dropped.
-pub(in crate::server) struct Counted(SharedState);
-
-impl Counted {
-    pub(in crate::server) fn new(state: SharedState) -> Self {
-        state.metrics.viewers.inc();
-        Self(state)
-    }
-
-    pub(in crate::server) fn state(&self) -> &SharedState {
-        &self.0
-    }
+/// Returns the cursor that a browser sends when it reconnects.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
+    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let cursor = value.to_str().ok().and_then(|text| text.parse::<Cursor>().ok());
+    let invalid = || ApiError::new(400, "bad_cursor", "header Last-Event-ID is not a cursor");
+    cursor.ok_or_else(invalid).map(Some)
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.metrics.viewers.dec();
-    }
-}
-
-struct Viewer {
-    counted: Counted,
-    id: TaskId,
-    start: Start,
-    follower: Option<Box<Follower>>,
-    beat: Interval,
-    lease: Lease,
-    over: bool,
-}
-
-impl Viewer {
-    /// The next bytes; `None` at the task's end or the server's.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.over {
-            return None;
-        }
-        let state = &self.counted.0;
-        loop {
-            let Some(follower) = &mut self.follower else {
-                tokio::select! {
-                    () = state.shutdown.cancelled() => return None,
-                    ended = self.lease.ended() => {
-                        self.over = true;
-                        return Some(last_word(ended));
-                    }
-                    _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
-                    found = find(state, &self.id, true) => match found {
-                        Ok(handle) => self.follower = Some(Box::new(handle.follow(self.start))),
-                        Err(_) => return None,
-                    },
-                }
-                continue;
-            };
-            let event = tokio::select! {
-                biased;
-                () = state.shutdown.cancelled() => return None,
-                ended = self.lease.ended() => {
-                    self.over = true;
-                    return Some(last_word(ended));
-                }
-                _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
-                event = follower.next() => event,
-            };
-            let mut out = Vec::new();
-            match event {
-                Ok(Some(FollowEvent::Page(page))) => {
-                    put_page(&mut out, &page);
-                    state.metrics.lines_delivered.inc_by(u64::try_from(page.lines.len()).unwrap_or(0));
-                    state.hops.sse.delivered(page.lines.len() as u64);
-                }
-                Ok(Some(FollowEvent::Reset { epoch, reason })) => {
-                    let data = serde_json::json!({ "epoch": epoch.to_string(), "reason": reason });
-                    put_event(&mut out, Some("reset"), None, &data);
-                }
-                Ok(Some(FollowEvent::End { task, cursor })) => {
-                    self.over = true;
-                    let data = serde_json::json!({ "task": task, "cursor": cursor });
-                    put_event(&mut out, Some("end"), Some(cursor), &data);
-                }
-                // A stream of lines: what a task is can be asked for by its own route. The comment
-                // makes the head of the answer go out before the first line.
-                Ok(Some(FollowEvent::Open { .. })) => out.extend_from_slice(b":\n\n"),
-                Ok(Some(FollowEvent::Status(_))) => continue,
-                Ok(None) => return None,
-                Err(error) => {
-                    self.over = true;
-                    let data = serde_json::json!({ "code": error::code_of(&error), "message": error.to_string() });
-                    put_event(&mut out, Some("error"), None, &data);
-                }
-            }
-            if !out.is_empty() {
-                return Some(out.into());
-            }
-        }
-    }
-}
-
-/// Tells a viewer that its time is over.
-pub(in crate::server) fn last_word(ended: Ended) -> Bytes {
-    let mut out = Vec::new();
-    let data = serde_json::json!({ "code": "unauthorized", "message": ended.reason() });
-    put_event(&mut out, Some("error"), None, &data);
-    out.into()
-}
-
-fn put_page(out: &mut Vec<u8>, page: &LogPage) {
-    if let Some(gap) = &page.gap {
-        put_event(out, Some("gap"), Some(before_first(page)), gap);
-    }
-    for line in &page.lines {
-        let cursor = behind(page, line);
-        put_event(out, None, Some(cursor), line);
-        if let Some(gap) = line.gap() {
-            put_event(out, Some("gap"), Some(cursor), &gap);
-        }
-    }
-}
-
-pub(in crate::server) fn put_event(
+/// Appends an event.
+pub(super) fn put_event(
     out: &mut Vec<u8>,
     event: Option<&'static str>,
     id: Option<Cursor>,
@@ -202,21 +80,148 @@ pub(in crate::server) fn put_event(
         out.extend_from_slice(format!("id: {id}\n").as_bytes());
     }
     out.extend_from_slice(b"data: ");
-    put_json(out, data);
+    push_json(out, data);
     out.extend_from_slice(b"\n\n");
 }
 
-/// A stream that warp takes: it wants `Sync`, which no shared access ever makes use of.
-pub(in crate::server) struct Shareable<T>(parking_lot::Mutex<BoxStream<'static, T>>);
+struct SseStream<S> {
+    source: S,
+    viewer: ViewerCount,
+    heartbeat: Interval,
+    lease: Lease,
+    ended: bool,
+}
 
-impl<T> Shareable<T> {
-    /// Around any stream that can be sent.
-    pub(in crate::server) fn new(stream: impl Stream<Item = T> + Send + 'static) -> Self {
+impl<S: EventSource> SseStream<S> {
+    /// Returns the next bytes, or `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        while !self.ended {
+            let mut out = Vec::new();
+            let state = &self.viewer.state;
+            let flow = tokio::select! {
+                biased;
+                () = state.shutdown.cancelled() => return None,
+                end = self.lease.ended() => {
+                    let data = json!({ "code": "unauthorized", "message": end.reason() });
+                    put_event(&mut out, Some("error"), None, &data);
+                    ControlFlow::Break(())
+                }
+                _ = self.heartbeat.tick() => return Some(Bytes::from_static(COMMENT)),
+                flow = self.source.next(state, &mut out) => flow,
+            };
+            self.ended = flow.is_break();
+            if !out.is_empty() {
+                return Some(out.into());
+            }
+        }
+        None
+    }
+}
+
+/// A viewer in the server's metrics until it is dropped.
+struct ViewerCount {
+    state: SharedState,
+}
+
+impl ViewerCount {
+    fn new(state: SharedState) -> Self {
+        state.metrics.viewers.inc();
+        Self { state }
+    }
+}
+
+impl Drop for ViewerCount {
+    fn drop(&mut self) {
+        self.state.metrics.viewers.dec();
+    }
+}
+
+/// `GET /api/v1/tasks/{id}/stream`. The `Last-Event-ID` of a reconnecting browser overrides `?after=`.
+pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> {
+    let (id, query, lease) = (request.task_id()?, request.query()?, request.lease()?);
+    let start = match last_event_id(&request.headers)? {
+        Some(cursor) => FollowStart::After(cursor),
+        None => query.start()?,
+    };
+    let wait = query.flag("wait")?;
+    let state = request.state;
+    // With `wait`, the task is awaited inside the stream, so that the head of the response is not delayed.
+    let follower = match state.tasks.get(&id).await? {
+        Some(handle) => Some(Box::new(handle.follow(start))),
+        None if wait => None,
+        None => return Err(ApiError::task_not_found(&id)),
+    };
+    Ok(event_stream(state, lease, TaskEvents { id, start, follower }))
+}
+
+/// The events of a task.
+struct TaskEvents {
+    id: TaskId,
+    start: FollowStart,
+    /// `None` until the task exists.
+    follower: Option<Box<TaskFollower>>,
+}
+
+impl EventSource for TaskEvents {
+    async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
+        let follower = match &mut self.follower {
+            Some(follower) => follower,
+            None => match find(state, &self.id, true).await {
+                Ok(handle) => self.follower.insert(Box::new(handle.follow(self.start))),
+                Err(_) => return ControlFlow::Break(()),
+            },
+        };
+        match follower.next().await {
+            Ok(Some(FollowEvent::Page(page))) => {
+                put_page(out, &page);
+                let lines = page.lines.len() as u64;
+                state.metrics.lines_delivered.inc_by(lines);
+                state.stages.sse.delivered(lines);
+            }
+            Ok(Some(FollowEvent::Reset { epoch, reason })) => {
+                put_event(out, Some("reset"), None, &json!({ "epoch": epoch.to_string(), "reason": reason }));
+            }
+            Ok(Some(FollowEvent::End { task, cursor })) => {
+                put_event(out, Some("end"), Some(cursor), &json!({ "task": task, "cursor": cursor }));
+                return ControlFlow::Break(());
+            }
+            // This is a stream of lines: another route returns the task's details.
+            Ok(Some(FollowEvent::Open { .. } | FollowEvent::Status(_))) => {}
+            Ok(None) => return ControlFlow::Break(()),
+            Err(error) => {
+                let data = json!({ "code": error::error_code(&error), "message": error.to_string() });
+                put_event(out, Some("error"), None, &data);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn put_page(out: &mut Vec<u8>, page: &LogPage) {
+    if let Some(gap) = &page.gap {
+        put_event(out, Some("gap"), Some(before_first(page)), gap);
+    }
+    for line in &page.lines {
+        let cursor = cursor_after(page, line);
+        put_event(out, None, Some(cursor), line);
+        if let Some(gap) = line.gap() {
+            put_event(out, Some("gap"), Some(cursor), &gap);
+        }
+    }
+}
+
+/// Makes a stream `Sync`, as warp requires. The mutex is never contended.
+pub(super) struct SyncStream<T>(parking_lot::Mutex<BoxStream<'static, T>>);
+
+impl<T> SyncStream<T> {
+    /// Wraps a stream.
+    pub(super) fn new(stream: impl Stream<Item = T> + Send + 'static) -> Self {
         Self(parking_lot::Mutex::new(stream.boxed()))
     }
 }
 
-impl<T> Stream for Shareable<T> {
+impl<T> Stream for SyncStream<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {

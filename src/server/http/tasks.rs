@@ -1,26 +1,25 @@
-//! The tasks themselves over HTTP: the list, one task's facts, removal.
+//! Tasks over HTTP: the list, the details of one task, its end, its deletion.
 
+use serde::Deserialize;
 use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
+use super::body;
 use super::error::ApiError;
-use super::query::Query;
-use crate::auth::Caller;
-use crate::model::TaskId;
-use crate::server::state::SharedState;
-use crate::tasks::ListQuery;
+use super::reply::uncached_json;
+use super::route_request::RouteRequest;
+use crate::model::Timestamp;
+use crate::tasks::{EndOutcome, EndRequest, ListQuery, TasksError};
 
-/// Tasks in one answer when the caller names no limit, and at most.
+/// Default and maximum number of tasks in one response.
 const LIST_DEFAULT: u64 = 100;
 const LIST_MAX: u64 = 1_000;
 
-/// `GET /api/v1/tasks?status=&label=k:v&limit=&after=`: those that are the caller's to see.
-pub(in crate::server) async fn list(state: SharedState, caller: Caller, query: Query) -> Result<Response, ApiError> {
-    let limit = query.number("limit")?.unwrap_or(LIST_DEFAULT);
-    if limit == 0 || limit > LIST_MAX {
-        return Err(ApiError::bad_query("limit", format!("must be 1 to {LIST_MAX}")));
-    }
+/// `GET /api/v1/tasks?status=&label=k:v&limit=&after=`: the tasks that the caller may see.
+pub(super) async fn list(request: RouteRequest) -> Result<Response, ApiError> {
+    let (caller, query) = (request.caller()?, request.query()?);
+    let limit = query.limit(LIST_DEFAULT, LIST_MAX)?;
     let label = match query.text("label") {
         None => None,
         Some(label) => {
@@ -28,31 +27,58 @@ pub(in crate::server) async fn list(state: SharedState, caller: Caller, query: Q
             Some((pair.0.to_owned(), pair.1.to_owned()))
         }
     };
-    let asked = ListQuery {
+    let list_query = ListQuery {
         status: query.get("status")?,
         label,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         after: query.text("after").map(str::to_owned),
     };
-    let page = state.tasks.list_where(&asked, |task| caller.sees_task(task)).await?;
-    Ok(fresh(&json!({ "tasks": page.tasks, "next": page.next })))
+    let page = request.state.tasks.list_where(&list_query, |task| caller.sees_task(task)).await?;
+    Ok(uncached_json(&json!({ "tasks": page.tasks, "next": page.next })))
 }
 
 /// `GET /api/v1/tasks/{id}`.
-pub(in crate::server) async fn show(state: SharedState, id: TaskId) -> Result<Response, ApiError> {
-    let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::no_task(&id))?;
-    Ok(fresh(&handle.facts()))
+pub(super) async fn show(request: RouteRequest) -> Result<Response, ApiError> {
+    let id = request.task_id()?;
+    let handle = request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
+    Ok(uncached_json(&handle.details()))
 }
 
-/// `DELETE /api/v1/tasks/{id}`: 204; its viewers are told.
-pub(in crate::server) async fn remove(state: SharedState, id: TaskId) -> Result<Response, ApiError> {
-    if !state.tasks.remove(&id).await? {
-        return Err(ApiError::no_task(&id));
+/// `DELETE /api/v1/tasks/{id}`: 204. The task's viewers are notified.
+pub(super) async fn remove(request: RouteRequest) -> Result<Response, ApiError> {
+    let id = request.task_id()?;
+    if !request.state.tasks.remove(&id).await? {
+        return Err(ApiError::task_not_found(&id));
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// JSON that is true only now.
-pub(in crate::server) fn fresh(body: &impl serde::Serialize) -> Response {
-    warp::reply::with_header(warp::reply::json(body), "cache-control", "no-store").into_response()
+/// The body of `POST /api/v1/tasks/{id}/end`.
+#[derive(Debug, Default, Deserialize)]
+struct EndBody {
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    status: Option<String>,
+    timestamp: Option<Timestamp>,
+}
+
+/// `POST /api/v1/tasks/{id}/end`: returns the ended task.
+pub(super) async fn end(request: RouteRequest) -> Result<Response, ApiError> {
+    let id = request.task_id()?;
+    // Another site's form cannot send this type without a preflight request.
+    body::require_json(&request.headers)?;
+    let bytes = body::read_all(request.body).await?;
+    let end: EndBody = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::new(400, "bad_message", format!("the body must be {{\"exit_code\":0}}: {error}")))?;
+    let aborted = match end.status.as_deref() {
+        None | Some("completed") => false,
+        Some("aborted") => true,
+        Some(_) => return Err(ApiError::new(400, "bad_message", "field `status` must be completed or aborted")),
+    };
+    let handle = request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
+    let EndBody { exit_code, signal, timestamp, .. } = end;
+    match handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, ..EndRequest::default() }).await? {
+        EndOutcome::Ended => Ok(warp::reply::json(&handle.details()).into_response()),
+        EndOutcome::Repeated | EndOutcome::AlreadyEnded => Err(TasksError::Ended(id).into()),
+    }
 }

@@ -1,15 +1,14 @@
-//! How long a peer may keep the server waiting: a socket that is given up when the head of a request
-//! does not come, when nothing comes at all, or when an answer is not taken.
+//! Timeouts of an HTTP connection: the peer must send a request head, send its next request, and read a
+//! response in time, or its connection is dropped.
 //!
 //! ```text
-//! accepted ─ first ──head──> busy ──answer sent──> idle ──a byte──> head ──head──> busy ..
-//!            header_timeout                        idle_timeout     header_timeout
-//!            everywhere: send_timeout from the moment that the socket takes no more;
-//!            for a download of a log download_timeout, as a person may sit before a pager
+//! accepted ──head──> busy ──response sent──> idle ──a byte──> head ──head──> busy ..
+//!  header_timeout                         idle_timeout     header_timeout
+//!            always: send_timeout from the moment that the socket accepts no more data;
+//!            for a download of a log download_timeout, as a person may pause a pager
 //! ```
-//! Not hyper's own timer: it knows no difference between a head that is late and a connection that is
-//! kept for later, and no time at all for writing. A socket that became a WebSocket has its own rules
-//! (`socket`).
+//! hyper's own timer does not distinguish a late head from an idle connection, and has no timeout for
+//! writing. A connection upgraded to a WebSocket has its own rules (`ws::socket`).
 
 use std::io;
 use std::pin::Pin;
@@ -24,106 +23,109 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use warp::http::{Response, StatusCode};
 
-use crate::model::limits::{Hits, Limit, Limits};
-use crate::server::net::connection_limit::Place;
+use crate::model::limits::{Limit, LimitCounters, Limits};
+use crate::server::net::connection_limit::ConnectionPermit;
 use crate::server::net::tcp;
-use crate::transport::Stream;
+use crate::transport::NetStream;
 
-/// What is waited for from the peer.
+/// The phase of a connection: what the server waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The first byte of another request.
+enum HttpPhase {
+    /// The first byte of the next request.
     Idle = 0,
-    /// The rest of a head.
+    /// The rest of a request head.
     Head = 1,
     /// Nothing: a request is being answered.
     Busy = 2,
-    /// Nothing: it is no HTTP any more.
+    /// Nothing: the connection no longer speaks HTTP.
     Upgraded = 3,
 }
 
-/// Marks an answer that may be taken slowly: an extension of the response.
+/// A response extension that permits a slow reader: [`Limits::download_timeout`] applies.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Download;
+pub(super) struct SlowDownload;
 
-/// Where a connection stands, known to its socket and to its requests.
+/// The phase of a connection, shared by its socket and its requests.
 #[derive(Debug)]
-pub(in crate::server) struct Exchange {
+pub(super) struct ConnectionPhase {
     phase: AtomicU8,
-    /// The answer is a [`Download`].
+    /// Set while the response is a [`SlowDownload`].
     download: AtomicBool,
-    /// Who reads the socket: hyper does not look again by itself when an answer is sent.
+    /// The task that reads the socket: hyper does not poll it again when a response has been sent.
     reader: AtomicWaker,
 }
 
-impl Exchange {
-    /// A connection that has been accepted.
-    pub(in crate::server) fn new() -> Arc<Self> {
+impl ConnectionPhase {
+    /// Creates the phase of an accepted connection, which waits for its first request head.
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            phase: AtomicU8::new(Phase::Head as u8),
+            phase: AtomicU8::new(HttpPhase::Head as u8),
             download: AtomicBool::new(false),
             reader: AtomicWaker::new(),
         })
     }
 
-    /// A head has come; until the answer's body is gone, a request is being answered.
-    pub(in crate::server) fn begin(self: &Arc<Self>) -> Answering {
-        self.set(Phase::Busy);
-        Answering(self.clone(), None)
+    /// Marks the connection as busy with a request until the guard is dropped.
+    pub(super) fn start_request(self: &Arc<Self>) -> RequestGuard {
+        self.set(HttpPhase::Busy);
+        RequestGuard { connection: self.clone(), permit: None }
     }
 
-    fn set(&self, phase: Phase) {
+    fn set(&self, phase: HttpPhase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    fn phase(&self) -> Phase {
+    fn get(&self) -> HttpPhase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Idle,
-            1 => Phase::Head,
-            2 => Phase::Busy,
-            _ => Phase::Upgraded,
+            0 => HttpPhase::Idle,
+            1 => HttpPhase::Head,
+            2 => HttpPhase::Busy,
+            _ => HttpPhase::Upgraded,
         }
     }
 }
 
-/// While it lives, a request is being answered.
+/// A request being answered.
 #[derive(Debug)]
-pub(in crate::server) struct Answering(Arc<Exchange>, Option<Place>);
+pub(super) struct RequestGuard {
+    connection: Arc<ConnectionPhase>,
+    permit: Option<ConnectionPermit>,
+}
 
-impl Answering {
-    /// Holds this until the answer is sent.
-    pub(in crate::server) fn keep(&mut self, place: Place) {
-        self.1 = Some(place);
+impl RequestGuard {
+    /// Holds a permit until the response has been sent.
+    pub(super) fn hold(&mut self, permit: ConnectionPermit) {
+        self.permit = Some(permit);
     }
 
-    /// The answer, which keeps the request alive until it is sent.
-    pub(in crate::server) fn answer<B>(self, response: Response<B>) -> Response<Answer<B>> {
+    /// Moves the guard into the response's body, so that it is dropped when the response has been sent.
+    pub(super) fn guard<B>(self, response: Response<B>) -> Response<GuardedBody<B>> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.0.set(Phase::Upgraded);
+            self.connection.set(HttpPhase::Upgraded);
         }
-        let download = response.extensions().get::<Download>().is_some();
-        self.0.download.store(download, Ordering::Release);
-        response.map(|body| Answer { body, _answering: self })
+        let download = response.extensions().get::<SlowDownload>().is_some();
+        self.connection.download.store(download, Ordering::Release);
+        response.map(|body| GuardedBody { body, _guard: self })
     }
 }
 
-impl Drop for Answering {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        if self.0.phase() == Phase::Busy {
-            self.0.set(Phase::Idle);
-            self.0.reader.wake();
+        if self.connection.get() == HttpPhase::Busy {
+            self.connection.set(HttpPhase::Idle);
+            self.connection.reader.wake();
         }
     }
 }
 
-/// An answer's body.
+/// A response's body that holds its [`RequestGuard`].
 #[derive(Debug)]
-pub(in crate::server) struct Answer<B> {
+pub(super) struct GuardedBody<B> {
     body: B,
-    _answering: Answering,
+    _guard: RequestGuard,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for GuardedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -140,86 +142,106 @@ impl<B: Body + Unpin> Body for Answer<B> {
     }
 }
 
-/// The socket of a connection.
+/// A connection's socket with timeouts: reads and writes fail with [`io::ErrorKind::TimedOut`].
 #[derive(Debug)]
-pub(in crate::server) struct Patience {
-    inner: Stream,
-    exchange: Arc<Exchange>,
-    header: Duration,
-    idle: Duration,
-    send: Duration,
-    download: Duration,
-    /// Whether the system knows that a download is being sent.
-    downloads: bool,
-    hits: Arc<Hits>,
-    /// Until when the peer may send nothing, and in which phase that was said.
-    reading: Option<(Phase, Pin<Box<Sleep>>)>,
-    /// Until when it may take nothing.
-    writing: Option<Pin<Box<Sleep>>>,
+pub(super) struct TimeoutStream {
+    inner: NetStream,
+    connection: Arc<ConnectionPhase>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    send_timeout: Duration,
+    download_timeout: Duration,
+    /// Set while the system's own timeout is that of a download.
+    downloading: bool,
+    limit_counters: Arc<LimitCounters>,
+    /// Deadline for reading, with the phase that it was set in.
+    read_deadline: Option<(HttpPhase, Pin<Box<Sleep>>)>,
+    /// Deadline for writing, while the socket accepts no data.
+    write_deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
-    /// Around a socket that was just accepted.
-    pub(in crate::server) fn new(inner: Stream, exchange: Arc<Exchange>, limits: &Limits, hits: Arc<Hits>) -> Self {
-        let (header, idle, send) = (limits.header_timeout, limits.idle_timeout, limits.send_timeout);
-        let (download, downloads) = (limits.download_timeout, false);
-        Self { inner, exchange, header, idle, send, download, downloads, hits, reading: None, writing: None }
-    }
-
-    /// Nothing has come: is there still time?
-    fn still_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        self.exchange.reader.register(cx.waker());
-        let phase = self.exchange.phase();
-        let (time, limit) = match phase {
-            Phase::Head => (self.header, Limit::header_timeout),
-            Phase::Idle => (self.idle, Limit::idle_timeout),
-            Phase::Busy | Phase::Upgraded => {
-                self.reading = None;
-                return Poll::Pending;
-            }
-        };
-        // One timer a phase: a byte now and then buys no time.
-        let timer = match &mut self.reading {
-            Some((since, timer)) if *since == phase => timer,
-            Some((since, timer)) => {
-                *since = phase;
-                timer.as_mut().reset(Instant::now() + time);
-                timer
-            }
-            none => &mut none.insert((phase, Box::pin(sleep(time)))).1,
-        };
-        ready!(timer.as_mut().poll(cx));
-        self.hits.count(limit);
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, format!("no request came within {time:?}")))
-    }
-
-    /// How long the peer may take nothing of the answer.
-    fn sending(&self) -> (Duration, Limit) {
-        if self.downloads { (self.download, Limit::download_timeout) } else { (self.send, Limit::send_timeout) }
-    }
-
-    /// The system too gives up who takes nothing: it is told when a download begins, and when it ends.
-    fn tell_system(&mut self) {
-        let downloads = self.exchange.download.load(Ordering::Acquire);
-        if std::mem::replace(&mut self.downloads, downloads) != downloads
-            && let Err(error) = tcp::confirm_within(self.inner.tcp(), self.sending().0)
-        {
-            tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
+impl TimeoutStream {
+    /// Wraps an accepted socket.
+    pub(super) fn new(
+        inner: NetStream,
+        connection: Arc<ConnectionPhase>,
+        limits: &Limits,
+        limit_counters: Arc<LimitCounters>,
+    ) -> Self {
+        Self {
+            inner,
+            connection,
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            send_timeout: limits.send_timeout,
+            download_timeout: limits.download_timeout,
+            downloading: false,
+            limit_counters,
+            read_deadline: None,
+            write_deadline: None,
         }
     }
 
-    /// What came of writing; an error when the peer has taken nothing for too long.
-    fn taken<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Polls the read deadline while the socket has no data. Ready with an error when it has passed.
+    fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.connection.reader.register(cx.waker());
+        let phase = self.connection.get();
+        let (time, limit) = match phase {
+            HttpPhase::Head => (self.header_timeout, Limit::header_timeout),
+            HttpPhase::Idle => (self.idle_timeout, Limit::idle_timeout),
+            HttpPhase::Busy | HttpPhase::Upgraded => {
+                self.read_deadline = None;
+                return Poll::Pending;
+            }
+        };
+        // One deadline per phase: single bytes do not extend it.
+        let deadline = match &mut self.read_deadline {
+            Some((since, deadline)) if *since == phase => deadline,
+            Some((since, deadline)) => {
+                *since = phase;
+                deadline.as_mut().reset(Instant::now() + time);
+                deadline
+            }
+            none => &mut none.insert((phase, Box::pin(sleep(time)))).1,
+        };
+        ready!(deadline.as_mut().poll(cx));
+        self.limit_counters.count(limit);
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, format!("no request within {time:?}")))
+    }
+
+    /// Returns the timeout for writing, and its limit.
+    fn write_timeout(&self) -> (Duration, Limit) {
+        if self.downloading {
+            (self.download_timeout, Limit::download_timeout)
+        } else {
+            (self.send_timeout, Limit::send_timeout)
+        }
+    }
+
+    /// Updates the system's own timeout when a download starts or ends.
+    fn update_tcp_timeout(&mut self) {
+        let downloading = self.connection.download.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.downloading, downloading) != downloading
+            && let Err(error) = tcp::set_ack_timeout(self.inner.tcp(), self.write_timeout().0)
+        {
+            tracing::debug!(%error, "failed to set TCP_USER_TIMEOUT");
+        }
+    }
+
+    /// Applies the write deadline to the result of a write. Returns an error when the deadline has passed.
+    fn poll_write_deadline<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &polled {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => self.hits.count(self.sending().1),
-            Poll::Ready(_) => self.writing = None,
-            Poll::Pending if self.exchange.phase() == Phase::Upgraded => self.writing = None,
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                self.limit_counters.count(self.write_timeout().1);
+            }
+            Poll::Ready(_) => self.write_deadline = None,
+            Poll::Pending if self.connection.get() == HttpPhase::Upgraded => self.write_deadline = None,
             Poll::Pending => {
-                let (time, limit) = self.sending();
-                let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(time)));
-                ready!(timer.as_mut().poll(cx));
-                self.hits.count(limit);
-                let error = format!("the peer took nothing for {time:?}");
+                let (time, limit) = self.write_timeout();
+                let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(sleep(time)));
+                ready!(deadline.as_mut().poll(cx));
+                self.limit_counters.count(limit);
+                let error = format!("the peer accepted no data for {time:?}");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
             }
         }
@@ -227,32 +249,32 @@ impl Patience {
     }
 }
 
-impl AsyncRead for Patience {
+impl AsyncRead for TimeoutStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = out.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, out) {
             Poll::Ready(result) => {
                 if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-                    // The system gave the peer up: it has confirmed nothing for too long.
-                    this.hits.count(this.sending().1);
+                    // The system's own timeout: the peer has acknowledged no data for too long.
+                    this.limit_counters.count(this.write_timeout().1);
                 }
-                if out.filled().len() > before && this.exchange.phase() == Phase::Idle {
-                    this.exchange.set(Phase::Head);
+                if out.filled().len() > before && this.connection.get() == HttpPhase::Idle {
+                    this.connection.set(HttpPhase::Head);
                 }
                 Poll::Ready(result)
             }
-            Poll::Pending => this.still_waits(cx).map(Err),
+            Poll::Pending => this.poll_read_deadline(cx).map(Err),
         }
     }
 }
 
-impl AsyncWrite for Patience {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.tell_system();
+        this.update_tcp_timeout();
         let polled = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.taken(cx, polled)
+        this.poll_write_deadline(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -261,9 +283,9 @@ impl AsyncWrite for Patience {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.tell_system();
+        this.update_tcp_timeout();
         let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, bytes);
-        this.taken(cx, polled)
+        this.poll_write_deadline(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -273,12 +295,12 @@ impl AsyncWrite for Patience {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_flush(cx);
-        this.taken(cx, polled)
+        this.poll_write_deadline(cx, polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_shutdown(cx);
-        this.taken(cx, polled)
+        this.poll_write_deadline(cx, polled)
     }
 }

@@ -1,7 +1,7 @@
-//! Tokens that are wrong, counted by address.
+//! Counting of failed logins by address.
 //!
-//! A token has 256 random bits: nobody guesses one. What this does is to make trying slow and to show it,
-//! without ever keeping out whoever has a good one from the same address (a proxy, a firewall).
+//! A token has 256 random bits and cannot be guessed. Counting makes attempts slow and visible, but never
+//! locks out a valid token from the same address (a proxy, a firewall).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,92 +14,98 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::Semaphore;
 
-/// Over this time failures are counted.
+use super::connection_limit::network;
+
+/// The time window over which failures are counted.
 pub(in crate::server) const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are told apart; what comes from more is counted together.
+/// Number of addresses counted separately; further ones are counted together.
 const ADDRESSES_MAX: usize = 4096;
-/// An answer over the limit waits so long, if not too many wait already.
+/// Delay of a response over the limit, unless too many are delayed already.
 const DELAY: Duration = Duration::from_secs(1);
 const DELAYED_MAX: usize = 256;
-/// All addresses beyond those that are told apart.
+/// The key under which further addresses are counted.
 const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// Why somebody was not let in, and at which door.
+/// The labels of the failure counter. The name `door`, for the entry point, is part of the metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::server) struct FailureLabel {
     door: &'static str,
     reason: &'static str,
 }
 
-/// Failures of all doors.
+/// Failed login attempts at all entry points.
 #[derive(Debug)]
-pub(in crate::server) struct Throttle {
-    /// Held for a moment.
-    failed: Mutex<HashMap<IpAddr, Failed>>,
+pub(in crate::server) struct LoginAttempts {
+    /// Failures of each address in the current window. Locked briefly.
+    by_address: Mutex<HashMap<IpAddr, FailureCount>>,
     delayed: Arc<Semaphore>,
-    /// For `/metrics`.
+    /// Counter for `/metrics`.
     pub(in crate::server) failures: Family<FailureLabel, Counter>,
 }
 
+/// The failures of one address in a window.
 #[derive(Debug)]
-struct Failed {
+struct FailureCount {
     count: u64,
     since: Instant,
 }
 
-/// What follows from a failure.
+/// The consequence of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Failure {
-    /// It is told.
-    Told,
-    /// There were too many from this address; the first one over the limit in this window is marked.
-    TooMany { first: bool },
+pub(in crate::server) enum AttemptOutcome {
+    /// The address is within its limit.
+    Allowed,
+    /// The address is over its limit.
+    TooMany {
+        /// True for the first attempt over the limit in the window.
+        first: bool,
+    },
 }
 
-impl Default for Throttle {
+impl Default for LoginAttempts {
     fn default() -> Self {
-        Self { failed: Mutex::default(), delayed: Arc::new(Semaphore::new(DELAYED_MAX)), failures: Family::default() }
+        Self {
+            by_address: Mutex::default(),
+            delayed: Arc::new(Semaphore::new(DELAYED_MAX)),
+            failures: Family::default(),
+        }
     }
 }
 
-impl Throttle {
-    /// Counts somebody who was not let in.
+impl LoginAttempts {
+    /// Counts a failed authentication in the metrics.
     pub(in crate::server) fn count(&self, door: &'static str, reason: &'static str) {
         self.failures.get_or_create(&FailureLabel { door, reason }).inc();
     }
 
-    /// A token from this address was wrong; `max` may be in a window.
-    pub(in crate::server) fn failed(&self, address: IpAddr, max: u64) -> Failure {
+    /// Records a wrong token from `address`, of which `max` are allowed per window.
+    pub(in crate::server) fn record_failure(&self, address: IpAddr, max: u64) -> AttemptOutcome {
         let now = Instant::now();
-        let mut failed = self.failed.lock();
+        let mut by_address = self.by_address.lock();
         let mut address = network(address);
-        if !failed.contains_key(&address) && failed.len() >= ADDRESSES_MAX {
-            failed.retain(|_, failed| now.duration_since(failed.since) < WINDOW);
-            if failed.len() >= ADDRESSES_MAX {
+        if !by_address.contains_key(&address) && by_address.len() >= ADDRESSES_MAX {
+            by_address.retain(|_, failures| now.duration_since(failures.since) < WINDOW);
+            if by_address.len() >= ADDRESSES_MAX {
                 address = OTHERS;
             }
         }
-        let entry = failed.entry(address).or_insert(Failed { count: 0, since: now });
+        let entry = by_address.entry(address).or_insert(FailureCount { count: 0, since: now });
         if now.duration_since(entry.since) >= WINDOW {
-            *entry = Failed { count: 0, since: now };
+            *entry = FailureCount { count: 0, since: now };
         }
         entry.count += 1;
-        if entry.count > max { Failure::TooMany { first: entry.count == max + 1 } } else { Failure::Told }
-    }
-
-    /// What an answer over the limit waits for.
-    pub(in crate::server) async fn delay(&self) {
-        if let Ok(_place) = self.delayed.try_acquire() {
-            tokio::time::sleep(DELAY).await;
+        if entry.count > max {
+            AttemptOutcome::TooMany { first: entry.count == max + 1 }
+        } else {
+            AttemptOutcome::Allowed
         }
     }
-}
 
-/// Who has one address of IPv6 has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
+    /// Delays a response over the limit.
+    pub(in crate::server) async fn delay(&self) {
+        if let Ok(_permit) = self.delayed.try_acquire() {
+            tokio::time::sleep(DELAY).await;
+        }
     }
 }
 
@@ -108,20 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_is_told_so_often_and_the_table_is_bounded() {
-        let throttle = Throttle::default();
+    fn failures_are_limited_per_address_and_the_table_is_bounded() {
+        let attempts = LoginAttempts::default();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         for _ in 0..3 {
-            assert_eq!(throttle.failed(address, 3), Failure::Told);
+            assert_eq!(attempts.record_failure(address, 3), AttemptOutcome::Allowed);
         }
-        assert_eq!(throttle.failed("::ffff:192.0.2.1".parse().unwrap(), 3), Failure::TooMany { first: true });
-        assert_eq!(throttle.failed(address, 3), Failure::TooMany { first: false });
-        assert_eq!(throttle.failed("2001:db8::1".parse().unwrap(), 1), Failure::Told);
-        assert_eq!(throttle.failed("2001:db8::2".parse().unwrap(), 1), Failure::TooMany { first: true });
+        assert_eq!(
+            attempts.record_failure("::ffff:192.0.2.1".parse().unwrap(), 3),
+            AttemptOutcome::TooMany { first: true }
+        );
+        assert_eq!(attempts.record_failure(address, 3), AttemptOutcome::TooMany { first: false });
+        assert_eq!(attempts.record_failure("2001:db8::1".parse().unwrap(), 1), AttemptOutcome::Allowed);
+        assert_eq!(attempts.record_failure("2001:db8::2".parse().unwrap(), 1), AttemptOutcome::TooMany { first: true });
         for n in 0..10_000_u32 {
-            throttle.failed(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), 1);
+            attempts.record_failure(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), 1);
         }
-        assert!(throttle.failed.lock().len() <= ADDRESSES_MAX + 1);
-        assert_eq!(throttle.failed("10.255.255.1".parse().unwrap(), 1), Failure::TooMany { first: false });
+        assert!(attempts.by_address.lock().len() <= ADDRESSES_MAX + 1);
+        assert_eq!(
+            attempts.record_failure("10.255.255.1".parse().unwrap(), 1),
+            AttemptOutcome::TooMany { first: false }
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Connections before HTTP or RESP: listening, TLS, connection limits and rates.
+//! Connections below HTTP and RESP: binding, TLS, and limits on connections, rates and logins.
 
 pub(in crate::server) mod bind;
 pub(in crate::server) mod connection_limit;

@@ -1,55 +1,55 @@
-//! A connection's rates of lines and bytes: one that is faster is read more slowly. Nothing is lost by
-//! that: what waits is with the sender, whose own rule for a full buffer holds.
+//! Rate limits of lines and bytes per connection: a connection over its limit is read more slowly. No data is
+//! lost, since it waits at the sender, whose own policy for a full buffer applies.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::limits::{Hits, Limit};
-use crate::model::rate::{Meter, Rates, Reached};
+use crate::model::limits::{Limit, LimitCounters};
+use crate::model::rate::{RateLimits, RateUnit, TokenBuckets};
 use crate::server::state::State;
 
-/// A pause is at most this long, so that a ping is read now and then.
+/// Maximum length of a pause, so that pings are still read in time.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Holds one connection to its rates.
+/// The rate limit of one connection.
 #[derive(Debug)]
-pub(in crate::server) struct Throttle {
-    meter: Option<Meter>,
-    /// Nothing more should be read before.
+pub(in crate::server) struct ConnectionRate {
+    buckets: Option<TokenBuckets>,
+    /// End of the current pause.
     until: Option<Instant>,
-    hits: Arc<Hits>,
+    hits: Arc<LimitCounters>,
 }
 
-impl Throttle {
-    /// For a connection that begins now.
+impl ConnectionRate {
+    /// Returns the rate limit of a new connection.
     pub(in crate::server) fn new(state: &State) -> Self {
         let limits = &state.options.limits;
         let rates =
-            Rates { lines: limits.connection_lines_per_second_max, bytes: limits.connection_bytes_per_second_max };
-        Self { meter: rates.meter(Instant::now()), until: None, hits: state.hits.clone() }
+            RateLimits { lines: limits.connection_lines_per_second_max, bytes: limits.connection_bytes_per_second_max };
+        Self { buckets: rates.buckets(Instant::now()), until: None, hits: state.limit_counters.clone() }
     }
 
-    /// Lines of so many bytes were read.
-    pub(in crate::server) fn took(&mut self, lines: u64, bytes: u64) {
-        let Some(meter) = &mut self.meter else { return };
+    /// Records lines read from the connection.
+    pub(in crate::server) fn record(&mut self, lines: u64, bytes: u64) {
+        let Some(buckets) = &mut self.buckets else { return };
         let now = Instant::now();
-        let wait = meter.owe(lines, bytes, now);
+        let wait = buckets.charge(lines, bytes, now);
         if wait.is_zero() || self.until.replace(now + wait.min(PAUSE_MAX)).is_some() {
             return;
         }
-        self.hits.count(match meter.reached(now).0 {
-            Reached::Lines => Limit::connection_lines_per_second_max,
-            Reached::Bytes => Limit::connection_bytes_per_second_max,
+        self.hits.count(match buckets.limiting_rate(now).0 {
+            RateUnit::Lines => Limit::connection_lines_per_second_max,
+            RateUnit::Bytes => Limit::connection_bytes_per_second_max,
         });
     }
 
-    /// Whether nothing more should be read now.
+    /// Returns whether reading should pause.
     pub(in crate::server) fn is_reached(&self) -> bool {
         self.until.is_some()
     }
 
-    /// How long nothing should be read, if there is to be a pause.
-    pub(in crate::server) fn wait(&mut self) -> Option<Duration> {
+    /// Returns the rest of the current pause, if there is one.
+    pub(in crate::server) fn pause(&mut self) -> Option<Duration> {
         let rest = self.until?.saturating_duration_since(Instant::now());
         if rest.is_zero() {
             self.until = None;

@@ -1,8 +1,7 @@
-//! The first thing on a new connection: TLS, where the server has a certificate; and the
-//! certificate's renewal.
+//! TLS handshakes of new connections, if the server has a certificate, and reloading of the certificate.
 //!
-//! A handshake takes place in the connection's own task, under its place in the limit of
-//! connections, so that a client that is slow at it holds up nobody.
+//! A handshake runs in the task of its connection and counts against the connection limit, so that a slow
+//! client delays no others.
 
 use std::io;
 use std::time::Duration;
@@ -14,79 +13,82 @@ use tokio::time::{sleep, timeout};
 use crate::model::limits::{FILE_POLL, Limit};
 use crate::server::server_file;
 use crate::server::state::{SharedState, State};
-use crate::transport::{Acceptor, Reloaded, Spoken, Stream};
+use crate::transport::{Acceptor, AppProtocol, NetStream, ReloadOutcome};
 use crate::wire::problem::{HTTPS_REQUIRED, PROBLEM_JSON, Problem};
 
-/// What a client is given to take the answer that it speaks the wrong way.
-const TELL_WAIT: Duration = Duration::from_secs(1);
-/// The answer to a Redis client without TLS on a port with it.
-const REDIS_PLAIN: &[u8] = b"-ERR this port speaks TLS: use rediss://, or redis-cli --tls\r\n";
+/// Time limit for the response to a client without TLS.
+const REJECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The response to a Redis client without TLS.
+const REDIS_PLAIN: &[u8] = b"-ERR this port requires TLS: use rediss://, or redis-cli --tls\r\n";
 
-/// What a handshake came to.
-enum Shaken {
-    Stream(Stream),
-    /// The client speaks without TLS.
+/// The result of a handshake.
+enum Handshake {
+    /// An encrypted connection.
+    Encrypted(NetStream),
+    /// A client that does not use TLS.
     Plain(TcpStream),
 }
 
-/// The connection, after the handshake where there is one; `None` if it came to nothing.
-pub(in crate::server) async fn open(stream: TcpStream, spoken: Spoken, state: &State) -> Option<Stream> {
-    let Some(tls) = &state.tls else { return Some(Stream::Plain(stream)) };
-    let shaken = tokio::select! {
-        shaken = timeout(state.options.limits.handshake_timeout, Box::pin(shake(tls, stream, spoken))) => shaken,
+/// Performs the handshake, if the server has a certificate. Returns `None` if it failed.
+pub(in crate::server) async fn open(stream: TcpStream, protocol: AppProtocol, state: &State) -> Option<NetStream> {
+    let Some(tls) = &state.tls else { return Some(NetStream::Plain(stream)) };
+    let result = tokio::select! {
+        result = timeout(state.options.limits.handshake_timeout, Box::pin(handshake(tls, stream, protocol))) => result,
         () = state.shutdown.cancelled() => return None,
     };
-    match shaken {
-        Ok(Ok(Shaken::Stream(stream))) => return Some(stream),
-        Ok(Ok(Shaken::Plain(stream))) => {
-            let told = timeout(TELL_WAIT, tell_plain(stream, spoken)).await;
-            tracing::debug!(?told, "a client without TLS on a port with it");
+    match result {
+        Ok(Ok(Handshake::Encrypted(stream))) => return Some(stream),
+        Ok(Ok(Handshake::Plain(stream))) => {
+            let response = timeout(REJECT_TIMEOUT, reject_plain(stream, protocol)).await;
+            tracing::debug!(?response, "rejected a client without TLS");
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => {
-            state.hits.count(Limit::handshake_timeout);
-            tracing::debug!("a TLS handshake took too long");
+            state.limit_counters.count(Limit::handshake_timeout);
+            tracing::debug!("TLS handshake timed out");
         }
     }
     state.metrics.handshakes_failed.inc();
     None
 }
 
-async fn shake(tls: &Acceptor, stream: TcpStream, spoken: Spoken) -> io::Result<Shaken> {
+/// Performs a handshake, unless the first byte shows that the client does not use TLS.
+async fn handshake(tls: &Acceptor, stream: TcpStream, protocol: AppProtocol) -> io::Result<Handshake> {
     let mut first = [0];
-    // A handshake begins with 22; what people's programs say without one begins with a letter or a sign.
+    // A handshake record starts with byte 22, HTTP and RESP with a printable character.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_graphic() {
-        return Ok(Shaken::Plain(stream));
+        return Ok(Handshake::Plain(stream));
     }
-    tls.accept(stream, spoken).await.map(Shaken::Stream)
+    tls.accept(stream, protocol).await.map(Handshake::Encrypted)
 }
 
-/// Says in the client's own way that it must speak TLS. What it sent is read before and after, as
-/// else the system would take the answer back.
-async fn tell_plain(mut stream: TcpStream, spoken: Spoken) -> io::Result<()> {
+/// Sends an error in the client's protocol that TLS is required. All input is read, since closing a socket
+/// with unread input would discard the response (RST).
+async fn reject_plain(mut stream: TcpStream, protocol: AppProtocol) -> io::Result<()> {
     let mut sink = [0; 4096];
-    let answer = match spoken {
-        Spoken::Http => https_required(),
-        Spoken::Redis => REDIS_PLAIN.to_vec(),
+    let response = match protocol {
+        AppProtocol::Http => https_required(),
+        AppProtocol::Redis => REDIS_PLAIN.to_vec(),
     };
     let _read = stream.read(&mut sink).await?;
-    stream.write_all(&answer).await?;
+    stream.write_all(&response).await?;
     stream.shutdown().await?;
     while stream.read(&mut sink).await? > 0 {}
     Ok(())
 }
 
+/// Returns the HTTP response to a client without TLS.
 fn https_required() -> Vec<u8> {
-    let detail = "this port speaks https: begin the address with https:// instead of http://";
+    let detail = "this port requires HTTPS: use https:// instead of http://";
     let body = serde_json::json!(Problem::new(400, HTTPS_REQUIRED, detail)).to_string();
     let length = body.len();
     let head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n";
     format!("{head}content-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-/// Takes a new certificate when its files change, until the server ends. Each change is told once;
-/// while the files do not fit, the old certificate is served.
-pub(in crate::server) async fn renew(state: SharedState) {
+/// Reloads the certificate when its files change, until shutdown. Each change is logged once. While the files
+/// do not match, the old certificate stays in use.
+pub(in crate::server) async fn reload_certificates(state: SharedState) {
     let Some(tls) = state.tls.clone() else { return };
     loop {
         tokio::select! {
@@ -95,29 +97,29 @@ pub(in crate::server) async fn renew(state: SharedState) {
         }
         let reading = tls.clone();
         match tokio::task::spawn_blocking(move || reading.reload()).await {
-            Ok(Reloaded::Unchanged) => {}
-            Ok(Reloaded::Changed) => {
+            Ok(ReloadOutcome::Unchanged) => {}
+            Ok(ReloadOutcome::Changed) => {
                 state.metrics.certificates_renewed.inc();
-                tracing::info!(cert = %tls.files().cert.display(), "new connections get the new certificate");
-                warn(&tls);
-                if let Err(error) = server_file::certificate(&state.options.data, &tls).await {
-                    tracing::warn!(%error, "commands on this machine are not told of the new certificate");
+                tracing::info!(cert = %tls.files().cert.display(), "reloaded the certificate for new connections");
+                log_warnings(&tls);
+                if let Err(error) = server_file::write_certificate(&state.options.data, &tls).await {
+                    tracing::warn!(%error, "failed to publish the new certificate to commands on this machine");
                 }
             }
-            Ok(Reloaded::Unfit(error)) => {
-                tracing::warn!(%error, "the certificate files have changed and cannot be used: the old pair is served until they fit");
+            Ok(ReloadOutcome::Invalid(error)) => {
+                tracing::warn!(%error, "cannot use the changed certificate files; keeping the old pair");
             }
-            Err(error) => tracing::warn!(%error, "the certificate files could not be looked at"),
+            Err(error) => tracing::warn!(%error, "failed to check the certificate files"),
         }
     }
 }
 
-/// Says what is wrong with a certificate that can be used all the same.
-pub(in crate::server) fn warn(tls: &Acceptor) {
+/// Logs warnings about a certificate that is usable, but has expired or has a readable key.
+pub(in crate::server) fn log_warnings(tls: &Acceptor) {
     if tls.is_expired() {
-        tracing::warn!(cert = %tls.files().cert.display(), "the certificate is out of its time: clients will refuse it");
+        tracing::warn!(cert = %tls.files().cert.display(), "the certificate is expired or not yet valid; clients will reject it");
     }
-    if tls.key_is_open() {
-        tracing::warn!(key = %tls.files().key.display(), "everyone on this machine can read the key: `chmod o-r` it");
+    if tls.key_is_world_readable() {
+        tracing::warn!(key = %tls.files().key.display(), "every user of this machine can read the key; run `chmod o-r` on it");
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Port;
 use super::connection;
 use crate::model::limits::Limit;
-use crate::server::net::connection_limit::{Full, Places};
+use crate::server::net::connection_limit::{ConnectionLimiter, LimitReached};
 use crate::server::net::tcp;
 
 /// The answer to a client too many: Redis' own.
@@ -22,7 +22,7 @@ const REFUSE_WAIT: Duration = Duration::from_secs(1);
 /// Accepts until the server is to end.
 pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
     let limits = &port.state.options.limits;
-    let places = Places::new(limits.resp_connections_max, limits.connections_per_address_max);
+    let places = ConnectionLimiter::new(limits.resp_connections_max, limits.connections_per_address_max);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut errors = tcp::AcceptErrors::default();
     loop {
@@ -33,20 +33,20 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                errors.note(&port.state.metrics, &error).await;
+                errors.record(&port.state.metrics, &error).await;
                 continue;
             }
         };
-        if let Err(error) = tcp::prepare(&stream, limits) {
+        if let Err(error) = tcp::configure(&stream, limits) {
             tracing::debug!(%error, "a Redis client's socket could not be prepared");
         }
-        let place = match places.seat().and_then(|seat| Ok((seat, places.share(peer.ip())?))) {
+        let place = match places.try_acquire().and_then(|seat| Ok((seat, places.try_acquire_for(peer.ip())?))) {
             Ok(place) => place,
             Err(full) => {
                 port.state.metrics.redis.refused.inc();
-                port.state.hits.count(match full {
-                    Full::All => Limit::resp_connections_max,
-                    Full::Address => Limit::connections_per_address_max,
+                port.state.limit_counters.count(match full {
+                    LimitReached::Total => Limit::resp_connections_max,
+                    LimitReached::Address => Limit::connections_per_address_max,
                 });
                 // Under TLS only a handshake could tell it, which costs more than it is worth.
                 if port.state.tls.is_none()

@@ -12,9 +12,9 @@
 
 use super::commands::{ReadArgs, Refusal, keys_of};
 use super::table::{ADMIN, Command, KeysAt, NO_AUTH, WRITE};
-use crate::auth::{Caller, Object, Scope, Verdict};
+use crate::auth::{Caller, Decision, Resource, Scope};
 use crate::model::{Entry, RunId, Timestamp};
-use crate::tasks::keys::{JournalError, KeyFacts, Look, Range};
+use crate::tasks::keys::{IdRange, JournalError, KeyMetadata, KeyReader};
 use crate::wire::resp::Request;
 
 const NO_AUTH_YET: Refusal = Refusal::Static("NOAUTH Authentication required.");
@@ -30,7 +30,7 @@ pub(super) fn check(caller: Option<&Caller>, command: &Command, request: &Reques
         return Ok(());
     }
     let (scope, object) = needs(command);
-    if caller.may(scope, object) != Verdict::Allowed {
+    if caller.may(scope, object) != Decision::Allowed {
         return Err(forbidden(command));
     }
     // They count what is there: what is hidden is not.
@@ -40,10 +40,10 @@ pub(super) fn check(caller: Option<&Caller>, command: &Command, request: &Reques
     for_each_key(command, request, |key| {
         let scope =
             if takes_away(command, request) && RunId::from_stream_key(key).is_some() { Scope::Admin } else { scope };
-        match caller.may(scope, Object::Key(key)) {
-            Verdict::Allowed => Ok(()),
-            Verdict::Hidden => Err(HIDDEN_KEY),
-            Verdict::Forbidden => Err(forbidden(command)),
+        match caller.may(scope, Resource::Key(key)) {
+            Decision::Allowed => Ok(()),
+            Decision::Hidden => Err(HIDDEN_KEY),
+            Decision::Forbidden => Err(forbidden(command)),
         }
     })
 }
@@ -53,12 +53,12 @@ fn forbidden(command: &Command) -> Refusal {
 }
 
 /// What a command takes whatever its keys are.
-fn needs(command: &Command) -> (Scope, Object<'static>) {
+fn needs(command: &Command) -> (Scope, Resource<'static>) {
     match command.name {
-        "flushall" | "flushdb" => (Scope::Admin, Object::Store),
-        _ if command.is(ADMIN) => (Scope::Admin, Object::Any),
-        _ if command.is(WRITE) => (Scope::Write, Object::Any),
-        _ => (Scope::Read, Object::Any),
+        "flushall" | "flushdb" => (Scope::Admin, Resource::Store),
+        _ if command.is(ADMIN) => (Scope::Admin, Resource::Any),
+        _ if command.is(WRITE) => (Scope::Write, Resource::Any),
+        _ => (Scope::Read, Resource::Any),
     }
 }
 
@@ -91,20 +91,20 @@ fn for_each_key(
 
 /// The keys that a caller may see; the others are not there.
 pub(super) struct Seen<'a> {
-    pub(super) look: &'a mut dyn Look,
+    pub(super) look: &'a mut dyn KeyReader,
     pub(super) caller: &'a Caller,
 }
 
-impl Look for Seen<'_> {
+impl KeyReader for Seen<'_> {
     fn now(&self) -> Timestamp {
         self.look.now()
     }
 
-    fn facts(&mut self, name: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
-        if self.caller.sees_key(name) { self.look.facts(name) } else { Ok(None) }
+    fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
+        if self.caller.sees_key(name) { self.look.metadata(name) } else { Ok(None) }
     }
 
-    fn range(&mut self, name: &[u8], range: Range, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
+    fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
         if self.caller.sees_key(name) { self.look.range(name, range, each) } else { Ok(0) }
     }
 

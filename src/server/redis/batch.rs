@@ -19,7 +19,7 @@ use super::transaction::ends_transaction;
 use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::tasks::Tasks;
-use crate::tasks::keys::{Answer, JournalError, KeyTask, Keys, Look as _, Waiting};
+use crate::tasks::keys::{BlockedClient, CommitCallback, JournalError, KeyReader as _, KeyTask, Transaction};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// Commands in one batch.
@@ -231,7 +231,7 @@ impl Batch {
     fn refuse(&mut self, refusal: &Refusal, start: usize) {
         self.done.errors += 1;
         if let Refusal::TooLarge(_) = refusal {
-            self.session.port.state.hits.count(Limit::resp_reply_bytes_max);
+            self.session.port.state.limit_counters.count(Limit::resp_reply_bytes_max);
         }
         self.reply.truncate(start);
         refusal.write(&mut self.reply);
@@ -283,7 +283,7 @@ impl Batch {
         Ok(Outcome::Done)
     }
 
-    fn exec(&mut self, keys: &mut Keys<'_>) -> Result<(), Refusal> {
+    fn exec(&mut self, keys: &mut Transaction<'_>) -> Result<(), Refusal> {
         let Some(transaction) = self.session.transaction.take() else {
             return Err(Refusal::Static("ERR EXEC without MULTI"));
         };
@@ -294,7 +294,7 @@ impl Batch {
         }
         // A look removes a key whose time is over, which marks those who watch it.
         for name in &watched.names {
-            keys.facts(name)?;
+            keys.metadata(name)?;
         }
         if watched.is_dirty() {
             self.reply.null_array();
@@ -312,7 +312,7 @@ impl Batch {
         Ok(())
     }
 
-    fn wait(&mut self, keys: &mut Keys<'_>, wait: Wait) -> Waits {
+    fn wait(&mut self, keys: &mut Transaction<'_>, wait: Wait) -> Waits {
         let wanted = self.session.replies.take();
         let (sender, answer) = oneshot::channel();
         let deadline = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -320,7 +320,7 @@ impl Batch {
         client.facts.lock().command = self.done.last.unwrap_or_default();
         let (empty, mut again) = (self.reply.emptied(), wait.again);
         let mut open = Some((sender, self.session.port.clients.block(client)));
-        let serve = move |keys: &mut Keys<'_>, why| {
+        let serve = move |keys: &mut Transaction<'_>, why| {
             let mut reply = empty.emptied();
             if let Err(refusal) = again(keys, why, &mut reply)? {
                 reply.truncate(0);
@@ -328,13 +328,13 @@ impl Batch {
             }
             // Not blocked any more, from here on for everyone.
             let sender = open.take().map(|(sender, _)| sender)?;
-            let answer: Answer = Box::new(move |failed| {
+            let answer: CommitCallback = Box::new(move |failed| {
                 // A client that has gone wants none.
                 sender.send(failed.map_or(Ok(reply), |error| Err(error.clone()))).ok();
             });
             Some(answer)
         };
-        keys.wait(Waiting { client: client.id, keys: wait.keys, serve: Box::new(serve) });
+        keys.block(BlockedClient { client: client.id, keys: wait.keys, retry: Box::new(serve) });
         Waits { answer, deadline, wanted }
     }
 
@@ -354,7 +354,7 @@ impl Batch {
         self.replies = 0;
         for adding in self.adding.drain(..).filter(|adding| adding.added) {
             if let Ok(task) = adding.task {
-                task.added();
+                task.mark_active();
             }
         }
     }

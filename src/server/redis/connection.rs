@@ -21,34 +21,31 @@ use super::exec_context::Place;
 use super::plan::Plan;
 use super::session::Session;
 use crate::model::limits::Limit;
-use crate::server::net::connection_limit::{Seat, Share};
-use crate::server::net::rate_limit::Throttle;
+use crate::server::net::connection_limit::{GlobalPermit, PerAddressPermit};
+use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::net::tls;
-use crate::tasks::keys::{Answer, JournalError, Keys, Why};
-use crate::transport::{Spoken, Stream};
+use crate::tasks::keys::{CommitCallback, JournalError, Transaction, WakeReason};
+use crate::transport::{AppProtocol, NetStream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
 /// Bytes that are read while a command waits; what comes then stays with the system.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Serves a client until it goes, or has to.
-pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>, _place: (Seat, Share)) {
+pub(super) async fn run(
+    stream: TcpStream,
+    client: Arc<Client>,
+    port: Arc<Port>,
+    _place: (GlobalPermit, PerAddressPermit),
+) {
     let id = client.id;
     port.state.metrics.redis.connections.inc();
-    if let Some(stream) = tls::open(stream, Spoken::Redis, &port.state).await {
+    if let Some(stream) = tls::open(stream, AppProtocol::Redis, &port.state).await {
         let session = Session::new(port.clone(), client.clone());
         let parser = Parser::new(RequestLimits::default());
-        let throttle = Throttle::new(&port.state);
-        let mut connection = Connection {
-            stream,
-            parser,
-            broken: None,
-            filled: false,
-            spoke: false,
-            throttle,
-            port: port.clone(),
-            client,
-        };
+        let rate = ConnectionRate::new(&port.state);
+        let mut connection =
+            Connection { stream, parser, broken: None, filled: false, spoke: false, rate, port: port.clone(), client };
         // Boxed: the batch goes back and forth.
         let ended = connection.serve(Box::new(Batch::new(session))).await;
         if let Err(error) = ended {
@@ -60,7 +57,7 @@ pub(super) async fn run(stream: TcpStream, client: Arc<Client>, port: Arc<Port>,
 }
 
 struct Connection {
-    stream: Stream,
+    stream: NetStream,
     parser: Parser,
     /// What came is no request: an error once what came before is answered.
     broken: Option<ProtocolError>,
@@ -69,7 +66,7 @@ struct Connection {
     /// A whole request has come.
     spoke: bool,
     /// Holds the connection to its rates.
-    throttle: Throttle,
+    rate: ConnectionRate,
     port: Arc<Port>,
     client: Arc<Client>,
 }
@@ -148,7 +145,7 @@ impl Connection {
         let count = tokio::select! {
             read = self.stream.read_buf(buffer) => read?,
             () = silent => {
-                self.port.state.hits.count(limit);
+                self.port.state.limit_counters.count(limit);
                 return Ok(false);
             }
             () = self.port.state.shutdown.cancelled() => return Ok(false),
@@ -213,12 +210,12 @@ impl Connection {
             (batch, None)
         };
         batch.settle();
-        self.throttle.took(batch.done.adds, if batch.done.adds > 0 { plan_bytes } else { 0 });
+        self.rate.record(batch.done.adds, if batch.done.adds > 0 { plan_bytes } else { 0 });
         self.count(&mut batch);
         if std::mem::take(&mut batch.session.slow) {
-            self.port.state.throttle.delay().await;
+            self.port.state.login_attempts.delay().await;
         }
-        if let Some(pause) = self.throttle.wait() {
+        if let Some(pause) = self.rate.pause() {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.port.state.shutdown.cancelled() => {}
@@ -238,7 +235,7 @@ impl Connection {
                     batch.add_task(key, task.map_err(|error| refused(&error)));
                 }
             }
-            let room = tasks.make_room(plan.bytes).await.map_err(io::Error::other)?;
+            let room = tasks.reserve(plan.bytes).await.map_err(io::Error::other)?;
             Ok::<_, io::Error>((batch, room))
         };
         let (mut batch, room) = tokio::select! {
@@ -246,7 +243,7 @@ impl Connection {
             () = self.port.state.shutdown.cancelled() => return Err(ending()),
         };
         let (sender, done) = oneshot::channel();
-        tasks.submit(room, move |keys: &mut Keys<'_>| -> Answer {
+        tasks.submit(room, move |keys: &mut Transaction<'_>| -> CommitCallback {
             let waits = batch.run(&mut Place::Keys(keys));
             Box::new(move |failed| {
                 if let Some(error) = failed {
@@ -271,7 +268,7 @@ impl Connection {
         let metrics = &self.port.state.metrics.redis;
         metrics.commands.inc_by(done.commands);
         metrics.errors.inc_by(done.errors);
-        let hop = &self.port.state.hops.redis;
+        let hop = &self.port.state.stages.redis;
         hop.received(done.adds);
         hop.parsed(done.adds);
         hop.stored(done.added);
@@ -279,7 +276,7 @@ impl Connection {
             hop.rejected("refused", "an XADD was refused; its client was told why");
         }
         if done.of_runs {
-            self.port.state.runs.touch();
+            self.port.state.runs.notify_changed();
         }
         let mut facts = self.client.facts.lock();
         facts.commands += done.commands;
@@ -290,7 +287,7 @@ impl Connection {
     /// Waits with a command that waits; `None` if the client has gone, or has to. Gives its reply, and
     /// whether it is the last.
     async fn wait(&mut self, mut waits: Waits) -> io::Result<Option<(Reply, bool)>> {
-        let give_up = |port: &Port, id| port.state.tasks.give_up(id, Why::TimedOut);
+        let unblock = |port: &Port, id| port.state.tasks.unblock(id, WakeReason::TimedOut);
         let (mut overdue, id) = (false, self.client.id);
         loop {
             let deadline = waits.deadline.filter(|_| !overdue);
@@ -311,7 +308,7 @@ impl Connection {
                 }
                 () = time_is_up => {
                     // The answer still comes from the writer: it may just have been served.
-                    give_up(&self.port, id);
+                    unblock(&self.port, id);
                     overdue = true;
                     continue;
                 }
@@ -326,7 +323,7 @@ impl Connection {
                 () = self.client.end.cancelled() => true,
             };
             if gone {
-                give_up(&self.port, id);
+                unblock(&self.port, id);
                 return Ok(None);
             }
         }

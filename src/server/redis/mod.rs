@@ -88,7 +88,7 @@ const EXPIRY_CHECK: Duration = Duration::from_millis(250);
 
 /// Ends the connections of tokens that are not taken any more, until the server ends.
 async fn end_with_tokens(port: Arc<Port>) {
-    let gate = &port.state.gate;
+    let gate = &port.state.auth;
     let mut tokens = gate.keyring();
     loop {
         tokio::select! {
@@ -96,11 +96,11 @@ async fn end_with_tokens(port: Arc<Port>) {
             _ = tokens.changed() => {}
             () = tokio::time::sleep(EXPIRY_CHECK) => {}
         }
-        if !gate.asks() {
+        if !gate.auth_required() {
             continue;
         }
         for client in port.clients.all() {
-            let ended = client.caller.lock().as_ref().and_then(|caller| gate.is_over(caller));
+            let ended = client.caller.lock().as_ref().and_then(|caller| gate.end_reason(caller));
             if let Some(ended) = ended {
                 tracing::debug!(client = client.id, %ended, "a Redis client's connection is ended");
                 client.end.cancel();

@@ -5,7 +5,7 @@ use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::runs::RunsError;
 use crate::server::state::State;
-use crate::tasks::keys::{KeyTask, Keys, Look as _};
+use crate::tasks::keys::{KeyReader as _, KeyTask, Transaction};
 use crate::wire::resp::Request;
 
 /// A task whose key is about to get an entry.
@@ -25,7 +25,7 @@ impl Adding {
     /// Lets the task know what its lines say.
     pub(in crate::server) fn note(&self, request: &Request) {
         if let Ok(task) = &self.task {
-            request.args().for_each(|word| task.note(word));
+            request.args().for_each(|word| task.detect_events(word));
         }
     }
 
@@ -41,9 +41,9 @@ impl Adding {
 
 /// Whether a key that is no task's may get an entry: within `disk_max`, and if it is a new run's, within
 /// `runs_max`.
-pub(in crate::server) fn may_add(state: &State, keys: &mut Keys<'_>, key: &[u8]) -> Result<(), Refusal> {
+pub(in crate::server) fn may_add(state: &State, keys: &mut Transaction<'_>, key: &[u8]) -> Result<(), Refusal> {
     state.tasks.has_budget().map_err(|error| Refusal::Text(refused(&error)))?;
-    if RunId::from_stream_key(key).is_none() || keys.facts(key)?.is_some() {
+    if RunId::from_stream_key(key).is_none() || keys.metadata(key)?.is_some() {
         return Ok(());
     }
     let prefix = RunId::STREAM_PREFIX.as_bytes();
@@ -51,6 +51,6 @@ pub(in crate::server) fn may_add(state: &State, keys: &mut Keys<'_>, key: &[u8])
     if runs < state.options.limits.runs_max {
         return Ok(());
     }
-    state.hits.count(Limit::runs_max);
+    state.limit_counters.count(Limit::runs_max);
     Err(Refusal::Text(format!("ERR {}", RunsError::TooMany(runs))))
 }

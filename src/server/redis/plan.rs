@@ -3,7 +3,7 @@
 use super::table::{Command, HEAVY, Run};
 use crate::model::TaskId;
 use crate::tasks::Tasks;
-use crate::tasks::keys::Look;
+use crate::tasks::keys::KeyReader;
 use crate::wire::resp::Request;
 
 /// Entries that a read may give at once without being taken to a thread of its own.
@@ -31,7 +31,7 @@ impl Plan {
                 let key = request.arg(command.first_key());
                 let is_task = TaskId::from_stream_key(key).is_some();
                 if is_task && !self.adds.iter().any(|known| **known == *key) {
-                    let is_there = || matches!(tasks.published().facts(key), Ok(Some(_)));
+                    let is_there = || matches!(tasks.snapshot().metadata(key), Ok(Some(_)));
                     if makes(request).is_some() || is_there() {
                         self.adds.push(key.into());
                     }

@@ -8,8 +8,8 @@ use super::clients::Client;
 use super::commands::Refusal;
 use super::table::Command;
 use super::{Port, access};
-use crate::auth::{Caller, Denied};
-use crate::server::http::auth::note_failure;
+use crate::auth::{AuthError, Caller};
+use crate::server::http::auth::record_failure;
 use crate::wire::resp::Request;
 
 /// What a connection is.
@@ -21,7 +21,7 @@ pub(super) struct Session {
     /// Its token was wrong once too often: the answer waits.
     pub(super) slow: bool,
     /// Between MULTI and EXEC.
-    pub(super) transaction: Option<Transaction>,
+    pub(super) transaction: Option<MultiState>,
     pub(super) watched: Watched,
     pub(super) replies: Replies,
     /// To be closed once the replies are sent.
@@ -30,7 +30,7 @@ pub(super) struct Session {
 
 /// The commands of a transaction.
 #[derive(Default)]
-pub(super) struct Transaction {
+pub(super) struct MultiState {
     pub(super) queue: Vec<(&'static Command, Request)>,
     pub(super) bytes: usize,
     /// A command could not be queued: EXEC will refuse.
@@ -86,18 +86,18 @@ impl Session {
     }
 
     /// Signs in with a token; without success it stays who it was.
-    pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), Denied> {
+    pub(super) fn sign_in(&mut self, token: &[u8]) -> Result<(), AuthError> {
         let state = &self.port.state;
         let shown = std::str::from_utf8(token).ok();
-        let checked = shown.ok_or(Denied::Unknown).and_then(|shown| state.gate.check(Some(shown)));
+        let checked = shown.ok_or(AuthError::Unknown).and_then(|shown| state.auth.check(Some(shown)));
         match checked {
             Ok(caller) => {
                 self.become_caller(Some(caller));
                 Ok(())
             }
             Err(denied) => {
-                state.throttle.count("redis", denied.reason());
-                self.slow |= note_failure(state, self.client.peer.ip(), &denied, shown);
+                state.login_attempts.count("redis", denied.reason());
+                self.slow |= record_failure(state, self.client.peer.ip(), &denied, shown);
                 Err(denied)
             }
         }
@@ -105,7 +105,7 @@ impl Session {
 
     /// Is nobody from now on; anyone, in a store without tokens.
     pub(super) fn sign_out(&mut self) {
-        let anyone = self.port.state.gate.check(None).ok();
+        let anyone = self.port.state.auth.check(None).ok();
         self.become_caller(anyone);
     }
 

@@ -6,7 +6,7 @@
 use super::commands::{Outcome, Refusal};
 use super::list::COMMANDS;
 use super::session::Session;
-use crate::tasks::keys::{Keys, Look};
+use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// A command, or a subcommand.
@@ -106,20 +106,20 @@ pub(super) enum Run {
     /// The connection alone.
     Session(fn(&mut Session, &Request, &mut Reply) -> Done),
     /// The connection, and a look at keys.
-    Report(fn(&mut Session, &mut dyn Look, &Request, &mut Reply) -> Done),
+    Report(fn(&mut Session, &mut dyn KeyReader, &Request, &mut Reply) -> Done),
     /// A look at keys.
-    Look(fn(&mut dyn Look, &Request, &mut Reply) -> Done),
+    Look(fn(&mut dyn KeyReader, &Request, &mut Reply) -> Done),
     /// A look at keys, and to wait if there is nothing.
-    LookOrWait(fn(&mut dyn Look, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
+    LookOrWait(fn(&mut dyn KeyReader, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
     /// Its place among the writes.
-    Keys(fn(&mut Keys<'_>, &Request, &mut Reply) -> Done),
+    Keys(fn(&mut Transaction<'_>, &Request, &mut Reply) -> Done),
     /// Its place among the writes, and to wait if there is nothing.
-    KeysOrWait(fn(&mut Keys<'_>, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
+    KeysOrWait(fn(&mut Transaction<'_>, &Request, &mut Reply, bool) -> Result<Outcome, Refusal>),
     /// Adds to a key: a task may have to be made first, for the key that the second gives if the
     /// arguments are right and the key would be made.
-    Add(fn(&mut Keys<'_>, &Request, &mut Reply) -> Done, fn(&Request) -> Option<&[u8]>),
+    Add(fn(&mut Transaction<'_>, &Request, &mut Reply) -> Done, fn(&Request) -> Option<&[u8]>),
     /// The connection, and its place among the writes.
-    Link(fn(&mut Session, &mut Keys<'_>, &Request, &mut Reply) -> Done),
+    Link(fn(&mut Session, &mut Transaction<'_>, &Request, &mut Reply) -> Done),
     /// The commands of a transaction.
     Exec,
     /// One of these is meant.

@@ -1,9 +1,9 @@
 //! MULTI, DISCARD, WATCH and UNWATCH. EXEC is where commands run, in `batch`.
 
 use super::commands::Refusal;
-use super::session::{Session, Transaction};
+use super::session::{MultiState, Session};
 use super::table::{Command, Done, NO_MULTI};
-use crate::tasks::keys::{Keys, Look};
+use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Keys that one client may watch.
@@ -13,7 +13,7 @@ const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// `MULTI`: what comes is queued.
 pub(super) fn multi(session: &mut Session, _: &Request, reply: &mut Reply) -> Done {
-    session.transaction = Some(Transaction::default());
+    session.transaction = Some(MultiState::default());
     session.note();
     reply.simple("OK");
     Ok(())
@@ -30,7 +30,7 @@ pub(super) fn discard(session: &mut Session, _: &Request, reply: &mut Reply) -> 
 }
 
 /// `WATCH key..`
-pub(super) fn watch(session: &mut Session, keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Done {
+pub(super) fn watch(session: &mut Session, keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Done {
     for name in request.args().skip(1) {
         let watched = &mut session.watched;
         if watched.names.iter().any(|known| **known == *name) {
@@ -40,7 +40,7 @@ pub(super) fn watch(session: &mut Session, keys: &mut Keys<'_>, request: &Reques
             return Err(Refusal::Text(format!("ERR a client watches at most {WATCHED_MAX} keys")));
         }
         // A key whose time is over already goes before it is watched: that is no change.
-        keys.facts(name)?;
+        keys.metadata(name)?;
         keys.watch(name, &watched.dirty);
         watched.names.push(name.into());
     }
@@ -57,7 +57,7 @@ pub(super) fn unwatch(session: &mut Session, _: &Request, reply: &mut Reply) -> 
     Ok(())
 }
 
-impl Transaction {
+impl MultiState {
     /// Keeps a command for EXEC.
     pub(super) fn queue(
         &mut self,

@@ -31,48 +31,50 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 macro_rules! files {
-    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("assets/", $name)))),*] };
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!($name))),*] };
 }
 
 const FILES: &[(&str, &str)] = files![
-    "access.js",
-    "ansi.js",
-    "api.js",
-    "controls.js",
-    "eventrow.js",
-    "events.js",
-    "format.js",
-    "header.js",
-    "icon.js",
-    "keys.js",
-    "links.js",
-    "list.js",
-    "livelist.js",
-    "loader.js",
-    "login.css",
-    "login.js",
-    "logpage.js",
-    "rows.js",
-    "run.css",
-    "run.js",
-    "runcontrols.js",
-    "runfeed.js",
-    "runjournal.js",
-    "runlog.js",
-    "runs.js",
-    "runstate.js",
-    "runstatus.js",
-    "scroller.js",
-    "search.js",
-    "share.js",
-    "sharedialog.js",
-    "socket.js",
-    "store.js",
-    "style.css",
-    "task.js",
+    "run/controls.js",
+    "run/eventrow.js",
+    "run/events.js",
+    "run/feed.js",
+    "run/journal.js",
+    "run/list.js",
+    "run/log.js",
+    "run/run.css",
+    "run/run.js",
+    "run/state.js",
+    "run/status.js",
+    "shared/access.js",
+    "shared/ansi.js",
+    "shared/api.js",
+    "shared/controls.js",
+    "shared/dom.js",
+    "shared/format.js",
+    "shared/icon.js",
+    "shared/keys.js",
+    "shared/links.js",
+    "shared/livelist.js",
+    "shared/login.css",
+    "shared/login.js",
+    "shared/logpage.js",
+    "shared/notices.js",
+    "shared/rows.js",
+    "shared/scroller.js",
+    "shared/search.js",
+    "shared/share.js",
+    "shared/store.js",
+    "shared/style.css",
+    "task/header.js",
+    "task/list.js",
+    "task/loader.js",
+    "task/sharedialog.js",
+    "task/socket.js",
+    "task/task.js",
 ];
 
-/// The file served at `/assets/NAME`.
+/// Returns the file served at `/assets/FOLDER/NAME`.
 pub(crate) fn asset(name: &str) -> Option<Asset> {
     let (_, body) = FILES.iter().find(|(file, _)| *file == name)?;
     let content_type = if name.ends_with(".css") { CSS } else { JAVASCRIPT };
@@ -81,27 +83,27 @@ pub(crate) fn asset(name: &str) -> Option<Asset> {
 
 /// The page of all tasks, `GET /`.
 pub(crate) fn list_page() -> Asset {
-    Asset { content_type: HTML, body: include_str!("assets/list.html") }
+    Asset { content_type: HTML, body: include_str!("task/list.html") }
 }
 
 /// The page of one task, `GET /tasks/{id}`: the same for every id, which it reads from its address.
 pub(crate) fn task_page() -> Asset {
-    Asset { content_type: HTML, body: include_str!("assets/task.html") }
+    Asset { content_type: HTML, body: include_str!("task/task.html") }
 }
 
 /// The page of all runs, `GET /runs`.
 pub(crate) fn runs_page() -> Asset {
-    Asset { content_type: HTML, body: include_str!("assets/runs.html") }
+    Asset { content_type: HTML, body: include_str!("run/list.html") }
 }
 
 /// The page of one run, `GET /runs/{id}`: the same for every id, as a task's is.
 pub(crate) fn run_page() -> Asset {
-    Asset { content_type: HTML, body: include_str!("assets/run.html") }
+    Asset { content_type: HTML, body: include_str!("run/run.html") }
 }
 
 /// The sign-in page, `/login`, with its words filled in.
 pub(crate) fn login_page(next: &str, problem: &str, life: &str) -> String {
-    let page = include_str!("assets/login.html");
+    let page = include_str!("shared/login.html");
     // The one text of a stranger's comes last: what it says is not filled in again.
     let page = page.replace("{{life}}", &escaped(life)).replace("{{problem}}", &escaped(problem));
     page.replace("{{next}}", &escaped(next))
@@ -156,11 +158,13 @@ mod tests {
             }
         }
         for (file, body) in FILES {
-            for name in quoted(body, " from \"./") {
-                assert!(asset(name).is_some(), "{name} is imported by {file}");
+            let folder = file.split('/').next().unwrap();
+            let beside = quoted(body, " from \"./").into_iter().map(|name| format!("{folder}/{name}"));
+            for name in beside.chain(quoted(body, " from \"../").into_iter().map(str::to_owned)) {
+                assert!(asset(&name).is_some(), "{name} is imported by {file}");
             }
         }
-        assert!(asset("nothing.js").is_none());
+        assert!(asset("shared/nothing.js").is_none());
     }
 
     #[test]

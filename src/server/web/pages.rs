@@ -27,7 +27,7 @@ pub(in crate::server) fn run(headers: &HeaderMap) -> Response {
     serve(&assets::run_page(), headers)
 }
 
-/// `GET /assets/{name}`.
+/// `GET /assets/{folder}/{name}`.
 pub(in crate::server) fn asset(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let found = assets::asset(name);
     let asset = found.ok_or_else(|| ApiError::new(404, "not_found", "there is no such asset"))?;

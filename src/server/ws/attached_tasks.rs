@@ -1,4 +1,4 @@
-//! What a connection knows of the tasks it has spoken of, and how a long line is cut.
+//! The tasks that a connection writes to, and the splitting of long lines.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,105 +9,106 @@ use crate::model::limits::LINE_BYTES_MAX;
 use crate::model::{LineText, TaskId};
 use crate::tasks::{TaskHandle, Tasks, TasksError, WorkerGuard};
 
-/// Bytes of text in one batch for the store; then it is handed over.
+/// Text size at which a batch is passed to the store.
 pub(in crate::server) const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// A task that a connection has spoken of.
+/// A task that a connection writes to.
 #[derive(Debug, Default)]
-struct Spoken {
-    /// Looked up with the first line.
+struct AttachedTask {
+    /// The task, looked up with the first line.
     handle: Option<TaskHandle>,
-    /// The connection speaks for the task while this lives.
+    /// Marks the connection as the task's worker until dropped.
     guard: Option<WorkerGuard>,
-    /// The session that its worker named.
+    /// The session given by the worker.
     session: Option<String>,
-    /// It was noted that lines come without a time.
+    /// True once missing timestamps were noted in the log.
     times_noted: bool,
     ended: bool,
 }
 
-/// All tasks that a connection has spoken of.
+/// The tasks that a connection writes to.
 #[derive(Debug)]
-pub(in crate::server) struct AllSpoken {
-    tasks: HashMap<TaskId, Spoken>,
-    /// The session of a worker that counts but never named one.
-    own_session: String,
-    /// Tasks at most; ended ones make room.
+pub(in crate::server) struct AttachedTasks {
+    tasks: HashMap<TaskId, AttachedTask>,
+    /// The session of a worker that numbers its lines without naming a session.
+    default_session: String,
+    /// Maximum number of tasks. Ended ones are evicted.
     tasks_max: u64,
 }
 
-impl AllSpoken {
-    /// Of none yet.
+impl AttachedTasks {
+    /// Returns an empty set of at most `tasks_max` tasks.
     pub(in crate::server) fn new(tasks_max: u64) -> Self {
-        Self { tasks: HashMap::new(), own_session: format!("connection-{}", Ulid::generate()), tasks_max }
+        Self { tasks: HashMap::new(), default_session: format!("connection-{}", Ulid::generate()), tasks_max }
     }
 
-    /// The session that the numbers of this task count in.
+    /// Returns the session that the sequence numbers of this task belong to.
     pub(in crate::server) fn session(&self, id: &TaskId) -> &str {
-        let named = self.tasks.get(id).and_then(|spoken| spoken.session.as_deref());
-        named.unwrap_or(&self.own_session)
+        let named = self.tasks.get(id).and_then(|task| task.session.as_deref());
+        named.unwrap_or(&self.default_session)
     }
 
-    /// Whether one more task can be spoken of; ended ones are forgotten to make room.
-    pub(in crate::server) fn has_room(&mut self, id: &TaskId) -> bool {
+    /// Returns whether the task is or can be attached. Evicts ended tasks if the limit is reached.
+    pub(in crate::server) fn has_capacity(&mut self, id: &TaskId) -> bool {
         if self.is_full() && !self.tasks.contains_key(id) {
-            self.tasks.retain(|_, spoken| !spoken.ended);
+            self.tasks.retain(|_, task| !task.ended);
         }
         !self.is_full() || self.tasks.contains_key(id)
     }
 
+    /// Returns whether the limit is reached.
     fn is_full(&self) -> bool {
         self.tasks.len() as u64 >= self.tasks_max
     }
 
-    /// The task, made if need be; from now on the connection speaks for it.
+    /// Returns the task's handle. Creates the task if needed, and attaches it.
     pub(in crate::server) async fn handle(&mut self, tasks: &Tasks, id: &TaskId) -> Result<TaskHandle, TasksError> {
-        if let Some(handle) = self.tasks.get(id).and_then(|spoken| spoken.handle.as_ref()) {
+        if let Some(handle) = self.tasks.get(id).and_then(|task| task.handle.as_ref()) {
             return Ok(handle.clone());
         }
         let handle = tasks.get_or_create(id).await?;
-        self.speak(handle.clone(), None);
+        self.attach(handle.clone(), None);
         Ok(handle)
     }
 
-    /// The connection speaks for this task, in this session if it named one.
-    pub(in crate::server) fn speak(&mut self, handle: TaskHandle, session: Option<String>) {
-        let spoken = self.tasks.entry(handle.id().clone()).or_default();
-        spoken.ended = handle.facts().status.is_final();
-        spoken.guard = (!spoken.ended).then(|| handle.attach());
-        spoken.session = session.or(spoken.session.take());
-        spoken.handle = Some(handle);
+    /// Makes the connection the worker of this task, in `session` if given.
+    pub(in crate::server) fn attach(&mut self, handle: TaskHandle, session: Option<String>) {
+        let task = self.tasks.entry(handle.id().clone()).or_default();
+        task.ended = handle.details().status.is_final();
+        task.guard = (!task.ended).then(|| handle.attach());
+        task.session = session.or(task.session.take());
+        task.handle = Some(handle);
     }
 
-    /// The task's end was said: the connection speaks for it no more.
-    pub(in crate::server) fn ended(&mut self, id: &TaskId) {
-        if let Some(spoken) = self.tasks.get_mut(id) {
-            spoken.guard = None;
-            spoken.ended = true;
+    /// Detaches a task that has ended.
+    pub(in crate::server) fn mark_ended(&mut self, id: &TaskId) {
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.guard = None;
+            task.ended = true;
         }
     }
 
-    /// The task was removed; a later line makes it anew.
+    /// Forgets a task that was deleted. A later line creates it again.
     pub(in crate::server) fn forget(&mut self, id: &TaskId) {
         self.tasks.remove(id);
     }
 
-    /// Whether a missing time is still to be noted in this task's log; true once.
+    /// Returns true on the first call for a task, whose log should then note the missing timestamps.
     pub(in crate::server) fn note_times(&mut self, id: &TaskId) -> bool {
-        let spoken = self.tasks.entry(id.clone()).or_default();
-        !std::mem::replace(&mut spoken.times_noted, true)
+        let task = self.tasks.entry(id.clone()).or_default();
+        !std::mem::replace(&mut task.times_noted, true)
     }
 
-    /// The worker lives, and with it every task that it speaks for.
+    /// Records a sign of life of the worker for all tasks that have not ended.
     pub(in crate::server) fn heartbeat(&self) {
-        let live = self.tasks.values().filter(|spoken| !spoken.ended);
-        live.filter_map(|spoken| spoken.handle.as_ref()).for_each(TaskHandle::heartbeat);
+        let live = self.tasks.values().filter(|task| !task.ended);
+        live.filter_map(|task| task.handle.as_ref()).for_each(TaskHandle::heartbeat);
     }
 }
 
-/// A line in pieces of at most [`LINE_BYTES_MAX`] bytes, all but the last marked `partial`; nearly
-/// always one piece.
-pub(in crate::server) fn pieces<'a>(line: &'a LineText<'_>) -> impl Iterator<Item = LineText<'a>> {
+/// Splits a line into pieces of at most [`LINE_BYTES_MAX`] bytes. All but the last are marked `partial`.
+/// Most lines are a single piece.
+pub(in crate::server) fn split_line<'a>(line: &'a LineText<'_>) -> impl Iterator<Item = LineText<'a>> {
     let mut rest = Some(line.text.as_ref());
     std::iter::from_fn(move || {
         let text = rest.take()?;
@@ -124,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_cut_between_characters() {
+    fn long_lines_are_split_between_characters() {
         let text = "a".repeat(LINE_BYTES_MAX - 1) + "ü" + &"b".repeat(LINE_BYTES_MAX);
         let line = LineText { text: text.as_str().into(), ..LineText::default() };
-        let cut: Vec<LineText<'_>> = pieces(&line).collect();
-        let sizes: Vec<(usize, bool)> = cut.iter().map(|piece| (piece.text.len(), piece.partial)).collect();
+        let pieces: Vec<LineText<'_>> = split_line(&line).collect();
+        let sizes: Vec<(usize, bool)> = pieces.iter().map(|piece| (piece.text.len(), piece.partial)).collect();
         assert_eq!(sizes, [(LINE_BYTES_MAX - 1, true), (LINE_BYTES_MAX, true), (2, false)]);
-        assert_eq!(cut.iter().map(|piece| piece.text.as_ref()).collect::<String>(), text);
+        assert_eq!(pieces.iter().map(|piece| piece.text.as_ref()).collect::<String>(), text);
         let empty = LineText::default();
-        assert_eq!(pieces(&empty).count(), 1);
+        assert_eq!(split_line(&empty).count(), 1);
     }
 }

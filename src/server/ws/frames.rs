@@ -1,4 +1,4 @@
-//! The messages to viewers as bytes; a page of lines is put into frames once for all its viewers.
+//! Encoding of messages to viewers. A page of lines is encoded once for all its viewers.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,36 +10,36 @@ use crate::model::{Cursor, EntryId, Gap, Line};
 use crate::tasks::{FollowEvent, LogPage};
 use crate::wire::viewer::ServerMessage;
 
-/// A frame of lines is closed at this size; a longer line makes a longer frame. Small, because
-/// every connection keeps a buffer as large as the largest frame it sent.
+/// Size at which a frame of lines is completed; one long line may exceed it. Small, because every
+/// connection retains a buffer as large as the largest frame it has sent.
 const FRAME_BYTES: usize = 8 * 1024;
 
-/// The frames of a page, newline between them (JSON holds none): `gap` before the lines that come
-/// after one, `lines`, and behind a line that stands for missing ones a `gap` again.
+/// Encodes the frames of a page, separated by newlines, which JSON does not contain. A gap at the start of the
+/// page becomes a `gap` message before `lines`; a line that marks missing ones is followed by another `gap`.
 pub(in crate::server) fn encode_page(page: &LogPage) -> Bytes {
     let mut out = Vec::with_capacity(page.lines.len() * 128);
     if let Some(gap) = page.gap {
-        put_gap(&mut out, gap, before_first(page));
+        push_gap(&mut out, gap, before_first(page));
     }
     let mut open = None;
     for line in &page.lines {
-        let begin = *open.get_or_insert_with(|| {
+        let start = *open.get_or_insert_with(|| {
             separate(&mut out);
-            let begin = out.len();
+            let start = out.len();
             out.extend_from_slice(br#"{"type":"lines","lines":["#);
-            begin
+            start
         });
         if out.last() != Some(&b'[') {
             out.push(b',');
         }
-        put_json(&mut out, line);
+        push_json(&mut out, line);
         let gap = line.gap();
-        if gap.is_some() || out.len() - begin >= FRAME_BYTES {
-            close_lines(&mut out, behind(page, line));
+        if gap.is_some() || out.len() - start >= FRAME_BYTES {
+            close_lines(&mut out, cursor_after(page, line));
             open = None;
         }
         if let Some(gap) = gap {
-            put_gap(&mut out, gap, behind(page, line));
+            push_gap(&mut out, gap, cursor_after(page, line));
         }
     }
     if open.is_some() {
@@ -48,7 +48,7 @@ pub(in crate::server) fn encode_page(page: &LogPage) -> Bytes {
     out.into()
 }
 
-/// The frames of an encoded page.
+/// Returns the frames of an encoded page.
 pub(in crate::server) fn frames(encoded: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
     let encoded = encoded.clone();
     let mut at = 0;
@@ -63,24 +63,24 @@ pub(in crate::server) fn frames(encoded: &Bytes) -> impl Iterator<Item = Bytes> 
     })
 }
 
-/// A text frame out of JSON that this server wrote: nobody looks at it again.
+/// Returns a text frame of JSON written by this server, skipping UTF-8 validation.
 pub(in crate::server) fn text(json: Bytes) -> Message {
     Message::Frame(Frame::message(json, OpCode::Data(Data::Text), true))
 }
 
-/// A message as JSON.
+/// Encodes a message as JSON.
 pub(in crate::server) fn json(message: &ServerMessage) -> Bytes {
     let mut out = Vec::new();
-    put_json(&mut out, message);
+    push_json(&mut out, message);
     out.into()
 }
 
-/// An error message as JSON.
+/// Encodes an error message as JSON.
 pub(in crate::server) fn error(code: &str, message: impl Into<String>) -> Bytes {
     json(&ServerMessage::Error { code: code.to_owned(), message: message.into() })
 }
 
-/// An event that is not a page of lines, as JSON.
+/// Encodes an event. A page of lines may result in several frames, see [`frames`].
 pub(in crate::server) fn event(event: FollowEvent) -> Bytes {
     let message = match event {
         FollowEvent::Open { task, epoch, first_line, last_line } => {
@@ -94,9 +94,9 @@ pub(in crate::server) fn event(event: FollowEvent) -> Bytes {
     json(&message)
 }
 
-/// The same message, saying which task it speaks of.
+/// Returns the message with a `task_id` field added.
 pub(in crate::server) fn tagged(task_id: &str, json: &Bytes) -> Bytes {
-    // A task's id needs no escaping, and every message is an object with at least its type.
+    // Task ids need no escaping, and every message is an object with at least a type.
     let mut out = Vec::with_capacity(json.len() + task_id.len() + 16);
     out.extend_from_slice(br#"{"task_id":""#);
     out.extend_from_slice(task_id.as_bytes());
@@ -105,12 +105,12 @@ pub(in crate::server) fn tagged(task_id: &str, json: &Bytes) -> Bytes {
     out.into()
 }
 
-/// The place behind a line of a page.
-pub(in crate::server) fn behind(page: &LogPage, line: &Line<'_>) -> Cursor {
+/// Returns the cursor after a line of a page.
+pub(in crate::server) fn cursor_after(page: &LogPage, line: &Line<'_>) -> Cursor {
     Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id }
 }
 
-/// The place behind the gap that a page begins with.
+/// Returns the cursor after the gap at the start of a page.
 pub(in crate::server) fn before_first(page: &LogPage) -> Cursor {
     match page.lines.first() {
         None => page.cursor,
@@ -121,24 +121,27 @@ pub(in crate::server) fn before_first(page: &LogPage) -> Cursor {
     }
 }
 
-/// Appends a value as JSON; only what the types of `wire` and `model` hold.
-pub(in crate::server) fn put_json(out: &mut Vec<u8>, value: &impl Serialize) {
+/// Appends a value as JSON. The types of `wire` and `model` never fail to serialize.
+pub(in crate::server) fn push_json(out: &mut Vec<u8>, value: &impl Serialize) {
     if let Err(error) = serde_json::to_writer(out, value) {
-        tracing::error!(%error, "a message could not be written");
+        tracing::error!(%error, "failed to encode a message");
     }
 }
 
-fn put_gap(out: &mut Vec<u8>, gap: Gap, cursor: Cursor) {
+/// Appends a `gap` message.
+fn push_gap(out: &mut Vec<u8>, gap: Gap, cursor: Cursor) {
     separate(out);
-    put_json(out, &ServerMessage::Gap { gap, cursor });
+    push_json(out, &ServerMessage::Gap { gap, cursor });
 }
 
+/// Completes a `lines` message.
 fn close_lines(out: &mut Vec<u8>, cursor: Cursor) {
     out.extend_from_slice(br#"],"cursor":"#);
-    put_json(out, &cursor);
+    push_json(out, &cursor);
     out.push(b'}');
 }
 
+/// Appends a newline, unless `out` is empty.
 fn separate(out: &mut Vec<u8>) {
     if !out.is_empty() {
         out.push(b'\n');

@@ -1,8 +1,8 @@
-//! Many tasks on one connection: `GET /ws/v1/follow`.
+//! The WebSocket of a viewer of many tasks: `GET /ws/v1/follow`.
 //!
-//! Each subscription is a stream of its own, polled only when the connection can take a message,
-//! and in turn: no queue, and a busy task does not hold up a quiet one.
-//! A task that is not there gets an `error` with its `task_id`; the connection stays.
+//! Each subscription is a separate stream. Streams are polled in turn, and only when the connection can accept
+//! a message. So there is no queue, and a busy task does not delay a quiet one. A subscription to a missing
+//! task results in an `error` with its `task_id`; the connection stays open.
 
 use std::collections::HashMap;
 
@@ -17,108 +17,124 @@ use warp::reply::Response;
 
 use super::frames;
 use super::oversize;
-use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
+use super::socket::{
+    BufferSizes, Peer, Received, SendError, SocketSink, SocketSource, Upgrade, close, run_duplex, send,
+};
 use super::viewer::find;
 use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
 use crate::model::limits::Limit;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::state::{SharedState, State};
-use crate::tasks::{FollowEvent, Follower, Start, TasksError};
+use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TasksError};
 use crate::wire::viewer::FollowRequest;
 
-/// Requests read and not yet done; then the viewer waits.
+/// Maximum number of unprocessed requests. Reading pauses at this number.
 const REQUESTS_MAX: usize = 16;
 
-/// Answers the handshake.
+/// Accepts the WebSocket.
 pub(in crate::server) fn follow(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
     let shared = state.clone();
-    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer, lease| async move {
+    upgrade.accept(state, BufferSizes::VIEWER, move |sink, source, peer, lease| async move {
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-        let reader = listen(&shared, source, peer, sender);
-        both(reader, Box::pin(tell(shared.clone(), sink, lease, receiver))).await;
+        let reader = read(&shared, source, peer, sender);
+        run_duplex(reader, Box::pin(write(shared.clone(), sink, lease, receiver))).await;
     })
 }
 
-/// A request, or the error that answers it.
-type Asked = Result<FollowRequest, (&'static str, String)>;
+/// A request, or the code and message of the error reply.
+type ParsedRequest = Result<FollowRequest, (&'static str, String)>;
 
-async fn listen(state: &State, mut source: Source, peer: Peer, requests: mpsc::Sender<Asked>) {
+/// Reads requests until the connection ends.
+async fn read(state: &State, mut source: SocketSource, peer: Peer, requests: mpsc::Sender<ParsedRequest>) {
     loop {
-        let asked = match peer.hear(&mut source).await {
-            Heard::Message(message @ (Message::Text(_) | Message::Binary(_))) => parse(&message.into_data()),
-            Heard::Message(_) => continue,
-            Heard::Closed => return,
-            Heard::Silent => {
+        let request = match peer.recv(&mut source).await {
+            Received::Message(message @ (Message::Text(_) | Message::Binary(_))) => parse(&message.into_data()),
+            Received::Message(_) => continue,
+            Received::Closed => return,
+            Received::Silent => {
                 state.metrics.peers_dropped.inc();
                 return;
             }
         };
-        if requests.send(asked).await.is_err() {
-            // The writer is closing: the answer to its close is still to be read.
-            while matches!(peer.hear(&mut source).await, Heard::Message(_)) {}
+        if requests.send(request).await.is_err() {
+            // The writer has sent a close, whose reply must still be read.
+            while matches!(peer.recv(&mut source).await, Received::Message(_)) {}
             return;
         }
     }
 }
 
-fn parse(message: &[u8]) -> Asked {
+/// Parses a request.
+fn parse(message: &[u8]) -> ParsedRequest {
     if oversize::is_marker(message) {
-        return Err(("too_large", "a message of a viewer has at most 16 KiB".to_owned()));
+        return Err(("too_large", "message exceeds 16 KiB".to_owned()));
     }
     serde_json::from_slice(message).map_err(|error| {
-        ("bad_message", format!("the message must be a subscribe or unsubscribe with a field `task`: {error}"))
+        ("bad_message", format!("expected a subscribe or unsubscribe message with a field `task`: {error}"))
     })
 }
 
-/// What a subscription has to tell.
-type Told = (TaskId, Result<FollowEvent, TasksError>);
+/// An event of a subscription, with its task.
+type SubscriptionEvent = (TaskId, Result<FollowEvent, TasksError>);
 
-/// All subscriptions of a connection.
+/// The subscriptions of a connection.
 struct Subscriptions {
     state: SharedState,
     caller: Caller,
-    streams: SelectAll<Abortable<BoxStream<'static, Told>>>,
+    streams: SelectAll<Abortable<BoxStream<'static, SubscriptionEvent>>>,
     by_task: HashMap<TaskId, AbortHandle>,
 }
 
-async fn tell(state: SharedState, mut sink: Sink, mut lease: Lease, mut requests: mpsc::Receiver<Asked>) {
+/// Sends the events of all subscriptions, until shutdown, the caller loses access, or the connection fails.
+async fn write(
+    state: SharedState,
+    mut sink: SocketSink,
+    mut lease: Lease,
+    mut requests: mpsc::Receiver<ParsedRequest>,
+) {
     let caller = lease.caller().clone();
     let mut all = Subscriptions { state: state.clone(), caller, streams: SelectAll::new(), by_task: HashMap::new() };
     let ended = tokio::select! {
         biased;
         ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
-        told = all.tell(&state, &mut sink, &mut requests) => told.map(|()| (CloseCode::Away, "the server ends")),
+        sent = all.run(&state, &mut sink, &mut requests) => sent.map(|()| (CloseCode::Away, "server shutting down")),
     };
     let count = i64::try_from(all.by_task.len()).unwrap_or(0);
     state.metrics.viewers.dec_by(count);
     match ended {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(gone) => state.went(&gone, "a viewer"),
+        Err(error) => error.log_disconnect(&state, "viewer"),
     }
 }
 
 impl Subscriptions {
-    /// Runs until the server ends or the viewer goes.
-    async fn tell(&mut self, state: &State, sink: &mut Sink, requests: &mut mpsc::Receiver<Asked>) -> Result<(), Gone> {
+    /// Processes requests and events until shutdown, or until the connection fails.
+    async fn run(
+        &mut self,
+        state: &State,
+        sink: &mut SocketSink,
+        requests: &mut mpsc::Receiver<ParsedRequest>,
+    ) -> Result<(), SendError> {
         let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
         loop {
             tokio::select! {
                 biased;
                 () = state.shutdown.cancelled() => return Ok(()),
                 _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
-                Some(asked) = requests.recv() => self.answer(sink, asked).await?,
-                Some(told) = self.streams.next(), if !self.streams.is_empty() => self.pass(sink, told).await?,
+                Some(request) = requests.recv() => self.handle(sink, request).await?,
+                Some(event) = self.streams.next(), if !self.streams.is_empty() => self.send_event(sink, event).await?,
             }
         }
     }
 
-    async fn answer(&mut self, sink: &mut Sink, asked: Asked) -> Result<(), Gone> {
-        let refused = match asked {
-            Ok(request) => self.change(request),
+    /// Applies a request, and sends an error if it fails.
+    async fn handle(&mut self, sink: &mut SocketSink, request: ParsedRequest) -> Result<(), SendError> {
+        let applied = match request {
+            Ok(request) => self.apply(request),
             Err((code, message)) => Err((None, code, message)),
         };
-        if let Err((id, code, message)) = refused {
+        if let Err((id, code, message)) = applied {
             let error = frames::error(code, message);
             let error = id.map_or(error.clone(), |id: TaskId| frames::tagged(id.as_str(), &error));
             send(sink, frames::text(error)).await?;
@@ -126,35 +142,36 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn change(&mut self, request: FollowRequest) -> Result<(), (Option<TaskId>, &'static str, String)> {
+    /// Adds or removes a subscription. An error consists of the task, code and message.
+    fn apply(&mut self, request: FollowRequest) -> Result<(), (Option<TaskId>, &'static str, String)> {
         let parse = |task: String| {
             task.parse::<TaskId>().map_err(|error| (None, "bad_message", format!("field `task`: {error}")))
         };
         match request {
-            FollowRequest::Unsubscribe { task } => self.forget(&parse(task)?),
+            FollowRequest::Unsubscribe { task } => self.remove(&parse(task)?),
             FollowRequest::Subscribe { task, after, from, tail, wait } => {
                 let id = parse(task)?;
                 if !self.caller.sees_task(&id) {
-                    // As if it were not there.
-                    let absent = TasksError::NotFound(id.clone());
-                    return Err((Some(id), error::code_of(&absent), absent.to_string()));
+                    // Hidden tasks must be indistinguishable from missing ones.
+                    let not_found = TasksError::NotFound(id.clone());
+                    return Err((Some(id), error::error_code(&not_found), not_found.to_string()));
                 }
                 let start = match (after, from, tail) {
-                    (Some(cursor), _, _) => Start::After(
+                    (Some(cursor), _, _) => FollowStart::After(
                         cursor
                             .parse()
                             .map_err(|error| (Some(id.clone()), "bad_message", format!("field `after`: {error}")))?,
                     ),
-                    (None, Some(from), _) => Start::From(from.max(1)),
-                    (None, None, Some(tail)) => Start::Tail(tail),
-                    (None, None, None) => Start::From(1),
+                    (None, Some(from), _) => FollowStart::From(from.max(1)),
+                    (None, None, Some(tail)) => FollowStart::Tail(tail),
+                    (None, None, None) => FollowStart::From(1),
                 };
-                // A second subscription to a task takes the first one's place.
-                self.forget(&id);
+                // A second subscription to a task replaces the first.
+                self.remove(&id);
                 let max = self.state.options.limits.connection_subscriptions_max;
                 if self.by_task.len() as u64 >= max {
-                    self.state.hits.count(Limit::connection_subscriptions_max);
-                    let message = format!("a connection follows at most {max} tasks");
+                    self.state.limit_counters.count(Limit::connection_subscriptions_max);
+                    let message = format!("a connection may follow at most {max} tasks");
                     return Err((Some(id), "too_many", message));
                 }
                 let (stream, handle) = abortable(subscription(self.state.clone(), id.clone(), start, wait));
@@ -166,27 +183,29 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn forget(&mut self, id: &TaskId) {
+    /// Removes a subscription, if there is one.
+    fn remove(&mut self, id: &TaskId) {
         if let Some(handle) = self.by_task.remove(id) {
             handle.abort();
             self.state.metrics.viewers.dec();
         }
     }
 
-    async fn pass(&mut self, sink: &mut Sink, (id, told): Told) -> Result<(), Gone> {
-        if matches!(told, Ok(FollowEvent::End { .. }) | Err(_)) {
-            self.forget(&id);
+    /// Sends an event, and removes a subscription that has ended.
+    async fn send_event(&mut self, sink: &mut SocketSink, (id, event): SubscriptionEvent) -> Result<(), SendError> {
+        if matches!(event, Ok(FollowEvent::End { .. }) | Err(_)) {
+            self.remove(&id);
         }
-        let encoded = match told {
+        let encoded = match event {
             Ok(event) => {
                 if let FollowEvent::Page(page) = &event {
                     let lines = u64::try_from(page.lines.len()).unwrap_or(0);
                     self.state.metrics.lines_delivered.inc_by(lines);
-                    self.state.hops.viewer_socket.delivered(lines);
+                    self.state.stages.viewer_socket.delivered(lines);
                 }
                 frames::event(event)
             }
-            Err(error) => frames::error(error::code_of(&error), error.to_string()),
+            Err(error) => frames::error(error::error_code(&error), error.to_string()),
         };
         for frame in frames::frames(&encoded) {
             send(sink, frames::text(frames::tagged(id.as_str(), &frame))).await?;
@@ -195,31 +214,40 @@ impl Subscriptions {
     }
 }
 
-/// Where a subscription stands.
-enum Stage {
-    Find(Start, bool),
-    Follow(Box<Follower>),
-    Over,
+/// The state of a subscription.
+enum SubscriptionState {
+    /// Looking up the task, with the start position and whether to wait for the task.
+    Find(FollowStart, bool),
+    /// Following the task.
+    Follow(Box<TaskFollower>),
+    /// Finished.
+    Ended,
 }
 
-fn subscription(state: SharedState, id: TaskId, start: Start, wait: bool) -> BoxStream<'static, Told> {
-    let step = move |stage| {
+/// Returns the stream of a task's events.
+fn subscription(
+    state: SharedState,
+    id: TaskId,
+    start: FollowStart,
+    wait: bool,
+) -> BoxStream<'static, SubscriptionEvent> {
+    let step = move |current| {
         let (state, id) = (state.clone(), id.clone());
         async move {
-            let mut follower = match stage {
-                Stage::Find(start, wait) => match find(&state, &id, wait).await {
+            let mut follower = match current {
+                SubscriptionState::Find(start, wait) => match find(&state, &id, wait).await {
                     Ok(handle) => Box::new(handle.follow(start)),
-                    Err(error) => return Some(((id, Err(error)), Stage::Over)),
+                    Err(error) => return Some(((id, Err(error)), SubscriptionState::Ended)),
                 },
-                Stage::Follow(follower) => follower,
-                Stage::Over => return None,
+                SubscriptionState::Follow(follower) => follower,
+                SubscriptionState::Ended => return None,
             };
             match follower.next().await {
-                Ok(Some(event)) => Some(((id, Ok(event)), Stage::Follow(follower))),
+                Ok(Some(event)) => Some(((id, Ok(event)), SubscriptionState::Follow(follower))),
                 Ok(None) => None,
-                Err(error) => Some(((id, Err(error)), Stage::Over)),
+                Err(error) => Some(((id, Err(error)), SubscriptionState::Ended)),
             }
         }
     };
-    unfold(Stage::Find(start, wait), step).boxed()
+    unfold(SubscriptionState::Find(start, wait), step).boxed()
 }

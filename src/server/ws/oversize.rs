@@ -1,16 +1,15 @@
-//! A socket on which a WebSocket message that is too large arrives as a tiny one.
+//! A stream adapter that replaces WebSocket messages over a size limit with a short marker.
 //!
-//! tungstenite ends the connection at a message over its limit. Here the frames' headers are
-//! followed under it: the payload of a message over the limit is read and thrown away, and a short
-//! text message [`is_marker`] recognises stands in its place. Messages before and after are untouched, and
-//! a message of any size costs no memory.
+//! tungstenite closes the connection when a message exceeds its limit. This adapter, below it, parses the frame
+//! headers: it discards the payload of a message over the limit, and inserts a short text message in its
+//! place that [`is_marker`] recognizes. Other messages pass unchanged, and a message of any size needs no memory.
 //!
 //! ```text
 //! in   [text 12]  [text 100000000 ........]              [text 30]
 //! out  [text 12]  [text "\0tasktail: too large\0"]       [text 30]
 //! ```
-//! The first frame of a fragmented text message is turned into a binary one: its text may be cut
-//! in the middle of a character, which in a text message would end the connection.
+//! The first frame of a fragmented text message is changed to binary, since its text may be truncated
+//! within a character, which in a text message would close the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -20,97 +19,99 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What stands in the place of (or at the end of) a message that was too large.
+/// The replacement for a message over the limit, or for the rest of one.
 const MARKER: &[u8] = b"\0tasktail: too large\0";
 /// The longest header of a frame: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
-// First bytes of frames: the opcodes of data, and the bit of a message's last frame.
+// First byte of a frame: the opcodes of data frames, and the bit of a message's last frame.
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const FINAL: u8 = 0x80;
-/// Below this much room, bytes are read beside the caller's buffer.
-const ROOM_BYTES_MIN: usize = 256;
+/// If the caller's buffer is smaller, bytes are read into a separate one.
+const BUFFER_BYTES_MIN: usize = 256;
 
-/// Whether a message's bytes are (or end in) the stand-in for one that was too large.
+/// Returns whether a message is, or ends in, the marker for an oversized one.
 pub(in crate::server) fn is_marker(message: &[u8]) -> bool {
     message.ends_with(MARKER)
 }
 
-/// The adapter. Writing goes straight through.
+/// The adapter, which filters incoming messages. Written bytes pass through.
 #[derive(Debug)]
-pub(in crate::server) struct Oversize<S> {
+pub(in crate::server) struct MessageSizeFilter<S> {
     inner: S,
-    walk: Walk,
-    /// Bytes that are ready but did not fit: at most one read and a stand-in for each message in it.
+    scanner: FrameScanner,
+    /// Bytes ready for the caller that did not fit its buffer: at most one read, and a marker for each
+    /// message in it.
     spill: Vec<u8>,
-    spilled: usize,
+    spill_read: usize,
     received: Arc<AtomicU64>,
 }
 
-impl<S> Oversize<S> {
-    /// Over `inner`, for messages of at most `message_bytes_max`. All bytes that come in are
-    /// counted in `received`: a peer in the middle of a large message is not silent.
+impl<S> MessageSizeFilter<S> {
+    /// Returns a filter over `inner` for messages of at most `message_bytes_max`. `received` counts all incoming
+    /// bytes, by which a peer in the middle of a large message is not considered silent.
     pub(in crate::server) fn new(inner: S, message_bytes_max: usize, received: Arc<AtomicU64>) -> Self {
         let message_bytes_max = u64::try_from(message_bytes_max).unwrap_or(u64::MAX);
-        Self { inner, walk: Walk::new(message_bytes_max), spill: Vec::new(), spilled: 0, received }
+        Self { inner, scanner: FrameScanner::new(message_bytes_max), spill: Vec::new(), spill_read: 0, received }
     }
 
-    fn give_spill(&mut self, out: &mut ReadBuf<'_>) -> bool {
-        let rest = &self.spill[self.spilled..];
+    /// Moves spilled bytes to `out`. Returns whether there were any.
+    fn drain_spill(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let rest = &self.spill[self.spill_read..];
         let count = rest.len().min(out.remaining());
         out.put_slice(&rest[..count]);
-        self.spilled += count;
-        if self.spilled == self.spill.len() {
-            // Given back: an idle connection holds nothing.
+        self.spill_read += count;
+        if self.spill_read == self.spill.len() {
+            // Deallocated, so that an idle connection uses no memory.
             self.spill = Vec::new();
-            self.spilled = 0;
+            self.spill_read = 0;
         }
         count > 0
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Oversize<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MessageSizeFilter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if out.remaining() == 0 || this.give_spill(out) {
+        if out.remaining() == 0 || this.drain_spill(out) {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let mut beside = [0; ROOM_BYTES_MIN];
-            let roomy = out.remaining() >= ROOM_BYTES_MIN;
-            let space = if roomy { out.initialize_unfilled() } else { &mut beside[..] };
-            let held = this.walk.take_held(space);
-            let mut read = ReadBuf::new(&mut space[held..]);
+            let mut own_buffer = [0; BUFFER_BYTES_MIN];
+            let in_place = out.remaining() >= BUFFER_BYTES_MIN;
+            let space = if in_place { out.initialize_unfilled() } else { &mut own_buffer[..] };
+            let partial = this.scanner.restore_partial(space);
+            let mut read = ReadBuf::new(&mut space[partial..]);
             match Pin::new(&mut this.inner).poll_read(cx, &mut read) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => {
-                    this.walk.hold(&space[..held]);
+                    this.scanner.save_partial(&space[..partial]);
                     return Poll::Pending;
                 }
             }
             let count = read.filled().len();
             this.received.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
             if count == 0 {
-                // The end in the middle of a header: tungstenite says what that means.
-                this.spill.extend_from_slice(&space[..held]);
-                this.give_spill(out);
+                // End of stream within a header: passed on, so that tungstenite reports it.
+                this.spill.extend_from_slice(&space[..partial]);
+                this.drain_spill(out);
                 return Poll::Ready(Ok(()));
             }
-            let kept = this.walk.pass(&mut space[..held + count], &mut this.spill);
-            if roomy {
-                out.advance(kept);
+            let passed = this.scanner.scan(&mut space[..partial + count], &mut this.spill);
+            if in_place {
+                out.advance(passed);
             } else {
-                this.spill.splice(0..0, beside[..kept].iter().copied());
+                this.spill.splice(0..0, own_buffer[..passed].iter().copied());
             }
-            if (roomy && kept > 0) || this.give_spill(out) {
+            if (in_place && passed > 0) || this.drain_spill(out) {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Oversize<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MessageSizeFilter<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
@@ -124,150 +125,161 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Oversize<S> {
     }
 }
 
-/// Where the walk over the bytes stands.
+/// The position of the scanner within a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Within {
+enum ScanState {
+    /// At the start of a header.
     Header,
+    /// In a payload that passes, with its remaining bytes.
     Pass(u64),
-    Swallow(u64),
+    /// In a payload that is discarded, with its remaining bytes.
+    Discard(u64),
 }
 
-/// The message that the frames belong to.
+/// The state of a fragmented message.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fragments {
+enum FragmentState {
     /// No message is open.
     None,
-    /// So many bytes of an open message went through.
+    /// Payload bytes of the open message so far.
     Passed(u64),
-    /// The rest of the open message is thrown away.
+    /// The rest of the open message is discarded.
     Dropped,
 }
 
-/// What becomes of a frame.
+/// The treatment of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Verdict {
+enum FrameAction {
+    /// The frame passes unchanged.
     Pass,
+    /// The frame is discarded.
     Drop,
-    /// A final frame with this first byte and the marker goes in its place.
+    /// The frame is replaced by a final frame with this first byte and the marker.
     Replace(u8),
 }
 
-/// The walk over headers and payloads; knows no sockets.
+/// The scanner of frame headers and payloads, independent of I/O.
 #[derive(Debug)]
-struct Walk {
+struct FrameScanner {
     message_bytes_max: u64,
-    within: Within,
-    fragments: Fragments,
-    /// The beginning of a header whose rest has not come.
-    held: [u8; HEADER_BYTES_MAX],
-    held_len: usize,
+    state: ScanState,
+    fragments: FragmentState,
+    /// The start of an incomplete header.
+    partial: [u8; HEADER_BYTES_MAX],
+    partial_len: usize,
 }
 
-impl Walk {
+impl FrameScanner {
+    /// Returns a scanner at the start of a stream.
     fn new(message_bytes_max: u64) -> Self {
-        let held = [0; HEADER_BYTES_MAX];
-        Self { message_bytes_max, within: Within::Header, fragments: Fragments::None, held, held_len: 0 }
+        let partial = [0; HEADER_BYTES_MAX];
+        let (state, fragments) = (ScanState::Header, FragmentState::None);
+        Self { message_bytes_max, state, fragments, partial, partial_len: 0 }
     }
 
-    fn take_held(&mut self, space: &mut [u8]) -> usize {
-        let len = std::mem::take(&mut self.held_len);
-        space[..len].copy_from_slice(&self.held[..len]);
+    /// Moves the saved part of a header to `space`. Returns its length.
+    fn restore_partial(&mut self, space: &mut [u8]) -> usize {
+        let len = std::mem::take(&mut self.partial_len);
+        space[..len].copy_from_slice(&self.partial[..len]);
         len
     }
 
-    fn hold(&mut self, bytes: &[u8]) {
-        self.held[..bytes.len()].copy_from_slice(bytes);
-        self.held_len = bytes.len();
+    /// Saves the start of an incomplete header.
+    fn save_partial(&mut self, bytes: &[u8]) {
+        self.partial[..bytes.len()].copy_from_slice(bytes);
+        self.partial_len = bytes.len();
     }
 
-    /// Walks over `bytes`, moves what stays to their front and answers how much that is. What
-    /// comes after a stand-in goes to `spill` instead.
-    fn pass(&mut self, bytes: &mut [u8], spill: &mut Vec<u8>) -> usize {
-        let (mut at, mut kept, mut spilling) = (0, 0, false);
+    /// Scans `bytes`, compacts those that pass to the front, and returns their number. Markers, and bytes
+    /// that pass after the first marker, are appended to `spill` instead.
+    fn scan(&mut self, bytes: &mut [u8], spill: &mut Vec<u8>) -> usize {
+        let (mut at, mut passed, mut spilling) = (0, 0, false);
         while at < bytes.len() {
-            let there = bytes.len() - at;
-            let (count, stays) = match self.within {
-                Within::Pass(left) => {
-                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(there);
-                    self.within = after(left, count, Within::Pass);
+            let available = bytes.len() - at;
+            let (count, pass) = match self.state {
+                ScanState::Pass(left) => {
+                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+                    self.state = advance(left, count, ScanState::Pass);
                     (count, true)
                 }
-                Within::Swallow(left) => {
-                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(there);
-                    self.within = after(left, count, Within::Swallow);
+                ScanState::Discard(left) => {
+                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+                    self.state = advance(left, count, ScanState::Discard);
                     (count, false)
                 }
-                Within::Header => match Header::parse(&bytes[at..]) {
+                ScanState::Header => match WsFrameHeader::parse(&bytes[at..]) {
                     None => {
-                        self.hold(&bytes[at..]);
+                        self.save_partial(&bytes[at..]);
                         break;
                     }
                     Some(header) => {
-                        let verdict = self.judge(&header, &mut bytes[at]);
-                        if let Verdict::Replace(first_byte) = verdict {
+                        let action = self.classify(&header, &mut bytes[at]);
+                        if let FrameAction::Replace(first_byte) = action {
                             spill.extend_from_slice(&[first_byte, 0x80 | marker_len(), 0, 0, 0, 0]);
                             spill.extend_from_slice(MARKER);
                             spilling = true;
                         }
-                        let stays = verdict == Verdict::Pass;
-                        self.within = match (header.payload, stays) {
-                            (0, _) => Within::Header,
-                            (payload, true) => Within::Pass(payload),
-                            (payload, false) => Within::Swallow(payload),
+                        let pass = action == FrameAction::Pass;
+                        self.state = match (header.payload, pass) {
+                            (0, _) => ScanState::Header,
+                            (payload, true) => ScanState::Pass(payload),
+                            (payload, false) => ScanState::Discard(payload),
                         };
-                        (header.len, stays)
+                        (header.len, pass)
                     }
                 },
             };
-            if stays && spilling {
+            if pass && spilling {
                 spill.extend_from_slice(&bytes[at..at + count]);
-            } else if stays {
-                if kept != at {
-                    bytes.copy_within(at..at + count, kept);
+            } else if pass {
+                if passed != at {
+                    bytes.copy_within(at..at + count, passed);
                 }
-                kept += count;
+                passed += count;
             }
             at += count;
         }
-        kept
+        passed
     }
 
-    /// What becomes of a frame.
-    fn judge(&mut self, header: &Header, first_byte: &mut u8) -> Verdict {
-        // Control frames, and what breaks the protocol, is tungstenite's to judge.
+    /// Decides the treatment of a frame, and changes the opcode of a fragmented text message.
+    fn classify(&mut self, header: &WsFrameHeader, first_byte: &mut u8) -> FrameAction {
+        // Control frames and protocol violations are left to tungstenite.
         if header.opcode > BINARY || !header.masked {
-            return Verdict::Pass;
+            return FrameAction::Pass;
         }
         let before = match (header.opcode, self.fragments) {
-            (CONTINUATION, Fragments::Dropped) => {
+            (CONTINUATION, FragmentState::Dropped) => {
                 if header.fin {
-                    self.fragments = Fragments::None;
+                    self.fragments = FragmentState::None;
                 }
-                return Verdict::Drop;
+                return FrameAction::Drop;
             }
-            (CONTINUATION, Fragments::Passed(before)) => before,
+            (CONTINUATION, FragmentState::Passed(before)) => before,
             _ => 0,
         };
         let bytes = before.saturating_add(header.payload);
         if bytes > self.message_bytes_max {
-            self.fragments = if header.fin { Fragments::None } else { Fragments::Dropped };
-            return Verdict::Replace(FINAL | if header.opcode == CONTINUATION { CONTINUATION } else { TEXT });
+            self.fragments = if header.fin { FragmentState::None } else { FragmentState::Dropped };
+            return FrameAction::Replace(FINAL | if header.opcode == CONTINUATION { CONTINUATION } else { TEXT });
         }
         if !header.fin && header.opcode == TEXT {
             *first_byte = (*first_byte & 0xf0) | BINARY;
         }
-        self.fragments = if header.fin { Fragments::None } else { Fragments::Passed(bytes) };
-        Verdict::Pass
+        self.fragments = if header.fin { FragmentState::None } else { FragmentState::Passed(bytes) };
+        FrameAction::Pass
     }
 }
 
-fn after(left: u64, count: usize, more: fn(u64) -> Within) -> Within {
+/// Returns the state after `count` of `left` payload bytes.
+fn advance(left: u64, count: usize, more: fn(u64) -> ScanState) -> ScanState {
     match left - u64::try_from(count).unwrap_or(left) {
-        0 => Within::Header,
+        0 => ScanState::Header,
         left => more(left),
     }
 }
 
+/// Returns the length of the marker for a frame header.
 const fn marker_len() -> u8 {
     const { assert!(MARKER.len() < 126) };
     #[expect(clippy::cast_possible_truncation, reason = "asserted to be below 126")]
@@ -275,9 +287,9 @@ const fn marker_len() -> u8 {
     len
 }
 
-/// A frame's header, as far as it matters here (RFC 6455, 5.2).
+/// The parts of a frame header that are needed here (RFC 6455, 5.2).
 #[derive(Debug)]
-struct Header {
+struct WsFrameHeader {
     fin: bool,
     opcode: u8,
     masked: bool,
@@ -286,8 +298,8 @@ struct Header {
     len: usize,
 }
 
-impl Header {
-    /// `None` if more bytes are needed.
+impl WsFrameHeader {
+    /// Parses a header. Returns `None` if it is incomplete.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
         let extra = match second & 0x7f {

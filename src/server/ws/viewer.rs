@@ -1,8 +1,8 @@
-//! One viewer of one task: `GET /ws/v1/tasks/{id}?after=|from=|tail=&wait=1`.
+//! The WebSocket of a viewer of one task: `GET /ws/v1/tasks/{id}?after=|from=|tail=&wait=1`.
 //!
-//! Nothing is queued for a viewer: while it takes no frame its follower is not asked, and later
-//! reads on from the store. With `wait=1` a task that is not there is waited for; otherwise the
-//! viewer gets an `error` with code `not_found` and close 4404.
+//! There is no queue per viewer: while a viewer accepts no frame, its follower is not polled, and later
+//! continues from the store. With `wait=1` the server waits for a task that does not exist; otherwise the
+//! viewer receives an `error` with code `not_found` and close code 4404.
 
 use std::time::Duration;
 
@@ -12,41 +12,46 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use warp::reply::Response;
 
 use super::frames;
-use super::socket::{Gone, Heard, Peer, Sink, Sizes, Source, Upgrade, both, close, send};
+use super::socket::{
+    BufferSizes, Peer, Received, SendError, SocketSink, SocketSource, Upgrade, close, run_duplex, send,
+};
 use crate::auth::Lease;
 use crate::model::TaskId;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
 use crate::server::state::{SharedState, State};
-use crate::tasks::{FollowEvent, Follower, Start, TaskHandle, TasksError};
+use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TaskHandle, TasksError};
 
-/// The rest of an ended task has this long at a shutdown.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time allowed at shutdown for sending the rest of an ended task.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Close reasons.
+const TASK_ENDED: &str = "task has ended";
+const SHUTTING_DOWN: &str = "server shutting down";
 
-/// Answers the handshake; a bad query is a 400 before it.
+/// Accepts the WebSocket. A bad query is rejected with 400.
 pub(in crate::server) fn view(
     state: &SharedState,
     id: TaskId,
-    query: &Query,
+    query: &QueryParams,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let (start, wait) = (query.start()?, query.flag("wait")?);
     let shared = state.clone();
-    upgrade.accept(state, Sizes::VIEWER, move |sink, source, peer, lease| async move {
+    upgrade.accept(state, BufferSizes::VIEWER, move |sink, source, peer, lease| async move {
         shared.metrics.viewers.inc();
-        let writer = tell(&shared, sink, lease, id, start, wait);
-        both(listen(&shared, source, peer), writer).await;
+        let writer = write(&shared, sink, lease, id, start, wait);
+        run_duplex(read(&shared, source, peer), writer).await;
         shared.metrics.viewers.dec();
     })
 }
 
-/// A viewer has nothing to say; reading answers its pings and notices its end.
-async fn listen(state: &State, mut source: Source, peer: Peer) {
+/// Reads and ignores messages. Reading answers pings and detects the end of the connection.
+async fn read(state: &State, mut source: SocketSource, peer: Peer) {
     loop {
-        match peer.hear(&mut source).await {
-            Heard::Message(_) => {}
-            Heard::Closed => return,
-            Heard::Silent => {
+        match peer.recv(&mut source).await {
+            Received::Message(_) => {}
+            Received::Closed => return,
+            Received::Silent => {
                 state.metrics.peers_dropped.inc();
                 return;
             }
@@ -54,103 +59,106 @@ async fn listen(state: &State, mut source: Source, peer: Peer) {
     }
 }
 
-async fn tell(state: &State, mut sink: Sink, mut lease: Lease, id: TaskId, start: Start, wait: bool) {
-    let told = tokio::select! {
+/// Sends the task's log until it ends, the caller loses access, or the connection fails.
+async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId, start: FollowStart, wait: bool) {
+    let result = tokio::select! {
         biased;
         ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
-        // Boxed: a thousand idle viewers should not carry the largest state of this future each.
-        told = Box::pin(tell_all(state, &mut sink, id, start, wait)) => told,
+        // Boxed, so that a thousand idle viewers do not each carry the largest state of this future.
+        result = Box::pin(send_log(state, &mut sink, id, start, wait)) => result,
     };
-    match told {
+    match result {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
-        Err(gone) => state.went(&gone, "a viewer"),
+        Err(error) => error.log_disconnect(state, "viewer"),
     }
 }
 
-/// Sends everything there is to tell; answers how to close.
-async fn tell_all(
+/// Sends the log, history and live. Returns the code and reason of the close.
+async fn send_log(
     state: &State,
-    sink: &mut Sink,
+    sink: &mut SocketSink,
     id: TaskId,
-    start: Start,
+    start: FollowStart,
     wait: bool,
-) -> Result<(CloseCode, &'static str), Gone> {
+) -> Result<(CloseCode, &'static str), SendError> {
     let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
     let mut follower = loop {
         tokio::select! {
             biased;
-            () = state.shutdown.cancelled() => return Ok((CloseCode::Away, "the server ends")),
+            () = state.shutdown.cancelled() => return Ok((CloseCode::Away, SHUTTING_DOWN)),
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             found = find(state, &id, wait) => match found {
                 Ok(handle) => break handle.follow(start),
-                Err(error) => return fail(sink, &error).await,
+                Err(error) => return send_error(sink, &error).await,
             },
         }
     };
     loop {
         tokio::select! {
             biased;
-            () = state.shutdown.cancelled() => return last_words(state, sink, &mut follower).await,
+            () = state.shutdown.cancelled() => return drain_ended_task(state, sink, &mut follower).await,
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             event = follower.next() => match event {
-                Ok(Some(event)) => tell_event(state, sink, event).await?,
-                Ok(None) => return Ok((CloseCode::Normal, "the task has ended")),
-                Err(error) => return fail(sink, &error).await,
+                Ok(Some(event)) => send_event(state, sink, event).await?,
+                Ok(None) => return Ok((CloseCode::Normal, TASK_ENDED)),
+                Err(error) => return send_error(sink, &error).await,
             },
         }
     }
 }
 
-/// The server ends. Of a task that has ended the viewer still hears the rest, if that is soon: a
-/// server that lives as long as its task would else take the end with it.
-async fn last_words(
+/// Sends the rest of an ended task at shutdown, within a time limit. Otherwise viewers of a server that exits
+/// together with its task would miss the end.
+async fn drain_ended_task(
     state: &State,
-    sink: &mut Sink,
-    follower: &mut Follower,
-) -> Result<(CloseCode, &'static str), Gone> {
+    sink: &mut SocketSink,
+    follower: &mut TaskFollower,
+) -> Result<(CloseCode, &'static str), SendError> {
     let rest = async {
-        while follower.is_over() {
+        while follower.has_ended() {
             match follower.next().await {
-                Ok(Some(event)) => tell_event(state, sink, event).await?,
+                Ok(Some(event)) => send_event(state, sink, event).await?,
                 Ok(None) => return Ok(true),
                 Err(_) => break,
             }
         }
         Ok(false)
     };
-    match timeout(LAST_WORDS_TIMEOUT, rest).await {
-        Ok(Ok(true)) => Ok((CloseCode::Normal, "the task has ended")),
-        Ok(Err(gone)) => Err(gone),
-        _ => Ok((CloseCode::Away, "the server ends")),
+    match timeout(DRAIN_TIMEOUT, rest).await {
+        Ok(Ok(true)) => Ok((CloseCode::Normal, TASK_ENDED)),
+        Ok(Err(error)) => Err(error),
+        _ => Ok((CloseCode::Away, SHUTTING_DOWN)),
     }
 }
 
-/// The task, waited for if asked. Cancel-safe: it only looks.
+/// Returns the task, waiting for its creation if `wait` is set. Cancel-safe.
 pub(in crate::server) async fn find(state: &State, id: &TaskId, wait: bool) -> Result<TaskHandle, TasksError> {
     match state.tasks.get(id).await? {
         Some(handle) => Ok(handle),
-        None if wait => Ok(state.tasks.appeared(id).await),
+        None if wait => Ok(state.tasks.wait_for(id).await),
         None => Err(TasksError::NotFound(id.clone())),
     }
 }
 
-async fn tell_event(state: &State, sink: &mut Sink, event: FollowEvent) -> Result<(), Gone> {
+/// Sends an event.
+async fn send_event(state: &State, sink: &mut SocketSink, event: FollowEvent) -> Result<(), SendError> {
     let FollowEvent::Page(page) = event else {
         return send(sink, frames::text(frames::event(event))).await;
     };
     let encoded = page.encoded(frames::encode_page);
     let lines = page.lines.len();
-    // The page itself goes before the sending: a viewer that takes its time holds only the frames.
+    // Dropped before sending, so that a slow viewer keeps only the frames in memory.
     drop(page);
     for frame in frames::frames(&encoded) {
         send(sink, frames::text(frame)).await?;
     }
     state.metrics.lines_delivered.inc_by(u64::try_from(lines).unwrap_or(0));
-    state.hops.viewer_socket.delivered(lines as u64);
+    state.stages.viewer_socket.delivered(lines as u64);
     Ok(())
 }
 
-async fn fail(sink: &mut Sink, error: &TasksError) -> Result<(CloseCode, &'static str), Gone> {
-    send(sink, frames::text(frames::error(error::code_of(error), error.to_string()))).await?;
-    Ok((error::close_of(error).unwrap_or(CloseCode::Normal), "see the error before"))
+/// Sends an error. Returns the code and reason of the close.
+async fn send_error(sink: &mut SocketSink, error: &TasksError) -> Result<(CloseCode, &'static str), SendError> {
+    send(sink, frames::text(frames::error(error::error_code(error), error.to_string()))).await?;
+    Ok((error::close_code(error).unwrap_or(CloseCode::Normal), "see the preceding error message"))
 }

@@ -1,36 +1,37 @@
-//! What can be wrong with a client's bytes, in Redis' words.
+//! Protocol errors, with the messages of Redis.
 
 use std::fmt;
 
-/// Bytes that are no request. The connection sends [`ProtocolError::reply_text`] as an error and closes.
+/// An error in the bytes of a client. The connection sends [`ProtocolError::reply_text`] as an error and
+/// closes.
 ///
-/// The texts are Redis' own, as its [`Display`](fmt::Display) without `ERR `.
+/// The messages are those of Redis; [`Display`](fmt::Display) omits `ERR `.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// The count of arguments is no number or beyond `args_max`.
+    /// The argument count is not a number or exceeds `args_max`.
     InvalidMultibulkLength,
-    /// An argument's length is no number, negative or beyond `bulk_bytes_max`.
+    /// The length of an argument is not a number, negative, or exceeds `bulk_bytes_max`.
     InvalidBulkLength,
-    /// An argument begins with this byte instead of `$`.
+    /// An argument starts with this byte instead of `$`.
     ExpectedDollar(u8),
-    /// A length or an argument is not followed by CR LF (Valkey; Redis 7 skips two bytes, whatever they are).
+    /// CR LF is missing after a length or an argument (Valkey; Redis 7 skips any two bytes).
     InvalidCrlf,
-    /// The line with the count of arguments is beyond `inline_bytes_max`.
+    /// The line with the argument count exceeds `inline_bytes_max`.
     CountLineTooLong,
-    /// The line with an argument's length is beyond `inline_bytes_max`.
+    /// The line with the length of an argument exceeds `inline_bytes_max`.
     BulkLineTooLong,
-    /// A line without `*` is beyond `inline_bytes_max`.
+    /// A line without `*` exceeds `inline_bytes_max`.
     InlineTooLong,
     /// A quote of an inline request is not closed, or not followed by a blank.
     UnbalancedQuotes,
-    /// The arguments together are beyond `request_bytes_max`. Redis closes without a word; the words are ours.
+    /// The arguments together exceed `request_bytes_max`. Redis closes silently; this message is ours.
     RequestTooLong,
 }
 
 impl ProtocolError {
-    /// The bytes of the error reply between `-` and the line end: `ERR Protocol error: ..`.
+    /// Returns the bytes of the error reply between `-` and the line end: `ERR Protocol error: ..`.
     ///
-    /// Not a `String`, as the byte in [`ProtocolError::ExpectedDollar`] goes back as it came.
+    /// They are not a `String`, because the byte in [`ProtocolError::ExpectedDollar`] is echoed unchanged.
     pub fn reply_text(self) -> Vec<u8> {
         match self {
             Self::ExpectedDollar(byte @ 0x80..) => {

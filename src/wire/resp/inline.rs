@@ -1,12 +1,12 @@
-//! Inline requests: a line of words, as a person types it; quotes and escapes as in `redis-cli`.
+//! Inline requests: a line of words, as typed by a person; quotes and escapes as in `redis-cli`.
 
 use super::error::ProtocolError;
 use super::request::{Span, Spans};
 
-/// The words of `line`, which has no line end: their bytes one after another, and where each is.
+/// Splits `line`, which has no line end, into words: returns their concatenated bytes and their spans.
 ///
-/// Blanks part the words. Inside double quotes `\n \r \t \b \a`, `\xHH` and a backslash before any
-/// other byte are escapes, inside single quotes `\'` alone; a closing quote ends its word.
+/// Blanks separate words. Inside double quotes `\n \r \t \b \a`, `\xHH` and a backslash before any
+/// other byte are escapes, inside single quotes only `\'`; a closing quote ends its word.
 ///
 /// # Errors
 /// [`ProtocolError::UnbalancedQuotes`] for a quote that is not closed or not followed by a blank.
@@ -25,16 +25,16 @@ pub(super) fn split(line: &[u8]) -> Result<(Vec<u8>, Spans), ProtocolError> {
     }
 }
 
-/// What parts words; one more than [`u8::is_ascii_whitespace`] knows, the vertical tab.
+/// Reports whether a byte separates words: those of [`u8::is_ascii_whitespace`] and vertical tab.
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'\x0b'
 }
 
-/// Reads one word at `at` into `text` and gives the place after it.
+/// Appends the word at `at` to `text`; returns the position after it.
 fn word(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
         let after_quote = match line.get(at) {
-            // Vertical tab and form feed part words but do not end one: so both oracles.
+            // Vertical tab and form feed separate words but do not end one, in both Redis and Valkey.
             None | Some(b' ' | b'\t' | b'\r' | b'\n') => return Ok(at),
             Some(b'"') => double_quoted(line, at + 1, text)?,
             Some(b'\'') => single_quoted(line, at + 1, text)?,
@@ -53,7 +53,7 @@ fn word(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, Protoco
 
 fn double_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
-        let (byte, taken) = match &line[at..] {
+        let (byte, length) = match &line[at..] {
             [] => return Err(ProtocolError::UnbalancedQuotes),
             [b'"', ..] => return Ok(at + 1),
             [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
@@ -63,20 +63,20 @@ fn double_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize
             [byte, ..] => (*byte, 1),
         };
         text.push(byte);
-        at += taken;
+        at += length;
     }
 }
 
 fn single_quoted(line: &[u8], mut at: usize, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
-        let (byte, taken) = match &line[at..] {
+        let (byte, length) = match &line[at..] {
             [] => return Err(ProtocolError::UnbalancedQuotes),
             [b'\'', ..] => return Ok(at + 1),
             [b'\\', b'\'', ..] => (b'\'', 2),
             [byte, ..] => (*byte, 1),
         };
         text.push(byte);
-        at += taken;
+        at += length;
     }
 }
 
@@ -91,7 +91,7 @@ fn unescape(byte: u8) -> u8 {
     }
 }
 
-/// The value of a digit that is known to be hexadecimal.
+/// Returns the value of a hexadecimal digit, which must be valid.
 fn hex(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -109,7 +109,7 @@ mod tests {
 
     /// Recorded from redis-server 7.0.15, each as the argument of an ECHO.
     #[test]
-    fn words_are_read_as_redis_reads_them() {
+    fn words_are_split_like_redis() {
         let echoed: [(&[u8], &[u8]); 20] = [
             (br#""a\x41\n""#, b"aA\n"),
             (br"'it\'s'", b"it's"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_does_not_close_its_word_is_an_error() {
+    fn unbalanced_quotes_are_rejected() {
         for line in [&b"\"abc"[..], b"'abc", b"\"abc\"d", b"'abc'd", b"a'b c'd", b"abc\"", b"\"a\\", b"\"a\\\"", b"\""]
         {
             assert_eq!(words(line), Err(ProtocolError::UnbalancedQuotes), "{}", line.escape_ascii());

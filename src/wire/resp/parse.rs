@@ -1,4 +1,4 @@
-//! Requests of a Redis client, out of bytes that come as they please.
+//! An incremental parser for the requests of a Redis client.
 
 use std::fmt;
 
@@ -9,36 +9,36 @@ use super::error::ProtocolError;
 use super::inline;
 use super::request::{Request, Span, Spans};
 
-/// Room [`Parser::buffer`] makes for one read of the socket, in bytes.
+/// Free space that [`Parser::buffer`] provides for one read of the socket, in bytes.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// A larger block of memory is let go once little is left in it, in bytes.
+/// A larger block of memory is freed once it is nearly empty, in bytes.
 const KEEP_BYTES: usize = 64 * 1024;
 
-/// Too little room for a read, and little to move, in bytes.
+/// Minimum free space for a read, and the most that is worth copying, in bytes.
 const LITTLE_BYTES: usize = READ_BYTES / 4;
 
-/// What one connection may ask for; beyond it a [`ProtocolError`] ends the connection.
+/// The limits of a request; exceeding one is a [`ProtocolError`], which ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
-    /// Arguments of a request, the command's name among them; at most 2^26 is heeded.
+    /// Arguments of a request, including the command's name; capped at 2^26.
     pub args_max: usize,
     /// Bytes of one argument: Redis' `proto-max-bulk-len`.
     pub bulk_bytes_max: usize,
-    /// Bytes of all arguments of a request together; at most 2^31 is heeded.
+    /// Bytes of all arguments of a request together; capped at 2^31.
     pub request_bytes_max: usize,
-    /// Bytes of an inline request, and of a line that announces a length.
+    /// Bytes of an inline request, and of a line that contains a length.
     pub inline_bytes_max: usize,
 }
 
 impl RequestLimits {
-    /// The default of `args_max`: Redis' of old, and enough for any pipeline helper.
+    /// Default of `args_max`: that of older Redis versions, and enough for any pipeline helper.
     pub const ARGS_MAX: usize = 1024 * 1024;
-    /// The default of `bulk_bytes_max`, 8 MiB.
+    /// Default of `bulk_bytes_max`, 8 MiB.
     pub const BULK_BYTES_MAX: usize = 8 * 1024 * 1024;
-    /// The default of `request_bytes_max`, 16 MiB.
+    /// Default of `request_bytes_max`, 16 MiB.
     pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-    /// The default of `inline_bytes_max`, 64 KiB as in Redis.
+    /// Default of `inline_bytes_max`, 64 KiB as in Redis.
     pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 }
 
@@ -53,64 +53,64 @@ impl Default for RequestLimits {
     }
 }
 
-/// Requests out of a connection's bytes, whatever the pieces they come in.
+/// An incremental parser of requests; input may be split anywhere.
 ///
-/// Read into [`Parser::buffer`], then call [`Parser::next`] until it gives `None`, and again. Under
-/// that use it holds at most one request of the limits' size and one read, in a block of at most
-/// twice that: a length that is announced allocates nothing before its bytes are there. Of a request
-/// that comes in pieces no byte is looked at twice.
+/// Read into [`Parser::buffer`], then call [`Parser::next`] until it returns `None`, and repeat. Used
+/// like this it holds at most one request of the maximum size and one read, in a block of at most twice
+/// that size. The length of an argument allocates nothing before its bytes arrive, and no byte of a
+/// split request is scanned twice.
 pub struct Parser {
     limits: RequestLimits,
     buffer: BytesMut,
-    /// The most room the block behind the buffer was seen to have.
+    /// Largest capacity seen of the buffer's memory block.
     block_bytes: usize,
-    pending: Pending,
+    pending: PartialRequest,
     failed: Option<ProtocolError>,
 }
 
-/// How far the request at the start of the buffer has been read.
+/// The progress of the request at the start of the buffer.
 #[derive(Default)]
-struct Pending {
+struct PartialRequest {
     spans: Spans,
     args_left: usize,
-    /// Where the next line, or the bytes of the argument announced, begin.
+    /// Start of the next line, or of the bytes of the current argument.
     at: usize,
-    /// Up to where the line at `at` is known not to end.
+    /// Position up to which the line at `at` has no line end.
     searched: usize,
     /// Length of the argument whose bytes are awaited.
     bulk: Option<usize>,
     args_bytes: usize,
 }
 
-/// A line that announces a number, and what can be wrong with it.
-struct Announcement {
+/// A line that contains a number, and its possible errors.
+struct LengthPrefix {
     mark: u8,
     too_long: ProtocolError,
     invalid: ProtocolError,
 }
 
-const COUNT: Announcement = Announcement {
+const COUNT: LengthPrefix = LengthPrefix {
     mark: b'*',
     too_long: ProtocolError::CountLineTooLong,
     invalid: ProtocolError::InvalidMultibulkLength,
 };
-const LENGTH: Announcement =
-    Announcement { mark: b'$', too_long: ProtocolError::BulkLineTooLong, invalid: ProtocolError::InvalidBulkLength };
+const LENGTH: LengthPrefix =
+    LengthPrefix { mark: b'$', too_long: ProtocolError::BulkLineTooLong, invalid: ProtocolError::InvalidBulkLength };
 
 impl Parser {
-    /// A parser at the start of a connection.
+    /// Creates a parser for a new connection.
     pub fn new(limits: RequestLimits) -> Self {
         let limits = RequestLimits {
             args_max: limits.args_max.min(1 << 26),
             request_bytes_max: limits.request_bytes_max.min(1 << 31),
             ..limits
         };
-        Self { limits, buffer: BytesMut::new(), block_bytes: 0, pending: Pending::default(), failed: None }
+        Self { limits, buffer: BytesMut::new(), block_bytes: 0, pending: PartialRequest::default(), failed: None }
     }
 
-    /// Where the socket's bytes go: append to it and take nothing from it. It has room for a read.
+    /// Returns the buffer for the socket's bytes, with space for a read. Only append to it.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        // A large request is over: even an empty rest would keep its block alive.
+        // A large request was consumed: even an empty rest would keep its block allocated.
         if self.block_bytes > KEEP_BYTES && self.buffer.len() < LITTLE_BYTES {
             self.buffer = BytesMut::from(&self.buffer[..]);
             self.block_bytes = 0;
@@ -122,17 +122,17 @@ impl Parser {
         &mut self.buffer
     }
 
-    /// Bytes that came and are not yet given out as a request.
+    /// Returns the number of bytes received but not yet returned as a request.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
-    /// The next request, or `None` when more bytes are needed. Empty lines and counts of 0 or less
-    /// are passed over, as in Redis.
+    /// Returns the next request, or `None` if more bytes are needed. Empty lines and counts of 0 or less
+    /// are skipped, as in Redis.
     ///
     /// # Errors
-    /// Where the bytes are no request or beyond the limits. There is no way on from there: the same
-    /// error comes again, whatever is put in.
+    /// The bytes are not a request or exceed the limits. This is final: every further call returns the same
+    /// error.
     #[allow(clippy::should_implement_trait, reason = "`None` is not the end here, as it would be of an iterator")]
     pub fn next(&mut self) -> Result<Option<Request>, ProtocolError> {
         if let Some(error) = self.failed {
@@ -142,7 +142,7 @@ impl Parser {
         self.advance().inspect_err(|error| {
             self.failed = Some(*error);
             self.buffer = BytesMut::new();
-            self.pending = Pending::default();
+            self.pending = PartialRequest::default();
         })
     }
 
@@ -168,7 +168,7 @@ impl Parser {
         Ok(Some(Request::new(bytes, pending.spans)))
     }
 
-    /// Reads the count of arguments. `false`: its line is not all there.
+    /// Parses the argument count. Returns `false` if its line is incomplete.
     fn count(&mut self) -> Result<bool, ProtocolError> {
         let Some(count) = self.announced(&COUNT)? else { return Ok(false) };
         match usize::try_from(count) {
@@ -176,13 +176,13 @@ impl Parser {
             Ok(count @ 1..) => self.pending.args_left = count,
             _ => {
                 self.buffer.advance(self.pending.at);
-                self.pending = Pending::default();
+                self.pending = PartialRequest::default();
             }
         }
         Ok(true)
     }
 
-    /// Reads arguments until all are there. `false`: they are not.
+    /// Parses arguments until all are present. Returns `false` if they are incomplete.
     fn arguments(&mut self) -> Result<bool, ProtocolError> {
         while self.pending.args_left > 0 {
             let length = match self.pending.bulk {
@@ -210,7 +210,7 @@ impl Parser {
         Ok(true)
     }
 
-    /// Checks the length of an argument against the limits, and counts it.
+    /// Checks the length of an argument against the limits, and adds it to the total.
     fn allowed(&mut self, length: i64) -> Result<usize, ProtocolError> {
         let length = usize::try_from(length).map_err(|_| LENGTH.invalid)?;
         if length > self.limits.bulk_bytes_max {
@@ -223,8 +223,8 @@ impl Parser {
         Ok(length)
     }
 
-    /// Reads the line at `pending.at` and moves past it. `None`: it is not all there.
-    fn announced(&mut self, what: &Announcement) -> Result<Option<i64>, ProtocolError> {
+    /// Parses the line at `pending.at` and moves past it. Returns `None` if it is incomplete.
+    fn announced(&mut self, what: &LengthPrefix) -> Result<Option<i64>, ProtocolError> {
         let pending = &mut self.pending;
         let line = &self.buffer[pending.at..];
         if let Some((value, taken)) = short(line, what.mark) {
@@ -238,7 +238,7 @@ impl Parser {
         }
         pending.searched = pending.at + found.unwrap_or(line.len());
         let Some((end, after)) = found.and_then(|end| Some((end, line.get(end + 1)?))) else { return Ok(None) };
-        // This order, as both oracles have it: the mark, then the line end, then the number.
+        // The order of Redis and Valkey: the first byte, then the line end, then the number.
         match line.first() {
             Some(mark) if *mark == what.mark => {}
             other => return Err(ProtocolError::ExpectedDollar(other.copied().unwrap_or_default())),
@@ -251,7 +251,7 @@ impl Parser {
         Ok(Some(value))
     }
 
-    /// Reads an inline request, one without arguments if the line is blank. `None`: it is not all there.
+    /// Parses an inline request; it is empty if the line is blank. Returns `None` if the line is incomplete.
     fn line(&mut self) -> Result<Option<Request>, ProtocolError> {
         let found = memchr(b'\n', &self.buffer[self.pending.searched..]).map(|i| self.pending.searched + i);
         if found.unwrap_or(self.buffer.len()) > self.limits.inline_bytes_max {
@@ -261,7 +261,7 @@ impl Parser {
             self.pending.searched = self.buffer.len();
             return Ok(None);
         };
-        self.pending = Pending::default();
+        self.pending = PartialRequest::default();
         let line = &self.buffer[..end];
         let (text, spans) = inline::split(line.strip_suffix(b"\r").unwrap_or(line))?;
         self.buffer.advance(end + 1);
@@ -269,15 +269,15 @@ impl Parser {
     }
 }
 
-/// Without what is in the buffer, which may be a token.
+/// Omits the contents of the buffer, which may include a token.
 impl fmt::Debug for Parser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Parser({} bytes buffered, failed: {:?})", self.buffered(), self.failed)
     }
 }
 
-/// The way of nearly every line: mark, up to eight digits, CR LF. Gives the number and the bytes
-/// taken; `None` for any other line, be it wrong or not all there.
+/// Parses the common case of a line: first byte, up to eight digits, CR LF. Returns the number and the
+/// length; `None` for any other line, whether invalid or incomplete.
 #[inline]
 fn short(line: &[u8], mark: u8) -> Option<(i64, usize)> {
     let (first, digits) = line.split_first()?;
@@ -295,7 +295,7 @@ fn short(line: &[u8], mark: u8) -> Option<(i64, usize)> {
     None
 }
 
-/// A decimal integer as Redis reads one: no sign but `-`, no leading zero, no blank, no `-0`.
+/// Parses a decimal integer like Redis: no sign but `-`, no leading zero, no blank, no `-0`.
 fn number(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announced_length_takes_no_memory_before_its_bytes() {
+    fn length_prefix_allocates_nothing_before_its_bytes_arrive() {
         let mut parser = Parser::new(RequestLimits::default());
         parser.buffer().extend_from_slice(b"*1048576\r\n$8388608\r\nab");
         assert_eq!(parser.next(), Ok(None));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_request_leaves_no_large_buffer() {
+    fn large_buffer_is_freed_after_a_large_request() {
         let mut parser = Parser::new(RequestLimits::default());
         let large = vec![b'x'; 4 << 20];
         let wire = [b"*1\r\n$4194304\r\n", &large[..], b"\r\n*1\r\n$4\r\nPI"].concat();

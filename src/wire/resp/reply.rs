@@ -1,4 +1,4 @@
-//! Replies to a Redis client: values to bytes, in the protocol the connection has agreed on.
+//! Replies to a Redis client, encoded for the connection's protocol version.
 
 use std::fmt::{Display, Write};
 
@@ -6,18 +6,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::EntryId;
 
-/// The two protocols; a connection begins with the first and changes by `HELLO`.
+/// A version of the protocol; a connection starts with the first and switches by `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// Since Redis 2.0.
     #[default]
     Resp2,
-    /// Since Redis 6.0: maps, sets, booleans, doubles and one null of their own.
+    /// Since Redis 6.0: adds maps, sets, booleans, doubles and a null type.
     Resp3,
 }
 
 impl Protocol {
-    /// The protocol `HELLO` calls 2 or 3; `None` for any other (Redis: `NOPROTO`).
+    /// Returns the version for the argument 2 or 3 of `HELLO`; `None` for any other (Redis: `NOPROTO`).
     pub fn from_version(version: i64) -> Option<Self> {
         match version {
             2 => Some(Self::Resp2),
@@ -26,7 +26,7 @@ impl Protocol {
         }
     }
 
-    /// 2 or 3, as `HELLO` reports it.
+    /// Returns 2 or 3, as reported by `HELLO`.
     pub fn version(self) -> i64 {
         match self {
             Self::Resp2 => 2,
@@ -35,10 +35,10 @@ impl Protocol {
     }
 }
 
-/// The replies of a connection that wait to be sent, in order.
+/// The encoded replies of a connection that are not sent yet, in order.
 ///
-/// A collection is its header, then its items: [`Reply::array`] of 2 wants two replies after it,
-/// [`Reply::map`] of 2 wants four. Nobody checks that they come.
+/// A collection is its header, followed by its items: [`Reply::array`] of 2 needs two replies after it,
+/// [`Reply::map`] of 2 needs four. This is not checked.
 #[derive(Debug, Default)]
 pub struct Reply {
     out: BytesMut,
@@ -47,59 +47,58 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Nothing yet, in that protocol.
+    /// Creates an empty buffer for this version.
     pub fn new(protocol: Protocol) -> Self {
         Self { out: BytesMut::new(), protocol, bytes_max: None }
     }
 
-    /// The same for a connection that is to hold so many bytes; see [`Reply::is_full`].
+    /// Creates an empty buffer with a size limit; see [`Reply::is_full`].
     pub fn limited(protocol: Protocol, bytes_max: usize) -> Self {
         Self { bytes_max: Some(bytes_max), ..Self::new(protocol) }
     }
 
-    /// Nothing yet, for the same connection, and no memory of what was there.
+    /// Returns an empty buffer with the same version and limit, and newly allocated memory.
     pub fn emptied(&self) -> Self {
         Self { out: BytesMut::new(), ..*self }
     }
 
-    /// How many bytes are more than it should hold, if they are held. Whoever writes something long
-    /// looks, and gives up.
+    /// Returns the limit if it is exceeded. A command with a long reply checks it and aborts.
     pub fn is_full(&self) -> Option<usize> {
         self.bytes_max.filter(|max| self.out.len() > *max)
     }
 
-    /// The protocol of what is written next.
+    /// Returns the version used for the next reply.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// Changes the protocol of what is written next; `HELLO` answers in the new one already.
+    /// Sets the version for the next reply; the reply to `HELLO` already uses the new one.
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }
 
-    /// A status such as `OK`.
+    /// Appends a simple string such as `OK`.
     pub fn simple(&mut self, text: &str) {
         self.text_line(b'+', text.as_bytes());
     }
 
-    /// An error; `text` is all of it, `ERR syntax error`. Any bytes, as an argument may be quoted in
-    /// it; CR and LF become spaces, as in Redis.
+    /// Appends an error with its full `text`, such as `ERR syntax error`. It may contain any bytes, since it
+    /// can quote an argument; CR and LF become spaces, as in Redis.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.text_line(b'-', text.as_ref());
     }
 
-    /// An integer.
+    /// Appends an integer.
     pub fn integer(&mut self, value: i64) {
         self.header(b':', value);
     }
 
-    /// An unsigned number the way Redis replies one: as a signed integer of the same 64 bits.
+    /// Appends an unsigned number like Redis: as the signed integer with the same 64 bits.
     pub fn unsigned(&mut self, value: u64) {
         self.integer(value.cast_signed());
     }
 
-    /// A bulk string.
+    /// Appends a bulk string.
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 32);
         self.header(b'$', bytes.len());
@@ -107,7 +106,7 @@ impl Reply {
         self.out.put_slice(b"\r\n");
     }
 
-    /// An entry's id as a bulk string, `ms-seq`.
+    /// Appends an entry id as a bulk string, `ms-seq`.
     pub fn id(&mut self, id: EntryId) {
         let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (ms, seq) = (ms.format(id.ms), seq.format(id.seq));
@@ -119,7 +118,7 @@ impl Reply {
         self.out.put_slice(b"\r\n");
     }
 
-    /// What `value` prints as, as a bulk string; empty if it fails to print.
+    /// Appends the displayed `value` as a bulk string; an empty one if formatting fails.
     pub fn bulk_display(&mut self, value: impl Display) {
         let at = self.out.len();
         if write!(self.out, "{value}").is_err() {
@@ -130,7 +129,7 @@ impl Reply {
         self.header_at(at, b'$', length);
     }
 
-    /// Nothing, where a string could be: `$-1`, in RESP3 `_`.
+    /// Appends a null in place of a string: `$-1`, in RESP3 `_`.
     pub fn null(&mut self) {
         self.out.put_slice(match self.protocol {
             Protocol::Resp2 => b"$-1\r\n",
@@ -138,7 +137,7 @@ impl Reply {
         });
     }
 
-    /// Nothing, where an array could be: `*-1`, in RESP3 `_`.
+    /// Appends a null in place of an array: `*-1`, in RESP3 `_`.
     pub fn null_array(&mut self) {
         self.out.put_slice(match self.protocol {
             Protocol::Resp2 => b"*-1\r\n",
@@ -146,18 +145,19 @@ impl Reply {
         });
     }
 
-    /// An array; its `len` items follow.
+    /// Appends the header of an array; its `len` items follow.
     pub fn array(&mut self, len: usize) {
         self.header(b'*', len);
     }
 
-    /// An array whose `len` items are those written since [`Reply::len`] was `at`: for items that are
-    /// counted only as they come. Moves them by a few bytes.
+    /// Inserts the header of an array of `len` items before the bytes written since [`Reply::len`] was
+    /// `at`, for items that are counted while they are written. It moves these bytes.
     pub fn array_at(&mut self, at: usize, len: usize) {
         self.header_at(at, b'*', len);
     }
 
-    /// A map; `pairs` keys, each with its value, follow. In RESP2 an array of twice as many.
+    /// Appends the header of a map; `pairs` keys, each with its value, follow. RESP2: an array of twice as
+    /// many.
     pub fn map(&mut self, pairs: usize) {
         match self.protocol {
             Protocol::Resp2 => self.header(b'*', pairs * 2),
@@ -165,8 +165,8 @@ impl Reply {
         }
     }
 
-    /// A map whose `pairs` keys and values are those written since [`Reply::len`] was `at`; see
-    /// [`Reply::array_at`].
+    /// Inserts the header of a map of `pairs` pairs before the bytes written since [`Reply::len`] was `at`;
+    /// see [`Reply::array_at`].
     pub fn map_at(&mut self, at: usize, pairs: usize) {
         match self.protocol {
             Protocol::Resp2 => self.header_at(at, b'*', pairs * 2),
@@ -174,17 +174,17 @@ impl Reply {
         }
     }
 
-    /// A set; its `len` members follow. In RESP2 an array.
+    /// Appends the header of a set; its `len` members follow. RESP2: an array.
     pub fn set(&mut self, len: usize) {
         self.header(if self.protocol == Protocol::Resp3 { b'~' } else { b'*' }, len);
     }
 
-    /// A message nobody asked for; its `len` items follow. In RESP2 an array.
+    /// Appends the header of a push message; its `len` items follow. RESP2: an array.
     pub fn push(&mut self, len: usize) {
         self.header(if self.protocol == Protocol::Resp3 { b'>' } else { b'*' }, len);
     }
 
-    /// Yes or no. In RESP2 the integer 1 or 0.
+    /// Appends a boolean. RESP2: the integer 1 or 0.
     pub fn boolean(&mut self, value: bool) {
         self.out.put_slice(match (self.protocol, value) {
             (Protocol::Resp2, false) => b":0\r\n",
@@ -194,7 +194,7 @@ impl Reply {
         });
     }
 
-    /// A floating-point number, with the fewest digits that read back as it. In RESP2 a bulk string.
+    /// Appends a floating-point number in its shortest form. RESP2: a bulk string.
     pub fn double(&mut self, value: f64) {
         match self.protocol {
             Protocol::Resp2 => self.bulk_display(Double(value)),
@@ -207,7 +207,7 @@ impl Reply {
         }
     }
 
-    /// Plain text for a person, as `INFO` gives it. In RESP2 a bulk string.
+    /// Appends text for people, such as that of `INFO`. RESP2: a bulk string.
     pub fn verbatim(&mut self, text: &str) {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
@@ -221,37 +221,37 @@ impl Reply {
         }
     }
 
-    /// Bytes that are replies already.
+    /// Appends bytes that are encoded already.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
     }
 
-    /// Bytes written and not taken.
+    /// Returns the number of buffered bytes.
     pub fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether there is nothing to send.
+    /// Reports whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Forgets what was written since [`Reply::len`] was `len`: undoes a reply half written.
+    /// Removes the bytes written since [`Reply::len`] was `len`: undoes a partial reply.
     pub fn truncate(&mut self, len: usize) {
         self.out.truncate(len);
     }
 
-    /// What was written and not taken.
+    /// Returns the buffered bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.out
     }
 
-    /// Takes what was written; the protocol stays.
-    pub fn take(&mut self) -> Bytes {
+    /// Removes and returns the buffered bytes; the version stays.
+    pub fn drain(&mut self) -> Bytes {
         self.out.split().freeze()
     }
 
-    /// What was written, at the end of its use.
+    /// Converts the buffer into its bytes.
     pub fn into_bytes(self) -> Bytes {
         self.out.freeze()
     }
@@ -264,7 +264,7 @@ impl Reply {
         self.out.put_slice(b"\r\n");
     }
 
-    /// Puts a header before what was written since `at`.
+    /// Inserts a header before the bytes written since `at`.
     fn header_at(&mut self, at: usize, mark: u8, value: usize) {
         let end = self.out.len();
         self.header(mark, value);
@@ -286,7 +286,7 @@ impl Reply {
     }
 }
 
-/// A number as Valkey prints it, where Redis 7 gives all 17 digits.
+/// A number that displays like in Valkey; Redis 7 prints all 17 digits.
 struct Double(f64);
 
 impl Display for Double {

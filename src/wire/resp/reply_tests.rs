@@ -1,8 +1,8 @@
-//! Replies read back as what was written.
+//! Tests of the encoding of replies.
 
 use super::*;
 
-/// The bytes in each protocol.
+/// Returns the bytes in each protocol version.
 fn both(write: impl Fn(&mut Reply)) -> (String, String) {
     let [two, three] = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
         let mut reply = Reply::new(protocol);
@@ -22,7 +22,7 @@ fn same(bytes: &str) -> (String, String) {
 }
 
 #[test]
-fn what_both_protocols_have() {
+fn common_types_are_encoded_the_same() {
     assert_eq!(both(|r| r.simple("OK")), same("+OK\r\n"));
     assert_eq!(both(|r| r.error("ERR a\r\nb")), same("-ERR a  b\r\n"));
     assert_eq!(both(|r| r.integer(i64::MIN)), same(":-9223372036854775808\r\n"));
@@ -39,7 +39,7 @@ fn what_both_protocols_have() {
 }
 
 #[test]
-fn what_only_the_third_has() {
+fn resp3_types_fall_back_in_resp2() {
     assert_eq!(both(Reply::null), pair("$-1\r\n", "_\r\n"));
     assert_eq!(both(Reply::null_array), pair("*-1\r\n", "_\r\n"));
     assert_eq!(both(|r| r.map(2)), pair("*4\r\n", "%2\r\n"));
@@ -53,7 +53,7 @@ fn what_only_the_third_has() {
 
 /// Recorded from valkey-server 9.1.2, `ZSCORE`.
 #[test]
-fn numbers_read_as_valkeys() {
+fn doubles_are_printed_like_valkey() {
     let printed = [
         (0.1, "0.1"),
         (3.0, "3"),
@@ -76,7 +76,7 @@ fn numbers_read_as_valkeys() {
 }
 
 #[test]
-fn a_header_can_come_after_its_items() {
+fn headers_can_be_inserted_before_items() {
     let mut reply = Reply::new(Protocol::Resp2);
     reply.simple("OK");
     let at = reply.len();
@@ -93,13 +93,13 @@ fn a_header_can_come_after_its_items() {
 }
 
 #[test]
-fn a_reply_half_written_is_undone_and_what_was_taken_is_gone() {
+fn partial_reply_is_undone_and_drained_bytes_are_removed() {
     let mut reply = Reply::new(Protocol::Resp3);
     reply.simple("OK");
     let at = reply.len();
     reply.array(2);
     reply.truncate(at);
-    assert_eq!(&reply.take()[..], b"+OK\r\n");
+    assert_eq!(&reply.drain()[..], b"+OK\r\n");
     assert!(reply.is_empty());
     assert_eq!(reply.protocol(), Protocol::Resp3);
     reply.set_protocol(Protocol::Resp2);
@@ -108,7 +108,7 @@ fn a_reply_half_written_is_undone_and_what_was_taken_is_gone() {
 }
 
 #[test]
-fn versions_are_as_hello_says_them() {
+fn versions_match_hello() {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         assert_eq!(Protocol::from_version(protocol.version()), Some(protocol));
     }

@@ -1,4 +1,4 @@
-//! A request of a Redis client: a command's name and its arguments.
+//! Requests of a Redis client: a command's name and its arguments.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// No command has a longer name; what a client sends as one may be.
+/// Bytes of a command's name shown in debug output; no command has a longer name.
 const NAME_SHOWN_BYTES: usize = 32;
 
-/// What a client asks: a command's name and its arguments, any bytes. Has at least one argument
-/// when it comes from a [`Parser`](super::Parser).
+/// A request: a command's name and its arguments, arbitrary bytes. It has at least one argument if it
+/// comes from a [`Parser`](super::Parser).
 ///
-/// Shares the memory of the connection's buffer: one that is kept (a transaction's queue) should be
-/// a [`Request::detached`].
+/// It shares the memory of the connection's buffer. Use [`Request::detached`] to keep one for longer, as
+/// in a transaction's queue.
 #[derive(Clone, Default)]
 pub struct Request {
     bytes: Bytes,
@@ -21,12 +21,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request whose arguments are at `spans` of `bytes`.
+    /// Creates a request with arguments at `spans` of `bytes`.
     pub(super) fn new(bytes: Bytes, spans: Spans) -> Self {
         Self { bytes, spans }
     }
 
-    /// A request of these arguments, with memory of its own.
+    /// Creates a request with a copy of these arguments.
     pub fn from_args(args: &[&[u8]]) -> Self {
         let bytes = args.concat();
         let mut end = 0;
@@ -38,49 +38,50 @@ impl Request {
         Self { spans: args.iter().map(span).collect(), bytes: bytes.into() }
     }
 
-    /// The number of arguments, the command's name among them.
+    /// Returns the number of arguments, including the command's name.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there is not even a command's name.
+    /// Reports whether even the command's name is missing.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// The argument at `i`, 0 being the command's name; `None` past the last one.
+    /// Returns the argument at `i`, 0 being the command's name; `None` after the last one.
     pub fn get(&self, i: usize) -> Option<&[u8]> {
         self.spans.get(i).map(|span| &self.bytes[span.range()])
     }
 
-    /// As [`Request::get`], empty past the last one: for callers that have looked at [`Request::len`].
+    /// Returns the same as [`Request::get`], or an empty slice after the last one; for callers that have
+    /// checked [`Request::len`].
     pub fn arg(&self, i: usize) -> &[u8] {
         self.get(i).unwrap_or_default()
     }
 
-    /// As [`Request::arg`], sharing the request's memory instead of borrowing it.
+    /// Returns the same as [`Request::arg`], sharing the request's memory instead of borrowing it.
     pub fn arg_bytes(&self, i: usize) -> Bytes {
         self.spans.get(i).map(|span| self.bytes.slice(span.range())).unwrap_or_default()
     }
 
-    /// All arguments in order, the command's name first.
+    /// Returns all arguments in order, the command's name first.
     pub fn args(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
         self.spans.iter().map(|span| &self.bytes[span.range()])
     }
 
-    /// The memory it stands for, in bytes: what it weighs in a queue.
+    /// Returns its memory in bytes, for the limit of a queue.
     pub fn bytes(&self) -> usize {
         let spilled = if self.spans.spilled() { self.spans.capacity() * size_of::<Span>() } else { 0 };
         size_of::<Self>() + self.bytes.len() + spilled
     }
 
-    /// The same request in memory of its own, so that keeping it does not keep the connection's buffer.
+    /// Returns a copy in separate memory, which does not keep the connection's buffer alive.
     pub fn detached(&self) -> Self {
         Self::from_args(&self.args().collect::<Vec<_>>())
     }
 
-    /// Whether it is a line of an HTTP request, as a web page can make a browser send to any port:
-    /// Redis then closes the connection without a word, and so must the server.
+    /// Reports whether it is a line of an HTTP request. A web page can make a browser send one to any port:
+    /// Redis then closes the connection silently, and so must the server.
     pub fn is_http(&self) -> bool {
         [&b"post"[..], b"host:"].iter().any(|name| self.arg(0).eq_ignore_ascii_case(name))
     }
@@ -94,7 +95,7 @@ impl PartialEq for Request {
 
 impl Eq for Request {}
 
-/// Its name and size alone: an argument may be a token or a task's output.
+/// Shows only its name and size: an argument may be a token or a task's output.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.arg(0);
@@ -103,7 +104,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Where an argument is, in the bytes of its request.
+/// The position of an argument in the bytes of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
@@ -111,7 +112,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Both fit: `Parser::new` keeps a request under 4 GiB.
+    /// Both values fit: `Parser::new` limits a request to less than 4 GiB.
     pub(super) fn new(start: usize, end: usize) -> Self {
         let fit = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self { start: fit(start), end: fit(end) }
@@ -122,7 +123,7 @@ impl Span {
     }
 }
 
-/// An XADD with a few fields keeps its spans without a block of its own.
+/// Inline storage for the spans of an XADD with a few fields.
 pub(super) type Spans = SmallVec<[Span; 16]>;
 
 #[cfg(test)]
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_knows_its_arguments_and_its_weight() {
+    fn request_returns_its_arguments_and_size() {
         let request = Request::from_args(&[b"XADD", b"", b"key"]);
         assert_eq!((request.len(), request.is_empty()), (3, false));
         assert_eq!((request.get(1), request.get(3), request.arg(3)), (Some(&b""[..]), None, &b""[..]));
@@ -144,9 +145,9 @@ mod tests {
         assert!(auth.starts_with("Request(AUTH, 2 arguments") && !auth.contains("secret"), "{auth}");
     }
 
-    /// Both oracles close on these without a word, in either form.
+    /// Redis and Valkey close silently on these, in either form.
     #[test]
-    fn a_browsers_request_is_known_as_such() {
+    fn http_requests_are_detected() {
         for name in ["POST", "post", "Host:", "hOST:"] {
             assert!(Request::from_args(&[name.as_bytes(), b"/"]).is_http(), "{name}");
         }

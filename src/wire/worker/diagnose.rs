@@ -1,18 +1,18 @@
-//! The second, slower look at a message that did not fit: which field is at fault.
+//! A second, slower pass over a message that failed to parse: it finds the field at fault.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::parse::{At, LineFields};
+use super::parse::{LineFields, LinePosition};
 use super::{BadMessage, ReceivedLine, TaskRef, WorkerMessage};
 use crate::model::Timestamp;
 
-/// A field, what it must be in words, and whether a value is that.
+/// A field, its expected type in words, and a check for it.
 type Expected = (&'static str, &'static str, fn(&Value) -> bool);
 
-/// What each field must be, for the second look at a message that did not fit.
+/// The expected type of each field.
 const EXPECTED: [Expected; 20] = [
     ("type", "a string", Value::is_string),
     ("line", "a string", Value::is_string),
@@ -36,8 +36,8 @@ const EXPECTED: [Expected; 20] = [
     ("labels", "an object of strings", |v| v.as_object().is_some_and(|o| o.values().all(Value::is_string))),
 ];
 
-/// The second, slower look at a message that did not fit: it names the field. A batch in which
-/// single lines are at fault still gives the others.
+/// Parses a message again to name the field at fault. A batch with some bad lines still returns the
+/// other lines.
 pub(super) fn diagnose<'a>(
     text: &'a str,
     now: Timestamp,
@@ -55,24 +55,27 @@ pub(super) fn diagnose<'a>(
                 .map_err(|error| BadMessage::new("bad_message", format!("field `work_request_id`: {error}")))?,
         ),
     };
-    let wrong = EXPECTED.iter().find(|(name, _, fits)| fields.get(*name).is_some_and(|v| !v.is_null() && !fits(v)));
+    let wrong =
+        EXPECTED.iter().find(|(name, _, is_valid)| fields.get(*name).is_some_and(|v| !v.is_null() && !is_valid(v)));
     if let Some((name, expected, _)) = wrong {
         return Err(BadMessage { code: "bad_message", message: format!("field `{name}` must be {expected}"), task });
     }
     let batch = fields.get("type").and_then(Value::as_str) == Some("log_lines");
     let (Some(lines), Some(task), true) = (fields.get("lines").and_then(Value::as_array), &task, batch) else {
-        return Err(BadMessage { code: "bad_message", message: format!("the message does not fit: {error}"), task });
+        return Err(BadMessage { code: "bad_message", message: format!("cannot parse the message: {error}"), task });
     };
     let lines = lines.iter().enumerate().map(|(index, line)| {
-        line_of_value(line, At::Index(index), now).map_err(|error| BadMessage { task: Some(task.clone()), ..error })
+        line_of_value(line, LinePosition::Index(index), now)
+            .map_err(|error| BadMessage { task: Some(task.clone()), ..error })
     });
     let first_seq = fields.get("first_seq").and_then(Value::as_u64);
     Ok(WorkerMessage::Lines { task: task.clone(), first_seq, lines: lines.collect() })
 }
 
-fn line_of_value(value: &Value, prefix: At, now: Timestamp) -> Result<ReceivedLine<'static>, BadMessage> {
-    let wrong =
-        EXPECTED[1..6].iter().find(|(name, _, fits)| value.get(*name).is_some_and(|v| !v.is_null() && !fits(v)));
+fn line_of_value(value: &Value, prefix: LinePosition, now: Timestamp) -> Result<ReceivedLine<'static>, BadMessage> {
+    let wrong = EXPECTED[1..6]
+        .iter()
+        .find(|(name, _, is_valid)| value.get(*name).is_some_and(|v| !v.is_null() && !is_valid(v)));
     if let Some((name, expected, _)) = wrong {
         return Err(BadMessage::new("bad_line", format!("field `{prefix}{name}` must be {expected}")));
     }
@@ -89,9 +92,9 @@ pub(super) fn diagnose_line(json: &str, error: &serde_json::Error) -> BadMessage
         Ok(value) if !value.is_object() => {
             BadMessage::new("bad_line", "the line must be a JSON object with a field `line`")
         }
-        Ok(value) => match line_of_value(&value, At::Whole, Timestamp::default()) {
+        Ok(value) => match line_of_value(&value, LinePosition::Whole, Timestamp::default()) {
             Err(named) => named,
-            Ok(_) => BadMessage::new("bad_line", format!("the line does not fit: {error}")),
+            Ok(_) => BadMessage::new("bad_line", format!("cannot parse the line: {error}")),
         },
     }
 }

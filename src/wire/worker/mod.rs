@@ -1,14 +1,14 @@
-//! The worker protocol: `GET /ws/v1/worker`, one JSON object a text frame.
+//! The worker protocol: `GET /ws/v1/worker`, one JSON object per text frame.
 //!
-//! [`WorkerMessage::parse`] reads in one pass into borrowed text; only a message that does not fit
-//! is read a second time, to name the field at fault.
+//! [`WorkerMessage::parse`] needs one pass and borrows from the text. Only a message that fails is
+//! parsed a second time, to name the field at fault.
 //!
-//! # How many lines there were
+//! # Totals
 //!
-//! `log_line_end` may say `"count":N` and `"hash":"xxh3-128-sum:.."`: the lines that the worker has
-//! numbered in its session, its own words and `[N messages skipped]` among them, and what they add up
-//! to. How lines are summed is defined at [`LineSum`], so that any worker can do it; a hash of another
-//! algorithm is passed over. The server compares both with what it has stored, if the end bears a `seq`.
+//! `log_line_end` may contain `"count":N` and `"hash":"xxh3-128-sum:.."`: the number of lines that the
+//! worker has numbered in its session, including its own messages and `[N messages skipped]`, and their
+//! checksum. The checksum is defined at [`LineChecksum`], so that any worker can compute it; a hash of
+//! another algorithm is ignored. The server compares both with the stored lines if the end has a `seq`.
 
 use std::collections::BTreeMap;
 
@@ -17,229 +17,257 @@ use serde::{Deserialize, Serialize};
 mod diagnose;
 mod parse;
 
+use diagnose::{diagnose, diagnose_line};
 pub use parse::LineFields;
+use parse::{LinePosition, RawMessage};
 
-use crate::model::{Channel, LineSum, LineText, Said, TaskId, Timestamp};
+use crate::model::{Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 
-/// The version of the protocol that `hello` and `welcome` speak of.
+/// Version of the protocol, in `hello` and `welcome`.
 pub const PROTOCOL: u32 = 1;
 
-/// A task's id as this worker writes it: answers use the same form, number or string.
+/// A task id in the form that this worker uses, number or string: replies use the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskRef {
-    /// The id.
+    /// Id of the task.
     pub id: TaskId,
-    /// The worker wrote a JSON integer.
+    /// True if the worker sent a JSON integer.
     pub numeric: bool,
 }
 
-/// A line as it came, with what was noticed on the way in.
+/// A received line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedLine<'a> {
-    /// The line; its time is the server's if none could be read.
+    /// The line; without a valid time it has the server's.
     pub line: LineText<'a>,
-    /// The worker gave no time, or one that is not RFC 3339.
+    /// Whether the worker sent no time, or one that is not RFC 3339.
     pub own_time: bool,
 }
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkerMessage<'a> {
-    /// `hello`: this worker wants acks and errors.
+    /// `hello`: requests acks and errors.
     Hello {
-        /// Its name.
+        /// Name of the worker.
         worker: Option<String>,
     },
-    /// `task_start`: a task's facts, and the session that its numbers count in.
+    /// `task_start`: the details of a task, and the session of its sequence numbers.
     TaskStart(TaskStart),
     /// `log_line` (one) or `log_lines` (many, numbered from `first_seq`).
     Lines {
-        /// The task.
+        /// Task that they belong to.
         task: TaskRef,
-        /// The number of the first line, if the worker counts.
+        /// Number of the first line, if the worker numbers lines.
         first_seq: Option<u64>,
-        /// The lines; a line that cannot be taken is there as the error that says why.
+        /// The lines; an invalid line is present as its error.
         lines: Vec<Result<ReceivedLine<'a>, BadMessage>>,
     },
     /// `log_line_end`: no line follows.
     End(TaskEnd),
 }
 
-/// The facts of a task as its worker gives them.
+/// The details of a task as sent by its worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskStart {
-    /// The task.
+    /// Task that starts.
     pub task: TaskRef,
-    /// Names one life of one worker; numbers count from 1 in it.
+    /// Identifies one process of a worker; its numbers start at 1.
     pub session: String,
-    /// The command and its arguments.
+    /// Command and arguments.
     pub command: Vec<String>,
-    /// The machine.
+    /// Host of the worker.
     pub host: Option<String>,
-    /// Any words.
+    /// Arbitrary labels.
     pub labels: BTreeMap<String, String>,
-    /// When the command started.
+    /// Start time of the command.
     pub timestamp: Option<Timestamp>,
 }
 
-/// The end of a task as its worker says it.
+/// The end of a task as sent by its worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskEnd {
-    /// The task.
+    /// Task that ends.
     pub task: TaskRef,
-    /// One more than the number of the last line, if the worker counts.
+    /// One more than the number of the last line, if the worker numbers lines.
     pub seq: Option<u64>,
-    /// What the command returned.
+    /// Exit code of the command.
     pub exit_code: Option<i32>,
-    /// The signal that ended it.
+    /// Signal that ended it.
     pub signal: Option<i32>,
-    /// It was ended from outside (`"status":"aborted"`).
+    /// True if it was terminated from outside (`"status":"aborted"`).
     pub aborted: bool,
-    /// When it ended.
+    /// End time.
     pub timestamp: Option<Timestamp>,
-    /// How many lines there were, and what they add up to, if the worker says so.
-    pub said: Said,
+    /// Number and checksum of the lines, if the worker reports them.
+    pub reported: ReportedTotals,
 }
 
-/// What the server says to a worker that wants to know.
+/// A message from the server to a worker that sent `hello`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerReply {
-    /// Answers `hello`.
+    /// The reply to `hello`.
     Welcome {
-        /// The protocol's version.
+        /// Version of the protocol.
         protocol: u32,
-        /// Seconds between the server's pings.
+        /// Interval of the server's pings, in seconds.
         heartbeat_s: u64,
-        /// Longer lines are cut.
+        /// Maximum length of a line; longer ones are split.
         line_bytes_max: usize,
     },
-    /// Answers `task_start`: what of this session is durable already.
+    /// The reply to `task_start`: which lines of the session are durable.
     Resume {
-        /// The task.
+        /// Task that was started.
         work_request_id: TaskRef,
-        /// The session.
+        /// Id of the session.
         session: String,
-        /// Everything up to this number is durable.
+        /// Every line up to this number is durable.
         acked_seq: u64,
     },
-    /// Everything up to this number is durable.
+    /// Every line up to a number is durable.
     Ack {
-        /// The task.
+        /// Task of the lines.
         work_request_id: TaskRef,
-        /// The number.
+        /// Number of the last durable line.
         seq: u64,
     },
-    /// A message or a line was not taken.
+    /// A message or a line was rejected.
     Error {
-        /// A stable word.
+        /// Stable code.
         code: String,
-        /// What was wrong, and what would be right.
+        /// Problem and remedy.
         message: String,
-        /// The task, where one was named.
+        /// Task, if the message named one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work_request_id: Option<TaskRef>,
     },
 }
 
-/// Why a message, or one line of it, was not taken.
+/// The error for a rejected message, or for one line of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BadMessage {
-    /// `bad_json`, `unknown_type`, `bad_message`, `bad_line`, `too_large`.
+    /// Stable code: `bad_json`, `unknown_type`, `bad_message`, `bad_line`, `too_large`.
     pub code: &'static str,
-    /// Names the field, what was wrong, and what would be right.
+    /// Field, problem and remedy.
     pub message: String,
-    /// The task, where one was named.
+    /// Task, if the message named one.
     pub task: Option<TaskRef>,
 }
 
+impl<'a> WorkerMessage<'a> {
+    /// Parses one text frame. `now` replaces missing or invalid times.
+    ///
+    /// # Errors
+    /// The message is invalid; the error names the field.
+    pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
+        match serde_json::from_str::<RawMessage<'a>>(text) {
+            Ok(raw) => raw.into_message(now),
+            Err(error) => diagnose(text, now, &error),
+        }
+    }
+}
+
+impl<'a> LineFields<'a> {
+    /// Parses one JSON object.
+    ///
+    /// # Errors
+    /// The line is invalid; the error names the field.
+    pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
+        match serde_json::from_str::<LineFields<'a>>(json) {
+            Ok(fields) => fields.into_line(LinePosition::Whole, now),
+            Err(error) => Err(diagnose_line(json, &error)),
+        }
+    }
+}
+
 impl BadMessage {
-    /// An error of this kind.
+    /// Creates an error without a task.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), task: None }
     }
 }
 
-/// A message that a worker of ours sends; the inverse of [`WorkerMessage::parse`].
+/// A message that our worker sends; the inverse of [`WorkerMessage::parse`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Outgoing<'a> {
-    /// Asks for acks.
+pub enum OutgoingMessage<'a> {
+    /// Requests acks.
     Hello {
-        /// [`PROTOCOL`].
+        /// Always [`PROTOCOL`].
         protocol: u32,
-        /// This worker's name.
+        /// Name of this worker.
         worker: &'a str,
     },
-    /// Opens a task, or takes it up again.
+    /// Starts or resumes a task.
     TaskStart {
-        /// The task.
+        /// Id of the task.
         work_request_id: &'a str,
-        /// This worker's session.
+        /// Session of this worker.
         session: &'a str,
-        /// The command and its arguments.
+        /// Command and arguments.
         command: &'a [String],
-        /// The machine.
+        /// Host of this worker.
         host: &'a str,
-        /// Any words.
+        /// Arbitrary labels.
         labels: &'a BTreeMap<String, String>,
-        /// When the command started.
+        /// Start time of the command.
         timestamp: Timestamp,
     },
-    /// Numbered lines.
+    /// Sends numbered lines.
     LogLines {
-        /// The task.
+        /// Id of the task.
         work_request_id: &'a str,
-        /// The number of the first.
+        /// Number of the first line.
         first_seq: u64,
         /// The lines.
         lines: Vec<OutgoingLine<'a>>,
     },
-    /// The end.
+    /// Ends the task.
     LogLineEnd {
-        /// The task.
+        /// Id of the task.
         work_request_id: &'a str,
-        /// One more than that of the last line.
+        /// One more than the number of the last line.
         seq: u64,
-        /// What the command returned.
+        /// Exit code of the command.
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
-        /// The signal that ended it.
+        /// Signal that ended it.
         #[serde(skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
-        /// `aborted`, if it was ended from outside.
+        /// `aborted`, if it was terminated from outside.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'a str>,
-        /// When it ended.
+        /// End time.
         timestamp: Timestamp,
-        /// Lines that were numbered, if that is known.
+        /// Number of lines, if known.
         #[serde(skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
-        /// What they add up to.
+        /// Checksum of the lines.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
-        hash: Option<LineSum>,
+        hash: Option<LineChecksum>,
     },
 }
 
-fn as_text<S: serde::Serializer>(sum: &Option<LineSum>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(sum: &Option<LineChecksum>, serializer: S) -> Result<S::Ok, S::Error> {
     match sum {
         Some(sum) => serializer.collect_str(sum),
         None => serializer.serialize_none(),
     }
 }
 
-/// One line inside [`Outgoing::LogLines`].
+/// One line inside [`OutgoingMessage::LogLines`].
 #[derive(Clone, Debug, Serialize)]
 pub struct OutgoingLine<'a> {
-    /// The text.
+    /// Text of the line.
     pub line: &'a str,
-    /// When it was written.
+    /// Time of writing.
     pub timestamp: Timestamp,
-    /// Which way it came.
+    /// Output channel.
     #[serde(rename = "stream")]
     pub channel: Channel,
-    /// A longer line was cut here.
+    /// The line was split and continues in the next one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
     /// Bytes that were not UTF-8 were replaced.

@@ -1,17 +1,16 @@
-//! Reading a message in one pass, text borrowed from the frame.
+//! The fast parser: one pass per message, text borrowed from the frame.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::diagnose::{diagnose, diagnose_line};
 use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
-use crate::model::{Channel, LineText, Said, Timestamp};
+use crate::model::{Channel, LineText, ReportedTotals, Timestamp, signal_number};
 
-/// One line as JSON brings it: a member of `log_lines`, an NDJSON row of the append route, or the
-/// part of `log_line` that is the line.
+/// The JSON fields of one line: a member of `log_lines`, an NDJSON row of the append route, or a part
+/// of `log_line`.
 #[derive(Debug, Default, Deserialize)]
 pub struct LineFields<'a> {
     #[serde(borrow)]
@@ -24,32 +23,24 @@ pub struct LineFields<'a> {
     pub(super) lossy: Option<bool>,
 }
 
-/// Where in its message a line stands: what its fields are called in an error.
+/// The position of a line in its message, for the names of its fields in errors.
 #[derive(Clone, Copy)]
-pub(super) enum At {
+pub(super) enum LinePosition {
     Whole,
     Index(usize),
 }
 
-impl std::fmt::Display for At {
+impl std::fmt::Display for LinePosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            At::Whole => Ok(()),
-            At::Index(index) => write!(f, "lines[{index}]."),
+            LinePosition::Whole => Ok(()),
+            LinePosition::Index(index) => write!(f, "lines[{index}]."),
         }
     }
 }
 
 impl<'a> LineFields<'a> {
-    /// Reads one JSON object.
-    pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
-        match serde_json::from_str::<LineFields<'a>>(json) {
-            Ok(fields) => fields.into_line(At::Whole, now),
-            Err(error) => Err(diagnose_line(json, &error)),
-        }
-    }
-
-    pub(super) fn into_line(self, prefix: At, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
+    pub(super) fn into_line(self, prefix: LinePosition, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
         let bad = |message: String| BadMessage::new("bad_line", message);
         let Some(text) = self.line else {
             return Err(bad(format!("field `{prefix}line` is missing: it holds the line's text")));
@@ -73,9 +64,9 @@ impl<'a> LineFields<'a> {
     }
 }
 
-/// Every field of every message: one pass, no buffering, text borrowed from the frame.
+/// Every field of every message, parsed without buffering.
 #[derive(Debug, Deserialize)]
-struct Raw<'a> {
+pub(super) struct RawMessage<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     work_request_id: Option<TaskRef>,
@@ -105,18 +96,8 @@ struct Raw<'a> {
     hash: Option<Cow<'a, str>>,
 }
 
-impl<'a> WorkerMessage<'a> {
-    /// Reads one text frame. `now` stands in for times that are missing or cannot be read.
-    pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
-        match serde_json::from_str::<Raw<'a>>(text) {
-            Ok(raw) => raw.into_message(now),
-            Err(error) => diagnose(text, now, &error),
-        }
-    }
-}
-
-impl<'a> Raw<'a> {
-    fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+impl<'a> RawMessage<'a> {
+    pub(super) fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
         let kind = self
             .kind
             .as_deref()
@@ -134,7 +115,7 @@ impl<'a> Raw<'a> {
     fn into_one_line(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
         let Self { line, timestamp, stream, partial, lossy, seq, .. } = self;
-        let line = LineFields { line, timestamp, stream, partial, lossy }.into_line(At::Whole, now);
+        let line = LineFields { line, timestamp, stream, partial, lossy }.into_line(LinePosition::Whole, now);
         let line = line.map_err(|error| BadMessage { task: Some(task.clone()), ..error });
         Ok(WorkerMessage::Lines { task, first_seq: seq, lines: vec![line] })
     }
@@ -143,7 +124,9 @@ impl<'a> Raw<'a> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
         let lines = need(self.lines, "lines", "an array of lines", Some(&task))?;
         let lines = lines.into_iter().enumerate().map(|(index, fields)| {
-            fields.into_line(At::Index(index), now).map_err(|error| BadMessage { task: Some(task.clone()), ..error })
+            fields
+                .into_line(LinePosition::Index(index), now)
+                .map_err(|error| BadMessage { task: Some(task.clone()), ..error })
         });
         Ok(WorkerMessage::Lines { first_seq: self.first_seq, lines: lines.collect(), task: task.clone() })
     }
@@ -157,14 +140,14 @@ impl<'a> Raw<'a> {
             Some(_) => return Err(in_task("field `status` must be completed or aborted".to_owned(), &task)),
         };
         let timestamp = self.timestamp.and_then(|text| text.parse().ok());
-        let said = Said { lines: self.count, sum: self.hash.and_then(|text| text.parse().ok()) };
+        let reported = ReportedTotals { lines: self.count, sum: self.hash.and_then(|text| text.parse().ok()) };
         let (seq, exit_code) = (self.seq, self.exit_code);
-        Ok(WorkerMessage::End(TaskEnd { task, seq, exit_code, signal, aborted, timestamp, said }))
+        Ok(WorkerMessage::End(TaskEnd { task, seq, exit_code, signal, aborted, timestamp, reported }))
     }
 
     fn into_start(self) -> Result<WorkerMessage<'a>, BadMessage> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
-        let session = need(self.session, "session", "a word that names this life of the worker", Some(&task))?;
+        let session = need(self.session, "session", "an id of this worker process", Some(&task))?;
         let (command, labels) = (self.command.unwrap_or_default(), self.labels.unwrap_or_default());
         if session.is_empty() || session.len() > SESSION_BYTES_MAX {
             return Err(in_task(format!("field `session` must have 1 to {SESSION_BYTES_MAX} bytes"), &task));
@@ -191,7 +174,7 @@ impl<'a> Raw<'a> {
             None | Some(PROTOCOL) => Ok(WorkerMessage::Hello { worker: self.worker }),
             Some(other) => Err(BadMessage::new(
                 "bad_message",
-                format!("field `protocol` is {other}: this server speaks {PROTOCOL}"),
+                format!("field `protocol` is {other}: this server supports version {PROTOCOL}"),
             )),
         }
     }
@@ -207,32 +190,11 @@ enum Signal {
 
 impl Signal {
     fn number(self) -> Result<i32, String> {
-        const NAMES: [(&str, i32); 15] = [
-            ("HUP", 1),
-            ("INT", 2),
-            ("QUIT", 3),
-            ("ILL", 4),
-            ("TRAP", 5),
-            ("ABRT", 6),
-            ("BUS", 7),
-            ("FPE", 8),
-            ("KILL", 9),
-            ("USR1", 10),
-            ("SEGV", 11),
-            ("USR2", 12),
-            ("PIPE", 13),
-            ("ALRM", 14),
-            ("TERM", 15),
-        ];
         match self {
             Signal::Number(number) => Ok(number),
-            Signal::Name(name) => {
-                let short = name.trim_start_matches("SIG");
-                let found = NAMES.iter().find(|(known, _)| *known == short).map(|(_, number)| *number);
-                found
-                    .or_else(|| name.parse().ok())
-                    .ok_or_else(|| "field `signal` must be a number, or a name such as SIGTERM".to_owned())
-            }
+            Signal::Name(name) => signal_number(&name)
+                .or_else(|| name.parse().ok())
+                .ok_or_else(|| "field `signal` must be a number, or a name such as SIGTERM".to_owned()),
         }
     }
 }

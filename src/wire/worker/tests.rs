@@ -3,7 +3,7 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_millis(1_778_336_581_000);
 
 #[test]
-fn the_blueprints_messages_are_read() {
+fn blueprint_messages_are_parsed() {
     let text = r#"{"type":"log_line","work_request_id":42,"line":"Building...","timestamp":"2026-05-09T14:23:01+00:00","stream":"stderr"}"#;
     let WorkerMessage::Lines { task, first_seq: None, lines } = WorkerMessage::parse(text, NOW).unwrap() else {
         panic!()
@@ -14,21 +14,28 @@ fn the_blueprints_messages_are_read() {
     let text = r#"{"type":"log_line_end","work_request_id":42,"exit_code":0,"timestamp":"2026-05-09T14:25:00+00:00"}"#;
     let WorkerMessage::End(end) = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
     assert_eq!((end.exit_code, end.seq, end.aborted), (Some(0), None, false));
-    assert_eq!(end.said, Said::default());
+    assert_eq!(end.reported, ReportedTotals::default());
 }
 
 #[test]
-fn an_end_may_say_how_many_lines_there_were() {
+fn end_may_report_totals() {
     let said = |fields: &str| {
         let text = format!(r#"{{"type":"log_line_end","work_request_id":42,"exit_code":0,{fields}}}"#);
         let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
-        end.said
+        end.reported
     };
     let hash = format!("xxh3-128-sum:{}", "0af".repeat(11).split_off(1));
     let sum = hash.parse().unwrap();
-    assert_eq!(said(&format!(r#""count":12034,"hash":"{hash}""#)), Said { lines: Some(12_034), sum: Some(sum) });
-    assert_eq!(said(r#""count":7,"hash":"sha256:00""#), Said { lines: Some(7), sum: None }, "another algorithm");
-    let own = Outgoing::LogLineEnd {
+    assert_eq!(
+        said(&format!(r#""count":12034,"hash":"{hash}""#)),
+        ReportedTotals { lines: Some(12_034), sum: Some(sum) }
+    );
+    assert_eq!(
+        said(r#""count":7,"hash":"sha256:00""#),
+        ReportedTotals { lines: Some(7), sum: None },
+        "another algorithm"
+    );
+    let own = OutgoingMessage::LogLineEnd {
         work_request_id: "42",
         seq: 8,
         exit_code: Some(0),
@@ -40,11 +47,11 @@ fn an_end_may_say_how_many_lines_there_were() {
     };
     let text = serde_json::to_string(&own).unwrap();
     let WorkerMessage::End(end) = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
-    assert_eq!((end.seq, end.said), (Some(8), Said { lines: Some(7), sum: Some(sum) }));
+    assert_eq!((end.seq, end.reported), (Some(8), ReportedTotals { lines: Some(7), sum: Some(sum) }));
 }
 
 #[test]
-fn every_fault_names_its_field() {
+fn every_error_names_its_field() {
     let cases = [
         (r#"{"type":"log_line","#, "bad_json", "JSON"),
         (r#"[1]"#, "bad_message", "object"),
@@ -72,7 +79,7 @@ fn every_fault_names_its_field() {
 }
 
 #[test]
-fn one_bad_line_does_not_cost_its_neighbours() {
+fn bad_line_does_not_affect_its_neighbors() {
     let text = r#"{"type":"log_lines","work_request_id":"a","first_seq":1,"lines":[{"line":"x"},{"line":7},{"stream":"stdout"},{"line":"y","stream":"loud"},{"line":"z"}]}"#;
     let WorkerMessage::Lines { lines, .. } = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
     let shown: Vec<String> = lines
@@ -86,7 +93,7 @@ fn one_bad_line_does_not_cost_its_neighbours() {
 }
 
 #[test]
-fn a_line_without_a_time_gets_the_servers() {
+fn line_without_time_gets_server_time() {
     for time in ["", r#","timestamp":"noon""#, r#","timestamp":null"#] {
         let text = format!(r#"{{"line":"x"{time}}}"#);
         let line = LineFields::parse(&text, NOW).unwrap();
@@ -96,7 +103,7 @@ fn a_line_without_a_time_gets_the_servers() {
 }
 
 #[test]
-fn ids_are_echoed_in_the_form_they_came() {
+fn ids_are_echoed_in_their_original_form() {
     for id in ["42", "\"42\"", "\"build-7\""] {
         let task: TaskRef = serde_json::from_str(id).unwrap();
         assert_eq!(serde_json::to_string(&task).unwrap(), id);

@@ -11,7 +11,7 @@
 //! Little-endian; a bit of flags is one field that is there, or true. Numbers of lines only grow; a hole in them is lines that were acked, or that never
 //! got here. A segment ends where a record is cut short, or is not what its checksum says.
 
-use crate::model::{Channel, LineSum, Timestamp};
+use crate::model::{Channel, LineChecksum, Timestamp};
 use crate::worker::Exit;
 use crate::worker::buffer::{Item, Kind};
 use crate::worker::lines::SplitLine;
@@ -57,7 +57,7 @@ pub(in crate::worker) struct SaidEnd {
     /// When.
     pub(in crate::worker) at: Timestamp,
     /// What all its lines add up to, if that is known.
-    pub(in crate::worker) sum: Option<LineSum>,
+    pub(in crate::worker) sum: Option<LineChecksum>,
 }
 
 /// What stands at the begin of some bytes.

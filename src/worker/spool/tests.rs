@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::folder::Left;
 use super::record::{MAGIC, records};
 use super::*;
-use crate::model::{Channel, Mark, Timestamp};
+use crate::model::{Channel, GapMarker, Timestamp};
 use crate::worker::buffer::{Bounds, Buffer, Item};
 use crate::worker::mask::Masks;
 use crate::worker::session::Session;
@@ -331,7 +331,7 @@ proptest! {
         let server = world.finish();
         let mut next = 1;
         for text in &server[..server.len() - 1] {
-            match Mark::parse(text) {
+            match GapMarker::parse(text) {
                 Some(mark) => next += mark.count,
                 None => {
                     prop_assert_eq!(text, &format!("line {next}"));

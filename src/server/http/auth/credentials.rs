@@ -1,46 +1,46 @@
-//! What a request shows of who it is from.
+//! The token in a request's headers, and the detection of one in its URL.
 
 use warp::http::{HeaderMap, header};
 
-use crate::auth::Denied;
-use crate::server::http::query::Query;
+use crate::auth::AuthError;
+use crate::server::http::query::QueryParams;
 
-/// The header that Debusine's workers send their token in.
+/// The header in which Debusine's workers send their token.
 const TOKEN_HEADER: &str = "token";
-/// What people call a token in a query, in small letters.
+/// Common names of a token in a query string, in lower case.
 const TOKEN_PARAMETERS: [&str; 3] = ["token", "access_token", "auth"];
 
-/// The token in the headers, if there is one: `Authorization: Bearer TOKEN`, or `token: TOKEN`. Both may be
-/// there if they say the same.
-pub(in crate::server) fn token(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
-    let mut shown = None;
+/// Returns the token in the headers, if any: `Authorization: Bearer TOKEN`, or `token: TOKEN`. Both may be
+/// present if they are equal.
+pub(crate) fn token(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let mut found = None;
     for value in headers.get_all(header::AUTHORIZATION) {
-        // Another scheme, or bytes that no token has, are a token that is not known.
+        // Another scheme, or bytes outside of ASCII, count as an unknown token.
         let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
         let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        show(&mut shown, bearer)?;
+        add_token(&mut found, bearer)?;
     }
     for value in headers.get_all(TOKEN_HEADER) {
-        show(&mut shown, value.to_str().ok().map(str::trim))?;
+        add_token(&mut found, value.to_str().ok().map(str::trim))?;
     }
-    Ok(shown)
+    Ok(found)
 }
 
-fn show<'h>(shown: &mut Option<&'h str>, token: Option<&'h str>) -> Result<(), Denied> {
-    let token = token.ok_or(Denied::Unknown)?;
-    if shown.is_some_and(|before| before != token) {
-        return Err(Denied::Contradictory);
+fn add_token<'h>(found: &mut Option<&'h str>, token: Option<&'h str>) -> Result<(), AuthError> {
+    let token = token.ok_or(AuthError::Unknown)?;
+    if found.is_some_and(|before| before != token) {
+        return Err(AuthError::Contradictory);
     }
-    *shown = Some(token);
+    *found = Some(token);
     Ok(())
 }
 
-/// The parameter of a query that holds a token, by its name alone. A query ends up in histories, in the
-/// logs of proxies and in `Referer`: a token in one is known to others.
-pub(in crate::server) fn token_parameter(query: Option<&str>) -> Option<&'static str> {
-    // What cannot be decoded is refused by its route.
-    let query = Query::parse(query?).ok()?;
-    TOKEN_PARAMETERS.into_iter().find(|name| query.has(name))
+/// Returns the name of a query parameter that looks like a token. A query string ends up in histories, in
+/// the logs of proxies and in `Referer`, so a token in it is no longer secret.
+pub(crate) fn token_parameter(query: Option<&str>) -> Option<&'static str> {
+    // The route rejects a query string that cannot be decoded.
+    let query = QueryParams::parse(query?).ok()?;
+    TOKEN_PARAMETERS.into_iter().find(|name| query.contains(name))
 }
 
 #[cfg(test)]
@@ -56,24 +56,24 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_in_one_of_two_headers() {
+    fn tokens_are_read_from_two_headers() {
         assert_eq!(token(&headers(&[])), Ok(None));
         assert_eq!(token(&headers(&[("authorization", "Bearer tt_x")])), Ok(Some("tt_x")));
         assert_eq!(token(&headers(&[("authorization", "bearer  tt_x ")])), Ok(Some("tt_x")));
         assert_eq!(token(&headers(&[("token", "tt_x")])), Ok(Some("tt_x")));
         assert_eq!(token(&headers(&[("token", "tt_x"), ("authorization", "Bearer tt_x")])), Ok(Some("tt_x")));
         for bad in ["Basic dDp4", "tt_x", "Bearer"] {
-            assert_eq!(token(&headers(&[("authorization", bad)])), Err(Denied::Unknown), "{bad}");
+            assert_eq!(token(&headers(&[("authorization", bad)])), Err(AuthError::Unknown), "{bad}");
         }
         let two = headers(&[("token", "tt_x"), ("authorization", "Bearer tt_y")]);
-        assert_eq!(token(&two), Err(Denied::Contradictory));
+        assert_eq!(token(&two), Err(AuthError::Contradictory));
         let mut twice = headers(&[("token", "tt_x")]);
         twice.append("token", HeaderValue::from_static("tt_y"));
-        assert_eq!(token(&twice), Err(Denied::Contradictory));
+        assert_eq!(token(&twice), Err(AuthError::Contradictory));
     }
 
     #[test]
-    fn a_token_in_a_query_is_seen() {
+    fn tokens_in_query_strings_are_detected() {
         assert_eq!(token_parameter(None), None);
         assert_eq!(token_parameter(Some("q=token&limit=1")), None);
         for query in ["token=x", "limit=1&token=", "access%5Ftoken=x", "TOKEN=x", "auth"] {

@@ -1,133 +1,137 @@
-//! Signing in with a token, and out.
+//! Sign-in with a token, and sign-out.
 //!
-//! The form works without a script. A token comes in the body alone, and goes no further: what the
-//! browser keeps is the id of a session.
+//! The form works without a script. The token is sent only in the body; the browser stores only the id of a
+//! session.
 
 use std::io;
+use std::sync::Arc;
 
-use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
+use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::cookies::{self, Site};
+use super::cookies::{self, CookieScope};
 use super::next;
-use super::origins::is_own_request;
-use crate::auth::Denied;
-use crate::model::Timestamp;
+use crate::auth::{AuthError, TokenEntry};
 use crate::model::limits::Limit;
-use crate::model::units;
-use crate::server::http::append;
+use crate::model::{Timestamp, units};
 use crate::server::http::auth;
-use crate::server::http::body::Body;
+use crate::server::http::body;
 use crate::server::http::client_addr::ClientAddr;
 use crate::server::http::error::ApiError;
-use crate::server::http::query::Query;
-use crate::server::state::SharedState;
+use crate::server::http::origin::HostPolicy;
+use crate::server::http::query::QueryParams;
+use crate::server::http::route_request::RouteRequest;
+use crate::server::state::{SharedState, State};
 use crate::server::web::pages;
 
 /// `GET /login?next=PATH`.
-pub(in crate::server) fn login_page(state: &SharedState, query: &Query) -> Response {
-    let next = next::local(query.text("next").unwrap_or("/"));
-    // There is nothing to sign in to.
-    if !state.gate.asks() {
-        return go(next);
+pub(in crate::server::http) async fn login_page(request: RouteRequest) -> Result<Response, ApiError> {
+    let query = request.query()?;
+    let next = next::local_path(query.text("next").unwrap_or("/"));
+    // A store without tokens needs no sign-in.
+    if !request.state.auth.auth_required() {
+        return Ok(redirect(next));
     }
-    form(state, StatusCode::OK, next, "")
+    Ok(form(&request.state, StatusCode::OK, next, ""))
 }
 
-/// `POST /login` with the fields `token` and `next` of a form.
-pub(in crate::server) async fn sign_in(
-    state: SharedState,
-    client: ClientAddr,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    // Without one it could be another site's form, which would sign somebody in as somebody else.
-    if !is_own_request(&headers, &client, state.site()) {
-        return Err(ApiError::new(403, "bad_origin", "the sign-in form must be sent by the page itself"));
+/// `POST /login` with the form fields `token` and `next`.
+pub(in crate::server::http) async fn sign_in(request: RouteRequest) -> Result<Response, ApiError> {
+    let RouteRequest { state, client, headers, body, .. } = request;
+    // Otherwise a form of another site could sign in its reader as someone else.
+    if !HostPolicy::new(&state).is_own_request(&headers, &client) {
+        return Err(ApiError::new(403, "bad_origin", "the sign-in form must be sent from the sign-in page"));
     }
-    let bytes = append::whole(body).await?;
+    let bytes = body::read_all(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_form())?;
-    let fields = Query::parse(text).map_err(|_| bad_form())?;
-    let next = next::local(fields.text("next").unwrap_or("/")).to_owned();
-    let token = fields.text("token").unwrap_or_default().trim().to_owned();
-    let caller = match state.gate.check(Some(&token)) {
+    let fields = QueryParams::parse(text).map_err(|_| bad_form())?;
+    let next = next::local_path(fields.text("next").unwrap_or("/"));
+    let token = fields.text("token").unwrap_or_default().trim();
+    let caller = match state.auth.check_latest(token) {
         Ok(caller) => caller,
-        Err(denied) => return Ok(refused(&state, &client, &denied, &token, &next).await),
+        Err(denied) => return Ok(rejected(&state, &client, &denied, token, next).await),
     };
-    let Some(held) = caller.held() else { return Ok(go(&next)) };
-    // The token of this process is in no file, and no session could outlive it.
-    if state.gate.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
-        return Ok(refused(&state, &client, &Denied::Unknown, &token, &next).await);
+    let Some(held) = caller.token_entry() else { return Ok(redirect(next)) };
+    // The owner token of this process is in no file, so no session could outlive it.
+    if state.auth.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
+        return Ok(rejected(&state, &client, &AuthError::Unknown, token, next).await);
     }
+    let scope = CookieScope::new(client.https, client.host.as_deref());
+    let previous = cookies::get(&headers, &scope.session_name()).map(str::to_owned);
+    let cookie = start_session(&state, &scope, held.clone(), previous).await?;
+    tracing::info!(token = %held.name, address = %client.ip, "browser signed in");
+    let mut response = redirect(next);
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Starts a session for a token, and ends the browser's previous one. Returns the session's cookie.
+async fn start_session(
+    state: &SharedState,
+    scope: &CookieScope,
+    token: Arc<TokenEntry>,
+    previous: Option<String>,
+) -> Result<HeaderValue, ApiError> {
     let now = Timestamp::now();
     let life_ms = u64::try_from(state.options.limits.session_life.as_millis()).unwrap_or(u64::MAX);
     let expires = Timestamp::from_millis(now.as_millis().saturating_add(life_ms));
-    let expires = held.expires.map_or(expires, |end| end.min(expires));
-    let site = Site::new(client.https, client.host.as_deref());
-    let name = site.session_name();
-    let before = cookies::get(&headers, &name).map(str::to_owned);
-    let begun = {
-        let (state, held) = (state.clone(), held.clone());
+    let expires = token.expires.map_or(expires, |end| end.min(expires));
+    let started = {
+        let state = state.clone();
         tokio::task::spawn_blocking(move || {
-            // Another person at the same browser: the one before is out.
-            if let Some(before) = before {
-                state.browsers.sessions.end(&before);
+            if let Some(previous) = previous {
+                state.browser_auth.sessions.end(&previous);
             }
-            state.browsers.sessions.begin(&held.name, held.sha256, now, expires)
+            state.browser_auth.sessions.create(&token.name, token.sha256, now, expires)
         })
     };
-    let begun = begun.await.map_err(io::Error::other).and_then(|begun| begun);
-    let (id, displaced) = begun.map_err(|error| ApiError::new(500, "internal", format!("no session: {error}")))?;
+    let started = started.await.map_err(io::Error::other).and_then(|started| started);
+    let (id, displaced) =
+        started.map_err(|error| ApiError::new(500, "internal", format!("failed to start a session: {error}")))?;
     if displaced {
-        state.hits.count(Limit::sessions_max);
+        state.limit_counters.count(Limit::sessions_max);
     }
-    tracing::info!(token = %held.name, address = %client.ip, "a browser signed in");
-    let mut response = go(&next);
-    response.headers_mut().insert(header::SET_COOKIE, site.set_cookie(&name, id.expose(), expires, now));
-    Ok(response)
+    Ok(scope.set_cookie(&scope.session_name(), id.expose(), expires, now))
 }
 
-/// `POST /logout`: 204, and the cookie is taken back.
-pub(in crate::server) async fn sign_out(
-    state: SharedState,
-    client: ClientAddr,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let site = Site::new(client.https, client.host.as_deref());
-    let name = site.session_name();
+/// `POST /logout`: 204. The cookie is deleted.
+pub(in crate::server::http) async fn sign_out(request: RouteRequest) -> Result<Response, ApiError> {
+    let RouteRequest { state, client, headers, .. } = request;
+    let scope = CookieScope::new(client.https, client.host.as_deref());
+    let name = scope.session_name();
     if let Some(id) = cookies::get(&headers, &name).map(str::to_owned) {
-        let ended = tokio::task::spawn_blocking(move || state.browsers.sessions.end(&id)).await;
-        ended.map_err(|error| ApiError::new(500, "internal", format!("not signed out: {error}")))?;
+        let ended = tokio::task::spawn_blocking(move || state.browser_auth.sessions.end(&id)).await;
+        ended.map_err(|error| ApiError::new(500, "internal", format!("failed to sign out: {error}")))?;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::SET_COOKIE, site.drop_cookie(&name));
+    response.headers_mut().insert(header::SET_COOKIE, scope.delete_cookie(&name));
     Ok(response)
 }
 
-/// The form again, with what was wrong; slower where much goes wrong.
-async fn refused(state: &SharedState, client: &ClientAddr, denied: &Denied, token: &str, next: &str) -> Response {
-    state.throttle.count("sign_in", denied.reason());
-    if auth::note_failure(state, client.ip, denied, Some(token)) {
-        state.throttle.delay().await;
-        let words = "Too many wrong tokens came from your address. Wait a minute, then try again.";
-        return form(state, StatusCode::TOO_MANY_REQUESTS, next, words);
+/// Returns the form again, with the reason. Delays the response if there are many failures.
+async fn rejected(state: &State, client: &ClientAddr, denied: &AuthError, token: &str, next: &str) -> Response {
+    state.login_attempts.count("sign_in", denied.reason());
+    if auth::record_failure(state, client.ip, denied, Some(token)) {
+        state.login_attempts.delay().await;
+        let message = "Too many invalid tokens from your address. Wait a minute, then try again.";
+        return form(state, StatusCode::TOO_MANY_REQUESTS, next, message);
     }
-    let words = match denied {
-        Denied::Missing | Denied::Unknown | Denied::Contradictory => {
-            "This token is not known here. Check that you copied all of it, from tt_ to the end."
+    let message = match denied {
+        AuthError::Missing | AuthError::Unknown | AuthError::Contradictory => {
+            "Invalid token. Check that you copied all of it, from tt_ to the end."
         }
-        Denied::Revoked(_) => "This token was revoked. Ask whoever runs this server for a new one.",
-        Denied::Expired(_) => "This token has expired. Ask whoever runs this server for a new one.",
-        Denied::Unreadable(_) => {
-            "The server cannot read its access tokens, so nobody can sign in now. Its own log says why."
+        AuthError::Revoked(_) => "This token was revoked. Ask the administrator of this server for a new one.",
+        AuthError::Expired(_) => "This token has expired. Ask the administrator of this server for a new one.",
+        AuthError::Unreadable(_) => {
+            "The server cannot read its access tokens, so sign-in is unavailable. See the server's log for the reason."
         }
     };
-    let unreadable = matches!(denied, Denied::Unreadable(_));
+    let unreadable = matches!(denied, AuthError::Unreadable(_));
     let status = if unreadable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNAUTHORIZED };
-    form(state, status, next, words)
+    form(state, status, next, message)
 }
 
-fn form(state: &SharedState, status: StatusCode, next: &str, problem: &str) -> Response {
+fn form(state: &State, status: StatusCode, next: &str, problem: &str) -> Response {
     pages::login(status, next, problem, &units::show_duration(state.options.limits.session_life))
 }
 
@@ -135,8 +139,8 @@ fn bad_form() -> ApiError {
     ApiError::new(400, "bad_body", "the body must be a form with the fields `token` and `next`")
 }
 
-/// To another page, as the answer to a form: with GET.
-fn go(path: &str) -> Response {
+/// Returns a redirect to another page, after a form: the browser sends a GET.
+fn redirect(path: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/")));

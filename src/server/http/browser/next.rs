@@ -1,14 +1,13 @@
-//! Where a browser goes after its sign-in: only to a path of this server.
+//! The page that a browser is redirected to after sign-in: always a path of this server.
 
-/// Characters of a path at most.
+/// Maximum length of a path.
 const CHARS_MAX: usize = 2000;
 
-/// The path, if it is one of this server and nothing that a browser could take for another place;
-/// the front page otherwise.
+/// Returns the path if no browser could interpret it as another host, otherwise the front page.
 ///
-/// Browsers take `\` for `/`, and leave out tabs and newlines wherever they stand (URL Standard,
-/// "basic URL parser"), so that `/\evil.example` and `/<tab>/evil.example` are other hosts.
-pub(in crate::server) fn local(path: &str) -> &str {
+/// Browsers treat `\` as `/` and ignore tabs and newlines (URL Standard, "basic URL parser"), so
+/// `/\evil.example` and `/<tab>/evil.example` are other hosts.
+pub(crate) fn local_path(path: &str) -> &str {
     if is_local(path) { path } else { "/" }
 }
 
@@ -16,9 +15,9 @@ fn is_local(path: &str) -> bool {
     let mut bytes = path.bytes();
     let begins = bytes.next() == Some(b'/') && bytes.next() != Some(b'/');
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>`^{|}".contains(&byte);
-    // Back to where it came from would ask again, and again.
-    let asks = ["/login", "/logout"].iter().any(|page| path.split(['?', '#']).next() == Some(page));
-    begins && path.len() <= CHARS_MAX && path.bytes().all(plain) && !asks
+    // Redirecting to the sign-in page again would loop.
+    let loops = ["/login", "/logout"].iter().any(|page| path.split(['?', '#']).next() == Some(page));
+    begins && path.len() <= CHARS_MAX && path.bytes().all(plain) && !loops
 }
 
 #[cfg(test)]
@@ -41,7 +40,7 @@ mod tests {
             "/login2",
             "/tasks/login",
         ] {
-            assert_eq!(local(good), good);
+            assert_eq!(local_path(good), good);
         }
         for bad in [
             "",
@@ -72,7 +71,7 @@ mod tests {
             "/login#L1",
             &format!("/{}", "x".repeat(CHARS_MAX)),
         ] {
-            assert_eq!(local(bad), "/", "{bad:?}");
+            assert_eq!(local_path(bad), "/", "{bad:?}");
         }
     }
 }

@@ -1,107 +1,102 @@
-//! `POST /api/v1/runs/{id}/events`: events into a run, one JSON object a row.
+//! `POST /api/v1/runs/{id}/events`: events into a run, one JSON object per row.
 //!
-//! A body may be of any length: it is read row by row and appended as it comes. A row that is no
-//! event is told in the answer and costs no other; what came is durable when the answer is given.
+//! A body may be of any length: it is read row by row and appended as it arrives. An invalid row is reported in
+//! the response and affects no other row. When the response is sent, all accepted events are durable.
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use futures::StreamExt;
 use serde_json::{Value, json, value::RawValue};
 use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
-use crate::model::{Event, EventFault, RunId, limits};
-use crate::runs::{Incoming, RunHandle, Source};
-use crate::server::http::append::{drain, media_type};
-use crate::server::http::body::Body;
+use crate::model::{Event, EventError, RunId, limits};
+use crate::runs::{EventSource, IncomingEvent, RunHandle};
+use crate::server::http::body::{self, DrainLimit, RequestBody};
 use crate::server::http::error::ApiError;
-use crate::server::http::query::Query;
+use crate::server::http::query::QueryParams;
+use crate::server::http::route_request::RouteRequest;
+use crate::server::http::rows::{BodyRow, RowReader};
 use crate::server::state::SharedState;
 
-/// Rows that were not taken, and are told one by one; `rejected_count` counts all of them.
+/// Maximum number of rejected rows listed in a response; `rejected_count` counts all of them.
 const REJECTED_MAX: usize = 1_000;
-/// Bytes of events that are gathered before they go to the run.
-const GATHER_BYTES: usize = 512 * 1024;
-/// Bytes of one row, white space and all; a longer one is passed over without being held.
+/// Bytes of events in one batch.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Maximum length of a row, including white space. A longer row is rejected without being buffered.
 const ROW_BYTES_MAX: usize = 2 * limits::EVENT_BYTES_MAX;
-/// Bytes of an array of events (`application/json`), which has to be read whole.
+/// Maximum length of an array of events (`application/json`), which has to be buffered.
 const ARRAY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Where events of this route come from, if the sender names no source.
-const HTTP: &str = "http";
+/// Default source of the events of this route.
+const DEFAULT_SOURCE: &str = "http";
 
-/// How a body is read.
+/// The format of a body.
 #[derive(Clone, Copy, PartialEq)]
-enum Format {
+enum EventFormat {
     Ndjson,
     Json,
 }
 
-/// Answers the route.
-pub(in crate::server) async fn events(
-    state: SharedState,
-    id: RunId,
-    query: Query,
-    headers: HeaderMap,
-    mut body: Body,
-) -> Result<Response, ApiError> {
-    let result = append_body(state, id, query, &headers, &mut body).await;
+/// Handles the route.
+pub(in crate::server::http) async fn events(request: RouteRequest) -> Result<Response, ApiError> {
+    let (id, query) = (request.run_id()?, request.query()?);
+    let RouteRequest { state, headers, mut body, .. } = request;
+    let result = append_body(state, &id, &query, &headers, &mut body).await;
     if result.is_err() {
-        drain(body).await;
+        body::drain(body, DrainLimit::APPEND).await;
     }
     result
 }
 
 async fn append_body(
     state: SharedState,
-    id: RunId,
-    query: Query,
+    id: &RunId,
+    query: &QueryParams,
     headers: &HeaderMap,
-    body: &mut Body,
+    body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
-    let format = match media_type(headers).as_deref() {
-        Some("application/x-ndjson" | "application/ndjson") => Format::Ndjson,
-        Some("application/json") => Format::Json,
+    let format = match body::media_type(headers).as_deref() {
+        Some("application/x-ndjson" | "application/ndjson") => EventFormat::Ndjson,
+        Some("application/json") => EventFormat::Json,
         _ => {
             let detail = "header Content-Type must be application/x-ndjson or application/json";
             return Err(ApiError::new(415, "bad_content_type", detail));
         }
     };
-    let source = match (query.text("source"), query.number("first_seq")?) {
+    let (source, first_seq) = match (query.text("source"), query.number("first_seq")?) {
         (Some(name), seq) if (1..=limits::SESSION_BYTES_MAX).contains(&name.len()) => (name, Some(seq.unwrap_or(1))),
         (Some(_), _) => return Err(ApiError::bad_query("source", "must have 1 to 128 bytes")),
-        (None, Some(_)) => return Err(ApiError::bad_query("source", "is missing: first_seq counts in it")),
-        (None, None) => (HTTP, None),
+        (None, Some(_)) => return Err(ApiError::bad_query("source", "is required with first_seq")),
+        (None, None) => (DEFAULT_SOURCE, None),
     };
-    let mut append = Append {
-        run: state.runs.get_or_new(&id),
+    let mut append = EventAppend {
+        run: state.runs.get_or_new(id),
         state,
-        name: source.0.into(),
-        first_seq: source.1,
-        rows: 0,
-        gathered: Vec::new(),
-        bytes: 0,
-        done: Done::default(),
+        source: source.into(),
+        first_seq,
+        row_count: 0,
+        batch: Vec::new(),
+        batch_bytes: 0,
+        outcome: EventCounts::default(),
     };
     match format {
-        Format::Ndjson => append.rows(body).await?,
-        Format::Json => append.json(body).await?,
+        EventFormat::Ndjson => append.read_ndjson(body).await?,
+        EventFormat::Json => append.read_json(body).await?,
     }
     append.flush().await?;
-    Ok(warp::reply::json(&append.done.answer()).into_response())
+    Ok(warp::reply::json(&append.outcome.to_json()).into_response())
 }
 
-/// What has become of a request's rows.
+/// The outcome of a request's rows.
 #[derive(Debug, Default)]
-struct Done {
+struct EventCounts {
     appended: u64,
     duplicates: u64,
     rejected_count: u64,
     rejected: Vec<Value>,
 }
 
-impl Done {
-    fn answer(&self) -> Value {
+impl EventCounts {
+    fn to_json(&self) -> Value {
         json!({
             "appended": self.appended,
             "duplicates": self.duplicates,
@@ -111,133 +106,115 @@ impl Done {
     }
 }
 
-struct Append {
+/// An append of a request body to a run.
+struct EventAppend {
     state: SharedState,
     run: RunHandle,
-    name: Arc<str>,
-    /// The number of row 0, if the sender counts.
+    source: Arc<str>,
+    /// The number of row 0, if the sender numbers its rows.
     first_seq: Option<u64>,
-    rows: u64,
+    row_count: u64,
     /// Events with the index of their row.
-    gathered: Vec<(u64, Incoming)>,
-    bytes: usize,
-    done: Done,
+    batch: Vec<(u64, IncomingEvent)>,
+    batch_bytes: usize,
+    outcome: EventCounts,
 }
 
-impl Append {
-    async fn rows(&mut self, body: &mut Body) -> Result<(), ApiError> {
-        let mut buffer = BytesMut::new();
-        // Of a row that is too long only its length is kept.
-        let mut passed: Option<usize> = None;
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk?;
-            self.state.metrics.bytes_received.inc_by(chunk.len() as u64);
-            let mut searched = buffer.len();
-            buffer.extend_from_slice(&chunk);
-            while let Some(end) = memchr::memchr(b'\n', &buffer[searched..]) {
-                let row = buffer.split_to(searched + end + 1);
-                searched = 0;
-                match passed.take() {
-                    Some(bytes) => self.refuse_long(bytes + row.len()),
-                    None => self.row(&row[..row.len() - 1]),
+impl EventAppend {
+    async fn read_ndjson(&mut self, body: &mut RequestBody) -> Result<(), ApiError> {
+        let mut reader = RowReader::new(ROW_BYTES_MAX);
+        loop {
+            let chunk = reader.read_chunk(body).await?;
+            self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
+            while let Some(row) = reader.next_row() {
+                match row {
+                    BodyRow::Complete(row) => self.push_row(&row),
+                    BodyRow::TooLong(bytes) => self.reject_long_row(bytes),
                 }
-                if self.bytes >= GATHER_BYTES {
+                if self.batch_bytes >= BATCH_BYTES {
                     self.flush().await?;
                 }
             }
-            if passed.is_some() || buffer.len() > ROW_BYTES_MAX {
-                passed = Some(passed.unwrap_or(0) + buffer.len());
-                buffer.clear();
+            if chunk.is_none() {
+                return Ok(());
             }
         }
-        match passed {
-            Some(bytes) => self.refuse_long(bytes),
-            None => self.row(&buffer),
-        }
-        Ok(())
     }
 
-    async fn json(&mut self, body: &mut Body) -> Result<(), ApiError> {
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk?;
-            if bytes.len() + chunk.len() > ARRAY_BYTES_MAX {
-                let detail = format!("the body has over {ARRAY_BYTES_MAX} bytes: send it as application/x-ndjson");
-                return Err(ApiError::new(413, "too_large", detail));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+    async fn read_json(&mut self, body: &mut RequestBody) -> Result<(), ApiError> {
+        let bytes = body::read_at_most(body, ARRAY_BYTES_MAX, ": send it as application/x-ndjson").await?;
         self.state.metrics.bytes_received.inc_by(bytes.len() as u64);
         if bytes.trim_ascii_start().first() != Some(&b'[') {
-            self.row(&bytes);
+            self.push_row(&bytes);
             return Ok(());
         }
         let rows: Vec<&RawValue> = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::new(400, "bad_message", format!("the body must be an event or an array of events: {error}"))
         })?;
         for row in rows {
-            self.row(row.get().as_bytes());
-            if self.bytes >= GATHER_BYTES {
+            self.push_row(row.get().as_bytes());
+            if self.batch_bytes >= BATCH_BYTES {
                 self.flush().await?;
             }
         }
         Ok(())
     }
 
-    /// Takes one row; an empty one is none.
-    fn row(&mut self, row: &[u8]) {
-        let index = self.rows;
-        self.rows += 1;
+    /// Adds a row to the batch, or rejects it. A blank row is skipped.
+    fn push_row(&mut self, row: &[u8]) {
+        let index = self.row_count;
+        self.row_count += 1;
         if row.trim_ascii().is_empty() {
             return;
         }
-        let meter = &self.state.hops.runs_http;
+        let meter = &self.state.stages.runs_http;
         meter.received(1);
-        let text = std::str::from_utf8(row).map_err(|error| EventFault::NotJson(error.to_string()));
+        let text = std::str::from_utf8(row).map_err(|error| EventError::NotJson(error.to_string()));
         match text.and_then(Event::parse) {
             Ok(event) => {
                 meter.parsed(1);
-                self.bytes += event.as_str().len();
+                self.batch_bytes += event.as_str().len();
                 let seq = self.first_seq.map(|first| first.saturating_add(index));
-                let source = Some(Source { name: self.name.clone(), seq });
-                self.gathered.push((index, Incoming { event, source }));
+                let source = Some(EventSource { name: self.source.clone(), seq });
+                self.batch.push((index, IncomingEvent { event, source }));
             }
-            Err(fault) => self.refuse(index, &fault),
+            Err(fault) => self.reject(index, &fault),
         }
     }
 
-    fn refuse_long(&mut self, bytes: usize) {
-        self.state.hops.runs_http.received(1);
-        self.refuse(self.rows, &EventFault::TooLong(bytes));
-        self.rows += 1;
+    fn reject_long_row(&mut self, bytes: usize) {
+        self.state.stages.runs_http.received(1);
+        self.reject(self.row_count, &EventError::TooLong(bytes));
+        self.row_count += 1;
     }
 
-    fn refuse(&mut self, index: u64, fault: &EventFault) {
-        self.state.hops.runs_http.rejected(fault.reason(), &fault.to_string());
-        self.done.rejected_count += 1;
-        if self.done.rejected.len() < REJECTED_MAX {
+    fn reject(&mut self, index: u64, fault: &EventError) {
+        self.state.stages.runs_http.rejected(fault.reason(), &fault.to_string());
+        self.outcome.rejected_count += 1;
+        if self.outcome.rejected.len() < REJECTED_MAX {
             let row = json!({ "index": index, "reason": fault.reason(), "message": fault.to_string() });
-            self.done.rejected.push(row);
+            self.outcome.rejected.push(row);
         }
     }
 
+    /// Appends the batch to the run.
     async fn flush(&mut self) -> Result<(), ApiError> {
-        if self.gathered.is_empty() {
+        if self.batch.is_empty() {
             return Ok(());
         }
-        self.bytes = 0;
-        let (indexes, events): (Vec<u64>, Vec<Incoming>) = self.gathered.drain(..).unzip();
+        self.batch_bytes = 0;
+        let (indexes, events): (Vec<u64>, Vec<IncomingEvent>) = self.batch.drain(..).unzip();
         let appended = self.run.append(&events).await.inspect_err(|error| {
-            self.state.hops.runs_http.failed(&error.to_string());
+            self.state.stages.runs_http.failed(&error.to_string());
         })?;
-        for refused in &appended.rejected {
-            self.refuse(indexes.get(refused.index).copied().unwrap_or_default(), &refused.fault);
+        for rejected in &appended.rejected {
+            self.reject(indexes.get(rejected.index).copied().unwrap_or_default(), &rejected.fault);
         }
-        let meter = &self.state.hops.runs_http;
+        let meter = &self.state.stages.runs_http;
         meter.stored(appended.appended);
         meter.deduplicated(appended.duplicates);
-        self.done.appended += appended.appended;
-        self.done.duplicates += appended.duplicates;
+        self.outcome.appended += appended.appended;
+        self.outcome.duplicates += appended.duplicates;
         Ok(())
     }
 }

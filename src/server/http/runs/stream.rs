@@ -1,113 +1,68 @@
-//! `GET /api/v1/runs/{id}/events/stream`: a run's events as server-sent events, history then live.
+//! `GET /api/v1/runs/{id}/events/stream`: a run's events as server-sent events, stored ones first, then live.
 //!
-//! `id:` is the cursor, `data:` the event as it is stored; `event: reset` when the cursor was of
-//! another log of this run; a comment each heartbeat. It ends with the server: a run can always go on.
+//! `id:` is the cursor, `data:` the stored event. `event: reset` follows a cursor of an earlier log of this
+//! run. Each heartbeat is a comment. The stream ends with the server, because a run can always continue.
 
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::unfold;
+use std::ops::ControlFlow;
+
 use serde_json::json;
-use tokio::time::{Instant, Interval, interval_at};
-use warp::http::HeaderMap;
-use warp::reply::{Reply, Response};
+use warp::reply::Response;
 
-use super::filter;
-use super::find;
-use crate::auth::Lease;
-use crate::model::{Cursor, RunId};
-use crate::runs::{RunNews, RunStart, RunTail, Stored};
+use super::{find, parse_filter};
+use crate::runs::{RunEvent, RunFollowStart, RunTail, StoredEvent};
 use crate::server::http::error::ApiError;
-use crate::server::http::query::Query;
-use crate::server::http::sse::{Counted, Shareable, event_stream, last_event_id, last_word, put_event};
-use crate::server::state::SharedState;
-use crate::tasks::Start;
+use crate::server::http::route_request::RouteRequest;
+use crate::server::http::sse::{EventSource, event_stream, last_event_id, put_event};
+use crate::server::state::State;
+use crate::tasks::FollowStart;
 
-/// Begins a stream. `Last-Event-ID` (what a browser sends by itself after a break) beats `?after=`.
-pub(in crate::server) async fn stream(
-    state: SharedState,
-    id: RunId,
-    query: Query,
-    headers: HeaderMap,
-    lease: Lease,
-) -> Result<Response, ApiError> {
-    let filter = filter(&query)?;
-    let start = match last_event_id(&headers)? {
-        Some(cursor) => RunStart::After(cursor),
+/// Handles the route. The `Last-Event-ID` of a reconnecting browser overrides `?after=`.
+pub(in crate::server::http) async fn stream(request: RouteRequest) -> Result<Response, ApiError> {
+    let (id, query, lease) = (request.run_id()?, request.query()?, request.lease()?);
+    let filter = parse_filter(&query)?;
+    let start = match last_event_id(&request.headers)? {
+        Some(cursor) => RunFollowStart::After(cursor),
         None => match query.start()? {
-            Start::After(cursor) => RunStart::After(cursor),
-            Start::Tail(count) => RunStart::Tail(count),
-            Start::From(_) => RunStart::First,
+            FollowStart::After(cursor) => RunFollowStart::After(cursor),
+            FollowStart::Tail(count) => RunFollowStart::Tail(count),
+            FollowStart::From(_) => RunFollowStart::First,
         },
     };
-    // A run that is waited for is found in the stream: the head of the answer should not wait.
+    let state = request.state;
+    // With `wait`, the run is awaited inside the stream, so that the head of the response is not delayed.
     let run = if query.flag("wait")? { state.runs.get_or_new(&id) } else { find(&state, &id)? };
-    let heartbeat = state.options.limits.heartbeat;
-    let beat = interval_at(Instant::now() + heartbeat, heartbeat);
-    let viewer = Viewer {
-        tail: run.follow(start, filter),
-        counted: Counted::new(state),
-        beat,
-        lease,
-        begun: false,
-        over: false,
-    };
-    let chunks = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|chunk| (chunk, viewer)) });
-    let body = Shareable::new(chunks.map(Ok::<_, std::convert::Infallible>));
-    Ok(event_stream(warp::reply::stream(body).into_response()))
+    Ok(event_stream(state, lease, RunEvents { tail: run.follow(start, filter) }))
 }
 
-struct Viewer {
-    counted: Counted,
+/// The events of a run.
+struct RunEvents {
     tail: RunTail,
-    beat: Interval,
-    lease: Lease,
-    begun: bool,
-    over: bool,
 }
 
-impl Viewer {
-    /// The next bytes; `None` when the server ends.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.over {
-            return None;
-        }
-        // The head of the answer goes out before the first event.
-        if !std::mem::replace(&mut self.begun, true) {
-            return Some(Bytes::from_static(b":\n\n"));
-        }
-        let state = self.counted.state();
-        let news = tokio::select! {
-            biased;
-            () = state.shutdown.cancelled() => return None,
-            ended = self.lease.ended() => {
-                self.over = true;
-                return Some(last_word(ended));
+impl EventSource for RunEvents {
+    async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
+        match self.tail.next().await {
+            Ok(RunEvent::Events(events)) => {
+                for stored in &events {
+                    put_stored(out, stored);
+                }
+                state.stages.runs_sse.delivered(events.len() as u64);
             }
-            _ = self.beat.tick() => return Some(Bytes::from_static(b":\n\n")),
-            news = self.tail.next() => news,
-        };
-        let mut out = Vec::new();
-        match news {
-            Ok(RunNews::Events(events)) => {
-                events.iter().for_each(|stored| put_stored(&mut out, stored));
-                state.hops.runs_sse.delivered(events.len() as u64);
-            }
-            Ok(RunNews::Reset { reason }) => put_event(&mut out, Some("reset"), None, &json!({ "reason": reason })),
+            Ok(RunEvent::Reset { reason }) => put_event(out, Some("reset"), None, &json!({ "reason": reason })),
             Err(error) => {
-                state.hops.runs_sse.failed(&error.to_string());
-                tracing::warn!(%error, "a stream of a run's events ends early");
-                return None;
+                state.stages.runs_sse.failed(&error.to_string());
+                tracing::warn!(%error, "event stream of a run ended early");
+                return ControlFlow::Break(());
             }
         }
-        Some(out.into())
+        ControlFlow::Continue(())
     }
 }
 
-fn put_stored(out: &mut Vec<u8>, stored: &Stored) {
-    let Stored { cursor, event } = stored;
-    let cursor: &Cursor = cursor;
+fn put_stored(out: &mut Vec<u8>, stored: &StoredEvent) {
+    let StoredEvent { cursor, event } = stored;
     out.extend_from_slice(format!("id: {cursor}\ndata: ").as_bytes());
-    // JSON on one line holds neither a newline nor a carriage return.
+    // The stored event is one line of JSON: it contains neither a newline nor a carriage return.
     out.extend_from_slice(event.as_str().as_bytes());
     out.extend_from_slice(b"\n\n");
 }

@@ -7,7 +7,7 @@ use super::ids::{integer, is_word, plain_integer, until_nul};
 use super::{Refusal, help_lines};
 use crate::server::redis::clients::Client;
 use crate::server::redis::session::{Replies, Session};
-use crate::tasks::keys::{Keys, Why};
+use crate::tasks::keys::{Transaction, WakeReason};
 use crate::wire::resp::{Reply, Request};
 
 /// Kinds of clients; all are the first here.
@@ -192,13 +192,17 @@ impl<'r> Filter<'r> {
 }
 
 /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
-pub(in super::super) fn unblock(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn unblock(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     let why = match request.get(3) {
-        Some(reason) if request.len() == 4 && is_word(reason, "ERROR") => Why::Unblocked,
+        Some(reason) if request.len() == 4 && is_word(reason, "ERROR") => WakeReason::Unblocked,
         Some(reason) if request.len() == 4 && !is_word(reason, "TIMEOUT") => {
             return Err(Refusal::Static("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
-        _ => Why::TimedOut,
+        _ => WakeReason::TimedOut,
     };
     let id = integer(request.arg(2))?;
     let woken = u64::try_from(id).is_ok_and(|id| keys.unblock(id, why));

@@ -51,7 +51,9 @@ pub(in super::super) fn list(_: &mut Session, request: &Request, reply: &mut Rep
                 all.filter(is).map(|command| command.name).collect()
             } else if is_word(kind, "PATTERN") {
                 let value = value.to_ascii_lowercase();
-                all.filter(|command| glob::fits(&value, command.name.as_bytes())).map(|command| command.name).collect()
+                all.filter(|command| glob::matches(&value, command.name.as_bytes()))
+                    .map(|command| command.name)
+                    .collect()
             } else {
                 return Err(Refusal::SYNTAX);
             }

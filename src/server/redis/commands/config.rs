@@ -99,7 +99,7 @@ pub(in super::super) fn get(session: &mut Session, request: &Request, reply: &mu
         let lower = pattern.to_ascii_lowercase();
         // A plain name comes back as it was typed.
         let plain = !lower.iter().any(|byte| b"*?[\\".contains(byte));
-        for setting in SETTINGS.iter().filter(|setting| glob::fits(&lower, setting.name.as_bytes())) {
+        for setting in SETTINGS.iter().filter(|setting| glob::matches(&lower, setting.name.as_bytes())) {
             if !found.iter().any(|(_, known)| known.name == setting.name) {
                 found.push((if plain { pattern.to_vec() } else { setting.name.into() }, setting));
             }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::ids::{integer, is_word, plain_integer, until_nul};
 use super::keys::flush_mode;
 use super::{Refusal, client, help_lines};
-use crate::auth::Denied;
+use crate::auth::AuthError;
 use crate::server::redis::VERSION;
 use crate::server::redis::session::{Replies, Session};
 use crate::wire::resp::{Protocol, Reply, Request};
@@ -45,7 +45,7 @@ pub(in super::super) fn select(_: &mut Session, request: &Request, reply: &mut R
 /// `AUTH [user] password`: the password is an access token, the user always `default`, who needs none in a store
 /// without tokens.
 pub(in super::super) fn auth(session: &mut Session, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    let asks = session.port.state.gate.asks();
+    let asks = session.port.state.auth.auth_required();
     match request.len() {
         2 if asks => {
             sign_in(session, request.arg(1))?;
@@ -71,7 +71,9 @@ pub(in super::super) fn auth(session: &mut Session, request: &Request, reply: &m
 /// Signs in with what was given as a password.
 fn sign_in(session: &mut Session, token: &[u8]) -> Result<(), Refusal> {
     session.sign_in(token).map_err(|denied| match denied {
-        Denied::Unreadable(why) => Refusal::Text(format!("ERR the access tokens of this store cannot be read: {why}")),
+        AuthError::Unreadable(why) => {
+            Refusal::Text(format!("ERR the access tokens of this store cannot be read: {why}"))
+        }
         _ => WRONG_PASSWORD,
     })
 }
@@ -99,7 +101,7 @@ pub(in super::super) fn hello(session: &mut Session, request: &Request, reply: &
     }
     match user {
         Some((user, _)) if user != b"default" => return Err(WRONG_PASSWORD),
-        Some((_, token)) if session.port.state.gate.asks() => sign_in(session, token)?,
+        Some((_, token)) if session.port.state.auth.auth_required() => sign_in(session, token)?,
         _ => {}
     }
     if session.caller().is_none() {

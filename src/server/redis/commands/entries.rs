@@ -2,17 +2,17 @@
 
 use super::Refusal;
 use crate::model::{Entry, EntryBody, EntryId};
-use crate::tasks::keys::{Look, Range};
+use crate::tasks::keys::{IdRange, KeyReader};
 use crate::wire::resp::Reply;
 
 /// All ids.
-pub(super) const ALL: Range = Range { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
+pub(super) const ALL: IdRange = IdRange { start: EntryId::MIN, end: EntryId::MAX, count: usize::MAX, reverse: false };
 
 /// An array of the entries in a range; answers how many. What would be too much to hold is refused.
-pub(super) fn entries<L: Look + ?Sized>(
+pub(super) fn entries<L: KeyReader + ?Sized>(
     look: &mut L,
     key: &[u8],
-    range: Range,
+    range: IdRange,
     reply: &mut Reply,
 ) -> Result<usize, Refusal> {
     let at = reply.len();

@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::ids::{integer, is_word, until_nul};
 use crate::model::Timestamp;
-use crate::tasks::keys::{Keys, Look};
+use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// How a time is given.
@@ -25,29 +25,49 @@ struct Only {
 }
 
 /// `EXPIRE key seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expire(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn expire(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     set(keys, request, reply, Unit { command: "expire", ms: 1_000, from_now: true })
 }
 
 /// `PEXPIRE key milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpire(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn pexpire(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     set(keys, request, reply, Unit { command: "pexpire", ms: 1, from_now: true })
 }
 
 /// `EXPIREAT key time-in-seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expireat(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn expireat(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     set(keys, request, reply, Unit { command: "expireat", ms: 1_000, from_now: false })
 }
 
 /// `PEXPIREAT key time-in-milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpireat(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn pexpireat(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     set(keys, request, reply, Unit { command: "pexpireat", ms: 1, from_now: false })
 }
 
 /// `PERSIST key`: whether it had a time.
-pub(in super::super) fn persist(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn persist(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     let name = request.arg(1);
-    let had = keys.facts(name)?.is_some_and(|facts| facts.expires.is_some());
+    let had = keys.metadata(name)?.is_some_and(|facts| facts.expires.is_some());
     if had {
         keys.expire(name, None)?;
     }
@@ -56,33 +76,41 @@ pub(in super::super) fn persist(keys: &mut Keys<'_>, request: &Request, reply: &
 }
 
 /// `TTL key`: seconds, rounded; -1 for ever, -2 for no key.
-pub(in super::super) fn ttl(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn ttl(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     tell(look, request, reply, |at, now| at.saturating_sub(now).saturating_add(500) / 1_000)
 }
 
 /// `PTTL key`: the same in milliseconds.
-pub(in super::super) fn pttl(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn pttl(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     tell(look, request, reply, u64::saturating_sub)
 }
 
 /// `EXPIRETIME key`: the time in seconds, rounded; -1 for never, -2 for no key.
-pub(in super::super) fn expiretime(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn expiretime(
+    look: &mut dyn KeyReader,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     tell(look, request, reply, |at, _| at.saturating_add(500) / 1_000)
 }
 
 /// `PEXPIRETIME key`: the same in milliseconds.
-pub(in super::super) fn pexpiretime(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn pexpiretime(
+    look: &mut dyn KeyReader,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     tell(look, request, reply, |at, _| at)
 }
 
 fn tell(
-    look: &mut dyn Look,
+    look: &mut dyn KeyReader,
     request: &Request,
     reply: &mut Reply,
     read: impl Fn(u64, u64) -> u64,
 ) -> Result<(), Refusal> {
     let now = look.now().as_millis();
-    match look.facts(request.arg(1))?.map(|facts| facts.expires) {
+    match look.metadata(request.arg(1))?.map(|facts| facts.expires) {
         None => reply.integer(-2),
         Some(None) => reply.integer(-1),
         Some(Some(at)) => reply.unsigned(read(at.as_millis(), now)),
@@ -90,11 +118,11 @@ fn tell(
     Ok(())
 }
 
-fn set(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply, unit: Unit) -> Result<(), Refusal> {
+fn set(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, unit: Unit) -> Result<(), Refusal> {
     let only = Only::parse(request)?;
     let at = time(request.arg(2), unit, keys.now())?;
     let name = request.arg(1);
-    let allowed = match keys.facts(name)? {
+    let allowed = match keys.metadata(name)? {
         Some(facts) => only.allows(facts.expires.map(Timestamp::as_millis), at),
         None => false,
     };

@@ -6,7 +6,7 @@ use super::Refusal;
 use crate::server::redis::session::Session;
 use crate::server::redis::{Port, VERSION};
 use crate::tasks::Durability;
-use crate::tasks::keys::{JournalError, Look};
+use crate::tasks::keys::{JournalError, KeyReader};
 use crate::wire::resp::{Reply, Request};
 
 const SECTIONS: [&str; 9] =
@@ -17,7 +17,7 @@ const ALL: [&str; 3] = ["all", "default", "everything"];
 /// `INFO [section..]`
 pub(in super::super) fn info(
     session: &mut Session,
-    look: &mut dyn Look,
+    look: &mut dyn KeyReader,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
@@ -157,11 +157,11 @@ fn cpu(fields: &mut Fields<'_>) {
     }
 }
 
-fn keyspace(look: &mut dyn Look, fields: &mut Fields<'_>) -> Result<(), JournalError> {
+fn keyspace(look: &mut dyn KeyReader, fields: &mut Fields<'_>) -> Result<(), JournalError> {
     let names = look.names()?;
     let mut expires = 0;
     for name in &names {
-        expires += u64::from(look.facts(name)?.is_some_and(|facts| facts.expires.is_some()));
+        expires += u64::from(look.metadata(name)?.is_some_and(|facts| facts.expires.is_some()));
     }
     if !names.is_empty() {
         fields.put("db0", format_args!("keys={},expires={expires},avg_ttl=0", names.len()));

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::Refusal;
 use super::ids::{integer, is_word, until_nul};
 use crate::model::glob;
-use crate::tasks::keys::{JournalError, Keys, Look};
+use crate::tasks::keys::{JournalError, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Keys that SCAN gives at a time, unless told otherwise.
@@ -15,7 +15,7 @@ const TYPES: [&str; 7] = ["string", "list", "set", "zset", "hash", "module", STR
 const STREAM: &str = "stream";
 
 /// `DEL key..`, `UNLINK key..`: how many were there.
-pub(in super::super) fn del(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn del(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let mut gone = 0;
     for name in request.args().skip(1) {
         gone += i64::from(keys.remove(name)?);
@@ -25,29 +25,29 @@ pub(in super::super) fn del(keys: &mut Keys<'_>, request: &Request, reply: &mut 
 }
 
 /// `EXISTS key..`, `TOUCH key..`: how many are there.
-pub(in super::super) fn exists(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn exists(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let mut there = 0;
     for name in request.args().skip(1) {
-        there += i64::from(look.facts(name)?.is_some());
+        there += i64::from(look.metadata(name)?.is_some());
     }
     reply.integer(there);
     Ok(())
 }
 
 /// `TYPE key`
-pub(in super::super) fn type_of(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
-    reply.simple(if look.facts(request.arg(1))?.is_some() { STREAM } else { "none" });
+pub(in super::super) fn type_of(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+    reply.simple(if look.metadata(request.arg(1))?.is_some() { STREAM } else { "none" });
     Ok(())
 }
 
 /// `DBSIZE`
-pub(in super::super) fn dbsize(look: &mut dyn Look, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn dbsize(look: &mut dyn KeyReader, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     reply.unsigned(look.names()?.len() as u64);
     Ok(())
 }
 
 /// `FLUSHALL [ASYNC|SYNC]`, `FLUSHDB [ASYNC|SYNC]`. Of tasks the keys go; their logs stay.
-pub(in super::super) fn flush(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn flush(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     flush_mode(request, 1).ok_or(Refusal::SYNTAX)?;
     for name in keys.names()? {
         keys.remove(&name)?;
@@ -63,16 +63,16 @@ pub(super) fn flush_mode(request: &Request, at: usize) -> Option<()> {
 }
 
 /// `KEYS pattern`
-pub(in super::super) fn keys(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn keys(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let mut names = look.names()?;
-    names.retain(|name| glob::fits(request.arg(1), name));
+    names.retain(|name| glob::matches(request.arg(1), name));
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     Ok(())
 }
 
 /// `RANDOMKEY`
-pub(in super::super) fn randomkey(look: &mut dyn Look, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn randomkey(look: &mut dyn KeyReader, _: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let names = look.names()?;
     // A hasher of its own seed is as good as dice.
     let dice = RandomState::new().build_hasher().finish();
@@ -85,11 +85,11 @@ pub(in super::super) fn randomkey(look: &mut dyn Look, _: &Request, reply: &mut 
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
-pub(in super::super) fn scan(look: &mut dyn Look, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn scan(look: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let args = ScanArgs::parse(request)?;
     let (next, mut names) = page(look, args.cursor, args.count)?;
     if args.streams {
-        names.retain(|name| args.pattern.is_none_or(|pattern| glob::fits(pattern, name)));
+        names.retain(|name| args.pattern.is_none_or(|pattern| glob::matches(pattern, name)));
     } else {
         names.clear();
     }
@@ -148,7 +148,7 @@ fn cursor(text: &[u8]) -> Option<u64> {
 ///
 /// The order is that of a hash, and the cursor is the last one given: whatever comes or goes
 /// meanwhile, a key that stays is given, and given once.
-fn page(look: &mut dyn Look, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), JournalError> {
+fn page(look: &mut dyn KeyReader, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), JournalError> {
     let places = look.names()?.into_iter().map(|name| (place(&name), name));
     let mut names: Vec<(u64, Vec<u8>)> = places.filter(|(place, _)| *place > cursor).collect();
     if names.len() > count {
@@ -180,20 +180,20 @@ mod tests {
 
     use super::*;
     use crate::model::{Entry, Timestamp};
-    use crate::tasks::keys::{KeyFacts, Range};
+    use crate::tasks::keys::{IdRange, KeyMetadata};
 
     struct Names(BTreeSet<Vec<u8>>);
 
-    impl Look for Names {
+    impl KeyReader for Names {
         fn now(&self) -> Timestamp {
             Timestamp::now()
         }
 
-        fn facts(&mut self, _: &[u8]) -> Result<Option<KeyFacts>, JournalError> {
+        fn metadata(&mut self, _: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
             Ok(None)
         }
 
-        fn range(&mut self, _: &[u8], _: Range, _: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
+        fn range(&mut self, _: &[u8], _: IdRange, _: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
             Ok(0)
         }
 

@@ -28,7 +28,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::tasks::TasksError;
-use crate::tasks::keys::{AddError, JournalError, Keys, Why};
+use crate::tasks::keys::{AddError, JournalError, Transaction, WakeReason};
 use crate::wire::resp::{Reply, Request};
 
 pub(super) use command::keys_of;
@@ -81,26 +81,27 @@ impl Wait {
     fn until(
         keys: Vec<Box<[u8]>>,
         block: Duration,
-        mut look: impl FnMut(&mut Keys<'_>, &mut Reply) -> Result<bool, Refusal> + Send + 'static,
+        mut look: impl FnMut(&mut Transaction<'_>, &mut Reply) -> Result<bool, Refusal> + Send + 'static,
     ) -> Self {
         let again: Again = Box::new(move |keys, why, reply| match why {
-            Why::Changed => match look(keys, reply) {
+            WakeReason::Changed => match look(keys, reply) {
                 Ok(true) => Some(Ok(())),
                 Ok(false) => None,
                 Err(refusal) => Some(Err(refusal)),
             },
-            Why::TimedOut => {
+            WakeReason::TimedOut => {
                 reply.null_array();
                 Some(Ok(()))
             }
-            Why::Unblocked => Some(Err(Refusal::UNBLOCKED)),
+            WakeReason::Unblocked => Some(Err(Refusal::UNBLOCKED)),
         });
         Self { keys, timeout: Some(block).filter(|block| !block.is_zero()), again }
     }
 }
 
 /// See [`Wait::again`].
-pub(super) type Again = Box<dyn FnMut(&mut Keys<'_>, Why, &mut Reply) -> Option<Result<(), Refusal>> + Send>;
+pub(super) type Again =
+    Box<dyn FnMut(&mut Transaction<'_>, WakeReason, &mut Reply) -> Option<Result<(), Refusal>> + Send>;
 
 impl Refusal {
     const SYNTAX: Self = Self::Static("ERR syntax error");

@@ -2,20 +2,20 @@
 
 use super::xtrim::TrimOptions;
 use super::{Refusal, ids};
-use crate::model::{EntryId, Fields};
-use crate::tasks::keys::{Keys, Look, NewId, Trim};
+use crate::model::{EntryFields, EntryId};
+use crate::tasks::keys::{KeyReader, NewId, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
 /// Adds an entry and answers its id.
-pub(in super::super) fn xadd(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let args = AddArgs::parse(request)?;
     let key = request.arg(1);
-    if !args.creates && keys.facts(key)?.is_none() {
+    if !args.creates && keys.metadata(key)?.is_none() {
         reply.null();
         return Ok(());
     }
     let mut words = request.args().skip(args.fields);
-    let mut fields = Fields::with_capacity(words.len() / 2);
+    let mut fields = EntryFields::with_capacity(words.len() / 2);
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         fields.push((name.into(), value.into()));
     }

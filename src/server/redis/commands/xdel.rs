@@ -1,14 +1,14 @@
 //! `XDEL key id ..`
 
 use super::{Refusal, ids};
-use crate::tasks::keys::{Keys, Look};
+use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Deletes entries; answers how many were there.
-pub(in super::super) fn xdel(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn xdel(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let key = request.arg(1);
     // Before the ids: those of a key that is not there are not read.
-    if keys.facts(key)?.is_none() {
+    if keys.metadata(key)?.is_none() {
         reply.integer(0);
         return Ok(());
     }

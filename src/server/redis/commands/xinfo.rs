@@ -4,7 +4,7 @@ use super::entries::{ALL, entries, entry};
 use super::groups::no_group;
 use super::{Refusal, help_lines, ids, unknown_subcommand, wrong_subcommand};
 use crate::model::EntryId;
-use crate::tasks::keys::{GroupError, GroupInfo, Keys, Look, PendingQuery, Range, StreamInfo};
+use crate::tasks::keys::{GroupError, GroupInfo, IdRange, KeyReader, PendingQuery, StreamInfo, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Entries of a FULL answer unless said otherwise.
@@ -20,7 +20,7 @@ const HELP: &[&str] = &[
 ];
 
 /// What there is to say of a stream.
-pub(in super::super) fn xinfo(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn xinfo(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let subcommand = request.arg(1);
     let is = |name| ids::is_word(subcommand, name);
     if is("STREAM") {
@@ -37,7 +37,7 @@ pub(in super::super) fn xinfo(keys: &mut Keys<'_>, request: &Request, reply: &mu
     }
 }
 
-fn stream(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn stream(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let key = request.arg(2);
     let info = keys.info(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
     let full = match request.len() {
@@ -60,12 +60,12 @@ fn stream(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
     reply.map(9);
     numbers(&info, reply);
     reply.bulk(b"entries");
-    entries(keys, key, Range { count, ..ALL }, reply)?;
+    entries(keys, key, IdRange { count, ..ALL }, reply)?;
     reply.bulk(b"groups");
     full_groups(keys, key, count, reply)
 }
 
-fn full_groups(keys: &mut Keys<'_>, key: &[u8], count: usize, reply: &mut Reply) -> Result<(), Refusal> {
+fn full_groups(keys: &mut Transaction<'_>, key: &[u8], count: usize, reply: &mut Reply) -> Result<(), Refusal> {
     let groups = keys.groups(key)?.ok_or(Refusal::NO_SUCH_KEY)?;
     reply.array(groups.len());
     for group in &groups {
@@ -93,7 +93,7 @@ fn full_groups(keys: &mut Keys<'_>, key: &[u8], count: usize, reply: &mut Reply)
 }
 
 fn full_consumers(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     key: &[u8],
     group: &[u8],
     count: usize,
@@ -111,7 +111,7 @@ fn full_consumers(
         reply.unsigned(consumer.active_ms.unwrap_or(NEVER));
         reply.bulk(b"pel-count");
         reply.unsigned(consumer.pending);
-        let pending = keys.pending_of(key, group, &consumer.name, count)?.unwrap_or_default();
+        let pending = keys.consumer_pending(key, group, &consumer.name, count)?.unwrap_or_default();
         reply.bulk(b"pending");
         reply.array(pending.len());
         for entry in &pending {
@@ -137,14 +137,14 @@ fn progress(group: &GroupInfo, reply: &mut Reply) {
     }
 }
 
-fn summary(keys: &mut Keys<'_>, key: &[u8], info: &StreamInfo, reply: &mut Reply) -> Result<(), Refusal> {
+fn summary(keys: &mut Transaction<'_>, key: &[u8], info: &StreamInfo, reply: &mut Reply) -> Result<(), Refusal> {
     reply.map(10);
     numbers(info, reply);
     reply.bulk(b"groups");
     reply.unsigned(info.groups);
     for (name, reverse) in [("first-entry", false), ("last-entry", true)] {
         reply.bulk(name.as_bytes());
-        if keys.range(key, Range { count: 1, reverse, ..ALL }, &mut |found| entry(found, reply))? == 0 {
+        if keys.range(key, IdRange { count: 1, reverse, ..ALL }, &mut |found| entry(found, reply))? == 0 {
             reply.null();
         }
     }
@@ -172,7 +172,7 @@ fn numbers(info: &StreamInfo, reply: &mut Reply) {
     reply.id(info.first_id);
 }
 
-fn groups(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn groups(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let groups = keys.groups(request.arg(2))?.ok_or(Refusal::NO_SUCH_KEY)?;
     reply.array(groups.len());
     for group in &groups {
@@ -188,7 +188,7 @@ fn groups(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(
     Ok(())
 }
 
-fn consumers(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn consumers(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let (key, group) = (request.arg(2), request.arg(3));
     let now = keys.now().as_millis();
     let consumers = match keys.consumers(key, group)? {

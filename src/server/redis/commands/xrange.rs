@@ -2,11 +2,11 @@
 
 use super::entries::entries;
 use super::{Refusal, ids};
-use crate::tasks::keys::{Look, Range};
+use crate::tasks::keys::{IdRange, KeyReader};
 use crate::wire::resp::{Reply, Request};
 
 /// Entries from the least id on.
-pub(in super::super) fn xrange<L: Look + ?Sized>(
+pub(in super::super) fn xrange<L: KeyReader + ?Sized>(
     look: &mut L,
     request: &Request,
     reply: &mut Reply,
@@ -15,7 +15,7 @@ pub(in super::super) fn xrange<L: Look + ?Sized>(
 }
 
 /// Entries from the greatest id on.
-pub(in super::super) fn xrevrange<L: Look + ?Sized>(
+pub(in super::super) fn xrevrange<L: KeyReader + ?Sized>(
     look: &mut L,
     request: &Request,
     reply: &mut Reply,
@@ -23,7 +23,12 @@ pub(in super::super) fn xrevrange<L: Look + ?Sized>(
     answer(look, request, true, reply)
 }
 
-fn answer<L: Look + ?Sized>(look: &mut L, request: &Request, reverse: bool, reply: &mut Reply) -> Result<(), Refusal> {
+fn answer<L: KeyReader + ?Sized>(
+    look: &mut L,
+    request: &Request,
+    reverse: bool,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     let (first, second) = (request.arg(2), request.arg(3));
     let (start, end) = if reverse { (second, first) } else { (first, second) };
     let (start, end) = (ids::range_start(start)?, ids::range_end(end)?);
@@ -38,12 +43,12 @@ fn answer<L: Look + ?Sized>(look: &mut L, request: &Request, reverse: bool, repl
     }
     let key = request.arg(1);
     if count == Some(0) {
-        match look.facts(key)? {
+        match look.metadata(key)? {
             Some(_) => reply.null_array(),
             None => reply.array(0),
         }
         return Ok(());
     }
-    entries(look, key, Range { start, end, count: count.unwrap_or(usize::MAX), reverse }, reply)?;
+    entries(look, key, IdRange { start, end, count: count.unwrap_or(usize::MAX), reverse }, reply)?;
     Ok(())
 }

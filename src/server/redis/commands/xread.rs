@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::entries::{ALL, entries};
 use super::{Outcome, Refusal, Wait, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{Look, Range};
+use crate::tasks::keys::{IdRange, KeyReader};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// What comes before the keys.
@@ -45,7 +45,7 @@ enum Since {
 }
 
 /// Entries after the ids given. `may_block` is false inside a transaction.
-pub(in super::super) fn xread<L: Look + ?Sized>(
+pub(in super::super) fn xread<L: KeyReader + ?Sized>(
     look: &mut L,
     request: &Request,
     reply: &mut Reply,
@@ -72,7 +72,7 @@ fn wait(places: Vec<Place>, count: usize, block: Duration) -> Wait {
     Wait::until(keys, block, move |keys, reply| serve(keys, &places, count, reply))
 }
 
-fn since<L: Look + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since, Refusal> {
+fn since<L: KeyReader + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since, Refusal> {
     match ids::until_nul(id) {
         b"$" => Ok(Since::After(last_id(look, key)?)),
         b"+" => Ok(Since::Last),
@@ -84,18 +84,23 @@ fn since<L: Look + ?Sized>(look: &mut L, key: &[u8], id: &[u8]) -> Result<Since,
 }
 
 /// `0-0` where there is no key.
-fn last_id<L: Look + ?Sized>(look: &mut L, key: &[u8]) -> Result<EntryId, Refusal> {
-    Ok(look.facts(key)?.map_or(EntryId::MIN, |facts| facts.last_id))
+fn last_id<L: KeyReader + ?Sized>(look: &mut L, key: &[u8]) -> Result<EntryId, Refusal> {
+    Ok(look.metadata(key)?.map_or(EntryId::MIN, |facts| facts.last_id))
 }
 
 /// Writes what is there of each key; `false`, and nothing is written, if that is nothing.
-fn serve<L: Look + ?Sized>(look: &mut L, places: &[Place], count: usize, reply: &mut Reply) -> Result<bool, Refusal> {
+fn serve<L: KeyReader + ?Sized>(
+    look: &mut L,
+    places: &[Place],
+    count: usize,
+    reply: &mut Reply,
+) -> Result<bool, Refusal> {
     let whole = reply.len();
     let mut served = 0;
     for Place { key, since } in places {
         let range = match since {
-            Since::After(id) => id.next().map(|start| Range { start, count, ..ALL }),
-            Since::Last => Some(Range { count: 1, reverse: true, ..ALL }),
+            Since::After(id) => id.next().map(|start| IdRange { start, count, ..ALL }),
+            Since::Last => Some(IdRange { count: 1, reverse: true, ..ALL }),
         };
         let Some(range) = range else { continue };
         let before = reply.len();

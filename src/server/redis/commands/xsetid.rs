@@ -2,13 +2,17 @@
 
 use super::{Refusal, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{Keys, NewTip};
+use crate::tasks::keys::{SetIdArgs, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Sets where a stream goes on.
-pub(in super::super) fn xsetid(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn xsetid(
+    keys: &mut Transaction<'_>,
+    request: &Request,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
     let last_id = ids::strict_id(request.arg(2), 0)?;
-    let mut tip = NewTip { last_id, entries_added: None, max_deleted_id: None };
+    let mut tip = SetIdArgs { last_id, entries_added: None, max_deleted_id: None };
     let mut at = 3;
     while at < request.len() {
         let (word, more) = (request.arg(at), request.len() - at - 1);

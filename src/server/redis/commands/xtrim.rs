@@ -2,14 +2,14 @@
 
 use super::{Refusal, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{Keys, NODE_ENTRIES_MAX, Trim};
+use crate::tasks::keys::{NODE_ENTRIES_MAX, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
 /// Entries that `~` takes away at most where no `LIMIT` is given: those of a hundred nodes.
 const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES_MAX as u64;
 
 /// Trims a key; answers how many entries went, 0 where there is no key.
-pub(in super::super) fn xtrim(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let mut options = TrimOptions::default();
     let mut at = 2;
     while at < request.len() {

@@ -41,7 +41,7 @@ impl Connection {
             };
             let Ok(written) = written else {
                 self.port.state.metrics.peers_dropped.inc();
-                self.port.state.hits.count(Limit::send_timeout);
+                self.port.state.limit_counters.count(Limit::send_timeout);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies"));
             };
             match written? {

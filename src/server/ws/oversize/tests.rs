@@ -1,4 +1,4 @@
-//! Random frames through the adapter, cut anywhere.
+//! Random frames pass through the filter, split at random positions.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 const LIMIT: usize = 1000;
 const MASK: [u8; 4] = [7, 0, 9, 200];
 
-/// A client's message in frames of these payloads.
+/// Returns a client's message in frames with these payloads.
 fn message(opcode: u8, payloads: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, payload) in payloads.iter().enumerate() {
@@ -30,10 +30,10 @@ fn message(opcode: u8, payloads: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// What comes out, as messages: opcode and payload.
+/// Parses the output into messages: opcode and payload.
 fn messages(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut all: Vec<(u8, Vec<u8>)> = Vec::new();
-    while let Some(header) = Header::parse(bytes) {
+    while let Some(header) = WsFrameHeader::parse(bytes) {
         let mask = &bytes[header.len - 4..header.len];
         let end = header.len + usize::try_from(header.payload).unwrap();
         let payload = bytes[header.len..end].iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]);
@@ -44,20 +44,20 @@ fn messages(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
         }
         bytes = &bytes[end..];
     }
-    assert!(bytes.is_empty(), "half a frame came out");
+    assert!(bytes.is_empty(), "incomplete frame in the output");
     all
 }
 
-/// Reads everything through the adapter, `room` bytes at a time, from chunks of these sizes.
-fn through(bytes: &[u8], cuts: &[usize], room: usize) -> Vec<u8> {
+/// Reads everything through the filter, `buffer_bytes` bytes at a time, from chunks of these sizes.
+fn filtered(bytes: &[u8], cuts: &[usize], buffer_bytes: usize) -> Vec<u8> {
     let mut builder = in_chunks(bytes, cuts);
     let mut out = Vec::new();
-    let mut adapter = Oversize::new(&mut builder, LIMIT, Arc::default());
+    let mut filter = MessageSizeFilter::new(&mut builder, LIMIT, Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut buffer = vec![0; room];
+        let mut buffer = vec![0; buffer_bytes];
         loop {
-            let count = adapter.read(&mut buffer).await.unwrap();
+            let count = filter.read(&mut buffer).await.unwrap();
             if count == 0 {
                 break;
             }
@@ -67,10 +67,10 @@ fn through(bytes: &[u8], cuts: &[usize], room: usize) -> Vec<u8> {
     out
 }
 
-/// Gives bytes in chunks.
-struct Chunks(std::collections::VecDeque<Vec<u8>>);
+/// A reader that returns bytes in chunks.
+struct ChunkedReader(std::collections::VecDeque<Vec<u8>>);
 
-impl AsyncRead for Chunks {
+impl AsyncRead for ChunkedReader {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(mut chunk) = self.0.pop_front() {
             let count = chunk.len().min(out.remaining());
@@ -83,7 +83,7 @@ impl AsyncRead for Chunks {
     }
 }
 
-fn in_chunks(mut bytes: &[u8], cuts: &[usize]) -> Chunks {
+fn in_chunks(mut bytes: &[u8], cuts: &[usize]) -> ChunkedReader {
     let mut chunks = std::collections::VecDeque::new();
     for cut in cuts.iter().cycle() {
         if bytes.is_empty() {
@@ -93,7 +93,7 @@ fn in_chunks(mut bytes: &[u8], cuts: &[usize]) -> Chunks {
         chunks.push_back(chunk.to_vec());
         bytes = rest;
     }
-    Chunks(chunks)
+    ChunkedReader(chunks)
 }
 
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -104,36 +104,36 @@ fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 proptest! {
     #[test]
-    fn small_messages_pass_and_large_ones_are_replaced(
+    fn small_messages_pass_and_oversized_ones_are_replaced(
         sent in prop::collection::vec((prop_oneof![Just(TEXT), Just(BINARY), Just(9)], payloads()), 0..12),
         cuts in prop::collection::vec(1..700_usize, 1..20),
-        room in prop_oneof![1..40_usize, 200..5000_usize],
+        buffer_bytes in prop_oneof![1..40_usize, 200..5000_usize],
     ) {
-        let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
+        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
         for (opcode, payloads) in &sent {
-            // A control frame has one short payload.
+            // A control frame has a single short payload.
             let payloads = if *opcode == 9 { &vec![vec![1; 20]][..] } else { payloads };
             bytes.extend(message(*opcode, payloads));
             let whole = payloads.concat();
             let opcode = if payloads.len() > 1 { BINARY } else { *opcode };
-            wanted.push((opcode, whole));
+            expected.push((opcode, whole));
         }
-        let got = messages(&through(&bytes, &cuts, room));
-        prop_assert_eq!(got.len(), wanted.len());
-        for (got, wanted) in got.iter().zip(&wanted) {
-            if wanted.1.len() > LIMIT {
+        let got = messages(&filtered(&bytes, &cuts, buffer_bytes));
+        prop_assert_eq!(got.len(), expected.len());
+        for (got, expected) in got.iter().zip(&expected) {
+            if expected.1.len() > LIMIT {
                 prop_assert!(is_marker(&got.1));
                 prop_assert!(got.1.len() <= LIMIT + MARKER.len());
             } else {
-                prop_assert_eq!(got, wanted);
+                prop_assert_eq!(got, expected);
             }
         }
     }
 }
 
 #[test]
-fn small_messages_are_not_touched_at_all() {
+fn small_messages_are_unchanged() {
     let bytes = [message(TEXT, &[b"hello".to_vec()]), message(TEXT, &[vec![b'x'; 900]])].concat();
-    assert_eq!(through(&bytes, &[3], 8), bytes);
-    assert_eq!(through(&bytes, &[5000], 5000), bytes);
+    assert_eq!(filtered(&bytes, &[3], 8), bytes);
+    assert_eq!(filtered(&bytes, &[5000], 5000), bytes);
 }

@@ -1,88 +1,93 @@
-//! Batches on their way to the disk, and what follows when they are there.
+//! Passing batches to the store, and acknowledging them once durable.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Ingest;
-use super::Pending;
-use crate::tasks::{Appended, TasksError, Ticket};
+use super::PendingBatch;
+use super::WorkerConnection;
+use crate::tasks::{AppendedLines, LineTicket, TasksError};
 use crate::wire::worker::TaskRef;
 
-/// What was received before a shutdown has this long to become durable and be acked.
-const SETTLE_WAIT: Duration = Duration::from_secs(2);
+/// Time allowed at shutdown for received lines to become durable and be acknowledged.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A batch that the store has not made durable yet.
-pub(in crate::server) struct InFlight {
+/// A batch that is not yet durable.
+pub(in crate::server) struct InFlightBatch {
     task: TaskRef,
-    ticket: Ticket,
+    ticket: LineTicket,
     bytes: usize,
     lines: u64,
 }
 
-impl Ingest {
-    /// Gives the pending batch to the store; waits only for room in its queue.
+impl WorkerConnection {
+    /// Passes the pending batch to the store. Waits only for space in the store's queue.
     pub(in crate::server) async fn flush(&mut self) {
-        let Some(Pending { task, batch, .. }) = self.pending.take() else { return };
-        if !self.has_room(&task) {
+        let Some(PendingBatch { task, batch, .. }) = self.pending.take() else { return };
+        if !self.check_capacity(&task) {
             return;
         }
         let (bytes, lines) = (batch.bytes(), batch.len() as u64);
-        let appended = match self.spoken.handle(&self.state.tasks, &task.id).await {
+        let appended = match self.attached.handle(&self.state.tasks, &task.id).await {
             Ok(handle) => handle.append(batch).await,
             Err(error) => Err(error),
         };
         match appended {
             Ok(ticket) => {
                 self.in_flight_bytes += bytes;
-                self.in_flight.push_back(InFlight { task, ticket, bytes, lines });
+                self.in_flight.push_back(InFlightBatch { task, ticket, bytes, lines });
             }
             Err(error) => self.failed(&task, &error),
         }
     }
 
-    /// A batch is durable, or is not: the worker is told.
-    pub(in crate::server) fn settle(&mut self, (in_flight, settled): (InFlight, Result<Appended, TasksError>)) {
-        self.in_flight_bytes -= in_flight.bytes;
-        match settled {
+    /// Acknowledges a durable batch, or reports its failure to the worker.
+    pub(in crate::server) fn record_ack(
+        &mut self,
+        (batch, result): (InFlightBatch, Result<AppendedLines, TasksError>),
+    ) {
+        self.in_flight_bytes -= batch.bytes;
+        match result {
             Ok(appended) => {
                 self.state.metrics.lines_stored.inc_by(appended.count);
-                self.state.hops.worker_socket.stored(appended.count);
-                self.state.hops.worker_socket.dropped(appended.over);
-                let rest = in_flight.lines.saturating_sub(appended.over);
-                self.state.hops.worker_socket.deduplicated(rest.saturating_sub(appended.count));
+                self.state.stages.worker_socket.stored(appended.count);
+                self.state.stages.worker_socket.dropped(appended.dropped);
+                let rest = batch.lines.saturating_sub(appended.dropped);
+                self.state.stages.worker_socket.deduplicated(rest.saturating_sub(appended.count));
                 if let Some(seq) = appended.acked_seq {
-                    self.outbox.ack(&in_flight.task, seq);
+                    self.outbox.ack(&batch.task, seq);
                 }
             }
-            Err(error) => self.failed(&in_flight.task, &error),
+            Err(error) => self.failed(&batch.task, &error),
         }
     }
 
-    /// Before the server ends: what was received becomes durable, and is acked.
-    pub(in crate::server) async fn settle_all(&mut self) {
+    /// Waits, at shutdown, until the received lines are durable, and acknowledges them.
+    pub(in crate::server) async fn flush_acks(&mut self) {
         self.flush().await;
-        let settled = timeout(SETTLE_WAIT, async {
+        let flushed = timeout(FLUSH_TIMEOUT, async {
             while !self.in_flight.is_empty() {
-                let settled = oldest(&mut self.in_flight).await;
-                self.settle(settled);
+                let batch = next_result(&mut self.in_flight).await;
+                self.record_ack(batch);
             }
         });
-        if settled.await.is_err() {
-            tracing::warn!("lines were not durable in time for their acks");
+        if flushed.await.is_err() {
+            tracing::warn!("shutdown timed out before all received lines were durable");
         }
     }
 }
 
-/// Waits for the oldest batch. Cancel-safe: it leaves the queue only when it is done.
-pub(in crate::server) async fn oldest(in_flight: &mut VecDeque<InFlight>) -> (InFlight, Result<Appended, TasksError>) {
-    let settled = match in_flight.front_mut() {
+/// Waits for the result of the oldest batch, and removes it from the queue. Cancel-safe.
+pub(in crate::server) async fn next_result(
+    in_flight: &mut VecDeque<InFlightBatch>,
+) -> (InFlightBatch, Result<AppendedLines, TasksError>) {
+    let result = match in_flight.front_mut() {
         Some(oldest) => (&mut oldest.ticket).await,
         None => std::future::pending().await,
     };
     match in_flight.pop_front() {
-        Some(oldest) => (oldest, settled),
+        Some(oldest) => (oldest, result),
         None => std::future::pending().await,
     }
 }

@@ -3,7 +3,7 @@
 use super::super::entries::entry;
 use super::super::{Refusal, ids};
 use super::{found, idle_ms_min, no_key_or_group};
-use crate::tasks::keys::{AutoClaim, Keys};
+use crate::tasks::keys::{AutoClaim, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Entries unless said otherwise.
@@ -14,7 +14,7 @@ const COUNT_MAX: i64 = i64::MAX / 16;
 /// Gives a consumer what others have been holding for long; answers where to go on, the entries or
 /// their ids, and the ids of those that are deleted.
 pub(in crate::server::redis) fn xautoclaim(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {

@@ -5,18 +5,18 @@ use super::super::entries::entry;
 use super::super::{Refusal, ids};
 use super::{found, idle_ms_min, no_key_or_group};
 use crate::model::{EntryId, Timestamp};
-use crate::tasks::keys::{Claim, Keys, Look};
+use crate::tasks::keys::{Claim, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Gives a consumer what others were given; answers the entries, or their ids.
 pub(in crate::server::redis) fn xclaim(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
     let (key, group, consumer) = (request.arg(1), request.arg(2), request.arg(3));
     let missing = || no_key_or_group(key, group, "");
-    found(keys.has_group(key, group), missing)?;
+    found(keys.check_group(key, group), missing)?;
     let idle_ms_min = idle_ms_min(request.arg(4), "XCLAIM")?;
     // The first word that is no id is an option.
     let ids: Vec<EntryId> = request.args().skip(5).map_while(|id| ids::strict_id(id, 0).ok()).collect();

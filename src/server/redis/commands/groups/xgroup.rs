@@ -3,7 +3,7 @@
 
 use super::super::{Refusal, help_lines, ids, unknown_subcommand, wrong_subcommand};
 use super::{found, no_group};
-use crate::tasks::keys::{GroupError, GroupResult, GroupStart, Keys, Look};
+use crate::tasks::keys::{GroupError, GroupResult, GroupStart, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 const NO_KEY: Refusal = Refusal::Static(
@@ -21,7 +21,7 @@ const HELP: &[&str] = &[
 
 /// Makes, moves and removes groups and consumers.
 pub(in crate::server::redis) fn xgroup(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
@@ -58,21 +58,21 @@ pub(in crate::server::redis) fn creates(request: &Request) -> Option<&[u8]> {
     (makes && new_start(request.arg(4)).is_ok()).then(|| request.arg(2))
 }
 
-fn create(keys: &mut Keys<'_>, request: &Request) -> Result<(), Refusal> {
+fn create(keys: &mut Transaction<'_>, request: &Request) -> Result<(), Refusal> {
     let (key, group) = (request.arg(2), request.arg(3));
     let Options { make_key, entries_read } = Options::parse(request, true)?;
     // Before the id: only what can be made is looked at further.
-    if !make_key && keys.facts(key)?.is_none() {
+    if !make_key && keys.metadata(key)?.is_none() {
         return Err(NO_KEY);
     }
     let start = new_start(request.arg(4))?;
     of_key(keys.create_group(key, group, start, entries_read, make_key), key, group)
 }
 
-fn set_id(keys: &mut Keys<'_>, request: &Request) -> Result<(), Refusal> {
+fn set_id(keys: &mut Transaction<'_>, request: &Request) -> Result<(), Refusal> {
     let (key, group, id) = (request.arg(2), request.arg(3), request.arg(4));
     let entries_read = Options::parse(request, false)?.entries_read;
-    of_key(keys.has_group(key, group), key, group)?;
+    of_key(keys.check_group(key, group), key, group)?;
     let start = match ids::until_nul(id) {
         b"$" => GroupStart::Last,
         _ => GroupStart::After(ids::any_id(id, 0)?),

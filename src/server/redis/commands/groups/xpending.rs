@@ -2,12 +2,12 @@
 
 use super::super::{Refusal, ids};
 use super::{found, no_key_or_group};
-use crate::tasks::keys::{Keys, PendingQuery};
+use crate::tasks::keys::{PendingQuery, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// What waits for an ack: in sum, or one by one.
 pub(in crate::server::redis) fn xpending(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
@@ -18,7 +18,7 @@ pub(in crate::server::redis) fn xpending(
     }
 }
 
-fn summary(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn summary(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let (key, group) = (request.arg(1), request.arg(2));
     let pending = found(keys.pending_summary(key, group), || no_key_or_group(key, group, ""))?;
     reply.array(4);
@@ -40,7 +40,7 @@ fn summary(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<
     Ok(())
 }
 
-fn list(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
+fn list(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> Result<(), Refusal> {
     let (key, group) = (request.arg(1), request.arg(2));
     let (mut at, mut idle_ms_min) = (3, 0);
     if ids::is_word(request.arg(3), "IDLE") {

@@ -10,7 +10,7 @@ use super::super::xread::{ReadArgs, key_header, keys_header};
 use super::super::{Outcome, Refusal, Wait, ids};
 use super::{found, no_key_or_group};
 use crate::model::EntryId;
-use crate::tasks::keys::{Keys, Look};
+use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// A consumer's question.
@@ -37,7 +37,7 @@ enum Since {
 
 /// Entries to a consumer. `may_block` is false inside a transaction.
 pub(in crate::server::redis) fn xreadgroup(
-    keys: &mut Keys<'_>,
+    keys: &mut Transaction<'_>,
     request: &Request,
     reply: &mut Reply,
     may_block: bool,
@@ -48,7 +48,7 @@ pub(in crate::server::redis) fn xreadgroup(
     let mut places = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        found(keys.has_group(key, group), || missing(key, group))?;
+        found(keys.check_group(key, group), || missing(key, group))?;
         places.push(Place { key: key.into(), since: since(request.arg(at + args.streams))? });
     }
     let reader =
@@ -89,7 +89,7 @@ fn missing(key: &[u8], group: &[u8]) -> Refusal {
 
 impl Reader {
     /// Writes what is there of each key; `false`, and nothing is written, if that is nothing.
-    fn serve(&self, keys: &mut Keys<'_>, reply: &mut Reply) -> Result<bool, Refusal> {
+    fn serve(&self, keys: &mut Transaction<'_>, reply: &mut Reply) -> Result<bool, Refusal> {
         let whole = reply.len();
         let mut served = 0;
         for Place { key, since } in &self.places {
@@ -101,7 +101,7 @@ impl Reader {
                     Since::New => keys
                         .read_new(key, &self.group, &self.consumer, self.count, self.ack, &mut |new| entry(new, reply)),
                     Since::Again(after) => {
-                        keys.read_again(key, &self.group, &self.consumer, *after, self.count, &mut |id, there| {
+                        keys.read_pending(key, &self.group, &self.consumer, *after, self.count, &mut |id, there| {
                             match there {
                                 Some(there) => entry(there, reply),
                                 None => {
@@ -128,9 +128,9 @@ impl Reader {
     }
 
     /// The whole command again.
-    fn again(&self, keys: &mut Keys<'_>, reply: &mut Reply) -> Result<bool, Refusal> {
+    fn again(&self, keys: &mut Transaction<'_>, reply: &mut Reply) -> Result<bool, Refusal> {
         for Place { key, .. } in &self.places {
-            found(keys.has_group(key, &self.group), || missing(key, &self.group))?;
+            found(keys.check_group(key, &self.group), || missing(key, &self.group))?;
         }
         self.serve(keys, reply)
     }

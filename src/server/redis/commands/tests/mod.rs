@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use super::*;
-use crate::tasks::keys::{Answer, Look, Waiting};
+use crate::tasks::keys::{BlockedClient, CommitCallback, KeyReader};
 use crate::tasks::{Tasks, TasksOptions};
 use crate::wire::resp::{Protocol, Request};
 
@@ -36,25 +36,25 @@ impl Port {
     /// Runs commands one after another in one job, which settles after each of them, or at the end.
     fn job(&self, requests: Vec<Request>, settle_each: bool, client: Option<u64>) -> Receiver<String> {
         let (sender, receiver) = mpsc::channel();
-        let room = self.runtime.block_on(self.tasks.make_room(1)).unwrap();
+        let room = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
         let protocol = self.protocol;
         self.tasks.submit(room, move |keys| {
             let mut reply = Reply::new(protocol);
             for request in requests {
-                keys.tick();
+                keys.update_time();
                 match run(keys, &request, &mut reply, client.is_some()) {
                     Outcome::Done => {}
                     Outcome::Wait(wait) => {
                         let sender = sender.clone();
-                        keys.wait(waiting(wait, client.unwrap_or_default(), protocol, sender));
-                        return Box::new(|_: Option<&JournalError>| {}) as Answer;
+                        keys.block(waiting(wait, client.unwrap_or_default(), protocol, sender));
+                        return Box::new(|_: Option<&JournalError>| {}) as CommitCallback;
                     }
                 }
                 if settle_each {
-                    keys.settle();
+                    keys.serve_blocked();
                 }
             }
-            keys.settle();
+            keys.serve_blocked();
             send(reply, sender)
         });
         receiver
@@ -77,9 +77,9 @@ impl Port {
 
     fn waiting(&self) -> usize {
         let (sender, receiver) = mpsc::channel();
-        let room = self.runtime.block_on(self.tasks.make_room(1)).unwrap();
+        let room = self.runtime.block_on(self.tasks.reserve(1)).unwrap();
         self.tasks.submit(room, move |keys| {
-            sender.send(keys.waiting()).unwrap();
+            sender.send(keys.blocked_clients()).unwrap();
             Box::new(|_: Option<&JournalError>| {})
         });
         receiver.recv_timeout(PATIENCE).unwrap()
@@ -88,7 +88,7 @@ impl Port {
     /// As [`Port::ask`], of what is published.
     fn published(&self, words: &str) -> String {
         let (mut reply, request) = (Reply::new(self.protocol), parse(words));
-        let mut look = self.tasks.published();
+        let mut look = self.tasks.snapshot();
         let done = match request.arg(0) {
             b"XRANGE" => xrange(&mut look, &request, &mut reply),
             b"XREVRANGE" => xrevrange(&mut look, &request, &mut reply),
@@ -117,7 +117,7 @@ fn parse(words: &str) -> Request {
     Request::from_args(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>())
 }
 
-fn send(reply: Reply, sender: mpsc::Sender<String>) -> Answer {
+fn send(reply: Reply, sender: mpsc::Sender<String>) -> CommitCallback {
     Box::new(move |failed| {
         assert!(failed.is_none());
         // A client may have gone.
@@ -125,9 +125,9 @@ fn send(reply: Reply, sender: mpsc::Sender<String>) -> Answer {
     })
 }
 
-fn waiting(wait: Wait, client: u64, protocol: Protocol, sender: mpsc::Sender<String>) -> Waiting {
+fn waiting(wait: Wait, client: u64, protocol: Protocol, sender: mpsc::Sender<String>) -> BlockedClient {
     let Wait { keys, mut again, .. } = wait;
-    let serve = Box::new(move |keys: &mut Keys<'_>, why: Why| {
+    let serve = Box::new(move |keys: &mut Transaction<'_>, why: WakeReason| {
         let mut reply = Reply::new(protocol);
         again(keys, why, &mut reply)?.unwrap_or_else(|refusal| {
             reply.truncate(0);
@@ -135,10 +135,10 @@ fn waiting(wait: Wait, client: u64, protocol: Protocol, sender: mpsc::Sender<Str
         });
         Some(send(reply, sender.clone()))
     });
-    Waiting { client, keys, serve }
+    BlockedClient { client, keys, retry: serve }
 }
 
-fn run(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply, may_block: bool) -> Outcome {
+fn run(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, may_block: bool) -> Outcome {
     let before = reply.len();
     let name = String::from_utf8_lossy(request.arg(0)).to_uppercase();
     let done = match name.as_str() {
@@ -168,9 +168,9 @@ fn run(keys: &mut Keys<'_>, request: &Request, reply: &mut Reply, may_block: boo
             }
         }
         "DEL" => keys.remove(request.arg(1)).map(|gone| reply.integer(i64::from(gone))).map_err(Refusal::from),
-        "EXISTS" => keys.facts(request.arg(1)).map(|f| reply.integer(i64::from(f.is_some()))).map_err(Refusal::from),
+        "EXISTS" => keys.metadata(request.arg(1)).map(|f| reply.integer(i64::from(f.is_some()))).map_err(Refusal::from),
         "UNBLOCK" => {
-            let why = if request.len() > 1 { Why::Unblocked } else { Why::TimedOut };
+            let why = if request.len() > 1 { WakeReason::Unblocked } else { WakeReason::TimedOut };
             let found = keys.unblock(7, why);
             reply.integer(i64::from(found));
             Ok(())

@@ -1,0 +1,135 @@
+//! The folder of all archives.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::truncate::NEW_SUFFIX;
+use super::{Archive, ArchiveError};
+use crate::model::TaskId;
+use crate::store::{create_folder, sync_folder};
+
+/// The folder of all archives.
+#[derive(Clone, Debug)]
+pub struct Archives {
+    folder: PathBuf,
+    /// Bytes of all files in it.
+    usage: Arc<DiskUsage>,
+}
+
+/// Total bytes of several files, updated on every change of one.
+#[derive(Debug, Default)]
+pub(super) struct DiskUsage(AtomicU64);
+
+impl DiskUsage {
+    /// Records that the size of a file changed.
+    pub(super) fn resized(&self, before: u64, now: u64) {
+        if now >= before {
+            self.0.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.0.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Archives {
+    /// Opens this folder, creating it if it does not exist.
+    pub fn open(folder: &Path) -> Result<Self, ArchiveError> {
+        create_folder(folder).map_err(|source| ArchiveError::Io { path: folder.to_owned(), doing: "open", source })?;
+        Ok(Self::open_read_only(folder))
+    }
+
+    /// Opens this folder for reading: nothing is created, and nothing may be written through it.
+    pub fn open_read_only(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), usage: Arc::default() }
+    }
+
+    /// Counts the bytes of all files and removes partial ones that a kill left. The process that writes
+    /// here must call it once, before any archive is opened.
+    pub fn scan_usage(&self) -> Result<(), ArchiveError> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.folder).map_err(|e| self.error("read", e))? {
+            let entry = entry.map_err(|e| self.error("read", e))?;
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(NEW_SUFFIX)) {
+                fs::remove_file(entry.path()).map_err(|e| self.error("read", e))?;
+            } else {
+                bytes += entry.metadata().map_err(|e| self.error("read", e))?.len();
+            }
+        }
+        self.usage.0.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn error(&self, doing: &'static str, source: io::Error) -> ArchiveError {
+        ArchiveError::Io { path: self.folder.clone(), doing, source }
+    }
+
+    /// Returns the bytes of all archives.
+    pub fn bytes(&self) -> u64 {
+        self.usage.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns the path of a task's sealed archive.
+    pub fn sealed_path(&self, id: &TaskId) -> PathBuf {
+        self.folder.join(format!("{id}.ndjson.zst"))
+    }
+
+    /// Returns the path of a task's growing archive.
+    pub(super) fn open_path(&self, id: &TaskId) -> PathBuf {
+        self.folder.join(format!("{id}.ndjson.zst.open"))
+    }
+
+    /// Returns the existing files of a task: the sealed one and the growing one.
+    pub fn files(&self, id: &TaskId) -> [Option<PathBuf>; 2] {
+        [self.sealed_path(id), self.open_path(id)].map(|path| path.is_file().then_some(path))
+    }
+
+    /// Opens the archive of a task: the sealed one, or the growing one truncated to its last complete
+    /// frame, or an empty one whose file is created with its first frame.
+    ///
+    /// `journal_from` is the first line that the journal still has: frames from that line on may be
+    /// incomplete, because their lines need not have been synced.
+    pub fn archive(&self, id: &TaskId, journal_from: Option<u64>) -> Result<Archive, ArchiveError> {
+        let sealed = self.sealed_path(id);
+        // Anything but a file at this path is not an archive, and the growing one is used.
+        if sealed.is_file() {
+            return Archive::open_sealed(sealed, self.usage.clone());
+        }
+        Archive::open_growing(self.open_path(id), sealed, journal_from, self.usage.clone())
+    }
+
+    /// Returns every task that has an archive, sealed or growing. Ignores files of other names.
+    pub fn ids(&self) -> Result<BTreeSet<TaskId>, ArchiveError> {
+        let mut ids = BTreeSet::new();
+        for entry in fs::read_dir(&self.folder).map_err(|e| self.error("read", e))? {
+            let name = entry.map_err(|e| self.error("read", e))?.file_name();
+            let Some(name) = name.to_str().map(|name| name.strip_suffix(".open").unwrap_or(name)) else { continue };
+            ids.extend(name.strip_suffix(".ndjson.zst").and_then(|id| id.parse::<TaskId>().ok()));
+        }
+        Ok(ids)
+    }
+
+    /// Turns a sealed archive into a growing one. Its index and seek table are removed when it is opened.
+    pub fn reopen(&self, id: &TaskId) -> Result<(), ArchiveError> {
+        let (sealed, open) = (self.sealed_path(id), self.open_path(id));
+        let renamed = fs::rename(&sealed, open).and_then(|()| sync_folder(&self.folder));
+        renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "reopen", source })
+    }
+
+    /// Removes all files of a task.
+    pub fn remove(&self, id: &TaskId) -> Result<(), ArchiveError> {
+        for path in [self.sealed_path(id), self.open_path(id)] {
+            let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+            match fs::remove_file(&path) {
+                Ok(()) => self.usage.resized(bytes, 0),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(ArchiveError::Io { path, doing: "remove", source }),
+            }
+        }
+        // Before the task's record is removed: a power cut must not leave an archive without a record.
+        sync_folder(&self.folder).map_err(|e| self.error("sync", e))
+    }
+}

@@ -1,0 +1,22 @@
+//! The guide: pages for users, as text only.
+
+#[doc = include_str!("security.md")]
+pub mod security {}
+
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
+#[doc = include_str!("files.md")]
+pub mod files {}
+
+#[doc = include_str!("operations.md")]
+pub mod operations {}
+
+#[doc = include_str!("redis.md")]
+pub mod redis {}
+
+#[doc = include_str!("events.md")]
+pub mod events {}
+
+#[doc = include_str!("reference.md")]
+pub mod reference {}

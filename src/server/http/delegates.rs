@@ -1,0 +1,53 @@
+//! Handlers of the routes that are served by [`web`](crate::server::web) and [`ws`](crate::server::ws).
+
+use warp::reply::Response;
+
+use super::error::ApiError;
+use super::route_request::RouteRequest;
+use crate::server::web::pages;
+use crate::server::ws::{multi_viewer, viewer, worker};
+
+/// `GET /`.
+pub(super) async fn task_list_page(request: RouteRequest) -> Result<Response, ApiError> {
+    Ok(pages::list(&request.headers))
+}
+
+/// `GET /tasks/{task}`.
+pub(super) async fn task_page(request: RouteRequest) -> Result<Response, ApiError> {
+    request.task_id()?;
+    Ok(pages::task(&request.headers))
+}
+
+/// `GET /runs`.
+pub(super) async fn run_list_page(request: RouteRequest) -> Result<Response, ApiError> {
+    Ok(pages::runs(&request.headers))
+}
+
+/// `GET /runs/{run}`.
+pub(super) async fn run_page(request: RouteRequest) -> Result<Response, ApiError> {
+    request.run_id()?;
+    Ok(pages::run(&request.headers))
+}
+
+/// `GET /assets/{folder}/{name}`.
+pub(super) async fn asset(request: RouteRequest) -> Result<Response, ApiError> {
+    pages::asset(&request.path_id, &request.headers)
+}
+
+/// `GET /ws/v1/tasks/{task}`.
+pub(super) async fn view_socket(mut request: RouteRequest) -> Result<Response, ApiError> {
+    let upgrade = request.upgrade()?;
+    viewer::view(&request.state, request.task_id()?, &request.query()?, upgrade)
+}
+
+/// `GET /ws/v1/follow`.
+pub(super) async fn follow_socket(mut request: RouteRequest) -> Result<Response, ApiError> {
+    let upgrade = request.upgrade()?;
+    multi_viewer::follow(&request.state, upgrade)
+}
+
+/// `GET /ws/v1/worker`.
+pub(super) async fn worker_socket(mut request: RouteRequest) -> Result<Response, ApiError> {
+    let upgrade = request.upgrade()?;
+    worker::ingest(&request.state, upgrade)
+}

@@ -1,0 +1,48 @@
+// The page of all tasks.
+
+import { fetchTasks } from "../shared/api.js";
+import { setText } from "../shared/dom.js";
+import { bytes, commandLine, count, dateTime, duration, elapsed, verdict } from "../shared/format.js";
+import { LiveList, makeRow } from "../shared/livelist.js";
+
+const labelsOf = (task, joint) => Object.entries(task.labels ?? {}).map(([key, value]) => (value === "" ? key : `${key}${joint}${value}`));
+
+function fill(row) {
+  const { item: task } = row;
+  const { kind, mark, words } = verdict(task);
+  row.badge.className = `badge ${kind}`;
+  row.element.dataset.state = kind;
+  setText(row.badge, `${mark} ${words}`);
+  const command = commandLine(task.command);
+  setText(row.code, command);
+  row.code.title = command;
+  const wanted = labelsOf(task, ": ");
+  if (row.labels.dataset.of !== wanted.join("\n")) {
+    row.labels.dataset.of = wanted.join("\n");
+    row.labels.replaceChildren(...wanted.map((text) => Object.assign(document.createElement("span"), { className: "chip", textContent: text })));
+  }
+  setText(row.started, dateTime(Date.parse(task.started ?? task.created)));
+  setText(row.duration, duration(elapsed(task, Date.now())));
+  setText(row.lines, count(task.lines));
+  row.lines.title = bytes(task.bytes);
+}
+
+new LiveList({
+  noun: "task",
+  table: "tasks",
+  fetch: async (parameters) => {
+    const { tasks, next } = await fetchTasks(parameters);
+    return { items: tasks, next };
+  },
+  created: (task) => task.created,
+  running: (task) => task.status === "running",
+  words: (task) => [task.id, verdict(task).words, task.status, task.host ?? "", commandLine(task.command), ...labelsOf(task, ":")],
+  make: (task) => {
+    const row = makeRow(task.id, `/tasks/${encodeURIComponent(task.id)}`, ["state", "id", "command", "labels", "started", "duration right", "lines right"]);
+    row.code = document.createElement("code");
+    row.command.append(row.code);
+    return row;
+  },
+  fill,
+  tick: (row) => row.item.status === "running" && setText(row.duration, duration(elapsed(row.item, Date.now()))),
+}).start();

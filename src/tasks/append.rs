@@ -1,0 +1,321 @@
+//! Appending lines to a task.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::maintenance::{ARCHIVE_STEP_LINES, MaintenanceRequest};
+use super::rate_limit::{DroppedLines, MarkerTicket};
+use super::task::{TaskHandle, TaskState};
+use super::{LineBatch, TasksError};
+use crate::journal::{self, JournalError, Stream};
+use crate::model::{EntryId, Epoch, TaskStatus};
+
+/// Lines beyond the live window that an append accepts before it waits for the archive.
+const BACKLOG_LINES_MAX: u64 = 500_000;
+/// Maximum time that an append waits for the archive to catch up.
+pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The outcome of an append. The line numbers are 0 if all lines were repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendedLines {
+    /// Line number of the first line.
+    pub first_line: u64,
+    /// Line number of the last line.
+    pub last_line: u64,
+    /// Entry id of the last line.
+    pub last_id: EntryId,
+    /// Lines added.
+    pub count: u64,
+    /// Lines that exceeded a limit and were replaced by a marker line.
+    pub dropped: u64,
+    /// Last durable number of the session.
+    pub acked_seq: Option<u64>,
+    /// Epoch of the log that holds the lines.
+    pub epoch: Epoch,
+}
+
+/// Resolves when the lines are durable.
+#[derive(Debug)]
+pub struct LineTicket {
+    kind: TicketKind,
+    epoch: Epoch,
+}
+
+#[derive(Debug)]
+enum TicketKind {
+    Queued(journal::CommitTicket),
+    /// Every line was stored before the end; holds the last number of its session.
+    Repeat(u64),
+    /// The first lines are queued. The others were dropped, and a later marker line reports them.
+    RateLimited(Box<RateLimitedTicket>),
+}
+
+/// The last lines of a batch, which were rejected.
+#[derive(Debug)]
+pub struct RejectedLines {
+    /// Number of lines.
+    pub lines: usize,
+    /// The reason, and when to retry.
+    pub error: TasksError,
+}
+
+#[derive(Debug)]
+struct RateLimitedTicket {
+    accepted: AcceptedLines,
+    marker: MarkerTicket,
+    lines: u64,
+}
+
+/// The lines of a batch that were within the rate.
+#[derive(Debug)]
+enum AcceptedLines {
+    Queued(journal::CommitTicket),
+    /// They are durable, or there were none.
+    Stored(journal::AppendAck),
+}
+
+impl Future for LineTicket {
+    type Output = Result<AppendedLines, TasksError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let epoch = self.epoch;
+        let done = match &mut self.kind {
+            TicketKind::Queued(ticket) => match Pin::new(ticket).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => done,
+            },
+            TicketKind::RateLimited(ticket) => match ticket.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => done,
+            },
+            TicketKind::Repeat(seq) => {
+                Ok(journal::AppendAck { acked_seq: Some(*seq), ..journal::AppendAck::default() })
+            }
+        };
+        Poll::Ready(done.map_err(TasksError::from).map(|done| AppendedLines {
+            first_line: done.first_line,
+            last_line: done.last_line,
+            last_id: done.last_id,
+            count: done.count,
+            acked_seq: done.acked_seq,
+            dropped: match &self.kind {
+                TicketKind::RateLimited(ticket) => ticket.lines,
+                _ => 0,
+            },
+            epoch,
+        }))
+    }
+}
+
+impl RateLimitedTicket {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::AppendAck, JournalError>> {
+        let stored = match &mut self.accepted {
+            AcceptedLines::Stored(stored) => *stored,
+            AcceptedLines::Queued(ticket) => match Pin::new(ticket).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(stored)) => {
+                    self.accepted = AcceptedLines::Stored(stored);
+                    stored
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            },
+        };
+        let marker = match Pin::new(&mut self.marker).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(marker) => marker.unwrap_or(Err(JournalError::Closed))?,
+        };
+        Poll::Ready(Ok(journal::AppendAck { acked_seq: marker.acked_seq.max(stored.acked_seq), ..stored }))
+    }
+}
+
+/// The treatment of lines that exceed the rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OverLimitPolicy {
+    /// They are dropped and replaced by a marker line.
+    Drop,
+    /// They are rejected, and their sender is asked to retry.
+    Reject,
+    /// They are accepted: the server's own lines have no limit.
+    Accept,
+}
+
+/// The outcome of [`TaskHandle::admit`].
+enum Admission {
+    /// It does. `resumed` if the task was not running before.
+    Open { resumed: bool },
+    /// Every line was stored before the end; holds the last number of their session.
+    Repeat(u64),
+}
+
+/// Lines of a batch that exceeded the rate.
+enum ExcessLines {
+    None,
+    Dropped(DroppedLines),
+    Rejected(RejectedLines),
+}
+
+impl TaskHandle {
+    /// Queues lines in order once the queue has room; the ticket resolves when they are durable. Lines that
+    /// exceed the task's limit are dropped and replaced by a marker line.
+    pub async fn append(&self, batch: LineBatch) -> Result<LineTicket, TasksError> {
+        Ok(self.append_with(batch, OverLimitPolicy::Drop).await?.0)
+    }
+
+    /// Appends like [`TaskHandle::append`] for a sender that can retry: lines that exceed the limit are
+    /// rejected. Returns them, if any.
+    pub async fn append_or_reject(&self, batch: LineBatch) -> Result<(LineTicket, Option<RejectedLines>), TasksError> {
+        self.append_with(batch, OverLimitPolicy::Reject).await
+    }
+
+    /// Appends lines of the server itself, which no limit applies to.
+    pub(super) async fn append_unlimited(&self, batch: LineBatch) -> Result<LineTicket, TasksError> {
+        Ok(self.append_with(batch, OverLimitPolicy::Accept).await?.0)
+    }
+
+    async fn append_with(
+        &self,
+        mut batch: LineBatch,
+        policy: OverLimitPolicy,
+    ) -> Result<(LineTicket, Option<RejectedLines>), TasksError> {
+        self.inner.journal.check_can_grow()?;
+        if policy != OverLimitPolicy::Accept {
+            self.has_budget()?;
+        }
+        self.wait_for_archive().await?;
+        let permit = self.inner.journal.reserve(batch.bytes()).await?;
+        let epoch = self.epoch();
+        match self.admit(&batch)? {
+            Admission::Repeat(seq) => return Ok((LineTicket { kind: TicketKind::Repeat(seq), epoch }, None)),
+            Admission::Open { resumed: true } => {
+                drop(self.queue_record()?);
+                self.notify();
+            }
+            Admission::Open { resumed: false } => {}
+        }
+        self.heartbeat();
+        self.detect_events(batch.encoded());
+        let mut state = self.inner.state.lock();
+        let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
+            return Err(TasksError::Ended(self.id().clone()));
+        };
+        // Limited under the same lock as queued: a marker line follows the lines that were accepted.
+        let excess = self.limit_rate(&mut state, &stream, &mut batch, policy)?;
+        let all_dropped = batch.is_empty() && matches!(excess, ExcessLines::Dropped(_));
+        let accepted = match all_dropped {
+            true => AcceptedLines::Stored(journal::AppendAck::default()),
+            false => AcceptedLines::Queued(self.inner.journal.append_reserved(&stream, batch, None, permit)),
+        };
+        drop(state);
+        self.archive_if_due(&stream);
+        let (dropped, rejected) = match excess {
+            ExcessLines::None => (None, None),
+            ExcessLines::Dropped(dropped) => (Some(dropped), None),
+            ExcessLines::Rejected(rejected) => (None, Some(rejected)),
+        };
+        Ok((LineTicket { kind: self.ticket_kind(accepted, dropped), epoch }, rejected))
+    }
+
+    /// Checks whether the task accepts a batch, and sets it running if so.
+    fn admit(&self, batch: &LineBatch) -> Result<Admission, TasksError> {
+        let mut state = self.inner.state.lock();
+        if state.removed {
+            return Err(TasksError::Removed(self.id().clone()));
+        }
+        if state.record.is_closed() || state.ending {
+            let Some((session, last)) = batch.last_seq() else { return Err(TasksError::Ended(self.id().clone())) };
+            let recorded = state.record.seq_of(session);
+            // While the end is being committed the record does not include the last lines yet.
+            let queued = match state.ending {
+                true => self.stream().map_or(0, |stream| stream.acked_seq(session)),
+                false => 0,
+            };
+            let seen = recorded.max(queued);
+            return if last <= seen { Ok(Admission::Repeat(seen)) } else { Err(TasksError::Ended(self.id().clone())) };
+        }
+        (state.pending_end, state.record.ended) = (None, None);
+        let before = std::mem::replace(&mut state.record.status, TaskStatus::Running);
+        Ok(Admission::Open { resumed: before != TaskStatus::Running })
+    }
+
+    /// Truncates a batch to the lines within the rate limit.
+    ///
+    /// # Errors
+    /// Every line was rejected.
+    fn limit_rate(
+        &self,
+        state: &mut TaskState,
+        stream: &Stream,
+        batch: &mut LineBatch,
+        policy: OverLimitPolicy,
+    ) -> Result<ExcessLines, TasksError> {
+        let Some(limiter) = &mut state.rate_limiter else { return Ok(ExcessLines::None) };
+        if policy == OverLimitPolicy::Accept {
+            return Ok(ExcessLines::None);
+        }
+        let known = batch.last_seq().map_or(0, |(session, _)| stream.acked_seq(session));
+        if policy == OverLimitPolicy::Drop {
+            return Ok(limiter.drop_excess(batch, known).map_or(ExcessLines::None, ExcessLines::Dropped));
+        }
+        let Some(limited) = limiter.reject_excess(batch, known) else { return Ok(ExcessLines::None) };
+        self.count_excess(limited.reached, limited.lines);
+        let error = limited.error(self.id());
+        if batch.is_empty() {
+            return Err(error);
+        }
+        let lines = usize::try_from(limited.lines).unwrap_or(usize::MAX);
+        Ok(ExcessLines::Rejected(RejectedLines { lines, error }))
+    }
+
+    /// Returns the kind of a batch's ticket, and schedules the marker line of its dropped lines.
+    fn ticket_kind(&self, accepted: AcceptedLines, dropped: Option<DroppedLines>) -> TicketKind {
+        let Some(dropped) = dropped else {
+            return match accepted {
+                AcceptedLines::Queued(ticket) => TicketKind::Queued(ticket),
+                AcceptedLines::Stored(_) => TicketKind::Repeat(0),
+            };
+        };
+        self.count_excess(dropped.reached, dropped.lines);
+        if let Some(until) = dropped.throttled_until {
+            self.report_drops_at(until);
+        }
+        let (marker, lines) = (dropped.marker, dropped.lines);
+        TicketKind::RateLimited(Box::new(RateLimitedTicket { accepted, marker, lines }))
+    }
+
+    /// Requests the archiving of lines beyond the live window, if there are enough of them.
+    pub(super) fn archive_if_due(&self, stream: &Stream) {
+        let over = stream.tip().len().saturating_sub(self.inner.window_lines);
+        if over > ARCHIVE_STEP_LINES && !self.inner.archiving.swap(true, Ordering::AcqRel) {
+            self.request_maintenance(MaintenanceRequest::Archive(self.clone()));
+        }
+    }
+
+    /// Sends a request to the maintenance loop.
+    pub(super) fn request_maintenance(&self, request: MaintenanceRequest) {
+        // A loop that has stopped has closed the store already; one that lags finds the task in its next sweep.
+        if let Some(tasks) = self.registry()
+            && let Err(error) = tasks.inner.maintenance.try_send(request)
+            && let MaintenanceRequest::Archive(task) = error.into_inner()
+        {
+            task.inner.archiving.store(false, Ordering::Release);
+        }
+    }
+
+    /// Waits while the archive lags too far. Nothing is trimmed before it is archived, so appends must wait
+    /// for it.
+    pub(super) async fn wait_for_archive(&self) -> Result<(), TasksError> {
+        let Some(stream) = self.stream() else { return Ok(()) };
+        let is_full = |len: u64| len > self.inner.window_lines + BACKLOG_LINES_MAX;
+        if !is_full(stream.tip().len()) {
+            return Ok(());
+        }
+        let mut tip = stream.watch();
+        let caught_up = tip.wait_for(|tip| tip.removed || !is_full(tip.len()));
+        match tokio::time::timeout(BACKLOG_TIMEOUT, caught_up).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TasksError::ReadOnly(format!("the archive of task {} cannot keep up", self.id()))),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Background work on all tasks: archives old lines, seals, detects lost workers, expires, compacts and
+//! applies retention.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::clock;
+use super::end::EndRequest;
+use super::record::TaskRecord;
+use super::registry::Tasks;
+use super::task::TaskHandle;
+use super::{LineBatch, TasksError};
+use crate::journal::JournalError;
+use crate::model::{Channel, LineText, TaskId, TaskStatus, Timestamp};
+
+/// Lines beyond the live window that make archiving worthwhile.
+pub(super) const ARCHIVE_STEP_LINES: u64 = 2_000;
+/// Interval between two sweeps over all open tasks.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval between two compactions and checks of retention.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(30);
+/// Delay before a failed seal is retried.
+const SEAL_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Maximum number of queued requests. The task of a request beyond it is found by the next sweep.
+pub(super) const REQUESTS_MAX: usize = 1024;
+/// Maximum number of archives written concurrently.
+const ARCHIVERS: usize = 2;
+
+/// A request for work that should not wait for the next sweep.
+#[derive(Debug)]
+pub(super) enum MaintenanceRequest {
+    /// The live window exceeds its size.
+    Archive(TaskHandle),
+    /// The task has ended.
+    Seal(TaskHandle),
+}
+
+/// Runs until the store closes.
+pub(super) async fn run(tasks: Tasks, mut requests: mpsc::Receiver<MaintenanceRequest>) {
+    let archivers = Arc::new(Semaphore::new(ARCHIVERS));
+    let mut maintenance = Maintenance { archivers, seal_retry: HashMap::new(), last_cleanup: None, tasks };
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let closing = maintenance.tasks.inner.closing.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => return,
+            request = requests.recv() => match request {
+                Some(MaintenanceRequest::Archive(task)) => maintenance.archive(task),
+                Some(MaintenanceRequest::Seal(task)) => maintenance.seal(task),
+                None => return,
+            },
+            _ = sweep.tick() => maintenance.sweep().await,
+        }
+    }
+}
+
+struct Maintenance {
+    tasks: Tasks,
+    archivers: Arc<Semaphore>,
+    /// Tasks whose seal failed or is in progress, with the earliest time for another attempt.
+    seal_retry: HashMap<TaskId, Instant>,
+    /// Time of the last cleanup; none yet after the start, so the first sweep includes one.
+    last_cleanup: Option<Instant>,
+}
+
+impl Maintenance {
+    fn archive(&self, task: TaskHandle) {
+        if self.tasks.inner.journal.check_can_grow().is_err() {
+            task.inner.archiving.store(false, Ordering::Release);
+            return;
+        }
+        let (archivers, window) = (self.archivers.clone(), self.tasks.inner.options.limits.live_window_lines);
+        self.tasks.inner.tracker.spawn(async move {
+            let Ok(_permit) = archivers.acquire().await else { return };
+            let done = task.archive_older(window).await;
+            task.inner.archiving.store(false, Ordering::Release);
+            match (done, task.stream()) {
+                (Ok(()), Some(stream)) => task.archive_if_due(&stream),
+                (Ok(()), None) => {}
+                (Err(_), _) if task.is_removed() => {}
+                (Err(error), _) => {
+                    tracing::warn!(task = %task.id(), %error, "failed to archive older lines; they stay in the journal; will retry");
+                }
+            }
+        });
+    }
+
+    fn seal(&mut self, task: TaskHandle) {
+        // An archive is written before its journal is removed, so on a full disk the seal waits.
+        if self.tasks.inner.journal.check_can_grow().is_err() {
+            return;
+        }
+        let now = Instant::now();
+        // A sealed task would not be found again after a kill.
+        let events_pending = task.has_pending_events() && task.with_record(|record| record.status.is_final());
+        if task.is_sealed()
+            || events_pending
+            || self.seal_retry.get(task.id()).is_some_and(|at| *at > now)
+            || task.inner.archiving.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        self.seal_retry.insert(task.id().clone(), now + SEAL_RETRY_DELAY);
+        let (archivers, tasks) = (self.archivers.clone(), self.tasks.clone());
+        self.tasks.inner.tracker.spawn(async move {
+            let Ok(_permit) = archivers.acquire().await else { return };
+            let done = task.seal().await;
+            task.inner.archiving.store(false, Ordering::Release);
+            if let Err(error) = done
+                && !task.is_removed()
+            {
+                tasks.inner.seal_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(task = %task.id(), %error, "failed to seal a finished log; its journal stays; will retry");
+            }
+        });
+    }
+
+    async fn sweep(&mut self) {
+        self.seal_retry.retain(|_, at| *at > Instant::now());
+        self.tasks.inner.clock.update();
+        let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
+        let is_cleanup_due = self.last_cleanup.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL);
+        let can_compact = is_cleanup_due && self.tasks.inner.journal.check_can_grow().is_ok();
+        if let Err(error) = self.tasks.enforce_budget().await {
+            tracing::warn!(%error, "failed to remove tasks to stay within disk_max; will retry");
+        }
+        for task in open {
+            self.sweep_task(task, can_compact).await;
+        }
+        if is_cleanup_due {
+            self.last_cleanup = Some(Instant::now());
+            self.clean_up(can_compact).await;
+        }
+        self.tasks.inner.sweeps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn sweep_task(&mut self, task: TaskHandle, can_compact: bool) {
+        let status = task.with_record(|record| record.status);
+        if status.is_final() {
+            self.seal(task);
+            return;
+        }
+        if let Some(stream) = task.stream() {
+            task.archive_if_due(&stream);
+            if can_compact && let Err(error) = self.tasks.inner.journal.compact(&stream).await {
+                tracing::warn!(task = %task.id(), %error, "failed to compact small blocks");
+            }
+        }
+        let grace = self.tasks.inner.options.limits.worker_grace;
+        let done = match status {
+            TaskStatus::Running if task.silence().is_some_and(|silence| silence > grace) => self.mark_lost(&task).await,
+            TaskStatus::Running if task.is_ended_by_key() => task.end(EndRequest::default()).await.map(|_| ()),
+            _ => self.expire_if_due(task.clone()).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(task = %task.id(), %error, "failed to maintain a task; will retry");
+        }
+    }
+
+    /// Applies retention, saves the clock, expires keys and compacts the journals of all streams.
+    async fn clean_up(&self, can_compact: bool) {
+        if let Err(error) = self.apply_retention().await {
+            tracing::warn!(%error, "failed to apply retention; will retry");
+        }
+        clock::save(&self.tasks.inner.clock, &self.tasks.inner.clock_file).await;
+        let journal = &self.tasks.inner.journal;
+        if let Err(error) = journal.expire_due().await {
+            tracing::warn!(%error, "failed to remove expired keys; will retry");
+        }
+        match if can_compact { journal.compact_all().await } else { Ok(0) } {
+            Ok(_) | Err(JournalError::Removed) => {}
+            Err(error) => tracing::warn!(%error, "failed to compact small blocks; will retry"),
+        }
+    }
+
+    /// Marks a task as lost: its worker has been silent for longer than the grace period.
+    async fn mark_lost(&self, task: &TaskHandle) -> Result<(), TasksError> {
+        let grace = self.tasks.inner.options.limits.worker_grace;
+        let text = format!("the worker has been silent for {grace:?}: the task is lost unless the worker reconnects");
+        let mut batch = LineBatch::new();
+        batch.push(&LineText {
+            timestamp: Timestamp::now(),
+            channel: Channel::Internal,
+            partial: false,
+            lossy: false,
+            text: text.into(),
+        });
+        task.append_unlimited(batch).await?.await?;
+        if task.has_worker() {
+            return Ok(());
+        }
+        task.update_record(|record| record.status = TaskStatus::Lost).await?;
+        self.tasks.inner.tasks_lost.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Expires an unfinished task whose journal has reached its age or whose key has expired. Its lines are
+    /// archived first.
+    async fn expire_if_due(&mut self, task: TaskHandle) -> Result<(), TasksError> {
+        let Some(stream) = task.stream().filter(|_| !task.has_worker()) else { return Ok(()) };
+        let last = Timestamp::from_millis(stream.tip().last_id.ms).max(task.created());
+        let now = self.tasks.inner.clock.now();
+        let age = now.as_millis().saturating_sub(last.as_millis());
+        let key_expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
+        // Checked separately: internal lines that the event reader appends renew the age of the last line.
+        let was_expired = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
+        if u128::from(age) < self.tasks.inner.options.limits.journal_expiry.as_millis() && !key_expired && !was_expired
+        {
+            return Ok(());
+        }
+        let has_reader = task.has_event_reader();
+        if task.has_pending_events() && !has_reader {
+            // A sealed task would not be found again.
+            return Ok(());
+        }
+        if !was_expired {
+            task.update_record(|record| {
+                record.status = TaskStatus::Lost;
+                record.ended.get_or_insert(last);
+            })
+            .await?;
+        }
+        if has_reader {
+            // The reader reads to the end; a later sweep then seals the task.
+            task.announce_end(EndRequest { at: Some(last), ..EndRequest::default() });
+        } else {
+            self.seal(task);
+        }
+        Ok(())
+    }
+
+    /// Removes finished tasks that exceed retention, oldest first.
+    async fn apply_retention(&self) -> Result<(), TasksError> {
+        let limits = &self.tasks.inner.options.limits;
+        let (age_max, count_max, bytes_max) = (limits.retention_age, limits.retention_count, limits.retention_bytes);
+        if (age_max, count_max, bytes_max) == (None, None, None) {
+            return Ok(());
+        }
+        let now = self.tasks.inner.clock.now().as_millis();
+        let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
+        let (mut count, mut bytes) = (0, 0);
+        for id in keys {
+            let stored = self.tasks.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
+            let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
+            let Some(artifact) = &record.artifact else { continue };
+            count += 1;
+            bytes += artifact.bytes;
+            let age = now.saturating_sub(record.ended.unwrap_or(record.created).as_millis());
+            let is_old = age_max.is_some_and(|max| u128::from(age) > max.as_millis());
+            if is_old || count_max.is_some_and(|max| count > max) || bytes_max.is_some_and(|max| bytes > max) {
+                tracing::info!(task = %id, "task removed by retention");
+                self.tasks.remove(&id).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! Events out of any text: every form they come in, however the text is cut into pieces.
+
+mod ansible;
+mod forms;
+mod limits;
+mod properties;
+mod support;

@@ -1,0 +1,21 @@
+//! The server over its sockets: HTTP, WebSockets, SSE, TLS, authorization.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
+
+mod authorization;
+mod bind;
+#[allow(dead_code, reason = "not every test program uses all helpers")]
+#[path = "../common/mod.rs"]
+mod common;
+mod http;
+mod pipeline;
+mod proxy;
+mod reference;
+mod runs;
+mod sse;
+#[allow(dead_code, reason = "not every test program uses all helpers")]
+#[path = "../cli/support.rs"]
+mod support;
+mod tls;
+mod viewer;
+mod worker;

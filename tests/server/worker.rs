@@ -1,0 +1,228 @@
+//! The worker protocol over a real server: what is answered, what is kept, what a fault costs.
+
+use std::time::Duration;
+
+use crate::common::{Socket, TestServer, numbered, plain, serve, serve_with, timed, within};
+use futures::StreamExt;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_start_lines_and_end_are_answered() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(json!({"type":"hello","protocol":1,"worker":"w"})).await;
+    assert_eq!(worker.hear().await, json!({"type":"welcome","protocol":1,"heartbeat_s":15,"line_bytes_max":65536}));
+    worker.say(json!({"type":"task_start","work_request_id":42,"session":"s","command":["make","-j8"]})).await;
+    let resume = json!({"type":"resume","work_request_id":42,"session":"s","acked_seq":0});
+    assert_eq!(worker.hear().await, resume);
+    let lines = json!({"type":"log_lines","work_request_id":42,"first_seq":1,"lines":[timed("a"),timed("b")]});
+    worker.say(lines).await;
+    assert_eq!(worker.hear().await, json!({"type":"ack","work_request_id":42,"seq":2}));
+    let end = json!({"type":"log_line_end","work_request_id":42,"seq":3,"exit_code":0});
+    worker.say(end.clone()).await;
+    assert_eq!(worker.hear().await, json!({"type":"ack","work_request_id":42,"seq":3}));
+    worker.say(end).await;
+    assert_eq!(worker.hear().await["type"], "ack", "a repeated end with its number is acked again");
+    assert_eq!(server.texts("42").await, ["a", "b"]);
+    let task = server.get("/api/v1/tasks/42").await.json();
+    assert_eq!((&task["status"], &task["command"][0]), (&json!("completed"), &json!("make")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_the_blueprint_alone_is_kept_and_never_answered() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(plain(42, "one")).await;
+    worker.say_raw("{not json".to_owned()).await;
+    worker.say(plain(42, "two")).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":42,"exit_code":3})).await;
+    worker.say(plain(42, "too late")).await;
+    finish(&mut worker).await;
+    ended(&server, "42").await;
+    assert_eq!(server.texts("42").await, ["one", "two"]);
+    assert_eq!(server.get("/api/v1/tasks/42").await.json()["exit_code"], 3);
+}
+
+/// Closes and reads what still comes: for a worker of the blueprint that is nothing.
+async fn finish(worker: &mut Socket) {
+    worker.inner.close(None).await.unwrap();
+    while let Some(Ok(message)) = within("the close", worker.inner.next()).await {
+        assert!(message.is_close(), "{message}");
+    }
+}
+
+async fn ended(server: &TestServer, task: &str) {
+    server
+        .until("the end", || async {
+            let answer = server.get(&format!("/api/v1/tasks/{task}")).await;
+            answer.status == 200 && answer.json()["status"] == "completed"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_are_dropped_and_holes_are_shown() {
+    let server = serve().await;
+    for _ in 0..2 {
+        let mut worker = server.socket("/ws/v1/worker").await;
+        worker.hello().await;
+        worker.say(json!({"type":"task_start","work_request_id":"t","session":"s","command":[]})).await;
+        worker.hear_type("resume").await;
+        worker.say(numbered("t", 1, &["a", "b"])).await;
+        worker.say(numbered("t", 2, &["b", "c"])).await;
+        worker.acked(3).await;
+    }
+    assert_eq!(server.texts("t").await, ["a", "b", "c"]);
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(json!({"type":"task_start","work_request_id":"t","session":"s","command":[]})).await;
+    assert_eq!(worker.hear_type("resume").await["acked_seq"], 3);
+    worker.say(numbered("t", 6, &["f"])).await;
+    worker.acked(6).await;
+    assert_eq!(server.texts("t").await, ["a", "b", "c", "[2 messages lost in transit]", "f"]);
+    let mut viewer = server.socket("/ws/v1/tasks/t").await;
+    let gap = viewer.hear_type("gap").await;
+    assert_eq!((&gap["from"], &gap["reason"]), (&json!(4), &json!("lost_in_transit")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_message_costs_only_itself() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    let long_id = "x".repeat(200);
+    let cases = [
+        ("{oops".to_owned(), "bad_json", "JSON"),
+        (r#"{"type":"shout","work_request_id":"t"}"#.to_owned(), "unknown_type", "`type`"),
+        (r#"{"type":"log_line","work_request_id":"t"}"#.to_owned(), "bad_line", "`line`"),
+        (r#"{"type":"log_line","work_request_id":"t","line":7}"#.to_owned(), "bad_message", "`line`"),
+        (plain("", "x").to_string(), "bad_message", "`work_request_id`"),
+        (plain("a/b", "x").to_string(), "bad_message", "`work_request_id`"),
+        (plain(long_id, "x").to_string(), "bad_message", "`work_request_id`"),
+        (plain("t", "nul \0").to_string(), "bad_line", "`line`"),
+        (plain("t", &"y".repeat(2 << 20)).to_string(), "too_large", "1048576"),
+        (plain("t", &"z".repeat(100 << 20)).to_string(), "too_large", "1048576"),
+    ];
+    for (index, (message, code, named)) in cases.into_iter().enumerate() {
+        worker.say(plain("t", &format!("before {index}"))).await;
+        worker.say_raw(message).await;
+        worker.say(plain("t", &format!("after {index}"))).await;
+        let error = worker.hear_type("error").await;
+        assert_eq!(error["code"], code, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(named), "{error}");
+    }
+    worker.say(json!({"type":"log_line_end","work_request_id":"t","exit_code":0})).await;
+    ended(&server, "t").await;
+    let wanted: Vec<String> = (0..10).flat_map(|i| [format!("before {i}"), format!("after {i}")]).collect();
+    assert_eq!(server.texts("t").await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_in_a_batch_leaves_a_hole_and_its_neighbours() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    let lines = json!([timed("a"), {"line":5}, timed("c")]);
+    worker.say(json!({"type":"log_lines","work_request_id":"t","first_seq":1,"lines":lines})).await;
+    assert!(worker.hear_type("error").await["message"].as_str().unwrap().contains("`lines[1].line`"));
+    worker.acked(3).await;
+    assert_eq!(server.texts("t").await, ["a", "[1 messages lost in transit]", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_time_is_noted_once() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(json!({"type":"log_line","work_request_id":"t","line":"a"})).await;
+    worker.say(json!({"type":"log_line","work_request_id":"t","line":"b","timestamp":"noon"})).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":"t","exit_code":0})).await;
+    ended(&server, "t").await;
+    let lines = server.get("/api/v1/tasks/t/lines").await.json();
+    let of = |n: usize, field: &str| lines["lines"][n][field].as_str().unwrap().to_owned();
+    assert_eq!((of(0, "line").as_str(), of(2, "line").as_str()), ("a", "b"));
+    assert_eq!(of(1, "stream"), "internal");
+    assert!(of(1, "line").contains("without an RFC 3339 timestamp"));
+    assert_eq!(lines["lines"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_end_wins_and_later_lines_are_refused_aloud() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    worker.say(plain("t", "a")).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":"t","exit_code":1})).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":"t","exit_code":2})).await;
+    assert_eq!(worker.hear_type("error").await["code"], "task_ended");
+    worker.say(plain("t", "late")).await;
+    let error = worker.hear_type("error").await;
+    assert_eq!((&error["code"], &error["work_request_id"]), (&json!("task_ended"), &json!("t")));
+    assert_eq!(server.get("/api/v1/tasks/t").await.json()["exit_code"], 1);
+    assert_eq!(server.texts("t").await, ["a"]);
+    assert_eq!(server.append("t", "later\n").await.code(), "task_ended");
+    assert_eq!(server.end("t").await.status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_of_one_task_make_one_order() {
+    let server = serve().await;
+    let send = async |name: &'static str| {
+        let mut worker = server.socket("/ws/v1/worker").await;
+        worker.say(json!({"type":"task_start","work_request_id":"t","session":name,"command":[]})).await;
+        for seq in 1..=200 {
+            worker.say(numbered("t", seq, &[&format!("{name} {seq}")])).await;
+        }
+        worker.acked(200).await;
+    };
+    tokio::join!(send("a"), send("b"));
+    let texts = server.texts("t").await;
+    assert_eq!(texts.len(), 400);
+    for name in ["a", "b"] {
+        let own: Vec<&String> = texts.iter().filter(|text| text.starts_with(name)).collect();
+        let wanted: Vec<String> = (1..=200).map(|seq| format!("{name} {seq}")).collect();
+        assert_eq!(own, wanted.iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_line_is_cut_whether_numbered_or_not() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    let long = "ü".repeat(50_000);
+    worker.say(plain("t", &long)).await;
+    worker.say(numbered("t", 1, &[&long, "next"])).await;
+    worker.acked(2).await;
+    let lines = server.get("/api/v1/tasks/t/lines").await.json();
+    let partial: Vec<bool> = lines["lines"].as_array().unwrap().iter().map(|l| l["partial"] == true).collect();
+    assert_eq!(partial, [true, false, true, false, false]);
+    let text = server.get("/api/v1/tasks/t/log").await.text();
+    assert_eq!(text, format!("{long}\n{long}\nnext\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_worker_is_gone_is_lost_and_can_go_on() {
+    let server = serve_with(|options| options.limits.worker_grace = Duration::from_millis(50)).await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(numbered("t", 1, &["a"])).await;
+    worker.acked(1).await;
+    drop(worker);
+    let status = async |wanted: &str| server.get("/api/v1/tasks/t").await.json()["status"] == wanted;
+    server.until("lost", || status("lost")).await;
+    assert_eq!(server.texts("t").await[0], "a");
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(numbered("t", 1, &["b"])).await;
+    worker.acked(1).await;
+    server.until("running", || status("running")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_is_acked_and_every_line_is_there() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    let texts: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for batch in 0..40 {
+        worker.say(numbered("t", batch * 500 + 1, &texts)).await;
+    }
+    worker.acked(20_000).await;
+    assert_eq!(server.get("/api/v1/tasks/t").await.json()["lines"], 20_000);
+}

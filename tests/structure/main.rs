@@ -1,0 +1,6 @@
+//! The structure of the source: layers and type names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
+
+mod layers;
+mod type_names;
