@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-#[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", feature = "mimalloc"))]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     tasktail::cli::main()
