@@ -1,8 +1,8 @@
 // Servers and browsers for the tests.
 //
 // TASKTAIL_BIN names the binary under test; tests that need faults use the mock in any case.
-// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk serves pages, scripts and styles from
-// the working tree instead of the binary, to work on them without building. PAGE_VERBOSE=1 shows the
+// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk serves scripts and styles from the
+// working tree instead of the binary, to work on them without building. PAGE_VERBOSE=1 shows the
 // server's log. CHROMIUM sets another browser.
 
 import { spawn } from "node:child_process";
@@ -149,10 +149,7 @@ export async function startBrowser() {
     async another(context) {
       const page = await context.newPage();
       page.setDefaultTimeout(TIMEOUT_MS);
-      if (process.env.PAGE_ASSETS === "disk") {
-        await context.route((url) => pageFile(url) !== null, pageFromDisk);
-        await context.route("**/assets/**", fromDisk);
-      }
+      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/**", fromDisk);
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       page.on("console", (message) => {
         if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
@@ -165,27 +162,9 @@ export async function startBrowser() {
   };
 }
 
-const webFile = (name) => readFile(new URL(`../../src/server/web/${name}`, import.meta.url));
-
-/** Returns the file of a page, or null for other URLs. */
-function pageFile({ pathname }) {
-  if (pathname === "/") return "task/list.html";
-  if (pathname === "/runs") return "run/list.html";
-  const [, folder] = /^\/(task|run)s\/[^/]+\/?$/.exec(pathname) ?? [];
-  return folder ? `${folder}/${folder}.html` : null;
-}
-
-// The headers, and redirects to the sign-in page, are the server's.
-async function pageFromDisk(route) {
-  const response = await route.fetch({ maxRedirects: 0 }).catch(() => null);
-  if (response === null) return route.abort();
-  if (response.status() !== 200) return route.fulfill({ response });
-  return route.fulfill({ response, body: await webFile(pageFile(new URL(route.request().url()))) });
-}
-
 async function fromDisk(route) {
   const name = new URL(route.request().url()).pathname.split("/").slice(2).join("/");
-  const body = await webFile(name);
+  const body = await readFile(new URL(`../../src/server/web/${name}`, import.meta.url));
   await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
 }
 

@@ -23,7 +23,7 @@ test("no tasks, then tasks, newest first, live, filtered", async () => {
   const page = await browser.newPage();
   await page.goto(server.url);
   await page.locator("#empty").waitFor();
-  assert.match(await page.textContent("#empty"), /A task is the log of one command[^]*tasktail run -- make/);
+  assert.match(await page.textContent("#empty"), /creates a task: the log of one command[^]*tasktail run -- make/);
   await page.click('#empty a[href="/runs"]');
   await page.locator("#runs").waitFor({ state: "attached" });
   await page.locator("#empty").waitFor();

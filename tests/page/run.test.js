@@ -322,7 +322,7 @@ test("the list of runs is live, and every page leads to the others", async () =>
 test("a task links to its run, and the run to its tasks", async () => {
   await server.events("linked", plain(2));
   const alone = await open("linked");
-  await untilVisible(alone, 2);
+  await untilVisible(alone, 1);
   assert.equal(await alone.locator("#run-tasks").isHidden(), true, "a run without tasks has no links");
   await server.start_task("of-another-run", { command: ["make"], labels: { run: "linked-2" } });
   await server.start_task("of-a-run", { command: ["make"], labels: { run: "linked", branch: "main" } });
