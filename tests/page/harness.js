@@ -21,7 +21,7 @@ const FLAGS = [
 ];
 const BATCH_LINES = 5000;
 /** Nothing takes so long; the machine may be slow. */
-const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 30_000;
 
 /** The server under test. */
 export async function startServer() {
