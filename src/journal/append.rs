@@ -12,11 +12,14 @@ use super::command::WriteCommand;
 use super::commit::QueuePermit;
 use super::{AppendAck, Journal, JournalError, LineBatch, Stream, Trim};
 
+/// The reply of a commit, with the journal's timeout.
+type TimedReply = Timeout<oneshot::Receiver<Result<AppendAck, JournalError>>>;
+
 /// A future that resolves when the batch is as durable as the journal's [`super::Durability`] promises.
 #[derive(Debug)]
 pub struct CommitTicket {
     /// Boxed because a tokio timer must not move.
-    reply: Pin<Box<Timeout<oneshot::Receiver<Result<AppendAck, JournalError>>>>>,
+    reply: Pin<Box<TimedReply>>,
     timeout: Duration,
 }
 

@@ -21,7 +21,7 @@ const FLAGS = [
 ];
 const BATCH_LINES = 5000;
 /** Upper bound of every wait, for slow machines. */
-const TIMEOUT_MS = 30_000;
+export const TIMEOUT_MS = 30_000;
 
 /** The server under test. */
 export async function startServer() {

@@ -13,65 +13,6 @@ const SHARED: [(&str, &str); 2] = [
     ("Server", "`server::Server` runs it; `testing::Server` is the same for doctests, and public"),
 ];
 
-/// Names that several types share without a reason.
-const UNQUALIFIED: &[&str] = &[
-    "Adding",
-    "Answer",
-    "Append",
-    "Batch",
-    "Blocked",
-    "Body",
-    "Command",
-    "Copy",
-    "Counts",
-    "Done",
-    "Entry",
-    "Event",
-    "Facts",
-    "Feed",
-    "Filter",
-    "Finding",
-    "Folder",
-    "FollowArgs",
-    "Form",
-    "Format",
-    "Found",
-    "Kind",
-    "Left",
-    "Level",
-    "Line",
-    "Lines",
-    "Log",
-    "Next",
-    "Outcome",
-    "Page",
-    "Patience",
-    "Place",
-    "Plan",
-    "Port",
-    "Printer",
-    "Query",
-    "Reader",
-    "Refusal",
-    "Row",
-    "Run",
-    "Scope",
-    "Sent",
-    "Session",
-    "ShipArgs",
-    "Signals",
-    "Since",
-    "Site",
-    "Source",
-    "State",
-    "Summary",
-    "Tail",
-    "Token",
-    "Viewer",
-    "Waited",
-    "Watch",
-];
-
 /// Lists the Rust files of a folder, recursively.
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("src") {
@@ -113,9 +54,7 @@ fn type_names_are_unique() {
             }
         }
     }
-    let allowed = |name: &str| {
-        ASSOCIATED.contains(&name) || SHARED.iter().any(|(shared, _)| *shared == name) || UNQUALIFIED.contains(&name)
-    };
+    let allowed = |name: &str| ASSOCIATED.contains(&name) || SHARED.iter().any(|(shared, _)| *shared == name);
     let shared: Vec<_> = places.iter().filter(|(name, places)| places.len() > 1 && !allowed(name)).collect();
     assert!(shared.is_empty(), "qualify these names: {shared:#?}");
 }

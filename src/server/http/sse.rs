@@ -35,14 +35,14 @@ use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower};
 const COMMENT: &[u8] = b":\n\n";
 
 /// A source of server-sent events.
-pub(super) trait EventSource: Send + 'static {
+pub(super) trait SseSource: Send + 'static {
     /// Waits for the next events and appends them to `out`. Breaks at the end of the stream. Must be
     /// cancel-safe.
     fn next(&mut self, state: &State, out: &mut Vec<u8>) -> impl Future<Output = ControlFlow<()>> + Send;
 }
 
 /// Returns a response that streams `source` until it ends, the lease ends, or the server shuts down.
-pub(super) fn event_stream(state: SharedState, lease: Lease, source: impl EventSource) -> Response {
+pub(super) fn event_stream(state: SharedState, lease: Lease, source: impl SseSource) -> Response {
     let period = state.options.limits.heartbeat;
     let heartbeat = interval_at(Instant::now() + period, period);
     let stream = SseStream { source, viewer: ViewerCount::new(state), heartbeat, lease, ended: false };
@@ -92,7 +92,7 @@ struct SseStream<S> {
     ended: bool,
 }
 
-impl<S: EventSource> SseStream<S> {
+impl<S: SseSource> SseStream<S> {
     /// Returns the next bytes, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<Bytes> {
         while !self.ended {
@@ -162,7 +162,7 @@ struct TaskEvents {
     follower: Option<Box<TaskFollower>>,
 }
 
-impl EventSource for TaskEvents {
+impl SseSource for TaskEvents {
     async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
         let follower = match &mut self.follower {
             Some(follower) => follower,

@@ -12,7 +12,7 @@ use super::{find, parse_filter};
 use crate::runs::{RunEvent, RunFollowStart, RunTail, StoredEvent};
 use crate::server::http::error::ApiError;
 use crate::server::http::route_request::RouteRequest;
-use crate::server::http::sse::{EventSource, event_stream, last_event_id, put_event};
+use crate::server::http::sse::{SseSource, event_stream, last_event_id, put_event};
 use crate::server::state::State;
 use crate::tasks::FollowStart;
 
@@ -39,7 +39,7 @@ struct RunEvents {
     tail: RunTail,
 }
 
-impl EventSource for RunEvents {
+impl SseSource for RunEvents {
     async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
         match self.tail.next().await {
             Ok(RunEvent::Events(events)) => {
