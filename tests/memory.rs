@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[allow(dead_code, reason = "not every test program uses all helpers")]
 mod common;
 
 use common::{serve, within};

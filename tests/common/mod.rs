@@ -1,6 +1,5 @@
 //! A server in a temporary folder on a free port, and small clients for it. No wait is of a fixed length:
 //! what is waited for has a deadline.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::future::Future;

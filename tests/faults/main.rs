@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
 mod clock;
+#[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
