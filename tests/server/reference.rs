@@ -1,7 +1,8 @@
 //! The reference page of the guide: every request and message in it is exchanged with a real server.
 //!
 //! Blocks are used in their order. An `http` block is a request, and the block after it is the answer, with the
-//! status in its first line. A `ws` block is a conversation over a new WebSocket.
+//! status in its first line. A `ws` block is a conversation over a new WebSocket,
+//! whose path is in its first line.
 
 use crate::common::{Answer, TestServer, serve};
 use hyper::Method;
@@ -151,8 +152,10 @@ fn compare_events(real: &str, shown: &str, at: &str) {
 
 /// Holds the conversation of a `ws` block.
 async fn converse(server: &TestServer, block: &Block<'_>, at: &str) {
-    let mut socket = server.socket(block.argument).await;
-    for line in block.text.lines() {
+    let mut lines = block.text.lines();
+    let path = lines.next().unwrap().strip_prefix("GET ").unwrap();
+    let mut socket = server.socket(path).await;
+    for line in lines {
         let (side, message) = line.split_at(2);
         match (side, message) {
             ("> ", message) => socket.say_raw(message.to_owned()).await,
