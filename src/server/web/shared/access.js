@@ -80,7 +80,7 @@ export class Access {
   showExposed(exposed) {
     if (exposed.length === 0 || byId("exposed")) return;
     const text = exposed.map((warning) => make("span", {}, make("b", { textContent: "Insecure: " }), warning));
-    document.querySelector("header").after(make("div", { id: "exposed", className: "banner", role: "alert" }, ...words));
+    document.querySelector("header").after(make("div", { id: "exposed", className: "banner", role: "alert" }, ...text));
   }
 
   draw() {
