@@ -8,9 +8,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tasktail::journal::{Durability, Journal, LineBatch, NewId, PageLimits, Trim};
 use tasktail::model::{ByteStr, Channel, LineText, Timestamp};
 
-#[cfg(all(target_os = "linux", target_env = "gnu", feature = "mimalloc"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const WRITERS: u64 = 8;
 const BATCH_LINES: u64 = 500;

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tasktail::server::{ServeOptions, Server};
 use tokio_tungstenite::tungstenite::Message;
 
-#[cfg(all(target_os = "linux", target_env = "gnu", feature = "mimalloc"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const LINES: u64 = 200_000;
 
