@@ -24,7 +24,10 @@ pub(crate) enum Op {
     Range { ino: u64, at: usize, len: usize },
 }
 
-/// All changes, each with where its record ends.
+/// Returns all changes, each with the offset at which its record ends.
+///
+/// The last record may be incomplete, since the recorded process is killed while it writes. That change is left
+/// out: the process received no answer to it and so acknowledged nothing that depends on it.
 pub(crate) fn read_log(path: &Path) -> Vec<(u64, Op)> {
     let log = fs::read(path).unwrap();
     let mut ops = Vec::new();
@@ -34,6 +37,10 @@ pub(crate) fn read_log(path: &Path) -> Vec<(u64, Op)> {
         let [op, ino, offset, len, a, b] = std::array::from_fn(|n| word(at + 8 * n));
         let [offset, len, a, b] = [offset, len, a, b].map(|n| usize::try_from(n).unwrap());
         at += 48;
+        let data = if op == 5 { len } else { 0 };
+        if log.len() - at < a + b + data {
+            break;
+        }
         let text = |from: usize, len: usize| String::from_utf8(log[from..from + len].to_vec()).unwrap();
         let (name, to) = (text(at, a), text(at + a, b));
         at += a + b;
@@ -43,8 +50,8 @@ pub(crate) fn read_log(path: &Path) -> Vec<(u64, Op)> {
             3 => Op::Rename { from: name, to },
             4 => Op::Unlink { name },
             5 => {
-                at += len;
-                Op::Write { ino, at: offset, bytes: log[at - len..at].to_vec() }
+                at += data;
+                Op::Write { ino, at: offset, bytes: log[at - data..at].to_vec() }
             }
             6 => Op::Truncate { ino, len },
             7 => Op::Sync { ino },
