@@ -2,10 +2,7 @@
 
 use std::io::Write as _;
 
-use clap::{Args, CommandFactory as _};
-
-use super::args::Cli;
-use super::output::Output;
+use clap::Args;
 
 /// `tasktail completions`.
 #[derive(Debug, Args)]
@@ -20,9 +17,10 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs, _output: Output) -> anyhow::Result<()> {
+/// Prints the completions of `command`.
+pub(super) fn run(args: &CompletionsArgs, mut command: clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tasktail", &mut script);
+    clap_complete::generate(args.shell, &mut command, "tasktail", &mut script);
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&script)?;
     stdout.flush()?;

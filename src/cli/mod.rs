@@ -33,7 +33,7 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -82,7 +82,7 @@ struct Context {
 
 fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
     if let CliCommand::Completions(args) = &cli.command {
-        return completions::run(args, output).map(|()| 0);
+        return completions::run(args, Cli::command()).map(|()| 0);
     }
     let settings = load_settings(&cli)?;
     let default_filter = if matches!(cli.command, CliCommand::Serve(_)) { "info" } else { "warn" };

@@ -44,6 +44,7 @@ mod commit;
 mod compact;
 mod counters;
 mod delete;
+mod entry_counts;
 mod error;
 mod execute;
 mod group;

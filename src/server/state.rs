@@ -1,5 +1,6 @@
 //! The state shared by all routes and sockets, and the opening of the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -8,11 +9,11 @@ use tokio_util::task::TaskTracker;
 
 use super::browser_auth::BrowserAuth;
 use super::metrics::Metrics;
-use super::net::login_attempts::LoginAttempts;
+use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
 use super::options::{ServeError, ServeOptions};
 use super::stages::StageMeters;
-use crate::auth::Authenticator;
-use crate::model::limits::LimitCounters;
+use crate::auth::{AuthError, Authenticator, TokenDigest};
+use crate::model::limits::{Limit, LimitCounters};
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
@@ -87,6 +88,23 @@ impl State {
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         }))
+    }
+
+    /// Counts an invalid token against its address, and reports whether there were too many. Only the token's
+    /// fingerprint is logged.
+    pub(crate) fn record_login_failure(&self, address: IpAddr, denied: &AuthError, token: Option<&str>) -> bool {
+        let fingerprint = token.map(|token| TokenDigest::of(token.as_bytes()).fingerprint());
+        tracing::debug!(%address, fingerprint, reason = denied.reason(), "access token rejected: {denied}");
+        match self.login_attempts.record_failure(address, self.options.limits.auth_failures_max) {
+            AttemptOutcome::Allowed => false,
+            AttemptOutcome::TooMany { first } => {
+                self.limit_counters.count(Limit::auth_failures_max);
+                if first {
+                    tracing::warn!(%address, "many invalid access tokens from this address");
+                }
+                true
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Syncs a folder. Names created in it are durable only after that.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -38,4 +38,19 @@ pub(super) fn copy_folder(from: &Path, to: &Path, skip: &dyn Fn(&str) -> bool) -
         }
     }
     Ok(())
+}
+
+/// Returns the folder in which the new database is built.
+pub(super) fn rebuild_folder(folder: &Path) -> PathBuf {
+    let mut path = folder.as_os_str().to_owned();
+    path.push(".rebuilt");
+    PathBuf::from(path)
+}
+
+/// Removes the folder of an unfinished rebuild. The caller must hold the store's lock.
+pub(super) fn remove_rebuild_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(rebuild_folder(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

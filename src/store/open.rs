@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::commit::{Replay, WalState};
-use super::folder::{copy_folder, create_folder, sync_folder};
+use super::folder::{copy_folder, create_folder, remove_rebuild_folder, sync_folder};
 use super::pending::PendingWrites;
-use super::rebuild::remove_rebuild_folder;
 use super::space::{DiskSpace, Unavailable};
 use super::tree_id::TreeId;
 use super::trees::Trees;

@@ -8,12 +8,12 @@
 use std::fs;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::folder::{create_folder, sync_folder};
+use super::folder::{create_folder, rebuild_folder, remove_rebuild_folder, sync_folder};
 use super::open::write_open_count;
 use super::trees::Trees;
 use super::{Store, StoreError};
@@ -99,21 +99,6 @@ impl Store {
         copy.copy_from(trees)?;
         drop(copy);
         write_open_count(folder, self.open_count).map_err(StoreError::Sync)
-    }
-}
-
-/// Returns the folder in which the new database is built.
-fn rebuild_folder(folder: &Path) -> PathBuf {
-    let mut path = folder.as_os_str().to_owned();
-    path.push(".rebuilt");
-    PathBuf::from(path)
-}
-
-/// Removes the folder of an unfinished rebuild. The caller must hold the store's lock.
-pub(super) fn remove_rebuild_folder(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(rebuild_folder(folder)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -80,12 +80,13 @@ impl Trees {
 
     /// Applies a commit. The number of its frame is written last: if sled has that, it has all the rest.
     pub(super) fn apply(&self, batch: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
+        let mut live = self.live_bytes.lock();
         for (tree, key, value) in batch.iter() {
             let previous = match value {
                 Some(value) => self.of(tree).insert(key, value.clone())?,
                 None => self.of(tree).remove(key)?,
             };
-            if let Some(live) = &mut *self.live_bytes.lock() {
+            if let Some(live) = live.as_mut() {
                 let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
                 *live = (*live + bytes(value)).saturating_sub(bytes(previous.as_ref()));
             }

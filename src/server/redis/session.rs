@@ -9,7 +9,6 @@ use super::commands::CommandResult;
 use super::table::CommandSpec;
 use super::{RedisPort, access};
 use crate::auth::{AuthError, Caller};
-use crate::server::http::auth::record_failure;
 use crate::wire::resp::Request;
 
 /// The state of a connection.
@@ -97,7 +96,7 @@ impl RedisSession {
             }
             Err(error) => {
                 state.login_attempts.count("redis", error.reason());
-                self.delay_login |= record_failure(state, self.client.peer.ip(), &error, text);
+                self.delay_login |= state.record_login_failure(self.client.peer.ip(), &error, text);
                 Err(error)
             }
         }

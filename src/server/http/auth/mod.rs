@@ -15,7 +15,6 @@ mod access;
 mod credentials;
 
 use std::fmt::Display;
-use std::net::IpAddr;
 
 use hyper::Request;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,10 +26,9 @@ use super::browser;
 use super::client_addr::ClientAddr;
 use super::error::{ApiError, RouteError};
 use super::query;
-use crate::auth::{AuthError, Caller, Decision, Resource, Scope, TokenDigest};
+use crate::auth::{AuthError, Caller, Decision, Resource, Scope};
 use crate::model::TaskId;
-use crate::model::limits::Limit;
-use crate::server::net::login_attempts::{self, AttemptOutcome};
+use crate::server::net::login_attempts;
 use crate::server::state::State;
 
 pub use access::RequiredAccess;
@@ -170,7 +168,7 @@ async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denie
         AuthError::Unknown | AuthError::Revoked(_) | AuthError::Expired(_) | AuthError::Contradictory => Some(&denied),
     };
     if let Some(invalid) = invalid
-        && record_failure(state, client.ip, invalid, credentials::token(request.headers()).ok().flatten())
+        && state.record_login_failure(client.ip, invalid, credentials::token(request.headers()).ok().flatten())
     {
         state.login_attempts.delay().await;
         let detail = "too many invalid access tokens from this address: wait a minute";
@@ -194,23 +192,6 @@ pub(crate) fn unauthorized(reason: impl Display) -> Response {
     let mut response = ApiError::new(401, "unauthorized", detail).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
-}
-
-/// Counts an invalid token against its address, and reports whether there were too many. Only the token's
-/// fingerprint is logged.
-pub(crate) fn record_failure(state: &State, address: IpAddr, denied: &AuthError, token: Option<&str>) -> bool {
-    let fingerprint = token.map(|token| TokenDigest::of(token.as_bytes()).fingerprint());
-    tracing::debug!(%address, fingerprint, reason = denied.reason(), "access token rejected: {denied}");
-    match state.login_attempts.record_failure(address, state.options.limits.auth_failures_max) {
-        AttemptOutcome::Allowed => false,
-        AttemptOutcome::TooMany { first } => {
-            state.limit_counters.count(Limit::auth_failures_max);
-            if first {
-                tracing::warn!(%address, "many invalid access tokens from this address");
-            }
-            true
-        }
-    }
 }
 
 /// Reports whether a browser is navigating to a page, as opposed to a program making a request.

@@ -14,7 +14,6 @@ use super::next;
 use crate::auth::{AuthError, TokenEntry};
 use crate::model::limits::Limit;
 use crate::model::{Timestamp, units};
-use crate::server::http::auth;
 use crate::server::http::body;
 use crate::server::http::client_addr::ClientAddr;
 use crate::server::http::error::ApiError;
@@ -111,7 +110,7 @@ pub(in crate::server::http) async fn sign_out(request: RouteRequest) -> Result<R
 /// Returns the form again, with the reason. Delays the response if there are many failures.
 async fn rejected(state: &State, client: &ClientAddr, denied: &AuthError, token: &str, next: &str) -> Response {
     state.login_attempts.count("sign_in", denied.reason());
-    if auth::record_failure(state, client.ip, denied, Some(token)) {
+    if state.record_login_failure(client.ip, denied, Some(token)) {
         state.login_attempts.delay().await;
         let message = "Too many invalid tokens from your address. Wait a minute, then try again.";
         return form(state, StatusCode::TOO_MANY_REQUESTS, next, message);

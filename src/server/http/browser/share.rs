@@ -13,7 +13,6 @@ use crate::auth::jwt::JwtFault;
 use crate::auth::share::{Share, ShareFault, ShareKey};
 use crate::model::limits::Limit;
 use crate::model::{TaskId, Timestamp, units};
-use crate::server::http::auth;
 use crate::server::http::body;
 use crate::server::http::error::ApiError;
 use crate::server::http::reply::uncached_json;
@@ -77,7 +76,7 @@ pub(in crate::server::http) async fn open(request: RouteRequest) -> Result<Respo
         Ok(verified) => verified,
         Err(error) => {
             state.login_attempts.count("share", error.code());
-            if auth::record_failure(&state, client.ip, &AuthError::Unknown, None) {
+            if state.record_login_failure(client.ip, &AuthError::Unknown, None) {
                 state.login_attempts.delay().await;
                 let detail = "too many invalid links from your address: wait a minute";
                 return Err(ApiError::new(429, "too_many_attempts", detail));
