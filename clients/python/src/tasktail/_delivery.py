@@ -23,6 +23,8 @@ from tasktail._websocket import Dial
 
 END_TIMEOUT = 10.0
 """Default seconds without progress after which the wait for a task's delivery ends."""
+CONNECTED_PATIENCE = 6
+"""How many times as long the wait is while the server is connected, and perhaps busy."""
 SYNC_INTERVAL = 0.2
 """Seconds between syncs of a spool."""
 SPOOL_FOLDER = "python"
@@ -146,10 +148,11 @@ class Core:
             await asyncio.wait({jobs[0], waiting}, return_when=asyncio.FIRST_COMPLETED)
             uplink.progress = max(uplink.progress, time.monotonic())
             while not jobs[0].done():
-                left = uplink.progress + self.options.end_timeout - time.monotonic()
+                patience = self.options.end_timeout * (CONNECTED_PATIENCE if uplink.is_connected else 1)
+                left = uplink.progress + patience - time.monotonic()
                 if left <= 0:
                     break
-                await asyncio.wait({jobs[0]}, timeout=left)
+                await asyncio.wait({jobs[0]}, timeout=min(left, self.options.end_timeout))
         finally:
             for job in (*jobs, waiting):
                 job.cancel()

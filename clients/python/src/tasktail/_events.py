@@ -154,7 +154,7 @@ def encode(event: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode() + b"\n"
-    except (TypeError, UnicodeEncodeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the event cannot be written as JSON: {error}") from error
 
 

@@ -73,6 +73,8 @@ class Uplink:
         """The server has confirmed every line and the end."""
         self.reason: Optional[str] = None
         """Why the last attempt did not succeed, in words."""
+        self.is_connected = False
+        """There is a connection on which the task was started."""
         self.final = False
         """No further attempt can succeed."""
         self.progress = time.monotonic()
@@ -120,6 +122,8 @@ class Uplink:
         except BaseException:
             socket.abort()
             raise
+        finally:
+            self.is_connected = False
         await socket.close()
 
     def connected(self) -> None:
@@ -128,6 +132,7 @@ class Uplink:
             seconds = time.monotonic() - self._outage
             tracing.info("task %s: connected to %s after %.0f s", self.task, self.endpoint.url, seconds)
         self._outage, self._outage_noted, self.reason = None, False, None
+        self.is_connected = True
 
     def task_ended(self) -> None:
         """Chooses another name for a task that had ended before; one ended in the meantime accepts nothing more.

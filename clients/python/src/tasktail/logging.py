@@ -1,9 +1,15 @@
 """A handler of `logging` that sends records to the log of a task."""
 
+import atexit
+import contextlib
 import logging
+import sys
+import weakref
 from typing import Any, Optional, Union
 
 from tasktail._worker import Worker
+
+_open: "weakref.WeakSet[Handler]" = weakref.WeakSet()
 
 
 class Handler(logging.Handler):
@@ -11,7 +17,8 @@ class Handler(logging.Handler):
 
         logging.getLogger().addHandler(tasktail.logging.Handler("nightly"))
 
-    `close`, which `logging.shutdown` calls at the exit of the program, ends the task with exit code 0.
+    `close` ends the task with exit code 0. It is called at the exit of the program; after an uncaught exception, the
+    log ends with its traceback and exit code 1.
 
     Args:
         task: id of the task, or a `tasktail.Worker`, which the handler does not end.
@@ -24,6 +31,7 @@ class Handler(logging.Handler):
         self._own = not isinstance(task, Worker)
         self.worker = task if isinstance(task, Worker) else Worker(task, **options)
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        _open.add(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Appends a record to the log; our own are not, as they are about the log."""
@@ -38,6 +46,7 @@ class Handler(logging.Handler):
         """Ends the task, and waits until its log is delivered."""
         if self._own:
             self.worker.end(0)
+        _open.discard(self)
         super().close()
 
 
@@ -51,3 +60,14 @@ def send(handler: logging.Handler, worker: Optional[Worker], record: logging.Log
         handler.handleError(record)
         return
     worker.line(text, "stderr" if record.levelno >= logging.WARNING else "stdout", record.created)
+
+
+@atexit.register
+def _close_all() -> None:
+    # Set by the interpreter when it prints the traceback of an uncaught exception.
+    error = getattr(sys, "last_value", None)
+    for handler in list(_open):
+        with contextlib.suppress(Exception):
+            if handler._own and error is not None:
+                handler.worker._end_after(error)
+            handler.close()
