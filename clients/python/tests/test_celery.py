@@ -15,7 +15,20 @@ def celery(request, tasktail_server, tmp_path_factory):
     """The example with a real worker: its module, and the way to call its tasks."""
     folder = tmp_path_factory.mktemp("celery")
     env = {**os.environ, "BROKER_FOLDER": str(folder / "broker"), "TASKTAIL_URL": tasktail_server.http_url}
-    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-l", "info", "-P", request.param, "-c", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_app",
+        "worker",
+        "-l",
+        "info",
+        "-P",
+        request.param,
+        "-c",
+        "1",
+    ]
     with open(folder / "worker.log", "wb") as log:
         worker = subprocess.Popen(command, cwd=EXAMPLES, env=env, stdout=log, stderr=log)
 
@@ -73,9 +86,10 @@ def test_a_retried_task_goes_on_with_its_log(celery):
 def test_records_are_sent_once_and_options_apply(tasktail_url):
     import logging
 
-    import tasktail.celery
     from celery import Celery
     from celery.utils.log import get_task_logger
+
+    import tasktail.celery
 
     app = Celery("here", broker="memory://")
     app.conf.task_always_eager = True

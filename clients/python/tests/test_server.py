@@ -7,8 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import tasktail
 from conftest import ROOT, python, wait_until
+
+import tasktail
 
 
 def accepts(url):

@@ -37,8 +37,6 @@ QUIET_OUTAGE = 2.0
 """Seconds of an outage before it is logged: a server that restarts is not worth a message."""
 COALESCE = 0.01
 """Seconds for which lines are collected while they come faster than this."""
-NAMES_MAX = 1000
-"""Names ``ID.2``, ``ID.3``... that are tried in place of an ended task's."""
 
 tracing = logging.getLogger("tasktail")
 
@@ -67,6 +65,10 @@ class Uplink:
     def __init__(self, endpoint: Endpoint, task: str, session: Session, log: LocalLog, connect: Dial) -> None:
         self.endpoint = endpoint
         self.task = task
+        """Id of the log; it differs from the task's id if that had ended before."""
+        self.id = task
+        """Id in messages."""
+        self.attempt: Optional[str] = None
         self.session = session
         self.log = log
         self.complete = False
@@ -84,8 +86,6 @@ class Uplink:
         self.confirmed = asyncio.Event()
         """Set when the server has confirmed something."""
         self._connect = connect
-        self._base = task
-        self._name = 1
         self._outage: Optional[float] = None
         self._outage_noted = False
 
@@ -93,7 +93,7 @@ class Uplink:
         """Delivers until everything is confirmed, or nothing more can be delivered. Never raises."""
         pause = PAUSE_MIN
         while not self.complete and not self.final:
-            before, named = self.log.confirmed.next_seq, self.task
+            before, attempt = self.log.confirmed.next_seq, self.attempt
             try:
                 await self._deliver()
                 return
@@ -103,7 +103,7 @@ class Uplink:
             except (Lost, OSError, ssl.SSLError, Rejected, asyncio.TimeoutError, RuntimeError, ValueError) as error:
                 # RuntimeError: the interpreter exits, and the loop cannot resolve a name.
                 self._note(str(error) or type(error).__name__)
-                again = self.log.confirmed.next_seq > before or self.task != named
+                again = self.log.confirmed.next_seq > before or self.attempt != attempt
                 pause = PAUSE_MIN if again else min(pause * 2, PAUSE_MAX)
             if not self.final:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -135,18 +135,16 @@ class Uplink:
         self.is_connected = True
 
     def task_ended(self) -> None:
-        """Chooses another name for a task that had ended before; one ended in the meantime accepts nothing more.
+        """Asks for another log if the task had ended before; one ended in the meantime accepts nothing more.
 
         Raises:
-            Lost: always, since a new connection starts the task with the other name.
+            Lost: always, since a new connection starts the other log.
         """
-        self._name += 1
-        ended = self.task
-        if self.log.confirmed.next_seq > 1 or self._name > NAMES_MAX:
+        if self.log.confirmed.next_seq > 1 or self.attempt is not None:
             self.final = True
-            raise Lost(f"task {ended} was ended at the server, which accepts no more lines")
-        self.task = f"{self._base}.{self._name}"
-        raise Lost(f"task {ended} has ended before")
+            raise Lost(f"task {self.task} was ended at the server, which accepts no more lines")
+        self.attempt = "new"
+        raise Lost(f"task {self.task} has ended before")
 
     def _note(self, reason: str) -> None:
         now = time.monotonic()
@@ -197,17 +195,19 @@ class _Connection:
         session = self._uplink.session
         await self._send(
             type="task_start",
-            work_request_id=self._uplink.task,
+            work_request_id=self._uplink.id,
             session=session.session,
             command=session.command,
             host=session.host,
             labels=session.labels,
             timestamp=timestamp(session.started_ms),
+            **({} if self._uplink.attempt is None else {"attempt": self._uplink.attempt}),
         )
         while True:
             reply = await self._receive()
             if reply.get("type") == "resume":
                 # Lines are resent from the last confirmed batch on: the server drops what it has.
+                self._uplink.task = str(reply.get("task", self._uplink.id))
                 return
             if reply.get("type") == "error":
                 self._reject(reply)
@@ -221,7 +221,7 @@ class _Connection:
             batch = log.read(cursor) if self._in_flight_bytes < IN_FLIGHT_BYTES_MAX else None
             if batch is not None:
                 head = b'{"type":"log_lines","work_request_id":%s,"first_seq":%d,"lines":[' % (
-                    json.dumps(uplink.task).encode(),
+                    json.dumps(uplink.id).encode(),
                     batch.first_seq,
                 )
                 cursor = batch.after
@@ -251,7 +251,7 @@ class _Connection:
             fields["status"] = "aborted"
         await self._send(
             type="log_line_end",
-            work_request_id=self._uplink.task,
+            work_request_id=self._uplink.id,
             seq=self._end_seq,
             timestamp=timestamp(end.time_ms),
             count=count,

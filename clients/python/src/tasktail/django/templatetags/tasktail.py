@@ -3,6 +3,7 @@
 from typing import Any, Dict, Mapping
 
 from django import template
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 
@@ -15,7 +16,11 @@ register = template.Library()
 def _tasktail_log(context: Mapping[str, Any], task: Any) -> Dict[str, Any]:
     """Shows the live log of a task, if the site lets the request see it."""
     task = check_id(task)
-    if not may_view(context["request"], task):
+    # A RequestContext has it also without the context processor for it.
+    request = context.get("request") or getattr(context, "request", None)
+    if request is None:
+        raise ImproperlyConfigured("tasktail_log needs the request: render the template with django.shortcuts.render")
+    if not may_view(request, task):
         return {"allowed": False}
     found = config()
     try:
