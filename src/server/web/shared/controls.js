@@ -101,6 +101,8 @@ function bindSearch(page) {
 export function bindLog(page, copyText = linesOf) {
   const { viewport, scroller } = page;
   viewport.addEventListener("click", (event) => {
+    const fold = event.target.closest(".frames");
+    if (fold) page.setFolded(Number(fold.dataset.n), fold.getAttribute("aria-expanded") === "true");
     const number = event.target.closest(".num");
     if (!number) return;
     event.preventDefault();
@@ -121,8 +123,8 @@ export function bindLog(page, copyText = linesOf) {
 function copy(event, viewport, copyText) {
   const selection = document.getSelection();
   if (selection.isCollapsed || !viewport.contains(selection.anchorNode)) return;
-  const rows = selection.getRangeAt(0).cloneContents().querySelectorAll(".row");
-  rows.forEach((row) => row.querySelector(".more")?.remove());
+  const rows = selection.getRangeAt(0).cloneContents().querySelectorAll(".row:not(.fold)");
+  rows.forEach((row) => row.querySelectorAll(".more, .frames").forEach((button) => button.remove()));
   if (rows.length === 0) return;
   event.clipboardData.setData("text/plain", copyText(rows));
   event.preventDefault();

@@ -54,6 +54,7 @@ export class LogPage {
   goTo(n) {
     if (n === null) return;
     this.current = n;
+    this.view?.want(n);
     this.scroller.reveal(n);
   }
 
@@ -80,6 +81,7 @@ export class LogPage {
     if (this.marked) {
       this.linkFrom = this.marked.first;
       this.current = this.marked.first;
+      this.view?.want(this.marked.first);
       this.scroller.reveal(this.marked.first);
     }
     this.scroller.invalidate();
@@ -93,12 +95,16 @@ export class LogPage {
   }
 
   drawMarks() {
-    const { marked } = this;
     for (const [n, { element, item }] of this.scroller.rows) {
-      const last = item.last ?? n;
-      element.classList.toggle("marked", marked !== null && last >= marked.first && n <= marked.last);
-      element.classList.toggle("current", n === this.current);
+      if (!item.block) this.drawMark(element, n, item.last ?? n);
+      else for (const row of element.querySelectorAll(".row[data-n]")) this.drawMark(row, Number(row.dataset.n), Number(row.dataset.n));
     }
+  }
+
+  drawMark(element, first, last) {
+    const { marked } = this;
+    element.classList.toggle("marked", marked !== null && last >= marked.first && first <= marked.last);
+    element.classList.toggle("current", first === this.current);
   }
 
   drawPill() {

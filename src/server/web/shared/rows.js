@@ -1,8 +1,9 @@
 // Builds the elements of a log row. Log text only becomes text nodes, never markup.
 
-import { parseLine } from "./ansi.js";
+import { isRewritten, parseLine } from "./ansi.js";
 import { element } from "./dom.js";
-import { clock, count, delta, gapText, span } from "./format.js";
+import { clock, count, counted, delta, gapText, span } from "./format.js";
+import { withLinks } from "./urls.js";
 
 // Longer lines are clipped: laying out 64 KiB per row would stutter.
 const SHOWN_CHARS_MAX = 4000;
@@ -25,11 +26,15 @@ export class RowBuilder {
     this.timeMode = "off";
     this.startMs = null;
     this.expanded = new Set();
+    /** The view with the blocks of redrawn lines, if the log has them. */
+    this.blocks = null;
+    this.drawnRows = new WeakMap();
   }
 
   /** Returns the element of a store item; `before` is the line shown above it, if known. */
   build(item, before) {
     if (item.hole) return this.hole(item);
+    if (item.block) return this.block(item, before);
     if (item.gap) return gapRow(item, item.n);
     const gap = markGap(item);
     return gap ? gapRow(gap, item.n) : this.line(item, before);
@@ -54,12 +59,47 @@ export class RowBuilder {
     row.append(text);
     if (line.partial) row.append(mark("cut", "⋯", "Line split here; it continues in the next row"));
     if (line.lossy) row.append(mark("lossy", "�", "Invalid UTF-8 was replaced"));
+    const group = this.blocks?.groupAt(line.n) ?? null;
+    if (group !== null) row.classList.add("frame");
+    if (group?.first === line.n) row.append(foldButton("▾ show the final state", group));
     return row;
+  }
+
+  /** Returns the element of a block: its final rows, and a button that shows its lines as written. */
+  block(item, before) {
+    const made = element("div", "block");
+    made.dataset.n = item.n;
+    made.dataset.to = item.to;
+    if (item.lost) made.append(foldRow(item));
+    let above = before;
+    for (const row of item.rows) {
+      made.append(this.blockRow(row, item, above));
+      above = row.tag ?? above;
+    }
+    for (const line of item.internals) made.append(this.line(line, null));
+    return made;
+  }
+
+  // A row that did not change since the block was drawn last keeps its element.
+  blockRow(row, item, before) {
+    const kept = this.drawnRows.get(row);
+    if (kept?.timeMode === this.timeMode && this.timeMode !== "delta") return kept.made;
+    const line = row.tag ?? { n: item.n, stream: "stdout" };
+    const made = element("div", `row ${line.stream}`);
+    made.dataset.n = line.n;
+    made.append(numberCell(line.n));
+    if (this.timeMode !== "off") made.append(this.timeCell(line, before));
+    const text = element("span", "text");
+    const { spans } = clippedSpans(row.spans, SHOWN_CHARS_MAX);
+    for (const part of withLinks(spans)) text.append(styled(part));
+    made.append(text);
+    this.drawnRows.set(row, { timeMode: this.timeMode, made });
+    return made;
   }
 
   fill(cell, line) {
     const { spans, hidden } = clipped(line.line, this.expanded.has(line.n) ? Infinity : SHOWN_CHARS_MAX);
-    for (const part of spans) cell.append(styled(part));
+    for (const part of withLinks(spans, hidden > 0 || line.partial === true)) cell.append(styled(part));
     if (hidden === 0) return;
     const more = element("button", "more", `… ${count(hidden)} more characters`);
     more.type = "button";
@@ -86,16 +126,37 @@ export class RowBuilder {
 // Returns the first `charsMax` visible characters, and how many are hidden. A line that rewrites
 // itself is parsed to its end, or a long progress bar would show its first state.
 function clipped(text, charsMax) {
-  const early = text.length > charsMax && !/[\r\b]/.test(text);
+  const early = text.length > charsMax && !isRewritten(text);
+  const shown = clippedSpans(parseLine(early ? text.slice(0, charsMax) : text), charsMax);
+  return early ? { ...shown, hidden: shown.hidden + text.length - charsMax } : shown;
+}
+
+function clippedSpans(all, charsMax) {
   const spans = [];
   let room = charsMax;
-  let hidden = early ? text.length - charsMax : 0;
-  for (const span of parseLine(early ? text.slice(0, charsMax) : text)) {
+  let hidden = 0;
+  for (const span of all) {
     if (room > 0) spans.push(span.text.length > room ? { ...span, text: span.text.slice(0, room) } : span);
     hidden += Math.max(0, span.text.length - room);
     room = Math.max(0, room - span.text.length);
   }
   return { spans, hidden };
+}
+
+function foldRow(block) {
+  const row = element("div", "row fold");
+  const gutter = element("span", "num", "");
+  row.append(gutter, foldButton(`▸ ${counted(block.frames, "earlier frame")}`, { first: block.n, last: block.to }));
+  return row;
+}
+
+function foldButton(words, { first, last }) {
+  const button = element("button", "frames", words);
+  button.type = "button";
+  button.dataset.n = first;
+  button.setAttribute("aria-expanded", String(!words.startsWith("▸")));
+  button.title = words.startsWith("▸") ? `Show lines ${count(first)} to ${count(last)} as written` : `Fold lines ${count(first)} to ${count(last)}`;
+  return button;
 }
 
 /** Returns the cell with a row's number, which links to the row. */
@@ -122,11 +183,12 @@ function mark(className, text, title) {
   return made;
 }
 
-const FLAGS = { bold: "b", dim: "d", italic: "i", underline: "u", strike: "s", control: "control" };
+const FLAGS = { bold: "b", dim: "d", italic: "i", underline: "u", overline: "o", strike: "s", conceal: "conceal", control: "control" };
 
 function styled({ text, style }) {
   const classes = [];
   for (const flag in FLAGS) if (style[flag]) classes.push(FLAGS[flag]);
+  if (typeof style.underline === "string") classes.push(`u-${style.underline}`);
   let { fg, bg } = style;
   if (style.reverse) {
     classes.push("reverse");
@@ -134,10 +196,22 @@ function styled({ text, style }) {
   }
   if (typeof fg === "number") classes.push(`fg${fg}`);
   if (typeof bg === "number") classes.push(`bg${bg}`);
-  const free = typeof fg === "string" || typeof bg === "string";
-  if (classes.length === 0 && !free) return document.createTextNode(text);
-  const made = element("span", classes.join(" "), text);
+  const { lineColour: line, link } = style;
+  const free = [fg, bg, line].some((colour) => typeof colour === "string") || line !== undefined;
+  if (classes.length === 0 && !free && !link) return document.createTextNode(text);
+  const made = element(link ? "a" : "span", classes.join(" "), text);
   if (typeof fg === "string") made.style.color = fg;
   if (typeof bg === "string") made.style.backgroundColor = bg;
+  if (line !== undefined) made.style.textDecorationColor = typeof line === "string" ? line : `var(--a${line})`;
+  if (link) setTarget(made, link);
   return made;
+}
+
+// The title shows the target, which the text of a terminal hyperlink may hide.
+function setTarget(anchor, href) {
+  anchor.classList.add("address");
+  anchor.href = href;
+  anchor.title = href;
+  anchor.target = "_blank";
+  anchor.rel = "noopener noreferrer";
 }

@@ -212,8 +212,11 @@ export class Scroller {
 
   // Returns the top edge according to the anchor, in the pane's coordinates.
   place() {
-    const row = this.list.find((item) => !(this.numberOf(item) < this.anchor.n)) ?? this.list[this.list.length - 1];
-    return this.rows.get(this.numberOf(row)).element.offsetTop + this.anchor.offset;
+    const { n, offset } = this.anchor;
+    const item = this.list.find((one) => (one.to ?? this.numberOf(one)) >= n) ?? this.list[this.list.length - 1];
+    const { element } = this.rows.get(this.numberOf(item));
+    const inner = item.block && n > item.n ? element.querySelector(`.row[data-n="${n}"]`) : null;
+    return (inner ?? element).offsetTop + offset;
   }
 
   moveAnchorToEdge(y) {
@@ -257,7 +260,10 @@ export class Scroller {
     const { store, rowsOnScreen } = this;
     if (store.last < store.first) return [];
     if (this.following) return this.walk(store.last, rowsOnScreen + FOLLOW_MARGIN_ROWS, true).reverse();
-    const from = Math.min(Math.max(this.anchor.n, store.first), store.last);
+    const wanted = Math.min(Math.max(this.anchor.n, store.first), store.last);
+    // One item may stand for many numbers.
+    const item = store.next(wanted);
+    const from = item === null || item.hole ? wanted : Math.min(item.n, wanted);
     const selected = this.selectedRange();
     const up = this.walk(from - 1, rowsOnScreen + Math.ceil(Math.max(0, -this.anchor.offset) / this.rowHeight), true, selected?.first);
     const down = this.walk(from, 2 * rowsOnScreen, false, selected?.last);

@@ -17,6 +17,10 @@ export class Store {
   constructor(linesMax = STORE_LINES_MAX, charsMax = STORE_CHARS_MAX) {
     this.linesMax = linesMax;
     this.charsMax = charsMax;
+    /** Changes whenever the items do. */
+    this.version = 0;
+    /** Changes when the items are removed, to be loaded anew. */
+    this.generation = 0;
     this.clear();
   }
 
@@ -34,6 +38,8 @@ export class Store {
     this.lines = 0;
     this.chars = 0;
     this.clock = 0;
+    this.version += 1;
+    this.generation += 1;
   }
 
   /** Returns the item at or after number n, `{ hole: true, from, to }` if it is not loaded, null past the end. */
@@ -70,6 +76,22 @@ export class Store {
     return null;
   }
 
+  /** Returns the items of from..to, in order, and a hole for each range that is not loaded. */
+  range(from, to) {
+    const found = [];
+    let at = Math.max(from, this.first);
+    const end = Math.min(to, this.last);
+    for (let index = this.chunkFrom(at); at <= end; index += 1) {
+      const chunk = this.chunks[index];
+      if (!chunk || chunk.from > at) found.push({ hole: true, from: at, to: Math.min(end, chunk ? chunk.from - 1 : end) });
+      if (!chunk || chunk.from > end) break;
+      chunk.used = ++this.clock;
+      for (let i = lowerBound(chunk.items, at); i < chunk.items.length && chunk.items[i].n <= end; i += 1) found.push(chunk.items[i]);
+      at = chunk.to + 1;
+    }
+    return found;
+  }
+
   /** Stores the items of from..to; numbers that are already covered stay unchanged. */
   put(from, to, items) {
     let at = from;
@@ -99,6 +121,7 @@ export class Store {
     if (tail && tail.to === n - 1 && tail.items.length < CHUNK_LINES) {
       tail.to = n;
       tail.used = ++this.clock;
+      this.version += 1;
       if (item) {
         tail.items.push(item);
         this.lines += 1;
@@ -120,6 +143,7 @@ export class Store {
   replace(n, item) {
     const chunk = this.chunks[this.chunkFrom(n)];
     const place = chunk ? lowerBound(chunk.items, n) : 0;
+    this.version += 1;
     if (chunk?.items[place]?.n !== n) return;
     this.account(chunk, -1);
     chunk.items.splice(place, 1, ...(item === null ? [] : [item]));
@@ -132,6 +156,7 @@ export class Store {
   }
 
   insert(index, chunk) {
+    this.version += 1;
     chunk.used = ++this.clock;
     this.chunks.splice(index, 0, chunk);
     this.account(chunk, 1);
@@ -151,6 +176,7 @@ export class Store {
       for (let i = 1; i < this.chunks.length; i += 1) {
         if (this.chunks[i].used < this.chunks[oldest].used) oldest = i;
       }
+      this.version += 1;
       this.account(this.chunks[oldest], -1);
       this.chunks.splice(oldest, 1);
     }

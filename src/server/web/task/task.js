@@ -1,8 +1,9 @@
 // The task page: connects the live socket, the lines in memory, the rows on the screen and the
-// controls. Live line -> socket.js -> store.js -> scroller.js -> rows.js.
+// controls. Live line -> socket.js -> store.js -> blocks.js -> scroller.js -> rows.js.
 
 import { Access } from "../shared/access.js";
 import { fetchLines } from "../shared/api.js";
+import { BlockView } from "../shared/blocks.js";
 import { bindControls } from "../shared/controls.js";
 import { count } from "../shared/format.js";
 import { Header } from "./header.js";
@@ -26,7 +27,9 @@ const STREAMS = ["stdout", "stderr", "internal"];
 class TaskPage extends LogPage {
   constructor(id) {
     super(id, new Store(), "line");
+    this.view = new BlockView(this.store);
     this.builder = new RowBuilder();
+    this.builder.blocks = this.view;
     this.header = new Header(id);
     this.shown = new Set(STREAMS);
     this.counts = { stderr: 0, internal: 0 };
@@ -34,7 +37,7 @@ class TaskPage extends LogPage {
     this.restartSearch = () => {};
     this.loader = new Loader(id, this.store, () => this.streamFilter(), () => this.scroller.invalidate());
     this.search = new Search(id, () => this.drawSearch());
-    this.scroller = new Scroller(this.viewport, this.store, {
+    this.scroller = new Scroller(this.viewport, this.view, {
       build: (item, before) => this.builder.build(item, before),
       requestHole: (hole, upwards) => this.requestHole(hole, upwards),
       followChanged: () => this.followChanged(),
@@ -162,6 +165,18 @@ class TaskPage extends LogPage {
     this.unread = 0;
     this.builder.expanded.clear();
     this.scroller.reset();
+  }
+
+  /** Shows the lines of the block of line n as written, or its final state. */
+  setFolded(n, folded) {
+    const { scroller } = this;
+    const row = scroller.rows.get(n);
+    const top = row ? row.element.offsetTop - scroller.shift : 0;
+    scroller.follow(false);
+    scroller.anchor = { n, offset: -top };
+    if (folded) this.view.fold(n);
+    else this.view.unfold(n);
+    scroller.rebuild();
   }
 
   setConnection(state, waitMs) {
