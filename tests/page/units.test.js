@@ -3,6 +3,7 @@ import { test } from "node:test";
 import * as format from "../../src/server/web/shared/format.js";
 import { linkOf, parseLink, stretch } from "../../src/server/web/shared/links.js";
 import { localPattern, pattern } from "../../src/server/web/shared/search.js";
+import { textOf } from "../../src/server/web/shared/logcopy.js";
 import { Store } from "../../src/server/web/shared/store.js";
 
 const line = (n) => ({ n, line: `line ${n}`, stream: "stdout" });
@@ -101,4 +102,12 @@ test("whether a log is what its worker sent, in words", () => {
   assert.equal(format.integritySummary({ ...said, state: "complete", lines: 1 }).words, "complete: 1 line");
   const sum = format.integritySummary({ ...said, state: "mismatch", lines: 1, said_hash: "xxh3-128-sum:1" });
   assert.match(sum.alarm, /it has 1 line as sent, but the checksums differ/);
+});
+
+test("copied text is what the page draws", () => {
+  const made = (rows) => rows.map((row, i) => ({ n: i + 1, stream: "stdout", ...(typeof row === "string" ? { line: row } : row) }));
+  assert.equal(textOf(made(["\x1b[31mred\x1b[0m", "10%\r20%", "a", "\x1b[A\x1b[2Kb"])), "red\n20%\nb\n");
+  assert.equal(textOf(made([{ line: "one ", partial: true }, "line"])), "one line\n");
+  assert.equal(textOf([{ n: 7, stream: "stderr", line: "x" }, { n: 9, stream: "stdout", line: "y" }]), "x\ny\n");
+  assert.equal(textOf([]), "");
 });

@@ -14,6 +14,7 @@ export function bindControls(page) {
   bindSearch(page);
   bindLog(page);
   bindKeys(page);
+  bindSelectAll(page);
   addEventListener("hashchange", () => page.hashChanged());
 }
 
@@ -39,6 +40,8 @@ export function bindView(page) {
   byId("time").addEventListener("click", () => nextTimeMode(page));
   byId("wrap").addEventListener("click", () => page.toggleWrap());
   byId("follow").addEventListener("click", () => page.scroller.follow(!page.scroller.following));
+  // The pill lies over the log, and the wheel is for the log.
+  byId("pill").addEventListener("wheel", (event) => page.scroller.wheelOver(event), { passive: false });
   byId("pill").addEventListener("click", () => {
     page.scroller.follow(true);
     page.viewport.focus({ preventScroll: true });
@@ -51,6 +54,7 @@ function nextTimeMode(page) {
   page.builder.timeMode = mode;
   showTimeMode(page);
   page.scroller.rebuild();
+  page.viewChanged?.();
 }
 
 /** Shows the current time mode. */
@@ -61,32 +65,41 @@ export function showTimeMode(page) {
 
 function bindSearch(page) {
   const input = byId("query");
+  const regex = byId("regex");
   let timer = null;
-  // Only shown channels are searched.
-  page.restartSearch = () => page.search.text !== "" && startSearch();
-  const startSearch = async () => {
+  const startSearch = () => {
     clearTimeout(timer);
     timer = null;
-    await page.search.start(input.value, byId("regex").getAttribute("aria-pressed") === "true", page.streamFilter() ?? undefined);
+    page.search.start(input.value, regex.getAttribute("aria-pressed") === "true", page.streamFilter() ?? undefined);
+    page.viewChanged();
+  };
+  // Only shown channels are searched.
+  page.restartSearch = () => page.search.text !== "" && startSearch();
+  page.setQuery = (text, isRegex) => {
+    input.value = text;
+    regex.setAttribute("aria-pressed", String(isRegex));
+    startSearch();
+  };
+  const submit = (toHit) => {
+    if (timer !== null || page.search.text !== input.value) startSearch();
+    toHit(page);
   };
   input.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(startSearch, TYPING_PAUSE_MS);
   });
-  byId("regex").addEventListener("click", (event) => {
-    const button = event.currentTarget;
-    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+  regex.addEventListener("click", () => {
+    regex.setAttribute("aria-pressed", String(regex.getAttribute("aria-pressed") !== "true"));
     startSearch();
   });
-  byId("search").addEventListener("submit", async (event) => {
+  byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (timer !== null || page.search.text !== input.value) await startSearch();
-    page.goTo(page.search.next(page.here()));
+    submit(toNextHit);
   });
   input.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.shiftKey) {
       event.preventDefault();
-      page.goTo(page.search.previous(page.here()));
+      submit(toPreviousHit);
     }
     if (event.key === "Escape") {
       event.preventDefault();
@@ -95,6 +108,19 @@ function bindSearch(page) {
       page.viewport.focus({ preventScroll: true });
     }
   });
+}
+
+// At the end of the log, the next hit is the first one.
+const toNextHit = (page) => goToHit(page, page.search.findNext(page.here() > page.store.last ? 0 : page.here()));
+const toPreviousHit = (page) => goToHit(page, page.search.findPrevious(page.here()));
+
+// Goes to a hit when it is found, unless the user moved on in the meantime.
+async function goToHit(page, finding) {
+  const { anchor, following } = page.scroller;
+  const asked = (page.hitsAsked = (page.hitsAsked ?? 0) + 1);
+  const n = await finding;
+  const moved = page.scroller.following !== following || (!following && page.scroller.anchor.n !== anchor.n);
+  if (asked === page.hitsAsked && !moved) page.goTo(n);
 }
 
 /** Binds the log: clicks on numbers, selection, and copying with `copyText(rows)`. */
@@ -117,7 +143,9 @@ export function bindLog(page, copyText = linesOf) {
     const inLog = !selection.isCollapsed && viewport.contains(selection.anchorNode);
     if (inLog && scroller.following) scroller.follow(false);
   });
-  document.addEventListener("copy", (event) => copy(event, viewport, copyText));
+  document.addEventListener("copy", (event) => {
+    if (!page.copyBeyond?.(event)) copy(event, viewport, copyText);
+  });
 }
 
 function copy(event, viewport, copyText) {
@@ -128,6 +156,19 @@ function copy(event, viewport, copyText) {
   if (rows.length === 0) return;
   event.clipboardData.setData("text/plain", copyText(rows));
   event.preventDefault();
+}
+
+// Ctrl+A selects the whole log, not only the rows that are drawn, and Esc or a click ends that.
+function bindSelectAll(page) {
+  const end = () => page.selectAll(false);
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, select, textarea, dialog[open]");
+    if (event.key === "Escape" && !typing) end();
+    if (typing || event.altKey || event.shiftKey || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "a") return;
+    event.preventDefault();
+    page.selectAll(true);
+  });
+  document.addEventListener("mousedown", end);
 }
 
 // Joins the rows, which are separate blocks, into the lines as written.
@@ -173,8 +214,8 @@ function bindKeys(page) {
   listenForKeys({
     ...scrollKeys(page),
     "/": () => byId("query").select(),
-    n: () => page.goTo(page.search.next(page.here())),
-    N: () => page.goTo(page.search.previous(page.here())),
+    n: () => toNextHit(page),
+    N: () => toPreviousHit(page),
     e: () => toError(nextError, 0),
     E: () => toError(previousError, page.store.last + 1),
     1: () => channel(0),

@@ -14,6 +14,8 @@ export const TASK_KEYS = [
   ["n  N", "next, previous match"],
   ["e  E", "next, previous stderr line or error"],
   ...MOVES,
+  ["Ctrl+A  Ctrl+C", "copy the whole log"],
+  ["Ctrl+C", "copy the marked lines"],
   ["1  2  3", "show or hide stdout, stderr, internal"],
   ["Esc", "clear the search or the marked lines"],
   ["?", "show this help"],

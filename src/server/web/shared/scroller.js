@@ -142,6 +142,13 @@ export class Scroller {
     this.moveBy(event.deltaY * unit);
   }
 
+  /** Scrolls by a wheel event over an element that covers the log. */
+  wheelOver(event) {
+    this.wheel(event);
+    if (!event.defaultPrevented) this.viewport.scrollTop += event.deltaY;
+    event.preventDefault();
+  }
+
   nativeScroll() {
     const top = this.viewport.scrollTop;
     const moved = top - this.barTop;

@@ -31,25 +31,36 @@ export class Search {
   constructor(id, changed) {
     this.id = id;
     this.changed = changed;
+    this.waiters = [];
     this.clear();
   }
 
   clear() {
     this.abort?.abort();
     this.text = "";
+    this.regex = false;
     this.local = null;
     this.hits = [];
     this.liveHits = [];
     this.at = -1;
     this.more = false;
     this.busy = false;
+    /** Whether more hits may come from the server. */
+    this.loading = false;
     this.error = null;
+    this.progressed();
+  }
+
+  // Wakes the callers that wait for hits.
+  progressed() {
+    for (const wake of this.waiters?.splice(0) ?? []) wake();
   }
 
   /** Starts a new search; resolves when the first hits are loaded. */
   async start(text, regex, stream) {
     this.clear();
     this.text = text;
+    this.regex = regex;
     if (text === "") {
       this.changed();
       return;
@@ -59,12 +70,20 @@ export class Search {
     this.from = 1;
     const abort = new AbortController();
     this.abort = abort;
+    this.loading = true;
     const first = await this.loadPage(abort);
-    if (first) this.loadRest(abort);
+    this.loadRest(abort, first);
   }
 
-  async loadRest(abort) {
-    while (this.more && this.hits.length < HITS_MAX && (await this.loadPage(abort)));
+  async loadRest(abort, first) {
+    let loaded = first;
+    while (loaded && this.more && this.hits.length < HITS_MAX) {
+      this.progressed();
+      loaded = await this.loadPage(abort);
+    }
+    if (this.abort !== abort) return;
+    this.loading = false;
+    this.progressed();
   }
 
   // Loads one more page of hits. Returns false if cancelled or failed.
@@ -118,9 +137,28 @@ export class Search {
   }
 
   select(index) {
-    this.at = index;
+    this.at = this.hits.length > 0 ? index : -1;
     this.changed();
     return this.hits[index] ?? null;
+  }
+
+  /** As `next`, but waits until the server found a hit after line n or has none. Returns null if cancelled. */
+  async findNext(n) {
+    return (await this.until(() => this.hits.at(-1) > n)) ? this.next(n) : null;
+  }
+
+  /** As `previous`, but waits until the server has searched up to line n. Returns null if cancelled. */
+  async findPrevious(n) {
+    return (await this.until(() => this.from > n && this.hits[0] < n)) ? this.previous(n) : null;
+  }
+
+  async until(found) {
+    const { abort } = this;
+    while (this.loading && !found()) {
+      await new Promise((wake) => this.waiters.push(wake));
+      if (this.abort !== abort) return false;
+    }
+    return true;
   }
 }
 

@@ -4,19 +4,22 @@
 import { Access } from "../shared/access.js";
 import { fetchLines } from "../shared/api.js";
 import { BlockView } from "../shared/blocks.js";
-import { bindControls } from "../shared/controls.js";
-import { count } from "../shared/format.js";
+import { bindControls, showTimeMode } from "../shared/controls.js";
+import { count, counted } from "../shared/format.js";
 import { Header } from "./header.js";
 import { fillHelp } from "../shared/keys.js";
 import { gapItem, isWide, Loader } from "./loader.js";
+import { LogCopy } from "../shared/logcopy.js";
 import { KEPT_BEYOND_LINES, LogPage } from "../shared/logpage.js";
-import { RowBuilder } from "../shared/rows.js";
+import { RowBuilder, TIME_MODES } from "../shared/rows.js";
 import { Scroller } from "../shared/scroller.js";
 import { paintHits, Search } from "../shared/search.js";
 import { openShareOfAddress } from "../shared/share.js";
 import { bindShare } from "./sharedialog.js";
 import { LiveSocket } from "./socket.js";
 import { Store } from "../shared/store.js";
+import { say } from "../shared/toast.js";
+import { parseView, queryWithView } from "../shared/viewstate.js";
 
 // Limits the cost of counting the channels' lines.
 const COUNT_LINES_MAX = 1000;
@@ -35,6 +38,7 @@ class TaskPage extends LogPage {
     this.counts = { stderr: 0, internal: 0 };
     this.counted = 0;
     this.restartSearch = () => {};
+    this.logCopy = new LogCopy(id, () => this.streamFilter()?.split(",") ?? null);
     this.loader = new Loader(id, this.store, () => this.streamFilter(), () => this.scroller.invalidate());
     this.search = new Search(id, () => this.drawSearch());
     this.scroller = new Scroller(this.viewport, this.view, {
@@ -58,6 +62,7 @@ class TaskPage extends LogPage {
   async start() {
     fillHelp(document.getElementById("help-keys"));
     bindControls(this);
+    this.applyView();
     this.followChanged();
     await openShareOfAddress(this.id);
     this.goToLink();
@@ -70,6 +75,55 @@ class TaskPage extends LogPage {
     await openShareOfAddress(this.id);
     this.socket.resume();
     this.goToLink();
+    this.checkLink();
+  }
+
+  /** Shows the view that the page's address names. */
+  applyView() {
+    const view = parseView(location.search, { streams: STREAMS, timeModes: TIME_MODES });
+    if (view.streams !== null) {
+      this.shown = new Set(view.streams);
+      this.channelsChanged();
+    }
+    if (view.timeMode !== null) {
+      this.builder.timeMode = view.timeMode;
+      showTimeMode(this);
+    }
+    if (view.text !== "") this.setQuery(view.text, view.regex);
+  }
+
+  /** Puts the view into the page's address. */
+  viewChanged() {
+    const { search, builder } = this;
+    const view = { text: search.text, regex: search.regex, streams: this.streamFilter(), timeMode: builder.timeMode };
+    history.replaceState(null, "", location.pathname + queryWithView(location.search, view) + location.hash);
+  }
+
+  /** Reports a linked line that the log does not have. */
+  checkLink() {
+    const { last } = this.store;
+    if (!this.marked || last === 0 || this.marked.first <= last) return;
+    const line = `Line ${count(this.marked.first)}`;
+    say(this.ended ? `${line} does not exist: this log has ${counted(last, "line")}.` : `${line} is not there yet: this log has ${counted(last, "line")} so far.`);
+    this.scroller.follow(true);
+  }
+
+  /** Selects the whole log for copying, or ends that. */
+  selectAll(on) {
+    this.logCopy.clear();
+    if (on && this.store.last > 0) this.logCopy.selectAll(this.header.lines, this.header.bytes);
+    this.viewport.classList.toggle("all-selected", this.logCopy.active);
+    if (this.logCopy.active) document.getSelection().removeAllRanges();
+  }
+
+  /** Copies lines beyond those that are drawn; reports whether there was something to copy. */
+  copyBeyond(event) {
+    const selected = !document.getSelection().isCollapsed;
+    const whole = this.viewport.classList.contains("all-selected");
+    if (!whole && (selected || !this.marked || event.target.closest?.("input, textarea"))) return false;
+    if (!whole) this.logCopy.selectRange(this.marked);
+    this.logCopy.copy(event);
+    return true;
   }
 
   get ended() {
@@ -98,6 +152,7 @@ class TaskPage extends LogPage {
     if (!this.scroller.following) this.keepUntil = Math.max(this.keepUntil, message.last_line + KEPT_BEYOND_LINES);
     if (fresh) this.countChannels(message.last_line);
     if (this.marked && fresh) this.scroller.reveal(this.marked.first);
+    if (fresh) this.checkLink();
     this.scroller.invalidate();
   }
 
@@ -193,10 +248,18 @@ class TaskPage extends LogPage {
     return this.missing && again ? "not_found" : state === "not_found" ? "waiting" : state;
   }
 
-  /** Shows or hides a channel; hiding the last one shows all. */
+  /** Shows or hides a channel; the last one stays. */
   toggleChannel(stream) {
-    if (this.shown.has(stream) && this.shown.size === 1) this.shown = new Set(STREAMS);
-    else if (!this.shown.delete(stream)) this.shown.add(stream);
+    if (this.shown.has(stream) && this.shown.size === 1) {
+      say(`At least one channel is shown. Show another one before you hide ${stream}.`);
+      return;
+    }
+    if (!this.shown.delete(stream)) this.shown.add(stream);
+    this.channelsChanged();
+    this.viewChanged();
+  }
+
+  channelsChanged() {
     for (const button of document.querySelectorAll(".channel")) {
       button.setAttribute("aria-pressed", String(this.shown.has(button.dataset.stream)));
     }
