@@ -45,7 +45,7 @@ class TasktailLog extends HTMLElement {
     const head = element("div", "head");
     this.#state = element("span", "state", "connecting");
     this.#state.setAttribute("role", "status");
-    const link = element("a", "", "open");
+    const link = element("a", "", "full log");
     link.target = "_blank";
     link.rel = "noopener";
     link.addEventListener("click", () => { link.href = this.#page(); });
