@@ -1,10 +1,14 @@
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+import tasktail
 
 BIN = Path(sys.executable).parent
 
@@ -44,19 +48,45 @@ def test_log(tasktail_redis, tasktail_server):
 """
 
 
+def check_wheel(wheel, folder):
+    """Installs a wheel in an environment of its own, and runs a test file of six lines with it."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+    python = folder / "venv/bin/python"
+    # Without an index: the package has no dependencies.
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "--no-index", "--no-compile", wheel)
+    (folder / "test_log.py").write_text(SIX_LINES)
+    # pytest and redis are those of this environment; the plugin is found by its entry point.
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    without = {name: value for name, value in os.environ.items() if name != "TASKTAIL_BIN"}
+    env = {**without, "PYTHONPATH": site, "PATH": "/nowhere"}
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_log.py"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert run(folder / "venv/bin/tasktail", "--version").startswith("tasktail ")
+
+
+def test_an_installed_wheel_has_the_program_and_the_plugin(tmp_path):
+    # maturin builds the program without features of development dependencies, which takes minutes. Its wheel has
+    # these parts.
+    project = (ROOT / "pyproject.toml").read_text()
+    plugin = re.search(r"entry-points.pytest11]\ntasktail = \"(.+)\"", project).group(1)
+    wheel = tmp_path / "tasktail-0.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in (ROOT / "src").rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT / "src"))
+        archive.write(tasktail.find_binary(), "tasktail-0.0.0.data/scripts/tasktail")
+        info = "tasktail-0.0.0.dist-info"
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tasktail\nVersion: 0.0.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/entry_points.txt", f"[pytest11]\ntasktail = {plugin}\n")
+        archive.writestr(f"{info}/RECORD", "")
+    check_wheel(wheel, tmp_path)
+
+
 @pytest.mark.skipif("TASKTAIL_WHEEL" not in os.environ, reason="builds the program; set TASKTAIL_WHEEL=1")
-def test_the_wheel_has_the_program_and_the_plugin(tmp_path):
+def test_the_wheel_of_maturin(tmp_path):
     run(BIN / "maturin", "build", "--locked", "--profile", "dev", "--out", tmp_path)
     [wheel] = tmp_path.glob("tasktail-*.whl")
-    run(sys.executable, "-m", "venv", "--system-site-packages", tmp_path / "venv")
-    python = tmp_path / "venv/bin/python"
-    # Without an index: the package has no dependencies.
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", wheel)
-    (tmp_path / "test_log.py").write_text(SIX_LINES)
-    site = next(path for path in sys.path if path.endswith("site-packages"))
-    env = {"PYTHONPATH": site, "PATH": "/nowhere"}
-    without = {name: value for name, value in os.environ.items() if name != "TASKTAIL_BIN"}
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_log.py"]
-    done = subprocess.run(command, cwd=tmp_path, env={**without, **env}, capture_output=True, text=True)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-    assert run(tmp_path / "venv/bin/tasktail", "--version").startswith("tasktail ")
+    check_wheel(wheel, tmp_path)

@@ -12,7 +12,7 @@ import socket
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence, TypedDict, Union
 
 from tasktail._endpoint import Endpoint, check_id
 from tasktail._line import Line, lines_of, now_ms
@@ -51,6 +51,21 @@ class Delivery(NamedTuple):
     """Lines that were dropped because the local log was full; the log has a mark in their place."""
     reason: Optional[str]
     """Why it is not complete."""
+
+
+class WorkerOptions(TypedDict, total=False):
+    """Keyword arguments of a worker; `tasktail.Worker` describes them."""
+
+    url: Optional[str]
+    token: Optional[str]
+    ca_file: Optional[str]
+    command: Sequence[str]
+    labels: Optional[Mapping[str, str]]
+    masks: Iterable[str]
+    spool: Union[str, "os.PathLike[str]", None]
+    spool_bytes_max: Optional[int]
+    overflow: str
+    end_timeout: float
 
 
 class Options(NamedTuple):
@@ -132,6 +147,7 @@ class Core:
         if end is not None and self.folder is not None and self.log.end is None:
             # Before the log ends, as the folder is removed when the end is delivered.
             with contextlib.suppress(OSError):
+                self.log.sync()
                 write_json(self.folder / "end.json", end._asdict())
         self.log.finish(end)
 

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import IO, Any, Callable, List, Mapping, Optional, Sequence, Union
 
-from tasktail._delivery import Delivery
+from tasktail._delivery import Delivery, WorkerOptions
 from tasktail._line import LINE_BYTES_MAX, now_ms
 from tasktail._worker import Worker
 
@@ -48,7 +48,7 @@ def run_streamed(
     env: Optional[Mapping[str, str]] = None,
     url: Optional[str] = None,
     token: Optional[str] = None,
-    options: Optional[Mapping[str, Any]] = None,
+    options: Optional[WorkerOptions] = None,
     **popen: Any,
 ) -> StreamedProcess:
     """Runs a command as `subprocess.run` does, and streams its output line by line as the log of a task.
@@ -89,7 +89,9 @@ def run_streamed(
     words = [args] if isinstance(args, (str, bytes)) else [os.fspath(word) for word in args]
     if worker is None:
         named = task if task is not None else _default_task(words)
-        worker = Worker(named, url=url, token=token, **{"command": words, **(options or {})})
+        given_options: WorkerOptions = {"url": url, "token": token, "command": words}
+        given_options.update(options or {})
+        worker = Worker(named, **given_options)
     run = _Run(worker, own, args, stdout, stderr)
     decode = _decoder(encoding, errors) if is_text else None
     given = input.encode(encoding or "utf-8", errors or "strict") if isinstance(input, str) else input

@@ -7,7 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-from tasktail._delivery import SPOOL_FOLDER, Core, Delivery, Options, lock_folder, write_json
+from tasktail._delivery import (
+    END_TIMEOUT,
+    SPOOL_FOLDER,
+    Core,
+    Delivery,
+    Options,
+    WorkerOptions,
+    lock_folder,
+    write_json,
+)
 from tasktail._line import Line, now_ms
 from tasktail._local_log import End, LocalLog
 from tasktail._uplink import Session
@@ -17,7 +26,12 @@ KILLED_MESSAGE = "the worker was killed; these lines were recovered from its spo
 
 
 def send_unsent(
-    spool: Union[str, "os.PathLike[str]"], *, url: Optional[str] = None, token: Optional[str] = None, **options: Any
+    spool: Union[str, "os.PathLike[str]"],
+    *,
+    url: Optional[str] = None,
+    token: Optional[str] = None,
+    ca_file: Optional[str] = None,
+    end_timeout: float = END_TIMEOUT,
 ) -> List[Delivery]:
     """Sends the lines that workers left in a spool, because they were killed or the server was away.
 
@@ -28,15 +42,20 @@ def send_unsent(
         spool: the folder that the workers had as `spool`.
         url: the server; by default the one that each worker had.
         token: access token; by default ``TASKTAIL_TOKEN``.
-        options: ``ca_file`` and ``end_timeout`` as of `tasktail.Worker`.
+        ca_file: certificate authority of the server; by default ``TASKTAIL_CA_FILE``.
+        end_timeout: as of `tasktail.Worker`.
     """
     found = sorted((Path(spool) / SPOOL_FOLDER).glob("*/session.json"))
-    sent = (_send(path.parent, url, token, options) for path in found)
+    options: WorkerOptions = {"url": url, "token": token, "ca_file": ca_file, "end_timeout": end_timeout}
+    sent = (_send(path.parent, options) for path in found)
     return [delivery for delivery in sent if delivery is not None]
 
 
-def _send(folder: Path, url: Optional[str], token: Optional[str], options: Dict[str, Any]) -> Optional[Delivery]:
-    lock_file = lock_folder(folder)
+def _send(folder: Path, options: WorkerOptions) -> Optional[Delivery]:
+    try:
+        lock_file = lock_folder(folder)
+    except FileNotFoundError:  # it was just delivered and removed
+        return None
     if lock_file is None:
         return None
     details = _read_json(folder / "session.json")
@@ -45,7 +64,9 @@ def _send(folder: Path, url: Optional[str], token: Optional[str], options: Dict[
         os.close(lock_file)
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    opts = Options.of(details.pop("task"), url=url or details["url"], token=token, **options)
+    given = options.copy()
+    given["url"] = options["url"] or details["url"]
+    opts = Options.of(details.pop("task"), **given)
     details.pop("url")
     log = LocalLog.recover(folder)
     end = _read_json(folder / "end.json")

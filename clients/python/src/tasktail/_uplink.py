@@ -10,7 +10,6 @@ import collections
 import json
 import logging
 import random
-import ssl
 import time
 from typing import Any, Deque, Dict, List, NamedTuple, Optional
 
@@ -100,8 +99,7 @@ class Uplink:
             except Denied as denied:
                 self._note(str(denied))
                 pause = DENIED_PAUSE
-            except (Lost, OSError, ssl.SSLError, Rejected, asyncio.TimeoutError, RuntimeError, ValueError) as error:
-                # RuntimeError: the interpreter exits, and the loop cannot resolve a name.
+            except Exception as error:  # whatever happens here, the task goes on, and another attempt may succeed
                 self._note(str(error) or type(error).__name__)
                 again = self.log.confirmed.next_seq > before or self.attempt != attempt
                 pause = PAUSE_MIN if again else min(pause * 2, PAUSE_MAX)

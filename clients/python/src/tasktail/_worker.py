@@ -9,12 +9,15 @@ import time
 import traceback
 import weakref
 from types import TracebackType
-from typing import Any, List, Optional, Type, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Type, Union
 
-from tasktail._delivery import Core, Delivery, Options, Time, end_of
+from tasktail._delivery import Core, Delivery, Options, Time, WorkerOptions, end_of
 from tasktail._local_log import End
 from tasktail._uplink import CONNECT_TIMEOUT
 from tasktail._websocket import dial_blocking
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 STOP_TIMEOUT = 5.0
 """Seconds to wait for the thread of a worker that has given up."""
@@ -51,7 +54,7 @@ class Worker:
         ValueError: the id, the URL or an option is invalid.
     """
 
-    def __init__(self, task: Union[str, int], **options: Any) -> None:
+    def __init__(self, task: Union[str, int], **options: "Unpack[WorkerOptions]") -> None:
         self._core = Core(Options.of(task, **options))
         self.exit_code: Optional[int] = None
         """Exit code with which the context manager ends the task."""
@@ -60,7 +63,8 @@ class Worker:
     def _run(self, core: Core) -> None:
         self._delivery: Optional[Delivery] = None
         self._done = threading.Event()
-        self._gives_up: Optional[Any] = None
+        self._gives_up: Optional[Callable[[], None]] = None
+        self._given_up = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._main, name=f"tasktail-{core.options.task}", daemon=True)
         self._thread.start()
@@ -149,9 +153,10 @@ class Worker:
         return self._delivery
 
     def _give_up(self) -> None:
+        self._given_up = True
         if self._gives_up is not None:
             self._gives_up()
-            self._done.wait(STOP_TIMEOUT)
+        self._done.wait(STOP_TIMEOUT)
 
     def _main(self) -> None:
         try:
@@ -177,6 +182,8 @@ class Worker:
                 loop.call_soon_threadsafe(job.cancel)
 
         self._gives_up = give_up
+        if self._given_up:  # before this thread ran
+            job.cancel()
         waker.wake()
         with contextlib.suppress(asyncio.CancelledError):
             await job
@@ -232,7 +239,7 @@ def status_of(error: BaseException) -> "tuple[Optional[int], Optional[int], bool
     return 1, None, False, "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
-def task(task: Union[str, int], **options: Any) -> Worker:
+def task(task: Union[str, int], **options: "Unpack[WorkerOptions]") -> Worker:
     """Returns a worker for a task, to be used in a ``with`` statement; see `Worker`."""
     return Worker(task, **options)
 

@@ -7,12 +7,15 @@ async with tasktail.aio.task("42") as t:
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Optional, Type, Union
+from typing import TYPE_CHECKING, Optional, Type, Union
 
-from tasktail._delivery import Core, Delivery, Options, Time, end_of
+from tasktail._delivery import Core, Delivery, Options, Time, WorkerOptions, end_of
 from tasktail._local_log import End
 from tasktail._websocket import dial
 from tasktail._worker import _Waker, status_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Worker:
@@ -22,7 +25,7 @@ class Worker:
     is ``wait``. The arguments are those of `tasktail.Worker`.
     """
 
-    def __init__(self, task: Union[str, int], **options: Any) -> None:
+    def __init__(self, task: Union[str, int], **options: "Unpack[WorkerOptions]") -> None:
         self._core = Core(Options.of(task, **options))
         self.exit_code: Optional[int] = None
         """Exit code with which the context manager ends the task."""
@@ -115,6 +118,6 @@ class Worker:
         await self.end(code, signal=signal, aborted=aborted)
 
 
-def task(task: Union[str, int], **options: Any) -> Worker:
+def task(task: Union[str, int], **options: "Unpack[WorkerOptions]") -> Worker:
     """Returns a worker for a task, to be used in an ``async with`` statement; see `Worker`."""
     return Worker(task, **options)

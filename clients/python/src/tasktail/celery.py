@@ -11,12 +11,16 @@ revoked. A task that is retried goes on with the same log. It works with every p
 
 import logging
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 from celery import current_task, signals
 
+from tasktail._delivery import WorkerOptions
 from tasktail._worker import Worker
 from tasktail.logging import send
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PENDING_MAX = 32
 """Ended logs that are still being delivered; beyond these, the next task waits for the oldest."""
@@ -34,7 +38,7 @@ def setup(
     loggers: Sequence[str] = LOGGERS,
     level: int = logging.NOTSET,
     format: str = "%(levelname)s %(name)s: %(message)s",
-    **options: Any,
+    **options: "Unpack[WorkerOptions]",
 ) -> None:
     """Connects the signals of Celery in this process. Called again, it replaces the options.
 
@@ -103,7 +107,7 @@ class _TaskLogs:
         handler: _Handler,
         loggers: Sequence[str],
         task_id: Optional[Callable[[Any, str, Sequence[Any], Dict[str, Any]], Optional[str]]],
-        options: Dict[str, Any],
+        options: WorkerOptions,
     ) -> None:
         self._handler, self._loggers, self._task_id, self._options = handler, loggers, task_id, options
         self._lock = threading.Lock()
@@ -117,8 +121,9 @@ class _TaskLogs:
         for name in self._loggers:
             logging.getLogger(name).addHandler(self._handler)
         self._make_room()
-        labels = {"celery": task.name, **self._options.get("labels", {})}
-        self._handler.workers[task_id] = Worker(named, **{**self._options, "labels": labels})
+        options = self._options.copy()
+        options["labels"] = {"celery": task.name, **(options.get("labels") or {})}
+        self._handler.workers[task_id] = Worker(named, **options)
 
     def fail(self, task_id: str, einfo: Any = None, **_: Any) -> None:
         worker = self._handler.workers.get(task_id)

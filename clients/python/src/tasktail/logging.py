@@ -5,9 +5,13 @@ import contextlib
 import logging
 import sys
 import weakref
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
+from tasktail._delivery import WorkerOptions
 from tasktail._worker import Worker
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _open: "weakref.WeakSet[Handler]" = weakref.WeakSet()
 
@@ -26,7 +30,9 @@ class Handler(logging.Handler):
         options: options of `tasktail.Worker`.
     """
 
-    def __init__(self, task: Union[str, int, Worker], level: Union[int, str] = logging.NOTSET, **options: Any) -> None:
+    def __init__(
+        self, task: Union[str, int, Worker], level: Union[int, str] = logging.NOTSET, **options: "Unpack[WorkerOptions]"
+    ) -> None:
         super().__init__(level)
         self._own = not isinstance(task, Worker)
         self.worker = task if isinstance(task, Worker) else Worker(task, **options)

@@ -98,7 +98,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _result(self, result: Any, state: str, **fields: Any) -> None:
         task, host, values = result._task, result._host.get_name(), result._result
         # What `no_log` hides must not be in an event either.
-        hidden = bool(values.get("_ansible_no_log"))
+        hidden = "censored" in values or bool(values.get("_ansible_no_log"))
         reason = None
         if state == "failed":
             reason = "hidden by no_log" if hidden else str(values.get("msg") or values.get("stderr") or "")
