@@ -54,6 +54,21 @@ def test_a_server_ends_with_its_killed_owner(tmp_path):
     wait_until(lambda: list(tmp_path.iterdir()) == [])
 
 
+def test_a_cleared_server_is_like_a_new_one(tasktail_server, tasktail_url):
+    for number in range(3):
+        with tasktail.task("cleared") as task:
+            task.line(f"{number}")
+    tasktail.Worker("running").detach()
+    tasktail.EventLog(run="cleared").append(event_type="x")
+    tasktail_server.clear()
+    endpoint = tasktail_server.endpoint
+    assert endpoint.call("GET", "/api/v1/tasks")["tasks"] == []
+    assert endpoint.call("GET", "/api/v1/runs")["runs"] == []
+    with tasktail.task("cleared") as task:
+        task.line("anew")
+    assert task.task == "cleared"
+
+
 def test_a_program_that_is_missing_or_fails_is_reported(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match="did not start"):
         tasktail.Server("--no-such-option")

@@ -276,13 +276,19 @@ def test_a_signal_during_the_wait_ends_it(lasting_server):
 import sys, tasktail
 task = tasktail.Worker("waiting", url=sys.argv[1], end_timeout=60)
 task.line("x")
-print("ends", flush=True)
+wait = task._done.wait
+
+def told_wait(timeout=None):
+    print("waits", flush=True)
+    return wait(timeout)
+
+task._done.wait = told_wait
 task.end()
 """
     worker = subprocess.Popen(
         [sys.executable, "-c", program, lasting_server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert worker.stdout.readline() == b"ends\n"
+    assert worker.stdout.readline() == b"waits\n"
     worker.send_signal(signal.SIGINT)
     _, stderr = worker.communicate(timeout=20)
     assert worker.returncode != 0

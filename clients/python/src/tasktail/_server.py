@@ -3,15 +3,19 @@
 import json
 import os
 import select
+import socket
 import subprocess
 from types import TracebackType
 from typing import Any, Optional, Sequence, Type
+from urllib.parse import urlsplit
 
 from tasktail._binary import find_binary
-from tasktail._endpoint import Endpoint
+from tasktail._endpoint import Endpoint, TasktailError
 
 START_TIMEOUT = 10.0
 """Seconds until the server must have printed its addresses."""
+CLEAR_PAGES_MAX = 1000
+"""Pages of tasks that `clear` deletes."""
 STOP_TIMEOUT = 10.0
 """Seconds until a server that was asked to stop is killed."""
 
@@ -70,6 +74,26 @@ class Server:
         """Returns the log of a task as text, and waits for nothing."""
         with self.endpoint.open("GET", f"/api/v1/tasks/{task}/log") as response:
             return response.read().decode()
+
+    def clear(self) -> None:
+        """Deletes every task, run and key.
+
+        Raises:
+            TasktailError: the server does not answer.
+        """
+        endpoint = self.endpoint
+        for kind in ("tasks", "runs"):
+            for _ in range(CLEAR_PAGES_MAX):
+                found = endpoint.call("GET", f"/api/v1/{kind}")[kind]
+                for item in found:
+                    endpoint.call("DELETE", f"/api/v1/{kind}/{item['id']}")
+                if not found:
+                    break
+        redis = urlsplit(self.redis_url)
+        with socket.create_connection((redis.hostname or "", redis.port or 0), START_TIMEOUT) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            if connection.recv(64) != b"+OK\r\n":
+                raise TasktailError("the server did not delete its keys")
 
     def stop(self) -> None:
         """Stops the server, and waits until its folder is deleted."""

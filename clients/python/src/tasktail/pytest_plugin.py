@@ -34,8 +34,9 @@ def tasktail_url(tasktail_server: Server, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture
 def tasktail_redis(tasktail_server: Server) -> "Iterator[redis.Redis]":
-    """A client of the package `redis` on the server, which holds no key at the start of the test."""
+    """A client of the package `redis` on the server, which holds no key, task or run at the start of the test."""
     redis: Any = pytest.importorskip("redis", reason="the fixture tasktail_redis needs the package `redis`")
+    # Also of the tasks that have ended, which are not keys any more and accept no entry.
+    tasktail_server.clear()
     with redis.Redis.from_url(tasktail_server.redis_url, decode_responses=True) as client:
-        client.flushall()
         yield client
