@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { row, rowText, someLines, startBrowser, startServer, until, untilVisible } from "./harness.js";
+import { longestFrame, row, rowText, someLines, startBrowser, startServer, until, untilVisible } from "./harness.js";
 
 let server;
 let browser;
@@ -112,6 +112,18 @@ test("recordings of programs are drawn as in a terminal", async () => {
     const page = await open(`screen-${name}`);
     await untilRows(page, recording(`${name}.screen`));
   }
+});
+
+test("fast redraws do not hold the page up", async () => {
+  await server.append("fast-frames", [{ line: "begin" }, ...frames(8, 1)]);
+  const page = await open("fast-frames");
+  await untilRows(page, ["begin", ...Array.from({ length: 8 }, (_, i) => `layer ${i}: 0%`)]);
+  const longest = await longestFrame(page, async () => {
+    for (let i = 0; i < 20; i += 1) await server.append("fast-frames", frames(8, 60, 60 * i + 1));
+    await until(page, () => document.querySelector(".row:last-child .text")?.textContent === "layer 7: 1200%");
+  });
+  assert.ok((await page.locator(".row").count()) < 100);
+  assert.ok(longest < 200, `the longest frame took ${longest} ms`);
 });
 
 test("copying a block gives what it shows", async () => {

@@ -110,6 +110,12 @@ test("a gap, a mark of skipped lines and a hidden line part redraws", () => {
   assert.deepEqual([block.n, block.to, block.rows.map(textOf), block.internals.length], [1, 3, ["b"], 1]);
 });
 
+test("what follows a finished redraw is not part of it", () => {
+  const lines = [...["a", "b", "c", "d"].map((name) => `${name} 1`), `${"\x1b[1A\x1b[2K".repeat(4)}all done`, "", "next", "more"];
+  assert.deepEqual(itemsOf(viewOf(lines)).map((item) => [item.n, item.to]), [[1, 5], [6, undefined], [7, undefined], [8, undefined]]);
+  assert.deepEqual(drawn(viewOf(lines)), ["all done", "", "next", "more"]);
+});
+
 test("cleared screens, saved places and the alternate screen", () => {
   assert.deepEqual(drawn(viewOf(["first", "\x1b[H\x1b[2Jdate 1", "\x1b[H\x1b[2Jdate 2", "\x1b[H\x1b[2Jdate 3"])), ["first", "date 3"]);
   assert.deepEqual(drawn(viewOf(["a", "b", "\x1b[s\x1b[2A\x1b[2KA\x1b[uc"])), ["A", "b", "c"]);

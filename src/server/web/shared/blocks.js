@@ -15,7 +15,7 @@ import { Segment } from "./segment.js";
 
 export const SEGMENT_LINES = 1000;
 const SEGMENTS_KEPT = 24;
-const SCREENS_KEPT = 64;
+const SCREENS_KEPT = 16;
 const OPEN_MAX = 1000;
 
 /** A store whose redrawn lines are blocks: `{ block: true, n, to, frames, lost, rows, internals }`. */
@@ -106,6 +106,7 @@ export class BlockView {
     return segment;
   }
 
+  // What the store no longer holds is not kept here either.
   forgetRemoved() {
     if (this.generation === this.store.generation) return;
     this.generation = this.store.generation;

@@ -90,9 +90,10 @@ export class RowBuilder {
     made.append(numberCell(line.n));
     if (this.timeMode !== "off") made.append(this.timeCell(line, before));
     const text = element("span", "text");
-    const { spans } = clippedSpans(row.spans, SHOWN_CHARS_MAX);
-    for (const part of withLinks(spans)) text.append(styled(part));
+    const { spans, hidden } = clippedSpans(row.spans, SHOWN_CHARS_MAX);
+    for (const part of withLinks(spans, hidden > 0)) text.append(styled(part));
     made.append(text);
+    if (hidden > 0) made.append(mark("cut", "…", `${count(hidden)} more characters, see line ${count(line.n)} in the download`));
     this.drawnRows.set(row, { timeMode: this.timeMode, made });
     return made;
   }

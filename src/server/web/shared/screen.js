@@ -56,7 +56,8 @@ export class Screen {
 
   newline() {
     this.elsewhere = false;
-    this.rowAt(this.row);
+    const row = this.rowAt(this.row);
+    if (row.cells.length === 0) Object.assign(row, { n: this.n, tag: this.tag });
     this.down(1);
     this.column = 0;
   }
@@ -152,8 +153,16 @@ export class Screen {
     this.split(row, column);
     this.split(row, column + width);
     if (row.n !== this.n) this.noteLoss(row, column, column + width);
-    cells[column] = { text, style };
-    if (width === 2) cells[column + 1] = { text: "", style };
+    cells[column] = this.cell(text, style);
+    if (width === 2) cells[column + 1] = this.cell("", style);
+  }
+
+  // Cells with the same text and style are one object, as there may be many of them.
+  cell(text, style) {
+    if (this.cells?.style !== style) this.cells = { style, made: new Map() };
+    const { made } = this.cells;
+    if (!made.has(text)) made.set(text, { text, style });
+    return made.get(text);
   }
 
   // Half of a wide character disappears with its other half.

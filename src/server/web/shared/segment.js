@@ -4,8 +4,11 @@
 import { scan, SPECIAL } from "./escapes.js";
 import { SCREEN_ROWS_MAX } from "./screen.js";
 
-const VERTICAL = /\n|(?:\u001b\[|\u009b)(?:[\d;]*[ABEFHLMdef]|2J|[su]|\?(?:10)?4[79][hl])|\u001b[78DMEc]/;
-const FLAT = Object.freeze({ end: 1, min: 0, max: 0, absolute: false, saved: null });
+const VERTICAL = /\n|(?:\u001b\[|\u009b)(?:[\d;]*[ABEFHJLMdef]|[su]|\?(?:10)?4[79][hl])|\u001b[78DMEc]/;
+const FLAT = Object.freeze({ end: 1, min: 0, max: 0, absolute: false, saved: null, changes: [] });
+const FILLED = 1;
+const BLANK = 0;
+const BLANK_BELOW = -1;
 
 // Follows the row of the cursor through a line, which starts in row 0. The saved row, the highest and the
 // lowest row of the screen come from the lines before; `depends` if they matter.
@@ -13,9 +16,18 @@ class Motion {
   constructor({ savedRow, highest, lowest }) {
     Object.assign(this, { row: 0, min: 0, max: 0, highest, lowest, savedRow, saved: null });
     Object.assign(this, { absolute: false, depends: false, leaves: false, elsewhere: false });
+    /** What became of the rows, in order: pairs of a row and a kind of change. */
+    this.changes = [];
   }
 
-  text() {}
+  text(text) {
+    if (/\S/.test(text)) this.change(FILLED);
+  }
+
+  change(kind) {
+    const last = this.changes.at(-1);
+    if (!this.elsewhere && !(last?.row === this.row && last.kind === kind)) this.changes.push({ row: this.row, kind });
+  }
 
   link() {}
 
@@ -41,6 +53,8 @@ class Motion {
     else if (final === "B" || final === "E" || final === "e") this.down(count);
     else if (final === "H" || final === "f" || final === "d") this.jump();
     else if (final === "J" && parameters === "2") this.absolute = true;
+    else if (final === "J" && (parameters === "" || parameters === "0")) this.change(BLANK_BELOW);
+    else if (final === "K" && parameters === "2") this.change(BLANK);
     else if (final === "s" && parameters === "") this.save();
     else if (final === "u" && parameters === "") this.recall();
   }
@@ -85,8 +99,8 @@ function motionOf(line, around) {
   if (!moves) return (line.motion = FLAT);
   const motion = new Motion(around);
   scan(line.line, motion);
-  const { row, min, max, absolute, saved, depends } = motion;
-  return (line.motion = { end: row + 1, min, max, absolute, saved, depends });
+  const { row, min, max, absolute, saved, depends, changes } = motion;
+  return (line.motion = { end: row + 1, min, max, absolute, saved, depends, changes });
 }
 
 /** The lines of a segment in groups; `above` is how many rows of the segment before they reach. */
@@ -117,7 +131,7 @@ export class Segment {
   // What follows does not reach the rows so far.
   start() {
     const row = Math.max(this.row ?? 0, this.groups.at(-1)?.bottom ?? 0);
-    Object.assign(this, { row, base: row, lowest: row, origin: null, saved: null });
+    Object.assign(this, { row, base: row, lowest: row, origin: null, saved: null, filled: [] });
   }
 
   add(line, first) {
@@ -127,11 +141,27 @@ export class Segment {
     let top = row + motion.min;
     if (motion.absolute) top = Math.min(top, this.home());
     this.above = Math.max(this.above, this.base - top);
+    this.leaveBlankRows();
     this.join({ first: line.n, last: line.n, top, bottom: row + motion.max + 1, redraws: top < row || motion.absolute ? 1 : 0 });
     if (motion.saved !== null) this.saved = row + motion.saved;
+    this.lowest = Math.max(this.lowest, row + motion.max, row + motion.end);
+    if (motion === FLAT) this.filled[row + SCREEN_ROWS_MAX] = line.line !== "";
+    else for (const change of motion.changes) this.apply(change.kind, row + change.row, this.lowest);
     this.row = row + motion.end;
-    this.lowest = Math.max(this.lowest, row + motion.max, this.row);
     if (motion.max > 0) this.tall = true;
+  }
+
+  apply(kind, row, lowest) {
+    const at = row + SCREEN_ROWS_MAX;
+    const last = Math.min(lowest + SCREEN_ROWS_MAX, at + SCREEN_ROWS_MAX);
+    if (kind === BLANK_BELOW) for (let below = at + 1; below <= last; below += 1) this.filled[below] = false;
+    else this.filled[at] = kind === FILLED;
+  }
+
+  // A line is not part of a redraw if only blank rows are left of it.
+  leaveBlankRows() {
+    const before = this.groups.at(-1);
+    if (before && before.bottom > this.row && this.below === 0) before.bottom = Math.max(before.top + 1, this.row);
   }
 
   join(group) {
@@ -151,9 +181,11 @@ export class Segment {
     return this.origin;
   }
 
-  /** How many rows, from the row of the cursor on, the end of the segment leaves to be redrawn. */
+  /** How many rows, from the row of the cursor on, are left to be redrawn. */
   get below() {
-    return Math.max(0, this.lowest - this.row);
+    let last = this.lowest;
+    while (last >= this.row && !this.filled[last + SCREEN_ROWS_MAX]) last -= 1;
+    return last + 1 - this.row;
   }
 
   /** Reports whether the last line is loaded and no gap follows it. */

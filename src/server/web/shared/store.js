@@ -19,7 +19,7 @@ export class Store {
     this.charsMax = charsMax;
     /** Changes whenever the items do. */
     this.version = 0;
-    /** Changes when the items are removed, to be loaded anew. */
+    /** Changes when items are removed, which may be loaded anew. */
     this.generation = 0;
     this.clear();
   }
@@ -177,6 +177,7 @@ export class Store {
         if (this.chunks[i].used < this.chunks[oldest].used) oldest = i;
       }
       this.version += 1;
+      this.generation += 1;
       this.account(this.chunks[oldest], -1);
       this.chunks.splice(oldest, 1);
     }
