@@ -2,13 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::sync::Arc;
 
 use super::frame::{self, FrameHeader, FrameMetadata};
 use super::{Archive, ArchiveError};
 use crate::model::{Line, LogTotals, Origin};
-use crate::store::sync_folder;
+use crate::store::{FILE_MODE, sync_folder};
 
 /// Approximate bytes of NDJSON in one frame.
 const FRAME_BYTES: usize = 128 * 1024;
@@ -142,7 +142,8 @@ impl Archive {
         if let Some(file) = &self.frames.read().file {
             return Ok(file.clone());
         }
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.growing);
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&self.growing);
         let file = Arc::new(options.map_err(|e| self.error("open", e))?);
         self.frames.write().file = Some(file.clone());
         writer.name_unsynced = true;

@@ -10,13 +10,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::frame::{self, FrameHeader};
 use super::{Archive, ArchiveError};
 use crate::model::{EntryId, GapReason};
+use crate::store::FILE_MODE;
 
 /// Suffix of the name of a file that is being rewritten.
 pub(super) const NEW_SUFFIX: &str = ".ndjson.zst.open.new";
@@ -129,7 +130,7 @@ fn copy<'a>(
     headers: impl Iterator<Item = &'a FrameHeader>,
     path: &Path,
 ) -> io::Result<(File, Vec<FrameHeader>)> {
-    let new = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    let new = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
     let mut out = BufWriter::new(&new);
     let (mut offset, mut copied, mut data) = (0, Vec::new(), Vec::new());
     for header in headers {

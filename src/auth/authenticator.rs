@@ -152,6 +152,11 @@ impl Authenticator {
         }
     }
 
+    /// Reloads the file now if it has changed.
+    pub async fn reload(self: Arc<Self>) {
+        blocking(&self, Self::refresh).await;
+    }
+
     /// Reloads the file if it has changed.
     fn refresh(&self) {
         let mut seen = self.seen.lock();

@@ -129,6 +129,11 @@ impl Caller {
         matches!(self.identity, Identity::Anonymous)
     }
 
+    /// Returns whether the caller has a share link.
+    pub fn is_share(&self) -> bool {
+        matches!(self.identity, Identity::Share(_))
+    }
+
     /// Returns the expiry of the session or share, which may precede the token's.
     pub fn until(&self) -> Option<Timestamp> {
         self.until

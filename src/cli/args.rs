@@ -12,6 +12,7 @@ use super::events::EventsArgs;
 use super::export::ExportArgs;
 use super::follow::FollowArgs;
 use super::list::ListArgs;
+use super::open::OpenArgs;
 use super::rm::RmArgs;
 use super::run::RunArgs;
 use super::serve::ServeArgs;
@@ -68,6 +69,8 @@ pub enum CliCommand {
     Show(ShowArgs),
     /// Write a task's whole log to a file
     Export(ExportArgs),
+    /// Serve the page of a task from the data folder until Ctrl-C, and print its address
+    Open(OpenArgs),
     /// Delete tasks and their logs
     Rm(RmArgs),
     /// Create a read-only link to one task, usable without a token

@@ -38,8 +38,8 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Deserialize)]
-struct TaskListPage {
-    tasks: Vec<Task>,
+pub(super) struct TaskListPage {
+    pub(super) tasks: Vec<Task>,
     next: Option<String>,
 }
 
@@ -110,7 +110,7 @@ fn row(task: &Task) -> [String; 7] {
     let since = task.started.unwrap_or(task.created).as_millis();
     let ago = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(since));
     [
-        task.id.to_string(),
+        task.exact_id(),
         task.status.to_string(),
         show::exit(task).unwrap_or_else(|| "-".to_owned()),
         task.lines.to_string(),

@@ -8,19 +8,20 @@
 //! none of them              an embedded server over the data folder, until this process ends
 //! ```
 //! If two processes find no server at the same time, the lock of the data folder decides which one
-//! starts it; the other one searches again.
+//! starts it; the other one searches again. A server that holds the folder and does not answer, such as a
+//! suspended one, is reported within [`HOLDER_TIMEOUT`].
+
+mod local;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use serde::Deserialize;
+use anyhow::Context as _;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::output::Output;
-use crate::client::http::Probe;
 use crate::client::{Endpoint, HttpClient};
 use crate::config::{Settings, TokenSource};
 use crate::model::limits;
@@ -29,8 +30,12 @@ use crate::worker::Reconnect;
 
 /// Maximum time for a server on this machine to respond.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Maximum number of attempts to find or start a server while another one starts or shuts down.
-const START_TRIES: u32 = 50;
+/// Maximum time for a server that holds the data folder to answer.
+const HOLDER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum time to wait for a process that opens or closes the data folder.
+const FOLDER_TIMEOUT: Duration = limits::SHUTDOWN_TIMEOUT.saturating_add(Duration::from_secs(1));
+/// Maximum time for a server given by its URL to answer, before that is reported.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Number of attempts to find a server that is restarting.
@@ -54,14 +59,6 @@ pub(super) struct Locator {
     own: Mutex<Option<Server>>,
 }
 
-/// The contents of `server.json`, which a running server writes to its data folder.
-#[derive(Debug, Deserialize)]
-struct ServerFile {
-    url: String,
-    pid: i32,
-    public_url: Option<String>,
-}
-
 /// A failed start of the embedded server.
 enum StartFailure {
     /// Another process uses the address.
@@ -69,7 +66,7 @@ enum StartFailure {
     /// Another process uses the data folder.
     FolderTaken,
     /// Another error.
-    Failed(ServeError),
+    Failed(anyhow::Error),
 }
 
 impl Locator {
@@ -80,7 +77,7 @@ impl Locator {
     /// Returns the server's current address, starting an embedded server if there is none.
     ///
     /// # Errors
-    /// There is no server and none can be started.
+    /// There is no server and none can be started, or the server of the data folder does not answer.
     pub(super) async fn endpoint(&self) -> anyhow::Result<Endpoint> {
         if let Some(url) = &self.settings.url {
             return self.with_token(url.clone());
@@ -93,7 +90,9 @@ impl Locator {
             Purpose::Task => self.settings.listen.clone(),
             Purpose::Query => "127.0.0.1:0".to_owned(),
         };
-        for _ in 0..START_TRIES {
+        let began = Instant::now();
+        loop {
+            self.check_not_stopped()?;
             if let Some(found) = self.find().await {
                 return self.with_token(found);
             }
@@ -103,8 +102,11 @@ impl Locator {
                     *own = Some(server);
                     return Ok(endpoint);
                 }
-                Err(StartFailure::Failed(error)) => return Err(error.into()),
-                Err(StartFailure::FolderTaken) => sleep(RETRY_DELAY).await,
+                Err(StartFailure::Failed(error)) => return Err(error),
+                Err(StartFailure::FolderTaken) => {
+                    self.check_holder(began.elapsed())?;
+                    sleep(RETRY_DELAY).await;
+                }
                 Err(StartFailure::PortTaken) => {
                     // A tasktail server that has just started is found in the next attempt.
                     if self.at_default_address().await.is_none() || self.settings.data_named {
@@ -114,10 +116,14 @@ impl Locator {
                 }
             }
         }
-        bail!(
-            "the data folder {} is in use by a process that does not respond; stop it, or use another --data",
-            self.settings.data.display()
-        )
+    }
+
+    /// Returns the address that the server probably has, before it has answered.
+    pub(super) fn expected_endpoint(&self) -> Option<Endpoint> {
+        let in_folder = || self.reachable(&self.server_file()?.url).ok();
+        let default = || default_endpoint("http", &self.settings.listen);
+        let endpoint = self.settings.url.clone().or_else(in_folder).or_else(default)?;
+        self.with_token(endpoint).ok()
     }
 
     /// Returns the address after the server was lost. Waits first, because a server that restarts
@@ -157,7 +163,11 @@ impl Locator {
     /// # Errors
     /// As [`Locator::endpoint`].
     pub(super) async fn client(&self) -> anyhow::Result<HttpClient> {
-        self.endpoint().await.map(HttpClient::new)
+        let endpoint = self.endpoint().await?;
+        if self.settings.url.is_some() {
+            self.check_answers(&endpoint).await?;
+        }
+        Ok(HttpClient::new(endpoint))
     }
 
     /// Reports whether the server is embedded in this process.
@@ -175,75 +185,23 @@ impl Locator {
         }
     }
 
-    /// Returns a responding server on this machine.
-    async fn find(&self) -> Option<Endpoint> {
-        if !self.settings.data_named
-            && let Some(found) = self.at_default_address().await
-        {
-            // If it is the server of our data folder, its file has the public URL.
-            let file = self.server_file().await.filter(|file| file.url == found.to_string());
-            return Some(found.with_public_url(file.and_then(|file| file.public_url)));
-        }
-        self.in_data_folder().await
-    }
-
-    async fn at_default_address(&self) -> Option<Endpoint> {
-        let plain = default_endpoint("http", &self.settings.listen)?;
-        match HttpClient::new(plain.clone()).probe(PROBE_TIMEOUT).await {
-            Probe::Tasktail => Some(plain),
-            // It must authenticate with a trusted certificate, as on any machine; otherwise the data folder may
-            // contain its certificate.
-            Probe::HttpsRequired => {
-                let secure =
-                    default_endpoint("https", &self.settings.listen)?.with_ca_file(self.settings.ca_file.clone());
-                let probe = HttpClient::new(secure.clone()).probe(PROBE_TIMEOUT * 4).await;
-                (probe == Probe::Tasktail).then_some(secure)
-            }
-            Probe::Untrusted(_) | Probe::Other | Probe::Free => None,
-        }
-    }
-
     /// Returns the address of the embedded server, with its owner token: this process may open the data folder, so
     /// it has full access. With TLS, the server's own certificate is trusted.
     fn own_endpoint(&self, server: &Server) -> anyhow::Result<Endpoint> {
         let public_url = self.settings.public_url.as_ref().map(ToString::to_string);
         let endpoint = self.reachable(&server.url()).context("the server's own address")?.with_public_url(public_url);
-        Ok(endpoint.with_token(server.owner_token().reveal().parse().ok()))
-    }
-
-    /// Returns the endpoint of the server over the data folder, which authenticates with the certificate stored there.
-    fn reachable(&self, url: &str) -> anyhow::Result<Endpoint> {
-        let (scheme, addr) = url.split_once("://").unwrap_or_default();
-        let endpoint = default_endpoint(scheme, addr).with_context(|| format!("`{url}` is no address"))?;
-        let certificate = std::path::absolute(self.settings.data.join("server.pem"))?;
-        Ok(if scheme == "https" { endpoint.with_ca_file(Some(certificate)) } else { endpoint })
-    }
-
-    /// Returns the server that `server.json` names, if its process is alive: the file of a killed
-    /// server may name a port that another program uses now.
-    async fn in_data_folder(&self) -> Option<Endpoint> {
-        let file = self.server_file().await?;
-        let pid = rustix::process::Pid::from_raw(file.pid)?;
-        if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
-            return None;
-        }
-        let endpoint = self.reachable(&file.url).ok()?.with_public_url(file.public_url);
-        (HttpClient::new(endpoint.clone()).probe(PROBE_TIMEOUT * 4).await == Probe::Tasktail).then_some(endpoint)
-    }
-
-    async fn server_file(&self) -> Option<ServerFile> {
-        let text = tokio::fs::read(self.settings.data.join("server.json")).await.ok()?;
-        serde_json::from_slice(&text).ok()
+        Ok(endpoint.with_token(server.owner_token().reveal().parse().ok()).in_process())
     }
 
     async fn start(&self, listen: &str) -> Result<Server, StartFailure> {
         // An embedded server never opens a Redis port.
-        let options = ServeOptions { resp: None, ..self.settings.serve_options(listen) };
+        let data = self.settings.data().map_err(|error| StartFailure::Failed(error.into()))?;
+        let options = ServeOptions { resp: None, embedded: true, ..self.settings.serve_options(data, listen) };
         let starting = Box::pin(Server::start(options));
         starting.await.map_err(|error| match error {
             ServeError::InUse { .. } => StartFailure::FolderTaken,
             ServeError::PortInUse { .. } => StartFailure::PortTaken,
-            error => StartFailure::Failed(error),
+            error => StartFailure::Failed(error.into()),
         })
     }
 }

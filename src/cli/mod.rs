@@ -15,7 +15,9 @@ mod follow;
 mod list;
 mod locate;
 mod mask;
+mod open;
 mod output;
+mod owner;
 mod rm;
 mod run;
 mod sender;
@@ -30,6 +32,7 @@ mod token;
 mod values;
 mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -44,7 +47,7 @@ use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
-use crate::config::{ConfigError, SettingSource, Settings};
+use crate::config::{ConfigError, FlagValues, SettingSource, Settings};
 
 /// Exit code for an invalid command line, the same as clap's.
 const EXIT_USAGE: u8 = 2;
@@ -84,21 +87,22 @@ fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
     if let CliCommand::Completions(args) = &cli.command {
         return completions::run(args, Cli::command()).map(|()| 0);
     }
-    let settings = load_settings(&cli)?;
+    let source = SettingsSource::new(&cli)?;
+    let settings = source.load()?;
     let default_filter = if matches!(cli.command, CliCommand::Serve(_)) { "info" } else { "warn" };
     init_tracing(cli.global.log_format, default_filter)?;
     settings.warnings.iter().for_each(|warning| output.note(warning));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let result = runtime.block_on(dispatch(cli.command, Context { settings, output }));
+    let result = runtime.block_on(dispatch(cli.command, Context { settings, output }, source));
     // A thread that reads stdin would block the exit.
     runtime.shutdown_background();
     result
 }
 
-async fn dispatch(command: CliCommand, context: Context) -> anyhow::Result<u8> {
+async fn dispatch(command: CliCommand, context: Context, source: SettingsSource) -> anyhow::Result<u8> {
     // Boxed because the sizes of the commands' futures differ widely.
     match command {
-        CliCommand::Serve(args) => Box::pin(serve::run(args, context)).await,
+        CliCommand::Serve(args) => Box::pin(serve::run(args, context, source)).await,
         CliCommand::Run(args) => Box::pin(run::run(args, context)).await,
         CliCommand::Follow(args) => Box::pin(follow::run(args, context)).await,
         CliCommand::Append(args) => Box::pin(append::run(args, context)).await,
@@ -106,6 +110,7 @@ async fn dispatch(command: CliCommand, context: Context) -> anyhow::Result<u8> {
         CliCommand::List(args) => Box::pin(list::run(args, context)).await,
         CliCommand::Show(args) => Box::pin(show::run(args, context)).await,
         CliCommand::Export(args) => Box::pin(export::run(args, context)).await,
+        CliCommand::Open(args) => Box::pin(open::run(args, context)).await,
         CliCommand::Rm(args) => Box::pin(rm::run(args, context)).await,
         CliCommand::Share(args) => Box::pin(share::run(args, context)).await,
         CliCommand::Ship(args) => Box::pin(ship::run(args, context)).await,
@@ -119,21 +124,35 @@ async fn dispatch(command: CliCommand, context: Context) -> anyhow::Result<u8> {
     }
 }
 
-fn load_settings(cli: &Cli) -> Result<Settings, ConfigError> {
-    let mut flags = cli.global.flags();
-    if let CliCommand::Serve(args) = &cli.command {
-        if args.ephemeral && cli.global.data.is_some() {
-            let why = "it uses a temporary data folder, which conflicts with --data; use one of the two";
-            return Err(ConfigError::Value { at: SettingSource::Flag("--ephemeral".to_owned()), why: why.to_owned() });
+/// The flags and the file that settings are read from, again for a reload.
+struct SettingsSource {
+    flags: FlagValues,
+    file: Option<PathBuf>,
+}
+
+impl SettingsSource {
+    fn new(cli: &Cli) -> Result<Self, ConfigError> {
+        let mut flags = cli.global.flags();
+        if let CliCommand::Serve(args) = &cli.command {
+            if args.ephemeral && cli.global.data.is_some() {
+                let why = "it uses a temporary data folder, which conflicts with --data; use one of the two";
+                let at = SettingSource::Flag("--ephemeral".to_owned());
+                return Err(ConfigError::Value { at, why: why.to_owned() });
+            }
+            flags.extend(SettingArgs::flags(&args.settings));
         }
-        flags.extend(SettingArgs::flags(&args.settings));
+        if let CliCommand::Run(args) = &cli.command {
+            flags.extend(args.spool.flags());
+        }
+        let env = |name: &str| std::env::var_os(name);
+        let named = cli.global.config.clone();
+        let file = named.or_else(|| env("TASKTAIL_CONFIG").filter(|value| !value.is_empty()).map(Into::into));
+        Ok(Self { flags, file })
     }
-    if let CliCommand::Run(args) = &cli.command {
-        flags.extend(args.spool.flags());
+
+    fn load(&self) -> Result<Settings, ConfigError> {
+        Settings::load(&self.flags, |name| std::env::var_os(name), self.file.as_deref())
     }
-    let env = |name: &str| std::env::var_os(name);
-    let file = cli.global.config.clone().or_else(|| env("TASKTAIL_CONFIG").filter(|v| !v.is_empty()).map(Into::into));
-    Settings::load(&flags, env, file.as_deref())
 }
 
 /// Sends diagnostics to stderr, filtered by `TASKTAIL_LOG` in the syntax of tracing's EnvFilter.

@@ -90,6 +90,9 @@ pub(super) fn task_error(error: ClientError, task: &TaskId, endpoint: &Endpoint)
     if !error.is_not_found() {
         return error.into();
     }
+    if endpoint.is_in_process() {
+        return anyhow!("there is no task `{task}`; list tasks with `tasktail list`");
+    }
     let or = if endpoint.token().is_some() { ", or the access token does not cover it" } else { "" };
     anyhow!("there is no task `{task}` at {endpoint}{or}")
 }

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::Context;
 use super::locate::{Locator, Purpose};
 use super::output::{Output, task_error};
+use super::{Context, show};
 use crate::model::TaskId;
 
 /// `tasktail rm`.
@@ -12,6 +12,7 @@ use crate::model::TaskId;
 #[command(after_help = "\
 Examples:
   tasktail rm nightly-7
+  tasktail rm nightly.1                 the first of several logs of a name
   tasktail list --status lost --json | jq -r .id | xargs tasktail rm")]
 pub struct RmArgs {
     /// The tasks, by their complete ids
@@ -34,7 +35,12 @@ async fn remove(args: &RmArgs, locator: &Locator, output: Output) -> anyhow::Res
     for task in &args.tasks {
         match client.delete(&format!("/api/v1/tasks/{task}")).await {
             Ok(()) if output.json() => output.object(&serde_json::json!({ "removed": task }))?,
-            Ok(()) => output.line(task)?,
+            Ok(()) => {
+                output.line(task)?;
+                if let Ok(rest) = show::get(&client, task).await {
+                    output.note(format_args!("{task} now names {}, the newest log of this name", rest.id));
+                }
+            }
             Err(error) => {
                 output.error(&task_error(error, task, client.endpoint()));
                 code = 1;

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::locate::{Locator, Purpose, reconnect};
 use super::mask::MaskArgs;
+use super::output::Output;
 use super::settings::SpoolArgs;
 use super::values::{key_value, repetition};
 use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
-use crate::model::{RunId, TaskId, units};
+use crate::model::{AttemptMode, RunId, TaskId, units};
 use crate::worker::{SpoolOptions, Worker, WorkerOptions};
 
 /// Maximum number of characters of the command's name in a task's id.
@@ -26,6 +28,9 @@ const NAME_CHARS_MAX: usize = 40;
 const OFF_WORDS: [&str; 3] = ["0", "false", "no"];
 /// An address that cannot be reached, for a worker without a server.
 const UNREACHABLE_URL: &str = "http://127.0.0.1:0";
+
+/// Maximum time for which the command waits for a server. It starts then, whether there is one or not.
+const START_WAIT: Duration = Duration::from_secs(1);
 
 /// `tasktail run`.
 #[derive(Debug, Args)]
@@ -37,7 +42,8 @@ Prints `watch: URL` on stderr first. The exit code is the command's: 128+N
 for signal N, 127 if the command does not exist, 126 if it cannot be executed,
 125 if tasktail failed before starting it. The command's environment contains
 TASKTAIL_URL and TASKTAIL_TASK. If no server is running, this process serves
-the task itself until the command ends.
+the task itself until the command ends; `tasktail open` serves its page again.
+If the server does not answer, the command runs and its lines are sent later.
 
 A secret (--mask-env, --mask-file) is replaced before anything is shown,
 stored or sent, also URL-encoded, as a JSON string or in base64; a secret of
@@ -56,6 +62,7 @@ is not slowed down.
 Examples:
   tasktail run -- make -j8
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
+  tasktail run --task nightly -- ./nightly.sh        every night: nightly, nightly.2, ...; `nightly` opens the newest
   tasktail run --pty -- cargo build
   tasktail run --spool /var/spool/tasktail -- ./nightly.sh
   tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
@@ -63,9 +70,13 @@ Examples:
   tasktail run --run nightly-7 -- ansible-playbook site.yml      collect its LB_EVENT lines as events of that run
   tasktail run --emit-events --workload dfaas --repetition 1/3 -- k6 run load.js")]
 pub struct RunArgs {
-    /// Set the task's id [default: the command's name with a unique suffix]
+    /// Set the task's id; if it is in use, the log is ID.2, ID.3, ... [default: the command's name with a unique
+    /// suffix]
     #[arg(long, value_name = "ID")]
     pub(super) task: Option<TaskId>,
+    /// Delete the finished logs of this id first, and use the id again
+    #[arg(long, requires = "task")]
+    pub(super) replace: bool,
     /// Add a label to find the task by; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = key_value)]
     pub(super) labels: Vec<(String, String)>,
@@ -119,20 +130,25 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let fixed = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
     let spool = settings.spool.clone().map(|dir| SpoolOptions { dir, bytes_max: settings.spool_bytes_max });
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
-    let endpoint = match locator.endpoint().await {
-        Ok(endpoint) => {
-            output.announce(format_args!("watch: {}", endpoint.task_page(&task)));
-            endpoint
-        }
-        Err(error) => {
-            let why = super::output::chain(&error);
-            output.note(format_args!("no server: {why}; running the command, its output is only shown here"));
-            UNREACHABLE_URL.parse::<Endpoint>()?
-        }
+    let found = locate_for_start(&locator, output).await;
+    let page = found.clone();
+    let endpoint = match found.or_else(|| locator.expected_endpoint()) {
+        Some(endpoint) => endpoint,
+        None => UNREACHABLE_URL.parse::<Endpoint>()?,
     };
     let mut options = WorkerOptions::new(endpoint.to_string(), task);
     options.ca_file = endpoint.ca_file().map(Path::to_owned);
     options.token = endpoint.token().map(|token| token.reveal().to_owned());
+    options.attempt = match (&args.task, args.replace) {
+        (None, _) => AttemptMode::Join,
+        (Some(_), false) => AttemptMode::New,
+        (Some(_), true) => AttemptMode::Replace,
+    };
+    options.starting = Some(Arc::new(move |task: &TaskId| {
+        if let Some(page) = &page {
+            output.announce(format_args!("watch: {}", page.task_page(task)));
+        }
+    }));
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
     options.labels.extend(args.labels);
     options.tee = args.tee;
@@ -156,6 +172,22 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             Ok(code)
         }
     }
+}
+
+/// Returns the server, if there is one by the time that the command should start. Otherwise the worker looks for one
+/// while the command runs.
+async fn locate_for_start(locator: &Arc<Locator>, output: Output) -> Option<Endpoint> {
+    let search = Arc::clone(locator);
+    // Spawned: a server that is being opened is used later.
+    let search = tokio::spawn(async move { search.endpoint().await });
+    let why = match timeout(START_WAIT, search).await {
+        Ok(Ok(Ok(endpoint))) => return Some(endpoint),
+        Ok(Ok(Err(error))) => super::output::chain(&error),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("none has answered within {} s", START_WAIT.as_secs()),
+    };
+    output.note(format_args!("no server: {why}; the command runs, its lines are kept until a server answers"));
+    None
 }
 
 /// Returns the labels that configure how the server processes events in the output.

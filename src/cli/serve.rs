@@ -1,13 +1,18 @@
 //! `tasktail serve`: runs the server until it receives a signal.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Output;
+use super::owner::Owner;
 use super::settings::SettingArgs;
-use super::{Context, interrupted};
+use super::{Context, SettingsSource, interrupted};
+use crate::config::Settings;
 use crate::server::{ServeOptions, Server, raise_file_limit};
 
 /// Exit code after a second signal.
@@ -20,7 +25,9 @@ const ANY_PORT: &str = "127.0.0.1:0";
 #[command(after_help = "\
 Prints `listening on http://ADDR` on stdout once it accepts connections, and
 with --resp `redis on redis://ADDR` after it. SIGTERM and SIGINT shut it down
-cleanly. Every setting can also be set in the settings file
+cleanly; SIGHUP reads the settings again and reports those that need a restart.
+With --ephemeral it also ends with the process that started it, unless SIGHUP
+is ignored, as with nohup. Every setting can also be set in the settings file
 (worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE).
 
 Examples:
@@ -38,27 +45,29 @@ pub struct ServeArgs {
     pub(super) settings: SettingArgs,
 }
 
-pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8> {
+pub(super) async fn run(args: ServeArgs, context: Context, source: SettingsSource) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     // Handled before the address is printed, since its reader may send a signal at once.
-    let ended = tokio::spawn(interrupted());
+    let mut ended = tokio::spawn(stop_requested(args.ephemeral));
+    let mut hangups = signal(SignalKind::hangup())?;
     let folder = if args.ephemeral { Some(temporary_folder()?) } else { None };
-    let options = match &folder {
-        Some(folder) => {
-            let listen = if settings.listen_named { &settings.listen } else { ANY_PORT };
-            ServeOptions { data: folder.path().to_owned(), ..settings.serve_options(listen) }
-        }
-        None => settings.serve_options(&settings.listen),
+    let data = match &folder {
+        Some(folder) => folder.path(),
+        None => settings.data()?,
     };
     raise_file_limit();
-    let data = options.data.clone();
-    let server = Box::pin(Server::start(options)).await?;
+    let server = Box::pin(Server::start(options(&settings, data, args.ephemeral))).await?;
     if let Err(error) = print_addresses(&server, args.ephemeral, output) {
         // A closed stdout does not stop the server.
         tracing::debug!(%error, "cannot print the addresses");
     }
     tracing::info!(url = server.url(), redis = server.redis_url(), data = %data.display(), "serving");
-    ended.await??;
+    loop {
+        tokio::select! {
+            ended = &mut ended => break ended??,
+            _ = hangups.recv() => reload(&server, &source, data, args.ephemeral).await,
+        }
+    }
     tracing::info!("shutting down");
     let done = tokio::select! {
         done = server.shutdown() => done,
@@ -74,6 +83,45 @@ pub(super) async fn run(args: ServeArgs, context: Context) -> anyhow::Result<u8>
     }
     done?;
     Ok(0)
+}
+
+/// Returns the options of the server over `data`.
+fn options(settings: &Settings, data: &Path, ephemeral: bool) -> ServeOptions {
+    let any_port = ephemeral && !settings.listen_named;
+    settings.serve_options(data, if any_port { ANY_PORT } else { &settings.listen })
+}
+
+/// Waits until the server should stop. Signals are handled from this call on.
+fn stop_requested(ephemeral: bool) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    let interrupted = interrupted();
+    let owner = ephemeral.then(Owner::of_this_process).flatten();
+    async move {
+        let Some(owner) = owner else { return interrupted.await };
+        tokio::select! {
+            interrupted = interrupted => interrupted,
+            () = owner.ended() => {
+                tracing::info!("the process that started this server has ended");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads the settings again and applies them. Invalid ones change nothing.
+async fn reload(server: &Server, source: &SettingsSource, data: &Path, ephemeral: bool) {
+    let settings = match source.load() {
+        Ok(settings) => settings,
+        Err(error) => return tracing::error!("SIGHUP: keeping the old settings: {error}"),
+    };
+    let named = settings.data.as_deref().filter(|_| !ephemeral).unwrap_or(data);
+    let report = server.reload(&options(&settings, named, ephemeral)).await;
+    for (name, value) in &report.applied {
+        tracing::info!(value, "SIGHUP: changed {name}");
+    }
+    if !report.restart.is_empty() {
+        tracing::warn!("SIGHUP: restart the server to change {}", report.restart.join(", "));
+    }
+    tracing::info!("SIGHUP: reloaded the settings, tokens and certificates");
 }
 
 fn temporary_folder() -> anyhow::Result<TempDir> {

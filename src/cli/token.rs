@@ -83,7 +83,7 @@ struct RevokeArgs {
 
 pub(super) fn run(args: TokenArgs, context: &Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let tokens = Tokens::at(&settings.data);
+    let tokens = Tokens::at(settings.data()?);
     match args.command {
         TokenCommand::Create(args) => create(args, &tokens, *output)?,
         TokenCommand::List => list(&tokens, *output)?,

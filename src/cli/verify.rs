@@ -29,7 +29,7 @@ pub struct VerifyArgs {}
 
 pub(super) async fn run(_args: VerifyArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
-    let data = settings.data.clone();
+    let data = settings.data()?.to_owned();
     let bar = progress_bar(output);
     let shown = bar.clone();
     let verified = tokio::task::spawn_blocking(move || {

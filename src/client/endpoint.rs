@@ -29,6 +29,8 @@ pub struct Endpoint {
     host: String,
     port: u16,
     prefix: String,
+    /// The server is part of this process.
+    in_process: bool,
 }
 
 /// The scheme of a server's address.
@@ -87,6 +89,18 @@ impl Endpoint {
         self
     }
 
+    /// Returns the endpoint of a server inside this process.
+    #[must_use]
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
+    /// Reports whether the server is part of this process, so that people know neither its address nor its token.
+    pub fn is_in_process(&self) -> bool {
+        self.in_process
+    }
+
     /// Returns the access token, if there is one.
     pub fn token(&self) -> Option<&BearerToken> {
         self.token.as_ref()
@@ -129,7 +143,7 @@ impl Endpoint {
     }
 
     /// Returns the URL of a task's page, for people.
-    pub fn task_page(&self, task: &crate::model::TaskId) -> String {
+    pub fn task_page(&self, task: &impl fmt::Display) -> String {
         self.page("tasks", task)
     }
 
@@ -203,6 +217,7 @@ impl FromStr for Endpoint {
             host,
             port,
             prefix: uri.path().trim_end_matches('/').to_owned(),
+            in_process: false,
         })
     }
 }

@@ -81,14 +81,16 @@ impl ClientError {
 /// The result of probing an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// A tasktail server.
-    Tasktail,
+    /// A tasktail server, with the id of its process if it names one.
+    Tasktail(Option<String>),
     /// A tasktail server that accepts https only.
     HttpsRequired,
     /// A server whose certificate is not trusted, with the reason.
     Untrusted(String),
-    /// Another program, or one that does not respond.
+    /// Another program.
     Other,
+    /// A program that accepts connections and does not respond in time.
+    Silent,
     /// Nothing listens on the address.
     Free,
 }
@@ -124,7 +126,7 @@ impl HttpClient {
             let contains = |word: &str| memchr::memmem::find(&body, word.as_bytes()).is_some();
             Ok::<_, ClientError>(match (contains(HTTPS_REQUIRED), named || contains("tasktail")) {
                 (true, _) => Probe::HttpsRequired,
-                (false, true) => Probe::Tasktail,
+                (false, true) => Probe::Tasktail(instance_of(&body)),
                 (false, false) => Probe::Other,
             })
         };
@@ -134,7 +136,8 @@ impl HttpClient {
                 Probe::Untrusted(source.to_string())
             }
             Ok(Err(ClientError::Connect { .. })) => Probe::Free,
-            Ok(Err(_)) | Err(_) => Probe::Other,
+            Ok(Err(_)) => Probe::Other,
+            Err(_) => Probe::Silent,
         }
     }
 
@@ -322,6 +325,12 @@ async fn exchange(
 ) -> hyper::Result<Response<Incoming>> {
     sender.ready().await?;
     sender.send_request(request).await
+}
+
+/// Returns the id of the process that answered `/healthz`.
+fn instance_of(health: &[u8]) -> Option<String> {
+    let health: serde_json::Value = serde_json::from_slice(health).ok()?;
+    Some(health.get("instance")?.as_str()?.to_owned())
 }
 
 /// Reports whether the response names tasktail as its server, as every response of ours does.

@@ -56,8 +56,8 @@ pub struct Settings {
     pub token: Option<TokenSource>,
     /// Warnings to print before the command runs.
     pub warnings: Vec<String>,
-    /// Data folder.
-    pub data: PathBuf,
+    /// Data folder; none without a home directory, which commands with a server's URL do not need.
+    pub data: Option<PathBuf>,
     /// Whether the data folder was set explicitly; then a server with another folder is not used.
     pub data_named: bool,
     /// Address to listen on, and to look for a server at.
@@ -157,7 +157,10 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The data folder has no default without a home directory.
-    #[error("no data folder: neither HOME nor XDG_STATE_HOME is set; use --data DIR or set TASKTAIL_DATA")]
+    #[error(
+        "no data folder: neither HOME nor XDG_STATE_HOME is set; use --data DIR, set TASKTAIL_DATA, or use a server \
+         with --url URL"
+    )]
     NoHome,
 }
 
@@ -203,8 +206,8 @@ impl Settings {
             Some((at, value)) if value.is_empty() => {
                 return Err(ConfigError::Value { at, why: "the name of the data folder is empty".to_owned() });
             }
-            Some((_, value)) => PathBuf::from(value),
-            None => folder("XDG_STATE_HOME", ".local/state").ok_or(ConfigError::NoHome)?.join("tasktail"),
+            Some((_, value)) => Some(PathBuf::from(value)),
+            None => folder("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("tasktail")),
         };
         let defaults = ServeOptions::default();
         let mut limits = defaults.limits;
@@ -244,11 +247,19 @@ impl Settings {
         })
     }
 
-    /// Returns the options of a server that listens on `listen`.
-    pub fn serve_options(&self, listen: &str) -> ServeOptions {
+    /// Returns the data folder.
+    ///
+    /// # Errors
+    /// None was set, and there is no home directory for the default.
+    pub fn data(&self) -> Result<&Path, ConfigError> {
+        self.data.as_deref().ok_or(ConfigError::NoHome)
+    }
+
+    /// Returns the options of a server over `data` that listens on `listen`.
+    pub fn serve_options(&self, data: &Path, listen: &str) -> ServeOptions {
         ServeOptions {
             listen: listen.to_owned(),
-            data: self.data.clone(),
+            data: data.to_owned(),
             durability: self.durability,
             limits: self.limits.clone(),
             resp: self.resp.clone(),
@@ -260,6 +271,7 @@ impl Settings {
             allowed_origins: self.allowed_origins.clone(),
             share_jwt_key_file: self.share_jwt_key_file.clone(),
             share_jwt_audience: self.share_jwt_audience.clone(),
+            embedded: false,
         }
     }
 }

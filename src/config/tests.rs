@@ -34,12 +34,15 @@ fn source_with_highest_priority_wins() {
 
 #[test]
 fn data_folder_follows_xdg() {
-    let data = |env: &[(&str, &str)]| load(&[], env, None).unwrap().data;
+    let data = |env: &[(&str, &str)]| load(&[], env, None).unwrap().data.unwrap();
     assert_eq!(data(&[]), Path::new("/home/nobody/.local/state/tasktail"));
     assert_eq!(data(&[("XDG_STATE_HOME", "/s")]), Path::new("/s/tasktail"));
     assert_eq!(data(&[("XDG_STATE_HOME", "relative")]), Path::new("/home/nobody/.local/state/tasktail"));
     assert_eq!(data(&[("TASKTAIL_DATA", "/d")]), Path::new("/d"));
     assert!(load(&[], &[("TASKTAIL_DATA", "/d")], None).unwrap().data_named);
+    // Only a command that needs the folder fails.
+    let homeless = Settings::load(&Vec::new(), |_| None, None).unwrap();
+    assert!(homeless.data().unwrap_err().to_string().contains("--data DIR"));
 }
 
 #[test]

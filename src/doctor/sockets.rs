@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::stages::same_lines;
 use super::{CheckFailure, CheckOutcome, DoctorRun};
 use crate::client::connect::{self, ClientSocket, ConnectError};
-use crate::model::{Channel, Timestamp};
+use crate::model::{AttemptMode, Channel, Timestamp};
 use crate::wire::viewer::ServerMessage;
 use crate::wire::worker::{OutgoingLine, OutgoingMessage, ServerReply};
 
@@ -30,6 +30,7 @@ impl DoctorRun {
                 host: "doctor",
                 labels: &labels,
                 timestamp: now,
+                attempt: AttemptMode::Join,
             },
             OutgoingMessage::LogLines {
                 work_request_id: &task,

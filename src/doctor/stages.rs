@@ -20,7 +20,7 @@ impl DoctorRun {
         let expected = "a tasktail server at the address";
         let url = self.options.endpoint.to_string();
         match self.client.probe(self.options.timeout).await {
-            Probe::Tasktail => Ok(()),
+            Probe::Tasktail(_) => Ok(()),
             Probe::HttpsRequired => Err(CheckFailure::new(
                 format!("the server at {url} accepts only https"),
                 expected,
@@ -31,7 +31,7 @@ impl DoctorRun {
                 expected,
                 "the certificate or the trusted CA (--ca-file) is wrong",
             )),
-            Probe::Other => Err(CheckFailure::new(
+            Probe::Other | Probe::Silent => Err(CheckFailure::new(
                 format!("{url} is not a tasktail server"),
                 expected,
                 "another program uses the port, or a proxy answers for a stopped server",

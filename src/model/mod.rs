@@ -3,6 +3,7 @@
 //! Input is validated once, where it enters (a flag, a path, a message), and is then carried as a
 //! type that can only hold valid values.
 
+mod attempt;
 mod check;
 mod clock;
 mod cursor;
@@ -26,6 +27,7 @@ mod time;
 pub mod units;
 mod view;
 
+pub use attempt::{Attempt, AttemptMode};
 pub use clock::{Clock, ClockReading, ClockSnapshot};
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use entry::{ByteStr, Entry, EntryBody, EntryFields};

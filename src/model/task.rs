@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Integrity, TaskId, Timestamp};
+use super::{Attempt, Integrity, TaskId, Timestamp};
 
 /// The status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,4 +112,17 @@ pub struct Task {
     /// Verification of its log, once it has ended.
     #[serde(default)]
     pub integrity: Option<Integrity>,
+    /// Its place among the logs of its name, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+}
+
+impl Task {
+    /// Returns an id that always names this log. The id of a first attempt alone names the newest one.
+    pub fn exact_id(&self) -> String {
+        match &self.attempt {
+            Some(attempt) if attempt.number == 1 && attempt.newest > 1 => format!("{}.1", self.id),
+            _ => self.id.to_string(),
+        }
+    }
 }

@@ -11,7 +11,7 @@
 //! - `state`: everything that connections share. It depends on no handler: `metrics`, `stages` and
 //!   `browser_auth` hold its parts.
 //! - `options`: the options of a server, and the errors of starting it.
-//! - `server_file`: files that let local commands find the server.
+//! - `server_file`: files that let local commands find the server. `reload`: settings that change while it runs.
 //!
 //! No part of the server stores lines: a viewer's position is in its follower, the lines are in the journal.
 
@@ -21,6 +21,7 @@ mod metrics;
 mod net;
 mod options;
 mod redis;
+mod reload;
 mod server_file;
 mod stages;
 mod state;
@@ -40,7 +41,7 @@ use tokio::time::timeout;
 use crate::auth::Secret;
 use crate::model::limits::{self, Limits};
 use crate::runs::RunIsolation;
-use crate::tasks::create_folder;
+use crate::tasks::{create_folder, make_data_private, write_private};
 use crate::transport::Acceptor;
 use net::bind::{self, BoundListeners};
 use net::{tcp, tls};
@@ -53,18 +54,23 @@ pub use http::public_url::PublicUrl;
 pub use http::routes::{ROUTES, Route};
 pub use net::tcp::raise_file_limit;
 pub use options::{ServeError, ServeOptions};
+pub use reload::ReloadReport;
+pub use server_file::{ServerFile, ServerProcess};
 
 /// A running server. It runs until [`Server::shutdown`]; dropping it only stops accepting.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
     redis_addr: Option<SocketAddr>,
+    /// The options as they were set, to find the changed ones in a reload.
+    configured: Box<ServeOptions>,
     state: SharedState,
 }
 
 impl Server {
     /// Binds the ports, opens the store and serves in the background.
     pub async fn start(mut options: ServeOptions) -> Result<Server, ServeError> {
+        let configured = Box::new(options.clone());
         let acceptor = options.tls.clone().map(Acceptor::load).transpose()?.map(Arc::new);
         if let Some(acceptor) = &acceptor {
             tls::log_warnings(acceptor);
@@ -75,7 +81,7 @@ impl Server {
         cap_heartbeat(&mut options.limits);
         prepare_data_folder(&options.data).await?;
         let state = State::open(options, acceptor, bind::is_loopback(addr), insecure).await?;
-        let server = Server { addr, redis_addr: redis.as_ref().map(|(_, addr)| *addr), state };
+        let server = Server { addr, redis_addr: redis.as_ref().map(|(_, addr)| *addr), configured, state };
         server.write_files().await?;
         server.spawn_maintenance();
         server.spawn_run_bridges();
@@ -124,13 +130,19 @@ impl Server {
     /// Writes the files that let local commands find this server.
     async fn write_files(&self) -> Result<(), ServeError> {
         let data = &self.state.options.data;
-        let (url, redis_url) = (self.url(), self.redis_url());
         let write = async {
             if let Some(acceptor) = &self.state.tls {
                 server_file::write_certificate(data, acceptor).await?;
             }
-            let public_url = self.state.options.public_url.as_ref();
-            server_file::write_addresses(data, &url, redis_url.as_deref(), public_url).await
+            let file = ServerFile {
+                url: self.url(),
+                pid: i32::try_from(std::process::id()).unwrap_or_default(),
+                redis: self.redis_url(),
+                public_url: self.state.options.public_url.as_ref().map(ToString::to_string),
+                instance: self.state.instance.clone(),
+                place: Default::default(),
+            };
+            file.write(data)
         };
         write.await.map_err(|source| ServeError::DataFolder { data: data.clone(), source })
     }
@@ -185,14 +197,16 @@ fn cap_heartbeat(limits: &mut Limits) {
     }
 }
 
-/// Creates the data folder and checks that it is writable.
+/// Creates the data folder and checks that it is writable. Withdraws access for others, since it contains logs.
 async fn prepare_data_folder(data: &Path) -> Result<(), ServeError> {
     let probe = data.join(format!(".writable.{}", std::process::id()));
     let check = async {
         let folder = data.to_owned();
         // The folder's name must be durable too, or a power failure could lose the folder with its contents.
         tokio::task::spawn_blocking(move || create_folder(&folder)).await.map_err(io::Error::other)??;
-        tokio::fs::write(&probe, b"").await?;
+        let folder = data.to_owned();
+        tokio::task::spawn_blocking(move || make_data_private(&folder)).await.map_err(io::Error::other)?;
+        write_private(&probe, b"")?;
         tokio::fs::remove_file(&probe).await
     };
     check.await.map_err(|source| ServeError::DataFolder { data: data.to_owned(), source })

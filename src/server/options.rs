@@ -39,6 +39,9 @@ pub struct ServeOptions {
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience required in these JWTs, or `None` if they must have no audience.
     pub share_jwt_audience: Option<String>,
+    /// Set for a server inside a command. Workers of its tasks start a server themselves if there is none, so
+    /// tasks whose grace is over are lost at the start.
+    pub embedded: bool,
 }
 
 impl Default for ServeOptions {
@@ -57,6 +60,7 @@ impl Default for ServeOptions {
             allowed_origins: Origins::default(),
             share_jwt_key_file: None,
             share_jwt_audience: None,
+            embedded: false,
         }
     }
 }

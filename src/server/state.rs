@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
 use super::metrics::Metrics;
@@ -13,7 +15,7 @@ use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
 use super::options::{ServeError, ServeOptions};
 use super::stages::StageMeters;
 use crate::auth::{AuthError, Authenticator, TokenDigest};
-use crate::model::limits::{Limit, LimitCounters};
+use crate::model::limits::{self, Limit, LimitCounters};
 use crate::runs::Runs;
 use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
@@ -21,6 +23,8 @@ use crate::transport::Acceptor;
 /// State shared by all connections. It lives as long as the last of them.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// A random id of this start of the server.
+    pub(crate) instance: String,
     /// The tasks and their logs.
     pub(crate) tasks: Tasks,
     /// The runs and their events.
@@ -72,6 +76,7 @@ impl State {
         let searches_max = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
         let stages = StageMeters::default();
         Ok(Arc::new(State {
+            instance: Ulid::generate().to_string(),
             runs: Runs::new(&tasks, stages.runs.clone()),
             tasks,
             stages,
@@ -115,6 +120,7 @@ async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>)
         limits: options.limits.clone(),
         hits: limit_counters.clone(),
         events: true,
+        reconnect_window: if options.embedded { Duration::ZERO } else { limits::RECONNECT_WINDOW },
     };
     let opened = Tasks::open(&options.data, tasks_options).await;
     let data = options.data.clone();

@@ -53,7 +53,7 @@ use crate::model::{EntryId, Timestamp};
 
 pub use check::StoreCheck;
 use commit::WalState;
-pub use folder::{create_folder, sync_folder};
+pub use folder::{FILE_MODE, create_folder, make_private, restrict, sync_folder, write_private};
 pub use open::OpenError;
 use pending::{PendingWrites, TreeRow};
 pub use record::{KeyRecord, StreamRecord};

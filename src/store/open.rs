@@ -5,8 +5,9 @@
 //! but has lost its past is treated the same.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::commit::{Replay, WalState};
-use super::folder::{copy_folder, create_folder, remove_rebuild_folder, sync_folder};
+use super::folder::{FILE_MODE, copy_folder, create_folder, remove_rebuild_folder, sync_folder};
 use super::pending::PendingWrites;
 use super::space::{DiskSpace, Unavailable};
 use super::tree_id::TreeId;
@@ -156,7 +157,7 @@ pub(super) fn write_open_count(folder: &Path, open_count: u64) -> io::Result<()>
     }
     // Atomically: half a number would make a good store look damaged.
     let part = folder.join(format!("{OPEN_COUNT_FILE}.part"));
-    let mut file = File::create(&part)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&part)?;
     file.write_all(format!("{open_count}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(&part, folder.join(OPEN_COUNT_FILE))?;
@@ -263,7 +264,7 @@ fn rescue(folder: &Path, error: &StoreError, options: StoreOptions) -> io::Resul
         Err(error) => {
             tracing::error!(%error, moved_to = %aside.display(), "recovery failed; starting with an empty store (archives are unaffected)");
             fs::remove_dir_all(folder)?;
-            fs::create_dir_all(folder)?;
+            create_folder(folder)?;
             Ok(Store::try_open(folder, options))
         }
     }

@@ -16,11 +16,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::WriteBatch;
+use super::folder::FILE_MODE;
 use super::tree_id::TreeId;
 
 /// Approximate bytes of one file; beyond that the log rotates to the other.
@@ -88,8 +89,10 @@ impl Wal {
     /// Opens both files and calls `replay` with the writes of the frames above `known`, in order. Returns
     /// the log and the number of those frames.
     pub(super) fn open(folder: &Path, known: u64, mut replay: impl FnMut(WalWrite<'_>)) -> io::Result<(Self, u64)> {
-        let open_file =
-            |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
+        let open_file = |name: &str| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(folder.join(name))
+        };
         let files = [Arc::new(open_file("wal.0")?), Arc::new(open_file("wal.1")?)];
         let sizes = [files[0].metadata()?.len(), files[1].metadata()?.len()];
         let mut found = read_frames(&files[0], sizes[0], known)?;

@@ -59,7 +59,7 @@ impl Tasks {
         Ok(())
     }
 
-    fn stored_record(&self, id: &TaskId) -> Result<Option<TaskRecord>, TasksError> {
+    pub(super) fn stored_record(&self, id: &TaskId) -> Result<Option<TaskRecord>, TasksError> {
         let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
         Ok(stored.and_then(|bytes| TaskRecord::decode(&bytes).ok()))
     }

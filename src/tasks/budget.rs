@@ -66,7 +66,7 @@ impl Tasks {
     /// # Errors
     /// The data folder exceeds its budget, and no finished task is left to remove.
     pub fn has_budget(&self) -> Result<(), TasksError> {
-        match self.inner.options.limits.disk_max.filter(|_| self.inner.budget.is_over()) {
+        match self.inner.limits().disk_max.filter(|_| self.inner.budget.is_over()) {
             Some(max) => Err(TasksError::OverBudget(units::show_size(max))),
             None => Ok(()),
         }
@@ -74,7 +74,7 @@ impl Tasks {
 
     /// Removes finished tasks while the folder exceeds its budget, in the order of their ends.
     pub(super) async fn enforce_budget(&self) -> Result<(), TasksError> {
-        let Some(max) = self.inner.options.limits.disk_max else { return Ok(()) };
+        let Some(max) = self.inner.limits().disk_max else { return Ok(()) };
         let budget = &self.inner.budget;
         let used = || self.inner.archives.bytes() + folder_bytes(&budget.journal);
         if used() > max {

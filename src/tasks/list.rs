@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
+use super::details::details_of_sealed;
 use super::record::TaskRecord;
-use super::task::details_of_sealed;
 use super::{Tasks, TasksError};
 use crate::journal::JournalError;
 use crate::model::{Task, TaskId, TaskStatus, Timestamp};
@@ -83,7 +83,7 @@ impl Tasks {
         }
         let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
         let record = stored.map(|bytes| TaskRecord::decode(&bytes)).transpose().map_err(JournalError::from)?;
-        Ok(record.map(|record| details_of_sealed(id, &record)))
+        Ok(record.map(|record| Task { attempt: self.attempt(id), ..details_of_sealed(id, &record) }))
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use super::TasksError;
 use super::clock;
 use super::end::EndRequest;
 use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
-use super::{LineBatch, TasksError};
 use crate::journal::JournalError;
-use crate::model::{Channel, LineText, TaskId, TaskStatus, Timestamp};
+use crate::model::{TaskId, TaskStatus, Timestamp};
 
 /// Lines beyond the live window that make archiving worthwhile.
 pub(super) const ARCHIVE_STEP_LINES: u64 = 2_000;
@@ -152,9 +152,11 @@ impl Maintenance {
                 tracing::warn!(task = %task.id(), %error, "failed to compact small blocks");
             }
         }
-        let grace = self.tasks.inner.options.limits.worker_grace;
+        let grace = self.tasks.inner.limits().worker_grace;
         let done = match status {
-            TaskStatus::Running if task.silence().is_some_and(|silence| silence > grace) => self.mark_lost(&task).await,
+            TaskStatus::Running if task.silence().is_some_and(|silence| silence > grace) => {
+                task.mark_lost_if_due(&self.tasks, grace).await.map(|_| ())
+            }
             TaskStatus::Running if task.is_ended_by_key() => task.end(EndRequest::default()).await.map(|_| ()),
             _ => self.expire_if_due(task.clone()).await,
         };
@@ -179,27 +181,6 @@ impl Maintenance {
         }
     }
 
-    /// Marks a task as lost: its worker has been silent for longer than the grace period.
-    async fn mark_lost(&self, task: &TaskHandle) -> Result<(), TasksError> {
-        let grace = self.tasks.inner.options.limits.worker_grace;
-        let text = format!("the worker has been silent for {grace:?}: the task is lost unless the worker reconnects");
-        let mut batch = LineBatch::new();
-        batch.push(&LineText {
-            timestamp: Timestamp::now(),
-            channel: Channel::Internal,
-            partial: false,
-            lossy: false,
-            text: text.into(),
-        });
-        task.append_unlimited(batch).await?.await?;
-        if task.has_worker() {
-            return Ok(());
-        }
-        task.update_record(|record| record.status = TaskStatus::Lost).await?;
-        self.tasks.inner.tasks_lost.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Expires an unfinished task whose journal has reached its age or whose key has expired. Its lines are
     /// archived first.
     async fn expire_if_due(&mut self, task: TaskHandle) -> Result<(), TasksError> {
@@ -210,8 +191,7 @@ impl Maintenance {
         let key_expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
         // Checked separately: internal lines that the event reader appends renew the age of the last line.
         let was_expired = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
-        if u128::from(age) < self.tasks.inner.options.limits.journal_expiry.as_millis() && !key_expired && !was_expired
-        {
+        if u128::from(age) < self.tasks.inner.limits().journal_expiry.as_millis() && !key_expired && !was_expired {
             return Ok(());
         }
         let has_reader = task.has_event_reader();
@@ -237,7 +217,7 @@ impl Maintenance {
 
     /// Removes finished tasks that exceed retention, oldest first.
     async fn apply_retention(&self) -> Result<(), TasksError> {
-        let limits = &self.tasks.inner.options.limits;
+        let limits = self.tasks.inner.limits();
         let (age_max, count_max, bytes_max) = (limits.retention_age, limits.retention_count, limits.retention_bytes);
         if (age_max, count_max, bytes_max) == (None, None, None) {
             return Ok(());

@@ -13,8 +13,10 @@
 
 mod adopt;
 mod append;
+mod attempts;
 mod budget;
 mod clock;
+mod details;
 mod end;
 mod event_queue;
 mod follow;
@@ -23,10 +25,13 @@ pub mod keys;
 mod list;
 mod log;
 mod maintenance;
+mod presence;
+mod private;
 mod rate_limit;
 mod record;
 mod registry;
 mod seal;
+mod stats;
 mod task;
 mod verify;
 
@@ -39,7 +44,7 @@ use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
-pub use crate::store::{OpenError, create_folder};
+pub use crate::store::{OpenError, create_folder, write_private};
 
 pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use append::{AppendedLines, LineTicket, RejectedLines};
@@ -49,9 +54,12 @@ pub use event_queue::{EVENTS_LABEL, EventsGuard, TasksWithEvents};
 pub use follow::{FollowEvent, FollowStart, TaskFollower};
 pub use list::{ListQuery, TaskPage};
 pub use log::LogPage;
+pub use presence::WorkerGuard;
+pub use private::make_data_private;
 pub use record::SessionSeq;
-pub use registry::{Stats, TaskDescription, Tasks};
-pub use task::{TaskHandle, WorkerGuard};
+pub use registry::{TaskDescription, Tasks};
+pub use stats::Stats;
+pub use task::TaskHandle;
 pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};
 
 /// Options of a store of tasks.
@@ -66,6 +74,8 @@ pub struct TasksOptions {
     /// Set if a reader will subscribe to [`Tasks::tasks_with_events`] and scan all open tasks. Tasks open at the
     /// start are not sealed before that.
     pub events: bool,
+    /// Time for workers to reconnect after the start, even if their grace is over; zero if none can be waiting.
+    pub reconnect_window: Duration,
 }
 
 /// An error of a task operation.
@@ -75,7 +85,7 @@ pub enum TasksError {
     #[error("task {0} not found")]
     NotFound(TaskId),
     /// The task has ended.
-    #[error("task {0} has ended and accepts no more lines")]
+    #[error("task {0} has ended and accepts no more lines: use another id, or `run --task` for a new log of this one")]
     Ended(TaskId),
     /// The task was removed during the call.
     #[error("task {0} was removed")]

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod old;
+
+use self::old::{TaskRecordV1, TaskRecordV2};
 use super::TaskDescription;
-use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
+use crate::model::{Artifact, Integrity, TaskId, TaskStatus, Timestamp};
 use crate::store::codec::{self, RecordKind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
@@ -60,62 +63,29 @@ pub(super) struct TaskRecord {
     pub(super) worker_session: Option<String>,
     /// Number of other workers before it.
     pub(super) other_workers: u32,
+    /// Its name and number, if it is the second or a later attempt of that name.
+    pub(super) attempt: Option<StoredAttempt>,
+    /// Last sign of life of the last worker; none while one is connected.
+    pub(super) last_seen: Option<Timestamp>,
 }
 
-/// A record of version 1, without checksum totals.
-#[derive(Deserialize)]
-struct TaskRecordV1 {
-    status: TaskStatus,
-    exit_code: Option<i32>,
-    signal: Option<i32>,
-    command: Vec<String>,
-    labels: BTreeMap<String, String>,
-    host: Option<String>,
-    created: Timestamp,
-    started: Option<Timestamp>,
-    ended: Option<Timestamp>,
-    incarnation: u64,
-    worker: bool,
-    lines: u64,
-    bytes: u64,
-    first_line: u64,
-    skipped_lines: u64,
-    sessions: Vec<SessionSeq>,
-    artifact: Option<Artifact>,
-}
-
-impl From<TaskRecordV1> for TaskRecord {
-    fn from(old: TaskRecordV1) -> Self {
-        Self {
-            status: old.status,
-            exit_code: old.exit_code,
-            signal: old.signal,
-            command: old.command,
-            labels: old.labels,
-            host: old.host,
-            created: old.created,
-            started: old.started,
-            ended: old.ended,
-            incarnation: old.incarnation,
-            worker: old.worker,
-            lines: old.lines,
-            bytes: old.bytes,
-            first_line: old.first_line,
-            skipped_lines: old.skipped_lines,
-            sessions: old.sessions,
-            artifact: old.artifact,
-            integrity: None,
-            worker_session: None,
-            other_workers: 0,
-        }
-    }
+/// The name and the number of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredAttempt {
+    pub(super) name: TaskId,
+    pub(super) number: u32,
 }
 
 /// Version that is written.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl TaskRecord {
     pub(super) fn new(incarnation: u64) -> Self {
+        Self::new_at(incarnation, Timestamp::now())
+    }
+
+    /// Returns the record of a task created at `created`.
+    fn new_at(incarnation: u64, created: Timestamp) -> Self {
         Self {
             status: TaskStatus::Running,
             exit_code: None,
@@ -123,7 +93,7 @@ impl TaskRecord {
             command: Vec::new(),
             labels: BTreeMap::new(),
             host: None,
-            created: Timestamp::now(),
+            created,
             started: None,
             ended: None,
             incarnation,
@@ -137,6 +107,8 @@ impl TaskRecord {
             integrity: None,
             worker_session: None,
             other_workers: 0,
+            attempt: None,
+            last_seen: None,
         }
     }
 
@@ -197,6 +169,7 @@ impl TaskRecord {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes {
             [_, 1, ..] => codec::decode_as::<TaskRecordV1>(RecordKind::Task, 1, bytes).map(Self::from),
+            [_, 2, ..] => codec::decode_as::<TaskRecordV2>(RecordKind::Task, 2, bytes).map(Self::from),
             _ => codec::decode_as(RecordKind::Task, VERSION, bytes),
         }
     }
@@ -258,13 +231,18 @@ mod tests {
             }),
             worker_session: Some("01JZ".into()),
             other_workers: 1,
+            attempt: Some(StoredAttempt { name: "nightly".parse().unwrap(), number: 2 }),
+            last_seen: Some(Timestamp::from_millis(1_778_336_599_000)),
         };
-        let kept = codec::golden::check("v2", "task_record", &record.encode().unwrap());
+        let kept = codec::golden::check("v3", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
+        let old = TaskRecord::decode(&codec::golden::stored("v2", "task_record")).unwrap();
+        let before = TaskRecord { attempt: None, last_seen: None, ..record.clone() };
+        assert_eq!(old, before, "a record of version 2 is read");
         let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
-        let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..record.clone() };
+        let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..before };
         assert_eq!(old, before, "a record of version 1 is read");
-        assert!(TaskRecord::decode(&[b'T', 3]).is_err(), "a later version is rejected");
+        assert!(TaskRecord::decode(&[b'T', 4]).is_err(), "a later version is rejected");
         // States and reasons are stored by their index.
         let states =
             [IntegrityState::Complete, IntegrityState::Incomplete, IntegrityState::Mismatch, IntegrityState::Unknown];

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
-use super::budget::{DiskBudget, Evicted};
+use super::attempts::AttemptIndex;
+use super::budget::DiskBudget;
 use super::event_queue::EventQueue;
 use super::integrity::IntegrityCounts;
 use super::maintenance::MaintenanceRequest;
@@ -19,9 +20,10 @@ use super::record::TaskRecord;
 use super::task::{TaskHandle, TaskInner};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, maintenance};
 use crate::archive::Archives;
-use crate::journal::{Journal, JournalOptions};
-use crate::model::limits::Limit;
-use crate::model::{Clock, TaskId, TaskStatus, Timestamp};
+use crate::journal::{Journal, JournalError, JournalOptions};
+use crate::model::limits::{Limit, Limits};
+use crate::model::{AttemptMode, Clock, TaskId, TaskStatus, Timestamp};
+use crate::store::make_private;
 
 /// A task as its worker describes it at the start.
 #[derive(Clone, Debug)]
@@ -40,51 +42,6 @@ pub struct TaskDescription {
     pub started: Option<Timestamp>,
 }
 
-/// Counters since the start, and current gauges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Lines made durable.
-    pub lines_stored: u64,
-    /// Time of the last stored line.
-    pub last_stored: Option<Timestamp>,
-    /// Group commits.
-    pub commits: u64,
-    /// Repeated lines of sessions that were dropped.
-    pub repeats_dropped: u64,
-    /// Bytes queued for writing.
-    pub queued_bytes: u64,
-    /// Size of the journals on disk, in bytes.
-    pub journal_bytes: u64,
-    /// Size of the archives on disk, in bytes.
-    pub archive_bytes: u64,
-    /// Free bytes of the data folder's file system.
-    pub disk_free_bytes: u64,
-    /// Number of tasks.
-    pub tasks: u64,
-    /// Number of tasks that are not sealed.
-    pub tasks_open: u64,
-    /// Failed seals, which are retried.
-    pub seal_failures: u64,
-    /// Tasks that were marked `lost`.
-    pub tasks_lost: u64,
-    /// Lines truncated from the middle of logs that exceeded their limit.
-    pub quota_lines: u64,
-    /// Sweeps over all open tasks.
-    pub maintenance_sweeps: u64,
-    /// Seconds by which the system clock is ahead of the clock used for expiry.
-    pub clock_ahead_s: i64,
-    /// Ended logs with every line that their workers counted.
-    pub logs_complete: u64,
-    /// Ended logs with missing lines.
-    pub logs_incomplete: u64,
-    /// Ended logs that differ from what their workers sent.
-    pub logs_mismatch: u64,
-    /// Ended logs whose workers reported no line count.
-    pub logs_unknown: u64,
-    /// Finished tasks removed to stay within `disk_max`.
-    pub evicted: Evicted,
-}
-
 /// All tasks of a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tasks {
@@ -96,12 +53,15 @@ pub(super) struct TasksInner {
     pub(super) journal: Journal,
     pub(super) archives: Archives,
     pub(super) options: TasksOptions,
+    /// Limits in force: those of the options, as far as they were not changed since.
+    limits: RwLock<Arc<Limits>>,
     /// Tasks that are not sealed. Locked for a lookup only, never across a disk read.
     pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
     /// Sealed tasks in use, so that all their readers share one.
     pub(super) sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
     /// Every task, ordered by creation time.
     pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
+    pub(super) attempts: Mutex<AttemptIndex>,
     /// Changes with the listed details of any task.
     pub(super) changes: watch::Sender<u64>,
     /// Requests to the maintenance loop. When full, requests are dropped: the next sweep finds the task.
@@ -125,13 +85,19 @@ pub(super) struct TasksInner {
     pub(super) create_lock: tokio::sync::Mutex<()>,
 }
 
+impl TasksInner {
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.read().clone()
+    }
+}
+
 impl Tasks {
     /// Opens the store in a data folder and starts the maintenance of its tasks.
     pub async fn open(data: &Path, options: TasksOptions) -> Result<Self, TasksOpenError> {
         if data.exists() && !data.is_dir() {
             return Err(TasksOpenError::NotAFolder(data.to_owned()));
         }
-        let clock = clock::open(data, options.limits.clock_hold);
+        let (clock, last_open) = clock::open(data, options.limits.clock_hold);
         let journal_options = JournalOptions {
             durability: options.durability,
             limits: options.limits.clone(),
@@ -140,6 +106,10 @@ impl Tasks {
             archived: Some(|name| TaskId::from_stream_key(name).is_some()),
         };
         let journal = Journal::open_with(&data.join("journal"), journal_options)?;
+        // sled creates its files with the umask.
+        if let Err(error) = make_private(&data.join("journal")) {
+            tracing::debug!(%error, "cannot restrict the journal's files");
+        }
         let archives = Archives::open(&data.join("archive"))?;
         archives.scan_usage()?;
         let (maintenance, requests) = mpsc::channel(maintenance::REQUESTS_MAX);
@@ -147,10 +117,12 @@ impl Tasks {
             journal,
             archives,
             event_queue: EventQueue::new(options.events),
+            limits: RwLock::new(Arc::new(options.limits.clone())),
             options,
             open: Mutex::default(),
             sealed: Mutex::default(),
             index: Mutex::default(),
+            attempts: Mutex::default(),
             changes: watch::Sender::new(0),
             maintenance,
             clock,
@@ -169,6 +141,7 @@ impl Tasks {
         tasks.load_all()?;
         tasks.adopt_orphans().await?;
         tasks.remove_sealed_journals().await?;
+        tasks.resume_workers(last_open).await;
         if tasks.inner.options.events {
             tasks.open_tasks().iter().for_each(TaskHandle::set_unscanned);
         }
@@ -189,6 +162,7 @@ impl Tasks {
                 continue;
             }
             self.inner.index.lock().insert((record.created, id.clone()), record.status);
+            self.inner.attempts.lock().insert(&id, &record);
             if record.artifact.is_none() {
                 match TaskHandle::load(self, &id, record) {
                     Ok(task) => {
@@ -206,24 +180,22 @@ impl Tasks {
         if let Some(task) = self.cached(id) {
             return Ok(Some(task));
         }
-        if self
-            .inner
-            .journal
-            .store()
-            .task(id.as_str().as_bytes())
-            .map_err(crate::journal::JournalError::from)?
-            .is_none()
-        {
+        let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
+        if stored.is_none() {
             return Ok(None);
         }
         let _creating = self.inner.create_lock.lock().await;
+        self.load(id).await
+    }
+
+    /// Returns the task with this id, if it exists. The caller holds the `create_lock`.
+    pub(super) async fn load(&self, id: &TaskId) -> Result<Option<TaskHandle>, TasksError> {
         if let Some(task) = self.cached(id) {
             return Ok(Some(task));
         }
-        let stored =
-            self.inner.journal.store().task(id.as_str().as_bytes()).map_err(crate::journal::JournalError::from)?;
+        let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
         let Some(bytes) = stored else { return Ok(None) };
-        let record = TaskRecord::decode(&bytes).map_err(crate::journal::JournalError::from)?;
+        let record = TaskRecord::decode(&bytes).map_err(JournalError::from)?;
         let (tasks, of) = (self.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || TaskHandle::load(&tasks, &of, record)).await;
         let task = loaded.map_err(|_| TasksError::Closed)??;
@@ -262,6 +234,11 @@ impl Tasks {
         if let Some(task) = self.cached(id) {
             return Ok(task);
         }
+        self.create(id, TaskRecord::new(new_incarnation()))
+    }
+
+    /// Creates a task that does not exist. The caller holds the `create_lock`.
+    pub(super) fn create(&self, id: &TaskId, record: TaskRecord) -> Result<TaskHandle, TasksError> {
         self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let (count, limits) = (self.inner.index.lock().len() as u64, &self.inner.options.limits);
@@ -269,10 +246,10 @@ impl Tasks {
             self.inner.options.hits.count(Limit::tasks_max);
             return Err(TasksError::TooManyTasks(count));
         }
-        let record = TaskRecord::new(new_incarnation());
         let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
+        task.with_record(|record| self.inner.attempts.lock().insert(id, record));
         self.cache(&task);
         self.inner.index.lock().insert((created, id.clone()), TaskStatus::Running);
         self.notify_changed();
@@ -281,8 +258,20 @@ impl Tasks {
 
     /// Starts or resumes a task for a worker (`task_start`). Returns the last durable number of its session.
     pub async fn start(&self, description: TaskDescription) -> Result<(TaskHandle, u64), TasksError> {
+        self.start_with(description, AttemptMode::Join).await
+    }
+
+    /// Starts or resumes a task like [`Tasks::start`], or starts an attempt of its name.
+    pub async fn start_with(
+        &self,
+        description: TaskDescription,
+        mode: AttemptMode,
+    ) -> Result<(TaskHandle, u64), TasksError> {
         self.inner.journal.check_can_grow()?;
-        let task = self.get_or_create(&description.id).await?;
+        let task = match mode {
+            AttemptMode::Join => self.find_or_create(&description.id, Some(&description.session)).await?,
+            AttemptMode::New | AttemptMode::Replace => self.start_attempt(&description, mode).await?,
+        };
         let acked = task.acked_seq(&description.session);
         task.describe(description).await?;
         Ok((task, acked))
@@ -293,13 +282,21 @@ impl Tasks {
     pub async fn remove(&self, id: &TaskId) -> Result<bool, TasksError> {
         let Some(task) = self.get(id).await? else { return Ok(false) };
         let _creating = self.inner.create_lock.lock().await;
+        self.remove_loaded(&task).await?;
+        Ok(true)
+    }
+
+    /// Removes a task. The caller holds the `create_lock`.
+    pub(super) async fn remove_loaded(&self, task: &TaskHandle) -> Result<(), TasksError> {
+        let id = task.id();
         task.remove_content().await?;
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
         self.inner.open.lock().remove(id);
         self.inner.sealed.lock().remove(id);
         self.inner.index.lock().remove(&(task.created(), id.clone()));
+        self.inner.attempts.lock().remove(id);
         self.notify_changed();
-        Ok(true)
+        Ok(())
     }
 
     /// Waits until a task with this id exists. Cancel-safe.
@@ -307,7 +304,7 @@ impl Tasks {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
-            if let Ok(Some(task)) = self.get(id).await {
+            if let Ok(Some(task)) = self.find(id, None).await {
                 return task;
             }
             if changes.changed().await.is_err() {
@@ -325,6 +322,16 @@ impl Tasks {
         self.inner.changes.send_modify(|version| *version += 1);
     }
 
+    /// Returns the limits in force.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.inner.limits()
+    }
+
+    /// Changes the limits of background work: grace, expiry, retention and `disk_max`.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.inner.limits.write() = Arc::new(limits);
+    }
+
     /// Returns the options the store was opened with.
     pub fn options(&self) -> &TasksOptions {
         &self.inner.options
@@ -337,33 +344,6 @@ impl Tasks {
         }
         self.has_budget().map_err(|error| error.to_string())?;
         self.inner.journal.check_can_grow().map_err(|error| error.to_string())
-    }
-
-    /// Returns the current counters and gauges.
-    pub fn stats(&self) -> Stats {
-        let counters = self.inner.journal.counters();
-        Stats {
-            last_stored: counters.last_entry(),
-            lines_stored: counters.entries.load(Ordering::Relaxed),
-            commits: counters.commits.load(Ordering::Relaxed),
-            repeats_dropped: counters.repeats.load(Ordering::Relaxed),
-            queued_bytes: self.inner.journal.queued_bytes() as u64,
-            journal_bytes: self.inner.journal.store().size_on_disk(),
-            archive_bytes: self.inner.archives.bytes(),
-            disk_free_bytes: self.inner.journal.store().free_bytes(),
-            tasks: self.inner.index.lock().len() as u64,
-            tasks_open: self.inner.open.lock().len() as u64,
-            seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
-            tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
-            quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),
-            maintenance_sweeps: self.inner.sweeps.load(Ordering::Relaxed),
-            clock_ahead_s: self.inner.clock.offset_s(),
-            logs_complete: self.inner.integrity.complete.load(Ordering::Relaxed),
-            logs_incomplete: self.inner.integrity.incomplete.load(Ordering::Relaxed),
-            logs_mismatch: self.inner.integrity.mismatch.load(Ordering::Relaxed),
-            logs_unknown: self.inner.integrity.unknown.load(Ordering::Relaxed),
-            evicted: self.inner.budget.evicted(),
-        }
     }
 
     /// Stops the maintenance, flushes everything, and closes the store.

@@ -1,8 +1,7 @@
 //! One task: its state, its details and its workers.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -11,13 +10,14 @@ use super::budget::DiskBudget;
 use super::end::EndRequest;
 use super::event_queue::EventState;
 use super::follow::SharedPages;
+use super::presence::Silence;
 use super::rate_limit::RateLimiter;
 use super::record::TaskRecord;
 use super::registry::{Tasks, TasksInner};
 use super::{TaskDescription, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
-use crate::model::{Cursor, EntryId, Epoch, GapReason, Integrity, Task, TaskId, TaskStatus, Timestamp};
+use crate::model::{Cursor, EntryId, Epoch, TaskId, TaskStatus, Timestamp};
 
 /// A task that can be written, read and followed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(super) struct TaskInner {
     /// Changes with the details, except for the growth of the log.
     pub(super) changed: watch::Sender<u64>,
     pub(super) workers: AtomicUsize,
-    last_heartbeat: Mutex<Instant>,
+    pub(super) silence: Mutex<Silence>,
     pub(super) followers: AtomicUsize,
     /// Recent pages at the live tail, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
@@ -65,18 +65,6 @@ pub(super) struct TaskState {
     /// The announced end, while it waits for the task's events.
     pub(super) pending_end: Option<EndRequest>,
     pub(super) removed: bool,
-}
-
-/// Held by the worker of a task while it is connected.
-#[derive(Debug)]
-pub struct WorkerGuard(TaskHandle);
-
-impl Drop for WorkerGuard {
-    fn drop(&mut self) {
-        self.0.heartbeat();
-        self.0.inner.workers.fetch_sub(1, Ordering::AcqRel);
-        self.0.notify();
-    }
 }
 
 impl TaskHandle {
@@ -123,7 +111,7 @@ impl TaskHandle {
             }),
             changed: watch::Sender::new(0),
             workers: AtomicUsize::new(0),
-            last_heartbeat: Mutex::new(Instant::now()),
+            silence: Mutex::default(),
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
@@ -204,28 +192,6 @@ impl TaskHandle {
         }
     }
 
-    /// Returns the current details.
-    pub fn details(&self) -> Task {
-        let (first_line, last_line) = self.readable();
-        let tip = self.stream().map(|stream| stream.tip());
-        let state = self.inner.state.lock();
-        let mut task = details_of_sealed(&self.inner.id, &state.record);
-        if let Some(tip) = tip {
-            task.lines = tip.last_line;
-            task.bytes = tip.total_bytes;
-            task.skipped_lines = tip.total_skipped;
-        }
-        task.integrity = integrity_of(&state.record, first_line);
-        task.first_line = first_line;
-        task.last_line = last_line;
-        task.trimmed_lines = match last_line {
-            0 => task.lines,
-            _ => first_line - 1 + self.inner.archive.missing_lines(),
-        };
-        task.live = self.inner.workers.load(Ordering::Acquire) > 0 && !state.record.status.is_final();
-        task
-    }
-
     /// Returns the epoch of the log.
     pub fn epoch(&self) -> Epoch {
         Epoch {
@@ -243,36 +209,6 @@ impl TaskHandle {
     pub fn acked_seq(&self, session: &str) -> u64 {
         let recorded = self.with_record(|record| record.seq_of(session));
         self.stream().map_or(0, |stream| stream.acked_seq(session)).max(recorded)
-    }
-
-    /// Attaches a worker until the guard is dropped.
-    pub fn attach(&self) -> WorkerGuard {
-        self.inner.workers.fetch_add(1, Ordering::AcqRel);
-        self.heartbeat();
-        let first = {
-            let mut state = self.inner.state.lock();
-            !std::mem::replace(&mut state.record.worker, true)
-        };
-        if first && let Err(error) = self.queue_record() {
-            tracing::warn!(task = %self.id(), %error, "failed to write a task's record");
-        }
-        self.notify();
-        WorkerGuard(self.clone())
-    }
-
-    /// Records a sign of life of the worker.
-    pub fn heartbeat(&self) {
-        *self.inner.last_heartbeat.lock() = Instant::now();
-    }
-
-    /// Returns how long the task has been without a worker; `None` while one is attached, or if it never had one.
-    pub(super) fn silence(&self) -> Option<Duration> {
-        let is_abandoned = self.inner.workers.load(Ordering::Acquire) == 0 && self.with_record(|record| record.worker);
-        is_abandoned.then(|| self.inner.last_heartbeat.lock().elapsed())
-    }
-
-    pub(super) fn has_worker(&self) -> bool {
-        self.inner.workers.load(Ordering::Acquire) > 0
     }
 
     /// Queues a write of the current record. Anything queued later becomes durable later.
@@ -358,43 +294,4 @@ impl TaskHandle {
         self.inner.changed.send_modify(|version| *version += 1);
         Ok(())
     }
-}
-
-/// Returns the details of a task from its record alone.
-pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
-    let none = record.first_line == 0;
-    let dropped = record.integrity.as_ref().map_or(0, Integrity::dropped_lines);
-    Task {
-        id: id.clone(),
-        status: record.status,
-        exit_code: record.exit_code,
-        signal: record.signal,
-        command: record.command.clone(),
-        labels: record.labels.clone(),
-        host: record.host.clone(),
-        created: record.created,
-        started: record.started,
-        ended: record.ended,
-        lines: record.lines,
-        bytes: record.bytes,
-        first_line: record.first_line,
-        last_line: if none { 0 } else { record.lines },
-        skipped_lines: record.skipped_lines,
-        trimmed_lines: if none { record.lines } else { record.first_line - 1 + dropped },
-        live: false,
-        artifact: record.artifact.clone(),
-        integrity: integrity_of(record, record.first_line),
-    }
-}
-
-/// Returns the verification result of an ended log that now starts at `first_line`.
-fn integrity_of(record: &TaskRecord, first_line: u64) -> Option<Integrity> {
-    if !record.is_closed() {
-        return None;
-    }
-    let mut integrity = record.integrity.clone().unwrap_or_default();
-    if first_line > 1 {
-        integrity.add_hole(1, first_line - 1, GapReason::Trimmed);
-    }
-    Some(integrity)
 }

@@ -52,10 +52,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::{BadToken, BadUrl, Endpoint};
-use crate::model::{Channel, TaskId, Timestamp};
+use crate::model::{AttemptMode, Channel, TaskId, Timestamp};
 
 use shared::SharedBuffer;
 use spool::{SessionFolder, SpoolThread};
@@ -63,6 +65,10 @@ use uplink::Uplink;
 
 /// A callback for the worker's messages to the user, each one line without a newline.
 pub type NoteFn = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A callback with the id of the task's log, before the command starts. It is the requested id if the server has
+/// not answered yet; a message then reports the id of a later attempt.
+pub type StartingFn = Arc<dyn Fn(&TaskId) + Send + Sync>;
 
 /// A callback for another server's URL after a failed connection attempt; `None` keeps the current one. Never
 /// called while connected.
@@ -78,6 +84,13 @@ pub struct WorkerOptions {
     pub ca_file: Option<PathBuf>,
     /// Task id. Passed to the child as `TASKTAIL_TASK`.
     pub task: TaskId,
+    /// The log to get if the id is in use.
+    pub attempt: AttemptMode,
+    /// How long [`Worker::run`] waits, before it starts the command, for the server to assign the attempt, so
+    /// that `TASKTAIL_TASK` names it. 500 ms by default.
+    pub start_wait: Duration,
+    /// Called by [`Worker::run`] before the command starts.
+    pub starting: Option<StartingFn>,
     /// Labels of the task.
     pub labels: BTreeMap<String, String>,
     /// Worker name in `hello`; the host name by default.
@@ -120,6 +133,9 @@ impl WorkerOptions {
             url: url.into(),
             ca_file: None,
             task,
+            attempt: AttemptMode::Join,
+            start_wait: Duration::from_millis(500),
+            starting: None,
             labels: BTreeMap::new(),
             worker: host.clone(),
             host,
@@ -282,6 +298,8 @@ pub struct WorkerOutcome {
 pub struct Worker {
     shared: Arc<SharedBuffer>,
     uplink: AbortOnDropHandle<Delivery>,
+    /// Id of the task's log, once the server has assigned it.
+    assigned: watch::Receiver<Option<TaskId>>,
 }
 
 impl Worker {
@@ -316,6 +334,12 @@ impl Worker {
         self.shared.push_line(channel, text, Timestamp::now());
     }
 
+    /// Returns the id of the task's log once the server has assigned it, or `None` if it did not within `limit`.
+    async fn assigned(&mut self, limit: Duration) -> Option<TaskId> {
+        let assigned = timeout(limit, self.assigned.wait_for(Option::is_some)).await.ok()?.ok()?;
+        assigned.clone()
+    }
+
     /// Ends the task and waits, for a bounded time, until the server has confirmed everything.
     pub async fn end(self, exit: Exit) -> Delivery {
         self.shared.finish(exit, None);
@@ -336,8 +360,9 @@ impl Worker {
         let shared = Arc::new(SharedBuffer::new(options.masks.clone()));
         let spool =
             options.spool.as_ref().map(|spool| start_spool(spool, &session, &shared, &options.notes)).transpose()?;
-        let uplink = runtime.spawn(Uplink::new(options, server, session, Arc::clone(&shared)).with_spool(spool).run());
-        Ok(Self { shared, uplink: AbortOnDropHandle::new(uplink) })
+        let (assign, assigned) = watch::channel(None);
+        let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).with_spool(spool).with_assign(assign);
+        Ok(Self { shared, uplink: AbortOnDropHandle::new(runtime.spawn(uplink.run())), assigned })
     }
 }
 

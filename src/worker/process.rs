@@ -43,7 +43,8 @@ async fn run_with(
     // Mask each argument before quoting: quotes would split a secret.
     let words: Vec<String> = command.iter().map(|word| options.masks.text(&word.to_string_lossy())).collect();
     let tee = open_tee(&options)?;
-    let worker = Worker::start(options.clone(), words.clone())?;
+    let mut worker = Worker::start(options.clone(), words.clone())?;
+    name_attempt(&mut options, &mut worker).await;
     worker.shared.push_internal(format!("starting on {}: {}", options.host, command_line(&words)));
     let started = Instant::now();
     let mut running = match RunningCommand::start(&options, &command, own_group, tee, &worker.shared) {
@@ -63,6 +64,31 @@ async fn run_with(
     worker.shared.finish(exit, Some(exit_message(exit, started.elapsed())));
     let delivery = await_delivery(worker, &mut signals).await;
     Ok(WorkerOutcome { exit_code: exit.shell_code(), exit, delivery })
+}
+
+/// Waits for the id of the attempt, for a bounded time, and passes it to the command and to the user.
+async fn name_attempt(options: &mut WorkerOptions, worker: &mut Worker) {
+    if !options.attempt.is_join() {
+        match worker.assigned(options.start_wait).await {
+            Some(task) => options.task = task,
+            None => note_later_attempt(options, worker),
+        }
+    }
+    if let Some(starting) = &options.starting {
+        starting(&options.task);
+    }
+}
+
+/// Reports the id of a later attempt when the server assigns it. The command has started by then.
+fn note_later_attempt(options: &WorkerOptions, worker: &Worker) {
+    let (mut assigned, requested, notes) = (worker.assigned.clone(), options.task.clone(), Arc::clone(&options.notes));
+    tokio::spawn(async move {
+        if let Ok(Some(task)) = assigned.wait_for(Option::is_some).await.map(|task| task.clone())
+            && task != requested
+        {
+            notes(&format!("{requested} is in use; this log is {task}"));
+        }
+    });
 }
 
 /// Waits for the delivery, until a signal asks to stop.

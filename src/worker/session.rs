@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WorkerOptions;
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, WORD_BYTES_MAX};
-use crate::model::{TaskId, Timestamp};
+use crate::model::{AttemptMode, TaskId, Timestamp};
 
 /// Details sent in `hello` and `task_start`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct WorkerSession {
     pub labels: BTreeMap<String, String>,
     /// Start time.
     pub started: Timestamp,
+    /// The log to get if the task's id is in use.
+    #[serde(default)]
+    pub attempt: AttemptMode,
 }
 
 impl WorkerSession {
@@ -39,6 +42,7 @@ impl WorkerSession {
             command,
             labels: options.labels.clone(),
             started: Timestamp::now(),
+            attempt: options.attempt,
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
@@ -25,6 +26,7 @@ use super::spool::SpoolThread;
 use super::{Delivery, WorkerOptions};
 use crate::client::Endpoint;
 use crate::client::connect::{CONNECT_TIMEOUT, ClientSocket, ConnectError, connect};
+use crate::model::TaskId;
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT};
 use crate::wire::worker::{OutgoingMessage, PROTOCOL, ServerReply};
 
@@ -78,6 +80,8 @@ pub(super) struct Uplink {
     outage: Option<Outage>,
     /// A rejected token was logged already.
     denied_noted: bool,
+    /// Receives the id of the task's log from the server.
+    assign: watch::Sender<Option<TaskId>>,
 }
 
 struct Outage {
@@ -95,12 +99,27 @@ impl Uplink {
         session: WorkerSession,
         shared: Arc<SharedBuffer>,
     ) -> Self {
-        Self { server, options, session, shared, spool: None, unlimited_wait: false, outage: None, denied_noted: false }
+        Self {
+            server,
+            options,
+            session,
+            shared,
+            spool: None,
+            unlimited_wait: false,
+            outage: None,
+            denied_noted: false,
+            assign: watch::Sender::new(None),
+        }
     }
 
     /// Adds the session's spool thread, which is closed at the end.
     pub(super) fn with_spool(self, spool: Option<SpoolThread>) -> Self {
         Self { spool, ..self }
+    }
+
+    /// Publishes the id of the task's log.
+    pub(super) fn with_assign(self, assign: watch::Sender<Option<TaskId>>) -> Self {
+        Self { assign, ..self }
     }
 
     /// Waits without a total limit, for lines of an ended task: only a stall ends the wait.
@@ -192,6 +211,7 @@ impl Uplink {
             host: &self.session.host,
             labels: &self.session.labels,
             timestamp: self.session.started,
+            attempt: self.session.attempt,
         };
         for message in [hello, start] {
             let text = serde_json::to_string(&message).map_err(|e| e.to_string())?;
@@ -207,9 +227,10 @@ impl Uplink {
         loop {
             let Some(text) = text_of(socket.next().await)? else { continue };
             match serde_json::from_str(&text) {
-                Ok(ServerReply::Resume { work_request_id, session, acked_seq })
+                Ok(ServerReply::Resume { work_request_id, session, acked_seq, task })
                     if work_request_id.id == self.options.task && session == own =>
                 {
+                    self.assign.send_replace(Some(task.unwrap_or(work_request_id.id)));
                     return Ok(acked_seq);
                 }
                 Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Disconnect::TaskEnded),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 mod alone;
+mod attempts;
 mod doctor;
 mod events;
 mod explain;
+mod machine;
 mod run_events;
 mod ship;
 mod support;

@@ -14,7 +14,8 @@ fn reference() -> String {
 }
 
 /// Names of members whose values differ between servers.
-const VOLATILE: [&str; 22] = [
+const VOLATILE: [&str; 23] = [
+    "instance",
     "id",
     "last_id",
     "cursor",

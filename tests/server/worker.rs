@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::common::{Socket, TestServer, numbered, plain, serve, serve_with, timed, within};
 use futures::StreamExt;
-use serde_json::json;
+use hyper::Method;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_start_lines_and_end_are_answered() {
@@ -225,4 +226,76 @@ async fn a_busy_worker_is_acked_and_every_line_is_there() {
     }
     worker.acked(20_000).await;
     assert_eq!(server.get("/api/v1/tasks/t").await.json()["lines"], 20_000);
+}
+
+/// Starts an attempt of `n` in a session, and returns the answer.
+async fn attempt(server: &TestServer, session: &str, mode: &str) -> (Socket, Value) {
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    let start = json!({"type":"task_start","work_request_id":"n","session":session,"attempt":mode});
+    worker.say(start).await;
+    let answer = worker.hear_type("resume").await;
+    (worker, answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_can_ask_for_a_log_of_its_own() {
+    let server = serve().await;
+    let (mut first, answer) = attempt(&server, "s1", "new").await;
+    assert!(answer.get("task").is_none(), "{answer}");
+    let (mut second, answer) = attempt(&server, "s2", "new").await;
+    assert_eq!((&answer["work_request_id"], &answer["task"]), (&json!("n"), &json!("n.2")), "the first is in use");
+    let line = |text: &str| json!({"type":"log_line","work_request_id":"n","seq":1,"line":text,"stream":"stdout"});
+    for (worker, text) in [(&mut first, "one"), (&mut second, "two")] {
+        worker.say(line(text)).await;
+        assert_eq!(worker.hear_type("ack").await["work_request_id"], "n");
+    }
+    drop((first, second));
+    // The same session gets the same log, whatever has happened since.
+    let (_third, answer) = attempt(&server, "s3", "new").await;
+    assert_eq!(answer["task"], "n.3");
+    for (session, task) in [("s1", None), ("s2", Some("n.2")), ("s3", Some("n.3"))] {
+        let (_worker, answer) = attempt(&server, session, "new").await;
+        assert_eq!(answer.get("task").and_then(Value::as_str), task);
+        assert_eq!(answer["acked_seq"], u64::from(session != "s3"));
+    }
+    assert!(server.texts("n.1").await.contains(&"one".to_owned()));
+    assert!(server.texts("n.2").await.contains(&"two".to_owned()));
+    assert_eq!(server.get("/api/v1/tasks/n").await.json()["id"], "n.3");
+    // Lines over HTTP reach the newest one, and the end of it leaves the others.
+    server.append("n", "more\n").await;
+    assert!(server.texts("n.3").await.contains(&"more".to_owned()));
+    server.end("n").await;
+    assert_eq!(server.get("/api/v1/tasks/n.2").await.json()["status"], "running");
+    // A deletion is of one exact log.
+    for (id, status) in [("n.1", 204), ("n.1", 404), ("n", 404), ("n.2", 204), ("n.3", 204)] {
+        let answer = server.ask(Method::DELETE, &format!("/api/v1/tasks/{id}"), &[], String::new()).await;
+        assert_eq!(answer.status, status, "{id}");
+    }
+    let mut bad = server.socket("/ws/v1/worker").await;
+    bad.hello().await;
+    bad.say(json!({"type":"task_start","work_request_id":"n","session":"s","attempt":"old"})).await;
+    let error = bad.hear_type("error").await;
+    assert!(error["message"].as_str().unwrap().contains("`attempt` must be new or replace"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_worker_that_reads_no_errors_are_kept_in_a_new_log() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.say(plain("42", "a")).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":"42","exit_code":0})).await;
+    ended(&server, "42").await;
+    let mut again = server.socket("/ws/v1/worker").await;
+    again.say(plain("42", "b")).await;
+    again.say(json!({"type":"log_line_end","work_request_id":"42","exit_code":1})).await;
+    ended(&server, "42.2").await;
+    // A second end is no log.
+    again.say(json!({"type":"log_line_end","work_request_id":"42","exit_code":2})).await;
+    again.say(plain("other", "x")).await;
+    let other = || async { server.get("/api/v1/tasks/other").await.status == 200 };
+    server.until("the later task is there", other).await;
+    assert_eq!(server.get("/api/v1/tasks/42.3").await.status, 404);
+    assert_eq!(server.get("/api/v1/tasks/42").await.json()["exit_code"], 1);
+    assert!(server.texts("42.1").await.contains(&"a".to_owned()) && server.texts("42").await.contains(&"b".to_owned()));
 }

@@ -26,6 +26,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time of a shutdown; then remaining connections are dropped.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for workers to reconnect to a server that has started, even if their grace is over.
+pub const RECONNECT_WINDOW: Duration = Duration::from_secs(15);
 /// Default number of lines in one page of the lines route.
 pub const PAGE_LINES_DEFAULT: usize = 1_000;
 /// Maximum number of lines in one page of the lines route.

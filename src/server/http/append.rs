@@ -220,10 +220,11 @@ impl LineAppend {
         }
         let rows = std::mem::take(&mut self.rows);
         let batch = std::mem::replace(&mut self.batch, new_batch(self.session.as_ref()));
+        let session = self.session.as_ref().map(|(session, _)| session.as_str());
         let handle = match &self.handle {
             Some(handle) => handle,
             // Not before: a body without a single valid line creates no task.
-            None => self.handle.insert(self.state.tasks.get_or_create(&self.id).await?),
+            None => self.handle.insert(self.state.tasks.find_or_create(&self.id, session).await?),
         };
         let appended = handle.append_or_reject(batch).await.inspect_err(|error| {
             if matches!(error, TasksError::RateLimited { .. }) {

@@ -15,18 +15,18 @@ use super::sse::SyncStream;
 use super::timeouts::SlowDownload;
 use crate::auth::Lease;
 use crate::model::{Channel, Line};
-use crate::tasks::TasksError;
+use crate::tasks::{FollowStart, TasksError};
 
 /// Handles the route.
 pub(super) async fn download(request: RouteRequest) -> Result<Response, ApiError> {
-    let (id, query, lease) = (request.task_id()?, request.query()?, request.lease()?);
+    let (query, lease) = (request.query()?, request.lease()?);
     let timestamps = query.flag("timestamps")?;
     let (content_type, extension, text) = match query.text("format") {
         None | Some("text") => ("text/plain; charset=utf-8", "log", true),
         Some("ndjson") => ("application/x-ndjson", "ndjson", false),
         Some(_) => return Err(ApiError::bad_query("format", "must be text or ndjson")),
     };
-    let handle = request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
+    let handle = request.task(FollowStart::From(1)).await?;
     let ndjson = handle.export().boxed();
     let chunks = if text { as_text(ndjson, timestamps) } else { ndjson };
     let mut response = warp::reply::stream(SyncStream::new(while_leased(chunks, lease))).into_response();
@@ -36,7 +36,7 @@ pub(super) async fn download(request: RouteRequest) -> Result<Response, ApiError
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Every character of an id is valid in a header, but `:` and a leading dot are bad in file names.
-    let name = id.as_str().replace(':', "_");
+    let name = handle.id().as_str().replace(':', "_");
     let name = name.trim_start_matches('.');
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"task-{name}.{extension}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);

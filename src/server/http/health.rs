@@ -107,8 +107,10 @@ fn register_store(stats: &Stats, registry: &mut Registry) {
 }
 
 /// `GET /healthz`: the process is alive.
-pub(super) async fn healthz(_request: RouteRequest) -> Result<Response, ApiError> {
-    let body = json!({ "status": "ok", "name": "tasktail", "version": env!("CARGO_PKG_VERSION") });
+pub(super) async fn healthz(request: RouteRequest) -> Result<Response, ApiError> {
+    let instance = &request.state.instance;
+    let version = env!("CARGO_PKG_VERSION");
+    let body = json!({ "status": "ok", "name": "tasktail", "version": version, "instance": instance });
     Ok(warp::reply::json(&body).into_response())
 }
 

@@ -39,11 +39,11 @@ const SEARCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Handles the route.
 pub(super) async fn page(request: RouteRequest) -> Result<Response, ApiError> {
-    let (id, query, state) = (request.task_id()?, request.query()?, request.state);
+    let (query, state) = (request.query()?, request.state.clone());
     let limit = query.limit(to_u64(limits::PAGE_LINES_DEFAULT), to_u64(limits::PAGE_LINES_MAX))?;
     let filter = LineFilter::parse(&query, &state)?;
     let start = query.start()?;
-    let handle = state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
+    let handle = request.task(start).await?;
     let searches = filter.pattern.is_some();
     let _permit = if searches { Some(acquire_search(&state).await?) } else { None };
     let deadline = searches.then(|| Instant::now() + state.options.limits.search_time_max);

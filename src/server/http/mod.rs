@@ -10,7 +10,7 @@
 //!   delegates                              WebSockets (`ws`) and pages (`web`)
 //! ```
 //! `routes` is the single table of routes: path, required access and handler. `route_request` is what
-//! a handler receives, `body`, `rows` and `query` read a request, `reply` and `error` make responses.
+//! a handler receives, `named_task` finds the task that it names, `body`, `rows` and `query` read a request, `reply` and `error` make responses.
 
 pub(in crate::server) mod accept;
 mod append;
@@ -25,6 +25,7 @@ pub(in crate::server) mod error;
 mod health;
 mod host;
 mod lines;
+pub(in crate::server) mod named_task;
 mod origin;
 pub(in crate::server) mod public_url;
 pub(in crate::server) mod query;

@@ -23,12 +23,12 @@ use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use super::error::{self, ApiError};
+use super::named_task::{find_task, wait_for_task};
 use super::route_request::RouteRequest;
-use crate::auth::Lease;
+use crate::auth::{Caller, Lease};
 use crate::model::{Cursor, TaskId};
 use crate::server::state::{SharedState, State};
 use crate::server::ws::frames::{before_first, cursor_after, push_json};
-use crate::server::ws::viewer::find;
 use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower};
 
 /// A comment: it keeps the connection alive, and makes hyper send the head of the response.
@@ -138,7 +138,7 @@ impl Drop for ViewerCount {
 
 /// `GET /api/v1/tasks/{id}/stream`. The `Last-Event-ID` of a reconnecting browser overrides `?after=`.
 pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> {
-    let (id, query, lease) = (request.task_id()?, request.query()?, request.lease()?);
+    let (id, query, caller, lease) = (request.task_id()?, request.query()?, request.caller()?, request.lease()?);
     let start = match last_event_id(&request.headers)? {
         Some(cursor) => FollowStart::After(cursor),
         None => query.start()?,
@@ -146,17 +146,18 @@ pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> 
     let wait = query.flag("wait")?;
     let state = request.state;
     // With `wait`, the task is awaited inside the stream, so that the head of the response is not delayed.
-    let follower = match state.tasks.get(&id).await? {
+    let follower = match find_task(&state, &caller, &id, start).await? {
         Some(handle) => Some(Box::new(handle.follow(start))),
         None if wait => None,
         None => return Err(ApiError::task_not_found(&id)),
     };
-    Ok(event_stream(state, lease, TaskEvents { id, start, follower }))
+    Ok(event_stream(state, lease, TaskEvents { id, caller, start, follower }))
 }
 
 /// The events of a task.
 struct TaskEvents {
     id: TaskId,
+    caller: Caller,
     start: FollowStart,
     /// `None` until the task exists.
     follower: Option<Box<TaskFollower>>,
@@ -166,7 +167,7 @@ impl SseSource for TaskEvents {
     async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
         let follower = match &mut self.follower {
             Some(follower) => follower,
-            None => match find(state, &self.id, true).await {
+            None => match wait_for_task(state, &self.caller, &self.id, self.start).await {
                 Ok(handle) => self.follower.insert(Box::new(handle.follow(self.start))),
                 Err(_) => return ControlFlow::Break(()),
             },

@@ -7,10 +7,11 @@ use warp::reply::{Reply, Response};
 
 use super::body;
 use super::error::ApiError;
+use super::named_task::sees_task;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
 use crate::model::Timestamp;
-use crate::tasks::{EndOutcome, EndRequest, ListQuery, TasksError};
+use crate::tasks::{EndOutcome, EndRequest, FollowStart, ListQuery, TasksError};
 
 /// Default and maximum number of tasks in one response.
 const LIST_DEFAULT: u64 = 100;
@@ -33,21 +34,25 @@ pub(super) async fn list(request: RouteRequest) -> Result<Response, ApiError> {
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         after: query.text("after").map(str::to_owned),
     };
-    let page = request.state.tasks.list_where(&list_query, |task| caller.sees_task(task)).await?;
+    let page = request.state.tasks.list_where(&list_query, |task| sees_task(&request.state, &caller, task)).await?;
     Ok(uncached_json(&json!({ "tasks": page.tasks, "next": page.next })))
 }
 
 /// `GET /api/v1/tasks/{id}`.
 pub(super) async fn show(request: RouteRequest) -> Result<Response, ApiError> {
-    let id = request.task_id()?;
-    let handle = request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
+    let handle = request.task(FollowStart::From(1)).await?;
     Ok(uncached_json(&handle.details()))
 }
 
 /// `DELETE /api/v1/tasks/{id}`: 204. The task's viewers are notified.
 pub(super) async fn remove(request: RouteRequest) -> Result<Response, ApiError> {
-    let id = request.task_id()?;
-    if !request.state.tasks.remove(&id).await? {
+    let (id, tasks) = (request.task_id()?, &request.state.tasks);
+    if tasks.remove(&id).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    // `NAME.1` is the first attempt of a name.
+    let first = request.task(FollowStart::From(1)).await?;
+    if id.first_attempt().as_ref() != Some(first.id()) || !tasks.remove(first.id()).await? {
         return Err(ApiError::task_not_found(&id));
     }
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -64,7 +69,7 @@ struct EndBody {
 
 /// `POST /api/v1/tasks/{id}/end`: returns the ended task.
 pub(super) async fn end(request: RouteRequest) -> Result<Response, ApiError> {
-    let id = request.task_id()?;
+    let handle = request.task(FollowStart::From(1)).await?;
     // Another site's form cannot send this type without a preflight request.
     body::require_json(&request.headers)?;
     let bytes = body::read_all(request.body).await?;
@@ -75,10 +80,9 @@ pub(super) async fn end(request: RouteRequest) -> Result<Response, ApiError> {
         Some("aborted") => true,
         Some(_) => return Err(ApiError::new(400, "bad_message", "field `status` must be completed or aborted")),
     };
-    let handle = request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
     let EndBody { exit_code, signal, timestamp, .. } = end;
     match handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, ..EndRequest::default() }).await? {
         EndOutcome::Ended => Ok(warp::reply::json(&handle.details()).into_response()),
-        EndOutcome::Repeated | EndOutcome::AlreadyEnded => Err(TasksError::Ended(id).into()),
+        EndOutcome::Repeated | EndOutcome::AlreadyEnded => Err(TasksError::Ended(handle.id().clone()).into()),
     }
 }

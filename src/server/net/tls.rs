@@ -86,31 +86,36 @@ fn https_required() -> Vec<u8> {
     format!("{head}content-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-/// Reloads the certificate when its files change, until shutdown. Each change is logged once. While the files
-/// do not match, the old certificate stays in use.
+/// Reloads the certificate when its files change, until shutdown.
 pub(in crate::server) async fn reload_certificates(state: SharedState) {
-    let Some(tls) = state.tls.clone() else { return };
-    loop {
+    while state.tls.is_some() {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
             () = sleep(FILE_POLL) => {}
         }
-        let reading = tls.clone();
-        match tokio::task::spawn_blocking(move || reading.reload()).await {
-            Ok(ReloadOutcome::Unchanged) => {}
-            Ok(ReloadOutcome::Changed) => {
-                state.metrics.certificates_renewed.inc();
-                tracing::info!(cert = %tls.files().cert.display(), "reloaded the certificate for new connections");
-                log_warnings(&tls);
-                if let Err(error) = server_file::write_certificate(&state.options.data, &tls).await {
-                    tracing::warn!(%error, "failed to publish the new certificate to commands on this machine");
-                }
+        reload_certificate(&state).await;
+    }
+}
+
+/// Reloads the certificate if its files have changed. Each change is logged once. While the files do not match, the
+/// old certificate stays in use.
+pub(in crate::server) async fn reload_certificate(state: &State) {
+    let Some(tls) = state.tls.clone() else { return };
+    let reading = tls.clone();
+    match tokio::task::spawn_blocking(move || reading.reload()).await {
+        Ok(ReloadOutcome::Unchanged) => {}
+        Ok(ReloadOutcome::Changed) => {
+            state.metrics.certificates_renewed.inc();
+            tracing::info!(cert = %tls.files().cert.display(), "reloaded the certificate for new connections");
+            log_warnings(&tls);
+            if let Err(error) = server_file::write_certificate(&state.options.data, &tls).await {
+                tracing::warn!(%error, "failed to publish the new certificate to commands on this machine");
             }
-            Ok(ReloadOutcome::Invalid(error)) => {
-                tracing::warn!(%error, "cannot use the changed certificate files; keeping the old pair");
-            }
-            Err(error) => tracing::warn!(%error, "failed to check the certificate files"),
         }
+        Ok(ReloadOutcome::Invalid(error)) => {
+            tracing::warn!(%error, "cannot use the changed certificate files; keeping the old pair");
+        }
+        Err(error) => tracing::warn!(%error, "failed to check the certificate files"),
     }
 }
 

@@ -12,6 +12,15 @@ use crate::tasks::{TaskHandle, Tasks, TasksError, WorkerGuard};
 /// Text size at which a batch is passed to the store.
 pub(in crate::server) const BATCH_BYTES_MAX: usize = 256 * 1024;
 
+/// What a line for a task that has ended leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum IfEnded {
+    /// An error, which the worker reads.
+    Reject,
+    /// A new attempt, because the worker reads no errors.
+    NewAttempt,
+}
+
 /// A task that a connection writes to.
 #[derive(Debug, Default)]
 struct AttachedTask {
@@ -62,19 +71,31 @@ impl AttachedTasks {
     }
 
     /// Returns the task's handle. Creates the task if needed, and attaches it.
-    pub(in crate::server) async fn handle(&mut self, tasks: &Tasks, id: &TaskId) -> Result<TaskHandle, TasksError> {
-        if let Some(handle) = self.tasks.get(id).and_then(|task| task.handle.as_ref()) {
-            return Ok(handle.clone());
-        }
-        let handle = tasks.get_or_create(id).await?;
-        self.attach(handle.clone(), None);
+    pub(in crate::server) async fn handle(
+        &mut self,
+        tasks: &Tasks,
+        id: &TaskId,
+        if_ended: IfEnded,
+    ) -> Result<TaskHandle, TasksError> {
+        let known = self.tasks.get(id).and_then(|task| Some((task.handle.clone()?, task.ended)));
+        let handle = match known {
+            // A line after this worker's own end is no new log.
+            Some((handle, ended)) if ended || if_ended == IfEnded::Reject || !handle.has_ended() => return Ok(handle),
+            Some((handle, _)) => handle,
+            None => tasks.find_or_create(id, Some(self.session(id))).await?,
+        };
+        let handle = match if_ended {
+            IfEnded::NewAttempt if handle.has_ended() => tasks.start_anonymous_attempt(id).await?,
+            _ => handle,
+        };
+        self.attach(id, handle.clone(), None);
         Ok(handle)
     }
 
-    /// Makes the connection the worker of this task, in `session` if given.
-    pub(in crate::server) fn attach(&mut self, handle: TaskHandle, session: Option<String>) {
-        let task = self.tasks.entry(handle.id().clone()).or_default();
-        task.ended = handle.details().status.is_final();
+    /// Makes the connection the worker of the task that it calls `id`, in `session` if given.
+    pub(in crate::server) fn attach(&mut self, id: &TaskId, handle: TaskHandle, session: Option<String>) {
+        let task = self.tasks.entry(id.clone()).or_default();
+        task.ended = handle.has_ended();
         task.guard = (!task.ended).then(|| handle.attach());
         task.session = session.or(task.session.take());
         task.handle = Some(handle);
@@ -86,6 +107,11 @@ impl AttachedTasks {
             task.guard = None;
             task.ended = true;
         }
+    }
+
+    /// Returns whether the task is a later attempt of the id that the connection uses.
+    pub(in crate::server) fn is_later_attempt(&self, id: &TaskId) -> bool {
+        self.tasks.get(id).and_then(|task| task.handle.as_ref()).is_some_and(|handle| handle.id() != id)
     }
 
     /// Forgets a task that was deleted. A later line creates it again.

@@ -20,11 +20,12 @@ use super::oversize;
 use super::socket::{
     BufferSizes, Peer, Received, SendError, SocketSink, SocketSource, Upgrade, close, run_duplex, send,
 };
-use super::viewer::find;
+use super::viewer::ViewedTask;
 use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
 use crate::model::limits::Limit;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::http::named_task::sees_task;
 use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TasksError};
 use crate::wire::viewer::FollowRequest;
@@ -151,7 +152,7 @@ impl Subscriptions {
             FollowRequest::Unsubscribe { task } => self.remove(&parse(task)?),
             FollowRequest::Subscribe { task, after, from, tail, wait } => {
                 let id = parse(task)?;
-                if !self.caller.sees_task(&id) {
+                if !sees_task(&self.state, &self.caller, &id) {
                     // Hidden tasks must be indistinguishable from missing ones.
                     let not_found = TasksError::NotFound(id.clone());
                     return Err((Some(id), error::error_code(&not_found), not_found.to_string()));
@@ -174,7 +175,11 @@ impl Subscriptions {
                     let message = format!("a connection may follow at most {max} tasks");
                     return Err((Some(id), "too_many", message));
                 }
-                let (stream, handle) = abortable(subscription(self.state.clone(), id.clone(), start, wait));
+                let (stream, handle) = abortable(subscription(
+                    self.state.clone(),
+                    self.caller.clone(),
+                    ViewedTask { id: id.clone(), start, wait },
+                ));
                 self.streams.push(stream);
                 self.by_task.insert(id, handle);
                 self.state.metrics.viewers.inc();
@@ -216,8 +221,8 @@ impl Subscriptions {
 
 /// The state of a subscription.
 enum SubscriptionState {
-    /// Looking up the task, with the start position and whether to wait for the task.
-    Find(FollowStart, bool),
+    /// Looking up the task.
+    Find(ViewedTask),
     /// Following the task.
     Follow(Box<TaskFollower>),
     /// Finished.
@@ -225,18 +230,14 @@ enum SubscriptionState {
 }
 
 /// Returns the stream of a task's events.
-fn subscription(
-    state: SharedState,
-    id: TaskId,
-    start: FollowStart,
-    wait: bool,
-) -> BoxStream<'static, SubscriptionEvent> {
+fn subscription(state: SharedState, caller: Caller, task: ViewedTask) -> BoxStream<'static, SubscriptionEvent> {
+    let id = task.id.clone();
     let step = move |current| {
-        let (state, id) = (state.clone(), id.clone());
+        let (state, caller, id) = (state.clone(), caller.clone(), id.clone());
         async move {
             let mut follower = match current {
-                SubscriptionState::Find(start, wait) => match find(&state, &id, wait).await {
-                    Ok(handle) => Box::new(handle.follow(start)),
+                SubscriptionState::Find(task) => match task.find(&state, &caller).await {
+                    Ok(handle) => Box::new(handle.follow(task.start)),
                     Err(error) => return Some(((id, Err(error)), SubscriptionState::Ended)),
                 },
                 SubscriptionState::Follow(follower) => follower,
@@ -249,5 +250,5 @@ fn subscription(
             }
         }
     };
-    unfold(SubscriptionState::Find(start, wait), step).boxed()
+    unfold(SubscriptionState::Find(task), step).boxed()
 }

@@ -51,6 +51,11 @@ impl ReplyOutbox {
         self.queue.lock().replies_enabled = true;
     }
 
+    /// Reports whether the worker reads replies.
+    pub(in crate::server) fn replies_enabled(&self) -> bool {
+        self.queue.lock().replies_enabled
+    }
+
     /// Acknowledges everything up to `seq` as durable.
     pub(in crate::server) fn ack(&self, task: &TaskRef, seq: u64) {
         let mut queue = self.queue.lock();

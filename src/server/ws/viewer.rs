@@ -15,9 +15,10 @@ use super::frames;
 use super::socket::{
     BufferSizes, Peer, Received, SendError, SocketSink, SocketSource, Upgrade, close, run_duplex, send,
 };
-use crate::auth::Lease;
+use crate::auth::{Caller, Lease};
 use crate::model::TaskId;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::http::named_task::{find_task, wait_for_task};
 use crate::server::http::query::QueryParams;
 use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TaskHandle, TasksError};
@@ -39,7 +40,7 @@ pub(in crate::server) fn view(
     let shared = state.clone();
     upgrade.accept(state, BufferSizes::VIEWER, move |sink, source, peer, lease| async move {
         shared.metrics.viewers.inc();
-        let writer = write(&shared, sink, lease, id, start, wait);
+        let writer = write(&shared, sink, lease, ViewedTask { id, start, wait });
         run_duplex(read(&shared, source, peer), writer).await;
         shared.metrics.viewers.dec();
     })
@@ -60,12 +61,13 @@ async fn read(state: &State, mut source: SocketSource, peer: Peer) {
 }
 
 /// Sends the task's log until it ends, the caller loses access, or the connection fails.
-async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId, start: FollowStart, wait: bool) {
+async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, task: ViewedTask) {
+    let caller = lease.caller().clone();
     let result = tokio::select! {
         biased;
         ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
         // Boxed, so that a thousand idle viewers do not each carry the largest state of this future.
-        result = Box::pin(send_log(state, &mut sink, id, start, wait)) => result,
+        result = Box::pin(send_log(state, &mut sink, &caller, task)) => result,
     };
     match result {
         Ok((code, reason)) => close(&mut sink, code, reason).await,
@@ -77,9 +79,8 @@ async fn write(state: &State, mut sink: SocketSink, mut lease: Lease, id: TaskId
 async fn send_log(
     state: &State,
     sink: &mut SocketSink,
-    id: TaskId,
-    start: FollowStart,
-    wait: bool,
+    caller: &Caller,
+    task: ViewedTask,
 ) -> Result<(CloseCode, &'static str), SendError> {
     let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
     let mut follower = loop {
@@ -87,8 +88,8 @@ async fn send_log(
             biased;
             () = state.shutdown.cancelled() => return Ok((CloseCode::Away, SHUTTING_DOWN)),
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
-            found = find(state, &id, wait) => match found {
-                Ok(handle) => break handle.follow(start),
+            found = task.find(state, caller) => match found {
+                Ok(handle) => break handle.follow(task.start),
                 Err(error) => return send_error(sink, &error).await,
             },
         }
@@ -131,12 +132,23 @@ async fn drain_ended_task(
     }
 }
 
-/// Returns the task, waiting for its creation if `wait` is set. Cancel-safe.
-pub(in crate::server) async fn find(state: &State, id: &TaskId, wait: bool) -> Result<TaskHandle, TasksError> {
-    match state.tasks.get(id).await? {
-        Some(handle) => Ok(handle),
-        None if wait => Ok(state.tasks.wait_for(id).await),
-        None => Err(TasksError::NotFound(id.clone())),
+/// A task as a viewer asks for it.
+pub(in crate::server) struct ViewedTask {
+    pub(in crate::server) id: TaskId,
+    /// Position to read from.
+    pub(in crate::server) start: FollowStart,
+    /// Set to wait until the task exists.
+    pub(in crate::server) wait: bool,
+}
+
+impl ViewedTask {
+    /// Returns the task. Cancel-safe.
+    pub(in crate::server) async fn find(&self, state: &State, caller: &Caller) -> Result<TaskHandle, TasksError> {
+        if self.wait {
+            return wait_for_task(state, caller, &self.id, self.start).await;
+        }
+        let found = find_task(state, caller, &self.id, self.start).await?;
+        found.ok_or_else(|| TasksError::NotFound(self.id.clone()))
     }
 }
 

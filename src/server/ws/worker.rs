@@ -9,6 +9,7 @@
 //! the same. If the connection fails, everything received before is appended.
 
 mod acks;
+mod start;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,21 +22,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
 use self::acks::{InFlightBatch, next_result};
-use super::attached_tasks::{AttachedTasks, BATCH_BYTES_MAX, split_line};
+use super::attached_tasks::{AttachedTasks, BATCH_BYTES_MAX, IfEnded, split_line};
 use super::outbox::ReplyOutbox;
 use super::oversize;
 use super::socket::{BufferSizes, Peer, SocketSource, Upgrade, run_duplex};
-use crate::auth::{Caller, Lease, Resource, Scope};
+use crate::auth::{Caller, Lease};
 use crate::model::limits::Limit;
-use crate::model::{Channel, LineText, RunId, Timestamp, limits};
-use crate::server::http::auth;
+use crate::model::{Channel, LineText, Timestamp, limits};
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
-use crate::tasks::{EndOutcome, EndRequest, LineBatch, SessionSeq, TaskDescription, TasksError};
-use crate::wire::worker::{
-    BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, TaskStart, WorkerMessage,
-};
+use crate::tasks::{EndOutcome, EndRequest, LineBatch, SessionSeq, TasksError};
+use crate::wire::worker::{BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, WorkerMessage};
 
 /// Maximum bytes of a connection's lines that are passed to the store and not yet durable.
 const IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -185,25 +183,6 @@ impl WorkerConnection {
         }
     }
 
-    /// Checks that the caller may write to the task, and to the run named by a label.
-    fn check_permission(&self, message: &WorkerMessage<'_>) -> Result<(), (TaskRef, ApiError)> {
-        let (task, run) = match message {
-            WorkerMessage::Lines { task, .. } => (task, None),
-            WorkerMessage::End(end) => (&end.task, None),
-            WorkerMessage::TaskStart(start) => (&start.task, start.labels.get("run")),
-            WorkerMessage::Hello { .. } => return Ok(()),
-        };
-        let not_found = || ApiError::task_not_found(&task.id);
-        let permitted = auth::check_access(&self.caller, Scope::Write, Resource::Task(&task.id), not_found);
-        let permitted = permitted.and_then(|()| match run.and_then(|run| run.parse::<RunId>().ok()) {
-            Some(run) => {
-                auth::check_access(&self.caller, Scope::Write, Resource::Run(&run), || ApiError::run_not_found(&run))
-            }
-            None => Ok(()),
-        });
-        permitted.map_err(|error| (task.clone(), error))
-    }
-
     /// Rejects an invalid message or line.
     fn reject_bad(&self, error: BadMessage) {
         self.reject(error.code, error.message, error.task);
@@ -225,31 +204,6 @@ impl WorkerConnection {
             line_bytes_max: limits::LINE_BYTES_MAX,
         };
         self.outbox.reply(&self.state, welcome);
-    }
-
-    /// Handles `task_start`.
-    async fn start(&mut self, start: TaskStart) {
-        self.flush().await;
-        self.outbox.enable_replies();
-        let TaskStart { task, session, command, host, labels, timestamp } = start;
-        if !self.check_capacity(&task) {
-            return;
-        }
-        let facts = TaskDescription {
-            id: task.id.clone(),
-            session: session.clone(),
-            command,
-            host,
-            labels,
-            started: timestamp,
-        };
-        match self.state.tasks.start(facts).await {
-            Ok((handle, acked_seq)) => {
-                self.attached.attach(handle, Some(session.clone()));
-                self.outbox.reply(&self.state, ServerReply::Resume { work_request_id: task, session, acked_seq });
-            }
-            Err(error) => self.failed(&task, &error),
-        }
     }
 
     /// Handles lines.
@@ -331,7 +285,7 @@ impl WorkerConnection {
             return;
         }
         let session = seq.map(|seq| SessionSeq::new(self.attached.session(&task.id), seq));
-        let ended = match self.attached.handle(&self.state.tasks, &task.id).await {
+        let ended = match self.attached.handle(&self.state.tasks, &task.id, IfEnded::Reject).await {
             Ok(handle) => {
                 let ended =
                     handle.end(EndRequest { exit_code, signal, aborted, at: timestamp, session, reported }).await;
@@ -373,8 +327,12 @@ impl WorkerConnection {
         self.state.stages.worker_socket.failed(&error.to_string());
         self.outbox.error(&self.state, code, error.to_string(), Some(task.clone()));
         match error {
-            TasksError::Ended(id) => self.attached.mark_ended(id),
-            TasksError::NotFound(id) | TasksError::Removed(id) => self.attached.forget(id),
+            TasksError::Ended(_) => self.attached.mark_ended(&task.id),
+            // The id alone would lead to another attempt: the worker asks for its own again.
+            TasksError::NotFound(_) | TasksError::Removed(_) if self.attached.is_later_attempt(&task.id) => {
+                self.close(CloseCode::Away, "task removed");
+            }
+            TasksError::NotFound(_) | TasksError::Removed(_) => self.attached.forget(&task.id),
             error => {
                 if let Some(code) = error::close_code(error) {
                     self.close(code, "store temporarily unavailable");

@@ -21,7 +21,7 @@ use diagnose::{diagnose, diagnose_line};
 pub use parse::LineFields;
 use parse::{LinePosition, RawMessage};
 
-use crate::model::{Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
+use crate::model::{AttemptMode, Channel, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
 
 /// Version of the protocol, in `hello` and `welcome`.
 pub const PROTOCOL: u32 = 1;
@@ -82,6 +82,8 @@ pub struct TaskStart {
     pub labels: BTreeMap<String, String>,
     /// Start time of the command.
     pub timestamp: Option<Timestamp>,
+    /// The log it gets if its id is in use.
+    pub attempt: AttemptMode,
 }
 
 /// The end of a task as sent by its worker.
@@ -124,6 +126,9 @@ pub enum ServerReply {
         session: String,
         /// Every line up to this number is durable.
         acked_seq: u64,
+        /// Id of the task's log, if it differs: the id of a later attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
     },
     /// Every line up to a number is durable.
     Ack {
@@ -214,6 +219,9 @@ pub enum OutgoingMessage<'a> {
         labels: &'a BTreeMap<String, String>,
         /// Start time of the command.
         timestamp: Timestamp,
+        /// The log to get if the id is in use.
+        #[serde(skip_serializing_if = "AttemptMode::is_join")]
+        attempt: AttemptMode,
     },
     /// Sends numbered lines.
     LogLines {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{BadMessage, PROTOCOL, ReceivedLine, TaskEnd, TaskRef, TaskStart, WorkerMessage};
 use crate::model::limits::{COMMAND_BYTES_MAX, LABELS_MAX, SESSION_BYTES_MAX, WORD_BYTES_MAX};
-use crate::model::{Channel, LineText, ReportedTotals, Timestamp, signal_number};
+use crate::model::{AttemptMode, Channel, LineText, ReportedTotals, Timestamp, signal_number};
 
 /// The JSON fields of one line: a member of `log_lines`, an NDJSON row of the append route, or a part
 /// of `log_line`.
@@ -94,6 +94,8 @@ pub(super) struct RawMessage<'a> {
     count: Option<u64>,
     #[serde(borrow)]
     hash: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    attempt: Option<Cow<'a, str>>,
 }
 
 impl<'a> RawMessage<'a> {
@@ -165,8 +167,15 @@ impl<'a> RawMessage<'a> {
         if self.host.as_ref().is_some_and(long) {
             return Err(in_task(format!("field `host` has over {WORD_BYTES_MAX} bytes"), &task));
         }
+        let attempt = match self.attempt.as_deref() {
+            None => AttemptMode::Join,
+            Some("new") => AttemptMode::New,
+            Some("replace") => AttemptMode::Replace,
+            Some(_) => return Err(in_task("field `attempt` must be new or replace".to_owned(), &task)),
+        };
         let timestamp = self.timestamp.and_then(|text| text.parse().ok());
-        Ok(WorkerMessage::TaskStart(TaskStart { task, session, command, host: self.host, labels, timestamp }))
+        let host = self.host;
+        Ok(WorkerMessage::TaskStart(TaskStart { task, session, command, host, labels, timestamp, attempt }))
     }
 
     fn into_hello(self) -> Result<WorkerMessage<'a>, BadMessage> {

@@ -25,6 +25,7 @@ use warp::reply::Response;
 use super::browser;
 use super::client_addr::ClientAddr;
 use super::error::{ApiError, RouteError};
+use super::named_task::check_task_access;
 use super::query;
 use crate::auth::{AuthError, Caller, Decision, Resource, Scope};
 use crate::model::TaskId;
@@ -107,7 +108,7 @@ async fn authorize<B>(
         RequiredAccess::Public | RequiredAccess::Page | RequiredAccess::TaskPage => {}
         RequiredAccess::Task(scope) => {
             let id = query::parse_task_id(id)?;
-            check_access(&caller, scope, Resource::Task(&id), || ApiError::task_not_found(&id))?;
+            check_task_access(state, &caller, scope, &id, || ApiError::task_not_found(&id))?;
         }
         RequiredAccess::Run(scope) => {
             let id = query::parse_run_id(id)?;

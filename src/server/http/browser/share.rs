@@ -18,6 +18,7 @@ use crate::server::http::error::ApiError;
 use crate::server::http::reply::uncached_json;
 use crate::server::http::route_request::RouteRequest;
 use crate::server::state::State;
+use crate::tasks::FollowStart;
 
 /// Default lifetime of a link, unless the limit is shorter.
 const LIFE_DEFAULT: Duration = Duration::from_hours(7 * 24);
@@ -40,7 +41,7 @@ struct PresentedShare {
 
 /// `POST /api/v1/tasks/{id}/share`: `{"expires_in":"7d"}` -> `{"url","expires"}`.
 pub(in crate::server::http) async fn create(request: RouteRequest) -> Result<Response, ApiError> {
-    let id = request.task_id()?;
+    let task = request.task(FollowStart::From(1)).await?;
     let RouteRequest { state, client, headers, body, .. } = request;
     let bytes = body::read_all(body).await?;
     let options = if bytes.trim_ascii().is_empty() { ShareOptions::default() } else { parse_json(&headers, &bytes)? };
@@ -56,10 +57,9 @@ pub(in crate::server::http) async fn create(request: RouteRequest) -> Result<Res
         let detail = format!("field `expires_in`: at most {max} (setting share_life_max)");
         return Err(ApiError::new(400, "too_long", detail));
     }
-    let task = state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
     let now_s = Timestamp::now().as_millis().div_ceil(1000);
     let expires = Timestamp::from_millis(now_s.saturating_add(life.as_secs().max(1)).saturating_mul(1000));
-    let share = Share { task: id, born: Some(task.details().created), expires };
+    let share = Share { task: task.id().clone(), born: Some(task.details().created), expires };
     let key = signing_key(&state)?;
     let public_url = state.options.public_url.as_ref().map(ToString::to_string);
     let base = public_url.or_else(|| client.origin());

@@ -1,6 +1,6 @@
 // The links from a run to its tasks, which have the label `run: ID`.
 
-import { fetchTasks } from "../shared/api.js";
+import { exactId, fetchTasks } from "../shared/api.js";
 import { byId, make } from "../shared/dom.js";
 
 const TASKS_MAX = 20;
@@ -12,7 +12,7 @@ export async function linkTasks(id) {
   if (found === null) return;
   const { tasks, next } = found;
   const links = tasks.slice(0, LINKS_MAX).map((task) =>
-    make("a", { className: "chip", href: `/tasks/${encodeURIComponent(task.id)}`, title: "Open this task", textContent: task.id }));
+    make("a", { className: "chip", href: `/tasks/${encodeURIComponent(exactId(task))}`, title: "Open this task", textContent: task.id }));
   if (tasks.length > LINKS_MAX) {
     const rest = `${tasks.length - LINKS_MAX}${next === null ? "" : "+"} more`;
     const filter = encodeURIComponent(`run:${id}`);

@@ -36,6 +36,9 @@ const query = (parameters) => {
   return text === "" ? "" : `?${text}`;
 };
 
+// An id that always names this log: the id of a first attempt alone names the newest one.
+export const exactId = (task) => (task.attempt?.number === 1 && task.attempt.newest > 1 ? `${task.id}.1` : task.id);
+
 export const taskUrl = (id) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 export const fetchTask = (id, signal) => getJson(taskUrl(id), signal);
 export const fetchLines = (id, parameters, signal) => getJson(`${taskUrl(id)}/lines${query(parameters)}`, signal);

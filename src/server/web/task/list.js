@@ -1,6 +1,6 @@
 // The list of tasks.
 
-import { fetchTasks } from "../shared/api.js";
+import { exactId, fetchTasks } from "../shared/api.js";
 import { setText } from "../shared/dom.js";
 import { bytes, commandLine, count, dateTime, duration, elapsed, verdict } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
@@ -13,6 +13,11 @@ function fill(row) {
   row.badge.className = `badge ${kind}`;
   row.element.dataset.state = kind;
   setText(row.badge, `${mark} ${words}`);
+  const [link, exact] = [row.id.firstChild, exactId(task)];
+  if (link.textContent !== exact) {
+    link.textContent = link.title = exact;
+    link.href = `/tasks/${encodeURIComponent(exact)}`;
+  }
   const command = commandLine(task.command);
   setText(row.code, command);
   row.code.title = command;

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::PendingBatch;
 use super::WorkerConnection;
+use crate::server::ws::attached_tasks::IfEnded;
 use crate::tasks::{AppendedLines, LineTicket, TasksError};
 use crate::wire::worker::TaskRef;
 
@@ -29,7 +30,8 @@ impl WorkerConnection {
             return;
         }
         let (bytes, lines) = (batch.bytes(), batch.len() as u64);
-        let appended = match self.attached.handle(&self.state.tasks, &task.id).await {
+        let if_ended = if self.outbox.replies_enabled() { IfEnded::Reject } else { IfEnded::NewAttempt };
+        let appended = match self.attached.handle(&self.state.tasks, &task.id, if_ended).await {
             Ok(handle) => handle.append(batch).await,
             Err(error) => Err(error),
         };
