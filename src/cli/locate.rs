@@ -15,6 +15,7 @@ mod local;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -55,6 +56,8 @@ pub(super) struct Locator {
     settings: Settings,
     output: Output,
     purpose: Purpose,
+    /// Set if a program at the default address accepts connections but does not respond.
+    default_silent: AtomicBool,
     /// Embedded server. Locked during a search, so that a second search waits for the first.
     own: Mutex<Option<Server>>,
 }
@@ -71,7 +74,7 @@ enum StartFailure {
 
 impl Locator {
     pub(super) fn new(settings: Settings, output: Output, purpose: Purpose) -> Self {
-        Self { settings, output, purpose, own: Mutex::new(None) }
+        Self { settings, output, purpose, default_silent: AtomicBool::new(false), own: Mutex::new(None) }
     }
 
     /// Returns the server's current address, starting an embedded server if there is none.
@@ -109,7 +112,8 @@ impl Locator {
                 }
                 Err(StartFailure::PortTaken) => {
                     // A tasktail server that has just started is found in the next attempt.
-                    if self.at_default_address().await.is_none() || self.settings.data_named {
+                    let is_other = self.settings.data_named || self.default_silent.load(Ordering::Relaxed);
+                    if is_other || self.at_default_address().await.is_none() {
                         self.output.note(format_args!("{listen} is in use by another program: using another port"));
                         listen = any_port(&listen);
                     }
@@ -121,9 +125,7 @@ impl Locator {
     /// Returns the address that the server probably has, before it has answered.
     pub(super) fn expected_endpoint(&self) -> Option<Endpoint> {
         let in_folder = || self.reachable(&self.server_file()?.url).ok();
-        let default = || default_endpoint("http", &self.settings.listen);
-        let endpoint = self.settings.url.clone().or_else(in_folder).or_else(default)?;
-        self.with_token(endpoint).ok()
+        self.with_token(self.settings.url.clone().or_else(in_folder)?).ok()
     }
 
     /// Returns the address after the server was lost. Waits first, because a server that restarts

@@ -30,7 +30,7 @@ const OFF_WORDS: [&str; 3] = ["0", "false", "no"];
 const UNREACHABLE_URL: &str = "http://127.0.0.1:0";
 
 /// Maximum time for which the command waits for a server. It starts then, whether there is one or not.
-const START_WAIT: Duration = Duration::from_secs(1);
+const START_WAIT: Duration = Duration::from_secs(3);
 
 /// `tasktail run`.
 #[derive(Debug, Args)]

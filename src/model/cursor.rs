@@ -42,6 +42,17 @@ impl fmt::Display for Epoch {
     }
 }
 
+impl FromStr for Epoch {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let hex = |part: &str| u64::from_str_radix(part, 16).ok();
+        let numbers = text.split_once('.').and_then(|(first, second)| Some((hex(first)?, hex(second)?)));
+        let (incarnation, generation) = numbers.ok_or_else(|| BadCursor(text.chars().take(64).collect()))?;
+        Ok(Self { incarnation, generation })
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "c1.{}.{:x}.{}", self.epoch, self.n, self.id)
@@ -92,6 +103,7 @@ mod tests {
             id: EntryId::new(1_778_336_581_000, 7),
         };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        assert_eq!(cursor.epoch.to_string().parse(), Ok(cursor.epoch));
         for bad in ["", "120", "c1.1.2.3", "c1.1.2.3.4-5.6", "c2.1.2.3.4-5", "c1.x.2.3.4-5"] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }

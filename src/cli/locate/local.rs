@@ -1,5 +1,6 @@
 //! The search for a server on this machine.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -34,7 +35,11 @@ impl Locator {
                 let probe = HttpClient::new(secure.clone()).probe(HOLDER_TIMEOUT).await;
                 matches!(probe, Probe::Tasktail(_)).then_some(secure)
             }
-            Probe::Untrusted(_) | Probe::Other | Probe::Silent | Probe::Free => None,
+            Probe::Silent => {
+                self.default_silent.store(true, Ordering::Relaxed);
+                None
+            }
+            Probe::Untrusted(_) | Probe::Other | Probe::Free => None,
         }
     }
 

@@ -1,40 +1,13 @@
-//! The task that a caller means by an id, and the caller's access to it.
-//!
-//! A name opens the newest attempt of it, see [`Tasks::find`](crate::tasks::Tasks::find). Access to a name is
-//! access to its attempts. A share link opens one exact task.
+//! The task that a caller means by an id: a name opens its newest attempt, see
+//! [`Tasks::find`](crate::tasks::Tasks::find). A share link opens one exact task.
 
-use super::auth::check_access;
+use super::auth::sees_task;
 use super::error::ApiError;
 use super::route_request::RouteRequest;
-use crate::auth::{Caller, Decision, Resource, Scope};
-use crate::model::TaskId;
+use crate::auth::Caller;
+use crate::model::{Epoch, TaskId};
 use crate::server::state::State;
 use crate::tasks::{FollowStart, TaskHandle, TasksError};
-
-/// Checks that a caller has a scope for a task, or for the name that it is an attempt of.
-///
-/// # Errors
-/// Returns 403, or `hidden()` if the caller may not know that the task exists.
-pub(crate) fn check_task_access(
-    state: &State,
-    caller: &Caller,
-    scope: Scope,
-    id: &TaskId,
-    hidden: impl FnOnce() -> ApiError,
-) -> Result<(), ApiError> {
-    if caller.may(scope, Resource::Task(id)) == Decision::Hidden
-        && !caller.is_share()
-        && let Some(attempt) = state.tasks.attempt(id)
-    {
-        return check_access(caller, scope, Resource::Task(&attempt.of), hidden);
-    }
-    check_access(caller, scope, Resource::Task(id), hidden)
-}
-
-/// Returns whether the caller may read a task.
-pub(crate) fn sees_task(state: &State, caller: &Caller, id: &TaskId) -> bool {
-    check_task_access(state, caller, Scope::Read, id, || ApiError::task_not_found(id)).is_ok()
-}
 
 /// Returns the task that the caller means by `id`, if it exists.
 pub(crate) async fn find_task(
@@ -43,15 +16,28 @@ pub(crate) async fn find_task(
     id: &TaskId,
     start: FollowStart,
 ) -> Result<Option<TaskHandle>, TasksError> {
+    find_log(state, caller, id, epoch_of(start)).await
+}
+
+/// Returns the log of a name with this epoch, otherwise its newest log.
+async fn find_log(
+    state: &State,
+    caller: &Caller,
+    id: &TaskId,
+    epoch: Option<Epoch>,
+) -> Result<Option<TaskHandle>, TasksError> {
     if caller.is_share() {
         return state.tasks.get(id).await;
     }
-    let incarnation = match start {
-        FollowStart::After(cursor) => Some(cursor.epoch.incarnation),
-        FollowStart::From(_) | FollowStart::Tail(_) => None,
-    };
-    let found = state.tasks.find(id, incarnation).await?;
+    let found = state.tasks.find(id, epoch.map(|epoch| epoch.incarnation)).await?;
     Ok(found.filter(|task| task.id() == id || sees_task(state, caller, task.id())))
+}
+
+fn epoch_of(start: FollowStart) -> Option<Epoch> {
+    match start {
+        FollowStart::After(cursor) => Some(cursor.epoch),
+        FollowStart::From(_) | FollowStart::Tail(_) => None,
+    }
 }
 
 /// Returns the task that the caller means by `id`, and waits until it exists. Cancel-safe.
@@ -72,7 +58,8 @@ pub(crate) async fn wait_for_task(
 }
 
 impl RouteRequest {
-    /// Returns the task that the path names, to be read from `start` on.
+    /// Returns the task that the path names, to be read from `start` on. The parameter `epoch` names one log among
+    /// those of a name, as a cursor does.
     ///
     /// # Errors
     /// The task does not exist, or the id is invalid.
@@ -81,10 +68,14 @@ impl RouteRequest {
         start: FollowStart,
     ) -> impl Future<Output = Result<TaskHandle, ApiError>> + Send + 'static {
         // The future does not borrow the request, whose body cannot be shared between threads.
-        let (id, caller, state) = (self.task_id(), self.caller(), self.state.clone());
+        let (id, caller, query, state) = (self.task_id(), self.caller(), self.query(), self.state.clone());
         async move {
             let (id, caller) = (id?, caller?);
-            let found = find_task(&state, &caller, &id, start).await?;
+            let epoch = match epoch_of(start) {
+                Some(epoch) => Some(epoch),
+                None => query?.get("epoch")?,
+            };
+            let found = find_log(&state, &caller, &id, epoch).await?;
             found.ok_or_else(|| ApiError::task_not_found(&id))
         }
     }

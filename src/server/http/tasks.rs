@@ -5,9 +5,9 @@ use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
+use super::auth::sees_task;
 use super::body;
 use super::error::ApiError;
-use super::named_task::sees_task;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
 use crate::model::Timestamp;

@@ -13,6 +13,7 @@
 
 mod access;
 mod credentials;
+mod task_access;
 
 use std::fmt::Display;
 
@@ -25,7 +26,6 @@ use warp::reply::Response;
 use super::browser;
 use super::client_addr::ClientAddr;
 use super::error::{ApiError, RouteError};
-use super::named_task::check_task_access;
 use super::query;
 use crate::auth::{AuthError, Caller, Decision, Resource, Scope};
 use crate::model::TaskId;
@@ -33,6 +33,7 @@ use crate::server::net::login_attempts;
 use crate::server::state::State;
 
 pub use access::RequiredAccess;
+pub(crate) use task_access::{check_task_access, sees_task};
 
 /// Path of the sign-in page.
 const SIGN_IN: &str = "/login";

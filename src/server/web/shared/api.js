@@ -39,9 +39,16 @@ const query = (parameters) => {
 // An id that always names this log: the id of a first attempt alone names the newest one.
 export const exactId = (task) => (task.attempt?.number === 1 && task.attempt.newest > 1 ? `${task.id}.1` : task.id);
 
-export const taskUrl = (id) => `/api/v1/tasks/${encodeURIComponent(id)}`;
-export const fetchTask = (id, signal) => getJson(taskUrl(id), signal);
-export const fetchLines = (id, parameters, signal) => getJson(`${taskUrl(id)}/lines${query(parameters)}`, signal);
+// The log that this page shows. A name alone means its newest log, which may be another one later.
+let epoch = null;
+export const setEpoch = (value) => {
+  epoch = value;
+};
+
+const taskUrl = (id, path, parameters) => `/api/v1/tasks/${encodeURIComponent(id)}${path}${query({ ...parameters, epoch })}`;
+export const downloadUrl = (id, parameters) => taskUrl(id, "/log", parameters);
+export const fetchTask = (id, signal) => getJson(taskUrl(id, ""), signal);
+export const fetchLines = (id, parameters, signal) => getJson(taskUrl(id, "/lines", parameters), signal);
 export const fetchTasks = (parameters, signal) => getJson(`/api/v1/tasks${query(parameters)}`, signal);
 
 export const runUrl = (id) => `/api/v1/runs/${encodeURIComponent(id)}`;
@@ -50,5 +57,5 @@ export const fetchEvents = (id, parameters, signal) => getJson(`${runUrl(id)}/ev
 export const fetchRuns = (parameters, signal) => getJson(`/api/v1/runs${query(parameters)}`, signal);
 /** Returns the identity and access of this browser; `task` is one that may be shared with it. */
 export const fetchAccess = (task) => getJson(`/api/v1/access${query({ task })}`);
-export const createShare = (id, expires_in) => postJson(`${taskUrl(id)}/share`, { expires_in });
+export const createShare = (id, expires_in) => postJson(taskUrl(id, "/share"), { expires_in });
 export const fetchPipeline = (signal) => getJson("/api/v1/pipeline", signal);

@@ -4,7 +4,7 @@ import { byId, setText } from "../shared/dom.js";
 import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integritySummary, verdict } from "../shared/format.js";
 import { setIcon } from "../shared/icon.js";
 import { signInLink } from "../shared/access.js";
-import { taskUrl } from "../shared/api.js";
+import { downloadUrl } from "../shared/api.js";
 import { TASK_NOTICES } from "../shared/notices.js";
 
 /** The header of the task page. */
@@ -19,16 +19,21 @@ export class Header {
     this.bytes = 0;
     setText(byId("task-id"), id);
     byId("task-id").title = id;
-    byId("get-text").href = `${taskUrl(id)}/log?format=text`;
-    byId("get-times").href = `${taskUrl(id)}/log?format=text&timestamps=1`;
-    byId("get-ndjson").href = `${taskUrl(id)}/log?format=ndjson`;
+    this.drawDownloads();
     this.tick();
     setInterval(() => this.tick(), 1000);
+  }
+
+  drawDownloads() {
+    byId("get-text").href = downloadUrl(this.id, { format: "text" });
+    byId("get-times").href = downloadUrl(this.id, { format: "text", timestamps: 1 });
+    byId("get-ndjson").href = downloadUrl(this.id, { format: "ndjson" });
   }
 
   /** Updates the task's details from the server. */
   setTask(task) {
     this.task = task;
+    this.drawDownloads();
     this.lines = Math.max(this.lines, task.lines);
     this.bytes = Math.max(this.bytes, task.bytes);
     this.drawDetails();

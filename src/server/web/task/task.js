@@ -2,7 +2,7 @@
 // controls. Live line -> socket.js -> store.js -> blocks.js -> scroller.js -> rows.js.
 
 import { Access } from "../shared/access.js";
-import { fetchLines } from "../shared/api.js";
+import { fetchLines, setEpoch } from "../shared/api.js";
 import { BlockView } from "../shared/blocks.js";
 import { bindControls, showTimeMode } from "../shared/controls.js";
 import { count, counted } from "../shared/format.js";
@@ -136,6 +136,7 @@ class TaskPage extends LogPage {
   }
 
   opened(message) {
+    setEpoch(message.epoch);
     this.setTask(message.task);
     const { store } = this;
     const fresh = store.last === 0;

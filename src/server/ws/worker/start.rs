@@ -3,9 +3,8 @@
 use super::WorkerConnection;
 use crate::auth::{Resource, Scope};
 use crate::model::{AttemptMode, RunId};
-use crate::server::http::auth;
+use crate::server::http::auth::{self, check_task_access};
 use crate::server::http::error::ApiError;
-use crate::server::http::named_task::check_task_access;
 use crate::tasks::TaskDescription;
 use crate::wire::worker::{ServerReply, TaskRef, TaskStart, WorkerMessage};
 
