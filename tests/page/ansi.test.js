@@ -115,7 +115,9 @@ test("a carriage return rewrites the line as a terminal does", () => {
 test("titles, queries and jumps are dropped", () => {
   assert.equal(plainText("a\x1b]0;title\x07b"), "ab");
   assert.equal(plainText("a\x1b[5;1R\x1b[?25lb\x1b(B\x1b=c\x1b[>4;2m\x1b[1 q"), "abc");
-  assert.equal(plainText("a\x1b[2J\x1b[10;3Hb"), "  b", "a cleared line is cleared, and of a jump the column counts");
+  assert.equal(plainText("a\x1b[2J end"), "a end", "clearing the screen hides nothing of a line");
+  assert.equal(plainText("\x1b[H\x1b[2Jframe one\x1b[H\x1b[2Jframe 2"), "frame 2");
+  assert.equal(plainText("a\x1b[10;3Hb"), "a b", "of a jump the column counts");
   assert.equal(plainText("a\x1bP1;2|data\x1b\\b"), "ab");
   assert.equal(plainText("a\x00\x07\x0bb\x7fc\x85d"), "abcd");
   assert.equal(plainText("\x9b31mred"), "red");

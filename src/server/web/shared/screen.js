@@ -255,7 +255,7 @@ export class Screen {
 
   setRegion(top, bottom) {
     this.region = top > 0 && bottom > top ? { top: top - 1, bottom: bottom - 1 } : null;
-    // The cursor moves home, which programs that draw in the flow of the text undo by restoring it.
+    // The cursor would move home, but programs that draw in the flow of the text restore it.
   }
 
   reverseIndex() {
@@ -328,14 +328,13 @@ export class Screen {
   }
 
   clear() {
-    if (this.flat) {
-      this.eraseInRow(2);
-      return;
-    }
+    // In a single row, clearing the screen hides no text before the cursor.
+    if (this.flat) return this.eraseInRow(0);
     const first = this.home();
     this.eraseRows(first, this.rows.length);
     this.rows.length = Math.min(this.rows.length, first);
     if (this.row < first) this.row = first;
+    return undefined;
   }
 
   editRow(from, removed, inserted) {
@@ -369,9 +368,7 @@ function drawn(row) {
 }
 
 const atLeastOne = (count) => Math.min(Math.max(1, count || 1), COLUMNS_MAX);
-const inFlow = (act) => (screen, parameters) => {
-  if (!screen.elsewhere) act(screen, parameters);
-};
+const inFlow = (act) => (screen, parameters) => screen.elsewhere || act(screen, parameters);
 
 const MOVES = {
   A: (screen, [n]) => screen.move(-atLeastOne(n)),
