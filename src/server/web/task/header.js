@@ -20,6 +20,10 @@ export class Header {
     setText(byId("task-id"), id);
     byId("task-id").title = id;
     this.drawDownloads();
+    // A newer log of the name may have begun since: what is downloaded is the log that is shown.
+    for (const type of ["pointerdown", "click"]) {
+      byId("download").addEventListener(type, (event) => event.target.closest("a") && this.drawDownloads(), true);
+    }
     this.tick();
     setInterval(() => this.tick(), 1000);
   }
@@ -33,7 +37,6 @@ export class Header {
   /** Updates the task's details from the server. */
   setTask(task) {
     this.task = task;
-    this.drawDownloads();
     this.lines = Math.max(this.lines, task.lines);
     this.bytes = Math.max(this.bytes, task.bytes);
     this.drawDetails();
