@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import * as format from "../../src/server/web/shared/format.js";
 import { linkOf, parseLink, stretch } from "../../src/server/web/shared/links.js";
@@ -110,4 +111,21 @@ test("copied text is what the page draws", () => {
   assert.equal(textOf(made([{ line: "one ", partial: true }, "line"])), "one line\n");
   assert.equal(textOf([{ n: 7, stream: "stderr", line: "x" }, { n: 9, stream: "stdout", line: "y" }]), "x\ny\n");
   assert.equal(textOf([]), "");
+});
+
+test("the task page preloads every module, so that none waits for another", () => {
+  const web = new URL("../../src/server/web/", import.meta.url);
+  const modules = new Set();
+  const visit = (name) => {
+    for (const [, path] of readFileSync(new URL(name, web), "utf8").matchAll(/from "(\.[^"]+)"/g)) {
+      const imported = new URL(path, new URL(name, web)).href.slice(web.href.length);
+      if (modules.has(imported)) continue;
+      modules.add(imported);
+      visit(imported);
+    }
+  };
+  visit("task/task.js");
+  const html = readFileSync(new URL("task/task.html", web), "utf8");
+  const preloaded = [...html.matchAll(/modulepreload" href="\/assets\/([^"]+)"/g)].map(([, name]) => name);
+  assert.deepEqual(preloaded.sort(), [...modules].sort());
 });
