@@ -34,6 +34,8 @@ DENIED_PAUSE = 30.0
 """Seconds between attempts after the server rejected the token, which may be renewed."""
 QUIET_OUTAGE = 2.0
 """Seconds of an outage before it is logged: a server that restarts is not worth a message."""
+REJECTION_INTERVAL = 5.0
+"""Seconds between messages about rejected lines."""
 COALESCE = 0.01
 """Seconds for which lines are collected while they come faster than this."""
 
@@ -80,6 +82,8 @@ class Uplink:
         """No further attempt can succeed."""
         self.progress = time.monotonic()
         """When the server last confirmed something."""
+        self.rejection_noted = float("-inf")
+        """When the last message about a rejected line was logged."""
         self.wake = asyncio.Event()
         """Set when there is something to send."""
         self.confirmed = asyncio.Event()
@@ -286,6 +290,10 @@ class _Connection:
         if reply.get("code") == "task_ended":
             self._uplink.task_ended()
         # The line is missing at the server, which marks the gap; the others are stored.
+        now = time.monotonic()
+        if now - self._uplink.rejection_noted < REJECTION_INTERVAL:
+            return
+        self._uplink.rejection_noted = now
         tracing.warning("task %s: the server rejected a message: %s", self._uplink.task, reply.get("message"))
 
     async def _send(self, **message: Any) -> None:
