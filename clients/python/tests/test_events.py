@@ -21,6 +21,7 @@ def test_events_are_appended_and_read_back(log):
     assert log.tail(3) == []
     stored = [log.append({"event_type": "step.started", "step_id": f"s{n}"}, reason=None) for n in range(30)]
     assert all(event["event_id"] and event["timestamp_utc"] and "reason" not in event for event in stored)
+    assert {(event["run_id"], event["actor"], event["attempt"]) for event in stored} == {(log.run, "python", 0)}
     found = log.read_all()
     assert [event["event_id"] for event in found] == [event["event_id"] for event in stored]
     assert [event["step_id"] for event in log.tail(3)] == ["s27", "s28", "s29"]

@@ -293,3 +293,14 @@ task.end()
     _, stderr = worker.communicate(timeout=20)
     assert worker.returncode != 0
     assert b"KeyboardInterrupt" in stderr
+
+
+def test_the_wait_at_the_end_ends_whenever_it_is_given_up(lasting_server):
+    # At any moment of an attempt to connect: asyncio may lose the cancellation of one that just fails.
+    program = """
+import sys, tasktail
+for number in range(40):
+    with tasktail.task("gone", url=sys.argv[1], end_timeout=0.02 * (number % 8)) as task:
+        task.line("x")
+"""
+    assert python("-c", program, lasting_server.url).returncode == 0

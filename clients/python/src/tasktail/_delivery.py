@@ -23,6 +23,10 @@ from tasktail._websocket import Dial
 
 END_TIMEOUT = 10.0
 """Default seconds without progress after which the wait for a task's delivery ends."""
+UNREACHED_TIMEOUT = 2.0
+"""The same where no connection was ever made."""
+PATIENCE_RECHECK = 1.0
+"""Seconds after which it is looked whether the connection has come or gone."""
 CONNECTED_PATIENCE = 6
 """How many times as long the wait is while the server is connected, and perhaps busy."""
 SYNC_INTERVAL = 0.2
@@ -65,7 +69,7 @@ class WorkerOptions(TypedDict, total=False):
     spool: Union[str, "os.PathLike[str]", None]
     spool_bytes_max: Optional[int]
     overflow: str
-    end_timeout: float
+    end_timeout: Optional[float]
 
 
 class Options(NamedTuple):
@@ -79,7 +83,7 @@ class Options(NamedTuple):
     spool: Optional[Path]
     spool_bytes_max: Optional[int]
     overflow: str
-    end_timeout: float
+    end_timeout: Optional[float]
 
     @classmethod
     def of(
@@ -95,7 +99,7 @@ class Options(NamedTuple):
         spool: Union[str, "os.PathLike[str]", None] = None,
         spool_bytes_max: Optional[int] = None,
         overflow: str = "skip",
-        end_timeout: float = END_TIMEOUT,
+        end_timeout: Optional[float] = None,
     ) -> "Options":
         """Checks options.
 
@@ -164,15 +168,22 @@ class Core:
             await asyncio.wait({jobs[0], waiting}, return_when=asyncio.FIRST_COMPLETED)
             uplink.progress = max(uplink.progress, time.monotonic())
             while not jobs[0].done():
-                patience = self.options.end_timeout * (CONNECTED_PATIENCE if uplink.is_connected else 1)
-                left = uplink.progress + patience - time.monotonic()
+                left = uplink.progress + self._patience(uplink) - time.monotonic()
                 if left <= 0:
                     break
-                await asyncio.wait({jobs[0]}, timeout=min(left, self.options.end_timeout))
+                await asyncio.wait({jobs[0]}, timeout=min(left, PATIENCE_RECHECK))
         finally:
+            uplink.stopped = True
             for job in (*jobs, waiting):
                 job.cancel()
             await asyncio.gather(*jobs, waiting, return_exceptions=True)
+
+    def _patience(self, uplink: Uplink) -> float:
+        """Returns the seconds without progress after which the wait at the end is given up."""
+        given = self.options.end_timeout
+        if given is None:
+            given = END_TIMEOUT if uplink.was_reached else UNREACHED_TIMEOUT
+        return given * (CONNECTED_PATIENCE if uplink.is_connected else 1)
 
     def start(self, connect: Dial) -> Uplink:
         """Creates the uplink, in the event loop that runs it."""

@@ -59,17 +59,21 @@ class EventLog:
         if (path is None) == (run is None):
             raise ValueError("an EventLog is either a file or a run at a server: give `path` or `run`")
         self.run = run
+        """Run of events that name none."""
         if run is not None:
             self._log: Union[_FileLog, _RunLog] = _RunLog(Endpoint.of(url, token, ca_file), check_id(run))
         else:
-            self._log = _FileLog(Path(os.fspath(path or "")), sync)
+            file = Path(os.fspath(path or ""))
+            self._log = _FileLog(file, sync)
+            self.run = file.absolute().parent.name or None
 
     def append(self, event: Optional[Mapping[str, Any]] = None, **fields: Any) -> Event:
         """Appends an event and returns it as it is stored.
 
-        It gets an ``event_id`` and a ``timestamp_utc`` if it has none, and ``run_id`` for a run. Fields that are None
-        are left out. Of the event, an ``event_type`` is required, or what a benchmark's event has (``host``,
-        ``workload``, ``repetition``, ``status``).
+        It gets an ``event_id``, a ``timestamp_utc`` and a ``run_id`` if it has none; for a file, the run is the name of
+        its folder. Fields that are None are left out. An ``event_type`` is required, or the fields of a benchmark's
+        event (``host``, ``workload``, ``repetition``, ``status``); with an ``event_type``, ``actor`` is ``python`` and
+        ``attempt`` 0 unless they are given.
 
         Raises:
             ValueError: it is not an event.
@@ -142,6 +146,8 @@ def complete(event: Mapping[str, Any], run: Optional[str]) -> Event:
         defaults["timestamp_utc"] = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
     if run is not None:
         defaults["run_id"] = run
+    if "event_type" in kept:
+        defaults.update(actor="python", attempt=0)
     return {**{name: value for name, value in defaults.items() if name not in kept}, **kept}
 
 

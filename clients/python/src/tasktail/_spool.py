@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 from tasktail._delivery import (
-    END_TIMEOUT,
     SPOOL_FOLDER,
     Core,
     Delivery,
@@ -31,7 +30,7 @@ def send_unsent(
     url: Optional[str] = None,
     token: Optional[str] = None,
     ca_file: Optional[str] = None,
-    end_timeout: float = END_TIMEOUT,
+    end_timeout: Optional[float] = None,
 ) -> List[Delivery]:
     """Sends the lines that workers left in a spool, because they were killed or the server was away.
 

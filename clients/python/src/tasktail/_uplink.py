@@ -78,8 +78,13 @@ class Uplink:
         """Why the last attempt did not succeed, in words."""
         self.is_connected = False
         """There is a connection on which the task was started."""
+        self.was_reached = False
+        """There was such a connection."""
         self.final = False
         """No further attempt can succeed."""
+        self.stopped = False
+        """Set before `run` is cancelled: until Python 3.11, `asyncio.wait_for` loses a cancellation that comes as the
+        awaited call ends."""
         self.progress = time.monotonic()
         """When the server last confirmed something."""
         self.rejection_noted = float("-inf")
@@ -95,7 +100,7 @@ class Uplink:
     async def run(self) -> None:
         """Delivers until everything is confirmed, or nothing more can be delivered. Never raises."""
         pause = PAUSE_MIN
-        while not self.complete and not self.final:
+        while not (self.complete or self.final or self.stopped):
             before, attempt = self.log.confirmed.next_seq, self.attempt
             try:
                 await self._deliver()
@@ -107,7 +112,7 @@ class Uplink:
                 self._note(str(error) or type(error).__name__)
                 again = self.log.confirmed.next_seq > before or self.attempt != attempt
                 pause = PAUSE_MIN if again else min(pause * 2, PAUSE_MAX)
-            if not self.final:
+            if not (self.final or self.stopped):
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _deliver(self) -> None:
@@ -134,7 +139,7 @@ class Uplink:
             seconds = time.monotonic() - self._outage
             tracing.info("task %s: connected to %s after %.0f s", self.task, self.endpoint.url, seconds)
         self._outage, self._outage_noted, self.reason = None, False, None
-        self.is_connected = True
+        self.is_connected = self.was_reached = True
 
     def task_ended(self) -> None:
         """Asks for another log if the task had ended before; one ended in the meantime accepts nothing more.
@@ -175,11 +180,14 @@ class _Connection:
         self._in_flight: Deque[_Sent] = collections.deque()
         self._in_flight_bytes = 0
         self._end_seq: Optional[int] = None
+        self._closed = False
 
     async def run(self) -> None:
         uplink = self._uplink
         await self._send(type="hello", protocol=PROTOCOL, worker=uplink.session.host)
         await asyncio.wait_for(self._start(), REPLY_TIMEOUT)
+        if uplink.stopped:
+            raise Lost("the worker was stopped")
         uplink.connected()
         receiver = asyncio.ensure_future(self._receive_all())
         sender = asyncio.ensure_future(self._send_all())
@@ -188,6 +196,7 @@ class _Connection:
             for finished in done:
                 finished.result()
         finally:
+            self._closed = True
             for job in (receiver, sender):
                 job.cancel()
             await asyncio.gather(receiver, sender, return_exceptions=True)
@@ -218,7 +227,7 @@ class _Connection:
     async def _send_all(self) -> None:
         log, uplink = self._log, self._uplink
         cursor, sent_at = log.confirmed, 0.0
-        while not uplink.complete:
+        while not (uplink.complete or uplink.stopped or self._closed):
             uplink.wake.clear()
             batch = log.read(cursor) if self._in_flight_bytes < IN_FLIGHT_BYTES_MAX else None
             if batch is not None:
@@ -261,7 +270,7 @@ class _Connection:
         )
 
     async def _receive_all(self) -> None:
-        while not self._uplink.complete:
+        while not (self._uplink.complete or self._uplink.stopped or self._closed):
             reply = await asyncio.wait_for(self._receive(), SILENCE_MAX)
             if reply.get("type") == "ack":
                 self._confirm(int(reply["seq"]))

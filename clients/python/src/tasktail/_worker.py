@@ -47,8 +47,8 @@ class Worker:
         spool: folder that keeps unconfirmed lines when the process is killed, for `tasktail.send_unsent`.
         spool_bytes_max: limit of the local log, by default 4 GiB or a quarter of the free disk space.
         overflow: beyond the limit, ``skip`` counts lines that have no space, and ``wait`` blocks `line`.
-        end_timeout: seconds without progress after which the wait at the end is given up; 6 times as many while the
-            server is connected.
+        end_timeout: seconds without progress after which the wait at the end is given up, by default 10, and 2 if the
+            server was never reached; 6 times as many while it is connected.
 
     Raises:
         ValueError: the id, the URL or an option is invalid.
