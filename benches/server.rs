@@ -1,4 +1,4 @@
-//! One worker's WebSocket to durable, worker and server in one process: `log_lines` and single
+//! One worker's WebSocket to durable, worker and server in one process: `log_block`, `log_lines` and single
 //! `log_line`, from the first message to the ack of the last. The worker's messages are made before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on has failed")]
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tasktail::model::{Channel, Timestamp};
 use tasktail::server::{ServeOptions, Server};
+use tasktail::wire::worker::block::{BlockEncoder, BlockEncoding};
 use tokio_tungstenite::tungstenite::Message;
 
 #[cfg(all(target_os = "linux", target_env = "gnu", feature = "jemalloc"))]
@@ -20,6 +22,20 @@ const LINES: u64 = 200_000;
 fn line(seq: u64) -> Value {
     json!({"line":format!("  CC [M]  drivers/net/ethernet/part-{seq}.o with some options"),
         "timestamp":"2026-05-09T14:23:01.000Z","stream":"stdout"})
+}
+
+/// Blocks of `each` lines.
+fn blocks(task: &str, each: u64) -> Vec<Message> {
+    let (mut encoder, task) = (BlockEncoder::new(BlockEncoding::Raw), task.parse().expect("an id"));
+    let at = Timestamp::from_millis(1_778_336_581_000);
+    let block = |first: u64| {
+        for seq in first..first + each {
+            let text = format!("  CC [M]  drivers/net/ethernet/part-{seq}.o with some options");
+            encoder.push(Channel::Stdout, at, &text, false, false);
+        }
+        Message::binary(encoder.finish(&task, first))
+    };
+    (0..LINES / each).map(|index| index * each + 1).map(block).collect()
 }
 
 fn messages(task: &str, each: u64) -> Vec<Message> {
@@ -68,7 +84,12 @@ fn worker_to_durable(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut group = c.benchmark_group("worker socket to durable");
     group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(LINES));
-    for (name, each) in [("log_lines of 500", 500), ("single log_line", 1)] {
+    let rows: [(&str, fn(&str, u64) -> Vec<Message>, u64); 3] = [
+        ("log_block of 4000", blocks, 4_000),
+        ("log_lines of 500", messages, 500),
+        ("single log_line", messages, 1),
+    ];
+    for (name, make, each) in rows {
         group.bench_function(name, |b| {
             b.iter_custom(|rounds| {
                 let folder = tempfile::tempdir().expect("a folder");
@@ -79,7 +100,7 @@ fn worker_to_durable(c: &mut Criterion) {
                     let url = format!("ws://{}/ws/v1/worker", server.addr());
                     let mut took = Duration::ZERO;
                     for round in 0..rounds {
-                        took += send(url.clone(), messages(&format!("t{round}"), each)).await;
+                        took += send(url.clone(), make(&format!("t{round}"), each)).await;
                     }
                     server.shutdown().await.expect("an end");
                     took

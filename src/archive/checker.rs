@@ -101,7 +101,12 @@ impl Checker {
                 self.fault(format!("lines {from} to {to} are missing without a recorded reason"));
             }
         }
-        if metadata.as_ref().is_some_and(|metadata| metadata.totals != totals) {
+        let mut recorded = metadata.as_ref().map(|metadata| metadata.totals.clone());
+        if let Some(recorded) = recorded.as_mut().filter(|recorded| recorded.own_lines() == 0) {
+            // Version 1 did not count them.
+            recorded.set_own_lines(totals.own_lines());
+        }
+        if recorded.is_some_and(|recorded| recorded != totals) {
             self.fault(format!(
                 "the totals of lines {} to {} differ from the recorded ones",
                 header.first_line,

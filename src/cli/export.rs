@@ -13,27 +13,33 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::locate::{Locator, Purpose};
 use super::output::{Output, task_error};
-use super::{Context, EXIT_INTERRUPTED, interrupted, show};
+use super::values::channels;
+use super::{Context, EXIT_INTERRUPTED, interrupted, show, text};
 use crate::client::ClientError;
-use crate::model::TaskId;
+use crate::model::{ChannelSet, Task, TaskId};
 
 /// `tasktail export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file appears under its name once it is complete. The log of a running task
-is exported up to its current last line.
+A file appears under its name once it is complete. The log of a running task is
+exported up to its current last line. Lines of tasktail itself begin with `# ` in
+text, as in `follow`; --stream stdout,stderr leaves them out.
 
 Examples:
   tasktail export nightly-7 -o nightly-7.log
+  tasktail export nightly-7 --stream stdout,stderr | sha256sum
   tasktail export nightly-7 -o nightly-7.ndjson --format ndjson
-  tasktail export nightly-7 -o - --timestamps | less")]
+  tasktail export nightly-7 --timestamps | less")]
 pub struct ExportArgs {
     /// The task
     #[arg(value_name = "TASK")]
     task: TaskId,
-    /// Write to this file; `-` is stdout
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file; `-`, the default, is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     output: PathBuf,
+    /// Export only these streams: stdout, stderr, internal; separated by commas
+    #[arg(long, value_name = "S,..", value_parser = channels)]
+    stream: Option<ChannelSet>,
     /// Set the format of the lines
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: ExportFormat,
@@ -73,23 +79,35 @@ async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow:
     let task = show::get(&client, &args.task).await?;
     let format = if args.format == ExportFormat::Ndjson { "ndjson" } else { "text" };
     let timestamps = args.timestamps.then(|| "1".to_owned());
-    let query = [("format", Some(format.to_owned())), ("timestamps", timestamps)];
+    let stream = args.stream.map(|streams| streams.to_string());
+    let query = [("format", Some(format.to_owned())), ("timestamps", timestamps), ("stream", stream)];
     let (length, chunks) = client
         .download(&format!("/api/v1/tasks/{}/log", args.task), &query)
         .await
         .map_err(|error| task_error(error, &args.task, client.endpoint()))?;
     let chunks = std::pin::pin!(chunks);
     if args.output == Path::new("-") {
-        return to_stdout(chunks).await;
+        to_stdout(chunks).await?;
+        report_loss(&task, output);
+        return Ok(());
     }
-    // The text has the size that the task reports, unless part of it was trimmed.
-    let whole = args.format == ExportFormat::Text && !args.timestamps && task.trimmed_lines == 0;
+    // The text has about the size that the task reports, unless part of it was trimmed or is left out.
+    let whole =
+        args.format == ExportFormat::Text && !args.timestamps && task.trimmed_lines == 0 && args.stream.is_none();
     let bar = progress_bar(length.or(whole.then_some(task.bytes)), output);
     let part = PartFile::create(&args.output).await?;
     to_file(part, chunks, &bar, args).await?;
     bar.finish_and_clear();
-    output.note(format_args!("{}: {} lines", args.output.display(), task.last_line));
+    output.note(format_args!("{}: {}", args.output.display(), text::counted(task.kept_lines(), "line")));
+    report_loss(&task, output);
     Ok(())
+}
+
+/// Reports what is missing in an exported log.
+fn report_loss(task: &Task, output: Output) {
+    if let Some(loss) = task.loss() {
+        output.loss(format_args!("the log of {} is {loss}", task.id));
+    }
 }
 
 fn refuse_overwrite(args: &ExportArgs) -> anyhow::Result<()> {

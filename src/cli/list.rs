@@ -21,6 +21,9 @@ const COMMAND_CHARS_MIN: usize = 16;
 /// `tasktail list`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+LINES counts the lines of the command. `! 1253 of 15021` means that lines are
+missing; `tasktail show TASK` prints which and why.
+
 Examples:
   tasktail list
   tasktail list --status running
@@ -113,19 +116,30 @@ fn row(task: &Task) -> [String; 7] {
         task.exact_id(),
         task.status.to_string(),
         show::exit(task).unwrap_or_else(|| "-".to_owned()),
-        task.lines.to_string(),
+        lines(task),
         format!("{} ago", text::age(ago)),
         text::duration(show::ran_for(task)),
         text::words(&command_line(&task.command)).into_owned(),
     ]
 }
 
-/// Formats a row with its status in `colour` and its command cut to `room` characters.
+/// Returns the number of the command's lines, with a mark if some are missing.
+fn lines(task: &Task) -> String {
+    match task.missing_lines() {
+        _ if task.complete != Some(false) => task.kept_lines().to_string(),
+        0 => format!("! {}", task.kept_lines()),
+        missing => format!("! {} of {}", task.kept_lines(), task.kept_lines().saturating_add(missing)),
+    }
+}
+
+/// Formats a row with its status in `colour`, lines with a mark in yellow, and its command cut to `room`
+/// characters.
 fn line(row: &[String; 7], widths: &[usize; 7], room: usize, colour: Style) -> String {
     let [task, status, exit, lines, started, duration, command] = row;
     let [w_task, w_status, w_exit, w_lines, w_started, w_duration, _] = *widths;
+    let loss = if lines.starts_with('!') { AnsiColor::Yellow.on_default() } else { Style::new() };
     let mut cells = format!(
-        "{task:<w_task$}  {colour}{status:<w_status$}{colour:#}  {exit:>w_exit$}  {lines:>w_lines$}  \
+        "{task:<w_task$}  {colour}{status:<w_status$}{colour:#}  {exit:>w_exit$}  {loss}{lines:>w_lines$}{loss:#}  \
          {started:>w_started$}  {duration:>w_duration$}  "
     );
     if command.chars().count() <= room {

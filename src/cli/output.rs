@@ -63,6 +63,11 @@ impl Output {
         }
     }
 
+    /// Prints a message about lost data to stderr, also with `--quiet`.
+    pub(super) fn loss(self, loss: impl Display) {
+        print_stderr(&format!("tasktail: {}", text::words(&loss.to_string())));
+    }
+
     /// Prints a line to stderr without the program's name, unless `--quiet` is set.
     pub(super) fn announce(self, line: impl Display) {
         if !self.quiet {

@@ -66,13 +66,27 @@ pub(super) fn exit(task: &Task) -> Option<String> {
     }
 }
 
+/// Returns what is known of missing lines: the verification of an ended log, or what is missing so far.
+fn integrity(task: &Task) -> Option<String> {
+    match task.complete {
+        Some(true) => Some(format!("complete: {}", text::counted(task.kept_lines(), "line"))),
+        _ => task.loss().or_else(|| task.integrity.as_ref().map(ToString::to_string)),
+    }
+}
+
 fn facts(task: &Task) -> Vec<(&'static str, String)> {
     let labels = task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
     let live = if task.status.is_final() || task.live { "" } else { " (no worker is connected)" };
-    let lines = match task.lines {
-        0 => "0".to_owned(),
-        lines => format!("{lines} ({} to {} can be read)", task.first_line, task.last_line),
+    let own = match task.own_lines {
+        0 => String::new(),
+        1 => ", and 1 of tasktail itself".to_owned(),
+        own => format!(", and {own} of tasktail itself"),
     };
+    let range = match task.last_line {
+        0 => String::new(),
+        last => format!(" (numbers {} to {last} can be read)", task.first_line),
+    };
+    let lines = format!("{}{own}{range}", task.lines.saturating_sub(task.own_lines));
     let all = [
         ("task", Some(task.id.to_string())),
         ("status", Some(format!("{}{live}", task.status))),
@@ -88,7 +102,7 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         ("bytes", Some(task.bytes.to_string())),
         ("skipped lines", Some(task.skipped_lines).filter(|n| *n > 0).map(|n| n.to_string())),
         ("trimmed lines", Some(task.trimmed_lines).filter(|n| *n > 0).map(|n| n.to_string())),
-        ("integrity", task.integrity.as_ref().map(ToString::to_string)),
+        ("integrity", integrity(task)),
         ("line sum", task.integrity.as_ref().and_then(|integrity| integrity.hash.clone())),
         ("artifact", task.artifact.as_ref().map(|file| format!("{} bytes, sha256 {}", file.bytes, file.sha256))),
     ];

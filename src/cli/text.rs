@@ -76,6 +76,11 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// Returns a count with its noun: `1 line`, `2 lines`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns an approximate age: `1s`, `5m`, `2h`, `3d`.
 pub(super) fn age(age: Duration) -> String {
     let seconds = age.as_secs().max(1);

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 use super::Endpoint;
 use super::connect::{ClientSocket, ConnectError, connect};
 use super::endpoint::path_with_query;
-use crate::model::{Cursor, Gap, Line, Task, TaskId, limits};
+use crate::model::{Cursor, Gap, Line, PartialLine, Task, TaskId, limits};
 use crate::wire::viewer::ServerMessage;
 
 /// Maximum silence of the server, which pings every [`limits::HEARTBEAT`]; then the connection counts as lost.
@@ -52,6 +52,8 @@ pub enum TaskUpdate {
     },
     /// Lines, each once and in order.
     Lines(Vec<Line<'static>>),
+    /// The current unterminated line of a channel, until the next lines; an empty text removes it.
+    Partial(PartialLine),
     /// A range of missing lines.
     Gap(Gap),
     /// Changed details of the task.
@@ -97,6 +99,7 @@ pub struct LogFollower {
     task: TaskId,
     start: TaskFollowStart,
     wait: bool,
+    partial: bool,
     relocate: Option<Relocate>,
     socket: Option<ClientSocket>,
     position: ReadPosition,
@@ -130,6 +133,7 @@ impl LogFollower {
             task,
             start,
             wait,
+            partial: false,
             relocate: None,
             socket: None,
             position: ReadPosition::default(),
@@ -137,6 +141,13 @@ impl LogFollower {
             broken: false,
             ended: false,
         }
+    }
+
+    /// Returns the follower with [`TaskUpdate::Partial`] among its items, if `wanted`.
+    #[must_use]
+    pub fn with_partials(mut self, wanted: bool) -> Self {
+        self.partial = wanted;
+        self
     }
 
     /// Returns the follower with a function that locates the server before each reconnect.
@@ -211,6 +222,7 @@ impl LogFollower {
                 self.position.n = self.position.n.max(gap.to);
                 (!known).then_some(TaskUpdate::Gap(gap))
             }
+            ServerMessage::Partial { line } => Some(TaskUpdate::Partial(line)),
             ServerMessage::Status { task } => Some(TaskUpdate::Status(task)),
             ServerMessage::Reset { reason, .. } => {
                 self.position = ReadPosition::default();
@@ -261,7 +273,8 @@ impl LogFollower {
             (None, TaskFollowStart::Beginning) => ("from", None),
         };
         let wait = ("wait", self.wait.then(|| "1".to_owned()));
-        path_with_query(&format!("/ws/v1/tasks/{}", self.task), &[start, wait])
+        let partial = ("partial", self.partial.then(|| "1".to_owned()));
+        path_with_query(&format!("/ws/v1/tasks/{}", self.task), &[start, wait, partial])
     }
 
     /// Decides whether a failed connection is worth a retry.
@@ -371,6 +384,9 @@ mod tests {
         let endpoint: Endpoint = "http://h:1".parse().unwrap();
         let mut follower = LogFollower::new(endpoint, "42".parse().unwrap(), TaskFollowStart::Tail(10), true);
         assert_eq!(follower.request_path(), "/ws/v1/tasks/42?tail=10&wait=1");
+        follower = follower.with_partials(true);
+        assert_eq!(follower.request_path(), "/ws/v1/tasks/42?tail=10&wait=1&partial=1");
+        follower = follower.with_partials(false);
         let cursor: Cursor = "c1.1.1.3.3-0".parse().unwrap();
         follower.position.advance(lines(&[3]), cursor);
         assert_eq!(follower.request_path(), "/ws/v1/tasks/42?after=c1.1.1.3.3-0&wait=1");

@@ -1,14 +1,15 @@
 //! Batches of entries: encoded by the caller, numbered and packed into blocks by the writer.
 
 use super::JournalError;
-use crate::model::{Channel, EntryBody, EntryFields, EntryId, GapMarker, GapReason, LineText};
+use crate::model::{Channel, ChannelSet, EntryBody, EntryFields, EntryId, GapMarker, GapReason, LineText};
 use crate::store::block;
 
 /// Entries to append together, in order. They share one reply and one position in the queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LineBatch {
     pub(super) encoded: Vec<u8>,
     pub(super) items: Vec<BatchItem>,
+    channels: ChannelSet,
     pub(super) session: Option<BatchSession>,
     /// The session ends with this batch: numbers missing before its first will never arrive.
     pub(super) ends_session: bool,
@@ -27,6 +28,8 @@ pub(super) struct BatchItem {
     pub(super) text_bytes: u64,
     /// Lines that it reports as dropped by the worker.
     pub(super) skipped: u64,
+    /// Whether it is a line of tasktail itself.
+    pub(super) own: bool,
     pub(super) numbering: LineNumbering,
 }
 
@@ -61,6 +64,20 @@ pub struct AppendAck {
     pub count: u64,
     /// Last durable sequence number of the session.
     pub acked_seq: Option<u64>,
+}
+
+impl Default for LineBatch {
+    fn default() -> Self {
+        Self {
+            encoded: Vec::new(),
+            items: Vec::new(),
+            channels: ChannelSet::NONE,
+            session: None,
+            ends_session: false,
+            over_limit: None,
+            failed: None,
+        }
+    }
 }
 
 impl LineBatch {
@@ -113,8 +130,8 @@ impl LineBatch {
     fn push_body(&mut self, body: &EntryBody<'_>, skipped: u64, numbering: LineNumbering) {
         match block::encode_body(&mut self.encoded, body) {
             Ok(()) => {
-                let text_bytes = body.text_bytes();
-                self.items.push(BatchItem { end: self.encoded.len(), text_bytes, skipped, numbering });
+                let (end, text_bytes, own) = (self.encoded.len(), body.text_bytes(), body.is_own());
+                self.items.push(BatchItem { end, text_bytes, skipped, own, numbering });
             }
             Err(error) => self.failed = Some(error.into()),
         }
@@ -127,8 +144,14 @@ impl LineBatch {
                 .map_or(0, |mark| mark.count),
             _ => 0,
         };
+        self.channels.insert(line.channel);
         let borrowed = LineText { text: line.text.as_ref().into(), ..*line };
         self.push_body(&EntryBody::Line(borrowed), skipped, numbering);
+    }
+
+    /// Returns the channels of the lines.
+    pub fn channels(&self) -> ChannelSet {
+        self.channels
     }
 
     /// Returns the number of entries.

@@ -101,6 +101,7 @@ impl StreamState {
             self.push_auto_id(cx, body, cursor.origin(batch, item))?;
             self.tip.total_bytes += item.text_bytes;
             self.tip.total_skipped = self.tip.total_skipped.saturating_add(item.skipped);
+            self.tip.own_lines += u64::from(item.own);
             if let (Some((_, packed)), Some(seq)) = (self.current_session.as_mut(), cursor.current()) {
                 *packed = seq;
             }
@@ -135,6 +136,7 @@ impl StreamState {
         block::encode_body(&mut body, &EntryBody::Line(line))?;
         self.push_auto_id(cx, &body, Origin::Unnumbered)?;
         self.tip.total_bytes += text_bytes;
+        self.tip.own_lines += 1;
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct Tip {
     pub total_bytes: u64,
     /// Number of lines that workers reported as dropped.
     pub total_skipped: u64,
+    /// Number of lines of tasktail itself that were added since the stream was loaded.
+    pub own_lines: u64,
     /// Set once the stream was removed and will not grow.
     pub removed: bool,
     /// Set if the key exists: from its first entry until DEL.
@@ -167,6 +169,7 @@ impl Stream {
             first_line: record.first_line,
             total_bytes: record.total_bytes,
             total_skipped: record.total_skipped,
+            own_lines: 0,
             removed: false,
         };
         Self {

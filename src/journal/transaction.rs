@@ -135,6 +135,7 @@ impl Transaction<'_> {
         }
         block::encode_body(encoded, body).map_err(JournalError::from)?;
         state.push_entry(&cx, id, encoded, Some(body), Origin::Unnumbered)?;
+        state.tip.own_lines += u64::from(body.is_own());
         state.tip.total_bytes += body.text_bytes();
         self.writer.pending.bytes += encoded.len();
         self.touch(name);

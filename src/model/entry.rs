@@ -51,6 +51,17 @@ impl EntryBody<'_> {
         matches!(self, EntryBody::Fields(fields) if fields.is_empty())
     }
 
+    /// Reports whether it is a line of tasktail itself: of the channel `internal`.
+    pub fn is_own(&self) -> bool {
+        match self {
+            EntryBody::Line(line) => line.channel == Channel::Internal,
+            EntryBody::Fields(fields) => {
+                let channel = fields.iter().find(|(name, _)| **name == *b"stream");
+                channel.is_some_and(|(_, value)| **value == *Channel::Internal.as_str().as_bytes())
+            }
+        }
+    }
+
     /// Returns the bytes it adds to a log: its text, and a newline if the line ends with it.
     pub fn text_bytes(&self) -> u64 {
         let bytes = match self {

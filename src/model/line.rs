@@ -61,6 +61,13 @@ pub struct ChannelSet(u8);
 impl ChannelSet {
     /// Every channel.
     pub const ALL: ChannelSet = ChannelSet(0b111);
+    /// No channel.
+    pub const NONE: ChannelSet = ChannelSet(0);
+
+    /// Adds a channel.
+    pub const fn insert(&mut self, channel: Channel) {
+        self.0 |= 1 << channel as u8;
+    }
 
     /// Reports whether the set contains the channel.
     pub const fn contains(self, channel: Channel) -> bool {
@@ -70,6 +77,18 @@ impl ChannelSet {
     /// Reports whether the set contains every channel.
     pub fn is_all(self) -> bool {
         self == Self::ALL
+    }
+}
+
+/// Writes the form that is parsed: `stdout,internal`.
+impl fmt::Display for ChannelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for channel in Channel::ALL.into_iter().filter(|channel| self.contains(*channel)) {
+            write!(f, "{separator}{channel}")?;
+            separator = ",";
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +138,21 @@ pub struct Line<'a> {
     /// The line was split and continues in the next one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Bytes that were not UTF-8 were replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lossy: bool,
+}
+
+/// The current unterminated line of a channel: a LINE without a number and an id, since it is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialLine {
+    /// Time of its last byte.
+    pub timestamp: Timestamp,
+    /// Output channel.
+    #[serde(rename = "stream")]
+    pub channel: Channel,
+    /// Text so far; empty if there is none any more.
+    pub line: String,
     /// Bytes that were not UTF-8 were replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
@@ -255,6 +289,7 @@ mod tests {
     fn channel_sets_are_parsed_from_queries() {
         let set: ChannelSet = "stdout,internal".parse().unwrap();
         assert!(set.contains(Channel::Stdout) && set.contains(Channel::Internal) && !set.contains(Channel::Stderr));
+        assert_eq!(set.to_string(), "stdout,internal");
         assert!("stdout,strerr".parse::<ChannelSet>().is_err());
         assert!("".parse::<ChannelSet>().unwrap().is_all());
     }

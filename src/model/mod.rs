@@ -36,7 +36,7 @@ pub use id::{BadEntryId, BadRunId, BadTaskId, EntryId, RunId, TaskId};
 pub use integrity::{
     BadLineChecksum, Integrity, IntegrityState, LineChecksum, LogTotals, MissingLines, ReportedTotals, SessionTotals,
 };
-pub use line::{BadChannel, Channel, ChannelSet, Gap, GapMarker, GapReason, Line, LineText};
+pub use line::{BadChannel, Channel, ChannelSet, Gap, GapMarker, GapReason, Line, LineText, PartialLine};
 pub use origin::{LineOrigins, Origin, OriginRange, iter_origins, push_origin, session_index};
 pub use run_state::{
     FailedGate, PipelineStep, Repetition, RepetitionStatus, RunState, RunStatus, RunSummary, StepState, WorkloadRow,

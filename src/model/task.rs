@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Integrity, TaskId, Timestamp};
+use super::{Attempt, Integrity, IntegrityState, TaskId, Timestamp};
 
 /// The status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,8 +93,11 @@ pub struct Task {
     pub started: Option<Timestamp>,
     /// End time.
     pub ended: Option<Timestamp>,
-    /// Number of lines written.
+    /// Number of lines in the log, including those of tasktail itself.
     pub lines: u64,
+    /// Lines of tasktail itself among them: the channel `internal`.
+    #[serde(default)]
+    pub own_lines: u64,
     /// Bytes of those lines, including one newline each.
     pub bytes: u64,
     /// First line that can be read; 0 if there is none.
@@ -112,6 +115,9 @@ pub struct Task {
     /// Verification of its log, once it has ended.
     #[serde(default)]
     pub integrity: Option<Integrity>,
+    /// Whether the log holds every line of the command; `None` while that is not known.
+    #[serde(default)]
+    pub complete: Option<bool>,
     /// Its place among the logs of its name, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
@@ -123,6 +129,47 @@ impl Task {
         match &self.attempt {
             Some(attempt) if attempt.number == 1 && attempt.newest > 1 => format!("{}.1", self.id),
             _ => self.id.to_string(),
+        }
+    }
+
+    /// Returns the number of the command's lines that can be read.
+    pub fn kept_lines(&self) -> u64 {
+        self.lines.saturating_sub(self.own_lines).saturating_sub(self.trimmed_lines)
+    }
+
+    /// Returns the number of the command's lines that are known to be missing.
+    pub fn missing_lines(&self) -> u64 {
+        let verified = self.integrity.as_ref().map_or(0, |integrity| integrity.missing_lines);
+        verified.max(self.skipped_lines.saturating_add(self.trimmed_lines))
+    }
+
+    /// Returns what is known of missing lines in words, or `None` if nothing is.
+    pub fn loss(&self) -> Option<String> {
+        match &self.integrity {
+            Some(integrity) if matches!(integrity.state, IntegrityState::Incomplete | IntegrityState::Mismatch) => {
+                Some(integrity.to_string())
+            }
+            _ if self.missing_lines() > 0 => {
+                let (skipped, trimmed) = (self.skipped_lines, self.trimmed_lines);
+                Some(match (skipped, trimmed) {
+                    (skipped, 0) => format!("incomplete: {skipped} lines missing: skipped by the worker or over quota"),
+                    (0, trimmed) => format!("incomplete: {trimmed} lines missing: they can no longer be read"),
+                    _ => format!(
+                        "incomplete: {skipped} lines missing: skipped by the worker or over quota; {trimmed} more can \
+                         no longer be read"
+                    ),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the value of [`Task::complete`] according to the other fields.
+    pub fn known_complete(&self) -> Option<bool> {
+        match self.integrity.as_ref().map(|integrity| integrity.state) {
+            Some(IntegrityState::Complete) => Some(true),
+            Some(IntegrityState::Incomplete | IntegrityState::Mismatch) => Some(false),
+            Some(IntegrityState::Unknown) | None => (self.missing_lines() > 0).then_some(false),
         }
     }
 }

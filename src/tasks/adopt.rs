@@ -7,7 +7,7 @@ use super::task::TaskHandle;
 use super::{TasksError, TasksOpenError};
 use crate::archive::Archive;
 use crate::journal::JournalError;
-use crate::model::{GapReason, TaskId, TaskStatus, Timestamp};
+use crate::model::{Channel, GapReason, TaskId, TaskStatus, Timestamp};
 
 /// Maximum lines and bytes per read while an archive is counted.
 const PAGE_LINES: usize = 10_000;
@@ -81,7 +81,7 @@ fn describe_from(record: &mut TaskRecord, archive: &Archive) -> Result<(), Tasks
         record.status = TaskStatus::Completed;
     }
     (record.first_line, record.lines) = (archive.first_line(), archive.last_line());
-    (record.bytes, record.skipped_lines) = (0, 0);
+    (record.bytes, record.skipped_lines, record.own_lines) = (0, 0, 0);
     let mut next = record.first_line;
     while next <= record.lines {
         let lines = archive.read(next, PAGE_LINES, PAGE_BYTES)?;
@@ -91,6 +91,7 @@ fn describe_from(record: &mut TaskRecord, archive: &Archive) -> Result<(), Tasks
             record.bytes += line.line.len() as u64 + 1;
             let skipped = line.gap().filter(|gap| matches!(gap.reason, GapReason::Skipped | GapReason::Quota));
             record.skipped_lines += skipped.map_or(0, |gap| gap.count);
+            record.own_lines += u64::from(line.channel == Channel::Internal);
         }
     }
     record.integrity = record.integrity.take().or_else(|| archive.verdict());

@@ -196,6 +196,7 @@ impl TaskHandle {
         }
         self.heartbeat();
         self.detect_events(batch.encoded());
+        self.inner.partials.end_lines(&batch);
         let mut state = self.inner.state.lock();
         let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
             return Err(TasksError::Ended(self.id().clone()));

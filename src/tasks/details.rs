@@ -13,13 +13,14 @@ impl TaskHandle {
     /// Returns the current details.
     pub fn details(&self) -> Task {
         let (first_line, last_line) = self.readable();
-        let tip = self.stream().map(|stream| stream.tip());
+        let (tip, own_lines) = (self.stream().map(|stream| stream.tip()), self.own_lines());
         let state = self.inner.state.lock();
         let mut task = details_of_sealed(self.id(), &state.record);
         if let Some(tip) = tip {
             task.lines = tip.last_line;
             task.bytes = tip.total_bytes;
             task.skipped_lines = tip.total_skipped;
+            task.own_lines = own_lines;
         }
         task.integrity = integrity_of(&state.record, first_line);
         task.first_line = first_line;
@@ -28,6 +29,7 @@ impl TaskHandle {
             0 => task.lines,
             _ => first_line - 1 + self.archive().missing_lines(),
         };
+        task.complete = task.known_complete();
         task.live = self.has_worker() && !state.record.status.is_final();
         drop(state);
         task.attempt = self.registry().and_then(|tasks| tasks.attempt(&task.id));
@@ -39,7 +41,7 @@ impl TaskHandle {
 pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
     let none = record.first_line == 0;
     let dropped = record.integrity.as_ref().map_or(0, Integrity::dropped_lines);
-    Task {
+    let mut task = Task {
         id: id.clone(),
         status: record.status,
         exit_code: record.exit_code,
@@ -52,6 +54,7 @@ pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
         // A lost task may still be resumed, and so has no end; its time is over since its last sign of life.
         ended: record.ended.or(record.last_seen.filter(|_| record.status == TaskStatus::Lost)),
         lines: record.lines,
+        own_lines: record.own_lines,
         bytes: record.bytes,
         first_line: record.first_line,
         last_line: if none { 0 } else { record.lines },
@@ -60,8 +63,11 @@ pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
         live: false,
         artifact: record.artifact.clone(),
         integrity: integrity_of(record, record.first_line),
+        complete: None,
         attempt: None,
-    }
+    };
+    task.complete = task.known_complete();
+    task
 }
 
 /// Returns the verification result of an ended log that now starts at `first_line`.

@@ -97,6 +97,7 @@ impl TaskHandle {
             return Ok(EndAttempt::Ended(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded }));
         }
         state.ending = true;
+        self.inner.partials.clear();
         let mut next = state.record.clone();
         next.status = if end.aborted { TaskStatus::Aborted } else { TaskStatus::Completed };
         (next.exit_code, next.signal) = (end.exit_code, end.signal);

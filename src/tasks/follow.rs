@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::log::LogPage;
+use super::partial::PartialReader;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
 use crate::journal::{TailEvent, TailReader};
-use crate::model::{Cursor, Epoch, Task, TaskStatus};
+use crate::model::{Cursor, Epoch, PartialLine, Task, TaskStatus};
 
 /// Maximum recent pages shared by the followers of one task: about one second.
 const SHARED_PAGES: usize = 64;
@@ -26,6 +27,9 @@ const PACE_PER_FOLLOWER: Duration = Duration::from_micros(20);
 /// Maximum gathering time; below [`PACE_MIN`] lines are not gathered.
 const PACE_MAX: Duration = Duration::from_millis(20);
 const PACE_MIN: Duration = Duration::from_millis(1);
+
+/// Minimum time between two partial lines for one viewer.
+const PARTIAL_PACE: Duration = Duration::from_millis(100);
 
 /// The start position of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub enum FollowEvent {
     },
     /// Lines, a gap, or both; the gap precedes the lines.
     Page(Arc<LogPage>),
+    /// The current unterminated line of a channel, until the next page; an empty text removes it.
+    Partial(PartialLine),
     /// Changed details.
     Status(Task),
     /// The cursor belonged to another log or was ahead of this one; reading restarts at the first line.
@@ -84,6 +90,10 @@ pub struct TaskFollower {
     tail: Option<TailReader>,
     /// Status and worker presence as last returned.
     reported: (TaskStatus, bool),
+    /// Reads the partial lines, if they are wanted.
+    partials: Option<PartialReader>,
+    /// Earliest time of the next partial line.
+    partial_due: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +125,8 @@ impl TaskHandle {
         self.inner.followers.fetch_add(1, Ordering::AcqRel);
         let reported = self.live_status();
         let tail = self.stream().map(|stream| TailReader::new(self.journal(), &stream, next));
-        TaskFollower { task: self.clone(), next, reset, phase: FollowPhase::Opening, changed, tail, reported }
+        let (task, phase, partial_due) = (self.clone(), FollowPhase::Opening, Instant::now());
+        TaskFollower { task, next, reset, phase, changed, tail, reported, partials: None, partial_due }
     }
 
     /// Returns the status, and whether a worker is attached.
@@ -192,6 +203,13 @@ impl Drop for TaskFollower {
 }
 
 impl TaskFollower {
+    /// Adds the current unterminated lines to the events, if `wanted`.
+    #[must_use]
+    pub fn with_partials(mut self, wanted: bool) -> Self {
+        self.partials = wanted.then(|| self.task.inner.partials.subscribe());
+        self
+    }
+
     /// Waits for the next event; returns `None` after the end. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<FollowEvent>, TasksError> {
         match self.phase {
@@ -221,6 +239,9 @@ impl TaskFollower {
             let page = self.task.shared_page(self.next).await?;
             if !page.is_empty() {
                 self.next = page.next;
+                if let Some(partials) = &mut self.partials {
+                    partials.forget();
+                }
                 return Ok(Some(FollowEvent::Page(page)));
             }
             if has_ended {
@@ -233,8 +254,21 @@ impl TaskFollower {
                 self.reported = current;
                 return Ok(Some(FollowEvent::Status(self.task.details())));
             }
+            if let Some(line) = self.next_partial() {
+                return Ok(Some(FollowEvent::Partial(line)));
+            }
             self.wait().await;
         }
+    }
+
+    /// Returns a partial line that was not returned yet, if one is due.
+    fn next_partial(&mut self) -> Option<PartialLine> {
+        if Instant::now() < self.partial_due {
+            return None;
+        }
+        let line = self.partials.as_mut()?.next(&self.task.inner.partials)?;
+        self.partial_due = Instant::now() + PARTIAL_PACE;
+        Some(line)
     }
 
     /// Reports whether no line can follow. It is checked before the log is read: a task that has ended by then
@@ -245,7 +279,15 @@ impl TaskFollower {
 
     /// Waits until the log grows or the details change.
     async fn wait(&mut self) {
-        let next = self.next;
+        let (next, due) = (self.next, self.partial_due);
+        let partial = async {
+            match &mut self.partials {
+                // A change before the due time is found when the time has come.
+                Some(_) if Instant::now() < due => tokio::time::sleep_until(due).await,
+                Some(partials) => partials.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         let woken = async {
             match &mut self.tail {
                 Some(tail) => {
@@ -259,6 +301,7 @@ impl TaskFollower {
             woken = woken => woken == TailEvent::Removed,
             // The sender cannot be dropped: this follower holds the task.
             _ = self.changed.changed() => false,
+            () = partial => false,
         };
         if removed {
             // A removed journal never grows; from now on only the details can change.

@@ -25,6 +25,7 @@ pub mod keys;
 mod list;
 mod log;
 mod maintenance;
+mod partial;
 mod presence;
 mod private;
 mod rate_limit;

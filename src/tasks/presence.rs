@@ -34,6 +34,7 @@ impl Drop for WorkerGuard {
         let task = &self.0;
         task.heartbeat();
         if task.inner.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            task.inner.partials.clear();
             task.record_last_seen(Timestamp::now());
         }
         task.notify();

@@ -67,6 +67,8 @@ pub(super) struct TaskRecord {
     pub(super) attempt: Option<StoredAttempt>,
     /// Last sign of life of the last worker; none while one is connected.
     pub(super) last_seen: Option<Timestamp>,
+    /// Lines of tasktail itself among `lines`.
+    pub(super) own_lines: u64,
 }
 
 /// The name and the number of an attempt.
@@ -109,6 +111,7 @@ impl TaskRecord {
             other_workers: 0,
             attempt: None,
             last_seen: None,
+            own_lines: 0,
         }
     }
 
@@ -233,11 +236,12 @@ mod tests {
             other_workers: 1,
             attempt: Some(StoredAttempt { name: "nightly".parse().unwrap(), number: 2 }),
             last_seen: Some(Timestamp::from_millis(1_778_336_599_000)),
+            own_lines: 7,
         };
         let kept = codec::golden::check("v3", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
         let old = TaskRecord::decode(&codec::golden::stored("v2", "task_record")).unwrap();
-        let before = TaskRecord { attempt: None, last_seen: None, ..record.clone() };
+        let before = TaskRecord { attempt: None, last_seen: None, own_lines: 0, ..record.clone() };
         assert_eq!(old, before, "a record of version 2 is read");
         let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
         let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..before };

@@ -40,6 +40,7 @@ impl TaskHandle {
         let (artifact, verdict) = blocking(move || task.seal_now()).await?;
         let first_line = self.archive().first_line();
         let sessions = self.stream().map(|stream| stream.sessions()).unwrap_or_default();
+        let own_lines = self.own_lines();
         self.update_record(|record| {
             record.artifact = Some(artifact);
             record.integrity = verdict;
@@ -47,6 +48,7 @@ impl TaskHandle {
             if let Some(tip) = tip {
                 (record.lines, record.bytes, record.skipped_lines) =
                     (tip.last_line, tip.total_bytes, tip.total_skipped);
+                record.own_lines = own_lines;
             }
             for (session, seq) in sessions {
                 if record.seq_of(&session) < seq {

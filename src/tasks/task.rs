@@ -1,5 +1,6 @@
 //! One task: its state, its details and its workers.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
@@ -10,6 +11,7 @@ use super::budget::DiskBudget;
 use super::end::EndRequest;
 use super::event_queue::EventState;
 use super::follow::SharedPages;
+use super::partial::PartialLines;
 use super::presence::Silence;
 use super::rate_limit::RateLimiter;
 use super::record::TaskRecord;
@@ -17,7 +19,7 @@ use super::registry::{Tasks, TasksInner};
 use super::{TaskDescription, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
-use crate::model::{Cursor, EntryId, Epoch, TaskId, TaskStatus, Timestamp};
+use crate::model::{Channel, Cursor, EntryId, Epoch, TaskId, TaskStatus, Timestamp};
 
 /// A task that can be written, read and followed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub(super) struct TaskInner {
     pub(super) bytes_max: Option<u64>,
     pub(super) budget: Arc<DiskBudget>,
     archive: Archive,
+    /// Lines of tasktail itself when the task was loaded, less those in the journal's tip.
+    own_lines_loaded: u64,
     /// The journal; `None` once the archive is sealed and holds everything.
     stream: RwLock<Option<Arc<Stream>>>,
     /// Locked only briefly. Appends are queued under this lock, so that none follows the end.
@@ -48,6 +52,8 @@ pub(super) struct TaskInner {
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
     pub(super) events: EventState,
+    /// The current unterminated lines.
+    pub(super) partials: PartialLines,
     /// Locked while lines move to the archive, and during removal, so that the two never overlap.
     pub(super) archive_lock: tokio::sync::Mutex<()>,
 }
@@ -92,6 +98,10 @@ impl TaskHandle {
             }
             None => Some(registry.journal.stream_or_new(name.as_bytes())?),
         };
+        let own_lines_loaded = match &stream {
+            Some(stream) => own_lines(&registry.journal, stream, &archive)?,
+            None => 0,
+        };
         let inner = TaskInner {
             id: id.clone(),
             journal: registry.journal.clone(),
@@ -100,6 +110,7 @@ impl TaskHandle {
             bytes_max: registry.options.limits.task_bytes_max,
             budget: registry.budget.clone(),
             archive,
+            own_lines_loaded,
             stream: RwLock::new(stream),
             state: Mutex::new(TaskState {
                 record,
@@ -116,6 +127,7 @@ impl TaskHandle {
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
             events: EventState::default(),
+            partials: PartialLines::default(),
             archive_lock: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -148,6 +160,14 @@ impl TaskHandle {
 
     pub(super) fn archived_through(&self) -> u64 {
         self.inner.archive.last_line()
+    }
+
+    /// Returns the number of lines of tasktail itself.
+    pub(super) fn own_lines(&self) -> u64 {
+        match self.stream() {
+            Some(stream) => self.inner.own_lines_loaded + stream.tip().own_lines,
+            None => self.with_record(|record| record.own_lines),
+        }
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -294,4 +314,16 @@ impl TaskHandle {
         self.inner.changed.send_modify(|version| *version += 1);
         Ok(())
     }
+}
+
+/// Returns the number of lines of tasktail itself in a log, less those that the journal's tip counts.
+fn own_lines(journal: &Journal, stream: &Arc<Stream>, archive: &Archive) -> Result<u64, TasksError> {
+    let (archived, totals) = archive.totals();
+    let tip = stream.tip();
+    let mut lines = totals.own_lines();
+    journal.scan(stream, archived + 1, tip.last_line, |line, _| {
+        lines += u64::from(line.channel == Channel::Internal);
+        ControlFlow::<()>::Continue(())
+    })?;
+    Ok(lines.saturating_sub(tip.own_lines))
 }

@@ -1,12 +1,12 @@
 //! The viewer protocol: `GET /ws/v1/tasks/{id}` and, with `task_id` in every message, `GET /ws/v1/follow`.
 //!
 //! ```text
-//! open, then any of lines | gap | status | reset, then end and close 1000
+//! open, then any of lines | gap | partial | status | reset, then end and close 1000
 //! ```
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cursor, Gap, Line, Task};
+use crate::model::{Cursor, Gap, Line, PartialLine, Task};
 
 /// A message from the server to a viewer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub enum ServerMessage {
         gap: Gap,
         /// Position after the gap.
         cursor: Cursor,
+    },
+    /// The current unterminated line of a channel, for a viewer that asked for it with `partial=1`. The next
+    /// `lines` replace it, and an empty text removes it.
+    Partial {
+        /// The line so far.
+        line: PartialLine,
     },
     /// The task's details have changed.
     Status {

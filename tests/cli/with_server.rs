@@ -65,6 +65,41 @@ fn export_writes_whole_files_and_overwrites_none() {
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part")), "{left:?}");
 }
 
+/// Appends lines of a channel.
+fn append(home: &Home, task: &str, stream: &str, text: &str) {
+    home.ok(&["append", "--task", task, "--stream", stream, text]);
+}
+
+#[test]
+fn missing_lines_are_marked_everywhere_and_own_lines_are_not_the_commands() {
+    let home = Home::new();
+    let _serve = home.serve();
+    for (stream, text) in
+        [("internal", "starting"), ("stdout", "one"), ("internal", "[13768 messages skipped]"), ("stderr", "two")]
+    {
+        append(&home, "burst", stream, text);
+    }
+    append(&home, "whole", "stdout", "one");
+    let table = home.ok(&["list"]);
+    let row = |id: &str| table.lines().find(|row| row.starts_with(id)).unwrap().to_owned();
+    assert!(row("burst").contains(" ! 2 of 13770 ") && !row("whole").contains('!'), "{table}");
+    let task: serde_json::Value = serde_json::from_str(&home.ok(&["show", "burst", "--json"])).unwrap();
+    assert_eq!((&task["lines"], &task["own_lines"]), (&4.into(), &2.into()));
+    assert_eq!((&task["complete"], &task["skipped_lines"]), (&false.into(), &13768.into()));
+    let shown = home.ok(&["show", "burst"]);
+    assert!(shown.contains("2, and 2 of tasktail itself (numbers 1 to 4 can be read)"), "{shown}");
+    assert!(shown.contains("incomplete: 13768 lines missing"), "{shown}");
+    home.ok(&["end", "--task", "burst", "--exit-code", "0"]);
+    let exported = home.run(&["export", "burst", "--quiet"]);
+    assert_eq!(exported.stdout, "# starting\none\n# [13768 messages skipped]\ntwo\n");
+    assert!(exported.stderr.contains("incomplete: 13,768 lines missing"), "{}", exported.stderr);
+    assert_eq!(home.run(&["export", "burst", "--stream", "stdout,stderr"]).stdout, "one\ntwo\n");
+    assert!(home.ok(&["list"]).contains("! 2 of 13770"));
+    let rows = home.run(&["export", "burst", "--format", "ndjson", "--stream", "stderr"]).stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&rows).unwrap()["n"], 4);
+    assert_eq!(home.run(&["export", "whole"]).stderr, "");
+}
+
 #[test]
 fn rm_removes_and_unknown_tasks_are_told() {
     let (home, _serve) = with_task();

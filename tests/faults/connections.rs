@@ -55,25 +55,53 @@ async fn a_kept_connection_is_closed_when_it_is_idle_and_a_live_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_drips_is_given_up_and_what_came_stays() {
+async fn a_body_that_drips_is_given_up() {
     let server = serve_with(|options| options.limits.body_timeout = SHORT).await;
-    for path in ["/api/v1/tasks/t/lines", "/api/v1/tasks/t/end", "/api/v1/runs/r/events"] {
+    server.append("t", "kept").await;
+    let mut slow = dial(&server).await;
+    let path = "/api/v1/tasks/t/end";
+    say(&mut slow, &head(path, "application/json")).await;
+    let heard = drip(slow, b' ', DRIP).await;
+    assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("\"code\":\"body_timeout\""), "{heard}");
+    assert_eq!(reached(&server, "body_timeout").await, 1.0);
+}
+
+/// The head of an append of many bytes, and its first row.
+fn head(path: &str, kind: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: 1000000\r\n\r\nkept\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_stalls_is_given_up_and_what_came_stays() {
+    let server = serve_with(|options| options.limits.append_idle_timeout = SHORT).await;
+    for (path, kind) in [("/api/v1/tasks/t/lines", "text/plain"), ("/api/v1/runs/r/events", "application/x-ndjson")] {
         let mut slow = dial(&server).await;
-        let kind = match path {
-            "/api/v1/tasks/t/lines" => "text/plain",
-            "/api/v1/tasks/t/end" => "application/json",
-            _ => "application/x-ndjson",
-        };
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: 1000000\r\n\r\nkept\n"
-        );
-        say(&mut slow, &head).await;
-        let heard = drip(slow, b'x', DRIP).await;
-        assert!(heard.starts_with("HTTP/1.1 408"), "{path}: {heard}");
-        assert!(heard.contains("\"code\":\"body_timeout\""), "{path}: {heard}");
+        say(&mut slow, &format!("{}half", head(path, kind))).await;
+        let heard = rest(&mut slow).await;
+        assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("append_idle_timeout"), "{path}: {heard}");
     }
-    assert_eq!(server.texts("t").await, ["kept"]);
-    assert_eq!(reached(&server, "body_timeout").await, 3.0);
+    assert_eq!(server.texts("t").await, ["kept", "half"]);
+    assert_eq!(reached(&server, "append_idle_timeout").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_may_drip_and_is_seen_while_it_does() {
+    let server = serve_with(|options| options.limits.body_timeout = SHORT).await;
+    let mut slow = dial(&server).await;
+    say(&mut slow, &head("/api/v1/tasks/t/lines", "text/plain")).await;
+    let begun = Instant::now();
+    let mut dripped = 0;
+    let mut beat = tokio::time::interval(DRIP);
+    while begun.elapsed() < 2 * SHORT {
+        beat.tick().await;
+        slow.write_all(b"x\n").await.unwrap();
+        dripped += 1;
+    }
+    server.until("every line that came is seen", || async { server.texts("t").await.len() == dripped + 1 }).await;
+    // The sender breaks off in the middle of a line.
+    slow.write_all(b"last words").await.unwrap();
+    drop(slow);
+    server.until("the rest is seen", || async { server.texts("t").await.last().unwrap() == "last words" }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,11 @@ export class RealServer {
     this.workers = [...(this.workers ?? []), socket];
   }
 
+  /** Sends a message of the worker that `start_task` started last. */
+  say(message) {
+    this.workers.at(-1).send(JSON.stringify(message));
+  }
+
   /** Those of every request: a server with tokens asks for one. */
   headers(more = {}) {
     return this.token ? { authorization: `Bearer ${this.token}`, ...more } : more;

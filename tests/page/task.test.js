@@ -37,7 +37,7 @@ test("lines appear as they come, with their channel", async () => {
   assert.notEqual(await bar(2), await bar(1), "stderr has a bar of its own");
   assert.match(await row(page, 3).getAttribute("class"), /\binternal\b/);
   await untilText(page, ".channel.stderr", "1");
-  await untilText(page, "#counts", "3 lines");
+  await untilText(page, "#counts", "2 lines");
 });
 
 test("scrolling up stops following, the pill counts, the end follows again", async () => {
@@ -106,6 +106,71 @@ test("facts of the worker are in the header", async () => {
   await server.append("facts", [{ line: "here" }]);
   await untilVisible(page, 1);
   assert.equal(await page.locator("#notice").isHidden(), true);
+});
+
+test("the unfinished line is a provisional row that the finished one replaces", async () => {
+  await server.start_task("bar", { command: ["python3", "train.py"] });
+  const page = await open("bar");
+  await untilText(page, "#notice", "Waiting for the first line");
+  const say = (line, stream = "stdout") =>
+    server.say({ type: "partial", work_request_id: "bar", stream, line, timestamp: new Date().toISOString() });
+  say(" 10 %|#    |\r 50 %|\x1b[32m###\x1b[0m  |");
+  await untilText(page, ".provisional", " 50 %|###  |");
+  assert.equal(await text(page, ".provisional"), " 50 %|###  |", "as a terminal shows it");
+  assert.equal(await page.locator("#notice").isHidden(), true);
+  assert.equal(await page.locator(".provisional .fg2").textContent(), "###");
+  say(" 90 %|#### |");
+  await untilText(page, ".provisional", " 90 %");
+  assert.match(await text(page, "#counts"), /^0 lines/, "it is not counted");
+  assert.equal(await page.locator(".row[data-n]").count(), 0, "it has no number");
+  await page.fill("#query", "90");
+  await untilText(page, "#hits", "no matches");
+  await page.fill("#query", "");
+  await page.keyboard.press("Escape");
+  const copied = await page.evaluate(() => {
+    getSelection().selectAllChildren(document.querySelector(".rows"));
+    return getSelection().toString().trim();
+  });
+  assert.equal(copied, "", "it is not copied");
+  await page.evaluate(() => getSelection().removeAllRanges());
+  const timestamp = new Date().toISOString();
+  server.say({ type: "log_lines", work_request_id: "bar", first_seq: 1, lines: [{ line: "100 %|#####|", stream: "stdout", timestamp }] });
+  await untilVisible(page, 1);
+  await until(page, () => document.querySelector(".provisional").hidden);
+  assert.equal(await rowText(page, 1).textContent(), "100 %|#####|");
+  await untilText(page, "#counts", "1 line ");
+  say("Password: ", "stderr");
+  await untilText(page, ".provisional .stderr", "Password: ");
+  await page.click(".channel.stderr");
+  await until(page, () => document.querySelector(".provisional").hidden);
+  await page.click(".channel.stderr");
+  await until(page, () => !document.querySelector(".provisional").hidden);
+  say("", "stderr");
+  await until(page, () => document.querySelector(".provisional").hidden);
+});
+
+test("the provisional row is below the last line only", async () => {
+  await server.start_task("below");
+  await server.append("below", someLines(500));
+  const page = await open("below");
+  await untilVisible(page, 500);
+  server.say({ type: "partial", work_request_id: "below", stream: "stdout", line: "still going", timestamp: new Date().toISOString() });
+  await untilText(page, ".provisional", "still going");
+  const box = await page.locator(".provisional").boundingBox();
+  const log = await page.locator("#log").boundingBox();
+  assert.ok(box.y + box.height <= log.y + log.height + 1, "it is on the screen");
+  await page.keyboard.press("g");
+  await untilVisible(page, 1);
+  await until(page, () => document.querySelector(".provisional").hidden);
+  await page.keyboard.press("G");
+  await until(page, () => !document.querySelector(".provisional").hidden);
+});
+
+test("missing lines are marked in the header while the task runs", async () => {
+  await server.append("lossy", [...someLines(3), { line: "[15 messages skipped]", stream: "internal" }]);
+  const page = await open("lossy");
+  await untilText(page, "#integrity", "incomplete: 15 lines missing");
+  await untilText(page, "#counts", "3 lines ");
 });
 
 test("markup in a line is text", async () => {

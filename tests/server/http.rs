@@ -49,20 +49,21 @@ async fn a_repeated_append_is_harmless() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_row_is_named_and_rows_before_it_stay() {
     let server = serve().await;
-    let rows = "{\"line\":\"a\"}\n{\"line\":7}\n{\"line\":\"c\"}\n";
+    let rows = "{\"line\":\"a\"}\n{\"lines\":7}\n{\"line\":\"c\"}\n";
     let answer = server.ask(Method::POST, "/api/v1/tasks/t/lines", &NDJSON, rows).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_line"));
     let problem = answer.json();
     assert_eq!((&problem["row"], &problem["appended"]), (&json!(1), &json!(1)));
     assert!(problem["detail"].as_str().unwrap().contains("`line`"));
     assert_eq!(server.texts("t").await, ["a"]);
-    let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &NDJSON, "{\"line\":\"x\\u0000\"}\n").await;
+    let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &NDJSON, "no JSON\n").await;
     assert_eq!(answer.status, 400);
     assert_eq!(server.get("/api/v1/tasks/u").await.code(), "not_found", "no good line, no task");
     let huge = "y".repeat(100 << 20);
     assert_eq!(server.append("u", &huge).await.code(), "too_large");
-    let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &[], "a\n").await;
-    assert_eq!(answer.status, 415);
+    let pdf = [("content-type", "application/pdf")];
+    let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &pdf, "a\n").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (415, "bad_content_type"));
     let long = "z".repeat(100_000);
     assert_eq!(server.append("u", &format!("{long}\nnext\n")).await.json()["appended"], 3, "two pieces and a line");
     assert_eq!(server.get("/api/v1/tasks/u/log").await.text(), format!("{long}\nnext\n"));

@@ -8,6 +8,7 @@ mod bind;
 #[path = "../common/mod.rs"]
 mod common;
 mod http;
+mod partial;
 mod pipeline;
 mod proxy;
 mod reference;
@@ -17,5 +18,6 @@ mod sse;
 #[path = "../cli/support.rs"]
 mod support;
 mod tls;
+mod upload;
 mod viewer;
 mod worker;

@@ -2,11 +2,13 @@
 //!
 //! Blocks are used in their order. An `http` block is a request, and the block after it is the answer, with the
 //! status in its first line. A `ws` block is a conversation over a new WebSocket,
-//! whose path is in its first line.
+//! whose path is in its first line; `>b` is a binary message in hexadecimal.
 
 use crate::common::{Answer, TestServer, serve};
+use futures::SinkExt;
 use hyper::Method;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Returns the reference page.
 fn reference() -> String {
@@ -160,6 +162,11 @@ async fn converse(server: &TestServer, block: &Block<'_>, at: &str) {
         let (side, message) = line.split_at(2);
         match (side, message) {
             ("> ", message) => socket.say_raw(message.to_owned()).await,
+            (">b", hex) => {
+                let bytes =
+                    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect::<Vec<_>>();
+                socket.inner.send(Message::binary(bytes)).await.unwrap();
+            }
             ("< ", close) if close.starts_with("close ") => {
                 let got = socket.hear_or_close().await.unwrap_err().unwrap();
                 assert_eq!(format!("close {}", u16::from(got.code)), close, "{at}");

@@ -3,16 +3,24 @@
 use std::time::Duration;
 
 use crate::common::{Socket, TestServer, numbered, plain, serve, serve_with, timed, within};
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use hyper::Method;
 use serde_json::{Value, json};
+use tasktail::model::{Channel, Timestamp};
+use tasktail::wire::worker::block::{BlockEncoder, BlockEncoding};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The marker of one line that could not be stored.
+const LOST: &str = "[1 messages lost in transit]";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_start_lines_and_end_are_answered() {
     let server = serve().await;
     let mut worker = server.socket("/ws/v1/worker").await;
     worker.say(json!({"type":"hello","protocol":1,"worker":"w"})).await;
-    assert_eq!(worker.hear().await, json!({"type":"welcome","protocol":1,"heartbeat_s":15,"line_bytes_max":65536}));
+    let features = ["log_block", "partial"];
+    let welcome = json!({"type":"welcome","protocol":1,"heartbeat_s":15,"line_bytes_max":65536,"features":features});
+    assert_eq!(worker.hear().await, welcome);
     worker.say(json!({"type":"task_start","work_request_id":42,"session":"s","command":["make","-j8"]})).await;
     let resume = json!({"type":"resume","work_request_id":42,"session":"s","acked_seq":0});
     assert_eq!(worker.hear().await, resume);
@@ -40,7 +48,9 @@ async fn a_worker_of_the_blueprint_alone_is_kept_and_never_answered() {
     worker.say(plain(42, "too late")).await;
     finish(&mut worker).await;
     ended(&server, "42").await;
-    assert_eq!(server.texts("42").await, ["one", "two"]);
+    let texts = server.texts("42").await;
+    assert_eq!([&texts[0], &texts[1], &texts[3]], ["one", LOST, "two"], "what was not read is marked");
+    assert!(texts[2].contains("not JSON") && texts.len() == 4, "{texts:?}");
     assert_eq!(server.get("/api/v1/tasks/42").await.json()["exit_code"], 3);
 }
 
@@ -92,40 +102,129 @@ async fn a_bad_message_costs_only_itself() {
     worker.hello().await;
     let long_id = "x".repeat(200);
     let cases = [
-        ("{oops".to_owned(), "bad_json", "JSON"),
-        (r#"{"type":"shout","work_request_id":"t"}"#.to_owned(), "unknown_type", "`type`"),
-        (r#"{"type":"log_line","work_request_id":"t"}"#.to_owned(), "bad_line", "`line`"),
-        (r#"{"type":"log_line","work_request_id":"t","line":7}"#.to_owned(), "bad_message", "`line`"),
-        (plain("", "x").to_string(), "bad_message", "`work_request_id`"),
-        (plain("a/b", "x").to_string(), "bad_message", "`work_request_id`"),
-        (plain(long_id, "x").to_string(), "bad_message", "`work_request_id`"),
-        (plain("t", "nul \0").to_string(), "bad_line", "`line`"),
-        (plain("t", &"y".repeat(2 << 20)).to_string(), "too_large", "1048576"),
-        (plain("t", &"z".repeat(100 << 20)).to_string(), "too_large", "1048576"),
+        ("{oops".to_owned(), "bad_json", "JSON", LOST),
+        (r#"{"type":"shout","work_request_id":"t"}"#.to_owned(), "unknown_type", "`type`", ""),
+        (r#"{"type":"log_line","work_request_id":"t"}"#.to_owned(), "bad_line", "`line`", LOST),
+        (r#"{"type":"log_line","work_request_id":"t","line":7}"#.to_owned(), "bad_line", "`line`", "7"),
+        (plain("", "x").to_string(), "bad_message", "`work_request_id`", LOST),
+        (plain("a/b", "x").to_string(), "bad_message", "`work_request_id`", LOST),
+        (plain(long_id, "x").to_string(), "bad_message", "`work_request_id`", LOST),
+        (plain("t", "nul \0").to_string(), "bad_line", "`line`", "nul \u{fffd}"),
+        (plain("t", &"y".repeat(2 << 20)).to_string(), "too_large", "1048576", LOST),
+        (plain("t", &"z".repeat(100 << 20)).to_string(), "too_large", "1048576", LOST),
     ];
-    for (index, (message, code, named)) in cases.into_iter().enumerate() {
+    let mut wanted = Vec::new();
+    for (index, (message, code, named, kept)) in cases.into_iter().enumerate() {
         worker.say(plain("t", &format!("before {index}"))).await;
         worker.say_raw(message).await;
         worker.say(plain("t", &format!("after {index}"))).await;
         let error = worker.hear_type("error").await;
         assert_eq!(error["code"], code, "{error}");
         assert!(error["message"].as_str().unwrap().contains(named), "{error}");
+        wanted.extend([format!("before {index}"), kept.to_owned(), format!("after {index}")]);
     }
     worker.say(json!({"type":"log_line_end","work_request_id":"t","exit_code":0})).await;
     ended(&server, "t").await;
-    let wanted: Vec<String> = (0..10).flat_map(|i| [format!("before {i}"), format!("after {i}")]).collect();
-    assert_eq!(server.texts("t").await, wanted);
+    let mut texts = server.texts("t").await;
+    let explained = texts.len();
+    texts.retain(|text| !text.starts_with("tasktail: "));
+    wanted.retain(|text| !text.is_empty());
+    assert_eq!(texts, wanted);
+    assert_eq!(explained - texts.len(), 8, "each marker is explained, and the missing time is noted");
+    let task = server.get("/api/v1/tasks/t").await.json();
+    assert_eq!(task["integrity"]["missing_lines"], 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_line_in_a_batch_leaves_a_hole_and_its_neighbours() {
+async fn a_line_that_cannot_be_stored_as_sent_is_kept_as_well_as_it_can_be() {
     let server = serve().await;
     let mut worker = server.socket("/ws/v1/worker").await;
-    let lines = json!([timed("a"), {"line":5}, timed("c")]);
-    worker.say(json!({"type":"log_lines","work_request_id":"t","first_seq":1,"lines":lines})).await;
-    assert!(worker.hear_type("error").await["message"].as_str().unwrap().contains("`lines[1].line`"));
-    worker.acked(3).await;
-    assert_eq!(server.texts("t").await, ["a", "[1 messages lost in transit]", "c"]);
+    let odd = r#"{"type":"log_line","work_request_id":4242,"line":"compiling caf\udce9.c","timestamp":"2026-11-30T10:00:00+00:00","stream":"stdout"}"#;
+    worker.say(plain(4242, "before")).await;
+    worker.say_raw(odd.to_owned()).await;
+    worker.say(plain(4242, "nul \0 inside")).await;
+    worker.say(plain(4242, "Traceback:\n  main()\nValueError: bad\n")).await;
+    worker.say(plain(4242, "after")).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":4242,"exit_code":0})).await;
+    ended(&server, "4242").await;
+    let page = server.get("/api/v1/tasks/4242/lines").await.json();
+    let lines: Vec<(&str, bool)> = page["lines"].as_array().unwrap().iter().map(text_and_lossy).collect();
+    let wanted = [
+        ("before", false),
+        ("compiling caf\u{fffd}.c", true),
+        ("nul \u{fffd} inside", true),
+        ("Traceback:", false),
+        ("  main()", false),
+        ("ValueError: bad", false),
+        ("after", false),
+    ];
+    assert_eq!(lines, wanted);
+}
+
+fn text_and_lossy(line: &Value) -> (&str, bool) {
+    (line["line"].as_str().unwrap(), line["lossy"] == true)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_stay_exact_around_a_bad_line() {
+    let server = serve().await;
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    worker.say(json!({"type":"task_start","work_request_id":"t","session":"s","command":[]})).await;
+    let batch = r#"{"type":"log_lines","work_request_id":"t","first_seq":1,"lines":[
+        {"line":"one","timestamp":"2026-11-30T10:00:00Z"},{"line":"\udce9","timestamp":"2026-11-30T10:00:00Z"},
+        {"stream":"stdout"},{"line":"two\nparts","timestamp":"2026-11-30T10:00:00Z","stream":"loud"}]}"#;
+    for _ in 0..2 {
+        worker.say_raw(batch.to_owned()).await;
+    }
+    worker.say(numbered("t", 5, &["five"])).await;
+    worker.acked(5).await;
+    worker.say(json!({"type":"log_line_end","work_request_id":"t","seq":6,"exit_code":0,"count":5})).await;
+    worker.acked(6).await;
+    let texts = server.texts("t").await;
+    assert_eq!(texts.len(), 7, "{texts:?}");
+    assert_eq!(texts[..3], ["one", "\u{fffd}", LOST]);
+    assert!(texts[3].contains("`lines[2].line` is missing"), "{texts:?}");
+    assert_eq!(texts[4..], ["two", "parts", "five"]);
+    let task = server.get("/api/v1/tasks/t").await.json();
+    assert_eq!((&task["integrity"]["state"], &task["integrity"]["missing_lines"]), (&json!("incomplete"), &json!(1)));
+}
+
+/// Returns a block of lines, numbered from `first_seq`.
+fn block(task: &str, first_seq: u64, texts: &[&str], encoding: BlockEncoding) -> Message {
+    let mut encoder = BlockEncoder::new(encoding);
+    for text in texts {
+        encoder.push(Channel::Stderr, Timestamp::from_millis(1_778_336_581_000), text, false, false);
+    }
+    Message::binary(encoder.finish(&task.parse().unwrap(), first_seq))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_follow_the_rules_of_single_lines() {
+    let server = serve().await;
+    for encoding in [BlockEncoding::Raw, BlockEncoding::Zstd] {
+        let mut worker = server.socket("/ws/v1/worker").await;
+        worker.hello().await;
+        worker.say(json!({"type":"task_start","work_request_id":"t","session":"s","command":[]})).await;
+        worker.hear_type("resume").await;
+        worker.inner.send(block("t", 1, &["one", "two"], encoding)).await.unwrap();
+        worker.say(numbered("t", 3, &["three"])).await;
+        worker.inner.send(block("t", 3, &["three", "four"], encoding)).await.unwrap();
+        worker.acked(4).await;
+    }
+    let mut worker = server.socket("/ws/v1/worker").await;
+    worker.hello().await;
+    worker.say(json!({"type":"task_start","work_request_id":"t","session":"s","command":[]})).await;
+    assert_eq!(worker.hear_type("resume").await["acked_seq"], 4);
+    worker.inner.send(Message::binary(b"\xb1\x01\x02{}".to_vec())).await.unwrap();
+    assert_eq!(worker.hear_type("error").await["code"], "bad_block");
+    worker.inner.send(block("t", 7, &["seven"], BlockEncoding::Raw)).await.unwrap();
+    worker.acked(7).await;
+    assert_eq!(server.texts("t").await, ["one", "two", "three", "four", "[2 messages lost in transit]", "seven"]);
+    let lines = server.get("/api/v1/tasks/t/lines?limit=3").await.json();
+    let streams: Vec<&str> = lines["lines"].as_array().unwrap().iter().map(|l| l["stream"].as_str().unwrap()).collect();
+    assert_eq!(streams, ["stderr", "stderr", "stdout"]);
+    assert_eq!(lines["lines"][0]["timestamp"], "2026-05-09T14:23:01.000Z");
 }
 
 #[tokio::test(flavor = "multi_thread")]

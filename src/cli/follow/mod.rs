@@ -28,6 +28,8 @@ const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 Prints lines of stdout to stdout, lines of stderr to stderr, and internal
 messages of the worker and the server to stderr, prefixed with `# `. A terminal
 receives only colours as control sequences; a pipe receives the text unchanged.
+On a terminal the line that is still being written (a prompt, a progress bar) is
+shown in place until it is complete.
 The exit code is 0 at the end of the task. With --exit-status it is the task's:
 its exit code, 128+N for signal N, and 1 for a lost task or one that was aborted
 without an exit code.
@@ -90,10 +92,12 @@ async fn follow(args: &FollowArgs, locator: &Arc<Locator>, explicit: bool, outpu
     if !explicit {
         follower = follower.with_relocate(relocate(locator));
     }
+    let printer = LinePrinter::new(args.stream.unwrap_or(ChannelSet::ALL), args.timestamps, output.json());
+    follower = follower.with_partials(!args.no_follow && printer.shows_partials());
     let mut session = FollowSession {
         task: &args.task,
         output,
-        printer: LinePrinter::new(args.stream.unwrap_or(ChannelSet::ALL), args.timestamps, output.json()),
+        printer,
         no_follow: args.no_follow,
         start: begin.start,
         seen: 0,
@@ -143,7 +147,10 @@ impl FollowSession<'_> {
     }
 
     fn handle(&mut self, update: TaskUpdate) -> anyhow::Result<()> {
+        // Lines, and notes on the same terminal, take its place.
+        self.printer.erase_partial()?;
         match update {
+            TaskUpdate::Partial(line) => self.printer.print_partial(&line)?,
             TaskUpdate::Open { task, last_line, .. } => {
                 if self.no_follow {
                     self.stop_at = Some(last_line);

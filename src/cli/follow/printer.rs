@@ -1,10 +1,13 @@
 //! Prints lines of a log to stdout or stderr according to their stream, like `docker logs`.
+//!
+//! On a terminal, the current unterminated line is one provisional row at the bottom: redrawn in place, cut at
+//! the right edge by the terminal, and erased before anything else is printed.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
 use super::super::text;
-use crate::model::{Channel, ChannelSet, Line};
+use crate::model::{Channel, ChannelSet, Line, PartialLine};
 
 /// Size of a buffer at which it is written; each batch is flushed at its end.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -19,7 +22,12 @@ pub(super) struct LinePrinter {
     stderr: OutputStream,
     /// Whether the last piece of each channel was partial, so that its line continues.
     inside_line: [bool; 3],
+    /// The channel of the provisional row, while there is one.
+    partial: Option<Channel>,
 }
+
+/// Moves to the start of the row and erases it.
+const ERASE_ROW: &[u8] = b"\r\x1b[K";
 
 /// The state of stdout or stderr.
 struct OutputStream {
@@ -50,7 +58,51 @@ impl LinePrinter {
             stdout: OutputStream::new(stdout.is_terminal(), anstream::AutoStream::choice(&stdout)),
             stderr: OutputStream::new(stderr.is_terminal(), anstream::AutoStream::choice(&stderr)),
             inside_line: [false; 3],
+            partial: None,
         }
+    }
+
+    /// Reports whether a provisional row can be drawn at all.
+    pub(super) fn shows_partials(&self) -> bool {
+        !self.json && (self.stdout.terminal || self.stderr.terminal)
+    }
+
+    /// Draws the provisional row of a channel in place of the one before.
+    ///
+    /// # Errors
+    /// Stdout or stderr is closed.
+    pub(super) fn print_partial(&mut self, line: &PartialLine) -> io::Result<()> {
+        self.erase_partial()?;
+        // A piece of a line without its newline already stands on the last row.
+        let inside = self.inside_line.contains(&true);
+        let stream = if line.channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
+        let text = stream.safe(&line.line);
+        if !stream.terminal || self.json || inside || text.is_empty() || !self.streams.contains(line.channel) {
+            return Ok(());
+        }
+        // Without automatic wrapping, so that one row is all there is to erase.
+        stream.buffer.extend_from_slice(b"\x1b[?7l");
+        if self.timestamps {
+            stream.buffer.extend_from_slice(line.timestamp.to_string().as_bytes());
+            stream.buffer.push(b' ');
+        }
+        stream.buffer.extend_from_slice(text.as_bytes());
+        stream.buffer.extend_from_slice(b"\x1b[?7h");
+        self.partial = Some(line.channel);
+        self.write_stdout()?;
+        self.write_stderr()
+    }
+
+    /// Erases the provisional row.
+    ///
+    /// # Errors
+    /// Stdout or stderr is closed.
+    pub(super) fn erase_partial(&mut self) -> io::Result<()> {
+        let Some(channel) = self.partial.take() else { return Ok(()) };
+        let stream = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
+        stream.buffer.extend_from_slice(ERASE_ROW);
+        self.write_stdout()?;
+        self.write_stderr()
     }
 
     /// Reports whether lines of the worker and the server are printed.
@@ -148,6 +200,13 @@ impl LinePrinter {
     }
 }
 
+impl Drop for LinePrinter {
+    fn drop(&mut self) {
+        // An interrupted command leaves a clean row for the shell's prompt; an error has no reader.
+        self.erase_partial().ok();
+    }
+}
+
 fn write_out(buffer: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
     if !buffer.is_empty() {
         out.write_all(buffer)?;
@@ -165,7 +224,15 @@ mod tests {
     fn printer(terminal: bool, timestamps: bool) -> LinePrinter {
         let stream = || OutputStream { terminal, colours: true, buffer: Vec::new() };
         let (stdout, stderr) = (stream(), stream());
-        LinePrinter { streams: ChannelSet::ALL, timestamps, json: false, stdout, stderr, inside_line: [false; 3] }
+        LinePrinter {
+            streams: ChannelSet::ALL,
+            timestamps,
+            json: false,
+            stdout,
+            stderr,
+            inside_line: [false; 3],
+            partial: None,
+        }
     }
 
     fn line(channel: Channel, text: &'static str, partial: bool) -> Line<'static> {

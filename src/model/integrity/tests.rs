@@ -48,6 +48,9 @@ fn result_is_described() {
     assert!(compare(&tally, reported, false).starts_with("unknown"), "another worker's lines were not counted");
     assert!(compare(&tally, ReportedTotals::default(), true).starts_with("unknown"));
     assert!(Integrity::compare(&tally, None, ReportedTotals::default(), true).to_string().starts_with("unknown"));
+    let uncounted = Integrity::compare(&tally, None, reported, true);
+    assert_eq!(uncounted.state, IntegrityState::Unknown, "lines without numbers were not counted");
+    assert_eq!(uncounted.to_string(), "unknown: the worker reported 12,034 lines, but their origin is not known");
     let fewer = ReportedTotals { lines: Some(12_035), ..reported };
     let wrong = "not what the worker sent: the worker sent 12,035 lines, but the log has 12,034 lines";
     assert_eq!(compare(&tally, fewer, true), wrong);

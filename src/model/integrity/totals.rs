@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{GAPS_MAX, LineChecksum};
-use crate::model::{GapReason, Line, LineText, Origin};
+use crate::model::{Channel, GapReason, Line, LineText, Origin};
 
 /// Sessions with totals; the journal remembers no more either.
 const SESSIONS_MAX: usize = 48;
@@ -53,6 +53,9 @@ pub struct LogTotals {
     pub(super) unstored_lines: u64,
     /// Lines that were stored and deleted later.
     pub(super) deleted_lines: u64,
+    /// Lines of tasktail itself. Stored beside the totals, since earlier versions did not count them.
+    #[serde(skip)]
+    own_lines: u64,
 }
 
 impl LogTotals {
@@ -70,12 +73,23 @@ impl LogTotals {
                 }
             }
         }
+        self.own_lines += u64::from(line.channel == Channel::Internal);
         if let Some(gap) = line.gap() {
             // The worker does not number the lines it drops.
             let unstored = if gap.reason == GapReason::Skipped { 0 } else { gap.count };
             self.unstored_lines = self.unstored_lines.saturating_add(unstored);
             self.push_gap(MissingLines { from: line.n, to: line.n, reason: gap.reason, count: gap.count });
         }
+    }
+
+    /// Returns the number of lines of tasktail itself.
+    pub fn own_lines(&self) -> u64 {
+        self.own_lines
+    }
+
+    /// Sets the number of lines of tasktail itself.
+    pub fn set_own_lines(&mut self, lines: u64) {
+        self.own_lines = lines;
     }
 
     /// Adds lines stored without an origin.
@@ -125,6 +139,7 @@ impl LogTotals {
         self.unstored_lines = self.unstored_lines.saturating_add(other.unstored_lines);
         self.deleted_lines = self.deleted_lines.saturating_add(other.deleted_lines);
         self.missing_lines = self.missing_lines.saturating_add(other.missing_lines);
+        self.own_lines = self.own_lines.saturating_add(other.own_lines);
         let free = GAPS_MAX.saturating_sub(self.missing.len());
         self.missing.extend(other.missing.iter().take(free));
     }

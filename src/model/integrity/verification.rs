@@ -68,7 +68,7 @@ impl Integrity {
             IntegrityState::Mismatch
         } else if totals.missing_lines > 0 {
             IntegrityState::Incomplete
-        } else if totals.unknown_lines == 0 && alone && reported.lines.is_some() {
+        } else if comparable && alone && reported.lines.is_some() {
             IntegrityState::Complete
         } else {
             IntegrityState::Unknown
@@ -127,7 +127,12 @@ impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
             IntegrityState::Complete => write!(f, "complete: {}", lines_of(self.lines)),
-            IntegrityState::Unknown => f.write_str("unknown: no worker reported its number of lines"),
+            IntegrityState::Unknown => match self.reported_lines {
+                None => f.write_str("unknown: no worker reported its number of lines"),
+                Some(lines) => {
+                    write!(f, "unknown: the worker reported {}, but their origin is not known", lines_of(lines))
+                }
+            },
             IntegrityState::Mismatch => {
                 write!(f, "not what the worker sent: {}", self.mismatch().unwrap_or_default())
             }

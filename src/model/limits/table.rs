@@ -129,8 +129,12 @@ limits! {
     auth_failures_max: Count = 10;
     /// Close a keep-alive connection after this long without a request
     idle_timeout: Time = Duration::from_secs(75);
-    /// Time allowed for a request body, plus one second for every KiB received
+    /// Time allowed for a request body that is not appended, plus one second for every KiB received
     body_timeout: Time = Duration::from_secs(60);
+    /// End the body of an append after this long without a byte; until then a job may write it
+    append_idle_timeout: Time = Duration::from_hours(24);
+    /// Maximum ratio of a compressed body's size to that sent, beyond 16 MiB; a further one is rejected
+    append_ratio_max: Count = 500;
     /// Drop a peer that has accepted no data for this long
     send_timeout: Time = Duration::from_secs(30);
     /// Abort a log download that has made no progress for this long; long enough to read in a pager

@@ -1,22 +1,26 @@
-//! `POST /api/v1/tasks/{id}/lines`: lines over plain HTTP, for jobs without a worker.
+//! `POST` and `PUT /api/v1/tasks/{id}/lines`: lines over plain HTTP, for jobs without a worker.
 //!
-//! A body may be of any length: it is read line by line and appended as it arrives, at most [`IN_FLIGHT_MAX`]
-//! batches ahead of the store. So when row 7 is invalid, rows 0 to 6 are already stored, and they stay. The
-//! problem names the row (from 0) and the number of lines appended.
+//! A body may be of any length and last as long as the job that writes it: it is read line by line and appended
+//! as it arrives, at most [`IN_FLIGHT_MAX`] batches ahead of the store. So when row 7 is invalid, rows 0 to 6
+//! are already stored, and they stay. The problem names the row (from 0) and the number of lines appended.
+//! Of a body that breaks off, everything received is stored.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
-use super::body::{self, DrainLimit, RequestBody};
+use super::body::{self, BodyStream, DrainLimit, RequestBody};
+use super::decode::decoded;
 use super::error::ApiError;
 use super::query::QueryParams;
 use super::route_request::RouteRequest;
 use super::rows::{BodyRow, RowReader};
+use crate::auth::Lease;
 use crate::model::{Channel, EntryId, LineText, TaskId, Timestamp, limits};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
@@ -36,11 +40,29 @@ enum LineFormat {
     Text,
 }
 
+impl LineFormat {
+    /// Returns the format of a body. `curl --data-binary` and others send a type of their own without being
+    /// asked, which means text.
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        match body::media_type(headers).as_deref() {
+            Some("application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines") => {
+                Ok(LineFormat::Ndjson)
+            }
+            None | Some("" | "application/x-www-form-urlencoded" | "application/octet-stream") => Ok(LineFormat::Text),
+            Some(text) if text.starts_with("text/") => Ok(LineFormat::Text),
+            Some(_) => {
+                let detail = "header Content-Type must be application/x-ndjson, or text/plain, which is the default";
+                Err(ApiError::new(415, "bad_content_type", detail))
+            }
+        }
+    }
+}
+
 /// Handles the route.
 pub(super) async fn lines(request: RouteRequest) -> Result<Response, ApiError> {
-    let (id, query) = (request.task_id()?, request.query()?);
+    let (id, query, lease) = (request.task_id()?, request.query()?, request.lease()?);
     let RouteRequest { state, headers, mut body, .. } = request;
-    let result = append_body(state, id, &query, &headers, &mut body).await;
+    let result = append_body(state, id, &query, &headers, lease, &mut body).await;
     if result.is_err() {
         body::drain(body, DrainLimit::APPEND).await;
     }
@@ -52,18 +74,14 @@ async fn append_body(
     id: TaskId,
     query: &QueryParams,
     headers: &HeaderMap,
+    lease: Lease,
     body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
-    let format = match body::media_type(headers).as_deref() {
-        Some("application/x-ndjson" | "application/ndjson") => LineFormat::Ndjson,
-        Some("text/plain") => LineFormat::Text,
-        _ => {
-            let detail = "header Content-Type must be application/x-ndjson or text/plain";
-            return Err(ApiError::new(415, "bad_content_type", detail));
-        }
-    };
+    let format = LineFormat::of(headers)?;
+    let ratio_max = state.options.limits.append_ratio_max;
+    let mut body = decoded(body, headers, ratio_max)?;
     let mut append = LineAppend::new(state, id, parse_session(query)?);
-    match append.read(format, body).await {
+    match append.read(format, lease, &mut body).await {
         Ok(()) => Ok(warp::reply::json(&append.stored.to_json()).into_response()),
         Err((row, error)) => {
             let row = append.rejected_row.unwrap_or(row);
@@ -151,12 +169,19 @@ impl LineAppend {
     }
 
     /// Appends the whole body. An error has the index of its row.
-    async fn read(&mut self, format: LineFormat, body: &mut RequestBody) -> Result<(), (u64, ApiError)> {
+    async fn read(
+        &mut self,
+        format: LineFormat,
+        mut lease: Lease,
+        body: &mut BodyStream<'_>,
+    ) -> Result<(), (u64, ApiError)> {
         let mut reader = RowReader::new(ROW_BYTES_MAX);
         let mut row_index = 0;
         loop {
-            let chunk = reader.read_chunk(body).await.map_err(|error| (row_index, error.into()))?;
-            self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
+            let chunk = self.next_chunk(&mut reader, &mut lease, body).await;
+            if chunk.is_err() && format == LineFormat::Text {
+                reader.end();
+            }
             while let Some(row) = reader.next_row() {
                 self.push_row(format, row_index, &row).map_err(|error| (row_index, error))?;
                 row_index += 1;
@@ -167,7 +192,7 @@ impl LineAppend {
             if reader.is_row_too_long() {
                 return Err((row_index, row_too_long()));
             }
-            if chunk.is_none() {
+            if chunk.map_err(|error| (row_index, error))?.is_none() {
                 break;
             }
             if let Some(wait) = self.rate.pause() {
@@ -178,6 +203,30 @@ impl LineAppend {
         self.wait_in_flight(0).await.map_err(|error| (row_index, error))
     }
 
+    /// Reads a chunk, and returns its length. Before it waits for one, it submits what came so far.
+    async fn next_chunk(
+        &mut self,
+        reader: &mut RowReader,
+        lease: &mut Lease,
+        body: &mut BodyStream<'_>,
+    ) -> Result<Option<usize>, ApiError> {
+        let ready = reader.read_chunk(body).now_or_never();
+        let chunk = match ready {
+            Some(chunk) => chunk?,
+            None => {
+                self.flush().await?;
+                tokio::select! {
+                    biased;
+                    () = self.state.shutdown.cancelled() => return Err(ApiError::closing()),
+                    ended = lease.ended() => return Err(ApiError::new(401, "unauthorized", ended.reason())),
+                    chunk = reader.read_chunk(body) => chunk?,
+                }
+            }
+        };
+        self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
+        Ok(chunk)
+    }
+
     fn push_row(&mut self, format: LineFormat, index: u64, row: &BodyRow) -> Result<(), ApiError> {
         let BodyRow::Complete(row) = row else { return Err(row_too_long()) };
         let now = Timestamp::now();
@@ -185,10 +234,13 @@ impl LineAppend {
             LineFormat::Text => self.push_line(index, &text_line(row, now)),
             LineFormat::Ndjson if row.trim_ascii().is_empty() => {}
             LineFormat::Ndjson => {
-                let text =
-                    std::str::from_utf8(row).map_err(|_| ApiError::new(400, "bad_line", "the row is not UTF-8"))?;
-                let line =
-                    LineFields::parse(text, now).map_err(|error| ApiError::new(400, error.code, error.message))?;
+                let text = String::from_utf8_lossy(row);
+                let mut line =
+                    LineFields::parse(&text, now).map_err(|error| ApiError::new(400, error.code, error.message))?;
+                line.line.lossy |= matches!(text, Cow::Owned(_));
+                if let Some(fault) = line.fault {
+                    self.state.stages.http_lines.rejected(fault.code, &fault.message);
+                }
                 self.push_line(index, &line.line);
             }
         }

@@ -3,6 +3,9 @@
 //! A body has `body_timeout`, plus one second for every [`BYTES_PER_S_MIN`] bytes received. Only the time in
 //! which the server waits for the body counts. So a stalled body is dropped after the timeout, a dripping one
 //! soon after it, and a large body over a slow line has all the time it needs.
+//!
+//! A body that is appended may last as long as the job that writes it: only a pause over
+//! `append_idle_timeout` ends it. The system notices a peer that has vanished, by its keepalive probes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use warp::Buf;
 use warp::http::{HeaderMap, header};
 
@@ -20,8 +23,10 @@ use crate::model::limits::{self, Limit, LimitCounters};
 /// Minimum rate of a body after its initial timeout.
 const BYTES_PER_S_MIN: u64 = 1024;
 
+/// The bytes of a body.
+pub(crate) type BodyStream<'a> = BoxStream<'a, Result<Bytes, BodyError>>;
 /// A request's body.
-pub(crate) type RequestBody = BoxStream<'static, Result<Bytes, BodyError>>;
+pub(crate) type RequestBody = BodyStream<'static>;
 
 /// A failure to read a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,33 +34,54 @@ pub(crate) enum BodyError {
     /// The connection broke, or the chunked encoding is invalid.
     #[error("connection closed mid-body")]
     Closed,
-    /// The body stalled.
-    #[error("timed out reading the request body (body_timeout)")]
-    TimedOut,
+    /// The body stalled, with the limit that applies.
+    #[error("timed out reading the request body ({})", .0.name())]
+    TimedOut(Limit),
+    /// The body is not what `Content-Encoding` names.
+    #[error("the body is not {0}, which the header Content-Encoding names")]
+    Undecodable(&'static str),
+    /// The body ends within its content coding.
+    #[error("the {0} body is cut off")]
+    CutOff(&'static str),
+    /// The body expands too far.
+    #[error("the body expands to over append_ratio_max times its size: send it uncompressed")]
+    Expands,
 }
 
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::Closed => ApiError::new(400, "bad_body", error.to_string()),
-            BodyError::TimedOut => ApiError::new(408, "body_timeout", error.to_string()),
+            BodyError::Closed | BodyError::Undecodable(_) | BodyError::CutOff(_) => {
+                ApiError::new(400, "bad_body", error.to_string())
+            }
+            BodyError::TimedOut(_) => ApiError::new(408, "body_timeout", error.to_string()),
+            BodyError::Expands => ApiError::new(413, "too_large", error.to_string()),
         }
     }
 }
 
-/// Applies the timeout to a body. After an error the stream ends.
+/// The time that a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BodyTimeout {
+    /// This long in all, and one second more for every [`BYTES_PER_S_MIN`] bytes.
+    Total(Duration),
+    /// This long without a byte.
+    Idle(Duration),
+}
+
+/// Applies a timeout to a body. After an error the stream ends.
 pub(crate) fn with_timeout<B: Buf + 'static, E: 'static>(
     body: impl Stream<Item = Result<B, E>> + Send + 'static,
-    body_timeout: Duration,
+    timeout: BodyTimeout,
     limit_counters: Arc<LimitCounters>,
 ) -> RequestBody {
-    let progress = Progress { timeout: body_timeout, waited: Duration::ZERO, bytes: 0 };
+    let progress = Progress { timeout, waited: Duration::ZERO, bytes: 0 };
     let step = move |state: Option<(BoxStream<'static, Result<B, E>>, Progress)>| {
         let limit_counters = limit_counters.clone();
         async move {
             let (mut body, mut progress) = state?;
             let started = Instant::now();
-            let next = timeout(progress.remaining(), body.next()).await;
+            let next = tokio::time::timeout(progress.remaining(), body.next()).await;
             progress.waited += started.elapsed();
             match next {
                 Ok(None) => None,
@@ -66,8 +92,9 @@ pub(crate) fn with_timeout<B: Buf + 'static, E: 'static>(
                 }
                 Ok(Some(Err(_))) => Some((Err(BodyError::Closed), None)),
                 Err(_) => {
-                    limit_counters.count(Limit::body_timeout);
-                    Some((Err(BodyError::TimedOut), None))
+                    let limit = progress.limit();
+                    limit_counters.count(limit);
+                    Some((Err(BodyError::TimedOut(limit)), None))
                 }
             }
         }
@@ -78,14 +105,26 @@ pub(crate) fn with_timeout<B: Buf + 'static, E: 'static>(
 
 /// The progress of reading a body.
 struct Progress {
-    timeout: Duration,
+    timeout: BodyTimeout,
     waited: Duration,
     bytes: u64,
 }
 
 impl Progress {
     fn remaining(&self) -> Duration {
-        (self.timeout + Duration::from_secs(self.bytes / BYTES_PER_S_MIN)).saturating_sub(self.waited)
+        match self.timeout {
+            BodyTimeout::Total(time) => {
+                (time + Duration::from_secs(self.bytes / BYTES_PER_S_MIN)).saturating_sub(self.waited)
+            }
+            BodyTimeout::Idle(time) => time,
+        }
+    }
+
+    fn limit(&self) -> Limit {
+        match self.timeout {
+            BodyTimeout::Total(_) => Limit::body_timeout,
+            BodyTimeout::Idle(_) => Limit::append_idle_timeout,
+        }
     }
 }
 
@@ -118,18 +157,22 @@ pub(crate) async fn drain<B: Buf, E>(body: impl Stream<Item = Result<B, E>>, lim
             bytes += chunk.remaining();
         }
     };
-    if timeout(limit.wait_max, drained).await.is_err() {
+    if tokio::time::timeout(limit.wait_max, drained).await.is_err() {
         tracing::debug!(bytes, "timed out draining a rejected request body");
     }
 }
 
 /// Reads a body of at most [`limits::BODY_BYTES_MAX`].
-pub(crate) async fn read_all(mut body: RequestBody) -> Result<BytesMut, ApiError> {
+pub(crate) async fn read_all(mut body: BodyStream<'_>) -> Result<BytesMut, ApiError> {
     read_at_most(&mut body, limits::BODY_BYTES_MAX, "").await
 }
 
 /// Reads a body of at most `bytes_max`. The error for a longer one ends in `remedy`.
-pub(crate) async fn read_at_most(body: &mut RequestBody, bytes_max: usize, remedy: &str) -> Result<BytesMut, ApiError> {
+pub(crate) async fn read_at_most(
+    body: &mut BodyStream<'_>,
+    bytes_max: usize,
+    remedy: &str,
+) -> Result<BytesMut, ApiError> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
@@ -164,12 +207,12 @@ mod tests {
     use super::*;
 
     /// Reads a body of `chunks` chunks of `bytes`, one per `interval`. Returns the number read and the error.
-    async fn read(chunks: usize, bytes: usize, interval: Duration) -> (usize, Option<BodyError>) {
+    async fn read(timeout: BodyTimeout, chunks: usize, bytes: usize, interval: Duration) -> (usize, Option<BodyError>) {
         let body = futures::stream::iter(0..chunks).then(move |_| async move {
             sleep(interval).await;
             Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes]))
         });
-        let mut body = with_timeout(body, Duration::from_secs(10), Arc::default());
+        let mut body = with_timeout(body, timeout, Arc::default());
         let mut received = 0;
         while let Some(next) = body.next().await {
             match next {
@@ -185,11 +228,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stalled_and_dripping_bodies_time_out_but_slow_ones_do_not() {
-        assert_eq!(read(1, 10, Duration::from_secs(11)).await, (0, Some(BodyError::TimedOut)));
+        let total = BodyTimeout::Total(Duration::from_secs(10));
+        let timed_out = Some(BodyError::TimedOut(Limit::body_timeout));
+        assert_eq!(read(total, 1, 10, Duration::from_secs(11)).await, (0, timed_out));
         // A byte a second, like slow-loris: no progress that counts.
-        let (received, error) = read(1_000, 1, Duration::from_secs(1)).await;
-        assert!((9..=10).contains(&received) && error == Some(BodyError::TimedOut), "{received} {error:?}");
+        let (received, error) = read(total, 1_000, 1, Duration::from_secs(1)).await;
+        assert!((9..=10).contains(&received) && error == timed_out, "{received} {error:?}");
         // 2 KiB a second, for more than a quarter of an hour.
-        assert_eq!(read(1_000, 2048, Duration::from_secs(1)).await, (1_000, None));
+        assert_eq!(read(total, 1_000, 2048, Duration::from_secs(1)).await, (1_000, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn appended_bodies_may_drip_for_days_but_not_stall() {
+        let idle = BodyTimeout::Idle(Duration::from_secs(600));
+        assert_eq!(read(idle, 1_000, 1, Duration::from_secs(599)).await, (1_000, None));
+        let timed_out = Some(BodyError::TimedOut(Limit::append_idle_timeout));
+        assert_eq!(read(idle, 1, 1, Duration::from_secs(601)).await, (0, timed_out));
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn view_socket(mut request: RouteRequest) -> Result<Response, A
 /// `GET /ws/v1/follow`.
 pub(super) async fn follow_socket(mut request: RouteRequest) -> Result<Response, ApiError> {
     let upgrade = request.upgrade()?;
-    multi_viewer::follow(&request.state, upgrade)
+    multi_viewer::follow(&request.state, &request.query()?, upgrade)
 }
 
 /// `GET /ws/v1/worker`.

@@ -1,5 +1,8 @@
 //! `GET /api/v1/tasks/{id}/log`: the whole log as a streamed download. The log of an unfinished task ends
 //! at its current tail.
+//!
+//! In text, lines of tasktail itself and missing line numbers are marked with `# `, as in `follow`. The parameter
+//! `stream` selects channels: `stdout,stderr` is what the command wrote.
 
 use std::error::Error;
 
@@ -14,13 +17,13 @@ use super::route_request::RouteRequest;
 use super::sse::SyncStream;
 use super::timeouts::SlowDownload;
 use crate::auth::Lease;
-use crate::model::{Channel, Line};
+use crate::model::{Channel, ChannelSet, Line};
 use crate::tasks::{FollowStart, TasksError};
 
 /// Handles the route.
 pub(super) async fn download(request: RouteRequest) -> Result<Response, ApiError> {
     let (query, lease) = (request.query()?, request.lease()?);
-    let timestamps = query.flag("timestamps")?;
+    let (timestamps, streams) = (query.flag("timestamps")?, query.get("stream")?.unwrap_or(ChannelSet::ALL));
     let (content_type, extension, text) = match query.text("format") {
         None | Some("text") => ("text/plain; charset=utf-8", "log", true),
         Some("ndjson") => ("application/x-ndjson", "ndjson", false),
@@ -28,7 +31,8 @@ pub(super) async fn download(request: RouteRequest) -> Result<Response, ApiError
     };
     let handle = request.task(FollowStart::From(1)).await?;
     let ndjson = handle.export().boxed();
-    let chunks = if text { as_text(ndjson, timestamps) } else { ndjson };
+    let format = if text { RowFormat::Text { timestamps } } else { RowFormat::Ndjson };
+    let chunks = if text || !streams.is_all() { convert(ndjson, format, streams) } else { ndjson };
     let mut response = warp::reply::stream(SyncStream::new(while_leased(chunks, lease))).into_response();
     response.extensions_mut().insert(SlowDownload);
     let headers = response.headers_mut();
@@ -58,33 +62,47 @@ fn while_leased(chunks: LogChunks, lease: Lease) -> impl Stream<Item = Result<By
 
 type LogChunks = BoxStream<'static, Result<Bytes, TasksError>>;
 
-/// Converts NDJSON to plain text, chunk by chunk. The pieces of a split line are joined.
-fn as_text(ndjson: LogChunks, timestamps: bool) -> LogChunks {
-    let text = TextConverter { timestamps, rest: BytesMut::new(), open: None };
-    let step = |(mut ndjson, mut text): (LogChunks, TextConverter)| async move {
+/// Converts NDJSON chunk by chunk.
+fn convert(ndjson: LogChunks, format: RowFormat, streams: ChannelSet) -> LogChunks {
+    let step = |(mut ndjson, mut rows): (LogChunks, RowConverter)| async move {
         loop {
             let chunk = match ndjson.next().await? {
                 Ok(chunk) => chunk,
-                Err(error) => return Some((Err(error), (ndjson, text))),
+                Err(error) => return Some((Err(error), (ndjson, rows))),
             };
-            let out = text.convert(&chunk);
+            let out = rows.convert(&chunk);
             if !out.is_empty() {
-                return Some((Ok(out), (ndjson, text)));
+                return Some((Ok(out), (ndjson, rows)));
             }
         }
     };
-    unfold((ndjson, text), step).boxed()
+    unfold((ndjson, RowConverter::new(format, streams)), step).boxed()
 }
 
-/// A converter of NDJSON rows to text. It buffers at most one incomplete row.
-struct TextConverter {
-    timestamps: bool,
+/// The format of a download.
+#[derive(Clone, Copy, Debug)]
+enum RowFormat {
+    Text { timestamps: bool },
+    Ndjson,
+}
+
+/// A converter of NDJSON rows: to text, in which the pieces of a split line are joined, or to fewer rows. It
+/// buffers at most one incomplete row.
+struct RowConverter {
+    format: RowFormat,
+    streams: ChannelSet,
     rest: BytesMut,
     /// The channel of a split line whose next piece is still to come.
     open: Option<Channel>,
+    /// Number of the next line if none is missing.
+    next: u64,
 }
 
-impl TextConverter {
+impl RowConverter {
+    fn new(format: RowFormat, streams: ChannelSet) -> Self {
+        Self { format, streams, rest: BytesMut::new(), open: None, next: 1 }
+    }
+
     fn convert(&mut self, chunk: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(chunk.len());
         let mut chunk = chunk;
@@ -107,17 +125,60 @@ impl TextConverter {
             Ok(line) => line,
             Err(error) => return tracing::error!(%error, "invalid row in an export"),
         };
-        // A line of another channel, or a gap marker, does not continue it.
-        if self.open.take_if(|open| *open != line.channel).is_some() {
-            out.push(b'\n');
+        let missing = (line.n > self.next).then_some((self.next, line.n - 1));
+        self.next = line.n + 1;
+        match self.format {
+            RowFormat::Text { timestamps } => {
+                if let Some((from, to)) = missing {
+                    self.push_hole(from, to, out);
+                }
+                if self.streams.contains(line.channel) {
+                    self.push_text(&line, timestamps, out);
+                } else if line.gap().is_some() {
+                    // The rest of a split line may be missing.
+                    self.end_line(out);
+                }
+            }
+            RowFormat::Ndjson if self.streams.contains(line.channel) => {
+                out.extend_from_slice(row);
+                out.push(b'\n');
+            }
+            RowFormat::Ndjson => {}
         }
-        if self.timestamps && self.open.is_none() {
-            out.extend_from_slice(line.timestamp.to_string().as_bytes());
-            out.push(b' ');
+    }
+
+    fn push_text(&mut self, line: &Line<'_>, timestamps: bool, out: &mut Vec<u8>) {
+        // A line of another channel, or a gap marker, does not continue it.
+        if self.open.is_some_and(|open| open != line.channel) {
+            self.end_line(out);
+        }
+        if self.open.is_none() {
+            if timestamps {
+                out.extend_from_slice(line.timestamp.to_string().as_bytes());
+                out.push(b' ');
+            }
+            if line.channel == Channel::Internal {
+                out.extend_from_slice(b"# ");
+            }
         }
         out.extend_from_slice(line.line.as_bytes());
         self.open = line.partial.then_some(line.channel);
         if !line.partial {
+            out.push(b'\n');
+        }
+    }
+
+    /// Adds a line in place of lines that cannot be read any more.
+    fn push_hole(&mut self, from: u64, to: u64, out: &mut Vec<u8>) {
+        self.end_line(out);
+        if self.streams.contains(Channel::Internal) {
+            out.extend_from_slice(format!("# [lines {from} to {to} can no longer be read]\n").as_bytes());
+        }
+    }
+
+    /// Ends a split line.
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        if self.open.take().is_some() {
             out.push(b'\n');
         }
     }
@@ -127,24 +188,55 @@ impl TextConverter {
 mod tests {
     use super::*;
 
+    fn row(n: u64, stream: &str, text: &str, partial: bool) -> String {
+        let partial = if partial { r#","partial":true"# } else { "" };
+        format!(
+            r#"{{"n":{n},"id":"1-0","timestamp":"2026-05-09T14:23:01.000Z","stream":"{stream}","line":"{text}"{partial}}}"#
+        ) + "\n"
+    }
+
+    /// Returns the converted rows, which arrive in pieces.
+    fn converted(rows: &[String], format: RowFormat, streams: &str) -> String {
+        let mut converter = RowConverter::new(format, streams.parse().unwrap());
+        let bytes = rows.concat();
+        let out: Vec<u8> = bytes.as_bytes().chunks(7).flat_map(|chunk| converter.convert(chunk)).collect();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn pieces_of_a_line_are_joined() {
-        let row = |text: &str, partial: &str| {
-            format!(
-                r#"{{"n":1,"id":"1-0","timestamp":"2026-05-09T14:23:01.000Z","stream":"stdout","line":"{text}"{partial}}}"#
-            )
-        };
-        let part = r#","partial":true"#;
-        let ndjson = format!("{}\n{}\n{}\n", row("one", ""), row("tw", part), row("o", ""));
+        let rows = [row(1, "stdout", "one", false), row(2, "stdout", "tw", true), row(3, "stdout", "o", false)];
         for timestamps in [false, true] {
-            let mut text = TextConverter { timestamps, rest: BytesMut::new(), open: None };
-            let out: Vec<u8> = ndjson.as_bytes().chunks(7).flat_map(|chunk| text.convert(chunk)).collect();
             let stamp = if timestamps { "2026-05-09T14:23:01.000Z " } else { "" };
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{stamp}one\n{stamp}two\n"));
-            let mark = row("[1 messages skipped]", "").replace("stdout", "internal");
-            let cut = text.convert(format!("{}\n{mark}\n{}\n", row("tw", part), row("next", "")).as_bytes());
-            let wanted = format!("{stamp}tw\n{stamp}[1 messages skipped]\n{stamp}next\n");
-            assert_eq!(String::from_utf8(cut.to_vec()).unwrap(), wanted);
+            assert_eq!(converted(&rows, RowFormat::Text { timestamps }, ""), format!("{stamp}one\n{stamp}two\n"));
+            let cut = [
+                row(1, "stdout", "tw", true),
+                row(2, "internal", "[1 messages skipped]", false),
+                row(3, "stdout", "next", false),
+            ];
+            let wanted = format!("{stamp}tw\n{stamp}# [1 messages skipped]\n{stamp}next\n");
+            assert_eq!(converted(&cut, RowFormat::Text { timestamps }, ""), wanted);
         }
+    }
+
+    #[test]
+    fn only_the_wanted_channels_are_in_a_download() {
+        let rows = [
+            row(1, "internal", "starting", false),
+            row(2, "stdout", "# mine", true),
+            row(3, "stderr", "oops", false),
+            row(4, "stdout", " and more", false),
+            row(7, "stdout", "late", true),
+            row(8, "internal", "[1 messages skipped]", false),
+            row(9, "stdout", "end", false),
+        ];
+        let text = RowFormat::Text { timestamps: false };
+        let wanted = "# starting\n# mine\noops\n and more\n# [lines 5 to 6 can no longer be read]\nlate\n\
+            # [1 messages skipped]\nend\n";
+        assert_eq!(converted(&rows, text, ""), wanted);
+        assert_eq!(converted(&rows, text, "stdout,stderr"), "# mine\noops\n and more\nlate\nend\n");
+        assert_eq!(converted(&rows, text, "stdout"), "# mine and more\nlate\nend\n");
+        let stderr = converted(&rows, RowFormat::Ndjson, "stderr");
+        assert_eq!(stderr, row(3, "stderr", "oops", false));
     }
 }

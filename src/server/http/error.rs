@@ -95,6 +95,11 @@ impl ApiError {
         Self::new(404, "not_found", "no such route")
     }
 
+    /// Returns the error for a request that the shutdown interrupts.
+    pub(crate) fn closing() -> Self {
+        Self::new(503, "closing", "the server is shutting down; what came of the body is stored")
+    }
+
     /// Returns a 403 for a missing scope.
     pub(crate) fn forbidden(scope: Scope, object: Resource<'_>) -> Self {
         let range = if object == Resource::Store { " for all tasks and runs" } else { "" };

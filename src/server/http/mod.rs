@@ -10,7 +10,8 @@
 //!   delegates                              WebSockets (`ws`) and pages (`web`)
 //! ```
 //! `routes` is the single table of routes: path, required access and handler. `route_request` is what
-//! a handler receives, `named_task` finds the task that it names, `body`, `rows` and `query` read a request, `reply` and `error` make responses.
+//! a handler receives, `named_task` finds the task that it names, `body`, `decode`, `rows` and `query` read a
+//! request, `reply` and `error` make responses.
 
 pub(in crate::server) mod accept;
 mod append;
@@ -19,6 +20,7 @@ mod body;
 mod browser;
 pub(in crate::server) mod client_addr;
 pub(in crate::server) mod cors;
+mod decode;
 mod delegates;
 mod download;
 pub(in crate::server) mod error;

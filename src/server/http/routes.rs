@@ -11,13 +11,14 @@ use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 
 use super::auth::RequiredAccess::{self, Any, Page, Public, Run, Task, TaskPage};
-use super::body;
+use super::body::{self, BodyTimeout};
 use super::client_addr::ClientAddr;
 use super::error::{self, RouteError};
 use super::route_request::{Handler, RouteRequest};
 use super::{append, browser, delegates, download, health, lines, runs, sse, tasks};
 use crate::auth::Caller;
 use crate::auth::Scope::{Admin, Read, Write};
+use crate::model::limits::Limits;
 use crate::server::net::connection_limit::ConnectionPermit;
 use crate::server::state::SharedState;
 
@@ -69,6 +70,7 @@ pub const ROUTES: &[Route] = routes! {
     POST "/api/v1/tasks/{task}/end", Task(Write) => tasks::end;
     GET "/api/v1/tasks/{task}/lines", Task(Read) => lines::page;
     POST "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
+    PUT "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
     GET "/api/v1/tasks/{task}/log", Task(Read) => download::download;
     GET "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
     POST "/api/v1/tasks/{task}/share", Task(Admin) => browser::create_share;
@@ -78,12 +80,25 @@ pub const ROUTES: &[Route] = routes! {
     DELETE "/api/v1/runs/{run}", Run(Admin) => runs::remove;
     GET "/api/v1/runs/{run}/events", Run(Read) => runs::events::page;
     POST "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
+    PUT "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
     GET "/api/v1/runs/{run}/events/stream", Run(Read) => runs::stream::stream;
 
     GET "/ws/v1/tasks/{task}", Task(Read) => delegates::view_socket;
     GET "/ws/v1/follow", Any(Read) => delegates::follow_socket;
     GET "/ws/v1/worker", Any(Write) => delegates::worker_socket;
 };
+
+impl Route {
+    /// Returns the time that a request's body may take. The body of an append is written by a job.
+    fn body_timeout(&self, limits: &Limits) -> BodyTimeout {
+        let writes = self.methods.iter().any(|method| ["POST", "PUT"].contains(method));
+        if writes && (self.path.ends_with("/lines") || self.path.ends_with("/events")) {
+            BodyTimeout::Idle(limits.append_idle_timeout)
+        } else {
+            BodyTimeout::Total(limits.body_timeout)
+        }
+    }
+}
 
 /// The route of a request: an extension of the request.
 #[derive(Clone, Debug)]
@@ -154,8 +169,8 @@ pub(crate) fn filter(state: &SharedState) -> BoxedFilter<(Response,)> {
                   headers: HeaderMap,
                   raw_query: String,
                   stream| {
-                let body_timeout = state.options.limits.body_timeout;
-                let body = body::with_timeout(stream, body_timeout, state.limit_counters.clone());
+                let timeout = matched.route.body_timeout(&state.options.limits);
+                let body = body::with_timeout(stream, timeout, state.limit_counters.clone());
                 let RouteMatch { route, id: path_id } = matched;
                 let state = state.clone();
                 let request = RouteRequest {

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use futures::StreamExt;
 
-use super::body::{BodyError, RequestBody};
+use super::body::{BodyError, BodyStream};
 
 /// A row, without its newline.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,13 +35,18 @@ impl RowReader {
     }
 
     /// Reads the next chunk of the body. Returns its length, or `None` at the end of the body.
-    pub(crate) async fn read_chunk(&mut self, body: &mut RequestBody) -> Result<Option<usize>, BodyError> {
+    pub(crate) async fn read_chunk(&mut self, body: &mut BodyStream<'_>) -> Result<Option<usize>, BodyError> {
         let Some(chunk) = body.next().await.transpose()? else {
             self.ended = true;
             return Ok(None);
         };
         self.buffer.extend_from_slice(&chunk);
         Ok(Some(chunk.len()))
+    }
+
+    /// Ends the rows where the body broke off: what came of the last row is a row too.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
     }
 
     /// Returns the next complete row of the chunks read. At the end of the body, the rest is a row too.

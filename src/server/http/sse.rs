@@ -5,7 +5,8 @@
 //! id: c1.1f.3.78.1778336581000-0
 //! data: {"n":120,...}
 //! ```
-//! Events of the types `gap`, `reset` and `end` appear between the lines, and a comment at each heartbeat.
+//! Events of the types `gap`, `reset` and `end` appear between the lines, with `partial=1` also `partial`, and a
+//! comment at each heartbeat.
 //! Only text of the server itself goes into `id` and `event`, and JSON contains no bare newline or carriage
 //! return, so a line of a log cannot end its field.
 
@@ -143,15 +144,15 @@ pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> 
         Some(cursor) => FollowStart::After(cursor),
         None => query.start()?,
     };
-    let wait = query.flag("wait")?;
+    let (wait, partial) = (query.flag("wait")?, query.flag("partial")?);
     let state = request.state;
     // With `wait`, the task is awaited inside the stream, so that the head of the response is not delayed.
     let follower = match find_task(&state, &caller, &id, start).await? {
-        Some(handle) => Some(Box::new(handle.follow(start))),
+        Some(handle) => Some(Box::new(handle.follow(start).with_partials(partial))),
         None if wait => None,
         None => return Err(ApiError::task_not_found(&id)),
     };
-    Ok(event_stream(state, lease, TaskEvents { id, caller, start, follower }))
+    Ok(event_stream(state, lease, TaskEvents { id, caller, start, partial, follower }))
 }
 
 /// The events of a task.
@@ -159,6 +160,8 @@ struct TaskEvents {
     id: TaskId,
     caller: Caller,
     start: FollowStart,
+    /// Whether the current unterminated line is wanted.
+    partial: bool,
     /// `None` until the task exists.
     follower: Option<Box<TaskFollower>>,
 }
@@ -168,7 +171,7 @@ impl SseSource for TaskEvents {
         let follower = match &mut self.follower {
             Some(follower) => follower,
             None => match wait_for_task(state, &self.caller, &self.id, self.start).await {
-                Ok(handle) => self.follower.insert(Box::new(handle.follow(self.start))),
+                Ok(handle) => self.follower.insert(Box::new(handle.follow(self.start).with_partials(self.partial))),
                 Err(_) => return ControlFlow::Break(()),
             },
         };
@@ -179,6 +182,7 @@ impl SseSource for TaskEvents {
                 state.metrics.lines_delivered.inc_by(lines);
                 state.stages.sse.delivered(lines);
             }
+            Ok(Some(FollowEvent::Partial(line))) => put_event(out, Some("partial"), None, &line),
             Ok(Some(FollowEvent::Reset { epoch, reason })) => {
                 put_event(out, Some("reset"), None, &json!({ "epoch": epoch.to_string(), "reason": reason }));
             }

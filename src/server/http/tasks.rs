@@ -7,6 +7,7 @@ use warp::reply::{Reply, Response};
 
 use super::auth::sees_task;
 use super::body;
+use super::decode::decoded;
 use super::error::ApiError;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
@@ -72,7 +73,9 @@ pub(super) async fn end(request: RouteRequest) -> Result<Response, ApiError> {
     let handle = request.task(FollowStart::From(1)).await?;
     // Another site's form cannot send this type without a preflight request.
     body::require_json(&request.headers)?;
-    let bytes = body::read_all(request.body).await?;
+    let RouteRequest { state, headers, mut body, .. } = request;
+    let decoded = decoded(&mut body, &headers, state.options.limits.append_ratio_max)?;
+    let bytes = body::read_all(decoded).await?;
     let end: EndBody = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::new(400, "bad_message", format!("the body must be {{\"exit_code\":0}}: {error}")))?;
     let aborted = match end.status.as_deref() {

@@ -81,6 +81,7 @@ const FILES: &[(&str, &str)] = files![
     "task/header.js",
     "task/list.js",
     "task/loader.js",
+    "task/partial.js",
     "task/sharedialog.js",
     "task/socket.js",
     "task/task.js",

@@ -9,6 +9,9 @@ use crate::model::limits::LINE_BYTES_MAX;
 use crate::model::{LineText, TaskId};
 use crate::tasks::{TaskHandle, Tasks, TasksError, WorkerGuard};
 
+/// Maximum number of lines that one sent line becomes when it holds newlines.
+const LINE_PARTS_MAX: usize = 1024;
+
 /// Text size at which a batch is passed to the store.
 pub(in crate::server) const BATCH_BYTES_MAX: usize = 256 * 1024;
 
@@ -32,6 +35,8 @@ struct AttachedTask {
     session: Option<String>,
     /// True once missing timestamps were noted in the log.
     times_noted: bool,
+    /// True once a line had a sequence number: a missing line then shows as a gap.
+    numbered: bool,
     ended: bool,
 }
 
@@ -55,6 +60,19 @@ impl AttachedTasks {
     pub(in crate::server) fn session(&self, id: &TaskId) -> &str {
         let named = self.tasks.get(id).and_then(|task| task.session.as_deref());
         named.unwrap_or(&self.default_session)
+    }
+
+    /// Records that the worker numbers the lines of a task.
+    pub(in crate::server) fn note_numbered(&mut self, id: &TaskId) {
+        self.tasks.entry(id.clone()).or_default().numbered = true;
+    }
+
+    /// Returns the task that a message without an id must belong to, if it is the only one and its lines have
+    /// no numbers.
+    pub(in crate::server) fn only_unnumbered(&self) -> Option<&TaskId> {
+        let mut open = self.tasks.iter().filter(|(_, task)| !task.ended);
+        let (id, task) = open.next()?;
+        (open.next().is_none() && !task.numbered && task.session.is_none()).then_some(id)
     }
 
     /// Returns whether the task is or can be attached. Evicts ended tasks if the limit is reached.
@@ -132,17 +150,37 @@ impl AttachedTasks {
     }
 }
 
-/// Splits a line into pieces of at most [`LINE_BYTES_MAX`] bytes. All but the last are marked `partial`.
-/// Most lines are a single piece.
+/// Returns whether [`split_line`] would change a line.
+pub(in crate::server) fn needs_split(text: &str) -> bool {
+    text.len() > LINE_BYTES_MAX || memchr::memchr(b'\n', text.as_bytes()).is_some()
+}
+
+/// Splits a line into pieces that can be stored: at newlines, of which one at the end is dropped, and into
+/// pieces of at most [`LINE_BYTES_MAX`] bytes, of which all but the last are marked `partial`. Newlines beyond
+/// the first [`LINE_PARTS_MAX`] are replaced by U+FFFD.
 pub(in crate::server) fn split_line<'a>(line: &'a LineText<'_>) -> impl Iterator<Item = LineText<'a>> {
-    let mut rest = Some(line.text.as_ref());
+    let text = line.text.strip_suffix('\n').unwrap_or(&line.text);
+    let mut parts = text.splitn(LINE_PARTS_MAX, '\n').peekable();
+    let mut rest: Option<Cow<'a, str>> = None;
     std::iter::from_fn(move || {
-        let text = rest.take()?;
-        let (piece, more) = text.split_at(text.floor_char_boundary(LINE_BYTES_MAX));
+        let text = match rest.take() {
+            Some(text) => text,
+            None => match parts.next()? {
+                part if part.contains('\n') => Cow::Owned(part.replace('\n', "\u{fffd}")),
+                part => Cow::Borrowed(part),
+            },
+        };
+        let cut = text.floor_char_boundary(LINE_BYTES_MAX);
+        let (piece, more) = match text {
+            Cow::Borrowed(text) => (Cow::Borrowed(&text[..cut]), Cow::Borrowed(&text[cut..])),
+            Cow::Owned(text) => (Cow::Owned(text[..cut].to_owned()), Cow::Owned(text[cut..].to_owned())),
+        };
         rest = (!more.is_empty()).then_some(more);
-        let partial = line.partial || rest.is_some();
-        let LineText { timestamp, channel, lossy, .. } = *line;
-        Some(LineText { timestamp, channel, partial, lossy, text: Cow::Borrowed(piece) })
+        // The mark of a line that goes on in the next message belongs to its last piece.
+        let partial = rest.is_some() || (line.partial && parts.peek().is_none());
+        let lossy = line.lossy || matches!(piece, Cow::Owned(_));
+        let LineText { timestamp, channel, .. } = *line;
+        Some(LineText { timestamp, channel, partial, lossy, text: piece })
     })
 }
 
@@ -160,5 +198,21 @@ mod tests {
         assert_eq!(pieces.iter().map(|piece| piece.text.as_ref()).collect::<String>(), text);
         let empty = LineText::default();
         assert_eq!(split_line(&empty).count(), 1);
+    }
+
+    #[test]
+    fn newlines_end_lines() {
+        let parts = |text: &str| -> Vec<String> {
+            let line = LineText { text: text.into(), ..LineText::default() };
+            split_line(&line).map(|piece| piece.text.into_owned()).collect()
+        };
+        assert_eq!(parts("Traceback:\n  main()\nValueError\n"), ["Traceback:", "  main()", "ValueError"]);
+        assert_eq!(parts("\n"), [""]);
+        assert_eq!(parts("a\n\n"), ["a", ""]);
+        let many = parts(&"\n".repeat(100_000));
+        assert_eq!(many.len(), 1023 + 5, "the rest is one line of 296,928 bytes");
+        assert!(many[1023].starts_with('\u{fffd}') && many[1022].is_empty());
+        let open = LineText { partial: true, text: "a\nb".into(), ..LineText::default() };
+        assert_eq!(split_line(&open).map(|piece| piece.partial).collect::<Vec<_>>(), [false, true]);
     }
 }

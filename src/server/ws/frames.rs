@@ -86,6 +86,7 @@ pub(in crate::server) fn event(event: FollowEvent) -> Bytes {
         FollowEvent::Open { task, epoch, first_line, last_line } => {
             ServerMessage::Open { task, epoch: epoch.to_string(), first_line, last_line }
         }
+        FollowEvent::Partial(line) => ServerMessage::Partial { line },
         FollowEvent::Status(task) => ServerMessage::Status { task },
         FollowEvent::Reset { epoch, reason } => ServerMessage::Reset { epoch: epoch.to_string(), reason },
         FollowEvent::End { task, cursor } => ServerMessage::End { task, cursor },

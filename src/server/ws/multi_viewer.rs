@@ -26,6 +26,7 @@ use crate::model::TaskId;
 use crate::model::limits::Limit;
 use crate::server::http::auth::sees_task;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
+use crate::server::http::query::QueryParams;
 use crate::server::state::{SharedState, State};
 use crate::tasks::{FollowEvent, FollowStart, TaskFollower, TasksError};
 use crate::wire::viewer::FollowRequest;
@@ -34,12 +35,16 @@ use crate::wire::viewer::FollowRequest;
 const REQUESTS_MAX: usize = 16;
 
 /// Accepts the WebSocket.
-pub(in crate::server) fn follow(state: &SharedState, upgrade: Upgrade) -> Result<Response, ApiError> {
-    let shared = state.clone();
+pub(in crate::server) fn follow(
+    state: &SharedState,
+    query: &QueryParams,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    let (shared, partial) = (state.clone(), query.flag("partial")?);
     upgrade.accept(state, BufferSizes::VIEWER, move |sink, source, peer, lease| async move {
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
         let reader = read(&shared, source, peer, sender);
-        run_duplex(reader, Box::pin(write(shared.clone(), sink, lease, receiver))).await;
+        run_duplex(reader, Box::pin(write(shared.clone(), sink, lease, receiver, partial))).await;
     })
 }
 
@@ -83,6 +88,8 @@ type SubscriptionEvent = (TaskId, Result<FollowEvent, TasksError>);
 struct Subscriptions {
     state: SharedState,
     caller: Caller,
+    /// Whether current unterminated lines are wanted.
+    partial: bool,
     streams: SelectAll<Abortable<BoxStream<'static, SubscriptionEvent>>>,
     by_task: HashMap<TaskId, AbortHandle>,
 }
@@ -93,9 +100,10 @@ async fn write(
     mut sink: SocketSink,
     mut lease: Lease,
     mut requests: mpsc::Receiver<ParsedRequest>,
+    partial: bool,
 ) {
-    let caller = lease.caller().clone();
-    let mut all = Subscriptions { state: state.clone(), caller, streams: SelectAll::new(), by_task: HashMap::new() };
+    let (caller, streams, by_task) = (lease.caller().clone(), SelectAll::new(), HashMap::new());
+    let mut all = Subscriptions { state: state.clone(), caller, partial, streams, by_task };
     let ended = tokio::select! {
         biased;
         ended = lease.ended() => Ok((CLOSE_UNAUTHORIZED, ended.reason())),
@@ -175,11 +183,8 @@ impl Subscriptions {
                     let message = format!("a connection may follow at most {max} tasks");
                     return Err((Some(id), "too_many", message));
                 }
-                let (stream, handle) = abortable(subscription(
-                    self.state.clone(),
-                    self.caller.clone(),
-                    ViewedTask { id: id.clone(), start, wait },
-                ));
+                let task = ViewedTask { id: id.clone(), start, wait, partial: self.partial };
+                let (stream, handle) = abortable(subscription(self.state.clone(), self.caller.clone(), task));
                 self.streams.push(stream);
                 self.by_task.insert(id, handle);
                 self.state.metrics.viewers.inc();
@@ -237,7 +242,7 @@ fn subscription(state: SharedState, caller: Caller, task: ViewedTask) -> BoxStre
         async move {
             let mut follower = match current {
                 SubscriptionState::Find(task) => match task.find(&state, &caller).await {
-                    Ok(handle) => Box::new(handle.follow(task.start)),
+                    Ok(handle) => Box::new(handle.follow(task.start).with_partials(task.partial)),
                     Err(error) => return Some(((id, Err(error)), SubscriptionState::Ended)),
                 },
                 SubscriptionState::Follow(follower) => follower,

@@ -1,4 +1,4 @@
-//! The WebSocket of a viewer of one task: `GET /ws/v1/tasks/{id}?after=|from=|tail=&wait=1`.
+//! The WebSocket of a viewer of one task: `GET /ws/v1/tasks/{id}?after=|from=|tail=&wait=1&partial=1`.
 //!
 //! There is no queue per viewer: while a viewer accepts no frame, its follower is not polled, and later
 //! continues from the store. With `wait=1` the server waits for a task that does not exist; otherwise the
@@ -36,11 +36,11 @@ pub(in crate::server) fn view(
     query: &QueryParams,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
-    let (start, wait) = (query.start()?, query.flag("wait")?);
+    let task = ViewedTask { id, start: query.start()?, wait: query.flag("wait")?, partial: query.flag("partial")? };
     let shared = state.clone();
     upgrade.accept(state, BufferSizes::VIEWER, move |sink, source, peer, lease| async move {
         shared.metrics.viewers.inc();
-        let writer = write(&shared, sink, lease, ViewedTask { id, start, wait });
+        let writer = write(&shared, sink, lease, task);
         run_duplex(read(&shared, source, peer), writer).await;
         shared.metrics.viewers.dec();
     })
@@ -89,7 +89,7 @@ async fn send_log(
             () = state.shutdown.cancelled() => return Ok((CloseCode::Away, SHUTTING_DOWN)),
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             found = task.find(state, caller) => match found {
-                Ok(handle) => break handle.follow(task.start),
+                Ok(handle) => break handle.follow(task.start).with_partials(task.partial),
                 Err(error) => return send_error(sink, &error).await,
             },
         }
@@ -139,6 +139,8 @@ pub(in crate::server) struct ViewedTask {
     pub(in crate::server) start: FollowStart,
     /// Set to wait until the task exists.
     pub(in crate::server) wait: bool,
+    /// Set if the current unterminated line is wanted.
+    pub(in crate::server) partial: bool,
 }
 
 impl ViewedTask {

@@ -9,8 +9,10 @@
 //! the same. If the connection fails, everything received before is appended.
 
 mod acks;
+mod lines;
 mod start;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,18 +24,21 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::reply::Response;
 
 use self::acks::{InFlightBatch, next_result};
-use super::attached_tasks::{AttachedTasks, BATCH_BYTES_MAX, IfEnded, split_line};
+use super::attached_tasks::{AttachedTasks, IfEnded};
 use super::outbox::ReplyOutbox;
 use super::oversize;
 use super::socket::{BufferSizes, Peer, SocketSource, Upgrade, run_duplex};
 use crate::auth::{Caller, Lease};
 use crate::model::limits::Limit;
-use crate::model::{Channel, LineText, Timestamp, limits};
+use crate::model::{Timestamp, limits};
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
 use crate::tasks::{EndOutcome, EndRequest, LineBatch, SessionSeq, TasksError};
-use crate::wire::worker::{BadMessage, PROTOCOL, ReceivedLine, ServerReply, TaskEnd, TaskRef, WorkerMessage};
+use crate::wire::worker::block::is_log_block;
+use crate::wire::worker::{
+    BadMessage, FEATURE_LOG_BLOCK, FEATURE_PARTIAL, PROTOCOL, ServerReply, TaskEnd, TaskRef, WorkerMessage,
+};
 
 /// Maximum bytes of a connection's lines that are passed to the store and not yet durable.
 const IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -72,6 +77,8 @@ struct WorkerConnection {
     in_flight: VecDeque<InFlightBatch>,
     in_flight_bytes: usize,
     rate: ConnectionRate,
+    /// Lines that could not be stored and were explained in the log.
+    explained: u32,
     /// True while the connection is being closed, so that nothing more is read.
     closing: bool,
 }
@@ -81,7 +88,8 @@ impl WorkerConnection {
         let attached = AttachedTasks::new(state.options.limits.connection_tasks_max);
         let in_flight = VecDeque::new();
         let rate = ConnectionRate::new(&state);
-        Self { state, outbox, caller, attached, pending: None, in_flight, in_flight_bytes: 0, rate, closing: false }
+        let (pending, in_flight_bytes, explained) = (None, 0, 0);
+        Self { state, outbox, caller, attached, pending, in_flight, in_flight_bytes, rate, explained, closing: false }
     }
 
     /// Reads until either side closes the connection.
@@ -162,24 +170,26 @@ impl WorkerConnection {
         if oversize::is_marker(bytes) {
             let limit = limits::MESSAGE_BYTES_MAX;
             let message = format!("message exceeds {limit} bytes and was skipped");
-            return self.reject("too_large", message, None);
+            return self.unread(BadMessage::new("too_large", message)).await;
         }
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return self.reject("bad_json", "message is not UTF-8".to_owned(), None);
-        };
-        let parsed = WorkerMessage::parse(text, Timestamp::now());
+        if is_log_block(bytes) {
+            return self.block(bytes).await;
+        }
+        // Text is checked by tungstenite, but not if it was fragmented.
+        let text = String::from_utf8_lossy(bytes);
+        let parsed = WorkerMessage::parse(&text, Timestamp::now());
         if let Ok(message) = &parsed
-            && let Err((task, error)) = self.check_permission(message)
+            && !self.is_permitted(message)
         {
-            self.outbox.enable_replies();
-            return self.reject(error.code(), error.detail().to_owned(), Some(task));
+            return;
         }
         match parsed {
             Ok(WorkerMessage::Lines { task, first_seq, lines }) => self.lines(task, first_seq, lines).await,
+            Ok(WorkerMessage::Partial { task, line }) => self.partial(task, &line.line).await,
             Ok(WorkerMessage::End(end)) => self.end(end).await,
             Ok(WorkerMessage::TaskStart(start)) => self.start(start).await,
             Ok(WorkerMessage::Hello { worker }) => self.hello(worker.as_deref()),
-            Err(error) => self.reject_bad(error),
+            Err(error) => self.unread(error).await,
         }
     }
 
@@ -202,76 +212,9 @@ impl WorkerConnection {
             protocol: PROTOCOL,
             heartbeat_s: self.state.options.limits.heartbeat.as_secs().max(1),
             line_bytes_max: limits::LINE_BYTES_MAX,
+            features: [FEATURE_LOG_BLOCK, FEATURE_PARTIAL].map(Cow::Borrowed).to_vec(),
         };
         self.outbox.reply(&self.state, welcome);
-    }
-
-    /// Handles lines.
-    async fn lines(&mut self, task: TaskRef, first_seq: Option<u64>, lines: Vec<Result<ReceivedLine<'_>, BadMessage>>) {
-        if first_seq.is_some() {
-            self.outbox.enable_replies();
-        }
-        if first_seq == Some(0) {
-            let message = "field `seq` (or `first_seq`) must be at least 1".to_owned();
-            return self.reject("bad_message", message, Some(task));
-        }
-        self.state.metrics.lines_received.inc_by(u64::try_from(lines.len()).unwrap_or(0));
-        let bytes = lines.iter().flatten().map(|line| line.line.text.len() as u64);
-        self.rate.record(lines.len() as u64, bytes.sum());
-        let hop = &self.state.stages.worker_socket;
-        hop.received(lines.len() as u64);
-        hop.parsed(lines.iter().filter(|line| line.is_ok()).count() as u64);
-        let mut seq = first_seq;
-        for line in lines {
-            match line {
-                // A rejected line with a sequence number leaves a gap, which readers see.
-                Err(error) => self.reject_bad(error),
-                Ok(line) => {
-                    if !self.can_push(&task, seq) {
-                        self.flush().await;
-                    }
-                    self.push(&task, seq, &line);
-                }
-            }
-            seq = seq.map(|seq| seq.saturating_add(1));
-        }
-    }
-
-    /// Returns whether a line may be added to the pending batch, or starts a new one.
-    fn can_push(&self, task: &TaskRef, seq: Option<u64>) -> bool {
-        self.pending.as_ref().is_none_or(|pending| {
-            pending.next_seq == seq && pending.task == *task && pending.batch.bytes() < BATCH_BYTES_MAX
-        })
-    }
-
-    /// Adds a line to the pending batch.
-    fn push(&mut self, task: &TaskRef, seq: Option<u64>, line: &ReceivedLine<'_>) {
-        let Self { pending, attached, .. } = self;
-        let pending = pending.get_or_insert_with(|| {
-            let batch = match seq {
-                Some(seq) => LineBatch::with_session(attached.session(&task.id), seq),
-                None => LineBatch::new(),
-            };
-            PendingBatch { task: task.clone(), batch, next_seq: seq }
-        });
-        let mut push_piece = |index: usize, piece: &LineText<'_>| {
-            // Only the first piece of a line carries its sequence number.
-            if seq.is_some() && index > 0 { pending.batch.push_continuation(piece) } else { pending.batch.push(piece) }
-        };
-        if line.line.text.len() <= limits::LINE_BYTES_MAX {
-            push_piece(0, &line.line);
-        } else {
-            split_line(&line.line).enumerate().for_each(|(index, piece)| push_piece(index, &piece));
-        }
-        if line.own_time && attached.note_times(&task.id) {
-            pending.batch.push_annotation(&LineText {
-                channel: Channel::Internal,
-                text: MISSING_TIMES.into(),
-                timestamp: Timestamp::now(),
-                ..LineText::default()
-            });
-        }
-        pending.next_seq = seq.map(|seq| seq.saturating_add(1));
     }
 
     /// Handles `log_line_end`.
@@ -347,7 +290,3 @@ impl WorkerConnection {
         self.closing = true;
     }
 }
-
-/// The text of the line that notes missing timestamps.
-const MISSING_TIMES: &str =
-    "tasktail: the worker sends lines without an RFC 3339 timestamp; the server's time is used instead";

@@ -1,7 +1,8 @@
 //! The worker protocol: `GET /ws/v1/worker`, one JSON object per text frame.
 //!
 //! [`WorkerMessage::parse`] needs one pass and borrows from the text. Only a message that fails is
-//! parsed a second time, to name the field at fault.
+//! parsed a second time, field by field: a line is kept if any of it can be, and an error names the
+//! field at fault. Many lines at once may be sent in a binary message, see [`block`].
 //!
 //! # Totals
 //!
@@ -10,14 +11,16 @@
 //! checksum. The checksum is defined at [`LineChecksum`], so that any worker can compute it; a hash of
 //! another algorithm is ignored. The server compares both with the stored lines if the end has a `seq`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-mod diagnose;
+pub mod block;
+mod lenient;
 mod parse;
 
-use diagnose::{diagnose, diagnose_line};
+use lenient::{parse_leniently, parse_line_leniently};
 pub use parse::LineFields;
 use parse::{LinePosition, RawMessage};
 
@@ -25,6 +28,10 @@ use crate::model::{AttemptMode, Channel, LineChecksum, LineText, ReportedTotals,
 
 /// Version of the protocol, in `hello` and `welcome`.
 pub const PROTOCOL: u32 = 1;
+/// The feature of a server that reads `log_block`, see [`block`].
+pub const FEATURE_LOG_BLOCK: &str = "log_block";
+/// The feature of a server that shows the current unterminated line, see [`WorkerMessage::Partial`].
+pub const FEATURE_PARTIAL: &str = "partial";
 
 /// A task id in the form that this worker uses, number or string: replies use the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +49,8 @@ pub struct ReceivedLine<'a> {
     pub line: LineText<'a>,
     /// Whether the worker sent no time, or one that is not RFC 3339.
     pub own_time: bool,
+    /// What of the line could not be kept as sent, if anything; the line is `lossy` then.
+    pub fault: Option<Box<BadMessage>>,
 }
 
 /// A message from a worker.
@@ -62,6 +71,13 @@ pub enum WorkerMessage<'a> {
         first_seq: Option<u64>,
         /// The lines; an invalid line is present as its error.
         lines: Vec<Result<ReceivedLine<'a>, BadMessage>>,
+    },
+    /// `partial`: the current unterminated line of a channel. It is shown and never stored.
+    Partial {
+        /// Task that it belongs to.
+        task: TaskRef,
+        /// The line so far; an empty text removes it.
+        line: ReceivedLine<'a>,
     },
     /// `log_line_end`: no line follows.
     End(TaskEnd),
@@ -117,6 +133,9 @@ pub enum ServerReply {
         heartbeat_s: u64,
         /// Maximum length of a line; longer ones are split.
         line_bytes_max: usize,
+        /// Optional messages that the server accepts.
+        #[serde(default)]
+        features: Vec<Cow<'static, str>>,
     },
     /// The reply to `task_start`: which lines of the session are durable.
     Resume {
@@ -153,7 +172,7 @@ pub enum ServerReply {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BadMessage {
-    /// Stable code: `bad_json`, `unknown_type`, `bad_message`, `bad_line`, `too_large`.
+    /// Stable code: `bad_json`, `unknown_type`, `bad_message`, `bad_line`, `bad_block`, `too_large`.
     pub code: &'static str,
     /// Field, problem and remedy.
     pub message: String,
@@ -169,7 +188,7 @@ impl<'a> WorkerMessage<'a> {
     pub fn parse(text: &'a str, now: Timestamp) -> Result<Self, BadMessage> {
         match serde_json::from_str::<RawMessage<'a>>(text) {
             Ok(raw) => raw.into_message(now),
-            Err(error) => diagnose(text, now, &error),
+            Err(error) => parse_leniently(text, now, &error),
         }
     }
 }
@@ -182,7 +201,7 @@ impl<'a> LineFields<'a> {
     pub fn parse(json: &'a str, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
         match serde_json::from_str::<LineFields<'a>>(json) {
             Ok(fields) => fields.into_line(LinePosition::Whole, now),
-            Err(error) => Err(diagnose_line(json, &error)),
+            Err(error) => parse_line_leniently(json, now, &error),
         }
     }
 }
@@ -231,6 +250,17 @@ pub enum OutgoingMessage<'a> {
         first_seq: u64,
         /// The lines.
         lines: Vec<OutgoingLine<'a>>,
+    },
+    /// Shows the current unterminated line of a channel; an empty one removes it.
+    Partial {
+        /// Id of the task.
+        work_request_id: &'a str,
+        /// Output channel.
+        stream: Channel,
+        /// Text of the line so far, at most `line_bytes_max` bytes.
+        line: &'a str,
+        /// Time of its last byte.
+        timestamp: Timestamp,
     },
     /// Ends the task.
     LogLineEnd {

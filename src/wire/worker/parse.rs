@@ -41,26 +41,37 @@ impl std::fmt::Display for LinePosition {
 
 impl<'a> LineFields<'a> {
     pub(super) fn into_line(self, prefix: LinePosition, now: Timestamp) -> Result<ReceivedLine<'a>, BadMessage> {
-        let bad = |message: String| BadMessage::new("bad_line", message);
         let Some(text) = self.line else {
-            return Err(bad(format!("field `{prefix}line` is missing: it holds the line's text")));
-        };
-        if memchr::memchr(0, text.as_bytes()).is_some() {
-            return Err(bad(format!("field `{prefix}line` holds a NUL character: replace it before sending")));
-        }
-        let channel = match self.stream.as_deref() {
-            None => Channel::Stdout,
-            Some(word) => word.parse().map_err(|e| bad(format!("field `{prefix}stream`: {e}")))?,
+            let message = format!("field `{prefix}line` is missing: it holds the line's text");
+            return Err(BadMessage::new("bad_line", message));
         };
         let timestamp = self.timestamp.and_then(|text| text.parse().ok());
         let line = LineText {
             timestamp: timestamp.unwrap_or(now),
-            channel,
+            channel: Channel::Stdout,
             partial: self.partial.unwrap_or(false),
             lossy: self.lossy.unwrap_or(false),
             text,
         };
-        Ok(ReceivedLine { line, own_time: timestamp.is_none() })
+        let mut received = ReceivedLine { line, own_time: timestamp.is_none(), fault: None };
+        if memchr::memchr(0, received.line.text.as_bytes()).is_some() {
+            received.line.text = received.line.text.replace('\0', "\u{fffd}").into();
+            received.add_fault(format!("field `{prefix}line` holds a NUL character: it is stored as U+FFFD"));
+        }
+        match self.stream.as_deref().map(str::parse) {
+            None => {}
+            Some(Ok(channel)) => received.line.channel = channel,
+            Some(Err(error)) => received.add_fault(format!("field `{prefix}stream`: {error}; the line is in stdout")),
+        }
+        Ok(received)
+    }
+}
+
+impl ReceivedLine<'_> {
+    /// Marks the line as altered. The first reason remains.
+    pub(super) fn add_fault(&mut self, message: String) {
+        self.line.lossy = true;
+        self.fault.get_or_insert_with(|| Box::new(BadMessage::new("bad_line", message)));
     }
 }
 
@@ -98,15 +109,35 @@ pub(super) struct RawMessage<'a> {
     attempt: Option<Cow<'a, str>>,
 }
 
+impl<'a> WorkerMessage<'a> {
+    /// Returns the message with these lines, in whose errors and faults the task is entered.
+    pub(super) fn lines(
+        task: TaskRef,
+        first_seq: Option<u64>,
+        lines: impl IntoIterator<Item = Result<ReceivedLine<'a>, BadMessage>>,
+    ) -> Self {
+        let with_task = |mut line: Result<ReceivedLine<'a>, BadMessage>| {
+            match &mut line {
+                Err(error) => error.task = Some(task.clone()),
+                Ok(ReceivedLine { fault: Some(fault), .. }) => fault.task = Some(task.clone()),
+                Ok(_) => {}
+            }
+            line
+        };
+        let lines = lines.into_iter().map(with_task).collect();
+        WorkerMessage::Lines { task, first_seq, lines }
+    }
+}
+
 impl<'a> RawMessage<'a> {
     pub(super) fn into_message(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
-        let kind = self
-            .kind
-            .as_deref()
-            .ok_or_else(|| missing("type", "one of log_line, log_lines, log_line_end, task_start, hello", None))?;
+        let kind = self.kind.as_deref().ok_or_else(|| {
+            missing("type", "one of log_line, log_lines, partial, log_line_end, task_start, hello", None)
+        })?;
         match kind {
             "log_line" => self.into_one_line(now),
             "log_lines" => self.into_lines(now),
+            "partial" => self.into_partial(now),
             "log_line_end" => self.into_end(),
             "task_start" => self.into_start(),
             "hello" => self.into_hello(),
@@ -118,19 +149,24 @@ impl<'a> RawMessage<'a> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
         let Self { line, timestamp, stream, partial, lossy, seq, .. } = self;
         let line = LineFields { line, timestamp, stream, partial, lossy }.into_line(LinePosition::Whole, now);
-        let line = line.map_err(|error| BadMessage { task: Some(task.clone()), ..error });
-        Ok(WorkerMessage::Lines { task, first_seq: seq, lines: vec![line] })
+        Ok(WorkerMessage::lines(task, seq, [line]))
     }
 
     fn into_lines(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
         let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
         let lines = need(self.lines, "lines", "an array of lines", Some(&task))?;
-        let lines = lines.into_iter().enumerate().map(|(index, fields)| {
-            fields
-                .into_line(LinePosition::Index(index), now)
-                .map_err(|error| BadMessage { task: Some(task.clone()), ..error })
-        });
-        Ok(WorkerMessage::Lines { first_seq: self.first_seq, lines: lines.collect(), task: task.clone() })
+        let line = |(index, fields): (usize, LineFields<'a>)| fields.into_line(LinePosition::Index(index), now);
+        Ok(WorkerMessage::lines(task, self.first_seq, lines.into_iter().enumerate().map(line)))
+    }
+
+    fn into_partial(self, now: Timestamp) -> Result<WorkerMessage<'a>, BadMessage> {
+        let task = need(self.work_request_id, "work_request_id", "the task's id", None)?;
+        let Self { line, timestamp, stream, lossy, .. } = self;
+        let fields = LineFields { line, timestamp, stream, partial: None, lossy };
+        match fields.into_line(LinePosition::Whole, now) {
+            Ok(line) => Ok(WorkerMessage::Partial { task, line }),
+            Err(error) => Err(BadMessage { task: Some(task), ..error }),
+        }
     }
 
     fn into_end(self) -> Result<WorkerMessage<'a>, BadMessage> {
@@ -212,7 +248,7 @@ fn need<T>(field: Option<T>, name: &str, what: &str, task: Option<&TaskRef>) -> 
     field.ok_or_else(|| missing(name, what, task.cloned()))
 }
 
-fn missing(name: &str, what: &str, task: Option<TaskRef>) -> BadMessage {
+pub(super) fn missing(name: &str, what: &str, task: Option<TaskRef>) -> BadMessage {
     BadMessage { code: "bad_message", message: format!("field `{name}` is missing: {what}"), task }
 }
 
@@ -223,6 +259,6 @@ fn in_task(message: String, task: &TaskRef) -> BadMessage {
 fn unknown_type(kind: &str, task: Option<TaskRef>) -> BadMessage {
     let kind: String = kind.chars().take(64).collect();
     let message =
-        format!("field `type` is {kind:?}: it must be log_line, log_lines, log_line_end, task_start or hello");
+        format!("field `type` is {kind:?}: it must be log_line, log_lines, partial, log_line_end, task_start or hello");
     BadMessage { code: "unknown_type", message, task }
 }

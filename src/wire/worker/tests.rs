@@ -61,14 +61,14 @@ fn every_error_names_its_field() {
         (r#"{"type":"log_line","work_request_id":"","line":"x"}"#, "bad_message", "`work_request_id`"),
         (r#"{"type":"log_line","work_request_id":"a/b","line":"x"}"#, "bad_message", "`work_request_id`"),
         (r#"{"type":"log_line","work_request_id":{},"line":"x"}"#, "bad_message", "`work_request_id`"),
-        (r#"{"type":"log_line","work_request_id":1,"line":5}"#, "bad_message", "`line`"),
         (r#"{"type":"log_line_end","work_request_id":1,"exit_code":"zero"}"#, "bad_message", "`exit_code`"),
         (r#"{"type":"log_line_end","work_request_id":1,"signal":"SIGWHAT"}"#, "bad_message", "`signal`"),
         (r#"{"type":"log_line_end","work_request_id":1,"count":"7"}"#, "bad_message", "`count`"),
         (r#"{"type":"log_line_end","work_request_id":1,"hash":7}"#, "bad_message", "`hash`"),
         (r#"{"type":"task_start","work_request_id":1}"#, "bad_message", "`session`"),
         (r#"{"type":"task_start","work_request_id":1,"session":"s","labels":{"a":1}}"#, "bad_message", "`labels`"),
-        (r#"{"type":"log_lines","work_request_id":1,"lines":[1]}"#, "bad_message", "`lines`"),
+        (r#"{"type":"log_lines","lines":[1]}"#, "bad_message", "`work_request_id`"),
+        (r#"{"type":"partial","work_request_id":1}"#, "bad_line", "`line`"),
         (r#"{"type":"hello","protocol":9}"#, "bad_message", "`protocol`"),
     ];
     for (text, code, field) in cases {
@@ -80,16 +80,31 @@ fn every_error_names_its_field() {
 
 #[test]
 fn bad_line_does_not_affect_its_neighbors() {
-    let text = r#"{"type":"log_lines","work_request_id":"a","first_seq":1,"lines":[{"line":"x"},{"line":7},{"stream":"stdout"},{"line":"y","stream":"loud"},{"line":"z"}]}"#;
+    let text = r#"{"type":"log_lines","work_request_id":"a","first_seq":1,"lines":[{"line":"x"},{"stream":"stdout"},{"line":"y","stream":"loud"},{"line":"z"}]}"#;
     let WorkerMessage::Lines { lines, .. } = WorkerMessage::parse(text, NOW).unwrap() else { panic!() };
+    let field = |error: &BadMessage| error.message.split('`').nth(1).unwrap().to_owned();
     let shown: Vec<String> = lines
         .iter()
         .map(|line| match line {
+            Ok(ReceivedLine { fault: Some(fault), line, .. }) => format!("{} {}", line.text, field(fault)),
             Ok(line) => line.line.text.to_string(),
-            Err(error) => error.message.split('`').nth(1).unwrap().to_owned(),
+            Err(error) => field(error),
         })
         .collect();
-    assert_eq!(shown, ["x", "lines[1].line", "lines[2].line", "lines[3].stream", "z"]);
+    assert_eq!(shown, ["x", "lines[1].line", "y lines[2].stream", "z"]);
+}
+
+#[test]
+fn partial_line_is_read_as_it_is_sent() {
+    let sent =
+        OutgoingMessage::Partial { work_request_id: "42", stream: Channel::Stderr, line: "50 %\r60 %", timestamp: NOW };
+    let text = serde_json::to_string(&sent).unwrap();
+    assert_eq!(
+        text,
+        r#"{"type":"partial","work_request_id":"42","stream":"stderr","line":"50 %\r60 %","timestamp":"2026-05-09T14:23:01.000Z"}"#
+    );
+    let WorkerMessage::Partial { task, line } = WorkerMessage::parse(&text, NOW).unwrap() else { panic!() };
+    assert_eq!((task.id.as_str(), line.line.channel, line.line.text.as_ref()), ("42", Channel::Stderr, "50 %\r60 %"));
 }
 
 #[test]
@@ -99,7 +114,8 @@ fn line_without_time_gets_server_time() {
         let line = LineFields::parse(&text, NOW).unwrap();
         assert_eq!((line.line.timestamp, line.own_time), (NOW, true), "{text}");
     }
-    assert!(LineFields::parse("{\"line\":\"a\\u0000b\"}", NOW).unwrap_err().message.contains("`line`"));
+    let line = LineFields::parse("{\"line\":\"a\\u0000b\"}", NOW).unwrap();
+    assert_eq!((line.line.text.as_ref(), line.line.lossy), ("a\u{fffd}b", true));
 }
 
 #[test]

@@ -76,6 +76,8 @@ const MATRIX: &[Row] = &[
     writes("/api/v1/tasks/{task}/lines"),
     writes("/api/v1/tasks/{task}/end"),
     writes("/api/v1/runs/{run}/events"),
+    Row { method: "PUT", ..writes("/api/v1/tasks/{task}/lines") },
+    Row { method: "PUT", ..writes("/api/v1/runs/{run}/events") },
     Row { method: "POST", path: "/api/v1/tasks/{task}/share", stranger: 401, fits: [403, 403, 200], other: [404; 3] },
     removes("/api/v1/tasks/{task}"),
     removes("/api/v1/runs/{run}"),

@@ -1,17 +1,20 @@
-//! `POST /api/v1/runs/{id}/events`: events into a run, one JSON object per row.
+//! `POST` and `PUT /api/v1/runs/{id}/events`: events into a run, one JSON object per row.
 //!
 //! A body may be of any length: it is read row by row and appended as it arrives. An invalid row is reported in
 //! the response and affects no other row. When the response is sent, all accepted events are durable.
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use serde_json::{Value, json, value::RawValue};
 use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
+use crate::auth::Lease;
 use crate::model::{Event, EventError, RunId, limits};
 use crate::runs::{EventSource, IncomingEvent, RunHandle};
-use crate::server::http::body::{self, DrainLimit, RequestBody};
+use crate::server::http::body::{self, BodyStream, DrainLimit, RequestBody};
+use crate::server::http::decode::decoded;
 use crate::server::http::error::ApiError;
 use crate::server::http::query::QueryParams;
 use crate::server::http::route_request::RouteRequest;
@@ -38,9 +41,9 @@ enum EventFormat {
 
 /// Handles the route.
 pub(in crate::server::http) async fn events(request: RouteRequest) -> Result<Response, ApiError> {
-    let (id, query) = (request.run_id()?, request.query()?);
+    let (id, query, lease) = (request.run_id()?, request.query()?, request.lease()?);
     let RouteRequest { state, headers, mut body, .. } = request;
-    let result = append_body(state, &id, &query, &headers, &mut body).await;
+    let result = append_body(state, &id, &query, &headers, lease, &mut body).await;
     if result.is_err() {
         body::drain(body, DrainLimit::APPEND).await;
     }
@@ -52,8 +55,10 @@ async fn append_body(
     id: &RunId,
     query: &QueryParams,
     headers: &HeaderMap,
+    lease: Lease,
     body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
+    let mut body = decoded(body, headers, state.options.limits.append_ratio_max)?;
     let format = match body::media_type(headers).as_deref() {
         Some("application/x-ndjson" | "application/ndjson") => EventFormat::Ndjson,
         Some("application/json") => EventFormat::Json,
@@ -79,8 +84,8 @@ async fn append_body(
         outcome: EventCounts::default(),
     };
     match format {
-        EventFormat::Ndjson => append.read_ndjson(body).await?,
-        EventFormat::Json => append.read_json(body).await?,
+        EventFormat::Ndjson => append.read_ndjson(lease, &mut body).await?,
+        EventFormat::Json => append.read_json(&mut body).await?,
     }
     append.flush().await?;
     Ok(warp::reply::json(&append.outcome.to_json()).into_response())
@@ -121,10 +126,23 @@ struct EventAppend {
 }
 
 impl EventAppend {
-    async fn read_ndjson(&mut self, body: &mut RequestBody) -> Result<(), ApiError> {
+    async fn read_ndjson(&mut self, mut lease: Lease, body: &mut BodyStream<'_>) -> Result<(), ApiError> {
         let mut reader = RowReader::new(ROW_BYTES_MAX);
         loop {
-            let chunk = reader.read_chunk(body).await?;
+            let ready = reader.read_chunk(body).now_or_never();
+            let chunk = match ready {
+                Some(chunk) => chunk?,
+                None => {
+                    // What came so far is appended before the wait.
+                    self.flush().await?;
+                    tokio::select! {
+                        biased;
+                        () = self.state.shutdown.cancelled() => return Err(ApiError::closing()),
+                        ended = lease.ended() => return Err(ApiError::new(401, "unauthorized", ended.reason())),
+                        chunk = reader.read_chunk(body) => chunk?,
+                    }
+                }
+            };
             self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
             while let Some(row) = reader.next_row() {
                 match row {
@@ -141,7 +159,7 @@ impl EventAppend {
         }
     }
 
-    async fn read_json(&mut self, body: &mut RequestBody) -> Result<(), ApiError> {
+    async fn read_json(&mut self, body: &mut BodyStream<'_>) -> Result<(), ApiError> {
         let bytes = body::read_at_most(body, ARRAY_BYTES_MAX, ": send it as application/x-ndjson").await?;
         self.state.metrics.bytes_received.inc_by(bytes.len() as u64);
         if bytes.trim_ascii_start().first() != Some(&b'[') {

@@ -109,6 +109,24 @@ export function gapText(gap) {
   }
 }
 
+/** Returns the number of the command's lines that can be read. */
+export function keptLines(task) {
+  return Math.max(0, task.lines - (task.own_lines ?? 0) - (task.trimmed_lines ?? 0));
+}
+
+/** Returns the number of the command's lines that are known to be missing. */
+export function missingCount(task) {
+  return Math.max(task.integrity?.missing_lines ?? 0, (task.skipped_lines ?? 0) + (task.trimmed_lines ?? 0));
+}
+
+/** Returns the text for a log with missing lines, `1,253 of 15,021 lines`, or null for any other. */
+export function lossSummary(task) {
+  if (task.complete !== false) return null;
+  const [kept, missing] = [keptLines(task), missingCount(task)];
+  if (missing === 0) return `${counted(kept, "line")}, not as sent`;
+  return `${count(kept)} of ${counted(kept + missing, "line")}`;
+}
+
 const MISSING = { skipped: "skipped by the worker", lost_in_transit: "lost in transit", trimmed: "trimmed", quota: "over quota" };
 
 function missingText({ from, to, reason, count: lines }) {
@@ -118,15 +136,21 @@ function missingText({ from, to, reason, count: lines }) {
 
 /**
  * Returns the verification of a finished log against its worker's totals: `{ kind, words, title, alarm }`.
- * Returns null until the log is finished, and if the worker reported no totals.
+ * Returns null until the log is finished, and if the worker reported no totals, unless `task` has missing lines.
  */
-export function integritySummary(integrity) {
-  if (!integrity || integrity.state === "unknown") return null;
+export function integritySummary(integrity, task) {
+  if (!integrity || integrity.state === "unknown") {
+    const missing = task ? missingCount(task) : 0;
+    if (missing === 0) return null;
+    const words = `incomplete: ${counted(missing, "line")} missing`;
+    return { kind: "incomplete", words, title: "Rows in the log mark the places", alarm: null };
+  }
   const { state, lines, hash, said_lines: workerLines, said_hash: workerHash, missing_lines: missingLines, missing } = integrity;
   const sums = [hash && `server checksum: ${hash}`, workerHash && `worker checksum: ${workerHash}`].filter(Boolean);
   if (state === "complete") {
     const verified = workerHash ? "All lines the worker sent are stored, unchanged." : "All lines the worker sent are stored.";
-    return { kind: "complete", words: `complete: ${counted(lines, "line")}`, title: [verified, ...sums].join("\n"), alarm: null };
+    const kept = task?.own_lines === undefined ? lines : keptLines(task);
+    return { kind: "complete", words: `complete: ${counted(kept, "line")}`, title: [verified, ...sums].join("\n"), alarm: null };
   }
   const places = missing.map(missingText);
   const listed = missing.reduce((sum, place) => sum + place.count, 0);

@@ -58,7 +58,7 @@ export class RowBuilder {
     this.fill(text, line);
     row.append(text);
     if (line.partial) row.append(mark("cut", "⋯", "Line split here; it continues in the next row"));
-    if (line.lossy) row.append(mark("lossy", "�", "Invalid UTF-8 was replaced"));
+    if (line.lossy) row.append(mark("lossy", "�", "Something in this line could not be stored as sent, such as invalid UTF-8, and was replaced"));
     const group = this.blocks?.groupAt(line.n) ?? null;
     if (group !== null) row.classList.add("frame");
     if (group?.first === line.n) row.append(foldButton("▾ show the final state", group));
@@ -158,6 +158,11 @@ function foldButton(words, { first, last }) {
   button.setAttribute("aria-expanded", String(!words.startsWith("▸")));
   button.title = words.startsWith("▸") ? `Show lines ${count(first)} to ${count(last)} as written` : `Fold lines ${count(first)} to ${count(last)}`;
   return button;
+}
+
+/** Fills a cell with the text of an unfinished line, as a terminal would show it. */
+export function fillText(cell, text) {
+  for (const part of clipped(text, SHOWN_CHARS_MAX).spans) cell.append(styled(part));
 }
 
 /** Returns the cell with a row's number, which links to the row. */

@@ -16,6 +16,7 @@ export class Header {
     this.retryAt = 0;
     this.lineAt = 0;
     this.lines = 0;
+    this.ownLines = 0;
     this.bytes = 0;
     setText(byId("task-id"), id);
     byId("task-id").title = id;
@@ -30,6 +31,7 @@ export class Header {
 
   drawDownloads() {
     byId("get-text").href = downloadUrl(this.id, { format: "text" });
+    byId("get-output").href = downloadUrl(this.id, { format: "text", stream: "stdout,stderr" });
     byId("get-times").href = downloadUrl(this.id, { format: "text", timestamps: 1 });
     byId("get-ndjson").href = downloadUrl(this.id, { format: "ndjson" });
   }
@@ -38,6 +40,7 @@ export class Header {
   setTask(task) {
     this.task = task;
     this.lines = Math.max(this.lines, task.lines);
+    this.ownLines = Math.max(this.ownLines, task.own_lines ?? 0);
     this.bytes = Math.max(this.bytes, task.bytes);
     this.drawDetails();
     this.tick();
@@ -50,8 +53,17 @@ export class Header {
     this.tick();
   }
 
+  /** Records whether an unfinished line is shown, which replaces the notice of an empty log. */
+  setPartial(shown) {
+    this.partial = shown;
+    if (shown) this.lineAt = Date.now();
+    this.drawLive();
+  }
+
   clear() {
+    this.partial = false;
     this.lines = 0;
+    this.ownLines = 0;
     this.bytes = 0;
   }
 
@@ -60,7 +72,11 @@ export class Header {
     const last = lines[lines.length - 1];
     this.lineAt = last.n > known ? Date.now() : Date.parse(last.timestamp);
     this.lines = Math.max(this.lines, last.n);
-    for (const line of lines) if (line.n > known) this.bytes += line.line.length + 1;
+    for (const line of lines) {
+      if (line.n <= known) continue;
+      this.bytes += line.line.length + 1;
+      if (line.stream === "internal") this.ownLines += 1;
+    }
   }
 
   drawDetails() {
@@ -85,7 +101,7 @@ export class Header {
 
   /** Draws the verification result beside the counts, and an alarm bar if it failed. */
   drawIntegrity() {
-    const integrity = integritySummary(this.task.integrity);
+    const integrity = integritySummary(this.task.integrity, this.task);
     const element = byId("integrity");
     element.hidden = integrity === null;
     element.className = `integrity ${integrity?.kind ?? ""}`;
@@ -110,7 +126,9 @@ export class Header {
 
   /** Draws the parts that change with each line. */
   drawLive() {
-    setText(byId("counts"), this.task ? `${counted(this.lines, "line")} · ${bytes(this.bytes)}` : "");
+    const lines = Math.max(0, this.lines - this.ownLines);
+    setText(byId("counts"), this.task ? `${counted(lines, "line")} · ${bytes(this.bytes)}` : "");
+    byId("counts").title = this.ownLines > 0 ? `and ${counted(this.ownLines, "line")} of tasktail itself` : "";
     setText(byId("link"), this.linkText());
     this.drawNotice();
   }
@@ -161,7 +179,7 @@ export class Header {
   }
 
   noticeName() {
-    if (this.lines > 0) return null;
+    if (this.lines > 0 || this.partial) return null;
     if (!this.task) return TASK_NOTICES[this.connection] ? this.connection : "connecting";
     if (this.connection === "signed_out") return "signed_out";
     if (this.ended || this.task.ended) return "silent";

@@ -2,7 +2,7 @@
 
 import { exactId, fetchTasks } from "../shared/api.js";
 import { setText } from "../shared/dom.js";
-import { bytes, commandLine, count, dateTime, duration, elapsed, verdict } from "../shared/format.js";
+import { bytes, commandLine, count, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
 
 const labelsOf = (task, joint) => Object.entries(task.labels ?? {}).map(([key, value]) => (value === "" ? key : `${key}${joint}${value}`));
@@ -28,8 +28,10 @@ function fill(row) {
   }
   setText(row.started, dateTime(Date.parse(task.started ?? task.created)));
   setText(row.duration, duration(elapsed(task, Date.now())));
-  setText(row.lines, count(task.lines));
-  row.lines.title = bytes(task.bytes);
+  const loss = lossSummary(task);
+  setText(row.lines, loss === null ? count(keptLines(task)) : `⚠ ${loss}`);
+  row.lines.classList.toggle("loss", loss !== null);
+  row.lines.title = [loss === null ? "" : "Lines are missing", bytes(task.bytes)].filter(Boolean).join(", ");
 }
 
 new LiveList({
@@ -41,7 +43,7 @@ new LiveList({
   },
   created: (task) => task.created,
   running: (task) => task.status === "running",
-  words: (task) => [task.id, verdict(task).words, task.status, task.host ?? "", commandLine(task.command), ...labelsOf(task, ":")],
+  words: (task) => [task.id, task.complete === false ? "incomplete" : "", verdict(task).words, task.status, task.host ?? "", commandLine(task.command), ...labelsOf(task, ":")],
   make: (task) => {
     const row = makeRow(task.id, `/tasks/${encodeURIComponent(task.id)}`, ["state", "id", "command", "labels", "started", "duration right", "lines right"]);
     row.code = document.createElement("code");

@@ -37,7 +37,7 @@ export class LiveSocket {
     this.handlers.onState("connecting");
     const start = this.cursor === null ? `tail=${TAIL_LINES}` : `after=${encodeURIComponent(this.cursor)}`;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const url = `${scheme}//${location.host}/ws/v1/tasks/${encodeURIComponent(this.id)}?${start}&wait=1`;
+    const url = `${scheme}//${location.host}/ws/v1/tasks/${encodeURIComponent(this.id)}?${start}&wait=1&partial=1`;
     const socket = new WebSocket(url);
     this.socket = socket;
     socket.addEventListener("open", () => {
@@ -109,6 +109,10 @@ export class LiveSocket {
     // A marked gap names its own line, which is counted when it arrives.
     if (isWide(message)) this.last = Math.max(this.last, message.to);
     this.handlers.onGap(message);
+  }
+
+  on_partial(message) {
+    this.handlers.onPartial(message.line);
   }
 
   on_status(message) {

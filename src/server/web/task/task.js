@@ -10,6 +10,7 @@ import { Header } from "./header.js";
 import { fillHelp } from "../shared/keys.js";
 import { gapItem, isWide, Loader } from "./loader.js";
 import { LogCopy } from "../shared/logcopy.js";
+import { PartialRows } from "./partial.js";
 import { KEPT_BEYOND_LINES, LogPage } from "../shared/logpage.js";
 import { RowBuilder, TIME_MODES } from "../shared/rows.js";
 import { Scroller } from "../shared/scroller.js";
@@ -47,9 +48,11 @@ class TaskPage extends LogPage {
       followChanged: () => this.followChanged(),
       drawn: () => this.drawn(),
     });
+    this.partials = new PartialRows(this.scroller.body, (stream) => this.shown.has(stream));
     this.socket = new LiveSocket(id, {
       onOpen: (message) => this.opened(message),
       onLines: (lines) => this.addLines(lines),
+      onPartial: (line) => this.setPartial(line),
       onGap: (gap) => this.addGap(gap),
       onTask: (task) => this.setTask(task),
       onReset: () => this.reset(),
@@ -136,6 +139,7 @@ class TaskPage extends LogPage {
   }
 
   opened(message) {
+    this.partials.clear();
     setEpoch(message.epoch);
     this.setTask(message.task);
     const { store } = this;
@@ -186,6 +190,7 @@ class TaskPage extends LogPage {
     const { store, scroller } = this;
     const before = store.last;
     const hits = this.search.hits.length;
+    this.partials.clear();
     for (const line of lines) {
       const fresh = line.n > before;
       const wanted = this.shown.has(line.stream);
@@ -198,6 +203,12 @@ class TaskPage extends LogPage {
     this.header.addLines(lines, before);
     if (this.search.hits.length > hits) this.drawSearch();
     scroller.invalidate();
+  }
+
+  setPartial(line) {
+    this.partials.set(line);
+    this.header.setPartial(this.partials.lines.size > 0);
+    this.scroller.invalidate();
   }
 
   addGap(gap) {
@@ -213,6 +224,7 @@ class TaskPage extends LogPage {
   }
 
   reset() {
+    this.partials.clear();
     this.loader.restart();
     this.store.clear();
     this.header.clear();
@@ -236,6 +248,10 @@ class TaskPage extends LogPage {
   }
 
   setConnection(state, waitMs) {
+    if (state === "ended") {
+      this.partials.clear();
+      this.header.setPartial(false);
+    }
     this.header.setConnection(this.displayState(state), waitMs);
     if (state === "signed_out" || state === "live" || state === "ended") this.access.setLost(state === "signed_out");
     this.scroller.invalidate();
@@ -267,17 +283,19 @@ class TaskPage extends LogPage {
     this.loader.restart();
     this.store.clearLines();
     this.setAllNumbersShown(this.streamFilter() === null);
+    this.partials.draw();
     this.scroller.rebuild();
     this.restartSearch();
   }
 
   drawn() {
     this.viewport.style.setProperty("--digits", String(this.store.last).length);
+    if (this.partials.setAtEnd(this.scroller.reaches("last"))) this.scroller.invalidate();
     this.drawMarks();
     this.drawPill();
     this.header.drawLive();
     this.drawCounts();
-    paintHits(this.viewport.querySelectorAll(".row > .text"), this.search.local);
+    paintHits(this.viewport.querySelectorAll(".rows > .row > .text"), this.search.local);
   }
 
   drawCounts() {

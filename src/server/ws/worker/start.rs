@@ -9,20 +9,26 @@ use crate::tasks::TaskDescription;
 use crate::wire::worker::{ServerReply, TaskRef, TaskStart, WorkerMessage};
 
 impl WorkerConnection {
-    /// Checks that the caller may write to the task, and to the run named by a label.
-    pub(super) fn check_permission(&self, message: &WorkerMessage<'_>) -> Result<(), (TaskRef, ApiError)> {
+    /// Returns whether the caller may send a message. Reports an error to the worker otherwise.
+    pub(super) fn is_permitted(&self, message: &WorkerMessage<'_>) -> bool {
         let (task, run) = match message {
-            WorkerMessage::Lines { task, .. } => (task, None),
+            WorkerMessage::Lines { task, .. } | WorkerMessage::Partial { task, .. } => (task, None),
             WorkerMessage::End(end) => (&end.task, None),
             WorkerMessage::TaskStart(start) => (&start.task, start.labels.get("run")),
-            WorkerMessage::Hello { .. } => return Ok(()),
+            WorkerMessage::Hello { .. } => return true,
         };
-        let not_found = || ApiError::task_not_found(&task.id);
         let scope = match message {
             // It deletes logs.
             WorkerMessage::TaskStart(start) if start.attempt == AttemptMode::Replace => Scope::Admin,
             _ => Scope::Write,
         };
+        self.has_access(scope, task, run)
+    }
+
+    /// Returns whether the caller has access to the task, and may write to the run named by a label. Reports an
+    /// error to the worker otherwise.
+    pub(super) fn has_access(&self, scope: Scope, task: &TaskRef, run: Option<&String>) -> bool {
+        let not_found = || ApiError::task_not_found(&task.id);
         let permitted = check_task_access(&self.state, &self.caller, scope, &task.id, not_found);
         let permitted = permitted.and_then(|()| match run.and_then(|run| run.parse::<RunId>().ok()) {
             Some(run) => {
@@ -30,7 +36,11 @@ impl WorkerConnection {
             }
             None => Ok(()),
         });
-        permitted.map_err(|error| (task.clone(), error))
+        if let Err(error) = &permitted {
+            self.outbox.enable_replies();
+            self.reject(error.code(), error.detail().to_owned(), Some(task.clone()));
+        }
+        permitted.is_ok()
     }
 
     /// Handles `task_start`.
