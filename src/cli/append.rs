@@ -109,7 +109,7 @@ async fn append(args: AppendArgs, locator: &Locator, output: Output) -> anyhow::
     }
     sender.push_lines(&mut splitter, &masker.finish()).await?;
     while let Some(line) = splitter.finish() {
-        sender.push(&line)?;
+        sender.push_split(&line)?;
     }
     sender.flush().await?;
     if output.json() {

@@ -24,6 +24,7 @@ mod sender;
 mod serve;
 mod settings;
 mod share;
+mod shell_hint;
 mod ship;
 mod show;
 mod spool;
@@ -48,6 +49,7 @@ pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
 use crate::config::{ConfigError, FlagValues, SettingSource, Settings};
+use crate::worker::run_as_leader;
 
 /// Exit code for an invalid command line, the same as clap's.
 const EXIT_USAGE: u8 = 2;
@@ -58,6 +60,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// Parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = run_as_leader() {
+        return code;
+    }
     let cli = Cli::parse();
     cli.global.color.apply();
     let output = Output::new(cli.global.quiet, cli.global.json);
@@ -143,6 +148,7 @@ impl SettingsSource {
         }
         if let CliCommand::Run(args) = &cli.command {
             flags.extend(args.spool.flags());
+            flags.extend(args.pty.flags());
         }
         let env = |name: &str| std::env::var_os(name);
         let named = cli.global.config.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use ulid::Ulid;
 use super::locate::{Locator, Purpose, reconnect};
 use super::mask::MaskArgs;
 use super::output::Output;
-use super::settings::SpoolArgs;
+use super::settings::{PtyArgs, SpoolArgs};
+use super::shell_hint;
 use super::values::{key_value, repetition};
 use super::{Context, EXIT_BEFORE_START};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::{AttemptMode, RunId, TaskId, units};
-use crate::worker::{SpoolOptions, Worker, WorkerOptions};
+use crate::worker::{SpoolOptions, Worker, WorkerError, WorkerOptions};
 
 /// Maximum number of characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
@@ -83,9 +85,8 @@ pub struct RunArgs {
     /// Also write the command's raw output to this file
     #[arg(long, value_name = "FILE")]
     pub(super) tee: Option<PathBuf>,
-    /// Run the command in a terminal: keeps the order of its output and its colours
-    #[arg(long)]
-    pub(super) pty: bool,
+    #[command(flatten)]
+    pub(super) pty: PtyArgs,
     #[command(flatten)]
     pub(super) mask: MaskArgs,
     #[command(flatten)]
@@ -126,6 +127,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         None => make_id(args.command.first().map(OsStr::new).unwrap_or_default())?,
     };
     let masks = args.mask.masks()?;
+    let pty = settings.pty.is_on(std::io::stdout().is_terminal());
     // A configured server does not move, but the token in a file may change.
     let fixed = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
     let spool = settings.spool.clone().map(|dir| SpoolOptions { dir, bytes_max: settings.spool_bytes_max });
@@ -152,7 +154,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
     options.labels.extend(args.labels);
     options.tee = args.tee;
-    options.pty = args.pty;
+    options.pty = pty;
+    options.job_control = pty;
     options.masks = masks;
     options.spool = spool;
     options.kill_grace = args.grace;
@@ -160,6 +163,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     if !fixed {
         options.reconnect = Some(reconnect(&locator));
     }
+    let hint = shell_hint::of(&args.command, &options.masks);
     let result = Box::pin(Worker::run(options, args.command)).await;
     if locator.is_own().await {
         locator.close().await;
@@ -168,7 +172,11 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         Ok(outcome) => Ok(exit_byte(outcome.exit_code)),
         Err(error) => {
             let code = exit_byte(error.exit_code());
+            let was_started = !matches!(error, WorkerError::NotFound { .. } | WorkerError::Setup { .. });
             output.error(&error.into());
+            if let (Some(hint), false) = (hint, was_started) {
+                output.note(format_args!("use: {hint}"));
+            }
             Ok(code)
         }
     }

@@ -102,10 +102,34 @@ impl<'a> LineSender<'a> {
     /// As [`LineSender::flush`].
     pub(super) async fn push_lines(&mut self, splitter: &mut LineSplitter, mut bytes: &[u8]) -> anyhow::Result<()> {
         while let Some(line) = splitter.next_line(&mut bytes) {
-            self.push(&line)?;
+            self.push_split(&line)?;
             self.flush_if_full().await?;
         }
         Ok(())
+    }
+
+    /// Returns the name of the current session.
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Appends a line to the batch, and a note of the bytes that were left out of it.
+    ///
+    /// # Errors
+    /// As [`LineSender::push`].
+    pub(super) fn push_split(&mut self, line: &SplitLine) -> anyhow::Result<()> {
+        if let Some(note) = line.nul_note() {
+            self.push_internal(&note)?;
+        }
+        self.push(line)
+    }
+
+    /// Appends a line of tasktail itself to the batch.
+    ///
+    /// # Errors
+    /// As [`LineSender::push`].
+    pub(super) fn push_internal(&mut self, text: &str) -> anyhow::Result<()> {
+        self.push_on(Channel::Internal, &SplitLine { text: text.to_owned(), ..SplitLine::default() })
     }
 
     /// Appends a line to the batch.
@@ -113,9 +137,13 @@ impl<'a> LineSender<'a> {
     /// # Errors
     /// None in practice: a line always serializes.
     pub(super) fn push(&mut self, line: &SplitLine) -> anyhow::Result<()> {
-        let SplitLine { text, partial, lossy } = line;
+        self.push_on(self.channel, line)
+    }
+
+    fn push_on(&mut self, channel: Channel, line: &SplitLine) -> anyhow::Result<()> {
+        let SplitLine { text, partial, lossy, .. } = line;
         let timestamp = Timestamp::now();
-        let line = OutgoingLine { line: text, timestamp, channel: self.channel, partial: *partial, lossy: *lossy };
+        let line = OutgoingLine { line: text, timestamp, channel, partial: *partial, lossy: *lossy };
         serde_json::to_writer(&mut self.batch.body, &line)?;
         self.batch.body.push(b'\n');
         self.batch.lines += 1;

@@ -107,6 +107,21 @@ impl SpoolArgs {
     }
 }
 
+/// Flag for the terminal of `run`.
+#[derive(Debug, Args)]
+pub(super) struct PtyArgs {
+    /// Run the command in a terminal of its own: `auto` if stdout is a terminal, `always`, or `never`; `--pty` alone
+    /// is `always` [env: TASKTAIL_PTY] [default: auto]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_missing_value = "always")]
+    pty: Option<OsString>,
+}
+
+impl PtyArgs {
+    pub(super) fn flags(&self) -> FlagValues {
+        pick([("pty", &self.pty)])
+    }
+}
+
 /// Flags for the server's settings.
 #[derive(Debug, Args)]
 pub(super) struct SettingArgs {

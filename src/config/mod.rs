@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
-use crate::model::units;
+use crate::model::{PtyMode, units};
 use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "insecure",
     "spool",
     "spool_bytes_max",
+    "pty",
 ];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -90,6 +91,8 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// Maximum size of one task's spool, in bytes.
     pub spool_bytes_max: u64,
+    /// When `run` allocates a terminal for its command.
+    pub pty: PtyMode,
 }
 
 /// The source of a value.
@@ -244,6 +247,7 @@ impl Settings {
             share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
             spool: path_or_off(find("spool")?, "folder")?,
             spool_bytes_max: parse(find("spool_bytes_max")?, units::size)?.unwrap_or(limits::SPOOL_BYTES_MAX),
+            pty: parse(find("pty")?, str::parse::<PtyMode>)?.unwrap_or_default(),
         })
     }
 

@@ -28,7 +28,8 @@ pub use extract::{
 };
 pub use fold::{ROWS_MAX, RunFold};
 pub use follow::{
-    FileFollower, FileIdentity, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, LINE_HELD_BYTES_MAX,
+    FileFollower, FileIdentity, FileMark, FollowFileError, FollowFileOptions, FollowItem, FollowNotice,
+    LINE_HELD_BYTES_MAX, LostContent, Resumption,
 };
 pub use identity::Identities;
 pub use log::{EventLog, EventStream, LogError, LogFault, LoggedEvent, ReadEvents, StreamItem, SyncMode};

@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub mod limits;
 mod line;
 mod origin;
+mod pty;
 pub mod rate;
 mod run_state;
 mod shell;
@@ -38,6 +39,7 @@ pub use integrity::{
 };
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapMarker, GapReason, Line, LineText, PartialLine};
 pub use origin::{LineOrigins, Origin, OriginRange, iter_origins, push_origin, session_index};
+pub use pty::PtyMode;
 pub use run_state::{
     FailedGate, PipelineStep, Repetition, RepetitionStatus, RunState, RunStatus, RunSummary, StepState, WorkloadRow,
 };

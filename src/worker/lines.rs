@@ -1,10 +1,21 @@
 //! Splits bytes into lines, independently of how the bytes were cut into chunks.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use memchr::memchr;
+use memchr::memchr2;
 
+use super::cut;
+use super::utf16::{Following, Utf16Decoder};
 use crate::model::limits::LINE_BYTES_MAX;
+
+/// NUL bytes in a row that are counted instead of kept. A file that was truncated while a writer had it open
+/// begins with millions of them; names that end with a NUL each are kept apart.
+const NUL_RUN: u64 = 8;
+/// Bytes of UTF-16 that are decoded at once.
+const DECODE_BYTES: usize = 32 * 1024;
+/// The byte order mark of UTF-8.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line of output, or a piece of one that is too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,21 +24,82 @@ pub struct SplitLine {
     pub text: String,
     /// The line continues in the next piece.
     pub partial: bool,
-    /// Invalid UTF-8 or NUL bytes were replaced by U+FFFD.
+    /// Invalid UTF-8 or NUL bytes were replaced by U+FFFD, or left out ([`SplitLine::nuls`]).
     pub lossy: bool,
+    /// NUL bytes that were left out because they were too many; [`SplitLine::nul_note`] reports them.
+    pub nuls: u64,
+}
+
+/// A line like [`SplitLine`] whose text is part of the input if possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineRef<'a> {
+    /// Text without its newline.
+    pub text: Cow<'a, str>,
+    /// The line continues in the next piece.
+    pub partial: bool,
+    /// As [`SplitLine::lossy`].
+    pub lossy: bool,
+    /// As [`SplitLine::nuls`].
+    pub nuls: u64,
+}
+
+impl SplitLine {
+    /// Returns the internal line that precedes this line, if NUL bytes were left out.
+    pub fn nul_note(&self) -> Option<String> {
+        nul_note(self.nuls)
+    }
+}
+
+impl LineRef<'_> {
+    /// As [`SplitLine::nul_note`].
+    pub fn nul_note(&self) -> Option<String> {
+        nul_note(self.nuls)
+    }
+
+    /// Returns the line with its own text.
+    pub fn into_line(self) -> SplitLine {
+        let LineRef { text, partial, lossy, nuls } = self;
+        SplitLine { text: text.into_owned(), partial, lossy, nuls }
+    }
+}
+
+impl From<SplitLine> for LineRef<'_> {
+    fn from(line: SplitLine) -> Self {
+        let SplitLine { text, partial, lossy, nuls } = line;
+        Self { text: Cow::Owned(text), partial, lossy, nuls }
+    }
+}
+
+fn nul_note(nuls: u64) -> Option<String> {
+    (nuls > 0).then(|| format!("[{nuls} NUL bytes of the next line were left out]"))
 }
 
 /// A splitter that cuts one channel's bytes at newlines and overlong lines at the limit.
 ///
-/// Invariants: no piece has more than `bytes_max` bytes. A cut never falls inside a code point. Memory is
-/// bounded by `bytes_max` bytes for the line in progress. A line without its newline stays buffered until the
-/// newline arrives or [`LineSplitter::finish`] is called.
+/// Invariants: no piece has more than `bytes_max` bytes. A cut never falls inside a code point, a composed
+/// character or an escape sequence (unless that is longer than half a piece). Memory is bounded by `bytes_max`
+/// bytes for the line in progress. A line without its newline stays buffered until the newline arrives or
+/// [`LineSplitter::finish`] is called.
+///
+/// UTF-16 is decoded from a line on that begins with its byte order mark, until a line that is no UTF-16. The
+/// byte order mark of UTF-8 at the start of the output is dropped.
 #[derive(Debug)]
 pub struct LineSplitter {
     /// Line in progress: at most `bytes_max` bytes, no newline.
     pending: Vec<u8>,
+    /// NUL bytes after `pending`: kept if they are few.
+    nul_run: u64,
+    /// NUL bytes left out of the line in progress.
+    nuls: u64,
     /// Pieces of a line that exceeded the limit when its bytes were replaced.
     ready: VecDeque<SplitLine>,
+    /// Set in UTF-16 output.
+    utf16: Option<Utf16Decoder>,
+    /// Decoded output that is not split yet, and how much of it is.
+    decoded: Vec<u8>,
+    split: usize,
+    /// A piece was returned.
+    started: bool,
     bytes_max: usize,
 }
 
@@ -40,36 +112,44 @@ impl Default for LineSplitter {
 impl LineSplitter {
     /// Creates a splitter whose pieces have at most `bytes_max` bytes, at least 4.
     pub fn new(bytes_max: usize) -> Self {
-        Self { pending: Vec::new(), ready: VecDeque::new(), bytes_max: bytes_max.max(4) }
+        Self {
+            pending: Vec::new(),
+            nul_run: 0,
+            nuls: 0,
+            ready: VecDeque::new(),
+            utf16: None,
+            decoded: Vec::new(),
+            split: 0,
+            started: false,
+            bytes_max: bytes_max.max(4),
+        }
     }
 
     /// Consumes the bytes of the next line from `input` and returns the line; `None` once `input` is used up.
     pub fn next_line(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
-        if let Some(piece) = self.ready.pop_front() {
-            return Some(piece);
-        }
-        // A newline further away than this cannot end the current piece.
-        let room = self.bytes_max - self.pending.len();
-        let (near, _) = input.split_at(input.len().min(room + 1));
-        match memchr(b'\n', near) {
-            Some(end) => {
-                let (line, rest) = input.split_at(end);
-                *input = rest.get(1..).unwrap_or_default();
-                Some(self.complete(line))
+        self.next_ref(input).map(LineRef::into_line)
+    }
+
+    /// As [`LineSplitter::next_line`], without a copy if the line is whole in `input`.
+    pub fn next_ref<'a>(&mut self, input: &mut &'a [u8]) -> Option<LineRef<'a>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Some(piece.into());
             }
-            None if near.len() <= room => {
-                self.pending.extend_from_slice(near);
-                *input = &[];
-                None
-            }
-            None => {
-                let (head, rest) = input.split_at(room);
-                self.pending.extend_from_slice(head);
-                let cut = code_point_floor(&self.pending, rest.first().copied());
-                *input = rest;
-                let held_back = self.pending.split_off(cut);
-                let piece = std::mem::replace(&mut self.pending, held_back);
-                Some(self.emit(piece, true))
+            if self.split < self.decoded.len() {
+                if let Some(line) = self.split_decoded() {
+                    return Some(line.into());
+                }
+            } else if self.utf16.is_some() {
+                if input.is_empty() {
+                    return None;
+                }
+                self.decode(input);
+            } else {
+                let line = self.split(input);
+                if line.is_some() || self.utf16.is_none() {
+                    return line;
+                }
             }
         }
     }
@@ -79,8 +159,44 @@ impl LineSplitter {
         if let Some(piece) = self.ready.pop_front() {
             return Some(piece);
         }
+        if self.utf16.is_none() && self.split == self.decoded.len() {
+            if let Some(piece) = self.settle_nuls() {
+                return Some(piece);
+            }
+            self.detect_utf16(&[]);
+        }
+        if let Some(mut decoder) = self.utf16.take() {
+            decoder.finish(&mut self.decoded);
+        }
+        if let Some(line) = self.split_decoded() {
+            return Some(line);
+        }
+        if let Some(piece) = self.settle_nuls() {
+            return Some(piece);
+        }
         let rest = std::mem::take(&mut self.pending);
-        if rest.is_empty() { None } else { Some(self.emit(rest, false)) }
+        if rest.is_empty() && self.nuls == 0 { None } else { Some(self.emit(rest, false)) }
+    }
+
+    /// Returns the text of the line in progress, `None` if there is none: what is known of a line before its
+    /// newline. It has at most `bytes_max` bytes and ends with a whole character and escape sequence.
+    pub fn pending(&self) -> Option<String> {
+        let mut bytes = self.pending.clone();
+        let nuls = if self.nul_run < NUL_RUN { self.nul_run } else { 0 };
+        bytes.extend((0..nuls).map(|_| 0));
+        if let Some(decoder) = &self.utf16 {
+            decoder.clone().finish(&mut bytes);
+        } else if let Some(mut decoder) = Utf16Decoder::detect(&bytes) {
+            let raw = std::mem::take(&mut bytes);
+            decoder.push(&mut raw.get(2..).unwrap_or_default(), &mut bytes);
+        }
+        bytes.truncate(cut::complete_code_points(&bytes));
+        let whole = cut::open_escape(&bytes).unwrap_or(bytes.len());
+        let shown = bytes.get(..whole).unwrap_or_default();
+        let shown = if self.started { shown } else { shown.strip_prefix(UTF8_MARK).unwrap_or(shown) };
+        let mut text = String::from_utf8_lossy(shown).replace('\0', "\u{fffd}");
+        text.truncate(text.floor_char_boundary(self.bytes_max));
+        (!text.is_empty()).then_some(text)
     }
 
     /// Removes and returns the buffered bytes that were not returned as lines.
@@ -93,173 +209,153 @@ impl LineSplitter {
             }
         }
         bytes.append(&mut self.pending);
+        bytes.extend(self.decoded.drain(..).skip(std::mem::take(&mut self.split)));
         bytes
     }
 
-    fn complete(&mut self, end: &[u8]) -> SplitLine {
-        if self.pending.is_empty() {
-            return self.emit(end.to_vec(), false);
+    fn decode(&mut self, input: &mut &[u8]) {
+        let Some(decoder) = &mut self.utf16 else { return };
+        self.decoded.clear();
+        self.split = 0;
+        let (mut near, far) = input.split_at(input.len().min(DECODE_BYTES));
+        let following = decoder.push(&mut near, &mut self.decoded);
+        *input = input.get(input.len() - far.len() - near.len()..).unwrap_or_default();
+        if following == Following::Plain {
+            self.utf16 = None;
         }
-        let mut line = std::mem::take(&mut self.pending);
-        line.extend_from_slice(end);
-        self.emit(line, false)
+    }
+
+    fn split_decoded(&mut self) -> Option<SplitLine> {
+        let decoded = std::mem::take(&mut self.decoded);
+        let mut rest = decoded.get(self.split..).unwrap_or_default();
+        let line = self.split(&mut rest).map(LineRef::into_line);
+        self.split = decoded.len() - rest.len();
+        self.decoded = decoded;
+        line
+    }
+
+    /// Splits `input`. Returns `None` once it is used up, or if UTF-16 was detected.
+    fn split<'a>(&mut self, input: &mut &'a [u8]) -> Option<LineRef<'a>> {
+        loop {
+            if self.nul_run > 0
+                && input.first().is_some_and(|byte| *byte != 0)
+                && let Some(piece) = self.settle_nuls()
+            {
+                return Some(piece.into());
+            }
+            // A newline further away than this cannot end the current piece.
+            let room = self.bytes_max - self.pending.len();
+            let (near, _) = input.split_at(input.len().min(room + 1));
+            match memchr2(b'\n', 0, near) {
+                Some(at) if near.get(at) == Some(&0) => {
+                    let (before, nuls) = input.split_at(at);
+                    self.pending.extend_from_slice(before);
+                    let run = nuls.iter().position(|byte| *byte != 0).unwrap_or(nuls.len());
+                    self.nul_run += run as u64;
+                    *input = nuls.get(run..).unwrap_or_default();
+                }
+                Some(end) => {
+                    let (line, rest) = input.split_at(end);
+                    *input = rest.get(1..).unwrap_or_default();
+                    return self.complete(line);
+                }
+                None if near.len() <= room => {
+                    self.pending.extend_from_slice(near);
+                    *input = &[];
+                    return None;
+                }
+                None => {
+                    let (head, rest) = input.split_at(room);
+                    self.pending.extend_from_slice(head);
+                    *input = rest;
+                    return self.cut(rest.first().copied().unwrap_or_default()).map(LineRef::from);
+                }
+            }
+        }
+    }
+
+    /// Keeps or counts the NUL bytes read last. Returns a piece if there is no room for them.
+    fn settle_nuls(&mut self) -> Option<SplitLine> {
+        if self.nul_run >= NUL_RUN {
+            self.nuls += std::mem::take(&mut self.nul_run);
+            return None;
+        }
+        while self.nul_run > 0 {
+            if self.pending.len() == self.bytes_max {
+                return self.cut(0);
+            }
+            self.pending.push(0);
+            self.nul_run -= 1;
+        }
+        None
+    }
+
+    fn complete<'a>(&mut self, end: &'a [u8]) -> Option<LineRef<'a>> {
+        if self.pending.is_empty()
+            && self.nuls == 0
+            && self.started
+            && let Ok(text) = std::str::from_utf8(end)
+        {
+            return Some(LineRef { text: Cow::Borrowed(text), partial: false, lossy: false, nuls: 0 });
+        }
+        self.pending.extend_from_slice(end);
+        if self.detect_utf16(b"\n") {
+            return None;
+        }
+        let line = std::mem::take(&mut self.pending);
+        Some(self.emit(line, false).into())
+    }
+
+    /// Returns the first part of a line that is too long; `None` if UTF-16 was detected.
+    fn cut(&mut self, next: u8) -> Option<SplitLine> {
+        if self.detect_utf16(&[]) {
+            return None;
+        }
+        let held_back = self.pending.split_off(cut::position(&self.pending, next));
+        let piece = std::mem::replace(&mut self.pending, held_back);
+        Some(self.emit(piece, true))
+    }
+
+    /// Decodes the line in progress and its `end` if it begins with the byte order mark of UTF-16.
+    fn detect_utf16(&mut self, end: &[u8]) -> bool {
+        let Some(mut decoder) = Utf16Decoder::detect(&self.pending) else { return false };
+        self.pending.extend_from_slice(end);
+        let line = std::mem::take(&mut self.pending);
+        self.decoded.clear();
+        self.split = 0;
+        decoder.push(&mut line.get(2..).unwrap_or_default(), &mut self.decoded);
+        self.utf16 = Some(decoder);
+        true
     }
 
     fn emit(&mut self, mut bytes: Vec<u8>, partial: bool) -> SplitLine {
-        let nul = memchr(0, &bytes).is_some();
-        if nul {
-            // 0xff is never valid UTF-8, so the replacement below covers it.
-            bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 0xff);
+        if !std::mem::replace(&mut self.started, true) && bytes.starts_with(UTF8_MARK) {
+            bytes.drain(..UTF8_MARK.len());
         }
+        let nuls = std::mem::take(&mut self.nuls);
+        // 0xff is never valid UTF-8, so the replacement below covers it.
+        bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 0xff);
         match String::from_utf8(bytes) {
-            Ok(text) => SplitLine { text, partial, lossy: false },
-            Err(error) => self.emit_replaced(&String::from_utf8_lossy(error.as_bytes()), partial),
+            Ok(text) => SplitLine { text, partial, lossy: nuls > 0, nuls },
+            Err(error) => self.emit_replaced(&String::from_utf8_lossy(error.as_bytes()), partial, nuls),
         }
     }
 
     /// A replaced byte becomes the three bytes of U+FFFD, so the line may exceed the limit now.
-    fn emit_replaced(&mut self, mut text: &str, partial: bool) -> SplitLine {
+    fn emit_replaced(&mut self, mut text: &str, partial: bool, nuls: u64) -> SplitLine {
         while text.len() > self.bytes_max {
-            let (piece, rest) = text.split_at(text.floor_char_boundary(self.bytes_max));
-            self.ready.push_back(SplitLine { text: piece.to_owned(), partial: true, lossy: true });
+            let (head, next) = text.as_bytes().split_at(self.bytes_max);
+            let at = text.floor_char_boundary(cut::position(head, next.first().copied().unwrap_or_default()));
+            let (piece, rest) = text.split_at(at);
+            self.ready.push_back(SplitLine { text: piece.to_owned(), partial: true, lossy: true, nuls: 0 });
             text = rest;
         }
-        self.ready.push_back(SplitLine { text: text.to_owned(), partial, lossy: true });
-        self.ready.pop_front().unwrap_or_default()
-    }
-}
-
-/// Returns where to cut `bytes` so that no code point is split.
-fn code_point_floor(bytes: &[u8], next: Option<u8>) -> usize {
-    let continues = |byte: u8| byte & 0xc0 == 0x80;
-    if !next.is_some_and(continues) {
-        return bytes.len();
-    }
-    // A code point has at most three continuation bytes; a longer run is invalid UTF-8 anyway.
-    let head = bytes.iter().rev().take(3).position(|byte| !continues(*byte));
-    match head {
-        Some(back) if back + 1 < bytes.len() => bytes.len() - back - 1,
-        _ => bytes.len(),
+        self.ready.push_back(SplitLine { text: text.to_owned(), partial, lossy: true, nuls: 0 });
+        let first = self.ready.pop_front().unwrap_or_default();
+        SplitLine { nuls, ..first }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn split(chunks: &[&[u8]], bytes_max: usize) -> Vec<SplitLine> {
-        let mut splitter = LineSplitter::new(bytes_max);
-        let mut lines = Vec::new();
-        for chunk in chunks {
-            let mut input = *chunk;
-            while let Some(line) = splitter.next_line(&mut input) {
-                lines.push(line);
-            }
-        }
-        lines.extend(std::iter::from_fn(|| splitter.finish()));
-        lines
-    }
-
-    fn texts(input: &[u8], bytes_max: usize) -> Vec<String> {
-        split(&[input], bytes_max).into_iter().map(|line| line.text).collect()
-    }
-
-    #[test]
-    fn lines_end_at_newlines_and_carriage_returns_stay() {
-        assert_eq!(texts(b"a\n\nb\r\n10%\r20%", 64), ["a", "", "b\r", "10%\r20%"]);
-        assert_eq!(texts(b"", 64), [""; 0]);
-        assert_eq!(texts(b"\n", 64), [""]);
-    }
-
-    #[test]
-    fn formats_1_12_chunk_borders_do_not_split_lines() {
-        let line = "k6 remote: running (0m05.0s), 10/10 VUs, 48 complete and 0 interrupted iterations";
-        let text = format!("{line}\n{line}\n");
-        for cut in 0..text.len() {
-            let (one, two) = text.as_bytes().split_at(cut);
-            let lines: Vec<String> = split(&[one, two], 256).into_iter().map(|line| line.text).collect();
-            assert_eq!(lines, [line, line], "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_long_line_is_cut_at_the_limit_and_marked() {
-        let lines = split(&[b"abcdefghij\nk"], 4);
-        let seen: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.partial)).collect();
-        assert_eq!(seen, [("abcd", true), ("efgh", true), ("ij", false), ("k", false)]);
-        assert_eq!(texts(b"abcd\n", 4), ["abcd"], "exactly the limit is not cut");
-    }
-
-    #[test]
-    fn a_cut_never_splits_a_code_point() {
-        assert_eq!(texts("abcé".as_bytes(), 4), ["abc", "é"]);
-        assert_eq!(texts("a😀😀".as_bytes(), 4), ["a", "😀", "😀"]);
-    }
-
-    #[test]
-    fn invalid_utf8_is_replaced_and_marked() {
-        let lines = split(&[b"a\xffb\nc\0d\n\xc3\xa9\n"], 64);
-        let seen: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.lossy)).collect();
-        assert_eq!(seen, [("a\u{fffd}b", true), ("c\u{fffd}d", true), ("é", false)]);
-    }
-
-    #[test]
-    fn memory_of_a_100_mb_line_is_bounded() {
-        let mut splitter = LineSplitter::default();
-        let chunk = vec![b'x'; 256 * 1024];
-        let mut bytes = 0;
-        for _ in 0..400 {
-            let mut input = chunk.as_slice();
-            while let Some(line) = splitter.next_line(&mut input) {
-                assert!(line.partial && line.text.len() == LINE_BYTES_MAX);
-                bytes += line.text.len();
-            }
-            assert!(splitter.pending.capacity() <= 2 * LINE_BYTES_MAX);
-        }
-        let rest = splitter.finish().map_or(0, |line| line.text.len());
-        assert_eq!(bytes + rest, 400 * chunk.len());
-    }
-
-    fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![Just(b'\n'), Just(b'a'), Just(0u8), Just(0xc3), Just(0xa9), Just(0xf0), any::<u8>()];
-        prop::collection::vec(byte, 0..200)
-    }
-
-    proptest! {
-        #[test]
-        fn chunking_does_not_change_lines(input in bytes(), cuts in prop::collection::vec(0usize..200, 0..8), max in 4usize..24) {
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
-            cuts.sort_unstable();
-            let mut chunks = Vec::new();
-            let mut from = 0;
-            for cut in cuts {
-                chunks.push(&input[from..cut]);
-                from = cut;
-            }
-            chunks.push(&input[from..]);
-            let whole = split(&[&input], max);
-            prop_assert!(whole.iter().all(|line| line.text.len() <= max && !line.text.contains(['\n', '\0'])));
-            prop_assert_eq!(split(&chunks, max), whole);
-        }
-
-        #[test]
-        fn text_round_trips(input in "[a-c\né😀\r]{0,80}", max in 4usize..24) {
-            let lines = split(&[input.as_bytes()], max);
-            let mut joined = String::new();
-            for line in &lines {
-                prop_assert!(!line.lossy);
-                joined.push_str(&line.text);
-                if !line.partial {
-                    joined.push('\n');
-                }
-            }
-            let mut wanted = input.clone();
-            if !wanted.is_empty() && !wanted.ends_with('\n') {
-                wanted.push('\n');
-            }
-            prop_assert_eq!(joined, wanted);
-        }
-    }
-}
+#[path = "lines_tests.rs"]
+mod tests;

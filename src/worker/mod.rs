@@ -25,6 +25,10 @@
 //! ```
 
 mod buffer;
+mod cut;
+mod environment;
+mod keys;
+mod leader;
 mod lines;
 mod mask;
 mod process;
@@ -33,11 +37,14 @@ mod session;
 mod shared;
 mod signals;
 pub mod spool;
+mod start;
 mod tail;
 mod terminal;
 mod uplink;
+mod utf16;
 
-pub use lines::{LineSplitter, SplitLine};
+pub use leader::run_as_leader;
+pub use lines::{LineRef, LineSplitter, SplitLine};
 pub use session::WorkerSession;
 pub use spool::SpoolOptions;
 
@@ -104,8 +111,12 @@ pub struct WorkerOptions {
     /// Disk buffer for lines that the server has not confirmed. With it, neither an outage of hours nor a
     /// kill of this worker loses lines. [`spool::send`] sends the lines left at the end.
     pub spool: Option<SpoolOptions>,
-    /// Runs the child on its own terminal: one stream (`stdout`), exact order, colours.
+    /// Runs the child on its own terminal: one stream (`stdout`), exact order, colours, and no buffering. If stdout
+    /// is a terminal and stderr is not, the child's stderr stays apart.
     pub pty: bool,
+    /// Lets Ctrl-Z stop a child with its own terminal, and this process with it. Requires that this program calls
+    /// [`run_as_leader`] first, since it is started again as the child's parent. Off by default.
+    pub job_control: bool,
     /// Copies the child's output to this process's stdout and stderr (on by default).
     pub show: bool,
     /// Time from a forwarded SIGINT or SIGTERM to SIGKILL. 10 s by default.
@@ -143,6 +154,7 @@ impl WorkerOptions {
             tee: None,
             spool: None,
             pty: false,
+            job_control: false,
             show: true,
             kill_grace: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),

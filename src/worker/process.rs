@@ -2,25 +2,33 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use tokio::process::{Child, Command};
+use rustix::process::{Pid, Signal, kill_current_process_group, kill_process, kill_process_group};
+use tokio::process::Child;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::environment;
+use super::leader::JobReport;
 use super::mask::Masks;
-use super::reader::{OutputCopy, PIPE_BYTES, PipeReader};
+use super::reader::{OutputCopy, PipeReader};
 use super::shared::SharedBuffer;
 use super::signals::ForwardedSignals;
+use super::start::{self, StartedChild};
 use super::terminal::{self, ChildTerminal};
 use super::{Delivery, Exit, Worker, WorkerError, WorkerOptions, WorkerOutcome};
 use crate::model::{Channel, command_line, signal_name};
+
+/// Maximum time for which a stop signal to this process takes effect; the kernel discards it if no shell could
+/// continue this process.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 
 /// Implements [`Worker::run`].
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
@@ -141,12 +149,23 @@ fn open_tee(options: &WorkerOptions) -> Result<TeeFile, WorkerError> {
 
 /// A running child and the threads that read its output.
 struct RunningCommand {
+    /// The command, or the leader of its terminal.
     child: Child,
     pid: Pid,
     /// The child leads its own process group; otherwise it shares this process's.
     own_group: bool,
     readers: Vec<PipeReader>,
     terminal: Option<ChildTerminal>,
+    /// Changes of the command, if it has a leader.
+    reports: Option<mpsc::Receiver<JobReport>>,
+    /// The command is stopped, and this process is about to be.
+    suspended: bool,
+}
+
+/// What has happened to a child.
+enum ChildChange {
+    Ended(Exit),
+    Stopped,
 }
 
 impl RunningCommand {
@@ -157,22 +176,18 @@ impl RunningCommand {
         tee: TeeFile,
         shared: &Arc<SharedBuffer>,
     ) -> io::Result<Self> {
-        let mut child = Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
-        child.args(command.iter().skip(1));
-        child.env("TASKTAIL_URL", &options.url).env("TASKTAIL_TASK", options.task.as_str());
-        if let Some(file) = options.ca_file.as_deref().and_then(|file| std::path::absolute(file).ok()) {
-            child.env("TASKTAIL_CA_FILE", file);
-        }
-        let (child, sources, terminal) =
-            if options.pty { start_on_terminal(child)? } else { start_on_pipes(child, own_group)? };
-        let no_pid = || io::Error::other("the child has no process id");
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(no_pid)?;
+        let variables = environment::variables(options, |name| std::env::var_os(name), terminal::is_attended());
+        let StartedChild { child, pid, sources, terminal, reports } = if options.pty {
+            start::on_terminal(command, variables, options.job_control)?
+        } else {
+            start::on_pipes(command, variables, own_group)?
+        };
         let mut readers = Vec::new();
         for (source, channel) in sources {
             let copies = open_copies(channel, options.show, &tee)?;
             readers.push(PipeReader::spawn(source, channel, copies, Arc::clone(shared), Arc::clone(&options.notes))?);
         }
-        Ok(Self { child, pid, own_group, readers, terminal })
+        Ok(Self { child, pid, own_group, readers, terminal, reports, suspended: false })
     }
 
     /// Waits for the child's exit and forwards signals to it.
@@ -182,36 +197,77 @@ impl RunningCommand {
         signals: &mut ForwardedSignals,
         shared: &SharedBuffer,
     ) -> io::Result<Exit> {
-        let mut kill_at: Option<Instant> = None;
-        let mut aborted = false;
+        let mut stop = StopRequest::default();
+        let mut resume_at: Option<Instant> = None;
         loop {
             let signal = tokio::select! {
-                status = self.child.wait() => return Ok(exit_of(status?, aborted)),
-                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
-                    kill_at = None;
+                change = self.change() => match change? {
+                    ChildChange::Ended(exit) => return Ok(stop.exit(exit, options.kill_grace)),
+                    ChildChange::Stopped => {
+                        resume_at = self.suspend(shared).map(|()| Instant::now() + STOP_WAIT);
+                        continue;
+                    }
+                },
+                () = sleep_until(stop.kill_at.unwrap_or_else(Instant::now)), if stop.kill_at.is_some() => {
+                    stop.kill_at = None;
                     let grace = options.kill_grace.as_secs_f64();
                     shared.push_internal(format!("still running after {grace:.1} s; sending SIGKILL"));
                     self.kill(Signal::KILL);
                     continue;
                 }
+                () = sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => Signal::CONT,
                 signal = signals.next() => signal,
             };
-            if signal == Signal::WINCH {
-                self.terminal.iter().for_each(ChildTerminal::copy_size);
-                continue;
+            match signal {
+                Signal::WINCH => self.terminal.iter().for_each(ChildTerminal::copy_size),
+                Signal::CONT => {
+                    resume_at = None;
+                    self.resume(shared);
+                }
+                Signal::INT if !self.own_group => {
+                    // The terminal has sent it to the child too, and the child decides how to react.
+                    shared.push_internal(format!("{} from the terminal", signal_name(signal.as_raw())));
+                }
+                signal => {
+                    shared.push_internal(format!("{} received and forwarded", signal_name(signal.as_raw())));
+                    self.kill(signal);
+                    stop.received(signal, options.kill_grace);
+                }
             }
-            let name = signal_name(signal.as_raw());
-            if signal == Signal::INT && !self.own_group {
-                // The terminal has sent it to the child too, and the child decides how to react.
-                shared.push_internal(format!("{name} from the terminal"));
-                continue;
+        }
+    }
+
+    /// Waits for a change of the child. Cancel-safe.
+    async fn change(&mut self) -> io::Result<ChildChange> {
+        let Some(reports) = &mut self.reports else {
+            return self.child.wait().await.map(exit_of).map(ChildChange::Ended);
+        };
+        match reports.recv().await {
+            Some(JobReport::Exited(code)) => Ok(ChildChange::Ended(Exit::code(code))),
+            Some(JobReport::Killed(signal)) => Ok(ChildChange::Ended(killed(signal))),
+            Some(JobReport::Stopped) => Ok(ChildChange::Stopped),
+            Some(_) | None => {
+                // The leader was killed. The terminal's processes are hung up with it.
+                self.reports = None;
+                self.child.wait().await.map(exit_of).map(ChildChange::Ended)
             }
-            shared.push_internal(format!("{name} received and forwarded"));
-            self.kill(signal);
-            if signal != Signal::HUP {
-                aborted = true;
-                kill_at = kill_at.or_else(|| Some(Instant::now() + options.kill_grace));
-            }
+        }
+    }
+
+    /// Stops this process's group, as Ctrl-Z in a shell does, if keys are typed here. It continues with SIGCONT.
+    fn suspend(&mut self, shared: &SharedBuffer) -> Option<()> {
+        self.terminal.as_ref()?.suspend()?;
+        self.suspended = true;
+        shared.push_internal("stopped from the terminal");
+        kill_current_process_group(Signal::TSTP).ok()
+    }
+
+    /// Continues the command and takes the terminal again.
+    fn resume(&mut self, shared: &SharedBuffer) {
+        self.terminal.iter().for_each(ChildTerminal::resume);
+        if std::mem::take(&mut self.suspended) {
+            shared.push_internal("continued");
+            self.kill(Signal::CONT);
         }
     }
 
@@ -236,44 +292,30 @@ impl RunningCommand {
     }
 }
 
-type SpawnedChild = (Child, Vec<(File, Channel)>, Option<ChildTerminal>);
-
-fn start_on_pipes(mut command: Command, own_group: bool) -> io::Result<SpawnedChild> {
-    let (stdout, stdout_end) = pipe()?;
-    let (stderr, stderr_end) = pipe()?;
-    command.stdin(Stdio::inherit()).stdout(stdout_end).stderr(stderr_end);
-    if own_group {
-        command.process_group(0);
-    }
-    // The command holds the write ends. They must be closed here, or the pipes would never end.
-    let child = command.spawn()?;
-    drop(command);
-    Ok((child, vec![(stdout, Channel::Stdout), (stderr, Channel::Stderr)], None))
+/// A signal that asks the command to stop.
+#[derive(Debug, Default)]
+struct StopRequest {
+    aborted: bool,
+    hung_up_at: Option<Instant>,
+    kill_at: Option<Instant>,
 }
 
-fn start_on_terminal(command: Command) -> io::Result<SpawnedChild> {
-    let failed = |error: pty_process::Error| match error {
-        pty_process::Error::Io(error) => error,
-        pty_process::Error::Rustix(error) => error.into(),
-        other => io::Error::other(other),
-    };
-    let typing = terminal::is_foreground();
-    let (pty, pts) = terminal::open().map_err(failed)?;
-    let mut command = pty_process::Command::from(command);
-    if !io::stdin().is_terminal() {
-        command = command.stdin(Stdio::inherit());
+impl StopRequest {
+    fn received(&mut self, signal: Signal, grace: Duration) {
+        if signal == Signal::HUP {
+            // A command may ignore it and run on, so it is not killed.
+            self.hung_up_at = Some(Instant::now());
+        } else {
+            self.aborted = true;
+            self.kill_at = self.kill_at.or_else(|| Some(Instant::now() + grace));
+        }
     }
-    let child = command.spawn(pts).map_err(failed)?;
-    let terminal = ChildTerminal::new(pty, typing)?;
-    let output = terminal.output()?;
-    Ok((child, vec![(output, Channel::Stdout)], Some(terminal)))
-}
 
-fn pipe() -> io::Result<(File, Stdio)> {
-    let (near, far) = io::pipe()?;
-    // A smaller pipe is only slower; the kernel may refuse the size.
-    rustix::pipe::fcntl_setpipe_size(&near, PIPE_BYTES).ok();
-    Ok((File::from(OwnedFd::from(near)), Stdio::from(far)))
+    /// Marks the exit as aborted if one of the signals has caused it.
+    fn exit(&self, exit: Exit, grace: Duration) -> Exit {
+        let hung_up = self.hung_up_at.is_some_and(|at| at.elapsed() < grace);
+        Exit { aborted: exit.aborted || self.aborted || hung_up, ..exit }
+    }
 }
 
 fn open_copies(channel: Channel, show: bool, tee: &TeeFile) -> io::Result<Vec<OutputCopy>> {
@@ -289,10 +331,14 @@ fn open_copies(channel: Channel, show: bool, tee: &TeeFile) -> io::Result<Vec<Ou
     Ok(copies)
 }
 
-/// Converts the status. SIGINT always counts as a user's abort, wherever it was typed.
-fn exit_of(status: ExitStatus, aborted: bool) -> Exit {
-    let signal = status.signal();
-    Exit { code: status.code(), signal, aborted: aborted || signal == Some(Signal::INT.as_raw()) }
+fn exit_of(status: ExitStatus) -> Exit {
+    status.signal().map_or(Exit { code: status.code(), ..Exit::default() }, killed)
+}
+
+/// Returns the exit by a signal. SIGINT and SIGHUP always count as a user's abort: a terminal sends them to the
+/// child too.
+fn killed(signal: i32) -> Exit {
+    Exit { aborted: [Signal::INT, Signal::HUP].map(Signal::as_raw).contains(&signal), ..Exit::signal(signal) }
 }
 
 #[cfg(test)]

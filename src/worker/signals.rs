@@ -13,9 +13,9 @@ const SIGNALS_MAX: usize = 64;
 pub(super) struct ForwardedSignals(mpsc::Receiver<Signal>);
 
 impl ForwardedSignals {
-    /// Starts listening, except for signals ignored at start (`nohup`). SIGWINCH is included only with
-    /// `resizes`.
-    pub(super) fn listen(resizes: bool) -> io::Result<Self> {
+    /// Starts listening, except for signals ignored at start (`nohup`). SIGWINCH and SIGCONT are included only
+    /// with `has_terminal`.
+    pub(super) fn listen(has_terminal: bool) -> io::Result<Self> {
         let ignored = ignored_signals();
         let stream = |kind: SignalKind, wanted: bool| -> io::Result<Option<Stream>> {
             let bit = 1u64 << (kind.as_raw_value() - 1);
@@ -24,7 +24,8 @@ impl ForwardedSignals {
         let mut interrupt = stream(SignalKind::interrupt(), true)?;
         let mut terminate = stream(SignalKind::terminate(), true)?;
         let mut hangup = stream(SignalKind::hangup(), true)?;
-        let mut resized = stream(SignalKind::window_change(), resizes)?;
+        let mut resized = stream(SignalKind::window_change(), has_terminal)?;
+        let mut continued = stream(SignalKind::from_raw(Signal::CONT.as_raw()), has_terminal)?;
         // A signal that does not fit in the queue duplicates one that is queued.
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         tokio::spawn(async move {
@@ -34,6 +35,7 @@ impl ForwardedSignals {
                     () = recv(&mut terminate) => Signal::TERM,
                     () = recv(&mut hangup) => Signal::HUP,
                     () = recv(&mut resized) => Signal::WINCH,
+                    () = recv(&mut continued) => Signal::CONT,
                     () = sender.closed() => return,
                 };
                 if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(signal) {
@@ -62,7 +64,7 @@ impl ForwardedSignals {
     pub(super) async fn next_stop(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
-            if signal != Signal::WINCH {
+            if ![Signal::WINCH, Signal::CONT].contains(&signal) {
                 return signal;
             }
         }

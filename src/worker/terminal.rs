@@ -1,16 +1,17 @@
 //! Terminals: this process's own, and the one that `--pty` gives to the child.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 
 use pty_process::{Pts, Pty, Size};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::stdio::{stdin, stdout};
+use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
-    tcsetwinsize,
+    OptionalActions, OutputModes, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+
+use super::keys::TypedKeys;
 
 /// Reports whether this process is in the foreground of a terminal. The child must then stay in the
 /// foreground group; otherwise it could not read, and Ctrl-Z would stop only this process.
@@ -18,25 +19,43 @@ pub(super) fn is_foreground() -> bool {
     io::stdin().is_terminal() && tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
+/// Reports whether a person can answer a question of the child, such as a pager's.
+pub(super) fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
 /// The master side of the child's terminal.
 pub(super) struct ChildTerminal {
     master: OwnedFd,
-    /// Restores this terminal's modes on drop.
-    _own: Option<RawTerminal>,
+    /// Copies the keys typed at this process's terminal.
+    keys: Option<TypedKeys>,
 }
 
 /// Opens a terminal for a child, with the size of this one.
 pub(super) fn open() -> Result<(Pty, Pts), pty_process::Error> {
     let (pty, pts) = pty_process::open()?;
-    let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin()));
-    // Programs assume 80 by 24 if the size is unknown.
-    let size = size.ok().filter(|size| size.ws_col > 0).map_or(Size::new(24, 80), |s| Size::new(s.ws_row, s.ws_col));
-    pty.resize(size)?;
+    let (columns, rows) = match own_size() {
+        Some(size) => (size.ws_col, size.ws_row),
+        None => size_of_environment(|name| std::env::var(name).ok()),
+    };
+    pty.resize(Size::new(rows, columns))?;
     let mut modes = tcgetattr(&pts).map_err(io::Error::from)?;
     // Lines end with `\n` in the log; this terminal adds its own `\r`.
     modes.output_modes.remove(OutputModes::ONLCR);
     tcsetattr(&pts, OptionalActions::Now, &modes).map_err(io::Error::from)?;
     Ok((pty, pts))
+}
+
+fn own_size() -> Option<Winsize> {
+    let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin())).or_else(|_| tcgetwinsize(stderr()));
+    size.ok().filter(|size| size.ws_col > 0 && size.ws_row > 0)
+}
+
+/// Returns the columns and rows of a terminal without a size: `COLUMNS` and `LINES`, or 80 by 24, which programs
+/// assume.
+fn size_of_environment(variable: impl Fn(&str) -> Option<String>) -> (u16, u16) {
+    let number = |name| variable(name)?.parse::<u16>().ok().filter(|number| *number > 0);
+    (number("COLUMNS").unwrap_or(80), number("LINES").unwrap_or(24))
 }
 
 impl ChildTerminal {
@@ -46,12 +65,8 @@ impl ChildTerminal {
         let master = OwnedFd::from(pty);
         // Its reader is a separate thread, which may block.
         fcntl_setfl(&master, fcntl_getfl(&master)? - OFlags::NONBLOCK)?;
-        let own = if typing { Some(RawTerminal::new()?) } else { None };
-        if typing {
-            let keys = File::from(master.try_clone()?);
-            std::thread::Builder::new().name("keys".into()).spawn(move || copy_keys(keys))?;
-        }
-        Ok(Self { master, _own: own })
+        let keys = if typing { Some(TypedKeys::copy_to(File::from(master.try_clone()?))?) } else { None };
+        Ok(Self { master, keys })
     }
 
     /// Returns a file to read the child's output from.
@@ -61,51 +76,36 @@ impl ChildTerminal {
 
     /// Copies the size of this terminal to the child's.
     pub(super) fn copy_size(&self) {
-        if let Ok(size) = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin())) {
+        if let Some(size) = own_size() {
             // The call fails if the child has just exited.
             tcsetwinsize(self.master.as_fd(), size).ok();
         }
     }
-}
 
-/// Copies keys until either terminal is closed.
-fn copy_keys(mut child: File) {
-    let mut keys = [0; 4096];
-    loop {
-        match io::stdin().lock().read(&mut keys) {
-            Ok(0) => return,
-            Ok(length) => {
-                if child.write_all(keys.get(..length).unwrap_or_default()).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
+    /// Gives this process's terminal back before this process stops; `None` if it has none.
+    pub(super) fn suspend(&self) -> Option<()> {
+        self.keys.as_ref().map(TypedKeys::suspend)
+    }
+
+    /// Takes this process's terminal again if this process is in the foreground.
+    pub(super) fn resume(&self) {
+        self.keys.iter().for_each(TypedKeys::resume);
+        self.copy_size();
     }
 }
 
-/// The raw mode of this terminal. Every key is passed through; the child's terminal echoes it and generates
-/// signals.
-struct RawTerminal(Termios);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl RawTerminal {
-    fn new() -> io::Result<Self> {
-        let before = tcgetattr(stdin())?;
-        let mut modes = before.clone();
-        modes.make_raw();
-        // Output still follows this terminal's own modes, so messages are plain lines.
-        modes.output_modes = before.output_modes;
-        modes.input_modes.remove(InputModes::IXON);
-        modes.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(stdin(), OptionalActions::Now, &modes)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        // If the terminal is closed, there are no modes to restore.
-        tcsetattr(stdin(), OptionalActions::Now, &self.0).ok();
+    #[test]
+    fn a_terminal_without_a_size_has_that_of_the_environment() {
+        let size = |columns: &str, lines: &str| {
+            size_of_environment(|name| Some(if name == "COLUMNS" { columns } else { lines }.to_owned()))
+        };
+        assert_eq!(size("120", "50"), (120, 50));
+        assert_eq!(size("", "0"), (80, 24));
+        assert_eq!(size("100000", "x"), (80, 24));
+        assert_eq!(size_of_environment(|_| None), (80, 24));
     }
 }

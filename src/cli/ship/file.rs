@@ -2,34 +2,27 @@
 //!
 //! Lines are numbered by their position in the file. If a file is sent from its start, its session is
 //! named after the file and its first line, so another `ship` of the file repeats the numbers and the
-//! server drops duplicates. A truncated file starts with another line and therefore in another
-//! session. (A file that starts again with the same line is distinguished only within this process.)
+//! server drops duplicates. A file with other content is sent in another session (`sessions`).
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
 
 use super::super::mask::MaskedBytes;
 use super::super::output::Output;
 use super::super::sender::LineSender;
-use crate::events::{FileFollower, FileIdentity, FollowItem, FollowNotice, clean};
-use crate::model::TaskId;
+use super::sessions::ShipSessions;
+use crate::events::{FileFollower, FollowItem, FollowNotice, clean};
 use crate::model::limits::LINE_BYTES_MAX;
 use crate::worker::{LineSplitter, Masks, SplitLine};
 
 /// Maximum time to read remaining lines after a request to stop.
 const LAST_READ: Duration = Duration::from_secs(5);
-/// Maximum bytes of a first line that are part of a session's name.
-const FIRST_BYTES_MAX: usize = 1024;
-/// Maximum number of session names remembered for one file.
-const NAMES_MAX: usize = 1024;
+/// How often to remember what was sent.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Maximum bytes of a prefix, which leaves space for the line.
 const PREFIX_BYTES_MAX: usize = 1024;
 
@@ -56,40 +49,51 @@ pub(super) struct FileShipper<'a> {
     late: LineSender<'a>,
     is_late: bool,
     notes: LineSender<'a>,
-    /// Session names, if lines are numbered from the file's start.
-    sessions: Option<SessionNames>,
+    /// Sessions of the lines, if they are numbered from the file's start.
+    sessions: Option<ShipSessions>,
+    /// A notice that depends on the bytes after it.
+    held_notice: Option<FollowNotice>,
     output: Output,
 }
 
-/// A generator of session names.
-struct SessionNames {
-    task: TaskId,
-    /// Whether the next line is the first of its file.
-    at_start: bool,
-    used: HashSet<String>,
-}
-
 impl<'a> FileShipper<'a> {
-    /// Creates a sender. `from_start` is the task if lines are numbered from the file's start.
+    /// Creates a sender. `sessions` is set if lines are numbered from the file's start.
     pub(super) fn new(
         follower: FileFollower,
         name: String,
         mut prefix: String,
         [lines, late, notes]: [LineSender<'a>; 3],
-        from_start: Option<TaskId>,
+        sessions: Option<ShipSessions>,
         masks: Masks,
         output: Output,
     ) -> Self {
         prefix.truncate(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
         let splitter = LineSplitter::new(LINE_BYTES_MAX - prefix.len());
-        let sessions = from_start.map(|task| SessionNames { task, at_start: true, used: HashSet::new() });
-        let (masked, in_line, is_late) = (MaskedBytes::new(&masks), false, false);
-        Self { follower, name, prefix, masks, masked, splitter, in_line, lines, late, is_late, notes, sessions, output }
+        let masked = MaskedBytes::new(&masks);
+        Self {
+            follower,
+            name,
+            prefix,
+            masks,
+            masked,
+            splitter,
+            in_line: false,
+            lines,
+            late,
+            is_late: false,
+            notes,
+            sessions,
+            held_notice: None,
+            output,
+        }
     }
 
     /// Sends lines as they arrive, until all existing lines are sent (`once`), or until all lines are
     /// sent after `stop`.
     pub(super) async fn run(mut self, once: bool, stop: CancellationToken) -> anyhow::Result<ShippedFile> {
+        if let Some(lost) = self.sessions.as_mut().and_then(ShipSessions::take_lost) {
+            self.note(&lost).await?;
+        }
         loop {
             let found = tokio::select! {
                 biased;
@@ -115,21 +119,60 @@ impl<'a> FileShipper<'a> {
     async fn send(&mut self, found: FollowItem) -> anyhow::Result<()> {
         match found {
             FollowItem::Lines { bytes, .. } => {
+                // A hole of NUL bytes is not a part of a long line.
+                if bytes.iter().any(|byte| *byte != 0)
+                    && let Some(notice) = self.held_notice.take()
+                {
+                    self.report(&notice).await?;
+                }
                 if std::mem::take(&mut self.is_late) {
                     return self.send_late(&bytes).await;
                 }
                 let bytes = self.masked.push(&bytes);
-                self.send_lines(&bytes).await
+                self.send_lines(&bytes).await?;
+                self.save(SAVE_EVERY);
+                Ok(())
+            }
+            FollowItem::Notice(FollowNotice::TooLong) => {
+                self.held_notice = Some(FollowNotice::TooLong);
+                Ok(())
             }
             FollowItem::Notice(notice) => {
+                self.held_notice = None;
                 if is_other_file(&notice) {
-                    let held = self.masked.finish();
-                    self.send_lines(&held).await?;
+                    self.finish_content().await?;
                 }
-                self.note(&notice).await
+                self.report(&notice).await
             }
-            FollowItem::CaughtUp => Ok(()),
+            FollowItem::CaughtUp => {
+                self.save(Duration::ZERO);
+                Ok(())
+            }
         }
+    }
+
+    /// Remembers what was sent, unless that was done within `pause`.
+    fn save(&mut self, pause: Duration) {
+        let Some(sessions) = &mut self.sessions else { return };
+        if let Err(error) = sessions.save(pause, &self.follower, self.lines.session()) {
+            let name = &self.name;
+            self.output.note(format_args!(
+                "cannot remember how far {name} was sent: {error}; if it is rewritten while it is not followed, lines may be missing"
+            ));
+        }
+    }
+
+    /// Sends what is held back of content that has ended.
+    async fn finish_content(&mut self) -> anyhow::Result<()> {
+        let held = self.masked.finish();
+        self.send_lines(&held).await?;
+        while let Some(line) = self.splitter.finish() {
+            self.push(line)?;
+        }
+        self.lines.flush().await?;
+        self.splitter = LineSplitter::new(LINE_BYTES_MAX - self.prefix.len());
+        self.in_line = false;
+        Ok(())
     }
 
     async fn send_lines(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
@@ -155,9 +198,13 @@ impl<'a> FileShipper<'a> {
 
     fn push(&mut self, mut line: SplitLine) -> anyhow::Result<()> {
         if let Some(sessions) = &mut self.sessions
-            && std::mem::take(&mut sessions.at_start)
+            && let Some(session) = sessions.start(self.follower.identity(), &line.text)
         {
-            self.lines.start_session(sessions.name("lines", self.follower.identity(), &line.text));
+            self.lines.start_session(session);
+        }
+        if let Some(note) = line.nul_note() {
+            // In the same session, so that it is not stored again with the lines.
+            self.lines.push_internal(&format!("{}: {note}", self.name))?;
         }
         if !std::mem::replace(&mut self.in_line, line.partial) {
             line.text.insert_str(0, &self.prefix);
@@ -165,12 +212,16 @@ impl<'a> FileShipper<'a> {
         self.lines.push(&line)
     }
 
-    async fn note(&mut self, notice: &FollowNotice) -> anyhow::Result<()> {
+    async fn report(&mut self, notice: &FollowNotice) -> anyhow::Result<()> {
         if let (true, Some(sessions)) = (is_other_file(notice), &mut self.sessions) {
-            sessions.at_start = true;
+            sessions.end();
         }
         self.is_late = *notice == FollowNotice::Late;
-        let text = format!("{}: {}", self.name, clean(&notice.to_string()));
+        self.note(&notice.to_string()).await
+    }
+
+    async fn note(&mut self, text: &str) -> anyhow::Result<()> {
+        let text = format!("{}: {}", self.name, clean(text));
         self.output.note(&text);
         self.notes.push(&SplitLine { text, ..SplitLine::default() })?;
         self.notes.flush().await
@@ -195,7 +246,7 @@ impl<'a> FileShipper<'a> {
             }
             if let Some(sessions) = &mut self.sessions {
                 // Not numbered in the file's session: the line may still be completed and sent again.
-                self.lines.start_session(sessions.name("half", identity, &String::from_utf8_lossy(half)));
+                self.lines.start_session(sessions.name_half(identity, &String::from_utf8_lossy(half)));
             }
             for mut piece in pieces {
                 if !std::mem::replace(&mut self.in_line, piece.partial) {
@@ -218,23 +269,4 @@ impl<'a> FileShipper<'a> {
 fn is_other_file(notice: &FollowNotice) -> bool {
     use FollowNotice::{Appeared, Rewritten, Rotated, Truncated};
     matches!(notice, Appeared | Rewritten | Rotated | Truncated { .. })
-}
-
-impl SessionNames {
-    /// Returns the session of a file that starts with this line.
-    fn name(&mut self, what: &str, identity: Option<FileIdentity>, first: &str) -> String {
-        let mut hash = Sha256::new();
-        let file = format!("{what}\0{}\0{identity:?}\0", self.task);
-        hash.update(file.as_bytes());
-        hash.update(first.as_bytes().get(..first.len().min(FIRST_BYTES_MAX)).unwrap_or_default());
-        let mut name = "ship-".to_owned();
-        for byte in hash.finalize().iter().take(16) {
-            // Writing to a string cannot fail.
-            write!(name, "{byte:02x}").ok();
-        }
-        if self.used.len() >= NAMES_MAX {
-            self.used.clear();
-        }
-        if self.used.insert(name.clone()) { name } else { Ulid::generate().to_string() }
-    }
 }

@@ -6,8 +6,9 @@
 
 mod file;
 mod names;
+mod sessions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -15,6 +16,7 @@ use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use self::file::{FileShipper, ShippedFile};
+use self::sessions::ShipSessions;
 use super::locate::{Locator, Purpose};
 use super::mask::MaskArgs;
 use super::output::{Output, task_error};
@@ -36,8 +38,12 @@ rotation, truncation and rewriting. Waits for a file that does not exist yet.
 Reports changes of a file on stderr and in the task. SIGTERM and SIGINT stop it
 after all lines in the files are sent.
 With --from-start, lines of a file that were sent before are not sent twice:
-the task identifies them by their numbers. With --no-follow, a last line
-without a newline is sent as it is.
+the task identifies them by their numbers, and the data folder remembers which
+content was sent. So a file that was rewritten or rotated while it was not
+followed is sent anew, after the rest of a rotated file that is still in the
+folder; what is missing is reported. With --no-follow, a last line without a
+newline is sent as it is. UTF-16 with a byte order mark is decoded. A hole of
+NUL bytes is reported as their number.
 
 Examples:
   tasktail ship /var/log/syslog --task host-1
@@ -85,28 +91,34 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
     let Context { settings, output } = context;
     let masks = args.mask.masks()?;
     // Opened first, since lines written from now on must be sent.
-    let followers = follow(&args)?;
+    let followers = follow(&args, Some(&settings.data))?;
     let locator = Locator::new(settings, output, Purpose::Task);
     let result = ship(&args, followers, &masks, &locator, output).await;
     locator.close().await;
     result.map(|()| 0)
 }
 
-fn follow(args: &ShipArgs) -> anyhow::Result<Vec<FileFollower>> {
+type FollowedFile = (Option<ShipSessions>, FileFollower);
+
+fn follow(args: &ShipArgs, data: Option<&Path>) -> anyhow::Result<Vec<FollowedFile>> {
     if args.files.len() > FILES_MAX {
         bail!("FILE: too many files ({}); the maximum is {FILES_MAX}", args.files.len());
     }
-    let options = FollowFileOptions { from_start: args.from_start || args.no_follow, ..FollowFileOptions::default() };
-    let followers = args.files.iter().map(|path| FileFollower::new(path, options.clone()));
+    let followers = args.files.iter().map(|path| {
+        if args.from_start || args.no_follow {
+            return ShipSessions::open(data, args.task.clone(), path).map(|(sessions, file)| (Some(sessions), file));
+        }
+        FileFollower::new(path, FollowFileOptions::default()).map(|file| (None, file))
+    });
     let followers = followers.collect::<Result<Vec<_>, _>>()?;
-    for (n, one) in followers.iter().enumerate() {
+    for (n, (_, one)) in followers.iter().enumerate() {
         if args.no_follow && one.identity().is_none() {
             bail!("FILE: there is no {}; omit --no-follow to wait for it", one.path().display());
         }
-        let same = |other: &&FileFollower| {
+        let same = |(_, other): &&FollowedFile| {
             other.path() == one.path() || one.identity().is_some_and(|identity| other.identity() == Some(identity))
         };
-        if let Some(other) = followers.get(..n).unwrap_or_default().iter().find(same) {
+        if let Some((_, other)) = followers.get(..n).unwrap_or_default().iter().find(same) {
             bail!("FILE: {} and {} are the same file; name it once", other.path().display(), one.path().display());
         }
     }
@@ -115,7 +127,7 @@ fn follow(args: &ShipArgs) -> anyhow::Result<Vec<FileFollower>> {
 
 async fn ship(
     args: &ShipArgs,
-    followers: Vec<FileFollower>,
+    followers: Vec<FollowedFile>,
     masks: &Masks,
     locator: &Locator,
     output: Output,
@@ -133,12 +145,11 @@ async fn ship(
         let policy = RetryPolicy::Until(stop.clone());
         LineSender::new(HttpClient::new(endpoint.clone()), locator, output, args.task.clone(), channel, policy)
     };
-    let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|(follower, name)| {
+    let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|((sessions, follower), name)| {
         let name = masks.text(&name);
         let prefix = if named { format!("{name}: ") } else { String::new() };
         let senders = [sender(args.stream), sender(args.stream), sender(Channel::Internal)];
-        let begin = (args.from_start || args.no_follow).then(|| args.task.clone());
-        FileShipper::new(follower, name, prefix, senders, begin, masks.clone(), output)
+        FileShipper::new(follower, name, prefix, senders, sessions, masks.clone(), output)
             .run(args.no_follow, stop.clone())
     });
     let shipped = try_join_all(shipments);

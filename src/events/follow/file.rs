@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use memchr::memrchr;
+use memchr::{memmem, memrchr};
+use serde::{Deserialize, Serialize};
 
+use super::mark::FileMark;
 use super::{BATCH_BYTES, LINE_HELD_BYTES_MAX};
 
 /// Bytes at the start of a file that are compared to recognize it.
@@ -18,9 +20,12 @@ const TAIL_BYTES: usize = 1024;
 /// Block size for the backward search for the start of an incomplete line.
 const BACK_BYTES: usize = 64 * 1024;
 
+/// A newline in UTF-16, little endian.
+const UTF16_NEWLINE: &[u8] = b"\n\0";
+
 /// The identity of a file regardless of its name. If a later file reuses the inode number, its
 /// creation time differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Device number of the file system.
     pub device: u64,
@@ -127,6 +132,13 @@ impl FileReader {
         self.offset
     }
 
+    /// Marks the end of the bytes returned; `None` if they are no longer in the file.
+    pub(super) fn mark(&self) -> io::Result<Option<FileMark>> {
+        let mark = FileMark::of(self, self.offset)?;
+        // Checked after the read: the mark must not be one of later content.
+        Ok(if self.is_unchanged()? { mark } else { None })
+    }
+
     /// Returns the read position, including an incomplete line.
     pub(super) fn position(&self) -> u64 {
         self.offset + self.pending.len() as u64
@@ -184,8 +196,14 @@ impl FileReader {
     /// Adds bytes that were read, and returns lines that are now complete.
     fn push_bytes(&mut self, bytes: &[u8]) -> Option<FileRead> {
         self.record(bytes);
-        let whole = memrchr(b'\n', bytes).map(|newline| self.pending.len() + newline + 1);
+        let known = self.pending.len();
         self.pending.extend_from_slice(bytes);
+        let whole = if self.is_utf16() {
+            let from = known.saturating_sub(1);
+            memmem::rfind(self.pending.get(from..).unwrap_or_default(), UTF16_NEWLINE).map(|newline| from + newline + 2)
+        } else {
+            memrchr(b'\n', bytes).map(|newline| known + newline + 1)
+        };
         let offset = self.offset;
         if let Some(whole) = whole {
             self.in_parts = false;
@@ -197,6 +215,11 @@ impl FileReader {
         let part = self.split_off(self.pending.len());
         let continues = std::mem::replace(&mut self.in_parts, true);
         Some(if continues { FileRead::Lines { bytes: part, offset } } else { FileRead::TooLong { part, offset } })
+    }
+
+    /// Reports whether this is UTF-16, little endian, whose newline is two bytes.
+    fn is_utf16(&self) -> bool {
+        self.head.starts_with(b"\xff\xfe")
     }
 
     fn split_off(&mut self, bytes: usize) -> Bytes {
@@ -256,7 +279,8 @@ impl FileReader {
         self.offset += torn.len() as u64;
         let ends_a_line = std::mem::take(&mut self.in_parts) || !torn.is_empty();
         ends_a_line.then(|| {
-            torn.push(b'\n');
+            let newline = if self.is_utf16() { UTF16_NEWLINE } else { b"\n" };
+            torn.extend_from_slice(newline);
             (Bytes::from(torn), offset)
         })
     }

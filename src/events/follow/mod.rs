@@ -3,6 +3,7 @@
 //! ```text
 //! watch     wakes the follower: file system notifications for the folder, with a slow poll as fallback
 //! file      one open file: its whole lines, and whether its content is still the content that was read
+//! mark      a position that another process recognizes later, by the content before it
 //! siblings  files that had the name between two checks
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! writer started the new one.
 
 mod file;
+mod mark;
 mod siblings;
 mod watch;
 
@@ -32,6 +34,7 @@ use self::watch::FileWatch;
 use crate::model::limits;
 
 pub use self::file::FileIdentity;
+pub use self::mark::{FileMark, LostContent, Resumption};
 pub(super) use self::watch::folder_of;
 
 /// Maximum size of a batch of whole lines, unless a single line is longer.

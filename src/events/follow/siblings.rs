@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileIdentity, FileReader, NamedFile};
+use super::mark::FileMark;
 
 /// Maximum number of siblings examined in one folder.
 const SIBLINGS_MAX: usize = 4096;
@@ -44,6 +45,34 @@ impl Siblings {
         siblings
     }
 
+    /// Opens the rotated file that contains what preceded a mark. Files that had the name later count as unread
+    /// from now on.
+    pub(super) fn containing(&mut self, mark: &FileMark) -> Option<FileReader> {
+        let mut siblings = self.list();
+        siblings.sort_by(Sibling::by_age);
+        let found = siblings.iter().position(|sibling| {
+            let file = (!sibling.is_compressed()).then(|| FileReader::open(&sibling.path).ok()).flatten();
+            file.is_some_and(|file| mark.is_in(&file))
+        })?;
+        for later in siblings.get(found + 1..).unwrap_or_default() {
+            self.known.remove(&later.identity);
+        }
+        siblings.get(found).and_then(|sibling| FileReader::open(&sibling.path).ok())
+    }
+
+    /// Makes the files that were created and written after a mark count as unread. Returns whether there are any,
+    /// and the paths of compressed ones.
+    pub(super) fn forget_since(&mut self, mark: &FileMark) -> (bool, Vec<PathBuf>) {
+        let mut later = self.list();
+        later.retain(|sibling| sibling.metadata.mtime() >= mark.modified);
+        let (compressed, mut later): (Vec<_>, Vec<_>) = later.into_iter().partition(Sibling::is_compressed);
+        later.retain(|sibling| sibling.identity.born_ns > mark.identity.born_ns);
+        for sibling in &later {
+            self.known.remove(&sibling.identity);
+        }
+        (!later.is_empty(), compressed.into_iter().map(|sibling| sibling.path).collect())
+    }
+
     /// Returns the copy of a file that was truncated or rewritten, positioned where reading
     /// stopped, if the copy has more content than was read. Older copies have nothing new.
     pub(super) fn copy_of(&mut self, lost: &FileReader) -> Option<FileReader> {
@@ -75,8 +104,7 @@ impl Siblings {
                 && !self.known.contains(&sibling.identity)
                 && !excluded.contains(&Some(sibling.identity))
         });
-        // File system clocks are coarse: within one tick the higher number is the older file.
-        found.sort_by(|a, b| a.identity.born_ns.cmp(&b.identity.born_ns).then_with(|| a.order().cmp(&b.order())));
+        found.sort_by(Sibling::by_age);
         self.known.extend(old.map(FileReader::identity));
         for sibling in found {
             self.known.insert(sibling.identity);
@@ -121,6 +149,11 @@ impl Siblings {
 impl Sibling {
     fn is_compressed(&self) -> bool {
         COMPRESSED.iter().any(|end| self.suffix.ends_with(end))
+    }
+
+    /// Compares from old to new. File system clocks are coarse: within one tick the higher number is the older file.
+    fn by_age(a: &Self, b: &Self) -> std::cmp::Ordering {
+        a.identity.born_ns.cmp(&b.identity.born_ns).then_with(|| a.order().cmp(&b.order()))
     }
 
     /// Returns a sort key from old to new: numbers fall (`.2` is older than `.1`), dates rise.

@@ -30,7 +30,7 @@ impl BufferedLine {
 
     /// Returns the line as it is sent.
     pub(in crate::worker) fn text(&self) -> LineText<'_> {
-        let SplitLine { text, partial, lossy } = &self.line;
+        let SplitLine { text, partial, lossy, .. } = &self.line;
         LineText { timestamp: self.at, channel: self.channel, partial: *partial, lossy: *lossy, text: text.into() }
     }
 

@@ -201,7 +201,7 @@ fn decode_line(mut body: RecordBody<'_>) -> Option<SpoolRecord> {
         _ => return None,
     };
     let text = std::str::from_utf8(body.0).ok().filter(|text| !text.contains('\0'))?;
-    let line = SplitLine { text: text.to_owned(), partial: flags & 1 != 0, lossy: flags & 2 != 0 };
+    let line = SplitLine { text: text.to_owned(), partial: flags & 1 != 0, lossy: flags & 2 != 0, nuls: 0 };
     let channel = *Channel::ALL.get(usize::from(channel))?;
     Some(SpoolRecord::Line(seq, BufferedLine { line, channel, at: Timestamp::from_millis(at), kind }))
 }
@@ -236,7 +236,7 @@ mod tests {
         let seq = || 1..=SEQ_MAX;
         let line = (seq(), any::<u64>(), 0usize..3, any::<(bool, bool)>(), kind, "[^\0]{0,40}");
         let line = line.prop_map(|(seq, at, channel, (partial, lossy), kind, text)| {
-            let line = SplitLine { text, partial, lossy };
+            let line = SplitLine { text, partial, lossy, nuls: 0 };
             SpoolRecord::Line(
                 seq,
                 BufferedLine { line, channel: Channel::ALL[channel], at: Timestamp::from_millis(at), kind },
