@@ -48,7 +48,7 @@
 //! # The path of a line
 //!
 //! ```text
-//! child's pipe or pty -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
+//! child's pipe or pty (worker/start) -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ws/worker (authorized? duplicate?) -> tasks/append -> tasks/rate_limit -> journal/append
 //!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)

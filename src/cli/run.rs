@@ -47,6 +47,10 @@ TASKTAIL_URL and TASKTAIL_TASK. If no server is running, this process serves
 the task itself until the command ends; `tasktail open` serves its page again.
 If the server does not answer, the command runs and its lines are sent later.
 
+If stdout is a terminal, the command gets a terminal of its own (--pty auto):
+colours, progress bars and keys work as without tasktail, and its stdout and
+stderr are one stream. --pty never keeps them apart.
+
 A secret (--mask-env, --mask-file) is replaced before anything is shown,
 stored or sent, also URL-encoded, as a JSON string or in base64; a secret of
 several lines also line by line, for lines of 16 bytes and more. Output that
@@ -65,7 +69,7 @@ Examples:
   tasktail run -- make -j8
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
   tasktail run --task nightly -- ./nightly.sh        every night: nightly, nightly.2, ...; `nightly` opens the newest
-  tasktail run --pty -- cargo build
+  tasktail run --pty always -- cargo build > build.log           keep the colours in the file
   tasktail run --spool /var/spool/tasktail -- ./nightly.sh
   tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
   tasktail --url http://logs.example:7117 run -- ./job

@@ -151,13 +151,21 @@ impl Buffer {
             return false;
         }
         while let Some(line) = self.splitters[channel as usize].next_line(&mut input) {
-            self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
+            self.append_split(line, channel, at);
             if self.queue.len() + self.unspooled_len() > self.bounds.lines_max || self.bytes > self.bounds.bytes_max {
                 self.start_skipping(at).tails[channel as usize].push(input, at);
                 return true;
             }
         }
         true
+    }
+
+    /// Appends a line, after a note of the bytes that were left out of it.
+    fn append_split(&mut self, line: SplitLine, channel: Channel, at: Timestamp) {
+        if let Some(note) = line.nul_note() {
+            self.push_internal(note, at);
+        }
+        self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
     }
 
     /// Appends an internal line, which is never dropped. While output is skipped, it precedes the gap marker.
@@ -176,7 +184,7 @@ impl Buffer {
         self.stop_skipping();
         for channel in Channel::ALL {
             while let Some(line) = self.splitters[channel as usize].finish() {
-                self.append(BufferedLine { line, channel, at, kind: LineKind::Line });
+                self.append_split(line, channel, at);
             }
         }
         if let Some(text) = exit_message {

@@ -10,6 +10,7 @@ mod machine;
 mod run_events;
 mod ship;
 mod support;
+mod terminal;
 mod usage;
 mod viewer_client;
 mod with_server;

@@ -144,3 +144,123 @@ fn what_cannot_be_shipped_is_told() {
     }
     assert_eq!(home.run(&["ship", "a.log"]).code, Some(2), "a task must be named");
 }
+
+/// What `ship` sends of `a.log` to the task `t`, from the first line on, and what it says.
+fn ship_all(home: &Home) -> Done {
+    let done = home.run(&["ship", "a.log", "--task", "t", "--no-follow"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done
+}
+
+#[test]
+fn a_file_rewritten_while_it_was_not_followed_is_sent_anew() {
+    let home = Home::new();
+    let _serve = home.serve();
+    let log = home.path("a.log");
+    std::fs::write(&log, "#h\nold 1\nold 2\n").unwrap();
+    ship_all(&home);
+    // The same file, the same first line, and longer than before.
+    std::fs::write(&log, "#h\nnew 1\nnew 2\nnew 3\n").unwrap();
+    let done = ship_all(&home);
+    assert!(done.stderr.contains("a.log: it was rewritten while it was not followed"), "{}", done.stderr);
+    let both = ["#h", "old 1", "old 2", "#h", "new 1", "new 2", "new 3"];
+    assert_eq!(shown(&home, "t"), both);
+    ship_all(&home);
+    assert_eq!(shown(&home, "t"), both, "sent again, nothing is doubled");
+    put(&log, "new 4\n");
+    assert!(!ship_all(&home).stderr.contains("rewritten"), "it only grew");
+    assert_eq!(shown(&home, "t").last().unwrap(), "new 4");
+    // The same bytes as an earlier content, and shorter.
+    std::fs::write(&log, "#h\nold 1\n").unwrap();
+    let done = ship_all(&home);
+    assert!(done.stderr.contains("a.log: it was truncated while it was not followed"), "{}", done.stderr);
+    assert_eq!(shown(&home, "t").len(), both.len() + 3, "{:?}", shown(&home, "t"));
+    let told = home.run(&["follow", "t", "--no-follow", "--stream", "internal"]).stderr;
+    assert!(told.contains("lines after its first 27 bytes are missing"), "{told}");
+}
+
+#[test]
+fn only_the_middle_of_a_rewritten_file_differs() {
+    let home = Home::new();
+    let _serve = home.serve();
+    let log = home.path("a.log");
+    let content = |word: &str| format!("#head\n{}{word}\n{}", "same\n".repeat(1_000), "same\n".repeat(1_000));
+    std::fs::write(&log, content("one")).unwrap();
+    ship_all(&home);
+    std::fs::write(&log, content("two")).unwrap();
+    ship_all(&home);
+    assert_eq!((count(&home, "t", "one"), count(&home, "t", "two"), count(&home, "t", "#head")), (1, 1, 2));
+}
+
+#[test]
+fn the_rest_of_a_file_rotated_meanwhile_is_sent_first() {
+    let home = Home::new();
+    let _serve = home.serve();
+    let log = home.path("a.log");
+    put(&log, "#h\n1\n");
+    ship_all(&home);
+    put(&log, "2\n");
+    std::fs::rename(&log, home.path("a.log.1")).unwrap();
+    put(&log, "#h\n3\n");
+    std::fs::rename(home.path("a.log.1"), home.path("a.log.2")).unwrap();
+    std::fs::rename(&log, home.path("a.log.1")).unwrap();
+    put(&log, "#h\n4\n");
+    ship_all(&home);
+    let all = ["#h", "1", "2", "#h", "3", "#h", "4"];
+    assert_eq!(shown(&home, "t"), all, "also of the file between the two");
+    ship_all(&home);
+    assert_eq!(shown(&home, "t"), all);
+    // A copy is made, then the file is truncated, as by copytruncate.
+    put(&log, "5\n");
+    std::fs::copy(&log, home.path("a.log.3")).unwrap();
+    std::fs::write(&log, "#h\n6\n").unwrap();
+    ship_all(&home);
+    assert_eq!(shown(&home, "t")[all.len()..], ["5", "#h", "6"]);
+    let told = home.run(&["follow", "t", "--no-follow", "--stream", "internal"]).stderr;
+    assert!(!told.contains("missing"), "nothing is: {told}");
+}
+
+#[test]
+fn what_a_rotation_removed_meanwhile_is_told() {
+    let home = Home::new();
+    let _serve = home.serve();
+    let log = home.path("a.log");
+    put(&log, "#h\n1\n");
+    ship_all(&home);
+    put(&log, "2\n");
+    std::fs::rename(&log, home.path("a.log.1.gz")).unwrap();
+    put(&log, "#h\n3\n");
+    let done = ship_all(&home);
+    assert!(
+        done.stderr.contains("it was rotated while it was not followed, and the old content is gone"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("first 5 bytes") && done.stderr.contains("a.log.1.gz"), "{}", done.stderr);
+    assert_eq!(shown(&home, "t"), ["#h", "1", "#h", "3"]);
+}
+
+#[test]
+fn holes_are_counted_and_utf16_is_decoded() {
+    let home = Home::new();
+    let _serve = home.serve();
+    let mut file = std::fs::File::create(home.path("n.log")).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(40_000_000)).unwrap();
+    file.write_all(b"one\ntwo\n").unwrap();
+    let ship = |name: &str| home.ok(&["ship", name, "--task", name, "--no-follow"]);
+    for _ in 0..2 {
+        ship("n.log");
+        assert_eq!(shown(&home, "n.log"), ["one", "two"]);
+        let told = home.run(&["follow", "n.log", "--no-follow", "--stream", "internal"]).stderr;
+        assert_eq!(told.matches("40000000 NUL bytes").count(), 1, "{told}");
+        assert!(!told.contains("is split"), "{told}");
+    }
+    let text: Vec<u8> = "\u{feff}Größe\r\nzweite Zeile\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(home.path("u.log"), &text).unwrap();
+    let shipping = home.command(&["ship", "u.log", "--task", "u.log", "--from-start"]).spawn().unwrap();
+    until("each whole line is sent at once", || shown(&home, "u.log") == ["Größe\r", "zweite Zeile"]);
+    end(shipping);
+    let appended = home.run_with(&["append", "--task", "a"], &text);
+    assert_eq!(appended.code, Some(0), "{}", appended.stderr);
+    assert_eq!(shown(&home, "a"), ["Größe\r", "zweite Zeile"]);
+}

@@ -11,18 +11,18 @@ use tasktail::dashboard::{DashboardState, Input, show};
 
 /// Nothing here takes so long; it is the machine that may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PROMPT: &str = "ready>";
+pub(crate) const PROMPT: &str = "ready>";
 /// Names the pipe whose opening makes the helper panic.
 const PANIC_TRIGGER: &str = "TASKTAIL_TEST_PANIC_TRIGGER";
 
 /// A terminal of 80 x 24 with a shell in it.
-struct Tmux {
+pub(crate) struct Tmux {
     name: String,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Tmux {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tasktail-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let tmux = Self { name, folder: tempfile::tempdir().unwrap() };
@@ -44,15 +44,15 @@ impl Tmux {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.tell(&["capture-pane", "-p"])
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         self.tell(&[&["send-keys"], keys].concat());
     }
 
-    fn wait_for(&self, seen: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_for(&self, seen: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
         loop {
             let screen = self.screen();
@@ -71,7 +71,7 @@ impl Tmux {
     }
 
     /// The shell has the terminal again, as it was.
-    fn assert_restored(&self) {
+    pub(crate) fn assert_restored(&self) {
         self.wait_for(|screen| screen.trim_end().ends_with(PROMPT));
         self.keys(&["stty -a; echo stty-end", "Enter"]);
         let screen = self.wait_for(|screen| screen.contains("\nstty-end"));
@@ -88,7 +88,7 @@ impl Drop for Tmux {
     }
 }
 
-fn binary() -> &'static str {
+pub(crate) fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_tasktail")
 }
 

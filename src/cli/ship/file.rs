@@ -120,8 +120,8 @@ impl<'a> FileShipper<'a> {
         match found {
             FollowItem::Lines { bytes, .. } => {
                 // A hole of NUL bytes is not a part of a long line.
-                if bytes.iter().any(|byte| *byte != 0)
-                    && let Some(notice) = self.held_notice.take()
+                if let Some(notice) = self.held_notice.take()
+                    && bytes.iter().any(|byte| *byte != 0)
                 {
                     self.report(&notice).await?;
                 }

@@ -91,7 +91,7 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
     let Context { settings, output } = context;
     let masks = args.mask.masks()?;
     // Opened first, since lines written from now on must be sent.
-    let followers = follow(&args, Some(&settings.data))?;
+    let followers = follow(&args, settings.data.as_deref())?;
     let locator = Locator::new(settings, output, Purpose::Task);
     let result = ship(&args, followers, &masks, &locator, output).await;
     locator.close().await;

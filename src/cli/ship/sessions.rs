@@ -128,11 +128,9 @@ impl ShipSessions {
     fn name(&mut self, what: &str, identity: Option<FileIdentity>, first: &str) -> String {
         let first = first.as_bytes().get(..first.len().min(FIRST_BYTES_MAX)).unwrap_or_default();
         let file = format!("{what}\0{}\0{identity:?}\0", self.task);
-        let mut name = session_name(&[file.as_bytes(), first]);
-        if self.used.contains(&name) {
-            let previous = self.previous.as_deref().unwrap_or_default();
-            name = session_name(&[file.as_bytes(), first, b"\0", previous.as_bytes()]);
-        }
+        // The session before distinguishes equal contents at different times. Without a record it is unknown.
+        let previous = self.previous.as_deref().filter(|_| self.record.is_some()).unwrap_or_default();
+        let name = session_name(&[file.as_bytes(), first, previous.as_bytes()]);
         if self.used.len() >= NAMES_MAX {
             self.used.clear();
         }
@@ -161,12 +159,12 @@ impl ShipSessions {
 fn lost(resumption: &Resumption) -> Option<String> {
     let (change, LostContent { read, compressed }) = match resumption {
         Resumption::Continues => return None,
-        Resumption::Rotated(lost) => ("rotated, and the old file is gone", lost),
+        Resumption::Rotated(lost) => ("rotated", lost),
         Resumption::Truncated(lost) => ("truncated", lost),
         Resumption::Rewritten(lost) => ("rewritten", lost),
     };
     let mut text = format!(
-        "it was {change} while it was not followed: lines that were written after its first {read} bytes and before that are missing"
+        "it was {change} while it was not followed, and the old content is gone: lines after its first {read} bytes are missing, if there were any"
     );
     for (n, path) in compressed.iter().enumerate() {
         let begin = if n == 0 { "; they may be in" } else { "," };
