@@ -1,9 +1,9 @@
 //! Splits bytes into lines, independently of how the bytes were cut into chunks.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use memchr::memchr2;
+use serde::{Deserialize, Serialize};
 
 use super::cut;
 use super::utf16::{Following, Utf16Decoder};
@@ -18,7 +18,7 @@ const DECODE_BYTES: usize = 32 * 1024;
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line of output, or a piece of one that is too long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitLine {
     /// Text without its newline; includes `\r`.
     pub text: String,
@@ -30,48 +30,11 @@ pub struct SplitLine {
     pub nuls: u64,
 }
 
-/// A line like [`SplitLine`] whose text is part of the input if possible.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineRef<'a> {
-    /// Text without its newline.
-    pub text: Cow<'a, str>,
-    /// The line continues in the next piece.
-    pub partial: bool,
-    /// As [`SplitLine::lossy`].
-    pub lossy: bool,
-    /// As [`SplitLine::nuls`].
-    pub nuls: u64,
-}
-
 impl SplitLine {
     /// Returns the internal line that precedes this line, if NUL bytes were left out.
     pub fn nul_note(&self) -> Option<String> {
-        nul_note(self.nuls)
+        (self.nuls > 0).then(|| format!("[{} NUL bytes of the next line were left out]", self.nuls))
     }
-}
-
-impl LineRef<'_> {
-    /// As [`SplitLine::nul_note`].
-    pub fn nul_note(&self) -> Option<String> {
-        nul_note(self.nuls)
-    }
-
-    /// Returns the line with its own text.
-    pub fn into_line(self) -> SplitLine {
-        let LineRef { text, partial, lossy, nuls } = self;
-        SplitLine { text: text.into_owned(), partial, lossy, nuls }
-    }
-}
-
-impl From<SplitLine> for LineRef<'_> {
-    fn from(line: SplitLine) -> Self {
-        let SplitLine { text, partial, lossy, nuls } = line;
-        Self { text: Cow::Owned(text), partial, lossy, nuls }
-    }
-}
-
-fn nul_note(nuls: u64) -> Option<String> {
-    (nuls > 0).then(|| format!("[{nuls} NUL bytes of the next line were left out]"))
 }
 
 /// A splitter that cuts one channel's bytes at newlines and overlong lines at the limit.
@@ -83,7 +46,7 @@ fn nul_note(nuls: u64) -> Option<String> {
 ///
 /// UTF-16 is decoded from a line on that begins with its byte order mark, until a line that is no UTF-16. The
 /// byte order mark of UTF-8 at the start of the output is dropped.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LineSplitter {
     /// Line in progress: at most `bytes_max` bytes, no newline.
     pending: Vec<u8>,
@@ -100,7 +63,12 @@ pub struct LineSplitter {
     split: usize,
     /// A piece was returned.
     started: bool,
+    #[serde(skip, default = "line_bytes_max")]
     bytes_max: usize,
+}
+
+fn line_bytes_max() -> usize {
+    LINE_BYTES_MAX
 }
 
 impl Default for LineSplitter {
@@ -127,18 +95,16 @@ impl LineSplitter {
 
     /// Consumes the bytes of the next line from `input` and returns the line; `None` once `input` is used up.
     pub fn next_line(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
-        self.next_ref(input).map(LineRef::into_line)
-    }
-
-    /// As [`LineSplitter::next_line`], without a copy if the line is whole in `input`.
-    pub fn next_ref<'a>(&mut self, input: &mut &'a [u8]) -> Option<LineRef<'a>> {
+        if let Some(text) = self.next_plain(input) {
+            return Some(SplitLine { text: text.to_owned(), ..SplitLine::default() });
+        }
         loop {
             if let Some(piece) = self.ready.pop_front() {
-                return Some(piece.into());
+                return Some(piece);
             }
             if self.split < self.decoded.len() {
                 if let Some(line) = self.split_decoded() {
-                    return Some(line.into());
+                    return Some(line);
                 }
             } else if self.utf16.is_some() {
                 if input.is_empty() {
@@ -152,6 +118,26 @@ impl LineSplitter {
                 }
             }
         }
+    }
+
+    /// Consumes and returns the next line of `input` if it is there as a whole and needs no change, so that it can
+    /// be borrowed. Returns `None` for any other line, which [`LineSplitter::next_line`] returns.
+    pub fn next_plain<'a>(&mut self, input: &mut &'a [u8]) -> Option<&'a str> {
+        let is_between_lines = self.started
+            && self.pending.is_empty()
+            && self.nul_run == 0
+            && self.nuls == 0
+            && self.ready.is_empty()
+            && self.utf16.is_none()
+            && self.split == self.decoded.len();
+        if !is_between_lines {
+            return None;
+        }
+        let (near, _) = input.split_at(input.len().min(self.bytes_max + 1));
+        let end = memchr2(b'\n', 0, near).filter(|end| near.get(*end) == Some(&b'\n'))?;
+        let text = std::str::from_utf8(near.get(..end)?).ok()?;
+        *input = input.get(end + 1..).unwrap_or_default();
+        Some(text)
     }
 
     /// Returns the remaining line, which has no newline.
@@ -178,9 +164,22 @@ impl LineSplitter {
         if rest.is_empty() && self.nuls == 0 { None } else { Some(self.emit(rest, false)) }
     }
 
+    /// Returns the bytes of the line in progress that are kept; [`LineSplitter::pending_text`] is what to show.
+    pub fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
+    /// Drops the line in progress.
+    pub fn discard(&mut self) {
+        *self = Self { started: self.started, ..Self::new(self.bytes_max) };
+    }
+
     /// Returns the text of the line in progress, `None` if there is none: what is known of a line before its
     /// newline. It has at most `bytes_max` bytes and ends with a whole character and escape sequence.
-    pub fn pending(&self) -> Option<String> {
+    pub fn pending_text(&self) -> Option<String> {
+        if self.pending.is_empty() && self.nul_run == 0 && self.utf16.is_none() {
+            return None;
+        }
         let mut bytes = self.pending.clone();
         let nuls = if self.nul_run < NUL_RUN { self.nul_run } else { 0 };
         bytes.extend((0..nuls).map(|_| 0));
@@ -228,20 +227,20 @@ impl LineSplitter {
     fn split_decoded(&mut self) -> Option<SplitLine> {
         let decoded = std::mem::take(&mut self.decoded);
         let mut rest = decoded.get(self.split..).unwrap_or_default();
-        let line = self.split(&mut rest).map(LineRef::into_line);
+        let line = self.split(&mut rest);
         self.split = decoded.len() - rest.len();
         self.decoded = decoded;
         line
     }
 
     /// Splits `input`. Returns `None` once it is used up, or if UTF-16 was detected.
-    fn split<'a>(&mut self, input: &mut &'a [u8]) -> Option<LineRef<'a>> {
+    fn split(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
         loop {
             if self.nul_run > 0
                 && input.first().is_some_and(|byte| *byte != 0)
                 && let Some(piece) = self.settle_nuls()
             {
-                return Some(piece.into());
+                return Some(piece);
             }
             // A newline further away than this cannot end the current piece.
             let room = self.bytes_max - self.pending.len();
@@ -268,7 +267,7 @@ impl LineSplitter {
                     let (head, rest) = input.split_at(room);
                     self.pending.extend_from_slice(head);
                     *input = rest;
-                    return self.cut(rest.first().copied().unwrap_or_default()).map(LineRef::from);
+                    return self.cut(rest.first().copied().unwrap_or_default());
                 }
             }
         }
@@ -290,20 +289,13 @@ impl LineSplitter {
         None
     }
 
-    fn complete<'a>(&mut self, end: &'a [u8]) -> Option<LineRef<'a>> {
-        if self.pending.is_empty()
-            && self.nuls == 0
-            && self.started
-            && let Ok(text) = std::str::from_utf8(end)
-        {
-            return Some(LineRef { text: Cow::Borrowed(text), partial: false, lossy: false, nuls: 0 });
-        }
+    fn complete(&mut self, end: &[u8]) -> Option<SplitLine> {
         self.pending.extend_from_slice(end);
         if self.detect_utf16(b"\n") {
             return None;
         }
         let line = std::mem::take(&mut self.pending);
-        Some(self.emit(line, false).into())
+        Some(self.emit(line, false))
     }
 
     /// Returns the first part of a line that is too long; `None` if UTF-16 was detected.

@@ -174,7 +174,7 @@ fn the_line_in_progress_is_known_before_its_newline() {
     let mut splitter = LineSplitter::new(64);
     let mut seen = |input: &[u8]| {
         while splitter.next_line(&mut &*input).is_some() {}
-        splitter.pending()
+        splitter.pending_text()
     };
     assert_eq!(seen(b""), None);
     assert_eq!(seen(b" 10%|#"), Some(" 10%|#".into()));
@@ -185,7 +185,7 @@ fn the_line_in_progress_is_known_before_its_newline() {
     for byte in utf16("Größe", false) {
         assert_eq!(splitter.next_line(&mut &[byte][..]), None);
     }
-    assert_eq!(splitter.pending(), Some("Größe".into()));
+    assert_eq!(splitter.pending_text(), Some("Größe".into()));
 }
 
 #[test]

@@ -44,7 +44,7 @@ mod uplink;
 mod utf16;
 
 pub use leader::run_as_leader;
-pub use lines::{LineRef, LineSplitter, SplitLine};
+pub use lines::{LineSplitter, SplitLine};
 pub use session::WorkerSession;
 pub use spool::SpoolOptions;
 

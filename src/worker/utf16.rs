@@ -1,5 +1,7 @@
 //! Decodes UTF-16 output, which its byte order mark announces.
 
+use serde::{Deserialize, Serialize};
+
 /// Maximum bytes of a line that are looked at to decide whether the output is still UTF-16.
 const PROBE_BYTES_MAX: usize = 256;
 /// U+FEFF, the byte order mark.
@@ -11,7 +13,7 @@ const BAD_BYTE: u8 = 0xff;
 ///
 /// Several programs can write to one pipe, so each line is checked: a line that is plain text ends the UTF-16
 /// part of the output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Utf16Decoder {
     big_endian: bool,
     /// Bytes not decoded yet: less than a character, or the beginning of a line.
