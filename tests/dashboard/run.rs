@@ -40,11 +40,11 @@ fn ctrl_c_and_ctrl_d_reach_the_command() {
     tmux.wait_for(|screen| screen.starts_with("begun"));
     tmux.keys(&["C-c"]);
     tmux.wait_for(|screen| screen.contains("code 130"));
-    tmux.keys(&["clear; t -- sh -c 'echo begun; cat; echo end of input'; echo code $?", "Enter"]);
-    tmux.wait_for(|screen| screen.starts_with("begun"));
+    tmux.keys(&["clear; t -- sh -c 'echo waiting; cat; echo end of input'; echo code $?", "Enter"]);
+    tmux.wait_for(|screen| screen.starts_with("waiting"));
     tmux.keys(&["some text", "Enter", "C-d"]);
     let screen = tmux.wait_for(|screen| screen.contains("code 0"));
-    assert!(screen.starts_with("begun\nsome text\nsome text\nend of input\ncode 0"), "{screen}");
+    assert!(screen.starts_with("waiting\nsome text\nsome text\nend of input\ncode 0"), "{screen}");
     tmux.keys(&["clear; t -- bash -c 'read -p \"name? \" n; echo \"[$n]\"'; echo code $?", "Enter"]);
     tmux.wait_for(|screen| screen.starts_with("name?"));
     tmux.keys(&["me", "Enter"]);

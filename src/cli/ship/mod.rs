@@ -98,9 +98,9 @@ pub(super) async fn run(args: ShipArgs, context: Context) -> anyhow::Result<u8> 
     result.map(|()| 0)
 }
 
-type FollowedFile = (Option<ShipSessions>, FileFollower);
+type FileToShip = (Option<ShipSessions>, FileFollower);
 
-fn follow(args: &ShipArgs, data: Option<&Path>) -> anyhow::Result<Vec<FollowedFile>> {
+fn follow(args: &ShipArgs, data: Option<&Path>) -> anyhow::Result<Vec<FileToShip>> {
     if args.files.len() > FILES_MAX {
         bail!("FILE: too many files ({}); the maximum is {FILES_MAX}", args.files.len());
     }
@@ -115,7 +115,7 @@ fn follow(args: &ShipArgs, data: Option<&Path>) -> anyhow::Result<Vec<FollowedFi
         if args.no_follow && one.identity().is_none() {
             bail!("FILE: there is no {}; omit --no-follow to wait for it", one.path().display());
         }
-        let same = |(_, other): &&FollowedFile| {
+        let same = |(_, other): &&FileToShip| {
             other.path() == one.path() || one.identity().is_some_and(|identity| other.identity() == Some(identity))
         };
         if let Some((_, other)) = followers.get(..n).unwrap_or_default().iter().find(same) {
@@ -127,7 +127,7 @@ fn follow(args: &ShipArgs, data: Option<&Path>) -> anyhow::Result<Vec<FollowedFi
 
 async fn ship(
     args: &ShipArgs,
-    followers: Vec<FollowedFile>,
+    followers: Vec<FileToShip>,
     masks: &Masks,
     locator: &Locator,
     output: Output,
