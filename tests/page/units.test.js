@@ -102,7 +102,7 @@ test("whether a log is what its worker sent, in words", () => {
   assert.equal(format.integritySummary({ ...said, state: "unknown", lines: 0 }), null);
   assert.equal(format.integritySummary({ ...said, state: "complete", lines: 1 }).words, "complete: 1 line");
   const task = { lines: 1256, own_lines: 3, trimmed_lines: 0, skipped_lines: 13_768, complete: false, integrity: null };
-  assert.equal(format.lossSummary(task), "1,253 of 15,021 lines");
+  assert.equal(format.lossSummary(task), "1,253 of 15,021");
   assert.equal(format.lossSummary({ ...task, complete: null }), null);
   assert.equal(format.integritySummary(null, task).words, "incomplete: 13,768 lines missing");
   const sum = format.integritySummary({ ...said, state: "mismatch", lines: 1, said_hash: "xxh3-128-sum:1" });

@@ -119,12 +119,11 @@ export function missingCount(task) {
   return Math.max(task.integrity?.missing_lines ?? 0, (task.skipped_lines ?? 0) + (task.trimmed_lines ?? 0));
 }
 
-/** Returns the text for a log with missing lines, `1,253 of 15,021 lines`, or null for any other. */
+/** Returns the text for a log with missing lines, `1,253 of 15,021`, or null for any other. */
 export function lossSummary(task) {
   if (task.complete !== false) return null;
   const [kept, missing] = [keptLines(task), missingCount(task)];
-  if (missing === 0) return `${counted(kept, "line")}, not as sent`;
-  return `${count(kept)} of ${counted(kept + missing, "line")}`;
+  return missing === 0 ? count(kept) : `${count(kept)} of ${count(kept + missing)}`;
 }
 
 const MISSING = { skipped: "skipped by the worker", lost_in_transit: "lost in transit", trimmed: "trimmed", quota: "over quota" };

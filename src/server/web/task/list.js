@@ -31,7 +31,7 @@ function fill(row) {
   const loss = lossSummary(task);
   setText(row.lines, loss === null ? count(keptLines(task)) : `⚠ ${loss}`);
   row.lines.classList.toggle("loss", loss !== null);
-  row.lines.title = [loss === null ? "" : "Lines are missing", bytes(task.bytes)].filter(Boolean).join(", ");
+  row.lines.title = [loss === null ? "" : "Lines are missing or differ from what the worker sent", bytes(task.bytes)].filter(Boolean).join(", ");
 }
 
 new LiveList({
