@@ -20,11 +20,14 @@ Shows three panels: the Run Journal (the state of every repetition or step),
 the Event Status (whether the stream is live, and how many events each stage
 has seen, so that a loss shows as a lower number) and the Log Stream. Shows
 events live from a run at a server, from text on stdin (LB_EVENT lines in the
-output of Ansible or any other program), or from a file.
+output of Ansible or any other program), or from a file. An event is a line
+that contains, anywhere and however Ansible quotes it:
+  LB_EVENT {\"host\": \"web1\", \"workload\": \"fio\", \"repetition\": 1, \"status\": \"running\"}
 Press q to quit, ? to list the other keys. At the end of stdin the last screen
 remains until q; with --exit the dashboard exits at once. If stdout is not a
 terminal, the log is printed line by line instead. The exit code is 0, or with
---exit-status 1 if the run failed.
+--exit-status 1 if the run failed, or if Ansible's PLAY RECAP reports a host
+that failed or was unreachable.
 
 Examples:
   tasktail dashboard --run nightly-7
@@ -68,7 +71,7 @@ async fn show(args: DashboardArgs, locator: &Locator, output: Output) -> anyhow:
         Box::pin(print(feed, state, args.exit, output)).await?
     };
     print_result(&state, output);
-    let failed = state.run().is_some_and(|run| run.status == RunStatus::Failed);
+    let failed = state.run().is_some_and(|run| run.status == RunStatus::Failed) || state.recap().has_failed();
     Ok(u8::from(args.exit_status && failed))
 }
 
@@ -112,6 +115,9 @@ async fn print(
 
 /// Prints the result of the run after the screen is closed.
 fn print_result(state: &DashboardState, output: Output) {
+    if let Some(recap) = state.recap().summary() {
+        output.note(recap);
+    }
     let Some(run) = state.run() else {
         let counts = state.counts();
         return output.note(format_args!("no event in {} lines of text", counts.input));

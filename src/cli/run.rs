@@ -18,7 +18,7 @@ use super::output::Output;
 use super::settings::{PtyArgs, SpoolArgs};
 use super::shell_hint;
 use super::values::{key_value, repetition};
-use super::{Context, EXIT_BEFORE_START};
+use super::{Context, EXIT_BEFORE_START, rejected};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::{AttemptMode, RunId, TaskId, units};
@@ -168,7 +168,9 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         options.reconnect = Some(reconnect(&locator));
     }
     let hint = shell_hint::of(&args.command, &options.masks);
+    let task = options.task.clone();
     let result = Box::pin(Worker::run(options, args.command)).await;
+    rejected::report(&endpoint, &task, output).await;
     if locator.is_own().await {
         locator.close().await;
     }

@@ -5,10 +5,14 @@ use super::text::{age, thousands};
 use crate::events::{TOKEN, clean};
 use crate::model::Timestamp;
 
+/// Lines without an event after which the dashboard reports what it looks for.
+const LINES_WITHOUT_EVENTS: u64 = 200;
+
 /// Returns the state of the stream, with the source and the age of the last event.
 pub(super) fn stream(state: &DashboardState, now: Timestamp) -> String {
     let last = state.last.as_ref().map(|(at, source)| format!("({source}, {})", age(*at, now)));
     match (&state.link, last) {
+        (LinkState::Open, None) if state.is_missing => "no such run yet: waiting for its first event".to_owned(),
         (LinkState::Open, None) => "waiting for the first event".to_owned(),
         (LinkState::Open, Some(last)) => format!("live {last}"),
         (LinkState::Broken { .. }, None) => "disconnected".to_owned(),
@@ -16,6 +20,17 @@ pub(super) fn stream(state: &DashboardState, now: Timestamp) -> String {
         (LinkState::Ended, None) => format!("ended: no events from {}", state.source),
         (LinkState::Ended, Some(last)) => format!("ended {last}"),
     }
+}
+
+/// Returns what the dashboard looks for, if the text has contained nothing of it.
+pub(super) fn nothing_found(state: &DashboardState) -> Option<String> {
+    let counts = &state.counts;
+    (state.of_text && counts.found == 0 && counts.rejected_all() == 0).then(|| {
+        format!(
+            "no events in {} lines: an event is a line with {TOKEN} and a JSON object; `tasktail dashboard --help` shows one",
+            thousands(counts.input)
+        )
+    })
 }
 
 /// Returns all warnings, the most urgent first. Their text is clean.
@@ -34,6 +49,9 @@ pub(super) fn warnings(state: &DashboardState, now: Timestamp) -> Vec<String> {
         all.push(format!("{} rejected ({}){last}", thousands(counts.rejected_all()), reasons.join(", ")));
     }
     all.extend(state.input_failure.clone());
+    if counts.input >= LINES_WITHOUT_EVENTS || state.link == LinkState::Ended {
+        all.extend(nothing_found(state));
+    }
     if counts.found == 0 && counts.named_only > 0 {
         let lines = if counts.named_only == 1 {
             "1 line of text contains".to_owned()

@@ -15,9 +15,9 @@ use super::item::DashboardItem;
 use crate::client::{ClientError, HttpClient, RunFollower, RunItem, RunStreamStart};
 use crate::events::{
     EventNotation, ExtractedItem, Extractor, ExtractorOptions, FileFollower, FollowFileError, FollowFileOptions,
-    FollowItem, FollowNotice, Identities, clean,
+    FollowItem, FollowNotice, Identities, clean, excerpt,
 };
-use crate::model::{Event, Pipeline, RunId};
+use crate::model::{LinePart, Pipeline, RunId, events_in_line};
 
 /// Capacity of the queue.
 const ITEMS_MAX: usize = 4096;
@@ -105,7 +105,7 @@ impl Input {
         let (sender, items) = mpsc::channel(ITEMS_MAX);
         let reader = match self {
             Input::Server { events, counters, run } => {
-                tokio::spawn(poll_counters(*counters, sender.clone()));
+                tokio::spawn(poll_counters(*counters, run.clone(), sender.clone()));
                 tokio::spawn(read_server(RunFollower::new(*events, run, RunStreamStart::First), sender))
             }
             Input::Pipe { keep } => {
@@ -161,22 +161,39 @@ async fn read_server(mut follower: RunFollower, sender: mpsc::Sender<DashboardIt
     }
 }
 
-async fn poll_counters(client: HttpClient, sender: mpsc::Sender<DashboardItem>) {
-    let mut known = Pipeline::default();
+async fn poll_counters(client: HttpClient, run: RunId, sender: mpsc::Sender<DashboardItem>) {
+    let (path, mut known) = (format!("/api/v1/runs/{run}"), Pipeline::default());
+    let mut is_missing = false;
     let mut next = Instant::now();
     while !sender.is_closed() {
-        match timeout(COUNTERS_TIMEOUT, client.get::<Pipeline>("/api/v1/pipeline", &[])).await {
+        let counters = timeout(COUNTERS_TIMEOUT, client.get::<Pipeline>(&format!("{path}/pipeline"), &[])).await;
+        let item = match counters {
             Ok(Ok(pipeline)) if pipeline != known => {
                 known = pipeline.clone();
-                if send(&sender, DashboardItem::Pipeline(pipeline)).await.is_err() {
-                    return;
-                }
+                is_missing = false;
+                Some(DashboardItem::Pipeline(pipeline))
             }
-            Ok(Ok(_)) => {}
-            // The follower reports an unreachable server; an old server without this route has no
-            // counters.
-            Ok(Err(error)) => tracing::debug!(%error, "no counters"),
-            Err(_) => tracing::debug!("no counters in time"),
+            Ok(Ok(_)) => None,
+            // A server without this route may have the run.
+            Ok(Err(error)) if error.is_not_found() && !is_missing => {
+                let state = timeout(COUNTERS_TIMEOUT, client.get::<serde_json::Value>(&path, &[])).await;
+                is_missing = matches!(state, Ok(Err(error)) if error.is_not_found());
+                is_missing.then_some(DashboardItem::NoRun)
+            }
+            // The follower reports an unreachable server.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no counters");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("no counters in time");
+                None
+            }
+        };
+        if let Some(item) = item
+            && send(&sender, item).await.is_err()
+        {
+            return;
         }
         next = (next + COUNTERS_EVERY).max(Instant::now());
         sleep_until(next).await;
@@ -312,30 +329,36 @@ impl FileLines {
     }
 
     fn push(&mut self, bytes: &[u8], found: &mut Vec<DashboardItem>) {
-        let text = String::from_utf8_lossy(bytes);
         let before = self.number;
-        for line in text.split_inclusive('\n') {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.number += 1;
-            self.line(line.trim_end_matches(['\n', '\r']), found);
+            self.line(line, found);
         }
         found.push(DashboardItem::Read { lines: self.number - before });
     }
 
-    fn line(&mut self, line: &str, found: &mut Vec<DashboardItem>) {
-        if line.trim_start().starts_with('{') || self.is_events && !line.trim().is_empty() {
-            match Event::parse(line) {
-                Ok(event) => {
-                    let event = self.identities.identify(&event);
-                    return found.push(DashboardItem::Event { event, in_result: false });
-                }
-                Err(fault) if self.is_events => {
-                    let excerpt = line.chars().take(80).collect();
-                    let (reason, message) = (fault.reason(), format!("line {}: {fault}", self.number));
-                    return found.push(DashboardItem::Rejected { reason, message, excerpt });
-                }
-                Err(_) => {}
+    fn line(&mut self, line: &[u8], found: &mut Vec<DashboardItem>) {
+        let start = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line).trim_ascii_start();
+        if self.is_events || start.starts_with(b"{") {
+            let mut parts = Vec::new();
+            events_in_line(line, &mut |part| parts.push(part));
+            if self.is_events || parts.iter().any(|part| part.event.is_ok()) {
+                return found.extend(parts.into_iter().map(|part| self.part(part, line)));
             }
         }
-        self.extractor.feed_line(self.number, line, &mut |item| found.push(to_item(item)));
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        self.extractor.feed_line(self.number, text, &mut |item| found.push(to_item(item)));
+    }
+
+    fn part(&mut self, part: LinePart, line: &[u8]) -> DashboardItem {
+        match part.event {
+            Ok(event) => DashboardItem::Event { event: self.identities.identify(&event), in_result: false },
+            Err(fault) => DashboardItem::Rejected {
+                reason: fault.reason(),
+                message: format!("line {}: {fault}", self.number),
+                excerpt: excerpt(line.get(part.offset..).unwrap_or_default()),
+            },
+        }
     }
 }

@@ -49,8 +49,10 @@ pub enum DashboardItem {
     },
     /// The run's log was recreated: all events are sent again.
     Reset,
-    /// The server's counters.
+    /// The counters of the run's stages at the server.
     Pipeline(Pipeline),
+    /// The server has no such run yet.
+    NoRun,
     /// The input has ended.
     End,
 }

@@ -1,7 +1,7 @@
 //! A full-screen view of a run in the terminal: its journal, the state of its event stream, its log.
 //!
 //! ```text
-//! server (RunFollower, /api/v1/pipeline) ─┐
+//! server (RunFollower, counters) ─────────┐
 //! piped text (Extractor) ─────────────────┤─> DashboardItem ──bounded queue──> DashboardState ──> view ──> terminal
 //! a file (FileFollower, Extractor) ───────┘                                          ^
 //!                                                                  keys (/dev/tty) ──┘
@@ -21,6 +21,7 @@ mod log;
 mod normal;
 mod panels;
 mod plain;
+mod recap;
 mod row;
 mod screen;
 mod state;
@@ -35,6 +36,7 @@ pub use keys::{Action, action};
 pub use log::{DroppedRows, LogPanel, ROWS_MAX};
 pub use normal::{is_failure_text, normalise};
 pub use plain::{PlainError, follow_plain};
+pub use recap::PlayRecap;
 pub use row::{LogRow, RowLevel};
 pub use screen::{ScreenError, show};
 pub use state::{ActionOutcome, DashboardState, LinkState, LogMode};

@@ -8,10 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::collapse::{Collapser, Lane, Placement};
 use super::counts::StageCounts;
+use super::hint;
 use super::item::DashboardItem;
 use super::keys::Action;
 use super::log::LogPanel;
 use super::normal::{ResultTracker, is_failure_text, normalise, phase_and_host};
+use super::recap::PlayRecap;
 use super::row::{LogRow, RowLevel};
 use crate::events::{RunFold, TOKEN};
 use crate::model::{Event, EventView, Pipeline, RunId, RunState, Timestamp};
@@ -73,6 +75,9 @@ pub struct DashboardState {
     seen: HashSet<u128>,
     pub(super) counts: StageCounts,
     pub(super) pipeline: Option<Pipeline>,
+    /// The server has no such run yet.
+    pub(super) is_missing: bool,
+    pub(super) recap: PlayRecap,
     pub(super) link: LinkState,
     /// Time and source of the newest event.
     pub(super) last: Option<(Timestamp, String)>,
@@ -103,6 +108,8 @@ impl DashboardState {
             seen: HashSet::new(),
             counts: StageCounts::default(),
             pipeline: None,
+            is_missing: false,
+            recap: PlayRecap::default(),
             link: LinkState::Open,
             last: None,
             input_failure: None,
@@ -138,7 +145,7 @@ impl DashboardState {
                 self.last_rejected = Some(message);
                 self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Warning, now) });
             }
-            DashboardItem::Note(text) => self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Note, now) }),
+            DashboardItem::Note(text) => self.note(&text, now),
             DashboardItem::InputFailure(text) => {
                 self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Warning, now) });
                 self.input_failure = Some(text);
@@ -147,10 +154,17 @@ impl DashboardState {
             DashboardItem::Disconnected { why, retry } => self.link = LinkState::Broken { why, since: now, retry },
             DashboardItem::Reset => self.reset(now),
             DashboardItem::Pipeline(pipeline) => self.pipeline = Some(pipeline),
+            DashboardItem::NoRun => {
+                self.is_missing = self.counts.found == 0;
+                let run = self.named.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.note(&format!("there is no run `{run}` yet; waiting for its first event"), now);
+            }
             DashboardItem::End => {
                 self.link = LinkState::Ended;
-                let text = format!("{} has ended", self.source);
-                self.both(LogRow { lines: 0, ..LogRow::text(&text, RowLevel::Note, now) });
+                self.note(&format!("{} has ended", self.source), now);
+                if let Some(text) = hint::nothing_found(self) {
+                    self.note(&text, now);
+                }
             }
         }
     }
@@ -221,6 +235,11 @@ impl DashboardState {
         &self.counts
     }
 
+    /// Returns the outcome of a playbook in the text.
+    pub fn recap(&self) -> &PlayRecap {
+        &self.recap
+    }
+
     /// Returns the state of the input.
     pub fn link(&self) -> &LinkState {
         &self.link
@@ -240,6 +259,7 @@ impl DashboardState {
             self.results.begin();
         }
         self.counts.found += 1;
+        self.is_missing = false;
         let view = event.view();
         let identity = view.event_id.as_deref().unwrap_or(event.as_str());
         if !self.seen.insert(fingerprint(identity)) {
@@ -287,6 +307,7 @@ impl DashboardState {
     fn apply_text(&mut self, text: &str, now: Timestamp) {
         self.counts.named_only += u64::from(text.contains(TOKEN));
         let text = anstream::adapter::strip_str(text).to_string();
+        self.recap.read(&text);
         let failed = is_failure_text(&text);
         let row = LogRow::text(&text, if failed { RowLevel::Error } else { RowLevel::Text }, now);
         let blank = text.trim().is_empty();
@@ -322,6 +343,10 @@ impl DashboardState {
         let (key, exact) = (self.hasher.hash_one(normalise(text)), self.hasher.hash_one(text));
         let placement = self.collapser.place(lane, key, exact, self.summary.next_id());
         self.summary.place(row, &placement);
+    }
+
+    fn note(&mut self, text: &str, now: Timestamp) {
+        self.both(LogRow { lines: 0, ..LogRow::text(text, RowLevel::Note, now) });
     }
 
     fn both(&mut self, row: LogRow) {

@@ -33,4 +33,4 @@ pub use follow::{
 };
 pub use identity::Identities;
 pub use log::{EventLog, EventStream, LogError, LogFault, LoggedEvent, ReadEvents, StreamItem, SyncMode};
-pub use text::{clean, one_line, without_time};
+pub use text::{clean, excerpt, one_line, without_time};

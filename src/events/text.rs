@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use crate::model::{EventSchema, EventView};
 
+/// Maximum characters of an excerpt of a rejected text.
+const EXCERPT_CHARS_MAX: usize = 80;
+
 /// Returns the text without control characters: each becomes U+FFFD, a tab a space, a newline `⏎`;
 /// escape sequences of a terminal are removed completely.
 pub fn clean(text: &str) -> String {
@@ -16,6 +19,16 @@ pub fn clean(text: &str) -> String {
         c => c,
     };
     stripped.chars().map(visible).collect()
+}
+
+/// Returns the start of a rejected text, without control characters.
+pub fn excerpt(text: &[u8]) -> String {
+    let start = text.get(..text.len().min(EXCERPT_CHARS_MAX * 4)).unwrap_or_default();
+    let start = clean(String::from_utf8_lossy(start).trim());
+    match start.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &start[..end]),
+        None => start,
+    }
 }
 
 /// Reports whether a character changes the direction of the text around it.

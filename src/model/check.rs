@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::json::{Escapes, JsonObject, ValueKind};
-use super::{EventError, EventView};
+use super::{EventError, EventView, WholeNumber};
 
 /// The type of a field of [`EventView`].
 #[derive(Clone, Copy)]
@@ -69,16 +69,10 @@ fn diagnose(text: &str, error: &serde_json::Error) -> EventError {
         return EventError::NotJson(error.to_string());
     };
     let serde_json::Value::Object(fields) = value else { return EventError::NotObject };
-    let counts = ["repetition", "total_repetitions", "total", "attempt", "source_seq"];
-    for field in counts {
-        if let Some(value) = fields.get(field).filter(|value| !value.is_null() && value.as_u64().is_none()) {
-            return EventError::WrongType { field, wants: "a non-negative integer", got: shorten(value) };
-        }
-    }
-    for field in ["timestamp", "timestamp_utc", "received_utc"] {
-        if let Some(value) = fields.get(field).filter(|v| !(v.is_null() || v.is_number() || v.is_string())) {
-            return EventError::WrongType { field, wants: "seconds or an RFC 3339 time", got: shorten(value) };
-        }
+    let repetition = fields.get("repetition").filter(|value| !value.is_null());
+    if let Some(value) = repetition.filter(|value| !matches!(WholeNumber::required(*value), Ok(Some(_)))) {
+        let wants = "a non-negative integer";
+        return EventError::WrongType { field: "repetition", wants, got: shorten(value) };
     }
     EventError::NotJson(error.to_string())
 }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::check::{check, compact, is_event};
-use super::json::JsonObject;
+use super::event_line::is_separator;
+use super::json::{JsonObject, lenient};
 use super::limits;
 use super::view::{EventText, EventView};
 
@@ -74,20 +75,36 @@ impl EventError {
 }
 
 impl Event {
-    /// Parses one event. White space between tokens is accepted and removed.
+    /// Parses one event. White space between tokens is removed. JSON as programs really write it (a byte order
+    /// mark, `NaN`, a name twice, ...) is accepted and becomes strict JSON, as listed in [`super::json::lenient`].
     ///
     /// # Errors
     /// The reason why the text is not an event.
     pub fn parse(text: &str) -> Result<Self, EventError> {
-        let text = text.trim();
+        let text = text.trim_matches(is_separator);
         if text.len() > limits::EVENT_BYTES_MAX {
             return Err(EventError::TooLong(text.len()));
         }
         if let Some(event) = JsonObject::read(text).as_ref().and_then(Self::of) {
             return Ok(event);
         }
-        check(text)?;
-        Ok(Self(compact(text).into()))
+        match check(text) {
+            Ok(()) => Ok(Self(compact(text).into())),
+            Err(error @ EventError::NotJson(_)) => match lenient::read_first(text) {
+                Some((strict, length)) if length == text.len() => Self::of_strict(strict),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the event of an object in strict JSON without white space.
+    pub(super) fn of_strict(object: String) -> Result<Self, EventError> {
+        if object.len() > limits::EVENT_BYTES_MAX {
+            return Err(EventError::TooLong(object.len()));
+        }
+        check(&object)?;
+        Ok(Self(object.into()))
     }
 
     /// Returns the object as an event, or `None` if it is invalid or unusual; [`Event::parse`] decides
@@ -262,6 +279,8 @@ mod tests {
             (r#"{"workload":"w","repetition":1,"status":"failed"}"#, "missing_field", "`host`"),
             (r#"{"host":"h","workload":"w","repetition":null,"status":"failed"}"#, "missing_field", "`repetition`"),
             (r#"{"host":"h","workload":"w","repetition":"one","status":"x"}"#, "wrong_type", "`repetition`"),
+            (r#"{"host":"h","workload":"w","repetition":NaN,"status":"x"}"#, "wrong_type", "`repetition`"),
+            (r#"{"host":"h","workload":"w","repetition":1.5,"status":"x"}"#, "wrong_type", "1.5"),
             (r#"{"host":"h","workload":"w","repetition":-1,"status":"x"}"#, "wrong_type", "-1"),
             ("{'host': 'h'}", "not_json", "key"),
         ] {
@@ -269,6 +288,24 @@ mod tests {
             assert_eq!(fault.reason(), reason, "{text}: {fault}");
             assert!(fault.to_string().contains(names), "{text}: {fault}");
         }
+    }
+
+    #[test]
+    fn numbers_of_any_spelling_are_read_and_a_bad_optional_field_rejects_nothing() {
+        let view = |fields: &str| {
+            let text = format!(r#"{{"host":"h","workload":"w","status":"x",{fields}}}"#);
+            let event = Event::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let view = event.view();
+            (view.repetition.unwrap().0, view.repetitions(), view.origin().is_some())
+        };
+        assert_eq!(view(r#""repetition":"2","total_repetitions":" 3 ""#), (2, Some(3), false));
+        assert_eq!(view(r#""repetition":2.0,"total":3e0"#), (2, Some(3), false));
+        assert_eq!(view(r#""repetition":true,"total":"3.0","timestamp":"1767435305.1""#), (1, Some(3), true));
+        assert_eq!(view(r#""repetition":02,"total_repetitions":NaN,"timestamp":-Infinity"#), (2, None, false));
+        assert_eq!(view(r#""repetition":1,"total":-1,"timestamp":[1],"attempt":{},"source_seq":"x""#), (1, None, false));
+        assert_eq!(view(r#""repetition":7,"repetition":2,"message":"\udce9","x":1e999"#), (2, None, false));
+        let failed = Event::parse("\u{feff}{\"event_type\":\"step.failed\",\"attempt\":\"?\",\"p99\":NaN}\0\0").unwrap();
+        assert!(failed.view().is_failure() && failed.as_str().ends_with(r#""p99":"NaN"}"#), "{failed}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use super::{EventSchema, Timestamp};
 
+/// The end of the integers that an `f64` holds exactly.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// A string in an event, borrowed if it has no escapes. Numbers and booleans are accepted as their text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventText<'a>(pub Cow<'a, str>);
@@ -18,8 +21,10 @@ pub struct EventText<'a>(pub Cow<'a, str>);
 pub enum EventTime<'a> {
     /// Seconds since 1970, like Python's `time.time()`.
     Seconds(f64),
-    /// A time in RFC 3339.
+    /// A time in RFC 3339, or seconds in a string.
     Text(Cow<'a, str>),
+    /// A value that is not a time.
+    Unknown,
 }
 
 /// The known fields of an event. `null` is the same as absent.
@@ -43,9 +48,11 @@ pub struct EventView<'a> {
     /// its position there.
     #[serde(borrow)]
     pub source: Option<EventText<'a>>,
+    #[serde(default, deserialize_with = "WholeNumber::any")]
     pub source_seq: Option<WholeNumber>,
     #[serde(borrow)]
     pub actor: Option<EventText<'a>>,
+    #[serde(default, deserialize_with = "WholeNumber::any")]
     pub attempt: Option<WholeNumber>,
     #[serde(borrow)]
     pub step_id: Option<EventText<'a>>,
@@ -63,9 +70,12 @@ pub struct EventView<'a> {
     pub host: Option<EventText<'a>>,
     #[serde(borrow)]
     pub workload: Option<EventText<'a>>,
+    #[serde(default, deserialize_with = "WholeNumber::required")]
     pub repetition: Option<WholeNumber>,
+    #[serde(default, deserialize_with = "WholeNumber::any")]
     pub total_repetitions: Option<WholeNumber>,
     /// An older name of `total_repetitions`.
+    #[serde(default, deserialize_with = "WholeNumber::any")]
     pub total: Option<WholeNumber>,
     #[serde(borrow)]
     pub status: Option<EventText<'a>>,
@@ -83,7 +93,7 @@ pub struct EventView<'a> {
     pub error_context: Option<&'a RawValue>,
 }
 
-/// A non-negative integer.
+/// A non-negative integer: a number, or a string that Python's `int` and `float` accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WholeNumber(pub u64);
 
@@ -160,15 +170,18 @@ impl EventView<'_> {
 impl EventTime<'_> {
     fn to_timestamp(&self) -> Option<Timestamp> {
         match self {
-            EventTime::Text(text) => text.parse().ok(),
-            EventTime::Seconds(seconds) if *seconds > 0.0 && *seconds < 1e12 => {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-                let millis = (seconds * 1000.0) as u64;
-                Some(Timestamp::from_millis(millis))
-            }
-            EventTime::Seconds(_) => None,
+            EventTime::Text(text) => text.parse().ok().or_else(|| time_of(text.trim().parse().ok()?)),
+            EventTime::Seconds(seconds) => time_of(*seconds),
+            EventTime::Unknown => None,
         }
     }
+}
+
+/// Returns a time in seconds since 1970; zero means unknown.
+fn time_of(seconds: f64) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "used only if it fits")]
+    let millis = (seconds * 1000.0) as u64;
+    (seconds > 0.0 && seconds < 1e12).then(|| Timestamp::from_millis(millis))
 }
 
 impl std::ops::Deref for EventText<'_> {
@@ -275,10 +288,97 @@ impl<'de> Visitor<'de> for EventTimeVisitor {
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         Ok(EventTime::Text(Cow::Owned(text.to_owned())))
     }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(EventTime::Unknown)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(EventTime::Unknown)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(EventTime::Unknown)
+    }
 }
 
-impl<'de> Deserialize<'de> for WholeNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(WholeNumber)
+/// Returns the integer that a number without a fraction is.
+fn whole(value: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "used only if it fits")]
+    let count = value as u64;
+    (value.fract() == 0.0 && (0.0..WHOLE_MAX).contains(&value)).then_some(count)
+}
+
+/// The value of a field that should be a non-negative integer.
+enum CountValue {
+    Null,
+    Count(u64),
+    Other,
+}
+
+impl WholeNumber {
+    /// Reads a field; a value that is not a count is the same as absent.
+    fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Ok(match deserializer.deserialize_any(CountVisitor)? {
+            CountValue::Count(count) => Some(Self(count)),
+            CountValue::Null | CountValue::Other => None,
+        })
+    }
+
+    /// Reads a field whose value must be a count or `null`.
+    pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        match deserializer.deserialize_any(CountVisitor)? {
+            CountValue::Count(count) => Ok(Some(Self(count))),
+            CountValue::Null => Ok(None),
+            CountValue::Other => Err(serde::de::Error::custom("not a non-negative integer")),
+        }
+    }
+}
+
+struct CountVisitor;
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = CountValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a non-negative integer")
+    }
+
+    fn visit_unit<E>(self) -> Result<CountValue, E> {
+        Ok(CountValue::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<CountValue, E> {
+        Ok(CountValue::Count(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<CountValue, E> {
+        Ok(CountValue::Count(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<CountValue, E> {
+        Ok(u64::try_from(value).map_or(CountValue::Other, CountValue::Count))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<CountValue, E> {
+        Ok(whole(value).map_or(CountValue::Other, CountValue::Count))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<CountValue, E> {
+        let text = text.trim();
+        let count = text.parse().ok().or_else(|| whole(text.parse().ok()?));
+        Ok(count.map_or(CountValue::Other, CountValue::Count))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CountValue, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(CountValue::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<CountValue, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(CountValue::Other)
     }
 }

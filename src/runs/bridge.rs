@@ -2,9 +2,7 @@
 //!
 //! A task with events is read from its first line on, history then live, like by any follower. Event ids are
 //! derived from the text, so a second read after a restart adds no duplicates. Text that looks like an event
-//! but is invalid is counted, and noted in the task's own log, at most [`notes::NOTES_MAX`] times per task.
-
-mod notes;
+//! but is invalid is counted by task and reason, and never written to the task's log.
 
 use std::sync::Arc;
 
@@ -12,10 +10,9 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::notes::LogNotes;
 use super::line_events::LineEventAdapter;
-use super::{EventSource, IncomingEvent, RunMeters, Runs, RunsError};
-use crate::events::{ExtractedItem, Extractor, ExtractorOptions, MalformedEvent, TOKEN};
+use super::{EventSource, IncomingEvent, RunHandle, RunStage, Runs, RunsError};
+use crate::events::{ExtractedItem, Extractor, ExtractorOptions, TOKEN};
 use crate::journal::PageLimits;
 use crate::model::{BadRunId, Channel, Line, RunId, Task, TaskStatus};
 use crate::tasks::{EndRequest, EventsGuard, FollowEvent, FollowStart, LogPage, TaskHandle, Tasks, TasksError};
@@ -42,7 +39,7 @@ impl Runs {
     /// scanned as well.
     ///
     /// An event belongs to the run it names, or else to the run of its task: the label `run`, or the task's
-    /// id. With `isolation` an event that names another run is rejected and noted in the task's log.
+    /// id. With `isolation` an event that names another run is rejected.
     pub async fn bridge(
         &self,
         tasks: Tasks,
@@ -89,7 +86,8 @@ struct Bridge {
     default_run: RunId,
     isolation: RunIsolation,
     source: Arc<str>,
-    notes: LogNotes,
+    /// The run that rejected texts are counted for.
+    own_run: RunHandle,
 }
 
 /// The text of one channel.
@@ -106,14 +104,14 @@ impl Bridge {
         let text = || ChannelText { extractor: Extractor::new(options.clone()), joined: None };
         let default_run = details.labels.get("run").and_then(|run| run.parse().ok());
         let default_run = default_run.unwrap_or_else(|| RunId::from(task.id().clone()));
-        let known_through = details.last_line;
+        runs.inner.found.lock().restart(task.id());
         Self {
             adapter: LineEventAdapter::new(&details, task.epoch().incarnation, &default_run),
             source: format!("task:{}", task.id()).into(),
             next: 1,
             texts: [text(), text()],
             found: Vec::new(),
-            notes: LogNotes::new(known_through),
+            own_run: runs.get_or_new(&default_run),
             default_run,
             isolation,
             runs,
@@ -128,14 +126,14 @@ impl Bridge {
             // Removed: there is nothing left to read.
             Err(BridgeError::Task(TasksError::Removed(_))) => guard.finish(),
             Err(error) => {
-                self.meters().extraction.failed(&format!("task {}: {error}", self.task.id()));
+                self.meter().failed(&format!("task {}: {error}", self.task.id()));
                 tracing::warn!(task = %self.task.id(), %error, "stopped reading a task's events; the next start will retry");
             }
         }
     }
 
-    fn meters(&self) -> &RunMeters {
-        self.runs.meters()
+    fn meter(&self) -> RunStage<'_> {
+        self.own_run.stage(|meters| &meters.extraction)
     }
 
     /// Reads to the task's end. Returns false if the server shuts down first.
@@ -205,7 +203,6 @@ impl Bridge {
         if let Some(adapter) = &self.adapter {
             self.found.extend(adapter.end(details));
         }
-        self.notes.known_through = 0;
         self.flush().await
     }
 
@@ -222,14 +219,14 @@ impl Bridge {
     fn read_page(&mut self, page: &LogPage) {
         if let Some(gap) = &page.gap {
             self.end_texts(Extractor::flush);
-            let meter = &self.meters().extraction;
+            let meter = self.meter();
             meter.dropped(gap.count);
             let lines = format!("lines {} to {}", gap.from, gap.to);
             meter.failed(&format!("{}: {lines} are missing, and so are their events", self.source));
         }
         for line in &page.lines {
             match line.channel {
-                Channel::Internal => self.notes.observe(&line.line),
+                Channel::Internal => {}
                 Channel::Stdout => self.read_line(0, line),
                 Channel::Stderr => self.read_line(1, line),
             }
@@ -270,15 +267,17 @@ impl Bridge {
     }
 
     fn feed(&mut self, channel: usize, n: u64, line: &str) {
-        let Self { texts, found, notes, source, runs, .. } = self;
+        let Self { texts, found, source, runs, own_run, task, .. } = self;
         let Some(text) = texts.get_mut(channel) else { return };
-        text.extractor.feed_line(n, line, &mut |item| collect(item, found, notes, source, runs.meters()));
+        let mut found = FoundItems { events: found, source, runs, run: own_run, task };
+        text.extractor.feed_line(n, line, &mut |item| found.collect(item));
     }
 
     fn for_each_text(&mut self, apply: impl Fn(&mut Extractor, &mut dyn FnMut(ExtractedItem<'_>))) {
-        let Self { texts, found, notes, source, runs, .. } = self;
+        let Self { texts, found, source, runs, own_run, task, .. } = self;
+        let mut found = FoundItems { events: found, source, runs, run: own_run, task };
         for text in texts {
-            apply(&mut text.extractor, &mut |item| collect(item, found, notes, source, runs.meters()));
+            apply(&mut text.extractor, &mut |item| found.collect(item));
         }
     }
 
@@ -291,7 +290,7 @@ impl Bridge {
         let named = named.parse().unwrap_or_else(|error: BadRunId| {
             let text =
                 format!("{}, line {line}: field `run_id`: {error}; stored in run {}", self.source, self.default_run);
-            self.runs.meters().extraction.failed(&text);
+            self.own_run.stage(|meters| &meters.extraction).failed(&text);
             self.default_run.clone()
         });
         if named == self.default_run || !(self.isolation)() {
@@ -302,9 +301,14 @@ impl Bridge {
              the task with the label run={named}",
             self.default_run
         );
-        self.runs.meters().extraction.rejected("foreign_run", &text);
-        self.notes.add(line, &text);
+        self.reject("foreign_run", line, &text, incoming.event.as_str());
         None
+    }
+
+    /// Counts an event that cannot be stored.
+    fn reject(&self, reason: &'static str, line: u64, message: &str, text: &str) {
+        self.meter().rejected(reason, message);
+        self.runs.inner.found.lock().of(self.task.id()).reject_as(reason, line, message, text);
     }
 
     /// Appends the collected events to their runs, and the notes to the task's log.
@@ -318,23 +322,18 @@ impl Bridge {
             }
         }
         for (run, events) in by_run {
-            let appended = self.runs.get_or_new(&run).append(&events).await?;
-            let meter = &self.runs.meters().extraction;
-            meter.delivered(events.len() as u64 - appended.rejected.len() as u64);
+            let run = self.runs.get_or_new(&run);
+            let appended = run.append(&events).await?;
+            let (count, rejected) = (events.len() as u64, appended.rejected.len() as u64);
+            // Counted for the server when they were found.
+            run.own_meters().extraction.received(count);
+            run.own_meters().extraction.parsed(count);
+            run.stage(|meters| &meters.extraction).delivered(count - rejected);
             for refused in &appended.rejected {
-                meter.rejected(refused.fault.reason(), &refused.fault.to_string());
-                let line = events.get(refused.index).and_then(|event| event.source.as_ref()?.seq);
-                self.notes.add(line.unwrap_or_default(), &refused.fault.to_string());
-            }
-        }
-        if self.next > self.notes.known_through {
-            let texts: Vec<String> = self.notes.due.values().cloned().collect();
-            if !texts.is_empty() {
-                match self.task.append_internal(&texts).await {
-                    Ok(()) => self.notes.written.extend(std::mem::take(&mut self.notes.due).into_keys()),
-                    // The end is being committed; once it waits for the events, notes are accepted.
-                    Err(error) => tracing::debug!(task = %self.task.id(), %error, "notes not accepted yet"),
-                }
+                let event = events.get(refused.index);
+                let line = event.and_then(|event| event.source.as_ref()?.seq).unwrap_or_default();
+                let text = event.map_or("", |incoming| incoming.event.as_str());
+                self.reject(refused.fault.reason(), line, &refused.fault.to_string(), text);
             }
         }
         Ok(())
@@ -351,32 +350,41 @@ fn ended(mut task: Task, end: &EndRequest) -> Task {
     task
 }
 
-/// Collects and counts an item found by an extractor.
-fn collect(
-    item: ExtractedItem<'_>,
-    found: &mut Vec<IncomingEvent>,
-    notes: &mut LogNotes,
-    source: &std::sync::Arc<str>,
-    meters: &RunMeters,
-) {
-    let meter = &meters.extraction;
-    match item {
-        ExtractedItem::Event(extracted) => {
-            meter.received(1);
-            meter.parsed(1);
-            let source = Some(EventSource { name: source.clone(), seq: Some(extracted.line) });
-            found.push(IncomingEvent { event: extracted.identified, source });
+/// Collects and counts the items that an extractor finds.
+struct FoundItems<'a> {
+    events: &'a mut Vec<IncomingEvent>,
+    source: &'a Arc<str>,
+    runs: &'a Runs,
+    run: &'a RunHandle,
+    task: &'a TaskHandle,
+}
+
+impl FoundItems<'_> {
+    fn collect(&mut self, item: ExtractedItem<'_>) {
+        let server = &self.runs.meters().extraction;
+        match item {
+            ExtractedItem::Event(extracted) => {
+                server.received(1);
+                server.parsed(1);
+                self.runs.inner.found.lock().of(self.task.id()).found += 1;
+                let source = Some(EventSource { name: self.source.clone(), seq: Some(extracted.line) });
+                self.events.push(IncomingEvent { event: extracted.identified, source });
+            }
+            ExtractedItem::Echo { .. } => {
+                let stage = self.run.stage(|meters| &meters.extraction);
+                stage.received(1);
+                stage.parsed(1);
+                stage.deduplicated(1);
+                self.runs.inner.found.lock().of(self.task.id()).repeated += 1;
+            }
+            ExtractedItem::Rejected(rejected) => {
+                let stage = self.run.stage(|meters| &meters.extraction);
+                stage.received(1);
+                let place = format!("{}, line {}: {}", self.source, rejected.line, rejected.fault);
+                stage.rejected(rejected.fault.reason(), &place);
+                self.runs.inner.found.lock().of(self.task.id()).reject(&rejected);
+            }
+            ExtractedItem::Task(_) | ExtractedItem::Text { .. } => {}
         }
-        ExtractedItem::Echo { .. } => {
-            meter.received(1);
-            meter.parsed(1);
-            meter.deduplicated(1);
-        }
-        ExtractedItem::Rejected(MalformedEvent { line, fault, .. }) => {
-            meter.received(1);
-            meter.rejected(fault.reason(), &format!("{source}, line {line}: {fault}"));
-            notes.add(line, &fault.to_string());
-        }
-        ExtractedItem::Task(_) | ExtractedItem::Text { .. } => {}
     }
 }

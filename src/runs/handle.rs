@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::incoming::{self, IdHash, IncomingEvent};
 use super::state::LoadedRun;
-use super::{RejectedEvent, RunMeters, RunsError, RunsInner, list};
+use super::{RejectedEvent, RunMeters, RunStage, RunsError, RunsInner, list};
 use crate::journal::{JournalError, LineBatch, Stream, Trim};
 use crate::model::limits::Limit;
-use crate::model::{Cursor, EntryId, Epoch, Event, RunId, RunState, Timestamp};
+use crate::model::{Cursor, EntryId, Epoch, Event, RunId, RunState, StageCounters, Timestamp};
 
 /// Maximum attempts at a batch while the run keeps being removed.
 const ATTEMPTS_MAX: usize = 4;
@@ -35,6 +35,7 @@ pub(super) struct RunInner {
     state: tokio::sync::Mutex<Option<LoadedRun>>,
     /// Set if the commit of a batch timed out: it may still be stored.
     has_unconfirmed: AtomicBool,
+    meters: RunMeters,
 }
 
 /// The outcome of an append of events.
@@ -51,7 +52,7 @@ pub struct AppendedEvents {
 impl RunInner {
     pub(super) fn new(id: RunId) -> Self {
         let (last_used, state) = (Mutex::new(Instant::now()), tokio::sync::Mutex::default());
-        Self { id, last_used, state, has_unconfirmed: AtomicBool::new(false) }
+        Self { id, last_used, state, has_unconfirmed: AtomicBool::new(false), meters: RunMeters::default() }
     }
 
     pub(super) fn idle(&self) -> Duration {
@@ -75,9 +76,14 @@ impl RunHandle {
         &self.run.id
     }
 
-    /// Returns the stage counters.
-    pub(super) fn meters(&self) -> &RunMeters {
-        &self.runs.meters
+    /// Returns one stage of the run.
+    pub fn stage(&self, of: impl Fn(&RunMeters) -> &StageCounters) -> RunStage<'_> {
+        RunStage { server: of(&self.runs.meters), run: of(&self.run.meters) }
+    }
+
+    /// Returns the counters of the run's own stages.
+    pub(super) fn own_meters(&self) -> &RunMeters {
+        &self.run.meters
     }
 
     /// Returns the run's journal, if it has one.
@@ -109,7 +115,7 @@ impl RunHandle {
                 Err(fault) => done.rejected.push(RejectedEvent { index, fault }),
             }
         }
-        let dedupe = &self.runs.meters.dedupe;
+        let dedupe = self.stage(|meters| &meters.dedupe);
         dedupe.received(pending.len() as u64);
         dedupe.parsed(pending.len() as u64);
         while !pending.is_empty() {
@@ -128,7 +134,7 @@ impl RunHandle {
             let appended = match appended {
                 Ok(Ok(appended)) => appended,
                 Ok(Err(error)) => {
-                    self.runs.meters.dedupe.failed(&format!("run {}: {error}", self.id()));
+                    dedupe.failed(&format!("run {}: {error}", self.id()));
                     return Err(error);
                 }
                 Err(_) => return Err(JournalError::Closed.into()),
@@ -142,8 +148,9 @@ impl RunHandle {
     /// Appends a batch, counts the outcome and wakes waiting followers, even if the caller was cancelled.
     async fn append_and_notify(&self, events: &[(Event, IdHash)]) -> Result<u64, RunsError> {
         let appended = self.append_batch(events).await?;
-        self.runs.meters.dedupe.deduplicated(events.len() as u64 - appended);
-        self.runs.meters.dedupe.delivered(appended);
+        let dedupe = self.stage(|meters| &meters.dedupe);
+        dedupe.deduplicated(events.len() as u64 - appended);
+        dedupe.delivered(appended);
         if appended > 0 {
             self.runs.changes.send_modify(|version| *version += 1);
         }
@@ -198,13 +205,15 @@ impl RunHandle {
         if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
             return Ok(());
         }
-        let runs = self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64;
-        let options = self.runs.tasks.options();
-        if runs >= options.limits.runs_max {
-            options.hits.count(Limit::runs_max);
-            return Err(RunsError::TooMany(runs));
+        let (options, max) = (self.runs.tasks.options(), self.runs.tasks.options().limits.runs_max);
+        let count = || Ok(self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64);
+        match self.runs.count.lock().add(max, Instant::now(), count)? {
+            Ok(()) => Ok(()),
+            Err(runs) => {
+                options.hits.count(Limit::runs_max);
+                Err(RunsError::TooMany(runs))
+            }
         }
-        Ok(())
     }
 
     /// Returns the state of the run up to its last durable event. The state of an earlier log with this name is
@@ -221,7 +230,7 @@ impl RunHandle {
         let state = guard.get_or_insert_with(|| LoadedRun::new(self.id(), stream));
         let before = state.next;
         let counted = self.runs.summaries.lock().get(self.id()).map_or(0, |known| known.line_of(&state.stream));
-        state.catch_up(&self.runs, counted).await?;
+        state.catch_up(&self.runs, self.stage(|meters| &meters.run_state), counted).await?;
         if state.next != before || counted == 0 {
             self.runs.summaries.lock().insert(self.id().clone(), list::CachedSummary::new(state));
         }

@@ -110,22 +110,20 @@ pub(super) fn read(entry: &Entry<'_>) -> Option<Result<(Event, IdHash), EventErr
 }
 
 fn parse(fields: &EntryFields<'_>) -> Result<Event, EventError> {
-    let text = |octets: &ByteStr<'_>| {
-        std::str::from_utf8(octets).map(str::to_owned).map_err(|error| EventError::NotJson(error.to_string()))
-    };
+    let text = |octets: &ByteStr<'_>| String::from_utf8_lossy(octets).into_owned();
     if let Some((_, value)) = fields.iter().find(|(name, _)| **name == *FIELD) {
-        return Event::parse(&text(value)?);
+        return Event::parse(&text(value));
     }
     let mut object = serde_json::Map::new();
     for (name, value) in fields {
-        let value = text(value)?;
+        let value = text(value);
         // Redis has only strings: these fields are parsed as numbers.
         let number = matches!(&**name, b"repetition" | b"total_repetitions" | b"total" | b"attempt" | b"source_seq");
         let value = match value.parse::<u64>() {
             Ok(count) if number => json!(count),
             _ => json!(value),
         };
-        object.insert(text(name)?, value);
+        object.insert(text(name), value);
     }
     Event::parse(&serde_json::Value::Object(object).to_string())
 }

@@ -17,8 +17,10 @@
 //! Not here: finding events in text ([`crate::events`]) and routes ([`crate::server`]).
 
 mod bridge;
+mod count;
 mod folder;
 mod follow;
+mod found;
 mod handle;
 mod incoming;
 mod line_events;
@@ -35,7 +37,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
-use crate::model::{EventError, RunId};
+use crate::model::{EventError, RunId, Stage, StageCounters, TaskEvents, TaskId};
 use crate::tasks::{Tasks, TasksError};
 pub use bridge::RunIsolation;
 pub use follow::{RunEvent, RunFollowStart, RunTail};
@@ -43,7 +45,7 @@ use handle::RunInner;
 pub use handle::{AppendedEvents, RunHandle};
 pub use incoming::{EventSource, IncomingEvent};
 pub use list::RunQuery;
-pub use meters::RunMeters;
+pub use meters::{RunMeters, RunStage};
 pub use page::{EventFilter, EventPage, StoredEvent};
 
 /// Idle time after which a run is evicted from memory.
@@ -96,6 +98,10 @@ struct RunsInner {
     meters: Arc<RunMeters>,
     /// Runs in use. Locked for a lookup only.
     used: Mutex<HashMap<RunId, Arc<RunInner>>>,
+    /// What was found in the output of tasks. Locked for a lookup only.
+    found: Mutex<found::FoundEvents>,
+    /// The number of runs. Locked for a scan of all streams now and then.
+    count: Mutex<count::RunCount>,
     /// Summary of each run when it was last read. Locked for a lookup only.
     summaries: Mutex<HashMap<RunId, list::CachedSummary>>,
     /// Changes when a run has new events or is removed.
@@ -110,6 +116,8 @@ impl Runs {
             journal: tasks.journal().clone(),
             meters,
             used: Mutex::default(),
+            found: Mutex::default(),
+            count: Mutex::default(),
             summaries: Mutex::default(),
             changes: watch::Sender::new(0),
         };
@@ -144,6 +152,7 @@ impl Runs {
             Err(error) => return Err(error.into()),
         }
         self.inner.summaries.lock().remove(id);
+        self.inner.count.lock().remove();
         self.notify_changed();
         Ok(true)
     }
@@ -161,6 +170,25 @@ impl Runs {
     /// Returns the stage counters.
     pub fn meters(&self) -> &Arc<RunMeters> {
         &self.inner.meters
+    }
+
+    /// Returns the counters of a run's own stages; `None` if there is no such run. They count from the time since
+    /// which the run is in use.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn stages(&self, id: &RunId) -> Result<Option<Vec<Stage>>, RunsError> {
+        let is_used = self.inner.used.lock().contains_key(id);
+        if !is_used && self.get(id)?.is_none() {
+            return Ok(None);
+        }
+        let run = self.get_or_new(id);
+        Ok(Some(run.own_meters().all().into_iter().map(StageCounters::snapshot).collect()))
+    }
+
+    /// Returns what was found in the output of a task; nothing if the server has not read it.
+    pub fn task_events(&self, task: &TaskId) -> TaskEvents {
+        self.inner.found.lock().get(task).cloned().unwrap_or_default()
     }
 
     /// Evicts idle runs periodically. Never returns; cancel it to stop.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::incoming::{self, IdHash};
-use super::{RunsError, RunsInner};
+use super::{RunStage, RunsError, RunsInner};
 use crate::events::RunFold;
 use crate::journal::{JournalError, PageLimits, Stream};
 use crate::model::{Entry, RunId, Timestamp};
@@ -26,7 +26,12 @@ impl LoadedRun {
     }
 
     /// Reads new entries of the journal. Entries up to line `counted` have been counted before.
-    pub(super) async fn catch_up(&mut self, inner: &RunsInner, counted: u64) -> Result<(), RunsError> {
+    pub(super) async fn catch_up(
+        &mut self,
+        inner: &RunsInner,
+        meter: RunStage<'_>,
+        counted: u64,
+    ) -> Result<(), RunsError> {
         while self.next <= self.stream.tip().last_line {
             let page = match inner.journal.read_entries(&self.stream, self.next, PageLimits::default()) {
                 Ok(page) => page,
@@ -34,7 +39,7 @@ impl LoadedRun {
                 Err(error) => return Err(error.into()),
             };
             for entry in &page.entries {
-                self.apply(inner, entry, entry.n > counted);
+                self.apply(meter, entry, entry.n > counted);
             }
             // An empty page: a Redis client has trimmed everything up to the tip.
             self.next = page.entries.last().map_or(page.last_line, |last| last.n) + 1;
@@ -44,8 +49,7 @@ impl LoadedRun {
         Ok(())
     }
 
-    fn apply(&mut self, inner: &RunsInner, entry: &Entry<'_>, count: bool) {
-        let meter = &inner.meters.run_state;
+    fn apply(&mut self, meter: RunStage<'_>, entry: &Entry<'_>, count: bool) {
         let Some(read) = incoming::read(entry) else { return };
         if count {
             meter.received(1);

@@ -27,11 +27,7 @@ pub(crate) struct StageMeters {
     pub(crate) viewer_socket: StageCounters,
     /// Lines to SSE streams.
     pub(crate) sse: StageCounters,
-    /// Events from POST requests.
-    pub(crate) runs_http: StageCounters,
-    /// Events to SSE streams.
-    pub(crate) runs_sse: StageCounters,
-    /// The stages between an event's source and its run's state.
+    /// The stages between an event's source and its readers.
     pub(crate) runs: Arc<RunMeters>,
 }
 
@@ -44,8 +40,6 @@ impl Default for StageMeters {
             journal: StageCounters::new("journal"),
             viewer_socket: StageCounters::new("viewer_socket"),
             sse: StageCounters::new("sse"),
-            runs_http: StageCounters::new("runs_http"),
-            runs_sse: StageCounters::new("runs_sse"),
             runs: Arc::default(),
         }
     }
@@ -92,6 +86,7 @@ impl StageMeters {
     }
 
     fn all(&self) -> [&StageCounters; 12] {
+        let [extraction, runs_http, runs_folder, dedupe, run_state, runs_sse] = self.runs.all();
         [
             &self.worker_socket,
             &self.http_lines,
@@ -99,12 +94,12 @@ impl StageMeters {
             &self.journal,
             &self.viewer_socket,
             &self.sse,
-            &self.runs.extraction,
-            &self.runs_http,
-            &self.runs.runs_folder,
-            &self.runs.dedupe,
-            &self.runs.run_state,
-            &self.runs_sse,
+            extraction,
+            runs_http,
+            runs_folder,
+            dedupe,
+            run_state,
+            runs_sse,
         ]
     }
 }

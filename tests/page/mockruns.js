@@ -37,6 +37,7 @@ export class MockRuns {
     this.runs = new Map();
     this.births = 0;
     this.pipeline = { hops: [] };
+    this.ownPipeline = { hops: [] };
     this.streams = new Set();
     this.waiting = new Set();
     /** The status that streams, and what a page asks beside them, are refused with. */
@@ -82,6 +83,10 @@ export class MockRuns {
     if (!url.pathname.startsWith("/api/v1/runs")) return false;
     if (this.refuse) {
       server.problem(response, this.refuse, "refused");
+      return true;
+    }
+    if (rest === "pipeline") {
+      server.json(response, this.ownPipeline);
       return true;
     }
     if (id === undefined) {

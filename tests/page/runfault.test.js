@@ -21,6 +21,7 @@ beforeEach(() => {
   mock.runs.refuse = null;
   mock.runs.opened = [];
   mock.runs.pipeline = { hops: [] };
+  mock.runs.ownPipeline = { hops: [] };
 });
 
 const open = async (path) => {
@@ -157,13 +158,15 @@ test("the chain of hops shows where events vanish", async () => {
   const hop = (name, more = {}) => ({ hop: name, received: 0, parsed: 0, rejected: {}, deduplicated: 0, stored: 0, delivered: 0, dropped: 0, last: null, last_error: null, ...more });
   mock.runs.append("hops", mixed(3));
   mock.runs.make("hops").state = { warnings: ["events for repetition 5 of 3 on h1/fio"] };
-  mock.runs.pipeline = {
+  mock.runs.ownPipeline = {
     hops: [
-      hop("worker_socket", { received: 1204 }),
       hop("extraction", { received: 88, rejected: { not_json: 2 }, last_error: { at: new Date().toISOString(), message: 'it is not JSON: <img src=x onerror="window.hacked=1">' } }),
       hop("dedupe", { received: 86, deduplicated: 43 }),
       hop("runs_sse"),
     ],
+  };
+  mock.runs.pipeline = {
+    hops: [hop("worker_socket", { received: 1204, last_error: { at: new Date().toISOString(), message: "task:other, line 115" } })],
     runs_folder: "/srv/runs",
   };
   const page = await open("hops");
@@ -173,9 +176,14 @@ test("the chain of hops shows where events vanish", async () => {
   await untilText(page, '[data-hop="dedupe"]', "86 · 43 duplicates");
   await untilText(page, "#warnings", "events for repetition 5 of 3");
   await untilText(page, "#warnings", "extraction: it is not JSON: <img");
+  assert.equal(await page.locator('[data-hop="worker_socket"]').count(), 0, "the server's counters are folded");
+  assert.doesNotMatch(await page.textContent("main"), /task:other/, "and so are the errors of other runs");
+  await page.click("#server-stages summary");
+  await untilText(page, '[data-hop="worker_socket"]', "1,204");
+  await untilText(page, "#server-errors", "task:other, line 115");
   await untilText(page, "#runs-folder", "/srv/runs");
   assert.equal(await page.locator("main img").count(), 0);
-  mock.runs.pipeline.hops[3].delivered = 43;
+  mock.runs.ownPipeline.hops[2].delivered = 43;
   await untilText(page, '[data-hop="runs_sse"]', "43");
 });
 

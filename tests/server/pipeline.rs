@@ -98,22 +98,75 @@ async fn formats_1_7_3_a_duplicate_is_known_after_any_number_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_like_an_event_is_told_in_the_log_and_counted() {
+async fn what_looks_like_an_event_is_counted_by_task_and_reason_and_never_in_the_log() {
     let server = serve().await;
     let bad = r#"LB_EVENT {"workload":"fio","repetition":"one","status":"failed","host":"h","message":"LB_EVENT {"}"#;
-    server.append("t", &format!("a\n{bad}\nLB_EVENT {}\n", log("INFO", "good"))).await;
+    let noise = "+LB_EVENT {$x}\n".repeat(300);
+    server.append("t", &format!("a\n{bad}\nLB_EVENT {}\n{noise}", log("INFO", "good"))).await;
     server.end("t").await;
-    let lines = server.get("/api/v1/tasks/t/lines?stream=internal").await.json();
-    let notes = crate::common::texts(&lines);
-    assert_eq!(notes.len(), 1, "{notes:?} {}", hop(&server, "extraction").await);
-    assert!(notes[0].starts_with("[event on line 2 not read: ") && notes[0].contains("repetition"), "{notes:?}");
+    assert_eq!(server.texts("t").await.len(), 303, "the log is what the command printed");
     assert_eq!(messages(&events(&server, "r").await), ["good"], "when the end is known, so are the events");
+    let found = server.get("/api/v1/tasks/t/events").await.json();
+    assert_eq!((&found["found"], &found["rejected"]), (&json!(1), &json!({"wrong_type": 1, "not_json": 300})), "{found}");
+    let first = &found["examples"][0];
+    assert_eq!((&first["line"], &first["reason"]), (&json!(2), &json!("wrong_type")));
+    assert!(first["excerpt"].as_str().unwrap().starts_with("{\"workload\""), "{first}");
+    assert_eq!(found["examples"].as_array().unwrap().len(), 10);
     let extraction = hop(&server, "extraction").await;
-    assert_eq!((&extraction["rejected"]["wrong_type"], &extraction["received"]), (&json!(1), &json!(2)));
+    assert_eq!((&extraction["rejected"]["wrong_type"], &extraction["received"]), (&json!(1), &json!(302)));
+    assert_eq!(server.get("/api/v1/tasks/none/events").await.status, 404);
     let server = again(server).await;
-    assert_eq!(server.texts("t").await.len(), 4, "told once");
+    assert_eq!(server.get("/api/v1/tasks/t/events").await.json()["found"], 0, "counted since the start");
     let metrics = server.get("/metrics").await.text();
     assert!(metrics.contains(r#"tasktail_hop_received_total{hop="extraction"}"#), "{metrics}");
+}
+
+/// Returns a stage of a run's own counters.
+async fn own_hop(server: &TestServer, run: &str, name: &str) -> Value {
+    let pipeline = server.get(&format!("/api/v1/runs/{run}/pipeline")).await.json();
+    pipeline["hops"].as_array().unwrap().iter().find(|hop| hop["hop"] == name).unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_has_its_own_counters_and_errors() {
+    let server = serve().await;
+    let event = |run: &str| json!({"run_id": run, "event_type": "step.failed"});
+    server.append("a", &format!("LB_EVENT {}\nLB_EVENT {{\"x\":1}}\n", event("a"))).await;
+    server.append("b", &format!("LB_EVENT {}\n", event("b"))).await;
+    until_events(&server, "a", 1).await;
+    until_events(&server, "b", 1).await;
+    server.end("a").await;
+    post(&server, "b", "nonsense\n".to_owned()).await;
+    let (a, b) = (own_hop(&server, "a", "extraction").await, own_hop(&server, "b", "extraction").await);
+    assert_eq!((&a["received"], &a["rejected"]["missing_field"]), (&json!(2), &json!(1)), "{a}");
+    assert!(a["last_error"]["message"].as_str().unwrap().starts_with("task:a, line 2"), "{a}");
+    assert_eq!((&b["received"], &b["last_error"]), (&json!(1), &Value::Null), "another run's error");
+    let (a, b) = (own_hop(&server, "a", "runs_http").await, own_hop(&server, "b", "runs_http").await);
+    assert_eq!((&a["rejected"], &b["rejected"]), (&json!({}), &json!({"not_json": 1})));
+    assert_eq!(own_hop(&server, "b", "dedupe").await["delivered"], 1);
+    assert_eq!(hop(&server, "extraction").await["received"], 3, "and the server's");
+    assert_eq!(server.get("/api/v1/runs/none/pipeline").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_as_programs_write_it_is_appended() {
+    let server = serve().await;
+    let body = "\u{feff}{\"event_type\":\"step.failed\",\"p99\":NaN}{\"event_type\":\"b\"}\n\
+                {\"event_type\":\"c\",\"n\":1,\"n\":2},\n[{\"event_type\":\"d\"}, {\"event_type\":\"e\"}]\n{\"event_type\":\"st";
+    let answer = server
+        .ask(Method::POST, "/api/v1/runs/n/events?source=s", &[("content-type", "application/x-ndjson")], body.to_owned())
+        .await
+        .json();
+    assert_eq!((&answer["appended"], &answer["rejected_count"]), (&json!(5), &json!(1)), "{answer}");
+    assert_eq!((&answer["rejected"][0]["index"], &answer["rejected"][0]["excerpt"]), (&json!(3), &json!("{\"event_type\":\"st")));
+    let found = events(&server, "n").await;
+    assert_eq!((&found[0]["p99"], &found[2]["n"], &found[1]["event_id"]), (&json!("NaN"), &json!(2), &json!("s:1.1")));
+    assert_eq!(server.get("/api/v1/runs/n").await.json()["failures"], 1);
+    let array = "[{\"event_type\":\"f\",\"x\":Infinity},{\"event_type\":\"g\"}]".to_owned();
+    let json = [("content-type", "application/json")];
+    assert_eq!(server.ask(Method::POST, "/api/v1/runs/n/events", &json, array).await.json()["appended"], 2);
+    let cut = "[{\"event_type\":\"f\",\"x\":Infinity},{\"event_ty".to_owned();
+    assert_eq!(server.ask(Method::POST, "/api/v1/runs/n/events", &json, cut).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,12 +186,13 @@ async fn a_restart_doubles_no_event_of_a_task_that_goes_on() {
     let line = |message: &str| format!("LB_EVENT {}\n", log("INFO", message));
     server.append("t", &(line("a") + &line("a") + "LB_EVENT {\"host\":\"h\"}\n")).await;
     until_events(&server, "r", 2).await;
-    server.until("the note", || async { server.texts("t").await.len() == 4 }).await;
+    let rejected = || async { !server.get("/api/v1/tasks/t/events").await.json()["rejected"]["missing_field"].is_null() };
+    server.until("the bad text was counted", rejected).await;
     let server = again(server).await;
     server.append("t", &line("b")).await;
     assert_eq!(messages(&until_events(&server, "r", 3).await), ["a", "a", "b"]);
     server.end("t").await;
-    assert_eq!((events(&server, "r").await.len(), server.texts("t").await.len()), (3, 5));
+    assert_eq!((events(&server, "r").await.len(), server.texts("t").await.len()), (3, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

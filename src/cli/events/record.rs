@@ -15,8 +15,8 @@ use super::source::{self, FILE_DEFAULT, SourceArgs};
 use crate::cli::Context;
 use crate::cli::locate::{Locator, Purpose};
 use crate::cli::output::Output;
-use crate::events::{EventLog, SyncMode, clean};
-use crate::model::{Event, EventError, RunId, Timestamp, limits};
+use crate::events::{EventLog, SyncMode, clean, excerpt};
+use crate::model::{Event, EventError, RunId, Timestamp, events_in_line, limits};
 
 /// Maximum number of lines that are read ahead of the append.
 const LINES_MAX: usize = 1_024;
@@ -169,16 +169,14 @@ async fn from_stdin(target: &mut RecordTarget, run: &RunId, output: Output) -> a
         while let Some(line) = next {
             let line = line.context("cannot read stdin")?;
             number += 1;
-            let text = String::from_utf8_lossy(&line);
-            if !text.trim().is_empty() {
-                match Event::parse(&text).and_then(|event| complete(&event, run)) {
-                    Ok(event) => events.push(event),
-                    Err(fault) => {
-                        rejected += 1;
-                        output.announce(format_args!("stdin:{number}: {}", clean(&fault.to_string())));
-                    }
+            events_in_line(&line, &mut |part| match part.event.and_then(|event| complete(&event, run)) {
+                Ok(event) => events.push(event),
+                Err(fault) => {
+                    rejected += 1;
+                    let text = excerpt(line.get(part.offset..).unwrap_or_default());
+                    output.announce(format_args!("stdin:{number}: {}: {text}", clean(&fault.to_string())));
                 }
-            }
+            });
             bytes += line.len();
             next = if bytes < BATCH_BYTES { lines.try_recv().ok() } else { None };
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::events::{EventNotation, ExtractedEvent, ExtractedItem, Extractor, ExtractorOptions, TOKEN, without_time};
-use crate::model::{Event, EventError};
+use crate::model::{Event, EventError, events_in_line};
 
 /// Maximum length of a text in a finding, in characters.
 const EXCERPT_CHARS_MAX: usize = 120;
@@ -211,8 +211,8 @@ fn record(
                 let what = describe_line(text);
                 evidence.headings += u64::from(what == HEADING);
                 each(TextFinding::Named { line, what, excerpt: excerpt(text.trim()) });
-            } else if text.trim_start().starts_with('{') && Event::parse(text).is_ok() {
-                evidence.bare += 1;
+            } else if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+                events_in_line(text.as_bytes(), &mut |part| evidence.bare += u64::from(part.event.is_ok()));
             }
         }
     }

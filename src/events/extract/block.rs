@@ -1,40 +1,28 @@
 //! The Ansible result that a line belongs to, and the events already seen in it.
 //!
-//! A result starts with a line like `ok: [h1] => ..` and continues over lines that are indented,
-//! blank or start with `}`. Ansible prints one text in several places of it. A place is a *slot*:
-//! the text after `(item=`, the nearest key (`msg`, `item`, `stdout`, `stdout_lines`), or the error
-//! message before the result of a failed task.
+//! A result starts with a head ([`super::head`]) like `ok: [h1] => ..` and continues over lines that are indented,
+//! blank or start with `}`. Ansible prints one text in several places of it. A place is a *slot*: the text after
+//! `(item=`, the nearest key (`msg`, `item`, `stdout`, `stdout_lines`) at its level of quoting, the title above
+//! it, or the error message before the result of a failed task. A line outside of results, which may be a JSON
+//! object, is a result of its own.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 use memchr::memrchr;
 
+use super::head::{self, AdhocBody, BANNERS, DocumentHosts, ERROR, RESULTS, RunnerEvent};
 use crate::events::identity::Fingerprint;
 use crate::model::Event;
 
 /// Maximum number of distinct events remembered per result; beyond it the memory is cleared.
 const BLOCK_EVENTS_MAX: usize = 10_000;
+/// Level of the keys in a list of results, above all levels of quoting.
+const LEVEL_OF_RESULTS: u8 = 128;
 /// Keys whose values are commands, not output.
 const COMMANDS: [&[u8]; 3] = [b"cmd", b"argv", b"_raw_params"];
-/// Prefixes of a result's first line.
-const RESULTS: [&[u8]; 8] = [
-    b"ok: [",
-    b"changed: [",
-    b"failed: [",
-    b"fatal: [",
-    b"skipping: [",
-    b"unreachable: [",
-    b"rescued: [",
-    b"FAILED - RETRYING: [",
-];
-/// Prefix of a failure report's first line.
-const ERROR: &[u8] = b"[ERROR]: ";
-/// Prefixes of lines that end a failure report.
-const BANNERS: [&[u8]; 4] = [b"TASK [", b"PLAY ", b"RUNNING HANDLER [", b"..."];
-
 /// The delimiters of an item before a result.
 static ITEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("(item="));
 static ITEM_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(") => {"));
@@ -64,6 +52,12 @@ enum BlockKind {
     /// Lines of the playbook, quoted below an error.
     Excerpt,
     Result,
+    /// A text with a title below a result.
+    Section,
+    /// A JSON document over several lines.
+    Document,
+    /// One line outside of these.
+    Line,
 }
 
 /// The result around the current line.
@@ -74,6 +68,12 @@ pub(super) struct ResultBlock {
     pub(super) slot: Slot,
     /// The item continues on the next line.
     item_open: bool,
+    /// The current lines are in the list of a loop's results, each of which may have been printed before.
+    in_results: bool,
+    /// The result was printed as text, and may follow as JSON.
+    is_text: bool,
+    hosts: DocumentHosts,
+    runner: Option<RunnerEvent>,
     /// The result is printed as YAML.
     pub(super) is_yaml: bool,
     counts: HashMap<(Fingerprint, Slot), usize>,
@@ -92,13 +92,58 @@ impl ResultBlock {
     /// Updates the state with the next line, without colours.
     pub(super) fn track(&mut self, line: &[u8]) {
         match line.first() {
-            None | Some(b' ' | b'\t' | b'}') => {
-                if self.kind == BlockKind::Result && !self.is_yaml {
+            None | Some(b' ' | b'\t' | b'}' | b']') => {
+                if let Some(host) = head::unixy(line) {
+                    if self.kind != BlockKind::Result {
+                        self.clear_events();
+                    }
+                    self.begin(BlockKind::Result, host);
+                } else if self.kind == BlockKind::Document {
+                    self.document_line(line);
+                } else if self.kind == BlockKind::Result && !self.is_yaml {
                     self.key_of(line);
                 }
             }
             Some(_) => self.heading(line),
         }
+    }
+
+    /// Starts a line that belongs to no result, and has tokens.
+    pub(super) fn begin_line(&mut self, line: &[u8]) {
+        if self.kind == BlockKind::None {
+            self.begin(BlockKind::Line, b"");
+            self.runner = if line.starts_with(b"{") { head::runner_event(line) } else { None };
+        }
+    }
+
+    /// Ends such a line.
+    pub(super) fn end_line(&mut self) {
+        if self.kind == BlockKind::Line {
+            self.end_result();
+        }
+    }
+
+    /// Returns the offset in the line after which everything was printed before.
+    pub(super) fn printed_before(&self) -> usize {
+        self.runner.map_or(usize::MAX, |runner| runner.results)
+    }
+
+    fn begin(&mut self, kind: BlockKind, host: &[u8]) {
+        (self.kind, self.slot, self.is_yaml, self.item_open) = (kind, Slot::Body, false, false);
+        (self.in_results, self.is_text, self.runner) = (false, false, None);
+        self.host.clear();
+        self.host.extend_from_slice(host);
+    }
+
+    fn document_line(&mut self, line: &[u8]) {
+        if matches!(line.first(), Some(b'}' | b']')) {
+            return self.end_result();
+        }
+        if let Some(host) = self.hosts.track(line) {
+            self.clear_events();
+            self.begin(BlockKind::Document, host);
+        }
+        self.key_of(line);
     }
 
     /// Reports whether the line is a quoted line of the playbook.
@@ -108,8 +153,18 @@ impl ResultBlock {
 
     /// Returns the host of the current result.
     pub(super) fn host(&self) -> Option<&str> {
-        let known = self.kind == BlockKind::Result && !self.host.is_empty();
+        let known = self.has_keys() && !self.host.is_empty();
         if known { std::str::from_utf8(&self.host).ok() } else { None }
+    }
+
+    /// Returns the level of keys outside of strings: those of the results in a list are others.
+    fn base_level(&self) -> u8 {
+        if self.in_results { LEVEL_OF_RESULTS } else { 0 }
+    }
+
+    /// Reports whether the text around a token may be JSON.
+    fn has_keys(&self) -> bool {
+        matches!(self.kind, BlockKind::Result | BlockKind::Document | BlockKind::Line)
     }
 
     /// Sets the slot to the key at the start of a line of JSON.
@@ -119,7 +174,9 @@ impl ResultBlock {
         if let Some(end) = memchr::memchr(b'"', text)
             && text.get(end + 1) == Some(&b':')
         {
-            self.slot = slot_of(&text[..end]);
+            let key = &text[..end];
+            self.in_results |= key == b"results";
+            self.slot = slot_of(key, self.base_level());
         }
     }
 
@@ -130,17 +187,22 @@ impl ResultBlock {
             if !(failed && matches!(self.kind, BlockKind::Error | BlockKind::Excerpt)) {
                 self.clear_events();
             }
-            self.kind = BlockKind::Result;
-            self.host.clear();
-            self.host.extend_from_slice(host_in(&line[head.len()..]));
-            let item = item_in(line).is_some();
-            self.slot = if item { Slot::Item } else { Slot::Body };
-            self.is_yaml = false;
-            self.item_open = item;
+            self.begin(BlockKind::Result, head::host_in(&line[head.len()..]));
+            self.item_open = item_in(line).is_some();
+            if self.item_open {
+                self.slot = Slot::Item;
+            }
             self.end_of_head(line);
+        } else if matches!(line.trim_ascii_end(), b"{" | b"[") {
+            self.clear_events();
+            self.begin(BlockKind::Document, b"");
+            self.hosts = DocumentHosts::default();
+        } else if let Some((host, body)) = head::adhoc(line) {
+            self.adhoc(host, body);
         } else if line.starts_with(ERROR) {
             self.clear_events();
-            (self.kind, self.slot, self.item_open, self.is_yaml) = (BlockKind::Error, Slot::Error, false, false);
+            self.begin(BlockKind::Error, b"");
+            self.slot = Slot::Error;
         } else if self.kind == BlockKind::None {
             // A line between results.
         } else if BANNERS.iter().any(|banner| line.starts_with(banner)) {
@@ -148,57 +210,76 @@ impl ResultBlock {
         } else if matches!(self.kind, BlockKind::Error | BlockKind::Excerpt) {
             let shows = line.starts_with(b"Origin: ") || self.kind == BlockKind::Excerpt && line[0].is_ascii_digit();
             self.kind = if shows { BlockKind::Excerpt } else { BlockKind::Error };
+        } else if let (BlockKind::Result | BlockKind::Section, Some(title)) = (self.kind, head::section(line)) {
+            (self.kind, self.is_yaml, self.slot) = (BlockKind::Section, false, slot_of(title, 0));
         } else if self.item_open {
             self.end_of_head(line);
-        } else {
+        } else if self.kind != BlockKind::Section {
             self.end_result();
+        }
+    }
+
+    /// Processes the head of a result of the minimal or oneline callback.
+    fn adhoc(&mut self, host: &[u8], body: AdhocBody) {
+        let again = self.is_text && self.host == host && body == AdhocBody::Json;
+        if !again {
+            self.clear_events();
+        }
+        match body {
+            AdhocBody::Raw => self.end_result(),
+            AdhocBody::Json => self.begin(BlockKind::Result, host),
+            AdhocBody::Outputs => {
+                self.begin(BlockKind::Result, host);
+                (self.is_text, self.slot) = (true, slot_of(b"(outputs)", 0));
+            }
         }
     }
 
     /// Checks whether the item ends on this line, and whether YAML follows.
     fn end_of_head(&mut self, line: &[u8]) {
         let line = line.trim_ascii_end();
-        let ends = line.ends_with(b"=> {") || line.ends_with(b"=>") || line.ends_with(b")");
+        let ends = line.ends_with(b"=> {") || line.ends_with(b")") || head::precedes_yaml(line);
         if ends || ITEM_END.find(line).is_some() {
             self.item_open = false;
         }
-        self.is_yaml = line.ends_with(b"=>");
+        self.is_yaml = head::precedes_yaml(line);
     }
 
     fn end_result(&mut self) {
         self.clear_events();
-        (self.kind, self.slot, self.item_open, self.is_yaml) = (BlockKind::None, Slot::Body, false, false);
+        self.begin(BlockKind::None, b"");
     }
 
-    /// Updates the slot from `gap`, the text since the last event of the line or since its start.
-    pub(super) fn pass(&mut self, mut gap: &str) {
-        if self.kind != BlockKind::Result {
+    /// Updates the slot from `gap`, the text since the last event of the line or since its start; `level` is its
+    /// level of quoting.
+    pub(super) fn pass(&mut self, mut gap: &str, level: u8) {
+        if !self.has_keys() {
             return;
         }
         if self.slot == Slot::Item {
             let Some((_, after)) = gap.split_once(") => ") else { return };
             (self.slot, gap) = (Slot::Body, after);
         }
-        if self.is_yaml {
+        if self.is_yaml || self.is_text {
             return;
         }
-        let mut before = gap;
-        while let Some(colon) = memrchr(b':', before.as_bytes()) {
-            before = &before[..colon];
-            // An escaped quote is part of a text, not its end.
-            if let Some(head) = before.strip_suffix('"').filter(|head| !head.ends_with('\\'))
-                && let Some(quote) = memrchr(b'"', head.as_bytes())
-            {
-                self.slot = slot_of(&head.as_bytes()[quote + 1..]);
+        if let Some(runner) = &mut self.runner {
+            runner.in_data |= gap.contains("\"event_data\"");
+            if !runner.in_data {
+                // It shows the result that follows as data.
+                self.slot = Slot::Command;
                 return;
             }
+        }
+        if let Some((key, escapes)) = last_key(gap) {
+            self.slot = slot_of(key, self.base_level() | level.saturating_add(escapes));
         }
     }
 
     /// Sets the slot to a key of a result in YAML.
     pub(super) fn set_key(&mut self, key: &[u8]) {
         if self.kind == BlockKind::Result {
-            self.slot = slot_of(key);
+            self.slot = slot_of(key, 0);
         }
     }
 
@@ -250,18 +331,56 @@ pub(super) fn resets_context(line: &[u8]) -> bool {
             || RESULTS.iter().any(|head| is(head) && !head.starts_with(b"fa")))
 }
 
-fn slot_of(key: &[u8]) -> Slot {
+/// Returns the slot of a key at a level of quoting.
+fn slot_of(key: &[u8], level: u8) -> Slot {
     if COMMANDS.contains(&key) {
         return Slot::Command;
     }
     let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
+    (key, level).hash(&mut hasher);
     Slot::Key(hasher.finish())
 }
 
-/// Returns the first host of `h1 -> other] ..`.
-fn host_in(text: &[u8]) -> &[u8] {
-    let end = memchr::memchr(b']', text).unwrap_or(0);
-    let host = &text[..end];
-    memmem::find(host, b" -> ").map_or(host, |end| &host[..end])
+/// Returns the last key in a text, and its level of quoting: in `{"a": "b \"c\": ` that is `c` at level 1.
+fn last_key(text: &str) -> Option<(&[u8], u8)> {
+    let mut before = text.as_bytes();
+    while let Some(colon) = memrchr(b':', before) {
+        before = &before[..colon];
+        let Some((head, escapes)) = before_quote(before) else { continue };
+        let mut rest = head;
+        while let Some(quote) = memrchr(b'"', rest) {
+            if before_quote(&rest[..=quote]).is_some_and(|(_, level)| level == escapes) {
+                return Some((&head[quote + 1..], levels(escapes)));
+            }
+            rest = &rest[..quote];
+        }
+    }
+    None
+}
+
+/// Returns the text before the quote at its end, and the number of backslashes in between.
+fn before_quote(text: &[u8]) -> Option<(&[u8], usize)> {
+    let head = text.strip_suffix(b"\"")?;
+    let escapes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
+    Some((&head[..head.len() - escapes], escapes))
+}
+
+/// Returns the level of quoting of a quote after this many backslashes: each level doubles them and adds one.
+fn levels(backslashes: usize) -> u8 {
+    u8::try_from((backslashes + 1).ilog2()).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_key_is_found_at_its_level() {
+        let key = |text| last_key(text).map(|(key, level)| (str::from_utf8(key).unwrap(), level));
+        assert_eq!(key(r#"{"a": 1, "stdout": ""#), Some(("stdout", 0)));
+        assert_eq!(key(r#"{"stdout":"x => {\"cmd\": \"echo '"#), Some(("cmd", 1)));
+        assert_eq!(key(r#""a": "{\"b\": \"{\\\"c d\\\": x"#), Some(("c d", 2)));
+        assert_eq!(key("at 12:30: x"), None);
+        assert_eq!(key(""), None);
+    }
 }

@@ -193,7 +193,10 @@ impl Extractor {
 
     /// Processes a line that is complete on its own.
     fn complete_line(&mut self, physical: &PhysicalLine<'_>, line: &str, each: &mut dyn FnMut(ExtractedItem<'_>)) {
-        if !self.scan_line(physical, line, 0, each) {
+        self.block.begin_line(line.as_bytes());
+        let any = self.scan_line(physical, line, 0, each);
+        self.block.end_line();
+        if !any {
             self.text(physical, each);
         }
     }
@@ -210,10 +213,11 @@ impl Extractor {
         let (before, line) = line.split_at(from);
         let passed = scan::tokens(before.as_bytes()).count();
         let mut resolver = MatchResolver::of(self, positions(physical).skip(passed).collect(), None);
+        resolver.skip_after(physical.offset);
         let mut any = false;
         let (items, rest) = resolver.split_repr(line);
         let mut resolve = |token_match: TokenMatch<'_>| {
-            resolver.pass(token_match.gap);
+            resolver.pass(token_match.gap, token_match.gap_level);
             if physical.continued && token_match.is_truncated() {
                 any = true;
                 return resolver.too_long(&token_match, each);

@@ -23,9 +23,11 @@ use crate::events::Identities;
 use crate::model::{Event, EventError};
 
 mod block;
+mod head;
 mod line;
 mod resolve;
 mod scan;
+mod trace;
 mod unescape;
 mod yaml;
 

@@ -30,21 +30,28 @@ pub(super) struct MatchResolver<'a> {
     positions: Vec<TokenPosition>,
     /// Slot of a multi-line scalar; otherwise the block knows it.
     slot: Option<Slot>,
+    /// Offset after which everything was printed before.
+    printed_from: u64,
 }
 
 impl<'a> MatchResolver<'a> {
     pub(super) fn of(extractor: &'a mut Extractor, positions: Vec<TokenPosition>, slot: Option<Slot>) -> Self {
         let Extractor { block, identities, options, .. } = extractor;
-        Self { block, identities, host: options.host.as_deref(), texts: options.texts, positions, slot }
+        Self { block, identities, host: options.host.as_deref(), texts: options.texts, positions, slot, printed_from: u64::MAX }
     }
 
     pub(super) fn texts(&self) -> bool {
         self.texts
     }
 
-    /// Advances past `gap`.
-    pub(super) fn pass(&mut self, gap: &str) {
-        self.block.pass(gap);
+    /// Advances past `gap`, a text at this level of quoting.
+    pub(super) fn pass(&mut self, gap: &str, level: u8) {
+        self.block.pass(gap, level);
+    }
+
+    /// Skips the part of the current line that was printed before; `offset` is the line's.
+    pub(super) fn skip_after(&mut self, offset: u64) {
+        self.printed_from = offset.saturating_add(self.block.printed_before() as u64);
     }
 
     /// Splits a line into an item printed by Python's `repr` and the rest.
@@ -65,10 +72,10 @@ impl<'a> MatchResolver<'a> {
         each: &mut dyn FnMut(ExtractedItem<'_>),
     ) -> IsJson {
         let slot = self.slot.unwrap_or(self.block.slot);
-        if slot == Slot::Command {
+        let position = self.position(token_match);
+        if slot == Slot::Command || token_match.in_command || position.offset >= self.printed_from {
             return true;
         }
-        let position = self.position(token_match);
         let (text, object) = match &token_match.body {
             MatchBody::Object { text, read } => (*text, read.as_ref()),
             MatchBody::Broken { fault, text, .. } => {

@@ -10,10 +10,11 @@ use memchr::memchr2;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
+use super::trace;
 use super::unescape::{Quoting, unescape_string};
 use super::{TASK_TOKEN, TOKEN};
-use crate::model::EventError;
-use crate::model::json::JsonObject;
+use crate::model::json::{JsonObject, lenient};
+use crate::model::{Event, EventError};
 
 /// Maximum levels of escaping; each doubles the backslashes.
 const LEVELS_MAX: u8 = 10;
@@ -77,8 +78,12 @@ pub(super) struct TokenMatch<'a> {
     /// Its range in the outermost text: from the token on, including the rest of the enclosing
     /// string.
     pub(super) span: (usize, usize),
-    /// The outermost text between the previous match and this one.
+    /// The text between the previous match and this one, and its level of escaping: that of the match, or the
+    /// one around it.
     pub(super) gap: &'a str,
+    pub(super) gap_level: u8,
+    /// It is part of a command that prints it.
+    pub(super) in_command: bool,
     pub(super) body: MatchBody<'a>,
 }
 
@@ -109,25 +114,27 @@ pub(super) struct TokenScanner<'a, 'f> {
     nth: usize,
     unmatched_bytes: usize,
     span: (usize, usize),
-    gap: &'a str,
+    /// The text before the first token, and its level, if the scanned text is the rest of a string.
+    outside: (&'a str, u8),
+    gap: (&'a str, u8),
+    in_command: bool,
 }
 
 /// Finds all tokens of a text that are followed by a brace, in order. With `repr` the text is from
 /// Python's `repr`, which quotes strings differently.
 pub(super) fn scan(text: &str, repr: bool, each: &mut dyn FnMut(TokenMatch<'_>) -> IsJson) {
     let unmatched_bytes = text.len().saturating_mul(UNMATCHED_BYTES_PER_BYTE).saturating_add(1 << 16);
-    let mut scan = TokenScanner { each, nth: 0, unmatched_bytes, span: (0, 0), gap: "" };
-    let mut gap_start = 0;
-    scan.level(text, 0, repr, &mut gap_start);
+    let (outside, gap) = (("", 0), ("", 0));
+    TokenScanner { each, nth: 0, unmatched_bytes, span: (0, 0), outside, gap, in_command: false }.level(text, 0, repr);
 }
 
 impl<'a> TokenScanner<'a, '_> {
     /// Scans a text at `level` levels of escaping.
-    fn level(&mut self, text: &'a str, level: u8, repr: bool, gap_start: &mut usize) {
-        let mut at = 0;
+    fn level(&mut self, text: &'a str, level: u8, repr: bool) {
+        let (mut at, mut matched_to) = (0, 0);
         while let Some((start, token)) = next_token(text.as_bytes(), at) {
             at = start + token.len();
-            let rest = text[at..].trim_start();
+            let rest = text[at..].trim_start_matches(is_padding);
             if !rest.starts_with('{') {
                 self.nth += 1;
                 continue;
@@ -140,6 +147,10 @@ impl<'a> TokenScanner<'a, '_> {
                 (false, false) => None,
             };
             let outer = level == 0;
+            self.gap = if start == 0 { self.outside } else { (&text[matched_to..start], level) };
+            let before = self.gap.0;
+            self.in_command = self.in_command && !before.contains('\n')
+                || trace::is_command(before, outer && matched_to == 0, quoting.is_some() || level > 0 && start == 0);
             if let Some(quoting) = quoting.filter(|_| level < LEVELS_MAX) {
                 let (inner, length) = unescape_string(&text[start..], quoting);
                 let end = start + length;
@@ -148,20 +159,19 @@ impl<'a> TokenScanner<'a, '_> {
                     nth: self.nth,
                     unmatched_bytes: self.unmatched_bytes,
                     span: if outer { (start, end) } else { self.span },
-                    gap: if outer { &text[*gap_start..start] } else { self.gap },
+                    outside: self.gap,
+                    gap: self.gap,
+                    in_command: self.in_command,
                 };
-                deep.level(&inner, level + 1, false, &mut 0);
+                deep.level(&inner, level + 1, false);
                 (self.nth, self.unmatched_bytes) = (deep.nth, deep.unmatched_bytes);
-                if !outer {
-                    self.gap = "";
-                }
+                // Another string may be the output of the command.
+                self.in_command = false;
                 at = end;
             } else {
-                at = self.object(text, (start, brace), token, level, *gap_start);
+                at = self.object(text, (start, brace), token, level);
             }
-            if outer {
-                *gap_start = at;
-            }
+            matched_to = at;
         }
     }
 
@@ -172,7 +182,6 @@ impl<'a> TokenScanner<'a, '_> {
         position: (usize, usize),
         token: TokenKind,
         level: u8,
-        gap_start: usize,
     ) -> usize {
         let (start, brace) = position;
         let rest = if self.unmatched_bytes == 0 { "" } else { &text[brace..] };
@@ -190,17 +199,42 @@ impl<'a> TokenScanner<'a, '_> {
                 (stop, MatchBody::Broken { fault, text: &text[start..], truncated })
             }
         };
-        let complete_line = matches!(body, MatchBody::Object { .. });
+        let is_object = matches!(body, MatchBody::Object { .. });
         let span = if level == 0 { (start, stop) } else { self.span };
-        let gap = if level == 0 { &text[gap_start..start] } else { std::mem::take(&mut self.gap) };
-        let is_json = (self.each)(TokenMatch { token, nth, level, span, gap, body });
-        if complete_line && !is_json {
+        let ((gap, gap_level), in_command) = (self.gap, self.in_command);
+        let is_json = (self.each)(TokenMatch { token, nth, level, span, gap, gap_level, in_command, body });
+        if is_object && !is_json {
             self.unmatched_bytes = self.unmatched_bytes.saturating_sub(stop - brace);
             return brace + 1;
         }
+        let stop = if is_object { self.further_objects(text, (start, stop), nth, level) } else { stop };
         // Tokens inside the object's strings are not matches, but they are counted.
         self.nth += tokens(&text.as_bytes()[brace..stop]).count();
         stop
+    }
+
+    /// Passes the events that follow an object without a token of their own to the callback, and returns the
+    /// offset after them. `position` is the token's and the end of the object.
+    fn further_objects(&mut self, text: &'a str, position: (usize, usize), nth: usize, level: u8) -> usize {
+        let (start, mut stop) = position;
+        loop {
+            let rest = text[stop..].trim_start_matches(|c| c == ',' || is_padding(c));
+            if !rest.starts_with("{\"") || self.unmatched_bytes == 0 {
+                return stop;
+            }
+            let read = JsonObject::read_first(rest);
+            let length = read.as_ref().map(|(_, length)| *length).or_else(|| Some(lenient::read_first(rest)?.1));
+            let event = length.and_then(|length| Event::parse(&rest[..length]).ok().map(|_| length));
+            let Some(length) = event else {
+                self.unmatched_bytes = self.unmatched_bytes.saturating_sub(rest.len());
+                return stop;
+            };
+            stop = text.len() - rest.len() + length;
+            let body = MatchBody::Object { text: &rest[..length], read: read.map(|(object, _)| object) };
+            let (span, in_command) = (if level == 0 { (start, stop) } else { self.span }, self.in_command);
+            let (token, gap, gap_level) = (TokenKind::Event, "", level);
+            (self.each)(TokenMatch { token, nth, level, span, gap, gap_level, in_command, body });
+        }
     }
 
     /// Returns the reason why `text` does not start with an object, and whether only its end is
@@ -215,6 +249,11 @@ impl<'a> TokenScanner<'a, '_> {
             _ => (EventError::NotJson("its end is missing".to_owned()), true),
         }
     }
+}
+
+/// Reports whether a character between a token and its object means nothing.
+fn is_padding(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\0' | '\u{feff}')
 }
 
 /// Returns the length from a brace to its closing brace, skipping strings.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use super::{LogFault, LoggedEvent, ReadEvents};
-use crate::model::{Event, EventError, limits};
+use crate::model::{EventError, events_in_line, limits};
 
 /// Read buffer size. A larger buffer would be mapped again for each file, page by page.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -28,7 +28,7 @@ pub(super) fn read_all(path: &Path) -> io::Result<ReadEvents> {
         let over = if read == LINE_BYTES_MAX as u64 && !line.ends_with(b"\n") { skip_line(&mut file)? } else { 0 };
         number += 1;
         let position = LogPosition { line: number, offset };
-        found.push(position.parse(&line, over));
+        found.append(position.parse(&line, over));
         offset += read + over;
     }
 }
@@ -55,55 +55,40 @@ pub(super) struct LogPosition {
     pub(super) offset: u64,
 }
 
-/// A line after parsing.
-#[derive(Debug)]
-pub(super) enum ParsedLine {
-    Event(LoggedEvent),
-    Fault(LogFault),
-    Blank,
-}
-
 impl LogPosition {
-    /// Parses a line of which `over` more bytes are not in memory. Only the last line has no
-    /// newline.
-    pub(super) fn parse(self, line: &[u8], over: u64) -> ParsedLine {
-        let whole = line.ends_with(b"\n") || over > 0;
+    /// Parses a line of which `over` more bytes are not in memory. Only the last line has no newline.
+    pub(super) fn parse(self, line: &[u8], over: u64) -> ReadEvents {
+        let mut found = ReadEvents::default();
         if over > 0 {
             let bytes = line.len().saturating_add(usize::try_from(over).unwrap_or(usize::MAX));
-            return self.fault(line, Some(EventError::TooLong(bytes)));
+            found.faults.push(self.fault(line, Some(EventError::TooLong(bytes))));
+            return found;
         }
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => text.trim_ascii(),
-            Err(_) if !whole => return self.fault(line, None),
-            Err(error) => {
-                let why = format!("not UTF-8 from byte {}", error.valid_up_to());
-                return self.fault(line, Some(EventError::NotJson(why)));
+        let whole = line.ends_with(b"\n");
+        events_in_line(line, &mut |part| {
+            let position = Self { offset: self.offset + part.offset as u64, ..self };
+            match part.event {
+                Ok(event) => found.events.push(LoggedEvent { event, line: self.line, offset: position.offset }),
+                // An incomplete object and an invalid one look the same; a complete one can be judged.
+                Err(fault) => {
+                    let fault = Some(fault).filter(|_| whole || !part.is_cut);
+                    found.faults.push(position.fault(line.get(part.offset..).unwrap_or_default(), fault));
+                }
             }
-        };
-        if text.is_empty() {
-            return ParsedLine::Blank;
-        }
-        match Event::parse(text) {
-            Ok(event) => ParsedLine::Event(LoggedEvent { event, line: self.line, offset: self.offset }),
-            // An incomplete object and an invalid one look the same; a complete one can be judged.
-            Err(EventError::NotJson(_)) if !whole => self.fault(line, None),
-            Err(fault) => self.fault(line, Some(fault)),
-        }
+        });
+        found
     }
 
-    pub(super) fn fault(self, line: &[u8], fault: Option<EventError>) -> ParsedLine {
+    pub(super) fn fault(self, line: &[u8], fault: Option<EventError>) -> LogFault {
         let begin = line.get(..line.len().min(EXCERPT_CHARS_MAX * 4)).unwrap_or_default();
         let excerpt = String::from_utf8_lossy(begin.trim_ascii()).chars().take(EXCERPT_CHARS_MAX).collect();
-        ParsedLine::Fault(LogFault { line: self.line, offset: self.offset, fault, excerpt })
+        LogFault { line: self.line, offset: self.offset, fault, excerpt }
     }
 }
 
 impl ReadEvents {
-    pub(super) fn push(&mut self, parsed: ParsedLine) {
-        match parsed {
-            ParsedLine::Event(event) => self.events.push(event),
-            ParsedLine::Fault(fault) => self.faults.push(fault),
-            ParsedLine::Blank => {}
-        }
+    pub(super) fn append(&mut self, mut line: Self) {
+        self.events.append(&mut line.events);
+        self.faults.append(&mut line.faults);
     }
 }

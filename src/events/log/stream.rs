@@ -1,11 +1,12 @@
 //! The events of a file as it grows.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use bytes::Bytes;
 
-use super::read::{LINE_BYTES_MAX, LogPosition, ParsedLine};
-use super::{LogError, StreamItem};
+use super::read::{LINE_BYTES_MAX, LogPosition};
+use super::{LogError, ReadEvents, StreamItem};
 use crate::events::follow::{
     FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, LINE_HELD_BYTES_MAX,
 };
@@ -24,6 +25,8 @@ pub struct EventStream {
     is_late: bool,
     /// The next bytes belong to a long line that was already reported.
     in_parts: bool,
+    /// Items of the last line that were not returned yet.
+    items: VecDeque<StreamItem>,
 }
 
 impl EventStream {
@@ -32,7 +35,7 @@ impl EventStream {
         let follower = FileFollower::new(path, options).map_err(failed)?;
         // Lines can be counted only from the start of a file.
         let line = (from_start || follower.offset() == 0).then_some(0);
-        Ok(Self { follower, lines: Bytes::new(), offset: 0, line, is_late: false, in_parts: false })
+        Ok(Self { follower, lines: Bytes::new(), offset: 0, line, is_late: false, in_parts: false, items: VecDeque::new() })
     }
 
     /// Waits for the next item. Cancel-safe.
@@ -40,13 +43,18 @@ impl EventStream {
     /// # Errors The file exists and cannot be read. A later call tries again.
     pub async fn next(&mut self) -> Result<StreamItem, LogError> {
         loop {
-            while let Some((position, line)) = self.next_line() {
+            if let Some(item) = self.items.pop_front() {
+                return Ok(item);
+            }
+            while self.items.is_empty()
+                && let Some((position, line)) = self.next_line()
+            {
                 self.is_late &= !self.lines.is_empty();
-                match self.parse(position, &line) {
-                    ParsedLine::Event(event) => return Ok(StreamItem::Event(event)),
-                    ParsedLine::Fault(fault) => return Ok(StreamItem::Fault(fault)),
-                    ParsedLine::Blank => {}
-                }
+                let found = self.parse(position, &line);
+                self.items.extend(found.in_order());
+            }
+            if !self.items.is_empty() {
+                continue;
             }
             match self.follower.next().await.map_err(failed)? {
                 FollowItem::Lines { bytes, offset } => (self.lines, self.offset) = (bytes, offset),
@@ -81,18 +89,37 @@ impl EventStream {
         Some((position, line))
     }
 
-    fn parse(&mut self, position: LogPosition, line: &[u8]) -> ParsedLine {
+    fn parse(&mut self, position: LogPosition, line: &[u8]) -> ReadEvents {
+        let fault = |bytes| {
+            let fault = position.fault(line, Some(EventError::TooLong(bytes)));
+            ReadEvents { events: Vec::new(), faults: vec![fault] }
+        };
         let continues = !line.ends_with(b"\n");
         if std::mem::replace(&mut self.in_parts, continues) {
-            return ParsedLine::Blank;
+            return ReadEvents::default();
         }
         if continues {
-            return position.fault(line, Some(EventError::TooLong(LINE_HELD_BYTES_MAX)));
+            return fault(LINE_HELD_BYTES_MAX);
         }
         if line.len() > LINE_BYTES_MAX {
-            return position.fault(line, Some(EventError::TooLong(line.len())));
+            return fault(line.len());
         }
         position.parse(line, 0)
+    }
+}
+
+impl ReadEvents {
+    /// Returns the events and faults of a line in their order.
+    fn in_order(self) -> impl Iterator<Item = StreamItem> {
+        let mut faults = self.faults.into_iter().peekable();
+        let mut events = self.events.into_iter().peekable();
+        std::iter::from_fn(move || {
+            let fault_first = match (faults.peek(), events.peek()) {
+                (Some(fault), Some(event)) => fault.offset < event.offset,
+                (fault, _) => fault.is_some(),
+            };
+            if fault_first { faults.next().map(StreamItem::Fault) } else { events.next().map(StreamItem::Event) }
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use memchr::memrchr;
 
 use super::ReadEvents;
-use super::read::{LINE_BYTES_MAX, LogPosition, ParsedLine};
+use super::read::{LINE_BYTES_MAX, LogPosition};
 use crate::model::EventError;
 
 /// Size of the first block; each further one is twice as large, up to the maximum.
@@ -91,13 +91,18 @@ impl BackwardReader {
         if self.line.is_empty() && over == 0 {
             return;
         }
-        let parsed: ParsedLine = if over > 0 {
+        let mut parsed = if over > 0 {
             let bytes = usize::try_from(over).unwrap_or(usize::MAX).saturating_add(self.line.len());
-            position.fault(&self.line, Some(EventError::TooLong(bytes)))
+            let fault = position.fault(&self.line, Some(EventError::TooLong(bytes)));
+            ReadEvents { events: Vec::new(), faults: vec![fault] }
         } else {
             position.parse(&self.line, 0)
         };
-        self.found.push(parsed);
+        // Found backward; of the first line only its last events may be wanted.
+        parsed.events.reverse();
+        parsed.faults.reverse();
+        parsed.events.truncate(self.wanted.saturating_sub(self.found.events.len()));
+        self.found.append(parsed);
         self.line.clear();
     }
 }

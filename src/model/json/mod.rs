@@ -2,11 +2,13 @@
 //!
 //! It accepts a subset of JSON and returns `None` for the rest: for unusual texts (a name that is
 //! escaped or duplicate, values nested deeply, an object longer than an event may be) and for invalid
-//! ones. Those are left to `serde_json`, which reports the error. Accepted texts mean the same in both.
+//! ones. Those are left to `serde_json`, which reports the error, and to [`lenient`]. Accepted texts mean the
+//! same in all three.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub(crate) mod lenient;
 mod read;
 
 use self::read::ObjectReader;

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunFileStamp;
-use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities};
+use crate::events::{
+    FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities, excerpt,
+};
 use crate::journal::JournalError;
-use crate::model::{Event, EventError, StageCounters};
-use crate::runs::{EventSource, IncomingEvent, RunHandle, RunsError};
+use crate::model::{EventError, events_in_line};
+use crate::runs::{EventSource, IncomingEvent, RunHandle, RunStage, RunsError};
 
 /// Delay before a failed read or append is retried.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -85,8 +87,8 @@ struct RunFileReader {
 }
 
 impl RunFileReader {
-    fn meter(&self) -> &StageCounters {
-        &self.run.meters().runs_folder
+    fn meter(&self) -> RunStage<'_> {
+        self.run.stage(|meters| &meters.runs_folder)
     }
 
     /// Reads until the store is closed.
@@ -152,30 +154,29 @@ impl RunFileReader {
                 if !self.too_long {
                     self.line += 1;
                     self.meter().received(1);
-                    self.reject(&EventError::TooLong(crate::events::LINE_HELD_BYTES_MAX));
+                    self.reject(&EventError::TooLong(crate::events::LINE_HELD_BYTES_MAX), line);
                 }
                 continue;
             }
             self.line += 1;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            self.meter().received(1);
-            let text = std::str::from_utf8(line).map_err(|error| EventError::NotJson(error.to_string()));
-            match text.and_then(Event::parse) {
-                Ok(event) => {
-                    self.meter().parsed(1);
-                    let source = Some(EventSource { name: self.source.clone(), seq: Some(self.line) });
-                    events.push(IncomingEvent { event: self.identities.identify(&event), source });
+            events_in_line(line, &mut |part| {
+                self.meter().received(1);
+                match part.event {
+                    Ok(event) => {
+                        self.meter().parsed(1);
+                        let source = Some(EventSource { name: self.source.clone(), seq: Some(self.line) });
+                        events.push(IncomingEvent { event: self.identities.identify(&event), source });
+                    }
+                    Err(fault) => self.reject(&fault, line.get(part.offset..).unwrap_or_default()),
                 }
-                Err(fault) => self.reject(&fault),
-            }
+            });
         }
         events
     }
 
-    fn reject(&self, fault: &EventError) {
-        let text = format!("{}, line {}: {fault}", self.path.display(), self.line);
+    fn reject(&self, fault: &EventError, text: &[u8]) {
+        let text = excerpt(text);
+        let text = format!("{}, line {}: {fault}: {text}", self.path.display(), self.line);
         self.meter().rejected(fault.reason(), &text);
     }
 
@@ -187,7 +188,8 @@ impl RunFileReader {
                     self.meter().delivered(appended.appended + appended.duplicates);
                     self.meter().deduplicated(appended.duplicates);
                     for rejected in &appended.rejected {
-                        self.reject(&rejected.fault);
+                        let event = events.get(rejected.index).map_or("", |incoming| incoming.event.as_str());
+                        self.reject(&rejected.fault, event.as_bytes());
                     }
                     return true;
                 }

@@ -73,6 +73,7 @@ pub const ROUTES: &[Route] = routes! {
     PUT "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
     GET "/api/v1/tasks/{task}/log", Task(Read) => download::download;
     GET "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
+    GET "/api/v1/tasks/{task}/events", Task(Read) => tasks::events;
     POST "/api/v1/tasks/{task}/share", Task(Admin) => browser::create_share;
 
     GET "/api/v1/runs", Any(Read) => runs::list;
@@ -82,6 +83,7 @@ pub const ROUTES: &[Route] = routes! {
     POST "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
     PUT "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
     GET "/api/v1/runs/{run}/events/stream", Run(Read) => runs::stream::stream;
+    GET "/api/v1/runs/{run}/pipeline", Run(Read) => runs::pipeline;
 
     GET "/ws/v1/tasks/{task}", Task(Read) => delegates::view_socket;
     GET "/ws/v1/follow", Any(Read) => delegates::follow_socket;

@@ -2,6 +2,8 @@
 
 mod ansible;
 mod forms;
+mod json;
 mod limits;
 mod properties;
 mod support;
+mod traces;

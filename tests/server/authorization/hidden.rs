@@ -16,11 +16,13 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
         (Method::GET, "/api/v1/tasks/ID/lines"),
         (Method::GET, "/api/v1/tasks/ID/log"),
         (Method::GET, "/api/v1/tasks/ID/stream"),
+        (Method::GET, "/api/v1/tasks/ID/events"),
         (Method::POST, "/api/v1/tasks/ID/share"),
         (Method::DELETE, "/api/v1/tasks/ID"),
         (Method::GET, "/api/v1/runs/ID"),
         (Method::GET, "/api/v1/runs/ID/events"),
         (Method::GET, "/api/v1/runs/ID/events/stream"),
+        (Method::GET, "/api/v1/runs/ID/pipeline"),
         (Method::DELETE, "/api/v1/runs/ID"),
     ];
     for (method, path) in paths {

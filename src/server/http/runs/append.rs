@@ -11,7 +11,8 @@ use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
 
 use crate::auth::Lease;
-use crate::model::{Event, EventError, RunId, limits};
+use crate::events::excerpt;
+use crate::model::{Event, EventError, RunId, events_in_line, limits};
 use crate::runs::{EventSource, IncomingEvent, RunHandle};
 use crate::server::http::body::{self, BodyStream, DrainLimit, RequestBody};
 use crate::server::http::decode::decoded;
@@ -166,51 +167,82 @@ impl EventAppend {
             self.push_row(&bytes);
             return Ok(());
         }
-        let rows: Vec<&RawValue> = serde_json::from_slice(&bytes).map_err(|error| {
-            ApiError::new(400, "bad_message", format!("the body must be an event or an array of events: {error}"))
-        })?;
-        for row in rows {
-            self.push_row(row.get().as_bytes());
-            if self.batch_bytes >= BATCH_BYTES {
-                self.flush().await?;
+        match serde_json::from_slice::<Vec<&RawValue>>(&bytes) {
+            Ok(rows) => {
+                for row in rows {
+                    self.push_row(row.get().as_bytes());
+                    if self.batch_bytes >= BATCH_BYTES {
+                        self.flush().await?;
+                    }
+                }
             }
+            Err(error) => self.read_lenient_array(&bytes, &error)?,
         }
         Ok(())
     }
 
-    /// Adds a row to the batch, or rejects it. A blank row is skipped.
+    /// Reads an array that is not strict JSON, as Python writes it with `NaN`.
+    fn read_lenient_array(&mut self, bytes: &[u8], error: &serde_json::Error) -> Result<(), ApiError> {
+        let mut parts = Vec::new();
+        events_in_line(bytes, &mut |part| parts.push(part));
+        if !bytes.trim_ascii_end().ends_with(b"]")
+            || parts.iter().any(|part| matches!(part.event, Err(EventError::NotJson(_))))
+        {
+            let detail = format!("the body must be an event or an array of events: {error}");
+            return Err(ApiError::new(400, "bad_message", detail));
+        }
+        for part in parts {
+            self.push_part(self.row_count, 0, part.event, bytes.get(part.offset..).unwrap_or_default());
+            self.row_count += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds the events of a row to the batch, and rejects the rest of it. A blank row is skipped.
     fn push_row(&mut self, row: &[u8]) {
         let index = self.row_count;
         self.row_count += 1;
-        if row.trim_ascii().is_empty() {
-            return;
-        }
-        let meter = &self.state.stages.runs_http;
+        let mut parts = 0;
+        events_in_line(row, &mut |part| {
+            self.push_part(index, parts, part.event, row.get(part.offset..).unwrap_or_default());
+            parts += 1;
+        });
+    }
+
+    /// Adds an event to the batch, or rejects it. `part` is its number among those of its row, from 0.
+    fn push_part(&mut self, index: u64, part: u64, event: Result<Event, EventError>, text: &[u8]) {
+        let meter = self.run.stage(|meters| &meters.runs_http);
         meter.received(1);
-        let text = std::str::from_utf8(row).map_err(|error| EventError::NotJson(error.to_string()));
-        match text.and_then(Event::parse) {
-            Ok(event) => {
+        match event {
+            Ok(mut event) => {
                 meter.parsed(1);
-                self.batch_bytes += event.as_str().len();
                 let seq = self.first_seq.map(|first| first.saturating_add(index));
+                if let Some(seq) = seq.filter(|_| part > 0) {
+                    event = event.with(&[("event_id", format!("{}:{seq}.{part}", self.source).into())]);
+                }
+                self.batch_bytes += event.as_str().len();
                 let source = Some(EventSource { name: self.source.clone(), seq });
                 self.batch.push((index, IncomingEvent { event, source }));
             }
-            Err(fault) => self.reject(index, &fault),
+            Err(fault) => self.reject(index, &fault, text),
         }
     }
 
     fn reject_long_row(&mut self, bytes: usize) {
-        self.state.stages.runs_http.received(1);
-        self.reject(self.row_count, &EventError::TooLong(bytes));
+        self.run.stage(|meters| &meters.runs_http).received(1);
+        self.reject(self.row_count, &EventError::TooLong(bytes), b"");
         self.row_count += 1;
     }
 
-    fn reject(&mut self, index: u64, fault: &EventError) {
-        self.state.stages.runs_http.rejected(fault.reason(), &fault.to_string());
+    /// Counts a rejected text, and lists it in the response.
+    fn reject(&mut self, index: u64, fault: &EventError, text: &[u8]) {
+        let text = excerpt(text);
+        let message = format!("run {}: {fault}: {text}", self.run.id());
+        self.run.stage(|meters| &meters.runs_http).rejected(fault.reason(), &message);
         self.outcome.rejected_count += 1;
         if self.outcome.rejected.len() < REJECTED_MAX {
-            let row = json!({ "index": index, "reason": fault.reason(), "message": fault.to_string() });
+            let (reason, message) = (fault.reason(), fault.to_string());
+            let row = json!({ "index": index, "reason": reason, "message": message, "excerpt": text });
             self.outcome.rejected.push(row);
         }
     }
@@ -223,12 +255,13 @@ impl EventAppend {
         self.batch_bytes = 0;
         let (indexes, events): (Vec<u64>, Vec<IncomingEvent>) = self.batch.drain(..).unzip();
         let appended = self.run.append(&events).await.inspect_err(|error| {
-            self.state.stages.runs_http.failed(&error.to_string());
+            self.run.stage(|meters| &meters.runs_http).failed(&error.to_string());
         })?;
         for rejected in &appended.rejected {
-            self.reject(indexes.get(rejected.index).copied().unwrap_or_default(), &rejected.fault);
+            let text = events.get(rejected.index).map_or("", |incoming| incoming.event.as_str());
+            self.reject(indexes.get(rejected.index).copied().unwrap_or_default(), &rejected.fault, text.as_bytes());
         }
-        let meter = &self.state.stages.runs_http;
+        let meter = self.run.stage(|meters| &meters.runs_http);
         meter.stored(appended.appended);
         meter.deduplicated(appended.duplicates);
         self.outcome.appended += appended.appended;

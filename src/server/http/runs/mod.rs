@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::query::QueryParams;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
-use crate::model::{RunId, RunStatus};
+use crate::model::{Pipeline, RunId, RunStatus};
 use crate::runs::{EventFilter, RunHandle, RunQuery};
 use crate::server::state::State;
 
@@ -41,6 +41,13 @@ pub(super) async fn show(request: RouteRequest) -> Result<Response, ApiError> {
     let id = request.run_id()?;
     let run = find(&request.state, &id)?.state().await?;
     Ok(uncached_json(&run.ok_or_else(|| ApiError::run_not_found(&id))?))
+}
+
+/// `GET /api/v1/runs/{id}/pipeline`: the counters of this run's own stages.
+pub(super) async fn pipeline(request: RouteRequest) -> Result<Response, ApiError> {
+    let id = request.run_id()?;
+    let stages = request.state.runs.stages(&id)?.ok_or_else(|| ApiError::run_not_found(&id))?;
+    Ok(uncached_json(&Pipeline { stages, runs_folder: None }))
 }
 
 /// `DELETE /api/v1/runs/{id}`: 204. The run's readers receive `reset`.

@@ -9,7 +9,7 @@ use serde_json::json;
 use warp::reply::Response;
 
 use super::{find, parse_filter};
-use crate::runs::{RunEvent, RunFollowStart, RunTail, StoredEvent};
+use crate::runs::{RunEvent, RunFollowStart, RunHandle, RunTail, StoredEvent};
 use crate::server::http::error::ApiError;
 use crate::server::http::route_request::RouteRequest;
 use crate::server::http::sse::{SseSource, event_stream, last_event_id, put_event};
@@ -31,26 +31,27 @@ pub(in crate::server::http) async fn stream(request: RouteRequest) -> Result<Res
     let state = request.state;
     // With `wait`, the run is awaited inside the stream, so that the head of the response is not delayed.
     let run = if query.flag("wait")? { state.runs.get_or_new(&id) } else { find(&state, &id)? };
-    Ok(event_stream(state, lease, RunEvents { tail: run.follow(start, filter) }))
+    Ok(event_stream(state, lease, RunEvents { tail: run.follow(start, filter), run }))
 }
 
 /// The events of a run.
 struct RunEvents {
     tail: RunTail,
+    run: RunHandle,
 }
 
 impl SseSource for RunEvents {
-    async fn next(&mut self, state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
+    async fn next(&mut self, _state: &State, out: &mut Vec<u8>) -> ControlFlow<()> {
         match self.tail.next().await {
             Ok(RunEvent::Events(events)) => {
                 for stored in &events {
                     put_stored(out, stored);
                 }
-                state.stages.runs_sse.delivered(events.len() as u64);
+                self.run.stage(|meters| &meters.runs_sse).delivered(events.len() as u64);
             }
             Ok(RunEvent::Reset { reason }) => put_event(out, Some("reset"), None, &json!({ "reason": reason })),
             Err(error) => {
-                state.stages.runs_sse.failed(&error.to_string());
+                self.run.stage(|meters| &meters.runs_sse).failed(&error.to_string());
                 tracing::warn!(%error, "event stream of a run ended early");
                 return ControlFlow::Break(());
             }

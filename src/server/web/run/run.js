@@ -44,7 +44,9 @@ class RunPage extends LogPage {
       drawn: () => this.drawn(),
     });
     this.state = new RunState(id, { onRun: (run) => this.setRun(run), onError: (status) => this.stateFailed(status) });
-    this.pipeline = new PipelinePoll((pipeline) => this.status.setPipeline(pipeline));
+    const server = byId("server-stages");
+    this.pipeline = new PipelinePoll(id, () => server.open, (own, all) => this.status.setPipeline(own, all));
+    server.addEventListener("toggle", () => this.pipeline.load());
     this.feed = new RunFeed(id, {
       onEvents: (items, initial) => this.addEvents(items, initial),
       onReset: () => this.reset(),

@@ -1,7 +1,7 @@
 // Loads a run's state and the event pipeline's counters: the state after new events, the counters
 // every two seconds while the page is visible.
 
-import { fetchPipeline, fetchRun } from "../shared/api.js";
+import { fetchPipeline, fetchRun, fetchRunPipeline } from "../shared/api.js";
 
 // The minimum time between two loads of the state, which also take at most a quarter of the time.
 const STATE_MS = 250;
@@ -56,9 +56,14 @@ export class RunState {
   }
 }
 
-/** A poller of the stages' counters while the page is visible. Calls `onPipeline(pipeline or null)`. */
+/**
+ * A poller of the counters while the page is visible: those of the run, and those of the whole server while
+ * `isServerShown()`. Calls `onPipeline(own, server)`; each may be null.
+ */
 export class PipelinePoll {
-  constructor(onPipeline) {
+  constructor(id, isServerShown, onPipeline) {
+    this.id = id;
+    this.isServerShown = isServerShown;
     this.onPipeline = onPipeline;
   }
 
@@ -71,7 +76,9 @@ export class PipelinePoll {
     clearTimeout(this.timer);
     if (document.hidden || this.loading) return;
     this.loading = true;
-    this.onPipeline(await fetchPipeline().catch(() => null));
+    const own = fetchRunPipeline(this.id).catch(() => null);
+    const server = this.isServerShown() ? fetchPipeline().catch(() => null) : null;
+    this.onPipeline(await own, await server);
     this.loading = false;
     this.timer = setTimeout(() => this.load(), PIPELINE_MS);
   }

@@ -82,35 +82,42 @@ export class RunStatus {
     return `offline (retry in ${Math.max(0, Math.ceil((this.retryAt - now) / 1000))} s)`;
   }
 
-  /** Draws the stages; `pipeline` is null if the server does not return them. */
-  setPipeline(pipeline) {
+  /** Draws the stages of the run, and those of the whole server if they are shown; null if there are none. */
+  setPipeline(pipeline, server) {
     this.pipeline = pipeline;
-    const chain = byId("hops");
-    const stages = pipeline?.hops ?? [];
-    chain.hidden = stages.length === 0;
-    stages.forEach((stage, index) => {
-      if (!chain.children[index]) chain.append(createStage());
-      fillStage(chain.children[index], stageDetails(stage));
-    });
-    while (chain.children.length > stages.length) chain.lastChild.remove();
-    const folder = pipeline?.runs_folder ?? "";
+    fillStages(byId("hops"), pipeline?.hops ?? []);
+    fillStages(byId("server-hops"), server?.hops ?? []);
+    const folder = server?.runs_folder ?? "";
     setText(byId("runs-folder"), folder === "" ? "" : `folder ${plainText(folder)}`);
+    fillErrors(byId("server-errors"), stageErrors(server?.hops ?? [], Date.now()));
     this.drawWarnings(Date.now());
   }
 
   drawWarnings(now) {
     const errors = stageErrors(this.pipeline?.hops ?? [], now);
-    const items = [
-      ...(this.run?.warnings ?? []).map((words) => ({ kind: "warning", words, when: "" })),
-      ...errors.map((error) => ({ ...error, kind: "error" })),
-    ].slice(0, WARNINGS_MAX);
-    const list = byId("warnings");
-    const known = JSON.stringify(items);
-    if (list.dataset.known === known) return;
-    list.dataset.known = known;
-    list.hidden = items.length === 0;
-    list.replaceChildren(...items.map(warningItem));
+    const warnings = (this.run?.warnings ?? []).map((words) => ({ kind: "warning", words, when: "" }));
+    fillErrors(byId("warnings"), [...warnings, ...errors]);
   }
+}
+
+/** Shows warnings and errors in a list, if they changed. */
+function fillErrors(list, errors) {
+  const items = errors.map((error) => ({ kind: "error", ...error })).slice(0, WARNINGS_MAX);
+  const known = JSON.stringify(items);
+  if (list.dataset.known === known) return;
+  list.dataset.known = known;
+  list.hidden = items.length === 0;
+  list.replaceChildren(...items.map(warningItem));
+}
+
+/** Shows stages in a list. */
+function fillStages(chain, stages) {
+  chain.hidden = stages.length === 0;
+  stages.forEach((stage, index) => {
+    if (!chain.children[index]) chain.append(createStage());
+    fillStage(chain.children[index], stageDetails(stage));
+  });
+  while (chain.children.length > stages.length) chain.lastChild.remove();
 }
 
 function warningItem({ kind, words, when, at }) {

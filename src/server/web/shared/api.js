@@ -58,4 +58,6 @@ export const fetchRuns = (parameters, signal) => getJson(`/api/v1/runs${query(pa
 /** Returns the identity and access of this browser; `task` is one that may be shared with it. */
 export const fetchAccess = (task) => getJson(`/api/v1/access${query({ task })}`);
 export const createShare = (id, expires_in) => postJson(taskUrl(id, "/share"), { expires_in });
+/** Returns the counters of a run's own stages, and those of the whole server. */
+export const fetchRunPipeline = (id, signal) => getJson(`${runUrl(id)}/pipeline`, signal);
 export const fetchPipeline = (signal) => getJson("/api/v1/pipeline", signal);

@@ -1,0 +1,38 @@
+//! What the search for events in a task's output found.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The body of `GET /api/v1/tasks/{id}/events`: counts since the server began to read the task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEvents {
+    /// Events found.
+    pub found: u64,
+    /// Repetitions of these, as Ansible prints them.
+    pub repeated: u64,
+    /// Texts that look like events and are not, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The first of these texts.
+    pub examples: Vec<RejectedText>,
+}
+
+/// A text that looks like an event and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedText {
+    /// Line of the task's log.
+    pub line: u64,
+    /// Stable name of the reason.
+    pub reason: String,
+    /// Error message.
+    pub message: String,
+    /// The start of the text.
+    pub excerpt: String,
+}
+
+impl TaskEvents {
+    /// Returns the number of rejected texts.
+    pub fn rejected_all(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
