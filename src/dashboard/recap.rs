@@ -100,12 +100,24 @@ mod tests {
         assert_eq!(read(good), (false, Some("the playbook ended without a failed host".to_owned())));
         let text = [good, bad, away].join("\n");
         assert_eq!(read(&text), (true, Some("the playbook failed on 2 hosts: db1, db2".to_owned())));
-        let unixy = "- Play recap -\n  h1     : ok=7    changed=6    unreachable=0    rescued=0    failed=1    ignored=3";
+        let unixy =
+            "- Play recap -\n  h1     : ok=7    changed=6    unreachable=0    rescued=0    failed=1    ignored=3";
         assert!(read(unixy).0);
-        let json = |n: u8| format!("{{\n    \"stats\": {{\n        \"h1\": {{\n            \"failures\": {n},\n            \"unreachable\": 0\n        }}\n    }}\n}}");
+        let json = |n: u8| {
+            format!(
+                "{{\n    \"stats\": {{\n        \"h1\": {{\n            \"failures\": {n},\n            \"unreachable\": 0\n        }}\n    }}\n}}"
+            )
+        };
         assert_eq!((read(&json(0)).0, read(&json(1)).0), (false, true));
-        let jsonl = |n: u8| format!("{{\"_event\":\"v2_playbook_on_stats\",\"stats\":{{\"h1\":{{\"failures\":{n},\"ok\":1,\"unreachable\":0}}}}}}");
-        assert_eq!((read(&jsonl(0)).0, read(&jsonl(1))), (false, (true, Some("the playbook failed on 1 host: h1".to_owned()))));
+        let jsonl = |n: u8| {
+            format!(
+                "{{\"_event\":\"v2_playbook_on_stats\",\"stats\":{{\"h1\":{{\"failures\":{n},\"ok\":1,\"unreachable\":0}}}}}}"
+            )
+        };
+        assert_eq!(
+            (read(&jsonl(0)).0, read(&jsonl(1))),
+            (false, (true, Some("the playbook failed on 1 host: h1".to_owned())))
+        );
         assert_eq!(read("a task : ok\nfailed=1"), (false, None));
     }
 }

@@ -125,7 +125,7 @@ fn known_object(object: &JsonObject<'_>, out: &mut Vec<u8>) {
     for (_, number) in order {
         let (name, text, kind) = fields[number];
         match kind {
-            ValueKind::Array | ValueKind::Object | ValueKind::String(Escapes::Any | Escapes::Halves) => {
+            ValueKind::Array | ValueKind::Object | ValueKind::String(Escapes::Any) => {
                 string(name, out);
                 out.push(b':');
                 value(text, out, 1);

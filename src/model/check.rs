@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{Escapes, JsonObject, ValueKind};
+use super::json::{JsonObject, ValueKind};
 use super::{EventError, EventView, WholeNumber};
 
 /// The type of a field of [`EventView`].
@@ -41,7 +41,7 @@ pub(super) fn is_event(object: &JsonObject<'_>) -> bool {
             (_, ValueKind::Null) => continue,
             (FieldType::Any, _) | (FieldType::Text, ValueKind::Bool) => true,
             (FieldType::Count, kind) => kind == ValueKind::Count,
-            (FieldType::Text | FieldType::Moment, ValueKind::String(escapes)) => escapes != Escapes::Halves,
+            (FieldType::Text | FieldType::Moment, ValueKind::String(_)) => true,
             (FieldType::Text | FieldType::Moment, kind) => matches!(kind, ValueKind::Count | ValueKind::Number),
         };
         if !matches {

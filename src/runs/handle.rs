@@ -206,7 +206,8 @@ impl RunHandle {
             return Ok(());
         }
         let (options, max) = (self.runs.tasks.options(), self.runs.tasks.options().limits.runs_max);
-        let count = || Ok(self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64);
+        let count =
+            || Ok::<u64, RunsError>(self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64);
         match self.runs.count.lock().add(max, Instant::now(), count)? {
             Ok(()) => Ok(()),
             Err(runs) => {

@@ -107,7 +107,11 @@ async fn what_looks_like_an_event_is_counted_by_task_and_reason_and_never_in_the
     assert_eq!(server.texts("t").await.len(), 303, "the log is what the command printed");
     assert_eq!(messages(&events(&server, "r").await), ["good"], "when the end is known, so are the events");
     let found = server.get("/api/v1/tasks/t/events").await.json();
-    assert_eq!((&found["found"], &found["rejected"]), (&json!(1), &json!({"wrong_type": 1, "not_json": 300})), "{found}");
+    assert_eq!(
+        (&found["found"], &found["rejected"]),
+        (&json!(1), &json!({"wrong_type": 1, "not_json": 300})),
+        "{found}"
+    );
     let first = &found["examples"][0];
     assert_eq!((&first["line"], &first["reason"]), (&json!(2), &json!("wrong_type")));
     assert!(first["excerpt"].as_str().unwrap().starts_with("{\"workload\""), "{first}");
@@ -154,11 +158,19 @@ async fn json_as_programs_write_it_is_appended() {
     let body = "\u{feff}{\"event_type\":\"step.failed\",\"p99\":NaN}{\"event_type\":\"b\"}\n\
                 {\"event_type\":\"c\",\"n\":1,\"n\":2},\n[{\"event_type\":\"d\"}, {\"event_type\":\"e\"}]\n{\"event_type\":\"st";
     let answer = server
-        .ask(Method::POST, "/api/v1/runs/n/events?source=s", &[("content-type", "application/x-ndjson")], body.to_owned())
+        .ask(
+            Method::POST,
+            "/api/v1/runs/n/events?source=s",
+            &[("content-type", "application/x-ndjson")],
+            body.to_owned(),
+        )
         .await
         .json();
     assert_eq!((&answer["appended"], &answer["rejected_count"]), (&json!(5), &json!(1)), "{answer}");
-    assert_eq!((&answer["rejected"][0]["index"], &answer["rejected"][0]["excerpt"]), (&json!(3), &json!("{\"event_type\":\"st")));
+    assert_eq!(
+        (&answer["rejected"][0]["index"], &answer["rejected"][0]["excerpt"]),
+        (&json!(3), &json!("{\"event_type\":\"st"))
+    );
     let found = events(&server, "n").await;
     assert_eq!((&found[0]["p99"], &found[2]["n"], &found[1]["event_id"]), (&json!("NaN"), &json!(2), &json!("s:1.1")));
     assert_eq!(server.get("/api/v1/runs/n").await.json()["failures"], 1);
@@ -186,7 +198,8 @@ async fn a_restart_doubles_no_event_of_a_task_that_goes_on() {
     let line = |message: &str| format!("LB_EVENT {}\n", log("INFO", message));
     server.append("t", &(line("a") + &line("a") + "LB_EVENT {\"host\":\"h\"}\n")).await;
     until_events(&server, "r", 2).await;
-    let rejected = || async { !server.get("/api/v1/tasks/t/events").await.json()["rejected"]["missing_field"].is_null() };
+    let rejected =
+        || async { !server.get("/api/v1/tasks/t/events").await.json()["rejected"]["missing_field"].is_null() };
     server.until("the bad text was counted", rejected).await;
     let server = again(server).await;
     server.append("t", &line("b")).await;

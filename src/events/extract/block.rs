@@ -11,9 +11,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use memchr::memrchr;
 
-use super::head::{self, AdhocBody, BANNERS, DocumentHosts, ERROR, RESULTS, RunnerEvent};
+use super::head::{self, AdhocBody, BANNERS, DocumentHosts, ERROR, RESULTS, RunnerEvent, UnixyHead};
+use super::keys::last_key;
 use crate::events::identity::Fingerprint;
 use crate::model::Event;
 
@@ -93,11 +93,8 @@ impl ResultBlock {
     pub(super) fn track(&mut self, line: &[u8]) {
         match line.first() {
             None | Some(b' ' | b'\t' | b'}' | b']') => {
-                if let Some(host) = head::unixy(line) {
-                    if self.kind != BlockKind::Result {
-                        self.clear_events();
-                    }
-                    self.begin(BlockKind::Result, host);
+                if let Some(head) = head::unixy(line) {
+                    self.unixy(head);
                 } else if self.kind == BlockKind::Document {
                     self.document_line(line);
                 } else if self.kind == BlockKind::Result && !self.is_yaml {
@@ -182,6 +179,9 @@ impl ResultBlock {
 
     /// Processes a line that starts in the first column.
     fn heading(&mut self, line: &[u8]) {
+        if self.kind == BlockKind::Result && head::is_verbose(line) {
+            return;
+        }
         if let Some(head) = RESULTS.iter().find(|head| line.starts_with(head)) {
             let failed = head.starts_with(b"fa");
             if !(failed && matches!(self.kind, BlockKind::Error | BlockKind::Excerpt)) {
@@ -216,6 +216,18 @@ impl ResultBlock {
             self.end_of_head(line);
         } else if self.kind != BlockKind::Section {
             self.end_result();
+        }
+    }
+
+    /// Processes a head of the unixy callback. The results of a loop are printed again in the result of its task.
+    fn unixy(&mut self, head: UnixyHead<'_>) {
+        if self.kind != BlockKind::Result || head == UnixyHead::Attempt {
+            self.clear_events();
+        }
+        match head {
+            UnixyHead::Json(host) => self.begin(BlockKind::Result, host),
+            UnixyHead::Attempt => self.begin(BlockKind::Result, b""),
+            UnixyHead::Text => self.end_result(),
         }
     }
 
@@ -339,48 +351,4 @@ fn slot_of(key: &[u8], level: u8) -> Slot {
     let mut hasher = DefaultHasher::new();
     (key, level).hash(&mut hasher);
     Slot::Key(hasher.finish())
-}
-
-/// Returns the last key in a text, and its level of quoting: in `{"a": "b \"c\": ` that is `c` at level 1.
-fn last_key(text: &str) -> Option<(&[u8], u8)> {
-    let mut before = text.as_bytes();
-    while let Some(colon) = memrchr(b':', before) {
-        before = &before[..colon];
-        let Some((head, escapes)) = before_quote(before) else { continue };
-        let mut rest = head;
-        while let Some(quote) = memrchr(b'"', rest) {
-            if before_quote(&rest[..=quote]).is_some_and(|(_, level)| level == escapes) {
-                return Some((&head[quote + 1..], levels(escapes)));
-            }
-            rest = &rest[..quote];
-        }
-    }
-    None
-}
-
-/// Returns the text before the quote at its end, and the number of backslashes in between.
-fn before_quote(text: &[u8]) -> Option<(&[u8], usize)> {
-    let head = text.strip_suffix(b"\"")?;
-    let escapes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
-    Some((&head[..head.len() - escapes], escapes))
-}
-
-/// Returns the level of quoting of a quote after this many backslashes: each level doubles them and adds one.
-fn levels(backslashes: usize) -> u8 {
-    u8::try_from((backslashes + 1).ilog2()).unwrap_or(u8::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn last_key_is_found_at_its_level() {
-        let key = |text| last_key(text).map(|(key, level)| (str::from_utf8(key).unwrap(), level));
-        assert_eq!(key(r#"{"a": 1, "stdout": ""#), Some(("stdout", 0)));
-        assert_eq!(key(r#"{"stdout":"x => {\"cmd\": \"echo '"#), Some(("cmd", 1)));
-        assert_eq!(key(r#""a": "{\"b\": \"{\\\"c d\\\": x"#), Some(("c d", 2)));
-        assert_eq!(key("at 12:30: x"), None);
-        assert_eq!(key(""), None);
-    }
 }

@@ -61,13 +61,42 @@ pub(super) fn adhoc(line: &[u8]) -> Option<(&[u8], AdhocBody)> {
     Some((host, body))
 }
 
-/// Returns the host in a head of the unixy callback with JSON below it.
-pub(super) fn unixy(line: &[u8]) -> Option<&[u8]> {
-    let text = line.strip_prefix(b"  ")?.trim_ascii_end().strip_suffix(b": {")?;
+/// A head of the unixy callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnixyHead<'l> {
+    /// Of a result of this host in JSON, on the next lines.
+    Json(&'l [u8]),
+    /// Of the first of several attempts, in the same form.
+    Attempt,
+    /// Of a result as text.
+    Text,
+}
+
+/// Returns the head of the unixy callback that a line is.
+pub(super) fn unixy(line: &[u8]) -> Option<UnixyHead<'_>> {
+    let text = line.strip_prefix(b"  ")?.trim_ascii_end();
     let (host, rest) = text.split_at(memchr::memchr(b' ', text)?);
-    let state = &rest[1..];
-    let state = memchr::memmem::find(state, b" | item: ").map_or(state, |end| &state[..end]);
-    (!host.is_empty() && STATES.contains(&state)).then_some(host)
+    if host.is_empty() {
+        return None;
+    }
+    if host == b"Retrying..." {
+        return text.ends_with(b"Result was: {").then_some(UnixyHead::Attempt);
+    }
+    let (state, is_json) = match rest[1..].strip_suffix(b": {") {
+        Some(state) => (state, true),
+        None => (&rest[1..], false),
+    };
+    let bar = memchr::memmem::find(state, b" | ");
+    let is_json = is_json && bar.is_none_or(|at| state[at..].starts_with(b" | item: "));
+    if !STATES.contains(&bar.map_or(state, |at| &state[..at])) || !is_json && bar.is_none() {
+        return None;
+    }
+    Some(if is_json { UnixyHead::Json(host) } else { UnixyHead::Text })
+}
+
+/// Reports whether a line is Ansible's account of its own work (`-vvv`), which may stand between results.
+pub(super) fn is_verbose(line: &[u8]) -> bool {
+    line.starts_with(b"<") && memchr::memmem::find(line, b"> ").is_some() || line.starts_with(b"Using module file ")
 }
 
 /// Returns the title of a section of the debug callback.
@@ -155,8 +184,11 @@ mod tests {
         for line in ["h1 | x => {", "a b | SUCCESS => {", "web-1  | SUCCESS", "h | SUCCESS | x"] {
             assert_eq!(adhoc(line.as_bytes()), None, "{line}");
         }
-        assert_eq!(unixy(b"  h1 failed | item: 5: {"), Some(b"h1".as_slice()));
-        assert_eq!(unixy(b"  h1 done: {"), Some(b"h1".as_slice()));
+        assert_eq!(unixy(b"  h1 failed | item: 5: {"), Some(UnixyHead::Json(b"h1")));
+        assert_eq!(unixy(b"  h1 done: {"), Some(UnixyHead::Json(b"h1")));
+        assert_eq!(unixy(b"  h1 failed | msg: x | stdout: y"), Some(UnixyHead::Text));
+        assert_eq!(unixy(b"  Retrying... (1 of 2)Result was: {"), Some(UnixyHead::Attempt));
+        assert_eq!(unixy(b"  h1 done"), None);
         assert_eq!(unixy(b"    \"x\": {"), None);
         for (line, yaml) in [
             ("ok: [h] =>", true),
@@ -173,7 +205,8 @@ mod tests {
     #[test]
     fn hosts_of_a_document_are_recognized() {
         let mut hosts = DocumentHosts::default();
-        let text = "{\n  \"hosts\": {\n    \"h1\": {\n      \"a\": {\n      }\n    },\n    \"h2\": {\n  },\n  \"x\": {\n}";
+        let text =
+            "{\n  \"hosts\": {\n    \"h1\": {\n      \"a\": {\n      }\n    },\n    \"h2\": {\n  },\n  \"x\": {\n}";
         let found: Vec<_> = text.lines().filter_map(|line| hosts.track(line.as_bytes())).collect();
         assert_eq!(found, [b"h1", b"h2"]);
     }

@@ -24,6 +24,7 @@ use crate::model::{Event, EventError};
 
 mod block;
 mod head;
+mod keys;
 mod line;
 mod resolve;
 mod scan;

@@ -5,7 +5,7 @@ use super::scan::{IsJson, MatchBody, TokenKind, TokenMatch};
 use super::{EXCERPT_CHARS_MAX, EventNotation, ExtractedEvent, ExtractedItem, Extractor, MalformedEvent, TaskMark};
 use crate::events::Identities;
 use crate::events::identity::{AllFields, fingerprint};
-use crate::model::json::JsonObject;
+use crate::model::json::{JsonObject, lenient};
 use crate::model::{Event, EventError};
 
 /// The position of a token.
@@ -37,7 +37,15 @@ pub(super) struct MatchResolver<'a> {
 impl<'a> MatchResolver<'a> {
     pub(super) fn of(extractor: &'a mut Extractor, positions: Vec<TokenPosition>, slot: Option<Slot>) -> Self {
         let Extractor { block, identities, options, .. } = extractor;
-        Self { block, identities, host: options.host.as_deref(), texts: options.texts, positions, slot, printed_from: u64::MAX }
+        Self {
+            block,
+            identities,
+            host: options.host.as_deref(),
+            texts: options.texts,
+            positions,
+            slot,
+            printed_from: u64::MAX,
+        }
     }
 
     pub(super) fn texts(&self) -> bool {
@@ -124,7 +132,8 @@ impl<'a> MatchResolver<'a> {
             other => return other,
         }
         let host = self.block.host().or(self.host).ok_or(EventError::MissingField("host"))?;
-        Event::parse(&with_host(text, host))
+        let strict = lenient::read_first(text).map_or_else(|| text.to_owned(), |(strict, _)| strict);
+        Event::parse(&with_host(&strict, host))
     }
 
     fn event(

@@ -176,13 +176,7 @@ impl<'a> TokenScanner<'a, '_> {
     }
 
     /// Passes the object at `brace` to the callback. Returns the offset to continue at.
-    fn object(
-        &mut self,
-        text: &'a str,
-        position: (usize, usize),
-        token: TokenKind,
-        level: u8,
-    ) -> usize {
+    fn object(&mut self, text: &'a str, position: (usize, usize), token: TokenKind, level: u8) -> usize {
         let (start, brace) = position;
         let rest = if self.unmatched_bytes == 0 { "" } else { &text[brace..] };
         let (end, read) = match JsonObject::read_first(rest) {

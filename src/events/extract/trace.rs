@@ -30,10 +30,12 @@ const OPTIONS_MAX: usize = 4;
 /// Reports whether a token is part of a command. `before` is the text before it: of its line from the start if
 /// `from_start`, of the string around it if `quoted`.
 pub(super) fn is_command(before: &str, from_start: bool, quoted: bool) -> bool {
-    let starts = [before.rfind('\n').map(|at| at + 1), quoted.then(|| string_start(before)).flatten()];
-    let start = starts.into_iter().flatten().max();
-    let line = &before[start.unwrap_or(0)..];
-    is_argument(line) || (start.is_some() || from_start) && (is_traced(line) || is_echoed(line))
+    let newline = before.rfind('\n').map(|at| at + 1);
+    let line = newline.or(from_start.then_some(0)).map(|at| &before[at..]);
+    let string = if quoted { string_start(before).map(|at| &before[at..]) } else { None };
+    let mut lines = line.into_iter().chain(string);
+    is_argument(&before[newline.unwrap_or(0)..])
+        || lines.any(|line| is_traced(line) || is_echoed(line) || is_executed(line))
 }
 
 /// Returns the start of the last line in the string that `before` ends in, whose newlines are escaped.
@@ -43,10 +45,17 @@ fn string_start(before: &str) -> Option<usize> {
     newline.max(quote.map(|(at, _)| at + 1))
 }
 
+/// Reports whether a line is Ansible's account of a command (`-vvv`): `<h1> EXEC ..`, `<h1> (0, b'..`.
+fn is_executed(line: &str) -> bool {
+    let rest = line.strip_prefix('<').and_then(|line| Some(line.split_once("> ")?.1));
+    rest.is_some_and(|rest| ["EXEC ", "SSH: EXEC ", "PUT ", "FETCH ", "("].iter().any(|word| rest.starts_with(word)))
+}
+
 /// Reports whether a line is from a shell's trace: `+ cmd`, `++ cmd`, `+zsh:1> cmd`, also after a log's prefix.
 fn is_traced(line: &str) -> bool {
     let mut words = line.split_whitespace().take(PREFIX_WORDS_MAX);
-    let is_prefix = |word: &&str| word.bytes().all(|b| !b.is_ascii_alphabetic()) || word.contains(|c: char| c.is_ascii_digit());
+    let is_prefix =
+        |word: &&str| word.bytes().all(|b| !b.is_ascii_alphabetic()) || word.contains(|c: char| c.is_ascii_digit());
     let Some(mark) = words.find(|word| word.starts_with('+') || !is_prefix(word)) else { return false };
     let rest = mark.trim_start_matches('+');
     // Something has to stand between the mark and the token: `+LB_EVENT` is a line that a diff adds.
@@ -127,6 +136,8 @@ mod tests {
             "+    print(f\"",
             "  console.log('",
             "bash -c \"echo '",
+            "<h1> EXEC /bin/sh -c 'x ",
+            "<h1> (0, b'{\"stdout\": \"",
         ] {
             assert!(is_command(line, true, false), "{line}");
         }

@@ -35,7 +35,15 @@ impl EventStream {
         let follower = FileFollower::new(path, options).map_err(failed)?;
         // Lines can be counted only from the start of a file.
         let line = (from_start || follower.offset() == 0).then_some(0);
-        Ok(Self { follower, lines: Bytes::new(), offset: 0, line, is_late: false, in_parts: false, items: VecDeque::new() })
+        Ok(Self {
+            follower,
+            lines: Bytes::new(),
+            offset: 0,
+            line,
+            is_late: false,
+            in_parts: false,
+            items: VecDeque::new(),
+        })
     }
 
     /// Waits for the next item. Cancel-safe.

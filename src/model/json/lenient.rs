@@ -270,12 +270,24 @@ mod tests {
     #[test]
     fn json_of_real_writers_becomes_strict() {
         for (text, strict) in [
-            (r#"{"a": NaN, "b": [Infinity, -Infinity, -inf, nan]}"#, r#"{"a":"NaN","b":["Infinity","-Infinity","-Infinity","NaN"]}"#),
-            (r#"{"a": True, "b": False, "c": None, "d": {"e": None,},}"#, r#"{"a":true,"b":false,"c":null,"d":{"e":null}}"#),
-            (r#"{"a": 01, "b": +1, "c": .5, "d": 5., "e": 007.50, "f": -00}"#, r#"{"a":1,"b":1,"c":0.5,"d":5.0,"e":7.50,"f":-0}"#),
+            (
+                r#"{"a": NaN, "b": [Infinity, -Infinity, -inf, nan]}"#,
+                r#"{"a":"NaN","b":["Infinity","-Infinity","-Infinity","NaN"]}"#,
+            ),
+            (
+                r#"{"a": True, "b": False, "c": None, "d": {"e": None,},}"#,
+                r#"{"a":true,"b":false,"c":null,"d":{"e":null}}"#,
+            ),
+            (
+                r#"{"a": 01, "b": +1, "c": .5, "d": 5., "e": 007.50, "f": -00}"#,
+                r#"{"a":1,"b":1,"c":0.5,"d":5.0,"e":7.50,"f":-0}"#,
+            ),
             (r#"{"a": 1e999, "b": 1E+5, "c": -2.5e-3}"#, r#"{"a":"1e999","b":1E+5,"c":-2.5e-3}"#),
             (r#"{"a": 1, "b": 2, "\u0061": 3}"#, r#"{"a":3,"b":2}"#),
-            (r#"{"a": "\ud83d\ude00 \ud83d x \udce9", "b": "\uD83D\u0041"}"#, r#"{"a":"\ud83d\ude00 \ufffd x \ufffd","b":"\ufffd\u0041"}"#),
+            (
+                r#"{"a": "\ud83d\ude00 \ud83d x \udce9", "b": "\uD83D\u0041"}"#,
+                r#"{"a":"\ud83d\ude00 \ufffd x \ufffd","b":"\ufffd\u0041"}"#,
+            ),
             ("{\"a\": \"C:\\dir\\x \t \\u12\"}", r#"{"a":"C:\\dir\\x \u0009 \\u12"}"#),
             ("{ }", "{}"),
         ] {
@@ -288,7 +300,23 @@ mod tests {
     #[test]
     fn what_is_no_json_is_not_read() {
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-        for text in ["", "{", "{\"a\"}", "{\"a\":}", "{'a': 1}", "{a: 1}", "{\"a\":1,,}", "{\"a\":x}", "{\"a\":1 2}", "{\"a\":e5}", "{\"a\":.}", "{\"a\":\"", "{,}", "[1]", &deep] {
+        for text in [
+            "",
+            "{",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{'a': 1}",
+            "{a: 1}",
+            "{\"a\":1,,}",
+            "{\"a\":x}",
+            "{\"a\":1 2}",
+            "{\"a\":e5}",
+            "{\"a\":.}",
+            "{\"a\":\"",
+            "{,}",
+            "[1]",
+            &deep,
+        ] {
             assert_eq!(read_first(text), None, "{}", &text[..text.len().min(20)]);
         }
     }

@@ -1,7 +1,7 @@
 //! A fast scanner for one JSON object, for input with millions of events.
 //!
 //! It accepts a subset of JSON and returns `None` for the rest: for unusual texts (a name that is
-//! escaped or duplicate, values nested deeply, an object longer than an event may be) and for invalid
+//! escaped or duplicate, half a character, values nested deeply, an object longer than an event may be) and for invalid
 //! ones. Those are left to `serde_json`, which reports the error, and to [`lenient`]. Accepted texts mean the
 //! same in all three.
 
@@ -61,10 +61,8 @@ pub(crate) enum Escapes {
     None,
     /// Escapes without an alternative spelling: `\" \\ \b \f \n \r \t`.
     Canonical,
-    /// Other escapes of a whole character.
+    /// Other escapes.
     Any,
-    /// Surrogates, which may be unpaired.
-    Halves,
 }
 
 impl<'a> JsonObject<'a> {

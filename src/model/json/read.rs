@@ -211,13 +211,15 @@ impl ObjectReader<'_> {
             b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => Escapes::Canonical,
             b'/' => Escapes::Any,
             b'u' => {
-                let digits = rest.get(1..5)?;
-                if !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return None;
+                match surrogate(rest)? {
+                    None => self.at += 4,
+                    // The other half of the character has to follow.
+                    Some(Half::High) if surrogate(rest.get(5..)?.strip_prefix(b"\\")?) == Some(Some(Half::Low)) => {
+                        self.at += 10;
+                    }
+                    Some(_) => return None,
                 }
-                self.at += 4;
-                let is_half = matches!(digits, [b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..]);
-                if is_half { Escapes::Halves } else { Escapes::Any }
+                Escapes::Any
             }
             _ => return None,
         };
@@ -260,6 +262,23 @@ impl ObjectReader<'_> {
         }
         (self.at > start).then_some(self.at - start)
     }
+}
+
+/// A half of a character in UTF-16.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// Returns the half of a character that `uXXXX` at the start of `bytes` is; `None` if it is not such an escape.
+fn surrogate(bytes: &[u8]) -> Option<Option<Half>> {
+    let digits = bytes.strip_prefix(b"u")?.get(..4)?;
+    digits.iter().all(u8::is_ascii_hexdigit).then_some(match digits {
+        [b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', ..] => Some(Half::High),
+        [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => Some(Half::Low),
+        _ => None,
+    })
 }
 
 impl ValueKind {

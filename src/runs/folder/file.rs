@@ -9,9 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunFileStamp;
-use crate::events::{
-    FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities, excerpt,
-};
+use crate::events::{FileFollower, FollowFileError, FollowFileOptions, FollowItem, FollowNotice, Identities, excerpt};
 use crate::journal::JournalError;
 use crate::model::{EventError, events_in_line};
 use crate::runs::{EventSource, IncomingEvent, RunHandle, RunStage, RunsError};

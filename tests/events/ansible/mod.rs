@@ -6,6 +6,8 @@ use std::process::Command;
 use tasktail::events::{ExtractedItem, Extractor, ExtractorOptions};
 use tasktail::model::Event;
 
+use crate::extract::callbacks::assert_outcomes;
+
 pub(crate) mod expected;
 
 fn root() -> &'static Path {
@@ -21,6 +23,12 @@ fn programs() -> PathBuf {
 
 /// What Ansible prints for the playbook, both streams as one, as a terminal or a pipe of `2>&1` has them.
 fn play(format: &str, verbose: bool, colour: bool) -> Vec<u8> {
+    let colour = colour.then_some(("ANSIBLE_FORCE_COLOR", "1"));
+    let format = [("ANSIBLE_CALLBACK_RESULT_FORMAT", format)];
+    run("play.yml", verbose.then_some("-v"), &format.into_iter().chain(colour).collect::<Vec<_>>())
+}
+
+fn run(playbook: &str, verbosity: Option<&str>, settings: &[(&str, &str)]) -> Vec<u8> {
     let programs = programs();
     let home = tempfile::tempdir().unwrap();
     let path = std::env::join_paths([programs.as_path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
@@ -30,8 +38,8 @@ fn play(format: &str, verbose: bool, colour: bool) -> Vec<u8> {
         // By its interpreter: the path in a script's first line has a limit.
         .arg(programs.join("python"))
         .arg(programs.join("ansible-playbook"))
-        .args(["--inventory", "localhost,", "--connection", "local", "play.yml"])
-        .args(verbose.then_some("-v"))
+        .args(["--inventory", "localhost,", "--connection", "local", playbook])
+        .args(verbosity)
         .current_dir(root().join("tests/events/ansible"))
         .env_clear()
         .env("PATH", path)
@@ -39,8 +47,7 @@ fn play(format: &str, verbose: bool, colour: bool) -> Vec<u8> {
         .env("HOME", home.path())
         .env("ANSIBLE_LOCAL_TEMP", home.path())
         .env("ANSIBLE_PYTHON_INTERPRETER", "auto_silent")
-        .env("ANSIBLE_CALLBACK_RESULT_FORMAT", format)
-        .envs(colour.then_some(("ANSIBLE_FORCE_COLOR", "1")));
+        .envs(settings.iter().copied());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     output.stdout
@@ -80,4 +87,27 @@ fn every_event_arrives_once_in_the_default_format() {
 #[test]
 fn every_event_arrives_once_in_the_yaml_format() {
     every_event_arrives_once("yaml");
+}
+
+/// What no verbosity shows, and how often the task that is tried again is shown, by callback and verbosity.
+#[test]
+fn every_event_is_one_event_with_every_callback_of_ansible_core() {
+    let json = ("ANSIBLE_CALLBACK_RESULT_FORMAT", "json");
+    let yaml = ("ANSIBLE_CALLBACK_RESULT_FORMAT", "yaml");
+    let oneline = ("ANSIBLE_STDOUT_CALLBACK", "oneline");
+    for (setting, verbosity, not_shown, attempts) in [
+        (json, "-v", "", 1),
+        (json, "-vvv", "", 2),
+        (yaml, "-v", "", 1),
+        (yaml, "-vvv", "", 2),
+        (oneline, "-v", "loop", 1),
+    ] {
+        let text = run("outcomes.yml", Some(verbosity), &[setting]);
+        assert_outcomes(&String::from_utf8_lossy(&text), not_shown, attempts);
+    }
+    let minimal = run("outcomes.yml", None, &[("ANSIBLE_STDOUT_CALLBACK", "minimal")]);
+    let mut extractor = Extractor::new(ExtractorOptions::default());
+    let mut count = 0;
+    extractor.feed(&minimal, &mut |found| count += u32::from(matches!(found, ExtractedItem::Event(_))));
+    assert_eq!(count, 5, "it shows no loops: {}", String::from_utf8_lossy(&minimal));
 }

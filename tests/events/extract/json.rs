@@ -22,7 +22,9 @@ fn json_of_real_writers_is_read() {
         let [found] = &found[..] else { panic!("{text}: {:?}", all(&text)) };
         assert!(found.event.as_str().contains(kept) && found.event.view().is_failure(), "{}", found.event);
     }
-    let host = events("ok: [h9] => {\"msg\": \"LB_EVENT {\\\"host\\\": null, \\\"workload\\\": \\\"w\\\", \\\"repetition\\\": 1, \\\"status\\\": \\\"x\\\", \\\"y\\\": NaN}\"}\n");
+    let host = events(
+        "ok: [h9] => {\"msg\": \"LB_EVENT {\\\"host\\\": null, \\\"workload\\\": \\\"w\\\", \\\"repetition\\\": 1, \\\"status\\\": \\\"x\\\", \\\"y\\\": NaN}\"}\n",
+    );
     assert_eq!(host[0].event.view().host.as_deref(), Some("h9"));
 }
 
@@ -62,7 +64,7 @@ fn every_line_that_python_dumps_is_an_event() {
     assert!(done.success());
     let read = EventLog::new(&path).read_all().unwrap();
     assert_eq!(read.faults, [], "every line is an event");
-    let numbers: Vec<_> = read.events.iter().map(|logged| {
+    let numbers = read.events.iter().map(|logged| {
         let strict: serde_json::Value = serde_json::from_str(logged.event.as_str()).unwrap();
         assert!(logged.event.view().is_failure(), "{}", logged.event);
         strict["n"].as_u64().unwrap()

@@ -91,7 +91,8 @@ fn a_trace_in_a_json_string_is_not_an_event() {
 /// A shell traces commands and prints their output: each event once.
 #[test]
 fn traces_of_real_shells_hold_every_event_once() {
-    let script = format!("event='{0}'; echo '{0}'; printf '%s\\n' \"$event\"; for i in 1 2; do echo \"$event\"; done", line());
+    let script =
+        format!("event='{0}'; echo '{0}'; printf '%s\\n' \"$event\"; for i in 1 2; do echo \"$event\"; done", line());
     let variants: [(&[&str], &str); 6] = [
         (&["bash", "-xc"], "+ "),
         (&["bash", "-xc"], "+ ${BASH_SOURCE}:${LINENO}: "),
