@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::output::Output;
 use crate::client::{Endpoint, HttpClient};
 use crate::events::clean;
-use crate::model::{TaskEvents, TaskId};
+use crate::model::{TaskEventCounts, TaskId};
 
 /// Maximum time that the end of a command waits for the counts.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,13 +16,13 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn report(endpoint: &Endpoint, task: &TaskId, output: Output) {
     let client = HttpClient::new(endpoint.clone());
     let path = format!("/api/v1/tasks/{task}/events");
-    let Ok(Ok(events)) = timeout(TIMEOUT, client.get::<TaskEvents>(&path, &[])).await else { return };
+    let Ok(Ok(events)) = timeout(TIMEOUT, client.get::<TaskEventCounts>(&path, &[])).await else { return };
     if let Some(text) = summary(&events, task) {
         output.note(text);
     }
 }
 
-fn summary(events: &TaskEvents, task: &TaskId) -> Option<String> {
+fn summary(events: &TaskEventCounts, task: &TaskId) -> Option<String> {
     let count = events.rejected_all();
     let first = events.examples.first()?;
     let reasons: Vec<String> = events.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn rejected_texts_are_summarized_in_one_line() {
         let task = "t".parse().unwrap();
-        let mut events = TaskEvents::default();
+        let mut events = TaskEventCounts::default();
         assert_eq!(summary(&events, &task), None);
         events.rejected.extend([("not_json".to_owned(), 100), ("missing_field".to_owned(), 1)]);
         let text = |text: &str| text.to_owned();

@@ -50,6 +50,6 @@ pub use shell::command_line;
 pub use signal::{signal_name, signal_number};
 pub use stage::{Pipeline, Stage, StageCounters, StageError};
 pub use task::{Artifact, BadStatus, Task, TaskStatus};
-pub use task_events::{RejectedText, TaskEvents};
+pub use task_events::{RejectedText, TaskEventCounts};
 pub use time::{BadTimestamp, Timestamp};
 pub use view::{EventText, EventTime, EventView, WholeNumber};

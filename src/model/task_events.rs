@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of `GET /api/v1/tasks/{id}/events`: counts since the server began to read the task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskEvents {
+pub struct TaskEventCounts {
     /// Events found.
     pub found: u64,
     /// Repetitions of these, as Ansible prints them.
@@ -30,7 +30,7 @@ pub struct RejectedText {
     pub excerpt: String,
 }
 
-impl TaskEvents {
+impl TaskEventCounts {
     /// Returns the number of rejected texts.
     pub fn rejected_all(&self) -> u64 {
         self.rejected.values().sum()

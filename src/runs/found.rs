@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::events::{MalformedEvent, clean};
-use crate::model::{RejectedText, TaskEvents, TaskId};
+use crate::model::{RejectedText, TaskEventCounts, TaskId};
 
 /// Tasks whose counts are kept; those of the oldest are forgotten.
 const TASKS_MAX: usize = 10_000;
@@ -13,18 +13,18 @@ const EXAMPLES_MAX: usize = 10;
 /// The counts of all tasks that were read since the server started.
 #[derive(Debug, Default)]
 pub(super) struct FoundEvents {
-    tasks: HashMap<TaskId, TaskEvents>,
+    tasks: HashMap<TaskId, TaskEventCounts>,
     order: VecDeque<TaskId>,
 }
 
 impl FoundEvents {
     /// Returns the counts of a task.
-    pub(super) fn get(&self, task: &TaskId) -> Option<&TaskEvents> {
+    pub(super) fn get(&self, task: &TaskId) -> Option<&TaskEventCounts> {
         self.tasks.get(task)
     }
 
     /// Returns the counts of a task, all zero if it is read for the first time.
-    pub(super) fn of(&mut self, task: &TaskId) -> &mut TaskEvents {
+    pub(super) fn of(&mut self, task: &TaskId) -> &mut TaskEventCounts {
         if !self.tasks.contains_key(task) {
             if self.order.len() >= TASKS_MAX
                 && let Some(oldest) = self.order.pop_front()
@@ -38,11 +38,11 @@ impl FoundEvents {
 
     /// Forgets the counts of a task that is read again from its first line.
     pub(super) fn restart(&mut self, task: &TaskId) {
-        *self.of(task) = TaskEvents::default();
+        *self.of(task) = TaskEventCounts::default();
     }
 }
 
-impl TaskEvents {
+impl TaskEventCounts {
     /// Counts a rejected text.
     pub(super) fn reject(&mut self, text: &MalformedEvent) {
         self.reject_as(text.fault.reason(), text.line, &text.fault.to_string(), &text.excerpt);

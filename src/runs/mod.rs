@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
-use crate::model::{EventError, RunId, Stage, StageCounters, TaskEvents, TaskId};
+use crate::model::{EventError, RunId, Stage, StageCounters, TaskEventCounts, TaskId};
 use crate::tasks::{Tasks, TasksError};
 pub use bridge::RunIsolation;
 pub use follow::{RunEvent, RunFollowStart, RunTail};
@@ -187,7 +187,7 @@ impl Runs {
     }
 
     /// Returns what was found in the output of a task; nothing if the server has not read it.
-    pub fn task_events(&self, task: &TaskId) -> TaskEvents {
+    pub fn task_events(&self, task: &TaskId) -> TaskEventCounts {
         self.inner.found.lock().get(task).cloned().unwrap_or_default()
     }
 

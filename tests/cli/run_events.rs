@@ -46,6 +46,24 @@ fn events_of_a_command_are_in_its_run_when_it_has_ended() {
     }
 }
 
+/// What `git log -p` shows of a repository that mentions the token.
+#[test]
+fn text_that_looks_like_events_leaves_the_log_alone_and_is_reported_once() {
+    let home = Home::new();
+    let script = r#"for i in $(seq 150); do echo "+    LB_EVENT {$i"; echo " LB_EVENT {'host': 'h'}"; done"#;
+    let done = home.run(&["run", "--task", "log", "--", "sh", "-c", script]);
+    let notes: Vec<&str> = done.stderr.lines().filter(|line| line.contains("look like events")).collect();
+    assert!(notes.len() == 1 && notes[0].contains("300 texts") && notes[0].contains("line"), "{}", done.stderr);
+    assert!(notes[0].contains("doctor --explain"), "{}", done.stderr);
+    let log = home.run(&["follow", "log", "--no-follow"]);
+    assert_eq!(log.stdout.lines().count(), 300, "every line");
+    assert!(!log.stderr.contains("event"), "nothing between them: {}", log.stderr);
+    let explained = home.run_with(&["doctor", "--explain", "-"], log.stdout.as_bytes());
+    assert!(explained.stdout.contains("300 rejected"), "{}", explained.stdout);
+    let plain = home.run(&["run", "--task", "plain", "--", "echo", "hello"]);
+    assert!(!plain.stderr.contains("look like events"), "{}", plain.stderr);
+}
+
 #[test]
 fn events_are_there_after_a_server_that_lived_as_long_as_its_command_and_after_a_kill() {
     let home = Home::new();

@@ -108,3 +108,66 @@ fn serve(listener: &TcpListener) {
         }
     }
 }
+
+/// What an ordinary playbook prints, without any event.
+fn playbook(failed: u32, unreachable: u32) -> String {
+    format!(
+        "\nPLAY [all] ****\n\nTASK [copy] ****\nchanged: [web1]\n\nPLAY RECAP ****\n\
+         web1                       : ok=2    changed=1    unreachable=0    failed=0    skipped=0    rescued=0    ignored=0   \n\
+         db1                        : ok=1    changed=0    unreachable={unreachable}    failed={failed}    skipped=0    rescued=0    ignored=0   \n"
+    )
+}
+
+#[test]
+fn an_ordinary_playbook_is_explained_and_its_recap_is_the_result() {
+    for (failed, unreachable, code) in [(0, 0, 0), (1, 0, 1), (0, 1, 1)] {
+        let output = dashboard(&["--exit", "--exit-status"], &playbook(failed, unreachable));
+        let stderr = words(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("no events in 9 lines") && stderr.contains("dashboard --help"), "{stderr}");
+        let summary = if code == 0 { "without a failed host" } else { "the playbook failed on 1 host: db1" };
+        assert!(stderr.contains(summary), "{stderr}");
+    }
+    let output = dashboard(&["--exit"], &playbook(1, 0));
+    assert_eq!(output.status.code(), Some(0), "only with --exit-status");
+}
+
+#[test]
+fn a_run_that_does_not_exist_is_reported() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let count = stream.read(&mut request).unwrap();
+            let is_run = String::from_utf8_lossy(&request[..count]).contains("/api/v1/runs/nosuch");
+            let is_stream = String::from_utf8_lossy(&request[..count]).contains("/stream");
+            let problem = r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"no","code":"not_found"}"#;
+            let answer = match (is_run, is_stream) {
+                (true, true) => {
+                    "HTTP/1.1 200 OK\r\nserver: tasktail\r\ncontent-type: text/event-stream\r\n\r\n".to_owned()
+                }
+                (true, false) => format!(
+                    "HTTP/1.1 404 Not Found\r\nserver: tasktail\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{problem}",
+                    problem.len()
+                ),
+                _ => "HTTP/1.1 200 OK\r\nserver: tasktail\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
+            };
+            stream.write_all(answer.as_bytes()).unwrap();
+            if is_stream {
+                open.push(stream);
+            }
+        }
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tasktail"));
+    command.args(["--url", &url, "dashboard", "--run", "nosuch"]).env_remove("TASKTAIL_URL").env("TASKTAIL_LOG", "off");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let reported =
+        std::io::BufRead::lines(stderr).map_while(Result::ok).any(|line| line.contains("there is no run `nosuch`"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(reported);
+}

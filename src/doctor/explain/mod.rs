@@ -240,7 +240,7 @@ fn describe_line(text: &str) -> &'static str {
     let text = text.trim_start();
     if ["TASK [", "RUNNING HANDLER [", "PLAY ["].iter().any(|heading| text.starts_with(heading)) {
         HEADING
-    } else if text.contains("print(") || text.contains("echo ") || text.contains("\\n") {
+    } else if text.starts_with('+') || ["print(", "echo ", "\\n"].iter().any(|word| text.contains(word)) {
         "source code or a script"
     } else {
         "other text"
@@ -290,6 +290,7 @@ mod tests {
     fn lines_with_only_the_token_are_described() {
         assert_eq!(describe_line("TASK [Poll LB_EVENT stream] ****"), HEADING);
         assert_eq!(describe_line(r#"  print(f"LB_EVENT {json.dumps(e)}")"#), "source code or a script");
+        assert_eq!(describe_line("+ emit 'LB_EVENT {}'"), "source code or a script");
         assert_eq!(describe_line("waiting for LB_EVENT"), "other text");
     }
 }
