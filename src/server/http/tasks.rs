@@ -48,9 +48,8 @@ pub(super) async fn show(request: RouteRequest) -> Result<Response, ApiError> {
 /// `GET /api/v1/tasks/{id}/events`: how many events were found in the task's output, and the texts that look like
 /// events and are not. Counted since the server began to read the task.
 pub(super) async fn events(request: RouteRequest) -> Result<Response, ApiError> {
-    let id = request.task_id()?;
-    request.state.tasks.get(&id).await?.ok_or_else(|| ApiError::task_not_found(&id))?;
-    Ok(uncached_json(&request.state.runs.task_events(&id)))
+    let handle = request.task(FollowStart::From(1)).await?;
+    Ok(uncached_json(&request.state.runs.task_events(handle.id())))
 }
 
 /// `DELETE /api/v1/tasks/{id}`: 204. The task's viewers are notified.
