@@ -80,11 +80,14 @@ async fn send(url: String, messages: Vec<Message>) -> Duration {
     start.elapsed()
 }
 
+/// Makes the messages of a task with so many lines in each.
+type MakeMessages = fn(&str, u64) -> Vec<Message>;
+
 fn worker_to_durable(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut group = c.benchmark_group("worker socket to durable");
     group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(LINES));
-    let rows: [(&str, fn(&str, u64) -> Vec<Message>, u64); 3] = [
+    let rows: [(&str, MakeMessages, u64); 3] = [
         ("log_block of 4000", blocks, 4_000),
         ("log_lines of 500", messages, 500),
         ("single log_line", messages, 1),
