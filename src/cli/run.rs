@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use ulid::Ulid;
 
@@ -22,7 +23,7 @@ use super::{Context, EXIT_BEFORE_START, rejected};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::{AttemptMode, RunId, TaskId, units};
-use crate::worker::{SpoolOptions, Worker, WorkerError, WorkerOptions};
+use crate::worker::{SpoolOptions, StartingFn, Worker, WorkerError, WorkerOptions};
 
 /// Maximum number of characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
@@ -150,11 +151,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         (Some(_), false) => AttemptMode::New,
         (Some(_), true) => AttemptMode::Replace,
     };
-    options.starting = Some(Arc::new(move |task: &TaskId| {
-        if let Some(page) = &page {
-            output.announce(format_args!("watch: {}", page.task_page(task)));
-        }
-    }));
+    let log = Arc::new(Mutex::new(options.task.clone()));
+    options.starting = Some(announce_page(page, Arc::clone(&log), output));
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
     options.labels.extend(args.labels);
     options.tee = args.tee;
@@ -173,6 +171,8 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     rejected::report(&endpoint, &task, output).await;
     if locator.is_own().await {
         locator.close().await;
+        output
+            .note(format_args!("the page ends with this process; serve it again with `tasktail open {}`", log.lock()));
     }
     match result {
         Ok(outcome) => Ok(exit_byte(outcome.exit_code)),
@@ -186,6 +186,16 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             Ok(code)
         }
     }
+}
+
+/// Returns a function that prints the address of the log's page and stores the log's id.
+fn announce_page(page: Option<Endpoint>, log: Arc<Mutex<TaskId>>, output: Output) -> StartingFn {
+    Arc::new(move |task| {
+        *log.lock() = task.clone();
+        if let Some(page) = &page {
+            output.announce(format_args!("watch: {}", page.task_page(task)));
+        }
+    })
 }
 
 /// Returns the server, if there is one by the time that the command should start. Otherwise the worker looks for one

@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{FILE_MODE, write_private};
+use crate::tasks::{FILE_MODE, write_private};
 use crate::transport::Acceptor;
 
 /// Name of the file with the addresses.

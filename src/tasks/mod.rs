@@ -45,7 +45,7 @@ use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
-pub use crate::store::{OpenError, create_folder, write_private};
+pub use crate::store::{FILE_MODE, OpenError, create_folder, write_private};
 
 pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use append::{AppendedLines, LineTicket, RejectedLines};
