@@ -151,6 +151,10 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         (Some(_), false) => AttemptMode::New,
         (Some(_), true) => AttemptMode::Replace,
     };
+    if page.is_none() {
+        // No server assigns an attempt before the command starts.
+        options.start_wait = Duration::ZERO;
+    }
     let log = Arc::new(Mutex::new(options.task.clone()));
     options.starting = Some(announce_page(page, Arc::clone(&log), output));
     options.labels = event_labels(&args, std::env::var("LB_ENABLE_EVENT_LOGGING").ok().as_deref());
