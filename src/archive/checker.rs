@@ -102,7 +102,7 @@ impl Checker {
             }
         }
         let mut recorded = metadata.as_ref().map(|metadata| metadata.totals.clone());
-        if let Some(recorded) = recorded.as_mut().filter(|recorded| recorded.own_lines() == 0) {
+        if let Some(recorded) = recorded.as_mut().filter(|recorded| recorded.own_lines().is_none()) {
             // Version 1 did not count them.
             recorded.set_own_lines(totals.own_lines());
         }

@@ -102,18 +102,18 @@ pub(super) fn encode_frame(
 
 /// Encodes header and metadata of a frame, and stores their length in `header`.
 pub(super) fn encode_prefix(header: &mut FrameHeader, metadata: Option<&FrameMetadata>) -> io::Result<Vec<u8>> {
-    let metadata =
-        metadata.map(|metadata| encode_metadata(metadata, METADATA_VERSION)).transpose()?.unwrap_or_default();
+    let metadata = metadata.map(encode_metadata).transpose()?.unwrap_or_default();
     // The header contains this length, so its own must not depend on it: it is fixed.
     header.prefix_bytes = HEADER_BYTES + u32::try_from(metadata.len()).map_err(io::Error::other)?;
     Ok([encode_header(header)?, metadata].concat())
 }
 
-fn encode_metadata(metadata: &FrameMetadata, version: u8) -> io::Result<Vec<u8>> {
-    let mut payload = vec![version];
+fn encode_metadata(metadata: &FrameMetadata) -> io::Result<Vec<u8>> {
+    let own_lines = metadata.totals.own_lines();
+    let mut payload = vec![if own_lines.is_some() { METADATA_VERSION } else { 1 }];
     codec::append(&mut payload, metadata).map_err(io::Error::other)?;
-    if version > 1 {
-        codec::append(&mut payload, &metadata.totals.own_lines()).map_err(io::Error::other)?;
+    if let Some(own_lines) = own_lines {
+        codec::append(&mut payload, &own_lines).map_err(io::Error::other)?;
     }
     skippable(METADATA_MAGIC, &payload)
 }
@@ -124,7 +124,7 @@ fn decode_metadata(payload: &[u8], version: u8) -> bincode::Result<FrameMetadata
         return codec::options().deserialize(payload);
     }
     let (mut metadata, own_lines) = codec::options().deserialize::<(FrameMetadata, u64)>(payload)?;
-    metadata.totals.set_own_lines(own_lines);
+    metadata.totals.set_own_lines(Some(own_lines));
     Ok(metadata)
 }
 
@@ -141,14 +141,12 @@ pub(super) fn read_metadata(file: &File, header: &FrameHeader) -> io::Result<Opt
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, header.offset.saturating_add(u64::from(HEADER_BYTES)))?;
     let metadata = match bytes.get(SKIPPABLE_HEADER_LEN..) {
-        Some([version @ 1..=METADATA_VERSION, payload @ ..]) => {
-            decode_metadata(payload, *version).map(|m| (m, *version))
-        }
+        Some([version @ 1..=METADATA_VERSION, payload @ ..]) => decode_metadata(payload, *version),
         _ => return Err(invalid("its metadata has an unknown version".to_owned())),
     };
-    let (metadata, version) = metadata.map_err(|e| invalid(format!("cannot decode its metadata: {e}")))?;
+    let metadata = metadata.map_err(|e| invalid(format!("cannot decode its metadata: {e}")))?;
     // Encoding it again must yield the same bytes, so that any changed bit is detected.
-    if encode_metadata(&metadata, version)? != bytes {
+    if encode_metadata(&metadata)? != bytes {
         return Err(invalid("its metadata is damaged".to_owned()));
     }
     Ok(Some(metadata))
@@ -277,9 +275,11 @@ mod tests {
             metadata.origins.push(origin);
             metadata.totals.add(origin, &line(n, text), &mut buffer);
         }
-        let old = codec::golden::check("v1", "archive_proof", &encode_metadata(&metadata, 1).unwrap());
-        let current = codec::golden::check("v2", "archive_proof", &encode_metadata(&metadata, 2).unwrap());
-        assert_eq!(metadata.totals.own_lines(), 6);
+        let mut before = metadata.clone();
+        before.totals.set_own_lines(None);
+        let old = codec::golden::check("v1", "archive_proof", &encode_metadata(&before).unwrap());
+        let current = codec::golden::check("v2", "archive_proof", &encode_metadata(&metadata).unwrap());
+        assert_eq!(metadata.totals.own_lines(), Some(6));
         let prefix_bytes = HEADER_BYTES + u32::try_from(current.len()).unwrap();
         let header = FrameHeader { prefix_bytes, lines: 6, ..FrameHeader::default() };
         let file = tempfile::tempfile().unwrap();
@@ -288,8 +288,7 @@ mod tests {
         let prefix_bytes = HEADER_BYTES + u32::try_from(old.len()).unwrap();
         let old_header = FrameHeader { prefix_bytes, ..header };
         file.write_all_at(&old, u64::from(HEADER_BYTES)).unwrap();
-        let read = read_metadata(&file, &old_header).unwrap().unwrap();
-        assert_eq!(read.totals.own_lines(), 0, "version 1 did not count them");
+        assert_eq!(read_metadata(&file, &old_header).unwrap().as_ref(), Some(&before));
         file.write_all_at(&current, u64::from(HEADER_BYTES)).unwrap();
         // Any changed bit is detected.
         for bit in (0..current.len() * 8).step_by(5) {

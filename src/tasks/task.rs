@@ -320,7 +320,7 @@ impl TaskHandle {
 fn own_lines(journal: &Journal, stream: &Arc<Stream>, archive: &Archive) -> Result<u64, TasksError> {
     let (archived, totals) = archive.totals();
     let tip = stream.tip();
-    let mut lines = totals.own_lines();
+    let mut lines = totals.own_lines().unwrap_or(0);
     journal.scan(stream, archived + 1, tip.last_line, |line, _| {
         lines += u64::from(line.channel == Channel::Internal);
         ControlFlow::<()>::Continue(())

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::common::{TestServer, numbered, options, plain, serve, serve_with, texts};
+use hyper::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -222,6 +223,40 @@ async fn the_sum_survives_a_restart_in_the_middle() {
     }
     let integrity = facts(&server, "r").await["integrity"].clone();
     assert_eq!((&integrity["state"], &integrity["lines"]), (&json!("complete"), &json!(9_000)), "{integrity}");
+}
+
+/// Lines of tasktail itself: some in the archive, some in the journal, some in both servers, and the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn own_lines_are_counted_across_a_restart() {
+    let mut server = serve_with(|options| options.limits.live_window_lines = 500).await;
+    let mut own = 0;
+    for round in 1..=2 {
+        for batch in 0..6 {
+            let rows: String = (0..1_000)
+                .map(|n| {
+                    let stream = if (n + batch) % 7 == 0 { "internal" } else { "stdout" };
+                    own += u64::from(stream == "internal");
+                    format!("{{\"line\":\"{n}\",\"stream\":\"{stream}\"}}\n")
+                })
+                .collect();
+            let ndjson = [("content-type", "application/x-ndjson")];
+            let answer = server.ask(Method::POST, "/api/v1/tasks/r/lines", &ndjson, rows).await;
+            assert_eq!(answer.json()["appended"], 1_000);
+        }
+        let task = facts(&server, "r").await;
+        assert_eq!((&task["lines"], &task["own_lines"]), (&json!(round * 6_000), &json!(own)));
+        if round == 1 {
+            let TestServer { server: old, folder } = server;
+            old.shutdown().await.unwrap();
+            let mut options = options(&folder);
+            options.limits.live_window_lines = 500;
+            server = TestServer { server: Server::start(options).await.unwrap(), folder };
+            assert_eq!(facts(&server, "r").await["own_lines"], json!(own));
+        }
+    }
+    server.end("r").await;
+    server.until("sealed", || async { !facts(&server, "r").await["artifact"].is_null() }).await;
+    assert_eq!(facts(&server, "r").await["own_lines"], json!(own));
 }
 
 /// What a worker does with the lines that come next.

@@ -53,9 +53,10 @@ pub struct LogTotals {
     pub(super) unstored_lines: u64,
     /// Lines that were stored and deleted later.
     pub(super) deleted_lines: u64,
-    /// Lines of tasktail itself. Stored beside the totals, since earlier versions did not count them.
+    /// Lines of tasktail itself; `None` in totals of earlier versions, which did not count them. Stored beside
+    /// the other totals.
     #[serde(skip)]
-    own_lines: u64,
+    own_lines: Option<u64>,
 }
 
 impl LogTotals {
@@ -73,7 +74,7 @@ impl LogTotals {
                 }
             }
         }
-        self.own_lines += u64::from(line.channel == Channel::Internal);
+        *self.own_lines.get_or_insert(0) += u64::from(line.channel == Channel::Internal);
         if let Some(gap) = line.gap() {
             // The worker does not number the lines it drops.
             let unstored = if gap.reason == GapReason::Skipped { 0 } else { gap.count };
@@ -82,13 +83,13 @@ impl LogTotals {
         }
     }
 
-    /// Returns the number of lines of tasktail itself.
-    pub fn own_lines(&self) -> u64 {
+    /// Returns the number of lines of tasktail itself, if it was counted.
+    pub fn own_lines(&self) -> Option<u64> {
         self.own_lines
     }
 
     /// Sets the number of lines of tasktail itself.
-    pub fn set_own_lines(&mut self, lines: u64) {
+    pub fn set_own_lines(&mut self, lines: Option<u64>) {
         self.own_lines = lines;
     }
 
@@ -139,7 +140,9 @@ impl LogTotals {
         self.unstored_lines = self.unstored_lines.saturating_add(other.unstored_lines);
         self.deleted_lines = self.deleted_lines.saturating_add(other.deleted_lines);
         self.missing_lines = self.missing_lines.saturating_add(other.missing_lines);
-        self.own_lines = self.own_lines.saturating_add(other.own_lines);
+        if let Some(more) = other.own_lines {
+            self.own_lines = Some(self.own_lines.unwrap_or(0).saturating_add(more));
+        }
         let free = GAPS_MAX.saturating_sub(self.missing.len());
         self.missing.extend(other.missing.iter().take(free));
     }
