@@ -206,6 +206,16 @@ pub(super) fn read_header(file: &File, offset: u64, size: u64) -> io::Result<Opt
     Ok(header.filter(|header| header.offset == offset && header.end() <= size))
 }
 
+/// The bits of a zstd frame's descriptor, its fifth byte, that decoders ignore and encoders leave unset.
+const UNUSED_BITS: u8 = 0b0001_1000;
+
+/// Reports whether a data frame has bits set that its encoder left unset. Its contents can be read all the same.
+pub(super) fn has_unused_bits(file: &File, header: &FrameHeader) -> io::Result<bool> {
+    let mut descriptor = [0; 1];
+    file.read_exact_at(&mut descriptor, header.data_offset().saturating_add(4))?;
+    Ok(descriptor[0] & UNUSED_BITS != 0)
+}
+
 /// Returns the NDJSON of a frame.
 pub(super) fn decompress(file: &File, header: &FrameHeader) -> io::Result<Vec<u8>> {
     let mut compressed = vec![0; header.compressed_bytes as usize];
