@@ -60,6 +60,7 @@ test("wide, combining and joined characters take their columns", () => {
   assert.equal(plainText("download 100%\r完了しました"), "完了しました%");
   assert.equal(plainText("📦📦📦 3 to go\r✅ ok        "), "✅ ok        o");
   assert.equal(plainText("语言\rx"), "x 言", "half of a wide character disappears");
+  assert.equal(plainText("语言\r\x1b[Cx"), " x言");
   assert.equal(plainText("e\u0301e\u0301abc\rxy"), "xyabc");
   assert.equal(plainText("👩‍👩‍👧‍👦ab\r12"), "12ab");
   assert.equal(plainText("🇩🇪🇫🇷x\rabcd"), "abcdx");

@@ -106,6 +106,28 @@ test("a long log with redraws can be scrolled anywhere", async () => {
   await untilVisible(page, 1);
 });
 
+test("a very long redraw loads few lines", async () => {
+  await server.append("endless-frames", [{ line: "begin" }, ...frames(4, 12_000), { line: "the end" }]);
+  const page = await browser.newPage();
+  let asked = 0;
+  page.on("request", (request) => (asked += /\/lines\?(?!.*stream=)/.test(request.url()) ? 1 : 0));
+  await page.goto(`${server.url}/tasks/endless-frames`);
+  await until(page, () => {
+    const rows = [...document.querySelectorAll(".row:not(.fold) > .text")].map((cell) => cell.textContent);
+    return rows.at(-2) === "layer 3: 11999%" && document.querySelectorAll(".fold").length >= 5 && !document.querySelector(".hole");
+  });
+  const before = asked;
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  assert.equal(asked, before, "nothing more is loaded");
+  assert.ok(asked < 40, `${asked} requests`);
+  await page.keyboard.press("g");
+  await untilVisible(page, 1);
+  await until(page, () => !document.querySelector(".hole"));
+  await page.keyboard.press("PageDown");
+  await until(page, () => !document.querySelector(".hole") && Number([...document.querySelectorAll(".block")].at(-1)?.dataset.to) > 3000);
+  assert.ok(asked < 120, `${asked} requests`);
+});
+
 test("recordings of programs are drawn as in a terminal", async () => {
   for (const name of ["rich", "listr2", "apt", "tqdm-nested-pipe"]) {
     await server.append(`screen-${name}`, recording(`${name}.txt`).map((line) => ({ line })));

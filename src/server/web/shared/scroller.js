@@ -11,6 +11,8 @@ const SIZER_PX_MAX = 8_000_000;
 const FOLLOW_MARGIN_ROWS = 8;
 const SELECTED_ROWS_MAX = 2000;
 const PASSES_MAX = 6;
+// A long redraw has few rows for many lines; this bounds the lines that are loaded to fill a screen.
+const BLOCK_LINES_MAX = 6000;
 
 /** A virtual list of log rows. */
 export class Scroller {
@@ -281,8 +283,9 @@ export class Scroller {
   walk(n, rows, upwards, until) {
     const found = [];
     let at = n;
+    let inBlocks = 0;
     while (found.length < rows || (until !== undefined && (upwards ? at >= until : at <= until))) {
-      if (found.length > SELECTED_ROWS_MAX) break;
+      if (found.length > SELECTED_ROWS_MAX || inBlocks > BLOCK_LINES_MAX) break;
       const item = upwards ? this.store.prev(at) : this.store.next(at);
       if (item === null) break;
       if (item.hole) {
@@ -297,6 +300,7 @@ export class Scroller {
         continue;
       }
       found.push(item);
+      if (item.block) inBlocks += item.to - item.n;
       at = upwards ? item.n - 1 : (item.to ?? item.n) + 1;
     }
     return found;
