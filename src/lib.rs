@@ -48,11 +48,12 @@
 //! # The path of a line
 //!
 //! ```text
-//! child's pipe or pty (worker/start) -> worker/reader -> worker/mask (secrets) -> worker/lines -> worker/buffer (numbers) -> worker/uplink
+//! child's pipe or pty (worker/start) -> worker/reader -> worker/mask (secrets) -> worker/local_log/append (a file)
+//!    -> worker/local_log/reader (worker/lines, numbers) -> worker/encode -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ws/worker (authorized? duplicate?) -> tasks/append -> tasks/rate_limit -> journal/append
 //!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)
-//!    -> the tip moves --ack--> worker/uplink -> worker/buffer and worker/spool drop their copy
+//!    -> the tip moves --ack--> worker/uplink -> worker/local_log returns the space
 //! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser
 //! ```
 //!

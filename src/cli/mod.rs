@@ -18,6 +18,7 @@ mod mask;
 mod open;
 mod output;
 mod owner;
+mod progress;
 mod rejected;
 mod rm;
 mod run;

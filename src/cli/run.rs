@@ -16,6 +16,7 @@ use ulid::Ulid;
 use super::locate::{Locator, Purpose, reconnect};
 use super::mask::MaskArgs;
 use super::output::Output;
+use super::progress::RunProgress;
 use super::settings::{PtyArgs, SpoolArgs};
 use super::shell_hint;
 use super::values::{key_value, repetition};
@@ -23,7 +24,7 @@ use super::{Context, EXIT_BEFORE_START, rejected};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::{AttemptMode, RunId, TaskId, units};
-use crate::worker::{SpoolOptions, StartingFn, Worker, WorkerError, WorkerOptions};
+use crate::worker::{LocalLogOptions, StartingFn, Worker, WorkerError, WorkerOptions};
 
 /// Maximum number of characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
@@ -59,12 +60,14 @@ may be the start of a secret is held back until that is decided. A secret needs
 at least 4 bytes. It is not found in pieces with other text between them, nor
 in other encodings.
 
-With --spool, lines that the server has not confirmed are stored on disk too.
-An outage of hours loses none and never slows the command, and the lines
-survive a kill of tasktail (a power cut: all but the last 200 ms). Lines that
-remain at the end can be sent with `tasktail spool send`. If the disk is full
-or slow, lines may be missing from the spool; this is reported, and the command
-is not slowed down.
+All output is kept in a local file until the server has confirmed it: neither
+a burst nor an outage of hours loses lines or slows the command. The file has
+no name and ends with tasktail. With --spool it is kept in a folder, survives a
+kill of tasktail (a power cut: all but the last 200 ms), and the rest can be
+sent with `tasktail spool send`. Beyond --spool-bytes-max, and on a full disk,
+--overflow decides. After the command's end its output is sent as long as there
+is progress; Ctrl-C stops that. The last line on stderr reports how many lines
+were kept, or what is missing and why.
 
 Examples:
   tasktail run -- make -j8
@@ -135,7 +138,11 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let pty = settings.pty.is_on(std::io::stdout().is_terminal());
     // A configured server does not move, but the token in a file may change.
     let fixed = settings.url.is_some() && !matches!(settings.token, Some(TokenSource::File(_)));
-    let spool = settings.spool.clone().map(|dir| SpoolOptions { dir, bytes_max: settings.spool_bytes_max });
+    let local_log = LocalLogOptions {
+        spool: settings.spool.clone(),
+        bytes_max: settings.spool_bytes_max,
+        overflow: settings.overflow,
+    };
     let locator = Arc::new(Locator::new(settings, output, Purpose::Task));
     let found = locate_for_start(&locator, output).await;
     let page = found.clone();
@@ -162,8 +169,10 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     options.tee = args.tee;
     options.pty = pty;
     options.job_control = pty;
-    options.masks = masks;
-    options.spool = spool;
+    options.masks = masks.clone();
+    options.local_log = local_log.clone();
+    let progress = RunProgress::new(output);
+    options.progress = Some(progress.reporter());
     options.kill_grace = args.grace;
     options.notes = Arc::new(move |text| output.note(text));
     if !fixed {
@@ -172,6 +181,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     let hint = shell_hint::of(&args.command, &options.masks);
     let task = options.task.clone();
     let result = Box::pin(Worker::run(options, args.command)).await;
+    progress.clear();
     rejected::report(&endpoint, &task, output).await;
     if locator.is_own().await {
         locator.close().await;
@@ -179,7 +189,15 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             .note(format_args!("the page ends with this process; serve it again with `tasktail open {}`", log.lock()));
     }
     match result {
-        Ok(outcome) => Ok(exit_byte(outcome.exit_code)),
+        Ok(outcome) => {
+            let report = masks.text(&outcome.delivery.report(&outcome.task, local_log.spool.as_deref()));
+            if outcome.delivery.is_whole() {
+                output.note(report)
+            } else {
+                output.loss(report)
+            }
+            Ok(exit_byte(outcome.exit_code))
+        }
         Err(error) => {
             let code = exit_byte(error.exit_code());
             let was_started = !matches!(error, WorkerError::NotFound { .. } | WorkerError::Setup { .. });

@@ -89,21 +89,26 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Flags for the spool of `run`.
+/// Flags for the local log of `run`.
 #[derive(Debug, Args)]
 pub(super) struct SpoolArgs {
-    /// Store lines in this folder until the server has confirmed them [env: TASKTAIL_SPOOL] [default: off]
+    /// Keep output in this folder until the server has confirmed it, so that it survives a kill of tasktail
+    /// [env: TASKTAIL_SPOOL] [default: off, a file without a name]
     #[arg(long, value_name = "DIR")]
     spool: Option<OsString>,
-    /// Limit the task's spool to this size; further lines are skipped, and a marker counts them
-    /// [env: TASKTAIL_SPOOL_BYTES_MAX] [default: 4GiB]
+    /// Limit the output that the server has not confirmed to this size, with --spool or without
+    /// [env: TASKTAIL_SPOOL_BYTES_MAX] [default: 4GiB or a quarter of the free space, whichever is smaller]
     #[arg(long, value_name = "SIZE")]
     spool_bytes_max: Option<OsString>,
+    /// Beyond that limit, `skip` lines, which a marker counts, or let the command `wait` for the server
+    /// [env: TASKTAIL_OVERFLOW] [default: skip]
+    #[arg(long, value_name = "POLICY")]
+    overflow: Option<OsString>,
 }
 
 impl SpoolArgs {
     pub(super) fn flags(&self) -> FlagValues {
-        pick([("spool", &self.spool), ("spool_bytes_max", &self.spool_bytes_max)])
+        pick([("spool", &self.spool), ("spool_bytes_max", &self.spool_bytes_max), ("overflow", &self.overflow)])
     }
 }
 

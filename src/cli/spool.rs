@@ -172,11 +172,18 @@ async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: 
             SendOutcome::Complete(sent_lines) if output.json() => output.object(&SentRow { task, sent_lines })?,
             SendOutcome::Complete(lines) => output.line(format_args!("{task}: {lines} lines sent"))?,
             SendOutcome::Missing => {}
-            SendOutcome::Incomplete(_) => failed = true,
+            SendOutcome::Incomplete(lines) => {
+                failed = true;
+                let dir = dir.display();
+                output.loss(format_args!(
+                    "{lines} lines of {task} stay in {dir}, because the server did not confirm them; repeat \
+                     `tasktail spool send {dir}` once it does"
+                ));
+            }
             SendOutcome::TaskEnded(lines) => {
                 failed = true;
                 let dir = dir.display();
-                output.note(format_args!(
+                output.loss(format_args!(
                     "{lines} lines of {task} stay in {dir}: `tasktail spool send {dir} --task {task} --as NEW` sends them \
                      as another task"
                 ));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
-use crate::model::{PtyMode, units};
+use crate::model::{Overflow, PtyMode, units};
 use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "spool",
     "spool_bytes_max",
     "pty",
+    "overflow",
 ];
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -90,10 +91,12 @@ pub struct Settings {
     pub share_jwt_audience: Option<String>,
     /// Folder where `run` spools lines until the server confirms them, if any.
     pub spool: Option<PathBuf>,
-    /// Maximum size of one task's spool, in bytes.
-    pub spool_bytes_max: u64,
     /// When `run` allocates a terminal for its command.
     pub pty: PtyMode,
+    /// Maximum size of a task's local log, in bytes; `None` for the default.
+    pub spool_bytes_max: Option<u64>,
+    /// What `run` does with output beyond that.
+    pub overflow: Overflow,
 }
 
 /// Values of flags, by the setting's name; later ones win.
@@ -168,8 +171,9 @@ impl Settings {
             share_jwt_key_file: path_or_off(find("share_jwt_key_file")?, "file")?,
             share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
             spool: path_or_off(find("spool")?, "folder")?,
-            spool_bytes_max: parse(find("spool_bytes_max")?, units::size)?.unwrap_or(limits::SPOOL_BYTES_MAX),
             pty: parse(find("pty")?, str::parse::<PtyMode>)?.unwrap_or_default(),
+            spool_bytes_max: parse(find("spool_bytes_max")?, units::size)?,
+            overflow: parse(find("overflow")?, str::parse::<Overflow>)?.unwrap_or_default(),
         })
     }
 

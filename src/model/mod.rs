@@ -17,6 +17,7 @@ pub(crate) mod json;
 pub mod limits;
 mod line;
 mod origin;
+mod overflow;
 mod pty;
 pub mod rate;
 mod run_state;
@@ -42,6 +43,7 @@ pub use integrity::{
 };
 pub use line::{BadChannel, Channel, ChannelSet, Gap, GapMarker, GapReason, Line, LineText, PartialLine};
 pub use origin::{LineOrigins, Origin, OriginRange, iter_origins, push_origin, session_index};
+pub use overflow::Overflow;
 pub use pty::PtyMode;
 pub use run_state::{
     FailedGate, PipelineStep, Repetition, RepetitionStatus, RunState, RunStatus, RunSummary, StepState, WorkloadRow,

@@ -169,6 +169,16 @@ impl LineSplitter {
         &self.pending
     }
 
+    /// Reports whether there are bytes of a line that was not returned.
+    pub(super) fn is_inside_line(&self) -> bool {
+        !self.pending.is_empty() || self.nul_run > 0 || !self.ready.is_empty() || self.split < self.decoded.len()
+    }
+
+    /// Reports whether a state that was read from a file is possible.
+    pub(super) fn is_valid(&self) -> bool {
+        self.pending.len() <= self.bytes_max && self.split <= self.decoded.len()
+    }
+
     /// Drops the line in progress.
     pub fn discard(&mut self) {
         *self = Self { started: self.started, ..Self::new(self.bytes_max) };

@@ -1,9 +1,9 @@
 //! The worker: runs a command, or is embedded in a program, and streams its output to a server.
 //!
-//! Data flow: `process` reads the child's pipes and shows the output, `lines` splits bytes into lines,
-//! `buffer` numbers them and stores them until they are durable at the server, and `uplink` sends them
-//! over a connection that may fail and return. The network never slows the task and never affects its
-//! result: an outage costs a message on stderr and, at worst, skipped lines.
+//! Data flow: `process` reads the child's pipes and shows the output, `local_log` keeps it in a file until it is
+//! durable at the server, splits it with `lines` and numbers the lines, `encode` makes messages of them, and
+//! `uplink` sends these over a connection that may fail and return. The network never slows the task and never
+//! affects its result: the task only waits for a copy to the page cache.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,29 +24,36 @@
 //! # }
 //! ```
 
-mod buffer;
 mod cut;
+mod encode;
 mod environment;
+mod error;
 mod keys;
 mod leader;
 mod lines;
+mod local_log;
 mod mask;
+mod partial;
 mod process;
 mod reader;
+mod report;
 mod session;
 mod shared;
 mod signals;
 pub mod spool;
 mod start;
-mod tail;
 mod terminal;
 mod uplink;
 mod utf16;
 
+pub use crate::model::Overflow;
+pub use error::WorkerError;
 pub use leader::run_as_leader;
 pub use lines::{LineSplitter, SplitLine};
+pub use local_log::LocalLogOptions;
+pub use report::{Delivery, DeliveryEnd, Retained};
 pub use session::WorkerSession;
-pub use spool::SpoolOptions;
+pub use shared::DeliveryProgress;
 
 pub use mask::{MaskError, Masker, Masks, MasksBuilder, SECRET_BYTES_MIN, SECRETS_BYTES_MAX};
 
@@ -63,11 +70,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::client::{BadToken, BadUrl, Endpoint};
+use crate::client::Endpoint;
 use crate::model::{AttemptMode, Channel, TaskId, Timestamp};
 
+use local_log::LocalLog;
 use shared::SharedBuffer;
-use spool::{SessionFolder, SpoolThread};
+use spool::{SessionFolder, SpoolKeeper};
 use uplink::Uplink;
 
 /// A callback for the worker's messages to the user, each one line without a newline.
@@ -76,6 +84,9 @@ pub type NoteFn = Arc<dyn Fn(&str) + Send + Sync>;
 /// A callback with the id of the task's log, before the command starts. It is the requested id if the server has
 /// not answered yet; a message then reports the id of a later attempt.
 pub type StartingFn = Arc<dyn Fn(&TaskId) + Send + Sync>;
+
+/// A callback for the progress of the delivery after the end of the output, several times a second.
+pub type ProgressFn = Arc<dyn Fn(DeliveryProgress) + Send + Sync>;
 
 /// A callback for another server's URL after a failed connection attempt; `None` keeps the current one. Never
 /// called while connected.
@@ -108,9 +119,8 @@ pub struct WorkerOptions {
     pub token: Option<String>,
     /// File that also receives the child's raw output of both channels; created or truncated.
     pub tee: Option<PathBuf>,
-    /// Disk buffer for lines that the server has not confirmed. With it, neither an outage of hours nor a
-    /// kill of this worker loses lines. [`spool::send`] sends the lines left at the end.
-    pub spool: Option<SpoolOptions>,
+    /// Where output is kept until the server has confirmed it.
+    pub local_log: LocalLogOptions,
     /// Runs the child on its own terminal: one stream (`stdout`), exact order, colours, and no buffering. If stdout
     /// is a terminal and stderr is not, the child's stderr stays apart.
     pub pty: bool,
@@ -126,12 +136,15 @@ pub struct WorkerOptions {
     /// Secrets to replace by `***` everywhere: in the output (also the displayed output and the tee), the
     /// command, the labels, the host, and the worker's internal lines and messages.
     pub masks: Masks,
-    /// How long [`Worker::end`] waits without progress if the server was reached before. 10 s by default.
+    /// How long [`Worker::end`] waits without progress if the server was reached before. 2 min by default; with a
+    /// spool, which keeps the rest, at most 10 s.
     pub delivery_timeout: Duration,
     /// The same if the server was never reached. 2 s by default.
     pub delivery_timeout_unreached: Duration,
     /// Callback for messages to the user; prints them to stderr by default.
     pub notes: NoteFn,
+    /// Callback for the progress of a delivery that lasts longer than a second.
+    pub progress: Option<ProgressFn>,
     /// Callback for another server if the current one cannot be reached.
     pub reconnect: Option<Reconnect>,
 }
@@ -152,16 +165,17 @@ impl WorkerOptions {
             host,
             token: None,
             tee: None,
-            spool: None,
+            local_log: LocalLogOptions::default(),
             pty: false,
             job_control: false,
             show: true,
             kill_grace: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
             masks: Masks::default(),
-            delivery_timeout: Duration::from_secs(10),
+            delivery_timeout: Duration::from_mins(2),
             delivery_timeout_unreached: Duration::from_secs(2),
             notes: Arc::new(note_on_stderr),
+            progress: None,
             reconnect: None,
         }
     }
@@ -198,53 +212,6 @@ fn mask_labels(labels: &BTreeMap<String, String>, masks: &Masks) -> BTreeMap<Str
     labels.iter().map(|(name, value)| (masks.text(name), masks.text(value))).collect()
 }
 
-/// An error that stops a worker. [`WorkerError::exit_code`] returns the exit code for it.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// The URL is not `http://HOST:PORT`.
-    #[error(transparent)]
-    BadUrl(#[from] BadUrl),
-    /// The access token is malformed.
-    #[error(transparent)]
-    BadToken(#[from] BadToken),
-    /// The command is empty.
-    #[error("no command was given")]
-    NoCommand,
-    /// The command does not exist. Its task ended with exit code 127.
-    #[error("{command}: command not found")]
-    NotFound {
-        /// Command name.
-        command: String,
-    },
-    /// The command exists but cannot be executed. Its task ended with exit code 126.
-    #[error("{command}: cannot be executed")]
-    NotExecutable {
-        /// Command name.
-        command: String,
-        /// Underlying error.
-        source: std::io::Error,
-    },
-    /// Another step failed before the command ran.
-    #[error("{what}")]
-    Setup {
-        /// Failed operation.
-        what: String,
-        /// Underlying error.
-        source: std::io::Error,
-    },
-}
-
-impl WorkerError {
-    /// Returns the exit code for the process: 127 not found, 126 not executable, else 125.
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            WorkerError::NotFound { .. } => 127,
-            WorkerError::NotExecutable { .. } => 126,
-            _ => 125,
-        }
-    }
-}
-
 /// The result of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
@@ -277,20 +244,11 @@ impl Exit {
     }
 }
 
-/// The delivery state of a task's lines at the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
-    /// The server has confirmed everything, including the end.
-    pub complete: bool,
-    /// Lines that could not be delivered in time.
-    pub undelivered_lines: u64,
-    /// Lines that were dropped; gap markers in the log count them.
-    pub skipped_lines: u64,
-}
-
 /// The result of a command and the delivery of its lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOutcome {
+    /// Id of the task's log, which differs from the requested one if that was in use.
+    pub task: TaskId,
     /// Exit code for this process: the command's code, or 128+N for signal N.
     pub exit_code: i32,
     /// Result of the command.
@@ -301,13 +259,12 @@ pub struct WorkerOutcome {
 
 /// A handle for a task's log: accepts lines at any time without waiting and delivers them in the background.
 ///
-/// Guarantees: lines arrive in the order they were written, none twice. Lines dropped because the server was
-/// too slow or unreachable are counted by a gap marker in their place. Memory is bounded
-/// ([`WORKER_BUFFER_LINES`](crate::model::limits::WORKER_BUFFER_LINES),
-/// [`WORKER_BUFFER_BYTES`](crate::model::limits::WORKER_BUFFER_BYTES)). If it is dropped without
-/// [`Worker::end`], the server marks the task as lost.
+/// Guarantees: lines arrive in the order they were written, none twice. They are kept in a local file until the server
+/// has confirmed them. Lines beyond its limit ([`LocalLogOptions::bytes_max`]) are counted by a gap marker in their
+/// place, whatever the policy. If it is dropped without [`Worker::end`], the server marks the task as lost.
 #[derive(Debug)]
 pub struct Worker {
+    options: Arc<WorkerOptions>,
     shared: Arc<SharedBuffer>,
     uplink: AbortOnDropHandle<Delivery>,
     /// Id of the task's log, once the server has assigned it.
@@ -352,10 +309,15 @@ impl Worker {
         assigned.clone()
     }
 
-    /// Ends the task and waits, for a bounded time, until the server has confirmed everything.
+    /// Ends the task and waits until the server has confirmed everything, or until it makes no progress.
     pub async fn end(self, exit: Exit) -> Delivery {
         self.shared.finish(exit, None);
-        self.delivered().await
+        let options = Arc::clone(&self.options);
+        let delivery = self.delivered().await;
+        if !delivery.complete {
+            (options.notes)(&delivery.report(&options.task, options.local_log.spool.as_deref()));
+        }
+        delivery
     }
 
     async fn delivered(self) -> Delivery {
@@ -369,12 +331,17 @@ impl Worker {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| WorkerError::Setup { what: "no tokio runtime".into(), source: std::io::Error::other(e) })?;
         let session = WorkerSession::new(&options, command);
-        let shared = Arc::new(SharedBuffer::new(options.masks.clone()));
-        let spool =
-            options.spool.as_ref().map(|spool| start_spool(spool, &session, &shared, &options.notes)).transpose()?;
+        let (log, folder) = open_log(&options, &session)?;
+        let shared = Arc::new(SharedBuffer::new(options.masks.clone(), log));
+        let keeper = folder.map(|folder| SpoolKeeper::start(folder, shared.log(), Arc::clone(&options.notes)));
+        let keeper = keeper
+            .transpose()
+            .map_err(|source| WorkerError::Setup { what: "cannot start the thread of the spool".to_owned(), source })?;
         let (assign, assigned) = watch::channel(None);
-        let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).with_spool(spool).with_assign(assign);
-        Ok(Self { shared, uplink: AbortOnDropHandle::new(runtime.spawn(uplink.run())), assigned })
+        let uplink =
+            Uplink::new(options.clone(), server, session, Arc::clone(&shared)).with_keeper(keeper).with_assign(assign);
+        let uplink = AbortOnDropHandle::new(runtime.spawn(uplink.run()));
+        Ok(Self { options: Arc::new(options), shared, uplink, assigned })
     }
 }
 
@@ -384,28 +351,27 @@ fn server_of(options: &WorkerOptions) -> Result<Endpoint, WorkerError> {
     Ok(options.url.parse::<Endpoint>()?.with_ca_file(options.ca_file.clone()).with_token(token))
 }
 
-/// Creates the session's spool folder and reports sessions left by earlier workers.
-fn start_spool(
-    options: &SpoolOptions,
+/// Creates the local log, with a spool in a folder of the session, and reports sessions left by earlier workers.
+fn open_log(
+    options: &WorkerOptions,
     session: &WorkerSession,
-    shared: &Arc<SharedBuffer>,
-    notes: &NoteFn,
-) -> Result<SpoolThread, WorkerError> {
-    let dir = options.dir.display();
-    match spool::count_unsent(&options.dir) {
+) -> Result<(LocalLog, Option<SessionFolder>), WorkerError> {
+    let notes = Arc::clone(&options.notes);
+    let Some(spool) = &options.local_log.spool else {
+        return Ok((local_log::anonymous(&options.local_log, notes), None));
+    };
+    let dir = spool.display();
+    match spool::count_unsent(spool) {
         0 => {}
         1 => notes(&format!("{dir} contains unsent lines of a task; send them with `tasktail spool send {dir}`")),
         n => notes(&format!("{dir} contains unsent lines of {n} tasks; send them with `tasktail spool send {dir}`")),
     }
-    let failed = |what: &str, source: std::io::Error| WorkerError::Setup {
-        what: format!("cannot use the spool {dir}: {what}"),
-        source,
-    };
-    let folder = SessionFolder::create(&options.dir, session.clone())
-        .map_err(|error| failed(&error.to_string(), std::io::Error::other(error)))?;
-    shared.open_spool(options.bytes_max);
-    SpoolThread::start(folder, 0, options.bytes_max, shared, Arc::clone(notes))
-        .map_err(|error| failed("cannot start its thread", error))
+    let folder = SessionFolder::create(spool, session.clone()).map_err(|error| WorkerError::Setup {
+        what: format!("cannot use the spool {dir}: {error}"),
+        source: std::io::Error::other(error),
+    })?;
+    let log = local_log::named(&options.local_log, folder.path(), notes);
+    Ok((log, Some(folder)))
 }
 
 fn note_on_stderr(text: &str) {

@@ -67,11 +67,14 @@ async fn run_with(
     };
     let exit = running.wait(&options, &mut signals, &worker.shared).await;
     let exit = exit.map_err(|e| WorkerError::Setup { what: format!("cannot wait for the command: {e}"), source: e })?;
+    worker.shared.end_waits();
     running.drain(options.drain_timeout, &mut signals, &worker.shared).await;
     drop(running);
     worker.shared.finish(exit, Some(exit_message(exit, started.elapsed())));
+    let assigned = worker.assigned.clone();
     let delivery = await_delivery(worker, &mut signals).await;
-    Ok(WorkerOutcome { exit_code: exit.shell_code(), exit, delivery })
+    let task = assigned.borrow().clone().unwrap_or(options.task);
+    Ok(WorkerOutcome { task, exit_code: exit.shell_code(), exit, delivery })
 }
 
 /// Waits for the id of the attempt, for a bounded time, and passes it to the command and to the user.

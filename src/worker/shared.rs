@@ -1,38 +1,35 @@
-//! The buffer shared by the output readers, the uplink and the spool thread, with its wake-ups.
+//! What the output readers and the uplink share: the local log and its wake-ups.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::{Buffer, BufferedLine, SpoolWork};
+use super::encode::{BatchEncoder, BatchForm};
+use super::local_log::{LineSink, LocalLog, LogCursor, LogReader, RecordedEnd};
 use super::mask::{Masker, Masks};
-use super::spool::RecordedEnd;
+use super::partial::PendingLines;
 use super::{Delivery, Exit};
-use crate::model::{Channel, TaskId, Timestamp};
-use crate::wire::worker::{OutgoingLine, OutgoingMessage};
+use crate::model::{Channel, LineText, TaskId, Timestamp};
+use crate::wire::worker::OutgoingMessage;
 
-/// Maximum lines per message.
-const BATCH_LINES_MAX: usize = 1_000;
-/// Maximum bytes per message. A single larger line is at most six times
-/// [`LINE_BYTES_MAX`](crate::model::limits::LINE_BYTES_MAX), well within the message limit.
-const BATCH_BYTES_MAX: usize = 256 * 1024;
-
-/// A task's pending output. Pushing never waits for the network.
+/// A task's output on its way to the server. Pushing never waits for the network, unless the local log is full and
+/// its policy is to wait.
 #[derive(Debug)]
 pub(super) struct SharedBuffer {
     masks: Masks,
-    /// One masker per channel, if there are secrets. Locked before `buffer` and held with it.
+    /// One masker per channel, if there are secrets. Locked while its output is appended, which keeps the order.
     maskers: [Mutex<Option<Masker>>; 3],
-    /// Locked for one chunk or one message, never across an await.
-    buffer: Mutex<Buffer>,
+    log: Arc<LocalLog>,
+    /// Locked for one message, never across an await.
+    sender: Mutex<SenderState>,
     /// Wakes the uplink when there may be something to send; carries no data.
     wake: Notify,
-    /// Wakes the spool thread when there is work.
-    spool_wake: Condvar,
     /// The output has ended.
     finished: CancellationToken,
     /// The wait for the delivery was aborted.
@@ -42,14 +39,72 @@ pub(super) struct SharedBuffer {
     rejected: AtomicBool,
 }
 
+/// The uplink's state, of the current connection except for the reader.
+#[derive(Debug)]
+struct SenderState {
+    reader: LogReader,
+    encoder: BatchEncoder,
+    form: BatchForm,
+    /// The server accepts `partial` messages.
+    partials: Option<PendingLines>,
+    /// End of a restored task that has none, once the server has said what it has.
+    deferred_end: Option<(Exit, String)>,
+}
+
+/// How much was sent of a task whose output has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryProgress {
+    /// Lines of the command that were sent.
+    pub sent_lines: u64,
+    /// All lines of the command in the local log.
+    pub lines: u64,
+}
+
+/// Marks the channels of the lines that pass through.
+struct MarkChannels<'a> {
+    encoder: &'a mut BatchEncoder,
+    channels: [bool; 3],
+}
+
+impl LineSink for MarkChannels<'_> {
+    fn line(&mut self, seq: u64, line: &LineText<'_>) {
+        self.channels[line.channel as usize] = true;
+        self.encoder.line(seq, line);
+    }
+
+    fn is_full(&self) -> bool {
+        self.encoder.is_full()
+    }
+}
+
 impl SharedBuffer {
-    pub(super) fn new(masks: Masks) -> Self {
+    /// Creates the state of a new task.
+    pub(super) fn new(masks: Masks, log: LocalLog) -> Self {
+        Self::restored(masks, Arc::new(log), LogCursor::default())
+    }
+
+    /// Creates the state of a task whose log is in memory.
+    #[cfg(test)]
+    pub(super) fn for_test(masks: Masks, bytes_max: u64) -> Self {
+        Self::new(masks, LocalLog::for_test(bytes_max))
+    }
+
+    /// Creates the state of a task that an earlier process left; its output has ended.
+    pub(super) fn restored(masks: Masks, log: Arc<LocalLog>, cursor: LogCursor) -> Self {
+        let reader = LogReader::new(Arc::clone(&log), cursor);
+        let sender = SenderState {
+            reader,
+            encoder: BatchEncoder::new(BatchForm::Lines),
+            form: BatchForm::Lines,
+            partials: None,
+            deferred_end: None,
+        };
         Self {
             maskers: [(); 3].map(|()| Mutex::new(masks.masker())),
             masks,
-            buffer: Mutex::default(),
+            log,
+            sender: Mutex::new(sender),
             wake: Notify::new(),
-            spool_wake: Condvar::new(),
             finished: CancellationToken::new(),
             aborted: CancellationToken::new(),
             reached: AtomicBool::new(false),
@@ -57,9 +112,18 @@ impl SharedBuffer {
         }
     }
 
-    /// Appends output, cut anywhere. Returns the bytes to show: masked, and without bytes that may still
-    /// become a secret.
+    /// Returns the local log.
+    pub(super) fn log(&self) -> &Arc<LocalLog> {
+        &self.log
+    }
+
+    /// Appends output, cut anywhere; waits for room if the policy of the log is to wait. Returns the bytes to show:
+    /// masked, and without bytes that may still become a secret.
     pub(super) fn push_bytes<'a>(&self, channel: Channel, bytes: &'a [u8], at: Timestamp) -> Cow<'a, [u8]> {
+        self.push_masked(channel, bytes, at, true)
+    }
+
+    fn push_masked<'a>(&self, channel: Channel, bytes: &'a [u8], at: Timestamp, may_wait: bool) -> Cow<'a, [u8]> {
         let mut masker = self.maskers[channel as usize].lock();
         let bytes = match masker.as_mut() {
             None => Cow::Borrowed(bytes),
@@ -69,7 +133,8 @@ impl SharedBuffer {
                 Cow::Owned(masked)
             }
         };
-        self.push(|buffer| buffer.push_bytes(channel, &bytes, at));
+        self.log.push_output(channel, &bytes, at, may_wait);
+        self.wake.notify_one();
         bytes
     }
 
@@ -81,51 +146,44 @@ impl SharedBuffer {
             masker.finish(&mut held);
         }
         if !held.is_empty() {
-            self.push(|buffer| buffer.push_bytes(channel, &held, at));
+            self.log.push_output(channel, &held, at, false);
+            self.wake.notify_one();
         }
         held
     }
 
-    /// Appends one line given without its newline.
+    /// Appends one line given without its newline. Never waits.
     pub(super) fn push_line(&self, channel: Channel, text: &str, at: Timestamp) {
         let line = [text.as_bytes(), b"\n"].concat();
-        self.push_bytes(channel, &line, at);
+        self.push_masked(channel, &line, at, false);
     }
 
     /// Appends an internal line.
     pub(super) fn push_internal(&self, text: impl Into<String>) {
-        let text = self.masks.text(&text.into());
-        self.push(|buffer| {
-            buffer.push_internal(text, Timestamp::now());
-            true
-        });
+        self.log.push_internal(&self.masks.text(&text.into()), Timestamp::now());
+        self.wake.notify_one();
+    }
+
+    /// Lets output exceed the limit of the log instead of waiting: the command has ended.
+    pub(super) fn end_waits(&self) {
+        self.log.end_waits();
     }
 
     /// Ends the output.
     pub(super) fn finish(&self, exit: Exit, exit_message: Option<String>) {
         let now = Timestamp::now();
+        self.log.end_waits();
         // A channel that another process still holds open has not been ended by its reader.
         Channel::ALL.into_iter().for_each(|channel| drop(self.finish_channel(channel, now)));
-        let exit_message = exit_message.map(|text| self.masks.text(&text));
-        self.push(|buffer| {
-            buffer.finish(exit, exit_message, now);
-            true
-        });
+        let message = exit_message.map(|text| self.masks.text(&text)).unwrap_or_default();
+        self.log.push_end(&RecordedEnd { floor: 0, exit, message }, now);
         self.finished.cancel();
         self.wake.notify_one();
     }
 
-    /// Changes the buffer and wakes the uplink and the spool thread as needed.
-    fn push(&self, put: impl FnOnce(&mut Buffer) -> bool) {
-        let mut buffer = self.buffer.lock();
-        let (news, to_spool) = (put(&mut buffer), buffer.has_records());
-        drop(buffer);
-        if news {
-            self.wake.notify_one();
-        }
-        if to_spool {
-            self.spool_wake.notify_one();
-        }
+    /// Sets the end of a restored task that has none. It follows the lines that the server has.
+    pub(super) fn defer_end(&self, exit: Exit, message: &str) {
+        self.sender.lock().deferred_end = Some((exit, message.to_owned()));
     }
 
     /// Aborts the wait for the delivery.
@@ -143,9 +201,19 @@ impl SharedBuffer {
         self.finished.cancelled().await;
     }
 
+    /// Marks the output of a restored task as ended.
+    pub(super) fn mark_finished(&self) {
+        self.finished.cancel();
+    }
+
     /// Waits until [`SharedBuffer::abort_delivery`] is called.
     pub(super) async fn wait_aborted(&self) {
         self.aborted.cancelled().await;
+    }
+
+    /// Reports whether [`SharedBuffer::abort_delivery`] was called.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.is_cancelled()
     }
 
     /// Reports whether a server has ever responded.
@@ -153,9 +221,12 @@ impl SharedBuffer {
         self.reached.load(Ordering::Relaxed)
     }
 
-    /// Records that the server accepts no more lines of this task.
-    pub(super) fn mark_rejected(&self) {
+    /// Records that the server accepts no more lines of this task. Without `kept`, further output is not stored.
+    pub(super) fn mark_rejected(&self, kept: bool) {
         self.rejected.store(true, Ordering::Relaxed);
+        if !kept {
+            self.log.discard();
+        }
     }
 
     /// Reports whether the server has rejected further lines.
@@ -163,180 +234,120 @@ impl SharedBuffer {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Starts a new connection: everything up to `acked_seq` is durable, the rest is sent again.
-    pub(super) fn resume(&self, acked_seq: u64) {
+    /// Starts a new connection: everything up to `acked_seq` is durable, the rest is sent again in this form.
+    pub(super) fn resume(&self, acked_seq: u64, form: BatchForm, partials: bool) {
         self.reached.store(true, Ordering::Relaxed);
-        self.buffer.lock().resume(acked_seq);
-        self.spool_wake.notify_one();
+        let mut sender = self.sender.lock();
+        // Also drops lines of a message that was not sent.
+        (sender.encoder, sender.form) = (BatchEncoder::new(form), form);
+        sender.partials = partials.then(PendingLines::default);
+        if let Some((exit, message)) = sender.deferred_end.take() {
+            self.log.push_end(&RecordedEnd { floor: acked_seq, exit, message }, Timestamp::now());
+        }
+        sender.reader.resume(acked_seq);
     }
 
     /// Records that everything up to `seq` is durable. Returns whether the delivery is complete.
     pub(super) fn ack(&self, seq: u64) -> bool {
-        let mut buffer = self.buffer.lock();
-        buffer.ack(seq);
+        let mut sender = self.sender.lock();
+        sender.reader.ack(seq);
         self.wake.notify_one();
-        self.spool_wake.notify_one();
-        buffer.is_complete()
+        sender.reader.is_complete()
     }
 
     /// Returns the highest durable number.
     pub(super) fn acked_seq(&self) -> u64 {
-        self.buffer.lock().acked_seq()
+        self.sender.lock().reader.acked_seq()
     }
 
     /// Reports whether the server has confirmed everything, including the end.
     pub(super) fn is_complete(&self) -> bool {
-        self.buffer.lock().is_complete()
+        self.sender.lock().reader.is_complete()
     }
 
     /// Returns the count of lines dropped so far.
     pub(super) fn skipped_lines(&self) -> u64 {
-        self.buffer.lock().skipped_lines()
+        self.log.skipped_lines()
     }
 
-    /// Returns the delivery state.
+    /// Returns the bytes of the log that were not sent.
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        self.sender.lock().reader.backlog_bytes()
+    }
+
+    /// Returns how much was sent, for output that has ended. Reads the rest of the log.
+    pub(super) fn progress(&self) -> DeliveryProgress {
+        let cursor = self.sender.lock().reader.cursor().clone();
+        let sent_lines = cursor.lines();
+        let rest = cursor.count_rest(&self.log).unwrap_or_default();
+        DeliveryProgress { sent_lines, lines: sent_lines + rest.lines }
+    }
+
+    /// Returns the number of the command's lines that were sent.
+    pub(super) fn sent_lines(&self) -> u64 {
+        self.sender.lock().reader.cursor().lines()
+    }
+
+    /// Returns the delivery state. Reads the rest of the log.
     pub(super) fn delivery(&self) -> Delivery {
-        let buffer = self.buffer.lock();
-        let complete = buffer.is_complete();
-        let undelivered_lines = if complete { 0 } else { buffer.unconfirmed_lines() };
-        Delivery { complete, undelivered_lines, skipped_lines: buffer.skipped_lines() }
-    }
-
-    /// Starts queueing lines for a spool, whose thread is still to be started.
-    pub(super) fn open_spool(&self, disk_bytes_max: u64) {
-        self.buffer.lock().open_spool(disk_bytes_max);
-    }
-
-    /// Restores the state left by an earlier process, see [`Buffer::restore`].
-    pub(super) fn restore(&self, acked: u64, last_seq: u64, lines: u64, end: Option<RecordedEnd>) {
-        self.buffer.lock().restore(acked, last_seq, lines, end);
-        if end.is_some() {
-            self.finished.cancel();
+        let mut sender = self.sender.lock();
+        let skipped_lines = self.log.skipped_lines();
+        if sender.reader.is_complete() {
+            let lines = sender.reader.cursor().lines();
+            return Delivery { complete: true, lines, skipped_lines, ..Delivery::default() };
         }
-    }
-
-    /// Sets the end of a restored task that has none, see [`Buffer::defer_end`].
-    pub(super) fn defer_end(&self, exit: Exit, exit_message: &str) {
-        self.buffer.lock().defer_end(exit, exit_message.to_owned(), Timestamp::now());
-        self.finished.cancel();
-    }
-
-    /// Waits up to `pause` for work that `is_news` accepts, and returns the current work.
-    pub(super) fn spool_work(
-        &self,
-        has_unwritten: bool,
-        pause: Duration,
-        is_news: impl Fn(&SpoolWork) -> bool,
-    ) -> SpoolWork {
-        let mut buffer = self.buffer.lock();
-        let until = Instant::now() + pause;
-        loop {
-            let work = buffer.spool_work(has_unwritten);
-            if is_news(&work) || self.spool_wake.wait_until(&mut buffer, until).timed_out() {
-                return work;
-            }
+        if let Err(error) = sender.reader.rewind() {
+            tracing::debug!(%error, "cannot read the local log");
         }
-    }
-
-    /// Records the spool thread's unwritten bytes and its bytes on disk.
-    pub(super) fn report_spool_usage(&self, unwritten_bytes: usize, disk_bytes: u64) {
-        self.buffer.lock().report_spool_usage(unwritten_bytes, disk_bytes);
-    }
-
-    /// Reports whether there are records to write to the spool.
-    pub(super) fn has_records(&self) -> bool {
-        self.buffer.lock().has_records()
-    }
-
-    /// Returns how many lines and bytes of the spool to read back at once.
-    pub(super) fn refill_room(&self) -> (usize, usize) {
-        self.buffer.lock().room()
-    }
-
-    /// Adds lines that were read back, see [`Buffer::refill`].
-    pub(super) fn refill(&self, first_seq: u64, items: Vec<BufferedLine>) -> bool {
-        let done = self.buffer.lock().refill(first_seq, items);
-        self.wake.notify_one();
-        done
-    }
-
-    /// Replaces lines that cannot be read back, see [`Buffer::replace_lost_up_to`].
-    pub(super) fn replace_lost_up_to(&self, seq: u64) -> bool {
-        let done = self.buffer.lock().replace_lost_up_to(seq, Timestamp::now());
-        self.wake.notify_one();
-        done
-    }
-
-    /// Ends the work of the spool thread.
-    pub(super) fn close_spool(&self) {
-        self.buffer.lock().close_spool();
-        self.spool_wake.notify_one();
+        let cursor = sender.reader.cursor();
+        let rest = cursor.count_rest(&self.log).unwrap_or_default();
+        Delivery { lines: cursor.lines(), undelivered_lines: rest.lines, skipped_lines, ..Delivery::default() }
     }
 
     /// Returns the next message for the current connection, if any.
-    pub(super) fn next_message(&self, task: &TaskId) -> Result<Option<String>, serde_json::Error> {
-        let mut buffer = self.buffer.lock();
-        let message = if let Some(batch) = buffer.next_batch(BATCH_LINES_MAX, BATCH_BYTES_MAX, json_bytes) {
-            let lines = batch.items.map(outgoing).collect();
-            OutgoingMessage::LogLines { work_request_id: task.as_str(), first_seq: batch.first_seq, lines }
-        } else if let Some((seq, exit, timestamp)) = buffer.next_end() {
-            OutgoingMessage::LogLineEnd {
-                work_request_id: task.as_str(),
-                seq,
-                exit_code: exit.code,
-                signal: exit.signal,
-                status: exit.aborted.then_some("aborted"),
-                timestamp,
-                // If the sum is unknown, a hole in the numbers still reveals missing lines.
-                count: buffer.sum().map(|_| seq - 1),
-                hash: buffer.sum(),
-            }
-        } else {
-            return Ok(None);
+    ///
+    /// # Errors
+    /// A description of why the local log cannot be read.
+    pub(super) fn next_message(&self, task: &TaskId) -> Result<Option<Message>, String> {
+        let mut sender = self.sender.lock();
+        let SenderState { reader, encoder, partials, .. } = &mut *sender;
+        let mut sink = MarkChannels { encoder, channels: [false; 3] };
+        let first_seq = reader.next_batch(&mut sink).map_err(|error| format!("cannot read the local log: {error}"))?;
+        let channels = sink.channels;
+        if let Some(partials) = partials {
+            let sent = Channel::ALL.into_iter().filter(|channel| channels[*channel as usize]);
+            sent.for_each(|channel| partials.line_sent(channel));
+        }
+        if let Some(first_seq) = first_seq {
+            return encoder.finish(task, first_seq).map(Some).map_err(|error| error.to_string());
+        }
+        let Some(end) = reader.next_end() else { return Ok(None) };
+        let message = OutgoingMessage::LogLineEnd {
+            work_request_id: task.as_str(),
+            seq: end.seq,
+            exit_code: end.exit.code,
+            signal: end.exit.signal,
+            status: end.exit.aborted.then_some("aborted"),
+            timestamp: end.at,
+            // If the sum is unknown, a hole in the numbers still reveals missing lines.
+            count: end.sum.map(|_| end.seq - 1),
+            hash: end.sum,
         };
-        serde_json::to_string(&message).map(Some)
+        serde_json::to_string(&message).map(|text| Some(Message::text(text))).map_err(|error| error.to_string())
     }
-}
 
-fn outgoing(item: &BufferedLine) -> OutgoingLine<'_> {
-    OutgoingLine {
-        line: &item.line.text,
-        timestamp: item.at,
-        channel: item.channel,
-        partial: item.line.partial,
-        lossy: item.line.lossy,
+    /// Returns the time at which [`SharedBuffer::partial_messages`] has some, if an unterminated line has changed.
+    pub(super) fn partials_due(&self) -> Option<Instant> {
+        let mut sender = self.sender.lock();
+        let SenderState { reader, partials, .. } = &mut *sender;
+        partials.as_mut()?.due(|channel| reader.pending(channel), Instant::now())
     }
-}
 
-/// Returns the maximum size of a line as JSON.
-fn json_bytes(item: &BufferedLine) -> usize {
-    const FRAME: usize =
-        r#"{"line":"","timestamp":"2026-05-09T14:23:01.000Z","stream":"internal","partial":true,"lossy":true},"#.len();
-    let escapes = item.line.text.bytes().map(|byte| match byte {
-        0..0x20 => 5,
-        b'"' | b'\\' => 1,
-        _ => 0usize,
-    });
-    FRAME + item.line.text.len() + escapes.sum::<usize>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::limits::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
-
-    #[test]
-    fn worst_case_output_fits_a_message() {
-        let shared = SharedBuffer::new(Masks::default());
-        for text in ["\u{1}".repeat(LINE_BYTES_MAX), "\"\\".repeat(LINE_BYTES_MAX / 2), "x".repeat(LINE_BYTES_MAX)] {
-            (0..8).for_each(|_| shared.push_line(Channel::Stderr, &text, Timestamp::now()));
-        }
-        let task = "t".parse().unwrap();
-        let mut lines = 0;
-        while let Some(message) = shared.next_message(&task).unwrap() {
-            assert!(message.len() < MESSAGE_BYTES_MAX, "{}", message.len());
-            lines += message.matches(r#""stream":"stderr""#).count();
-        }
-        assert_eq!(lines, 24);
+    /// Returns the messages with the unterminated lines that are due.
+    pub(super) fn partial_messages(&self, task: &TaskId) -> Vec<String> {
+        let mut sender = self.sender.lock();
+        let SenderState { reader, partials, .. } = &mut *sender;
+        let Some(partials) = partials else { return Vec::new() };
+        partials.take(task, |channel| reader.pending(channel), Instant::now())
     }
 }

@@ -6,7 +6,9 @@
 //!      +--- backoff, perhaps another server <--- lost: note ----+
 //! ```
 
+mod finish;
 mod notes;
+mod start;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,19 +18,22 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use self::finish::{report_progress, wait_delivery_timeout};
+use self::start::{OpenSession, SessionStart, open_session};
+use super::encode::BatchForm;
 use super::session::WorkerSession;
 use super::shared::SharedBuffer;
-use super::spool::SpoolThread;
-use super::{Delivery, WorkerOptions};
+use super::spool::{SpoolCloseOutcome, SpoolKeeper};
+use super::{Delivery, DeliveryEnd, Retained, WorkerOptions};
 use crate::client::Endpoint;
-use crate::client::connect::{CONNECT_TIMEOUT, ClientSocket, ConnectError, connect};
+use crate::client::connect::ClientSocket;
 use crate::model::TaskId;
 use crate::model::limits::{HEARTBEAT, SEND_TIMEOUT};
-use crate::wire::worker::{OutgoingMessage, PROTOCOL, ServerReply};
+use crate::wire::worker::ServerReply;
 
 /// Path of the worker endpoint.
 const PATH: &str = "/ws/v1/worker";
@@ -38,8 +43,10 @@ const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
 const ERROR_NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection that lasted this long resets the backoff.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
-/// Multiple of the timeout after which the final wait ends, even if an occasional line is still acked.
-const DELIVERY_ROUNDS_MAX: u32 = 6;
+/// Duration of an outage before it is reported: a server that is replaced by another one is back sooner.
+const OUTAGE_NOTE_DELAY: Duration = Duration::from_secs(2);
+/// Bytes of the log that are read on a thread for blocking work; fewer are in the page cache.
+const BLOCKING_READ_BYTES: u64 = 64 * 1024;
 
 /// Interval of attempts after the server rejected the token. A token can be renewed, and the server must not
 /// be flooded.
@@ -73,9 +80,7 @@ pub(super) struct Uplink {
     session: WorkerSession,
     shared: Arc<SharedBuffer>,
     server: Endpoint,
-    spool: Option<SpoolThread>,
-    /// Wait at the end as long as there is progress.
-    unlimited_wait: bool,
+    keeper: Option<SpoolKeeper>,
     /// Set while there is no connection.
     outage: Option<Outage>,
     /// A rejected token was logged already.
@@ -86,9 +91,12 @@ pub(super) struct Uplink {
 
 struct Outage {
     since: Instant,
+    why: DisconnectReason,
     skipped_lines: u64,
     /// There was an earlier connection.
     again: bool,
+    /// The user was told.
+    noted: bool,
 }
 
 impl Uplink {
@@ -104,17 +112,16 @@ impl Uplink {
             options,
             session,
             shared,
-            spool: None,
-            unlimited_wait: false,
+            keeper: None,
             outage: None,
             denied_noted: false,
             assign: watch::Sender::new(None),
         }
     }
 
-    /// Adds the session's spool thread, which is closed at the end.
-    pub(super) fn with_spool(self, spool: Option<SpoolThread>) -> Self {
-        Self { spool, ..self }
+    /// Adds the keeper of the session's spool, which is closed at the end.
+    pub(super) fn with_keeper(self, keeper: Option<SpoolKeeper>) -> Self {
+        Self { keeper, ..self }
     }
 
     /// Publishes the id of the task's log.
@@ -122,35 +129,40 @@ impl Uplink {
         Self { assign, ..self }
     }
 
-    /// Waits without a total limit, for lines of an ended task: only a stall ends the wait.
-    pub(super) fn with_unlimited_wait(self) -> Self {
-        Self { unlimited_wait: true, ..self }
+    /// Delivers until everything is confirmed, or until there is no progress after the end.
+    pub(super) async fn run(self) -> Delivery {
+        self.deliver_and_close().await.0
     }
 
-    /// Delivers until everything is confirmed, or until the timeout after the end.
-    pub(super) async fn run(mut self) -> Delivery {
+    /// Does the same, and returns what the spool still holds.
+    pub(super) async fn deliver_and_close(mut self) -> (Delivery, Option<SpoolCloseOutcome>) {
         let shared = Arc::clone(&self.shared);
         let options = self.options.clone();
-        let rounds_max = if self.unlimited_wait { None } else { Some(DELIVERY_ROUNDS_MAX) };
-        tokio::select! {
-            () = self.deliver() => {}
-            () = wait_delivery_timeout(&shared, &options, rounds_max) => {}
-        }
-        let delivery = shared.delivery();
-        let closed = match self.spool.take() {
-            Some(spool) => Some(spool.close().await),
+        let stopped = tokio::select! {
+            () = self.deliver() => None,
+            () = wait_delivery_timeout(&shared, &options) => Some(DeliveryEnd::Stalled),
+            () = report_progress(&shared, &options) => None,
+        };
+        self.note_outage();
+        let counted = tokio::task::spawn_blocking(move || shared.delivery()).await;
+        let mut delivery = counted.unwrap_or_default();
+        let closed = match self.keeper.take() {
+            Some(keeper) => Some(keeper.close(delivery.complete).await),
             None => None,
         };
-        if !delivery.complete {
-            let what = match delivery.undelivered_lines {
-                0 => "the end of the task".to_owned(),
-                1 => "1 line and the end of the task".to_owned(),
-                n => format!("{n} lines and the end of the task"),
-            };
-            let hint = self.spool_hint(closed);
-            self.note(format_args!("{what} could not be delivered to {}{hint}", self.server));
-        }
-        delivery
+        delivery.retained = match closed {
+            Some(SpoolCloseOutcome::Retained) => Retained::All,
+            Some(SpoolCloseOutcome::PartlyRetained) => Retained::Part,
+            Some(SpoolCloseOutcome::Removed) | None => Retained::Nothing,
+        };
+        delivery.end = match stopped {
+            _ if delivery.complete => DeliveryEnd::Complete,
+            _ if self.shared.is_aborted() => DeliveryEnd::Interrupted,
+            _ if self.shared.is_rejected() => DeliveryEnd::TaskEnded,
+            Some(end) if self.shared.was_reached() => end,
+            _ => DeliveryEnd::NotReached,
+        };
+        (delivery, closed)
     }
 
     async fn deliver(&mut self) {
@@ -158,10 +170,11 @@ impl Uplink {
         loop {
             let began = Instant::now();
             let acked_before = self.shared.acked_seq();
-            let (disconnect, connected) = match Box::pin(self.open_session()).await {
-                Ok((socket, acked_seq)) => {
+            let attempt = open_session(self.server.clone(), self.session.clone());
+            let (disconnect, connected) = match Box::pin(self.noting_outage(attempt)).await {
+                Ok(session) => {
                     self.note_connected();
-                    match Box::pin(self.exchange(socket, acked_seq)).await {
+                    match Box::pin(self.exchange(session)).await {
                         Ok(()) => return,
                         Err(disconnect) => (disconnect, true),
                     }
@@ -172,7 +185,7 @@ impl Uplink {
                 Disconnect::Lost(lost) => lost,
                 Disconnect::TaskEnded => {
                     self.note("this task was ended at the server, which accepts no more lines of it");
-                    self.shared.mark_rejected();
+                    self.shared.mark_rejected(self.keeper.is_some());
                     return self.shared.wait_finished().await;
                 }
                 Disconnect::Denied(why) => {
@@ -186,68 +199,39 @@ impl Uplink {
             if connected && (began.elapsed() > GOOD_CONNECTION || self.shared.acked_seq() > acked_before) {
                 delays = backoff();
             }
-            self.note_lost(&lost);
+            self.start_outage(lost);
             if !connected && self.switch_server().await {
                 delays = backoff();
             }
-            sleep(delays.next().unwrap_or(GOOD_CONNECTION)).await;
+            let delay = sleep(delays.next().unwrap_or(GOOD_CONNECTION));
+            self.noting_outage(delay).await;
         }
     }
 
-    /// Connects, sends the session, and returns the server's position in it.
-    async fn open_session(&self) -> Result<(ClientSocket, u64), Disconnect> {
-        let mut socket = connect(&self.server, PATH).await.map_err(|error| match error {
-            ConnectError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
-                Disconnect::Denied(error.to_string())
-            }
-            _ => Disconnect::Lost(error.to_string()),
-        })?;
-        let hello = OutgoingMessage::Hello { protocol: PROTOCOL, worker: &self.session.worker };
-        let session = self.session.id.to_string();
-        let start = OutgoingMessage::TaskStart {
-            work_request_id: self.options.task.as_str(),
-            session: &session,
-            command: &self.session.command,
-            host: &self.session.host,
-            labels: &self.session.labels,
-            timestamp: self.session.started,
-            attempt: self.session.attempt,
-        };
-        for message in [hello, start] {
-            let text = serde_json::to_string(&message).map_err(|e| e.to_string())?;
-            with_send_timeout(socket.send(Message::text(text))).await?;
-        }
-        let resumed = timeout(CONNECT_TIMEOUT, self.wait_resume(&mut socket)).await;
-        let acked_seq = resumed.map_err(|_| "the server did not send a resume position".to_owned())??;
-        Ok((socket, acked_seq))
-    }
-
-    async fn wait_resume(&self, socket: &mut ClientSocket) -> Result<u64, Disconnect> {
-        let own = self.session.id.to_string();
-        loop {
-            let Some(text) = text_of(socket.next().await)? else { continue };
-            match serde_json::from_str(&text) {
-                Ok(ServerReply::Resume { work_request_id, session, acked_seq, task })
-                    if work_request_id.id == self.options.task && session == own =>
-                {
-                    self.assign.send_replace(Some(task.unwrap_or(work_request_id.id)));
-                    return Ok(acked_seq);
-                }
-                Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Disconnect::TaskEnded),
-                Ok(ServerReply::Error { code, message, .. }) if ["not_found", "forbidden"].contains(&code.as_str()) => {
-                    return Err(Disconnect::Denied(format!("{message}, for this worker's access token")));
-                }
-                Ok(ServerReply::Error { message, .. }) => {
-                    return Err(format!("rejected by the server: {message}").into());
-                }
-                _ => {}
+    /// Waits for `future`, and reports an outage that has become long meanwhile.
+    async fn noting_outage<T>(&mut self, future: impl Future<Output = T>) -> T {
+        tokio::pin!(future);
+        if let Some(outage) = self.outage.as_ref().filter(|outage| !outage.noted) {
+            let until = outage.since + OUTAGE_NOTE_DELAY;
+            tokio::select! {
+                result = &mut future => return result,
+                () = sleep_until(until) => self.note_outage(),
             }
         }
+        future.await
     }
 
     /// Sends and receives until everything is confirmed (`Ok`) or the connection ends.
-    async fn exchange(&self, socket: ClientSocket, acked_seq: u64) -> Result<(), Disconnect> {
-        self.shared.resume(acked_seq);
+    async fn exchange(&self, session: OpenSession) -> Result<(), Disconnect> {
+        let OpenSession { socket, start } = session;
+        let SessionStart { task, acked_seq, blocks, partials } = start;
+        self.assign.send_replace(Some(task));
+        let form = match (blocks, is_loopback(&self.server)) {
+            (false, _) => BatchForm::Lines,
+            (true, true) => BatchForm::Block,
+            (true, false) => BatchForm::CompressedBlock,
+        };
+        self.shared.resume(acked_seq, form, partials);
         if self.shared.is_complete() {
             return Ok(());
         }
@@ -266,18 +250,37 @@ impl Uplink {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let sent = match self.shared.next_message(&self.options.task) {
-                Ok(Some(text)) => with_send_timeout(sink.send(Message::text(text))).await,
-                Ok(None) => tokio::select! {
-                    () = self.shared.wait_woken() => Ok(()),
-                    _ = heartbeat.tick() => with_send_timeout(sink.send(Message::Ping(Default::default()))).await,
-                },
-                Err(error) => Err(error.to_string()),
+            let sent = match self.next_message().await {
+                Ok(Some(message)) => with_send_timeout(sink.send(message)).await,
+                Ok(None) => {
+                    let partials_due = self.shared.partials_due();
+                    tokio::select! {
+                        () = self.shared.wait_woken() => Ok(()),
+                        () = sleep_until(partials_due.unwrap_or_else(Instant::now)), if partials_due.is_some() => Ok(()),
+                        _ = heartbeat.tick() => with_send_timeout(sink.send(Message::Ping(Default::default()))).await,
+                    }
+                }
+                Err(error) => Err(error),
             };
             if let Err(lost) = sent {
                 return lost;
             }
+            for partial in self.shared.partial_messages(&self.options.task) {
+                if let Err(lost) = with_send_timeout(sink.send(Message::text(partial))).await {
+                    return lost;
+                }
+            }
         }
+    }
+
+    /// Returns the next message, if any.
+    async fn next_message(&self) -> Result<Option<Message>, DisconnectReason> {
+        if self.shared.backlog_bytes() < BLOCKING_READ_BYTES {
+            return self.shared.next_message(&self.options.task);
+        }
+        let (shared, task) = (Arc::clone(&self.shared), self.options.task.clone());
+        let read = tokio::task::spawn_blocking(move || shared.next_message(&task));
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn receive_replies(&self, mut stream: SplitStream<ClientSocket>) -> Result<(), Disconnect> {
@@ -316,7 +319,8 @@ impl Uplink {
     /// Switches to another server if the `reconnect` callback names one.
     async fn switch_server(&mut self) -> bool {
         let Some(reconnect) = &self.options.reconnect else { return false };
-        let Some(server) = reconnect().await else { return false };
+        let search = reconnect();
+        let Some(server) = self.noting_outage(search).await else { return false };
         if server == self.server {
             return false;
         }
@@ -358,28 +362,9 @@ fn text_of(message: Option<Result<Message, WsError>>) -> Result<Option<Utf8Bytes
     }
 }
 
-/// Waits, after the end, until there was no progress for the configured time.
-async fn wait_delivery_timeout(shared: &SharedBuffer, options: &WorkerOptions, rounds_max: Option<u32>) {
-    shared.wait_finished().await;
-    let all = async {
-        match rounds_max {
-            Some(rounds) => sleep(options.delivery_timeout * rounds).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(all);
-    loop {
-        let before = (shared.acked_seq(), shared.was_reached());
-        let limit = if before.1 { options.delivery_timeout } else { options.delivery_timeout_unreached };
-        tokio::select! {
-            () = sleep(limit) => {}
-            () = &mut all => return,
-            () = shared.wait_aborted() => return,
-        }
-        if before == (shared.acked_seq(), shared.was_reached()) {
-            return;
-        }
-    }
+fn is_loopback(server: &Endpoint) -> bool {
+    let host = server.host();
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

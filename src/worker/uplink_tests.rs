@@ -10,7 +10,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use super::*;
 use crate::model::{Channel, GapMarker};
-use crate::worker::{Exit, Worker};
+use crate::worker::{Exit, LocalLogOptions, Worker};
 
 /// Behavior of the server on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ enum MockBehavior {
     Serve,
     /// Accepts this many lines, acks only complete batches before, then drops the connection.
     DropAfter(usize),
+    /// Acks each message after a while.
+    Slow,
     /// Accepts everything, never acks.
     Mute,
     /// Accepts the first lines, then neither reads nor closes, like a cut cable.
@@ -142,7 +144,10 @@ async fn reply(socket: &mut WebSocketStream<TcpStream>, plan: MockBehavior, log:
     if matches!(plan, MockBehavior::Ended) {
         send_json(socket, json!({"type":"error","code":"task_ended","message":"over","work_request_id":"42"})).await;
     }
-    if matches!(plan, MockBehavior::Serve | MockBehavior::SendErrors) {
+    if matches!(plan, MockBehavior::Slow) {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    if matches!(plan, MockBehavior::Serve | MockBehavior::SendErrors | MockBehavior::Slow) {
         log.lock().acked = seq;
         send_json(socket, json!({"type":"ack","work_request_id":"42","seq":seq})).await;
     }
@@ -168,7 +173,8 @@ async fn lines_and_end_arrive_in_order() {
     lines(&worker, 0..3_000);
     worker.line(Channel::Stderr, "two\nlines");
     let delivery = worker.end(Exit { code: Some(3), signal: None, aborted: true }).await;
-    assert_eq!(delivery, Delivery { complete: true, undelivered_lines: 0, skipped_lines: 0 });
+    let wanted = Delivery { complete: true, lines: 3_002, end: DeliveryEnd::Complete, ..Delivery::default() };
+    assert_eq!(delivery, wanted);
     let mut wanted = expected(0..3_000);
     wanted.extend(["two".to_owned(), "lines".to_owned()]);
     assert_eq!(server.texts(), wanted);
@@ -193,11 +199,9 @@ async fn no_duplicates_or_losses_after_reconnects() {
     let delivery = worker.end(Exit::code(0)).await;
     assert!(delivery.complete, "{:?}", server.notes.lock());
     assert_eq!(server.output_lines(), expected(0..4_000));
-    let notes = server.notes.lock();
-    let lost = notes.iter().filter(|note| note.contains("connection lost")).count();
-    let again = notes.iter().filter(|note| note.contains("reconnected")).count();
-    assert_eq!((lost, again), (3, 3), "{notes:?}");
-    assert!(server.texts().iter().all(|text| !text.contains("skipped")));
+    // Each outage was short, and nothing was lost in it.
+    assert!(server.notes.lock().is_empty(), "{:?}", server.notes.lock());
+    assert_eq!(server.texts().len(), 4_000);
 }
 
 #[tokio::test]
@@ -215,8 +219,7 @@ async fn a_half_open_connection_is_dropped() {
     tokio::time::advance(SILENCE_MAX + Duration::from_secs(1)).await;
     tokio::time::resume();
     let delivery = worker.end(Exit::code(0)).await;
-    let notes = server.notes.lock();
-    assert!(delivery.complete && notes[0].contains("no response for 45 s"), "{notes:?}");
+    assert!(delivery.complete && server.log.lock().starts.len() == 2, "{:?}", server.notes.lock());
     assert_eq!(server.output_lines(), expected(0..10));
 }
 
@@ -236,16 +239,44 @@ async fn the_end_is_resent_after_a_reconnect() {
 #[tokio::test]
 async fn overflow_leaves_one_gap_marker_and_the_last_line() {
     let server = MockServer::new([MockBehavior::DropAfter(0), MockBehavior::Serve]).await;
-    let worker = Worker::connect(server.options()).unwrap();
+    let local_log = LocalLogOptions { bytes_max: Some(100_000), ..LocalLogOptions::default() };
+    let worker = Worker::connect(WorkerOptions { local_log, ..server.options() }).unwrap();
     // No await in between: the uplink of this single-threaded runtime has not run yet.
     lines(&worker, 0..100_000);
     let delivery = worker.end(Exit::code(0)).await;
-    assert!(delivery.complete);
+    assert!(delivery.complete && !delivery.is_whole());
     let texts = server.output_lines();
+    let marker = texts.iter().position(|text| GapMarker::parse(text).is_some()).unwrap();
     let remaining = texts.len() - 1;
-    assert_eq!(texts[0], format!("[{} messages skipped]", 100_000 - remaining));
-    assert_eq!(texts[1..], expected(100_000 - remaining..100_000));
+    assert_eq!(texts[marker], format!("[{} messages skipped]", 100_000 - remaining));
+    assert_eq!(texts[..marker], expected(0..marker), "lines that were kept already stay");
+    assert_eq!(texts[marker + 1..], expected(100_000 - (remaining - marker)..100_000));
     assert_eq!(delivery.skipped_lines, (100_000 - remaining) as u64);
+    assert_eq!(delivery.lines, remaining as u64);
+    let notes = server.notes.lock();
+    assert!(notes.len() == 1 && notes[0].contains("limit of"), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_burst_within_the_limit_is_complete() {
+    let server = MockServer::new([MockBehavior::DropAfter(0), MockBehavior::Serve]).await;
+    let worker = Worker::connect(server.options()).unwrap();
+    lines(&worker, 0..200_000);
+    let delivery = worker.end(Exit::code(0)).await;
+    assert!(delivery.is_whole() && delivery.lines == 200_000, "{delivery:?}");
+    assert!(server.output_lines() == expected(0..200_000));
+}
+
+#[tokio::test]
+async fn a_delivery_is_waited_for_as_long_as_there_is_progress() {
+    let server = MockServer::new([MockBehavior::Slow]).await;
+    let options = WorkerOptions { delivery_timeout: Duration::from_millis(400), ..server.options() };
+    let worker = Worker::connect(options).unwrap();
+    lines(&worker, 0..12_000);
+    let began = Instant::now();
+    let delivery = worker.end(Exit::code(0)).await;
+    assert!(delivery.complete, "{delivery:?} after {:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_millis(400), "longer than the time without progress");
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,10 +290,11 @@ async fn waiting_for_acks_is_bounded() {
     }
     let begun = Instant::now();
     let delivery = worker.end(Exit::code(0)).await;
-    assert!(begun.elapsed() <= Duration::from_secs(61), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= Duration::from_secs(241), "{:?}", begun.elapsed());
     assert_eq!((delivery.complete, delivery.undelivered_lines), (false, 10));
     let notes = server.notes.lock();
-    assert!(notes.last().unwrap().starts_with("10 lines and the end of the task could not be delivered"), "{notes:?}");
+    let last = notes.last().unwrap();
+    assert_eq!(last, "kept 0 of 10 lines: the server confirms no more lines; the rest is lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,18 +370,9 @@ async fn all_lines_of_a_flooding_command_are_accounted_for() {
     assert!(outcome.delivery.complete && outcome.exit_code == 0);
     let texts = server.output_lines();
     assert!(texts[0].starts_with("starting on ") && texts[texts.len() - 1].starts_with("ended after "));
-    assert_eq!(texts[texts.len() - 2], "300000", "the last line is never skipped");
-    let mut next = 1;
-    for text in &texts[1..texts.len() - 1] {
-        match GapMarker::parse(text) {
-            Some(mark) => next += mark.count,
-            None => {
-                assert_eq!(text.parse::<u64>().unwrap(), next, "each mark stands where its lines are missing");
-                next += 1;
-            }
-        }
-    }
-    assert_eq!(next, 300_001);
+    let numbers = texts[1..texts.len() - 1].iter().map(|text| text.parse::<u64>().unwrap());
+    assert!(numbers.eq(1..=300_000), "every line, once, in order");
+    assert_eq!(outcome.delivery.lines, 300_000);
 }
 
 #[tokio::test]

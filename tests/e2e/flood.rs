@@ -1,4 +1,4 @@
-//! More output than the worker may keep, while the server is out of reach.
+//! More output than the worker has memory for, and more than it may keep, while the server is out of reach.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::support::{Home, until};
 use crate::tools::{Background, peak, serve_at, wait_for};
 
 const FLOOD: u64 = 300_000;
-const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const WORKER_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// More than an idle server, less than the line.
 const SERVER_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
@@ -23,8 +23,8 @@ fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
         home.path("written").display(),
         wait_for(&home.path("end"))
     );
-    let mut run =
-        Background::start(&home, "run", &["run", "--url", &proxy.url, "--task", "t", "--", "sh", "-c", &script]);
+    let args = ["run", "--url", &proxy.url, "--task", "t", "--spool-bytes-max", "200KiB", "--", "sh", "-c", &script];
+    let mut run = Background::start(&home, "run", &args);
     until("the first line", || viewer.has("first"));
     proxy.shut();
     run.says("connection lost");
@@ -39,12 +39,15 @@ fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
     std::fs::write(home.path("end"), "").unwrap();
     assert_eq!(run.code(), Some(0), "{}", run.err());
     assert_eq!(run.out().len() as u64, FLOOD + 2, "all of it was shown here");
+    assert!(run.err().contains("has reached its limit of 200KiB (spool_bytes_max)"), "{}", run.err());
 
     let seen = viewer.finish();
     seen.check_dense();
     let texts = seen.texts("stdout");
     let skipped = FLOOD + 2 - texts.len() as u64;
     assert!(skipped > 0);
+    let last = "lines exceeded the limit of the local log (spool_bytes_max) and were skipped · tasktail follow t\n";
+    assert!(run.err().ends_with(last), "{}", run.err());
     let marks: Vec<String> =
         seen.texts("internal").into_iter().filter(|text| text.ends_with("messages skipped]")).collect();
     assert_eq!(marks, [format!("[{skipped} messages skipped]")]);
@@ -98,4 +101,60 @@ fn a_100_mb_line_costs_neither_side_its_memory() {
     let last = home.ok(&["follow", "t", "--no-follow", "--stream", "stdout", "--url", &serve.url]);
     let end = last.get(last.len().saturating_sub(40)..);
     assert!(last.ends_with("x\nlast\n"), "what follows the long line is a line of its own: {end:?}");
+}
+
+#[test]
+fn with_overflow_wait_the_command_waits_for_the_server() {
+    let home = Home::new();
+    let serve = serve_at(&home, "127.0.0.1:0", &[]);
+    let proxy = Proxy::start(&serve.url);
+    // More than the log and a pipe hold.
+    let flood = r#"awk 'BEGIN { for (i = 1; i <= 20000; i++) printf "%d %0200d\n", i, 0 }'"#;
+    let script =
+        format!("echo first; {}; {flood}; touch {}", wait_for(&home.path("go")), home.path("written").display());
+    let options = ["--spool-bytes-max", "200KiB", "--overflow", "wait"];
+    let args = [&["run", "--url", &proxy.url, "--task", "t"], &options[..], &["--", "sh", "-c", &script]].concat();
+    let mut run = Background::start(&home, "run", &args);
+    let viewer = Viewer::start(&serve.url, "t");
+    until("the first line", || viewer.has("first"));
+    proxy.shut();
+    run.says("connection lost");
+    std::fs::write(home.path("go"), "").unwrap();
+    // What fits into the log and the pipe was shown, then the command waits.
+    let mut shown = 0;
+    until("the command waits", || std::mem::replace(&mut shown, run.out().len()) == run.out().len() && shown > 500);
+    assert!(!home.path("written").exists(), "{shown} lines were shown");
+    proxy.open();
+    assert_eq!(run.code(), Some(0), "{}", run.err());
+    assert!(run.err().ends_with("kept 20,001 lines · tasktail follow t\n"), "{}", run.err());
+    let seen = viewer.finish();
+    seen.check_dense();
+    let wanted: Vec<String> = (1..=20_000).map(|n| format!("{n} {:0200}", 0)).collect();
+    assert!(seen.gaps.is_empty() && seen.texts("stdout")[1..] == wanted);
+    assert_eq!(facts(&serve.url, "t")["integrity"]["state"], "complete");
+}
+
+#[test]
+fn a_flood_while_cut_off_for_long_is_kept_as_a_whole() {
+    const LINES: u64 = 500_000;
+    let home = Home::new();
+    let serve = serve_at(&home, "127.0.0.1:0", &[]);
+    let proxy = Proxy::start(&serve.url);
+    proxy.shut();
+    let script = format!("seq 1 {LINES}; touch {}; {}", home.path("written").display(), wait_for(&home.path("end")));
+    let args = ["run", "--url", &proxy.url, "--task", "t", "--", "sh", "-c", &script];
+    let mut run = Background::start(&home, "run", &args);
+    until("the flood is written", || home.path("written").exists());
+    proxy.open();
+    std::fs::write(home.path("end"), "").unwrap();
+    until("the task is known", || home.run(&["show", "t", "--url", &serve.url]).code == Some(0));
+    until("the flood is sent", || facts(&serve.url, "t")["lines"].as_u64() > Some(LINES / 2));
+    let peak = peak(run.child.id());
+    assert_eq!(run.code(), Some(0), "{}", run.err());
+    println!("the worker took {peak} bytes");
+    assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
+    assert!(run.err().ends_with("kept 500,000 lines · tasktail follow t\n"), "{}", run.err());
+    let facts = facts(&serve.url, "t");
+    assert_eq!((&facts["integrity"]["state"], &facts["skipped_lines"]), (&"complete".into(), &0.into()));
+    assert_eq!(facts["integrity"]["hash"], facts["integrity"]["said_hash"]);
 }

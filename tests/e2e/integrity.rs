@@ -79,7 +79,8 @@ fn pass_frames(mut from: TcpStream, mut to: TcpStream, words: &str, swallowed: &
         from.read_exact(&mut payload).ok()?;
         let plain: Vec<u8> = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         let text = String::from_utf8_lossy(&plain);
-        if text.contains(r#""type":"log_lines""#) && text.contains(words) {
+        let has_lines = text.contains(r#""type":"log_lines""#) || plain.first() == Some(&0xb1);
+        if has_lines && text.contains(words) {
             swallowed.fetch_add(1, Ordering::SeqCst);
             continue;
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::totals::lines_in;
 use super::{GAPS_MAX, LogTotals, MissingLines, ReportedTotals};
 use crate::model::GapReason;
+use crate::model::units::grouped;
 
 /// The result of the verification in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -169,17 +170,4 @@ fn describe_gap(missing: &MissingLines) -> String {
 /// Returns `1 line`, `12,034 lines`.
 fn lines_of(count: u64) -> String {
     format!("{} line{}", grouped(count), if count == 1 { "" } else { "s" })
-}
-
-/// Returns a number with commas between its thousands.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

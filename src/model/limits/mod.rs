@@ -14,12 +14,10 @@ pub const TASK_ID_CHARS_MAX: usize = 128;
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Maximum bytes of one WebSocket message to the server; a larger one is skipped with an error.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Lines that a worker buffers while the server is slow or unreachable; then it drops lines.
-pub const WORKER_BUFFER_LINES: usize = 10_000;
-/// Bytes that a worker buffers while the server is slow or unreachable; then it drops lines.
-pub const WORKER_BUFFER_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes on disk of one task's spool; then the worker drops lines.
-pub const SPOOL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Default limit of a worker's local log on disk (`spool_bytes_max`), unless a quarter of the free space is less.
+pub const LOCAL_LOG_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Limit of a worker's local log in memory, used if no file can be created.
+pub const LOCAL_LOG_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// Interval of pings on a WebSocket and of comments on an SSE stream.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time after which a peer that accepts no data is dropped.

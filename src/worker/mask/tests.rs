@@ -128,7 +128,7 @@ fn sent(shared: &SharedBuffer) -> Vec<(Channel, String)> {
     let mut lines = Vec::new();
     let mut seq = 0;
     while let Some(message) = shared.next_message(&task).unwrap() {
-        let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+        let message: serde_json::Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         for line in message["lines"].as_array().into_iter().flatten() {
             seq += 1;
             lines.push((line["stream"].as_str().unwrap().parse().unwrap(), line["line"].as_str().unwrap().to_owned()));
@@ -141,7 +141,7 @@ fn sent(shared: &SharedBuffer) -> Vec<(Channel, String)> {
 #[test]
 fn a_secret_at_the_line_limit_is_masked() {
     for before in LINE_BYTES_MAX - 12..=LINE_BYTES_MAX + 1 {
-        let shared = SharedBuffer::new(masks(&["correct-horse"]));
+        let shared = SharedBuffer::for_test(masks(&["correct-horse"]), 1 << 20);
         let text = format!("{}correct-horse{}\n", "x".repeat(before), "y".repeat(LINE_BYTES_MAX));
         shared.push_bytes(Channel::Stdout, text.as_bytes(), Timestamp::now());
         shared.finish(Exit::code(0), None);
@@ -154,13 +154,13 @@ fn a_secret_at_the_line_limit_is_masked() {
 fn skipped_output_leaks_no_part_of_a_secret() {
     // Longer than the surviving tail: its end would appear there without its beginning.
     let secret: String = (0..9_000).map(|n| format!("{n:08x}")).collect();
-    let shared = SharedBuffer::new(masks(&[&secret]));
+    let shared = SharedBuffer::for_test(masks(&[&secret]), 1 << 20);
     let lines: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
     let text = format!("{lines}{secret}{secret}\nlast");
     for piece in text.as_bytes().chunks(50_000) {
         shared.push_bytes(Channel::Stdout, piece, Timestamp::now());
     }
-    assert!(shared.skipped_lines() > 0, "the buffer has overflowed");
+    assert!(shared.skipped_lines() > 0, "the log has overflowed");
     shared.finish(Exit::code(0), None);
     let lines = sent(&shared);
     assert!(lines.iter().all(|(_, text)| !text.contains("00001000")), "a part of the secret");
@@ -170,7 +170,7 @@ fn skipped_output_leaks_no_part_of_a_secret() {
 
 #[test]
 fn held_back_bytes_are_flushed_at_the_end() {
-    let shared = SharedBuffer::new(masks(&["hunter22"]));
+    let shared = SharedBuffer::for_test(masks(&["hunter22"]), 1 << 20);
     shared.push_bytes(Channel::Stdout, b"all but hunter2", Timestamp::now());
     shared.finish(Exit::code(0), Some("ended, hunter22".to_owned()));
     let wanted = [(Channel::Stdout, "all but hunter2".to_owned()), (Channel::Internal, "ended, ***".to_owned())];
@@ -222,7 +222,7 @@ proptest! {
             let text_and_secret = if *with_secret { format!("{text}{}", which.get(&secrets)) } else { text.clone() };
             whole[usize::from(*stderr)].extend_from_slice(text_and_secret.as_bytes());
         }
-        let shared = SharedBuffer::new(masks);
+        let shared = SharedBuffer::for_test(masks, 1 << 20);
         let mut rest = [whole[0].as_slice(), whole[1].as_slice()];
         let mut cuts = cuts.iter().cycle();
         while !rest.iter().all(|rest| rest.is_empty()) {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::{self, SessionFolder, SpoolError};
-use super::record::{self, SpoolRecord};
-use super::thread::{SpoolCloseOutcome, SpoolThread};
+use super::keeper::{SpoolCloseOutcome, SpoolKeeper};
 use crate::worker::session::WorkerSession;
 use crate::worker::shared::SharedBuffer;
 use crate::worker::uplink::Uplink;
@@ -26,7 +25,7 @@ pub struct UnsentSession {
     pub path: PathBuf,
     /// Details of the session.
     pub session: WorkerSession,
-    /// Lines that the server had not confirmed.
+    /// Lines of the command that the server had not confirmed.
     pub lines: u64,
     /// Bytes on disk.
     pub bytes: u64,
@@ -58,10 +57,11 @@ pub fn list(dir: &Path) -> Result<Vec<Result<UnsentSession, SpoolError>>, SpoolE
 
 fn inspect(path: &Path) -> Result<Option<UnsentSession>, SpoolError> {
     let Some(folder) = SessionFolder::open(path)? else { return Ok(None) };
-    let left = folder.summarize().map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
-    let (path, session) = (path.to_owned(), folder.session);
-    let ended = left.end.is_some_and(|end| end.exit != UNKNOWN_EXIT);
-    Ok(Some(UnsentSession { path, session, lines: left.lines, bytes: left.bytes, ended }))
+    let (log, cursor) = folder.open_log(false, Arc::new(|_| {}))?;
+    let count = cursor.count_rest(&log).map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
+    let (path, session, space) = (path.to_owned(), folder.session, log.space());
+    let ended = count.end.is_some_and(|exit| exit != UNKNOWN_EXIT);
+    Ok(Some(UnsentSession { path, session, lines: count.lines, bytes: space.end - space.start, ended }))
 }
 
 /// Counts the sessions that are not in use, without reading their lines.
@@ -79,30 +79,29 @@ pub(in crate::worker) fn count_unsent(dir: &Path) -> usize {
 pub async fn send(options: WorkerOptions, path: &Path) -> Result<SendOutcome, SpoolError> {
     let io = |source| SpoolError::Io { path: path.to_owned(), source };
     let opened = {
-        let path = path.to_owned();
+        let (path, notes) = (path.to_owned(), Arc::clone(&options.notes));
         tokio::task::spawn_blocking(move || {
             let Some(folder) = SessionFolder::open(&path)? else { return Ok(None) };
-            let left = folder.summarize().map_err(|source| SpoolError::Io { path, source })?;
-            Ok(Some((folder, left)))
+            let (log, cursor) = folder.open_log(true, notes)?;
+            let count = cursor.count_rest(&log).map_err(|source| SpoolError::Io { path, source })?;
+            Ok(Some((folder, log, cursor, count)))
         })
     };
     let opened = opened.await.map_err(|error| io(std::io::Error::other(error)))??;
     let server = server_of(&options).map_err(|error| io(std::io::Error::other(error)))?;
-    let Some((folder, left)) = opened else { return Ok(SendOutcome::Missing) };
+    let Some((folder, log, cursor, count)) = opened else { return Ok(SendOutcome::Missing) };
     let session = WorkerSession { task: options.task.clone(), ..folder.session.clone() };
-    let shared = Arc::new(SharedBuffer::new(options.masks.clone()));
-    let acked = left.acked.max(left.first_seq.saturating_sub(1));
-    let last_seq = left.end.map_or(left.last_seq, |end| left.last_seq.max(end.seq - 1));
-    shared.restore(acked, last_seq, left.lines, left.end);
-    if left.end.is_none() {
+    let log = Arc::new(log);
+    let keeper = SpoolKeeper::start(folder, &log, Arc::clone(&options.notes)).map_err(io)?;
+    let shared = Arc::new(SharedBuffer::restored(options.masks.clone(), log, cursor));
+    if count.end.is_none() {
         shared.defer_end(UNKNOWN_EXIT, KILLED_MESSAGE);
     }
-    let thread = SpoolThread::start(folder, last_seq, 0, &shared, Arc::clone(&options.notes)).map_err(io)?;
-    let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).with_unlimited_wait();
-    let delivery = Box::pin(uplink.run()).await;
-    let closed = thread.close().await;
-    Ok(match (delivery.complete && closed == SpoolCloseOutcome::Removed, shared.is_rejected()) {
-        (true, _) => SendOutcome::Complete(left.lines),
+    shared.mark_finished();
+    let uplink = Uplink::new(options, server, session, Arc::clone(&shared)).with_keeper(Some(keeper));
+    let (delivery, closed) = Box::pin(uplink.deliver_and_close()).await;
+    Ok(match (delivery.complete && closed == Some(SpoolCloseOutcome::Removed), shared.is_rejected()) {
+        (true, _) => SendOutcome::Complete(count.lines),
         (false, true) => SendOutcome::TaskEnded(delivery.undelivered_lines),
         (false, false) => SendOutcome::Incomplete(delivery.undelivered_lines),
     })
@@ -111,6 +110,5 @@ pub async fn send(options: WorkerOptions, path: &Path) -> Result<SendOutcome, Sp
 /// Parses a segment. Returns its number of lines and the size of its whole records. Exported for tests that
 /// supply their own bytes.
 pub fn scan_segment(bytes: &[u8]) -> (u64, usize) {
-    let (records, valid) = record::records(bytes);
-    (records.iter().filter(|record| matches!(record, SpoolRecord::Line(..))).count() as u64, valid)
+    crate::worker::local_log::scan_segment(bytes)
 }

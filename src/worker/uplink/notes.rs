@@ -5,8 +5,6 @@ use std::fmt::Display;
 use tokio::time::Instant;
 
 use super::{DENIED_DELAY, DisconnectReason, Outage, Uplink};
-use crate::model::limits::WORKER_BUFFER_LINES;
-use crate::worker::spool::SpoolCloseOutcome;
 
 impl Uplink {
     /// Passes a message to the user.
@@ -14,34 +12,34 @@ impl Uplink {
         (self.options.notes)(&text.to_string());
     }
 
-    /// Logs a lost connection, once until the next one.
-    pub(super) fn note_lost(&mut self, lost: &DisconnectReason) {
+    /// Records that there is no connection. It is reported at once if there never was one, else after a while.
+    pub(super) fn start_outage(&mut self, why: DisconnectReason) {
         if self.outage.is_some() {
             return;
         }
+        let (since, skipped_lines) = (Instant::now(), self.shared.skipped_lines());
         let again = self.shared.was_reached();
-        let what = if again { "connection lost" } else { "no connection" };
-        self.note(format_args!("{what} to {} ({lost}); the task continues, {}", self.server, self.retention_hint()));
-        self.outage = Some(Outage { since: Instant::now(), skipped_lines: self.shared.skipped_lines(), again });
+        self.outage = Some(Outage { since, why, skipped_lines, again, noted: false });
+        if !again {
+            self.note_outage();
+        }
     }
 
-    /// Returns a hint about undelivered lines in the spool.
-    pub(super) fn spool_hint(&self, closed: Option<SpoolCloseOutcome>) -> String {
-        let (Some(closed), Some(spool)) = (closed, &self.options.spool) else { return String::new() };
-        let dir = spool.dir.display();
-        let what = match closed {
-            SpoolCloseOutcome::Retained => format!("stored in {dir}"),
-            SpoolCloseOutcome::PartlyRetained => format!("only partly stored in {dir}"),
-            SpoolCloseOutcome::Removed => return String::new(),
-        };
-        format!("; {what}; send with `tasktail spool send {dir}`")
+    /// Reports the outage, unless it was reported.
+    pub(super) fn note_outage(&mut self) {
+        let hint = self.retention_hint();
+        let Some(outage) = self.outage.as_mut().filter(|outage| !outage.noted) else { return };
+        outage.noted = true;
+        let what = if outage.again { "connection lost" } else { "no connection" };
+        let text = format!("{what} to {} ({}); the task continues, {hint}", self.server, outage.why);
+        self.note(text);
     }
 
     /// Returns where lines are stored during the outage.
     fn retention_hint(&self) -> String {
-        match &self.options.spool {
-            Some(spool) => format!("its lines are stored in {}", spool.dir.display()),
-            None => format!("up to {WORKER_BUFFER_LINES} lines are buffered"),
+        match &self.options.local_log.spool {
+            Some(spool) => format!("its lines are stored in {}", spool.display()),
+            None => "its lines are kept in a local file until the server returns".to_owned(),
         }
     }
 
@@ -57,7 +55,7 @@ impl Uplink {
         }
         let (since, skipped_lines) = (Instant::now(), self.shared.skipped_lines());
         let again = self.shared.was_reached();
-        self.outage.get_or_insert(Outage { since, skipped_lines, again });
+        self.outage.get_or_insert(Outage { since, why: why.to_owned(), skipped_lines, again, noted: true });
     }
 
     /// Logs the new connection and the lines lost during the outage.
@@ -66,7 +64,11 @@ impl Uplink {
         let Some(away) = self.outage.take() else { return };
         let again = if away.again { "reconnected" } else { "connected" };
         let seconds = away.since.elapsed().as_secs_f64();
-        let lost = match self.shared.skipped_lines() - away.skipped_lines {
+        let skipped = self.shared.skipped_lines() - away.skipped_lines;
+        if !away.noted && skipped == 0 {
+            return;
+        }
+        let lost = match skipped {
             0 => "nothing lost".to_owned(),
             1 => "1 line skipped".to_owned(),
             n => format!("{n} lines skipped"),

@@ -1,6 +1,6 @@
 //! The last bytes of a channel whose output is being skipped, and a count of all its lines.
 
-use memchr::{memchr, memchr_iter, memrchr_iter};
+use memchr::{memchr, memchr_iter};
 
 use crate::model::Timestamp;
 
@@ -10,7 +10,6 @@ use crate::model::Timestamp;
 pub(super) struct OutputTail {
     bytes: Vec<u8>,
     bytes_max: usize,
-    lines_max: usize,
     /// Newlines in everything that was pushed.
     newlines: u64,
     /// Earlier bytes were discarded.
@@ -19,10 +18,9 @@ pub(super) struct OutputTail {
 }
 
 impl OutputTail {
-    /// Creates a tail of at least the newest `bytes_max` bytes, which returns at most `lines_max` lines of
-    /// them.
-    pub(super) fn new(bytes_max: usize, lines_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max, lines_max, newlines: 0, cut: false, at: Timestamp::default() }
+    /// Creates a tail of at least the newest `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max, newlines: 0, cut: false, at: Timestamp::default() }
     }
 
     /// Appends skipped output.
@@ -59,8 +57,7 @@ impl OutputTail {
             let code_point = || retained.iter().position(|byte| byte & 0xc0 != 0x80);
             retained = retained.get(whole.or_else(code_point).unwrap_or(0)..).unwrap_or_default();
         }
-        let too_old = memrchr_iter(b'\n', retained).nth(self.lines_max);
-        retained.get(too_old.map_or(0, |end| end + 1)..).unwrap_or_default()
+        retained
     }
 
     /// Returns how many of the pushed lines are missing or incomplete in [`OutputTail::retained`].
