@@ -87,11 +87,8 @@ fn worker_to_durable(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut group = c.benchmark_group("worker socket to durable");
     group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(LINES));
-    let rows: [(&str, MakeMessages, u64); 3] = [
-        ("log_block of 4000", blocks, 4_000),
-        ("log_lines of 500", messages, 500),
-        ("single log_line", messages, 1),
-    ];
+    let rows: [(&str, MakeMessages, u64); 3] =
+        [("log_block of 4000", blocks, 4_000), ("log_lines of 500", messages, 500), ("single log_line", messages, 1)];
     for (name, make, each) in rows {
         group.bench_function(name, |b| {
             b.iter_custom(|rounds| {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::store::{make_private, restrict};
@@ -11,8 +12,10 @@ use crate::store::{make_private, restrict};
 /// Withdraws access for the group and for others from a data folder. Files that tasktail does not write are left
 /// as they are. A failure is logged: the folder may belong to another user or be read-only.
 pub fn make_data_private(data: &Path) {
+    // Files in a folder that others cannot enter are not worth a warning, nor is a folder without a store.
+    let shared = fs::metadata(data).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) && data.join("journal").is_dir();
     match restrict_data(data) {
-        Ok(0) => {}
+        Ok(_) if !shared => {}
         Ok(_) => tracing::warn!(
             data = %data.display(),
             "withdrew access to the data folder from other users; share logs through the server instead"

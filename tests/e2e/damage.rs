@@ -154,7 +154,8 @@ fn a_store_that_lost_its_end_or_its_middle_costs_no_archive() {
                     "{what}: it is all there again: {said}"
                 );
             }
-            "no snapshot" => assert!(!said.contains("damaged"), "{what}: it opens without a loss: {said}"),
+            // Commits that sled had not written yet are lost with their log, perhaps with a task's record.
+            "no snapshot" => assert!(aside(&home).is_empty(), "{what}: expected no repair: {said}"),
             "cut to nothing" | "garbage at the start" => {
                 assert!(aside(&home).len() == 1 && said.contains("moved it aside"), "{what}: {said}");
             }

@@ -193,20 +193,17 @@ fn a_spool_does_not_slow_the_task() {
 }
 
 #[test]
-fn a_task_that_has_ended_meanwhile_keeps_its_lines_here() {
+fn lines_of_a_name_that_has_ended_meanwhile_become_its_next_log() {
     let home = Home::new();
     let serve = home.serve();
     home.ok(&["append", "--task", "t", "--url", &serve.url, "by hand"]);
     home.ok(&["end", "--task", "t", "--url", &serve.url, "--exit-code", "0"]);
     run(&home, NOBODY, "t", "seq 1 10");
-    let refused = home.run(&["spool", "send", "sp", "--url", &serve.url]);
-    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("10 lines of t stay in sp") && refused.stderr.contains("--as NEW"),
-        "{}",
-        refused.stderr
-    );
-    assert_eq!(sessions(&home).len(), 1);
+    home.ok(&["spool", "send", "sp", "--url", &serve.url]);
+    assert!(home.ok(&["follow", "t.2", "--url", &serve.url]).lines().eq(numbers(10)));
+    assert_eq!(home.ok(&["follow", "t.1", "--url", &serve.url]), "by hand\n");
+    assert!(sessions(&home).is_empty());
+    run(&home, NOBODY, "t", "seq 1 10");
     home.ok(&["spool", "send", "sp", "--task", "t", "--as", "t-rest", "--url", &serve.url]);
     assert!(home.ok(&["follow", "t-rest", "--url", &serve.url]).lines().eq(numbers(10)));
     assert!(sessions(&home).is_empty());
