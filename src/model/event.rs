@@ -76,7 +76,7 @@ impl EventError {
 
 impl Event {
     /// Parses one event. White space between tokens is removed. JSON as programs really write it (a byte order
-    /// mark, `NaN`, a name twice, ...) is accepted and becomes strict JSON, as listed in [`super::json::lenient`].
+    /// mark, `NaN`, a name twice, ...) is accepted and becomes strict JSON, as listed in the module `json`.
     ///
     /// # Errors
     /// The reason why the text is not an event.

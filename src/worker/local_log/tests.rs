@@ -110,7 +110,8 @@ fn lines_keep_their_numbers_through_any_resume() {
             0 => uplink.ack(random(received.len() + 1) as u64),
             1 => {
                 // Lines that were sent last are lost with the connection.
-                let known = received.len() - random(30).min(received.len() - uplink.acked_seq() as usize);
+                let known =
+                    received.len() - random(30).min(received.len() - usize::try_from(uplink.acked_seq()).unwrap());
                 received.truncate(known);
                 uplink.resume(known as u64);
             }
