@@ -136,14 +136,22 @@ fn a_whole_folder_has_no_faults_and_stays_as_it_is() {
 fn no_bit_can_be_flipped(data: &Path, name: &str, bytes: impl Iterator<Item = usize>) {
     let size = fs::metadata(archive(data, name)).unwrap().len();
     let whole = fs::read(archive(data, name)).unwrap();
-    // The window descriptor of a zstd frame: another window is no fault if the same lines are read.
-    let is_window = |at: usize| at >= 5 && whole[at - 5..at - 1] == 0xFD2F_B528u32.to_le_bytes();
+    // zstd can write the same lines in several ways: a bit of compressed data that changes none of them is no fault.
+    let data_frame = 0xFD2F_B528u32.to_le_bytes();
+    let is_data = |at: usize| {
+        let before = &whole[..at];
+        let skippable =
+            before.windows(4).rposition(|bytes| bytes[0] & 0xF0 == 0x50 && bytes[1..] == [0x2A, 0x4D, 0x18]);
+        memchr::memmem::rfind(before, &data_frame) > skippable
+    };
+    let reads_the_same = |at: usize, bit: u8| {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << bit;
+        is_data(at) && zstd::decode_all(&*flipped).is_ok_and(|rows| rows == zstd::decode_all(&*whole).unwrap())
+    };
     let flip = |at: usize, bit: u8| {
-        if is_window(at) {
-            return Ok(());
-        }
         let found = with_changed(data, name, |bytes| bytes[at] ^= 1 << bit);
-        prop_assert!(found.contains(name), "byte {at}, bit {bit}: {found:?}");
+        prop_assert!(found.contains(name) || reads_the_same(at, bit), "byte {at}, bit {bit}: {found:?}");
         Ok(())
     };
     for at in bytes {
