@@ -1,4 +1,4 @@
-//! What to type instead of a command line that only a shell understands.
+//! A hint for a command line that only a shell understands.
 
 use std::ffi::OsString;
 

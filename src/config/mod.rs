@@ -95,7 +95,7 @@ pub struct Settings {
     pub pty: PtyMode,
     /// Maximum size of a task's local log, in bytes; `None` for the default.
     pub spool_bytes_max: Option<u64>,
-    /// What `run` does with output beyond that.
+    /// The policy of `run` for output beyond that.
     pub overflow: Overflow,
 }
 

@@ -22,7 +22,7 @@ use crate::model::{Timestamp, limits};
 
 /// Maximum number of items processed between two checks for keys.
 const BATCH: usize = 1024;
-/// Capacity of the key queue; nobody types faster.
+/// Capacity of the key queue; no one types faster.
 const KEYS_MAX: usize = 64;
 /// Interval at which the key thread checks for shutdown.
 const KEY_POLL: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! What happens to output beyond the limit of a worker's local log.
+//! Policies for output beyond the limit of a worker's local log.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ pub enum Overflow {
 }
 
 impl FromStr for Overflow {
-    /// What to write instead.
+    /// The accepted values.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! What the search for events in a task's output found.
+//! Results of the search for events in a task's output.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the search for events in the tasks' output found, by task.
+//! Results of the search for events in the output, by task.
 
 use std::collections::{HashMap, VecDeque};
 

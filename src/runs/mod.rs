@@ -98,7 +98,7 @@ struct RunsInner {
     meters: Arc<RunMeters>,
     /// Runs in use. Locked for a lookup only.
     used: Mutex<HashMap<RunId, Arc<RunInner>>>,
-    /// What was found in the output of tasks. Locked for a lookup only.
+    /// Results of the search in the output of tasks. Locked for a lookup only.
     found: Mutex<found::FoundEvents>,
     /// The number of runs. Locked for a scan of all streams now and then.
     count: Mutex<count::RunCount>,

@@ -14,7 +14,7 @@ const REDRAWN_BYTES: usize = 4 * 1024;
 /// Channels of the command.
 const CHANNELS: [Channel; 2] = [Channel::Stdout, Channel::Stderr];
 
-/// What the server has of the unterminated lines on the current connection.
+/// The unterminated lines as sent on the current connection.
 #[derive(Debug, Default)]
 pub(super) struct PendingLines {
     sent: [String; 2],

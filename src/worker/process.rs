@@ -165,7 +165,7 @@ struct RunningCommand {
     suspended: bool,
 }
 
-/// What has happened to a child.
+/// A change of a child's state.
 enum ChildChange {
     Ended(Exit),
     Stopped,

@@ -1,4 +1,4 @@
-//! What became of a task's lines, for programs and in words.
+//! The delivery of a task's lines, for programs and in words.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub struct Delivery {
     pub undelivered_lines: u64,
     /// Lines that were dropped; gap markers in the log count them.
     pub skipped_lines: u64,
-    /// Why the delivery ended.
+    /// The reason for the end of the delivery.
     pub end: DeliveryEnd,
     /// Where the undelivered lines are.
     pub retained: Retained,
@@ -37,7 +37,7 @@ pub enum DeliveryEnd {
     TaskEnded,
 }
 
-/// What is left of undelivered lines.
+/// The remainder of undelivered lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retained {
     /// They are lost with the process, or there are none.

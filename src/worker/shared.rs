@@ -1,4 +1,4 @@
-//! What the output readers and the uplink share: the local log and its wake-ups.
+//! State shared by the output readers and the uplink: the local log and its wake-ups.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ struct SenderState {
     deferred_end: Option<(Exit, String)>,
 }
 
-/// How much was sent of a task whose output has ended.
+/// The progress of sending after the end of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryProgress {
     /// Lines of the command that were sent.

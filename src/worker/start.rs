@@ -18,7 +18,7 @@ use crate::model::Channel;
 /// Maximum reports of a leader that are not processed yet.
 const REPORTS_MAX: usize = 16;
 
-/// A child, where to read its output, and who reports its changes.
+/// A child, the source of its output, and the reporter of its changes.
 pub(super) struct StartedChild {
     pub(super) child: Child,
     pub(super) pid: Pid,

@@ -72,7 +72,7 @@ enum EventFeed {
         follower: Box<RunFollower>,
         /// Number of events that existed at the start and have not arrived yet.
         history: u64,
-        /// Whether a lost connection was reported.
+        /// True if a lost connection was reported.
         loss_reported: bool,
     },
 }

@@ -21,7 +21,7 @@ use crate::worker::{LineSplitter, Masks, SplitLine};
 
 /// Maximum time to read remaining lines after a request to stop.
 const LAST_READ: Duration = Duration::from_secs(5);
-/// How often to remember what was sent.
+/// Interval at which the sent position is recorded.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Maximum bytes of a prefix, which leaves space for the line.
 const PREFIX_BYTES_MAX: usize = 1024;

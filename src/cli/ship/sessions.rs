@@ -32,7 +32,7 @@ const FIRST_BYTES_MAX: usize = 1024;
 /// Maximum number of session names remembered for one file.
 const NAMES_MAX: usize = 1024;
 
-/// What is remembered of a file that was sent from its start.
+/// The record of a file that was sent from its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ShipRecord {
     /// The file, for people who look at the record.

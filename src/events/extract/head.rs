@@ -32,7 +32,7 @@ const STATES: [&[u8]; 7] = [b"done", b"ok", b"changed", b"failed", b"skipped", b
 /// Titles of the texts below a result of the debug callback.
 const SECTIONS: [&[u8]; 6] = [b"STDOUT:", b"STDERR:", b"MSG:", b"MODULE_STDOUT:", b"MODULE_STDERR:", b"EXCEPTION:"];
 
-/// What follows the head of a result of the minimal or oneline callback.
+/// The text after the head of a result of the minimal or oneline callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdhocBody {
     /// A JSON object.
@@ -104,7 +104,7 @@ pub(super) fn section(line: &[u8]) -> Option<&'static [u8]> {
     SECTIONS.iter().find(|title| **title == line.trim_ascii_end()).copied()
 }
 
-/// Reports whether YAML follows a head: nothing is behind its arrow but pairs like `changed=true`.
+/// Reports whether YAML follows a head: only pairs follow its arrow, like `changed=true`.
 pub(super) fn precedes_yaml(line: &[u8]) -> bool {
     if line.ends_with(b"=>") {
         return true;

@@ -61,7 +61,7 @@ fn content_hashes(file: &FileReader, offset: u64) -> io::Result<Option<[String; 
     Ok(Some([head, tail].map(|bytes| format!("{:x}", Sha256::digest(&bytes)))))
 }
 
-/// How a file compares with the mark that an earlier follower left.
+/// A comparison of a file with the mark of an earlier follower.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resumption {
     /// It still has the content before the mark, or a rotated file has it, which is then read first.

@@ -15,7 +15,7 @@ const LINE_PARTS_MAX: usize = 1024;
 /// Text size at which a batch is passed to the store.
 pub(in crate::server) const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// What a line for a task that has ended leads to.
+/// The reaction to a line for a task that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum IfEnded {
     /// An error, which the worker reads.

@@ -184,7 +184,7 @@ fn text_of(raw: &str) -> (String, Option<&'static str>) {
     }
 }
 
-/// Returns the whole number that a JSON value stands for: `17`, `17.0` or `"17"`.
+/// Returns the whole number of a JSON value: `17`, `17.0` or `"17"`.
 fn whole_number(raw: &str) -> Option<u64> {
     let digits = raw.trim_matches('"');
     let digits = digits.strip_suffix(".0").unwrap_or(digits);

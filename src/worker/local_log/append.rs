@@ -82,7 +82,7 @@ impl LocalLog {
         self.room.notify_all();
     }
 
-    /// Drops further output: nobody will read it.
+    /// Drops further output: no reader is left.
     pub(in crate::worker) fn discard(&self) {
         let mut state = self.state.lock();
         state.discarding = !state.ended;

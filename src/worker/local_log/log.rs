@@ -45,7 +45,7 @@ pub(in crate::worker) struct LocalLog {
     notes: NoteFn,
 }
 
-/// What is known about the log, locked for one record.
+/// The state of the log, locked for one record.
 pub(super) struct LogState {
     /// Segments in order; each ends where the next one starts.
     pub(super) segments: VecDeque<Arc<Segment>>,

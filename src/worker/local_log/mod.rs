@@ -12,7 +12,7 @@
 //! restore   a log that an earlier process left in a spool
 //! ```
 //! The writers append raw output, masked already, and only wait for a copy to the page cache. The uplink reads
-//! behind them, splits the output into lines and numbers them. It keeps no copy of lines in flight: after a
+//! it later, splits it into lines and numbers them. It keeps no copy of lines in flight: after a
 //! reconnection it reads them again. Space is returned segment by segment once the server has confirmed it.
 //!
 //! Without a spool the files have no name and end with the process. With one they are named, have checksums and
@@ -58,7 +58,7 @@ pub struct LocalLogOptions {
     pub spool: Option<PathBuf>,
     /// Maximum bytes of the log; by default 4 GiB or a quarter of the free space, whichever is smaller.
     pub bytes_max: Option<u64>,
-    /// What happens to output beyond that.
+    /// The policy for output beyond that.
     pub overflow: Overflow,
 }
 

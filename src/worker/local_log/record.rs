@@ -27,7 +27,7 @@ const INTERNAL: u8 = 3;
 const SKIPPED: u8 = 4;
 const END: u8 = 5;
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) enum LogRecordKind {
     /// Output of a channel.
