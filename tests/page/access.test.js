@@ -3,26 +3,14 @@
 import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { GuardedServer, otherSite } from "./door.js";
-import { RealServer, someLines, startBrowser, until, untilVisible } from "./harness.js";
+import { RealServer, someLines, until, untilVisible } from "./harness.js";
+import { browser, server, setUp, untilText } from "./setup.js";
 
-let server;
-let browser;
 const secrets = [];
-before(async () => {
-  server = await GuardedServer.start(process.env.TASKTAIL_BIN);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-  assert.deepEqual(browser.violations, [], "no page broke its policy");
-});
+setUp(() => GuardedServer.start(process.env.TASKTAIL_BIN));
 
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
 const sessionOf = async (context) => (await context.cookies()).find(({ name }) => name.includes("tasktail_session"));
 
 async function signIn(page, token, path = "/") {

@@ -1,41 +1,20 @@
 // What a page does when something goes wrong, against a server that does wrong on demand.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, test } from "node:test";
-import { TIMEOUT_MS, row, rowText, someLines, startBrowser, until, untilVisible, visibleNumbers } from "./harness.js";
-import { MockServer } from "./mock.js";
+import { test } from "node:test";
+import { TIMEOUT_MS, row, rowText, someLines, until, untilVisible, visibleNumbers } from "./harness.js";
+import { openTask as open, server, setUpMock, untilText } from "./setup.js";
 
-let mock;
-let browser;
-before(async () => {
-  mock = await MockServer.start();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await mock?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
-beforeEach(() => {
-  mock.refuse = null;
-});
-
-const open = async (path) => {
-  const page = await browser.newPage();
-  await page.goto(`${mock.url}/tasks/${path}`);
-  return page;
-};
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
+setUpMock();
 
 test("offline is said, and coming back brings each line once", async () => {
-  await mock.append("cut", someLines(100));
+  await server.append("cut", someLines(100));
   const page = await open("cut");
   await untilVisible(page, 100);
-  await mock.away();
+  await server.away();
   await untilText(page, "#link", "offline (retry in");
-  mock.tasks.get("cut").append(someLines(20, 101));
-  await mock.back();
+  server.tasks.get("cut").append(someLines(20, 101));
+  await server.back();
   await untilVisible(page, 120);
   await until(page, () => document.documentElement.dataset.connection === "live");
   const numbers = await visibleNumbers(page);
@@ -45,34 +24,34 @@ test("offline is said, and coming back brings each line once", async () => {
 });
 
 test("lines that are sent twice are shown once", async () => {
-  await mock.append("twice", someLines(10));
+  await server.append("twice", someLines(10));
   const page = await open("twice");
   await untilVisible(page, 10);
-  const task = mock.tasks.get("twice");
-  for (const socket of mock.sockets) {
+  const task = server.tasks.get("twice");
+  for (const socket of server.sockets) {
     socket.send(JSON.stringify({ type: "lines", lines: task.lines.slice(5), cursor: task.cursor(10) }));
   }
-  await mock.append("twice", someLines(1, 11));
+  await server.append("twice", someLines(1, 11));
   await untilVisible(page, 11);
   assert.equal(await page.locator(".row").count(), 11);
 });
 
 test("a reset empties the page and starts over", async () => {
-  await mock.append("reset", someLines(50));
+  await server.append("reset", someLines(50));
   const page = await open("reset");
   await untilVisible(page, 50);
-  mock.replaceLog("reset", [{ line: "another log" }]);
+  server.replaceLog("reset", [{ line: "another log" }]);
   await until(page, () => document.querySelectorAll(".row").length === 1);
   assert.equal(await rowText(page, 1).textContent(), "another log");
 });
 
 test("a reset while away is noticed too", async () => {
-  await mock.append("reset2", someLines(50));
+  await server.append("reset2", someLines(50));
   const page = await open("reset2");
   await untilVisible(page, 50);
-  await mock.away();
-  mock.replaceLog("reset2", someLines(60_000, 7));
-  await mock.back();
+  await server.away();
+  server.replaceLog("reset2", someLines(60_000, 7));
+  await server.back();
   await untilVisible(page, 60_000);
   assert.equal(await rowText(page, 60_000).textContent(), "line 60006 of the log");
   await page.keyboard.press("g");
@@ -80,7 +59,7 @@ test("a reset while away is noticed too", async () => {
 });
 
 test("skipped and lost lines are a ruler in words", async () => {
-  await mock.append("gaps", [...someLines(5), { line: "[15 messages skipped]", stream: "internal" }, ...someLines(5, 7), { line: "[1 messages lost in transit]", stream: "internal" }, { line: "[3 messages skipped]" }]);
+  await server.append("gaps", [...someLines(5), { line: "[15 messages skipped]", stream: "internal" }, ...someLines(5, 7), { line: "[1 messages lost in transit]", stream: "internal" }, { line: "[3 messages skipped]" }]);
   const page = await open("gaps");
   await untilVisible(page, 13);
   assert.match(await row(page, 6).getAttribute("class"), /\bgap\b/);
@@ -90,8 +69,8 @@ test("skipped and lost lines are a ruler in words", async () => {
 });
 
 test("trimmed lines at the beginning are one ruler", async () => {
-  await mock.append("trimmed", someLines(2000));
-  mock.trim("trimmed", 501);
+  await server.append("trimmed", someLines(2000));
+  server.trim("trimmed", 501);
   const page = await open("trimmed");
   await untilVisible(page, 2000);
   await page.keyboard.press("g");
@@ -100,7 +79,7 @@ test("trimmed lines at the beginning are one ruler", async () => {
 });
 
 test("partial lines are marked at the cut", async () => {
-  await mock.append("partial", [{ line: "head", partial: true }, { line: "tail" }, { line: "bytes \ufffd", lossy: true }]);
+  await server.append("partial", [{ line: "head", partial: true }, { line: "tail" }, { line: "bytes \ufffd", lossy: true }]);
   const page = await open("partial");
   await untilVisible(page, 3);
   assert.equal(await row(page, 1).locator(".cut").count(), 1);
@@ -112,7 +91,7 @@ test("an unknown task is said to be unknown, and shown once it is there", async 
   const page = await open("nobody");
   await untilText(page, "#notice", "No such task");
   assert.match(await page.title(), /not found/);
-  await mock.append("nobody", someLines(3));
+  await server.append("nobody", someLines(3));
   await untilVisible(page, 3);
   assert.equal(await page.locator("#notice").isHidden(), true);
 });
@@ -120,21 +99,21 @@ test("an unknown task is said to be unknown, and shown once it is there", async 
 test("a task that is waited for", async () => {
   const page = await open("soon?wait=1");
   await untilText(page, "#notice", "Waiting for the task to start");
-  await mock.start_task("soon");
+  await server.start_task("soon");
   await untilText(page, "#notice", "Waiting for the first line");
 });
 
 test("no access is said", async () => {
-  await mock.append("secret", someLines(3));
-  mock.refuse = 403;
-  mock.ws.options.verifyClient = () => false;
+  await server.append("secret", someLines(3));
+  server.refuse = 403;
+  server.ws.options.verifyClient = () => false;
   const page = await open("secret");
   await untilText(page, "#notice", "No access");
-  mock.ws.options.verifyClient = null;
+  server.ws.options.verifyClient = null;
 });
 
 test("several million lines still scroll from one end to the other", async () => {
-  const task = mock.make("millions");
+  const task = server.make("millions");
   // Made up on demand: the page must never ask for all of them.
   const made = (index) => ({ n: index + 1, id: `${index + 1}-0`, timestamp: "2026-05-09T14:23:01.000Z", stream: "stdout", line: `line ${index + 1} of the log` });
   task.lines = new Proxy([], {
@@ -144,7 +123,7 @@ test("several million lines still scroll from one end to the other", async () =>
       return typeof key === "string" && /^\d+$/.test(key) ? made(Number(key)) : target[key];
     },
   });
-  const asked = mock.requests.length;
+  const asked = server.requests.length;
   const page = await open("millions");
   await untilVisible(page, 5_000_000);
   await page.evaluate(() => {
@@ -170,7 +149,7 @@ test("several million lines still scroll from one end to the other", async () =>
   await page.keyboard.press("G");
   await untilVisible(page, 5_000_000);
   assert.ok((await page.locator(".row").count()) < 400);
-  const pages = mock.requests.slice(asked).filter((url) => url.pathname.endsWith("/lines") && !url.searchParams.has("stream"));
+  const pages = server.requests.slice(asked).filter((url) => url.pathname.endsWith("/lines") && !url.searchParams.has("stream"));
   assert.ok(pages.length < 12, `${pages.length} pages of lines were asked for`);
 });
 
@@ -180,12 +159,12 @@ const integrity = (state, more = {}) => ({
 });
 
 test("a log that is all there says so, with its sum on hover", async () => {
-  await mock.append("whole", someLines(20));
+  await server.append("whole", someLines(20));
   const page = await open("whole");
   await untilVisible(page, 20);
   assert.equal(await page.locator("#integrity").isHidden(), true, "nothing is said while it runs");
-  Object.assign(mock.tasks.get("whole").facts, { integrity: integrity("complete") });
-  await mock.end("whole", 0);
+  Object.assign(server.tasks.get("whole").facts, { integrity: integrity("complete") });
+  await server.end("whole", 0);
   await untilText(page, "#integrity", "complete: 12,034 lines");
   assert.match(await page.locator("#integrity").getAttribute("title"), /xxh3-128-sum:29f6/);
   assert.equal(await page.locator("#alarm").isHidden(), true);
@@ -197,9 +176,9 @@ test("missing lines are named, with the place and the reason", async () => {
     { from: 900, to: 900, reason: "lost_in_transit", count: 3 },
     { from: 1000, to: 1999, reason: "quota", count: 1000 },
   ];
-  await mock.append("parts", someLines(20));
-  Object.assign(mock.tasks.get("parts").facts, { integrity: integrity("incomplete", { missing_lines: 2510, missing }) });
-  await mock.end("parts", 0);
+  await server.append("parts", someLines(20));
+  Object.assign(server.tasks.get("parts").facts, { integrity: integrity("incomplete", { missing_lines: 2510, missing }) });
+  await server.end("parts", 0);
   const page = await open("parts");
   await untilText(page, "#integrity", "incomplete: 2,510 lines missing");
   const words = await page.locator("#integrity").textContent();
@@ -212,9 +191,9 @@ test("missing lines are named, with the place and the reason", async () => {
 });
 
 test("a log that is not what the worker sent has a bar that says so", async () => {
-  await mock.append("other", someLines(20));
-  Object.assign(mock.tasks.get("other").facts, { integrity: integrity("mismatch", { said_lines: 12040 }) });
-  await mock.end("other", 0);
+  await server.append("other", someLines(20));
+  Object.assign(server.tasks.get("other").facts, { integrity: integrity("mismatch", { said_lines: 12040 }) });
+  await server.end("other", 0);
   const page = await open("other");
   await untilText(page, "#alarm", "This log differs from what the worker sent: the worker sent 12,040 lines, 12,034 are stored.");
   assert.equal(await page.locator("#alarm").isVisible(), true);

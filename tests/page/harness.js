@@ -1,7 +1,7 @@
 // Servers and browsers for the tests.
 //
 // TASKTAIL_BIN names the binary under test; tests that need faults use the mock in any case.
-// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk serves scripts and styles from the
+// PAGE_MOCK=1 runs everything against the mock. PAGE_ASSETS=disk serves pages, scripts and styles from the
 // working tree instead of the binary, to work on them without building. PAGE_VERBOSE=1 shows the
 // server's log. CHROMIUM sets another browser.
 
@@ -144,7 +144,9 @@ export class RealServer {
 /** A fresh browser; `newPage()` gives a page that fails the test on any script error. */
 export async function startBrowser() {
   const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-  const browser = await chromium.launch({ executablePath, args: FLAGS, headless: true });
+  // A page from disk has no address of its own, and may connect to this host only with this flag.
+  const args = process.env.PAGE_ASSETS === "disk" ? [...FLAGS, "--disable-features=LocalNetworkAccessChecks"] : FLAGS;
+  const browser = await chromium.launch({ executablePath, args, headless: true });
   return {
     errors: [],
     violations: [],
@@ -156,7 +158,10 @@ export async function startBrowser() {
     async another(context) {
       const page = await context.newPage();
       page.setDefaultTimeout(TIMEOUT_MS);
-      if (process.env.PAGE_ASSETS === "disk") await context.route("**/assets/**", fromDisk);
+      if (process.env.PAGE_ASSETS === "disk") {
+        await context.route("**/assets/**", (route) => fromDisk(route, assetOf(route)));
+        await context.route((url) => PAGES.some(([path]) => path.test(url.pathname)), pageFromDisk);
+      }
       page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
       page.on("console", (message) => {
         if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
@@ -169,10 +174,30 @@ export async function startBrowser() {
   };
 }
 
-async function fromDisk(route) {
-  const name = new URL(route.request().url()).pathname.split("/").slice(2).join("/");
+// The pages and their files in `src/server/web`.
+const PAGES = [
+  [/^\/$/, "task/list.html"],
+  [/^\/tasks\/[^/]+$/, "task/task.html"],
+  [/^\/search$/, "task/search.html"],
+  [/^\/runs$/, "run/list.html"],
+  [/^\/runs\/[^/]+$/, "run/run.html"],
+];
+const TYPES = { css: "text/css", html: "text/html; charset=utf-8", js: "text/javascript" };
+
+const assetOf = (route) => new URL(route.request().url()).pathname.split("/").slice(2).join("/");
+
+// Keeps the headers of the server, which has the policy of the page.
+async function pageFromDisk(route) {
+  const response = await route.fetch({ maxRedirects: 0 });
+  const { pathname } = new URL(route.request().url());
+  const [, name] = PAGES.find(([path]) => path.test(pathname));
+  if (response.status() !== 200) return route.fulfill({ response });
+  return route.fulfill({ response, body: await readFile(new URL(`../../src/server/web/${name}`, import.meta.url)) });
+}
+
+async function fromDisk(route, name) {
   const body = await readFile(new URL(`../../src/server/web/${name}`, import.meta.url));
-  await route.fulfill({ body, contentType: name.endsWith(".css") ? "text/css" : "text/javascript" });
+  await route.fulfill({ body, contentType: TYPES[name.split(".").at(-1)] });
 }
 
 /** `count` plain lines, numbered from `first`. */

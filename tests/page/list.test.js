@@ -1,20 +1,11 @@
 // The page of all tasks, against the real server.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { someLines, startBrowser, startServer, until } from "./harness.js";
+import { test } from "node:test";
+import { someLines, until } from "./harness.js";
+import { browser, server, setUp } from "./setup.js";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
+setUp();
 
 const untilRows = (page, ids) =>
   until(page, (wanted) => JSON.stringify([...document.querySelectorAll("#tasks tbody tr")].map((row) => row.dataset.id)) === JSON.stringify(wanted), ids);

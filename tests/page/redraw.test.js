@@ -2,27 +2,13 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { longestFrame, row, rowText, someLines, startBrowser, startServer, until, untilVisible } from "./harness.js";
+import { test } from "node:test";
+import { longestFrame, row, rowText, someLines, until, untilVisible } from "./harness.js";
+import { browser, openTask as open, server, setUp } from "./setup.js";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
+setUp();
 
 const E = "\x1b[";
-const open = async (id, options) => {
-  const page = await browser.newPage(options);
-  await page.goto(`${server.url}/tasks/${id}`);
-  return page;
-};
 const recording = (name) => readFileSync(new URL(`../../data/screens/${name}`, import.meta.url), "utf8").replace(/\n$/, "").split("\n");
 /** The frames of `bars` bars, from `first` percent on, as docker draws them. */
 const frames = (bars, count, first = 0) =>

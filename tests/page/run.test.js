@@ -1,29 +1,11 @@
 // The page of a run, and the list of runs, against the real server.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { longestFrame, row, rowText, startBrowser, startServer, until, untilVisible, visibleNumbers } from "./harness.js";
+import { test } from "node:test";
+import { longestFrame, row, rowText, until, untilVisible, visibleNumbers } from "./harness.js";
+import { browser, openRun as open, server, setUp, text, untilText } from "./setup.js";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
-
-const open = async (id, options) => {
-  const page = await browser.newPage(options);
-  await page.goto(`${server.url}/runs/${id}`);
-  return page;
-};
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
-const text = (page, selector) => page.locator(selector).textContent();
+setUp();
 
 const status = (word, more = {}) => ({ host: "h1", workload: "dfaas", repetition: 1, total_repetitions: 3, status: word, ...more });
 const log = (message, more = {}) => ({ ...status("running"), type: "log", level: "INFO", message, ...more });

@@ -1,75 +1,51 @@
 // What the page of a run does when something goes wrong, against a server that does wrong on demand.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, test } from "node:test";
-import { row, rowText, startBrowser, until, untilVisible } from "./harness.js";
-import { MockServer } from "./mock.js";
+import { test } from "node:test";
+import { row, rowText, until, untilVisible } from "./harness.js";
+import { browser, openRun as open, server, setUpMock, untilText } from "./setup.js";
 
-let mock;
-let browser;
-before(async () => {
-  mock = await MockServer.start();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await mock?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
-beforeEach(() => {
-  mock.refuse = null;
-  mock.runs.refuse = null;
-  mock.runs.opened = [];
-  mock.runs.pipeline = { hops: [] };
-  mock.runs.ownPipeline = { hops: [] };
-});
+setUpMock();
 
-const open = async (path) => {
-  const page = await browser.newPage();
-  await page.goto(`${mock.url}/runs/${path}`);
-  return page;
-};
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
 const log = (message, more = {}) => ({ host: "h1", workload: "fio", repetition: 1, status: "running", type: "log", level: "INFO", message, ...more });
 const words = ["alpha", "beta", "gamma", "delta"];
 const mixed = (count, first = 1) => Array.from({ length: count }, (_, i) => log(`${words[(first + i) % 4]} ${first + i}`));
 
 test("a cut stream goes on behind the last event, by Last-Event-ID", async () => {
-  mock.runs.append("cut", mixed(100));
+  server.runs.append("cut", mixed(100));
   const page = await open("cut");
   await untilVisible(page, 100);
-  mock.runs.cut();
+  server.runs.cut();
   await untilText(page, "#event-state", "offline (retry in");
-  mock.runs.append("cut", mixed(20, 101));
+  server.runs.append("cut", mixed(20, 101));
   await untilVisible(page, 120);
-  const again = mock.runs.opened.filter((stream) => stream.id === "cut").at(-1);
-  assert.equal(again.last, mock.runs.make("cut").cursor(100));
+  const again = server.runs.opened.filter((stream) => stream.id === "cut").at(-1);
+  assert.equal(again.last, server.runs.make("cut").cursor(100));
   await until(page, () => document.documentElement.dataset.connection === "live");
   assert.equal(await page.locator('.row[data-n="100"]').count(), 1);
 });
 
 test("where the browser gives up, the page opens the stream again behind the last event", async () => {
-  mock.runs.append("refused", mixed(10));
+  server.runs.append("refused", mixed(10));
   const page = await open("refused");
   await untilVisible(page, 10);
-  mock.runs.refuse = 503;
-  mock.runs.cut();
+  server.runs.refuse = 503;
+  server.runs.cut();
   await until(page, () => document.documentElement.dataset.connection === "offline");
   await until(page, () => window.performance.getEntriesByType("resource").filter((entry) => entry.name.includes("after=")).length > 0);
-  mock.runs.append("refused", mixed(5, 11));
-  mock.runs.refuse = null;
+  server.runs.append("refused", mixed(5, 11));
+  server.runs.refuse = null;
   await untilVisible(page, 15);
-  const again = mock.runs.opened.filter((stream) => stream.id === "refused").at(-1);
-  assert.equal(again.after, mock.runs.make("refused").cursor(10));
+  const again = server.runs.opened.filter((stream) => stream.id === "refused").at(-1);
+  assert.equal(again.after, server.runs.make("refused").cursor(10));
   assert.equal(await page.locator(".row").count(), 15);
 });
 
 test("a click on what says offline tries at once", async () => {
-  mock.runs.append("click", mixed(10));
+  server.runs.append("click", mixed(10));
   const page = await open("click");
   await untilVisible(page, 10);
-  mock.runs.cut();
+  server.runs.cut();
   await until(page, () => document.documentElement.dataset.connection === "offline");
   const begun = Date.now();
   await page.click("#link");
@@ -78,50 +54,50 @@ test("a click on what says offline tries at once", async () => {
 });
 
 test("events that are sent twice are shown once", async () => {
-  mock.runs.append("twice", mixed(10));
+  server.runs.append("twice", mixed(10));
   const page = await open("twice");
   await untilVisible(page, 10);
-  const run = mock.runs.make("twice");
-  for (const stream of mock.runs.streams) {
+  const run = server.runs.make("twice");
+  for (const stream of server.runs.streams) {
     for (const n of [8, 9, 10]) stream.write(`id: ${run.cursor(n)}\ndata: ${JSON.stringify(run.events[n - 1])}\n\n`);
     stream.write(": a comment\n\nid: c1.1.1.b.1-1\ndata: this is no event\n\n");
   }
-  mock.runs.append("twice", mixed(2, 11));
+  server.runs.append("twice", mixed(2, 11));
   await untilVisible(page, 12);
   assert.equal(await page.locator(".row").count(), 12, "twelve events, each once");
 });
 
 test("a reset empties the page and begins anew", async () => {
-  mock.runs.append("reset", mixed(50));
-  mock.runs.make("reset").state = { journal: [{ host: "h1", workload: "fio", repetition: 1, total_repetitions: 1, status: "running", action: "old" }] };
+  server.runs.append("reset", mixed(50));
+  server.runs.make("reset").state = { journal: [{ host: "h1", workload: "fio", repetition: 1, total_repetitions: 1, status: "running", action: "old" }] };
   const page = await open("reset");
   await untilVisible(page, 50);
   await untilText(page, "#repetitions", "old");
-  mock.runs.replaceLog("reset", [log("another log")]);
+  server.runs.replaceLog("reset", [log("another log")]);
   await until(page, () => document.querySelectorAll(".row").length === 1);
   assert.equal(await rowText(page, 1).textContent(), "another log");
   await until(page, () => document.getElementById("repetitions").hidden);
 });
 
 test("a reset while away is noticed too", async () => {
-  mock.runs.append("reset2", mixed(50));
+  server.runs.append("reset2", mixed(50));
   const page = await open("reset2");
   await untilVisible(page, 50);
-  await mock.away();
-  mock.runs.replaceLog("reset2", mixed(3000, 7));
-  await mock.back();
+  await server.away();
+  server.runs.replaceLog("reset2", mixed(3000, 7));
+  await server.back();
   await untilVisible(page, 3000);
   await page.keyboard.press("g");
   await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "delta 7");
 });
 
 test("who was far behind begins with the newest, and the rest is there when looked at", async () => {
-  mock.runs.append("far", mixed(100));
+  server.runs.append("far", mixed(100));
   const page = await open("far");
   await untilVisible(page, 100);
-  await mock.away();
-  mock.runs.append("far", mixed(60_000, 101));
-  await mock.back();
+  await server.away();
+  server.runs.append("far", mixed(60_000, 101));
+  await server.back();
   await untilVisible(page, 60_100);
   await page.keyboard.press("g");
   await untilVisible(page, 1);
@@ -133,39 +109,39 @@ test("states: a run that is waited for, one without events, no access", async ()
   const page = await open("soon?wait=1");
   await untilText(page, "#notice", "Waiting for the run to start");
   await untilText(page, "#event-state", "waiting for the first event");
-  mock.runs.append("soon", []);
+  server.runs.append("soon", []);
   await page.reload();
   await untilText(page, "#notice", "Waiting for the first event");
-  mock.runs.append("secret", mixed(3));
-  mock.refuse = 403;
-  mock.runs.refuse = 403;
+  server.runs.append("secret", mixed(3));
+  server.refuse = 403;
+  server.runs.refuse = 403;
   const secret = await open("secret");
   await untilText(secret, "#notice", "No access");
   await untilText(secret, "#state", "no access");
 });
 
 test("a server that is away from the beginning is said to be, and found again", async () => {
-  mock.runs.append("away", mixed(5));
-  mock.runs.refuse = 503;
+  server.runs.append("away", mixed(5));
+  server.runs.refuse = 503;
   const page = await open("away");
   await untilText(page, "#notice", "Offline");
   assert.match(await page.textContent("#link"), /offline \(retry in \d+ s\)/);
-  mock.runs.refuse = null;
+  server.runs.refuse = null;
   await untilVisible(page, 5);
 });
 
 test("the chain of hops shows where events vanish", async () => {
   const hop = (name, more = {}) => ({ hop: name, received: 0, parsed: 0, rejected: {}, deduplicated: 0, stored: 0, delivered: 0, dropped: 0, last: null, last_error: null, ...more });
-  mock.runs.append("hops", mixed(3));
-  mock.runs.make("hops").state = { warnings: ["events for repetition 5 of 3 on h1/fio"] };
-  mock.runs.ownPipeline = {
+  server.runs.append("hops", mixed(3));
+  server.runs.make("hops").state = { warnings: ["events for repetition 5 of 3 on h1/fio"] };
+  server.runs.ownPipeline = {
     hops: [
       hop("extraction", { received: 88, rejected: { not_json: 2 }, last_error: { at: new Date().toISOString(), message: 'it is not JSON: <img src=x onerror="window.hacked=1">' } }),
       hop("dedupe", { received: 86, deduplicated: 43 }),
       hop("runs_sse"),
     ],
   };
-  mock.runs.pipeline = {
+  server.runs.pipeline = {
     hops: [hop("worker_socket", { received: 1204, last_error: { at: new Date().toISOString(), message: "task:other, line 115" } })],
     runs_folder: "/srv/runs",
   };
@@ -183,19 +159,19 @@ test("the chain of hops shows where events vanish", async () => {
   await untilText(page, "#server-errors", "task:other, line 115");
   await untilText(page, "#runs-folder", "/srv/runs");
   assert.equal(await page.locator("main img").count(), 0);
-  mock.runs.ownPipeline.hops[2].delivered = 43;
+  server.runs.ownPipeline.hops[2].delivered = 43;
   await untilText(page, '[data-hop="runs_sse"]', "43");
 });
 
 test("the state is asked for at most four times a second, however many events come", async () => {
-  mock.runs.append("often", mixed(1));
+  server.runs.append("often", mixed(1));
   const page = await open("often");
   await untilVisible(page, 1);
-  const asked = () => mock.requests.filter((url) => url.pathname === "/api/v1/runs/often").length;
+  const asked = () => server.requests.filter((url) => url.pathname === "/api/v1/runs/often").length;
   const before = asked();
   const begun = Date.now();
   for (let i = 0; i < 100; i += 1) {
-    mock.runs.append("often", mixed(50, 2 + i * 50));
+    server.runs.append("often", mixed(50, 2 + i * 50));
     await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 10)));
   }
   await untilVisible(page, 5001);
@@ -206,8 +182,8 @@ test("the state is asked for at most four times a second, however many events co
 
 test("a journal of ten thousand repetitions is drawn, failures first", async () => {
   const one = (i) => ({ host: `host-${i}`, workload: "fio", repetition: 1, total_repetitions: 1, status: i % 1000 === 999 ? "failed" : "done", action: null, error: null, duration_s: 1 });
-  mock.runs.append("wide", mixed(3));
-  mock.runs.make("wide").state = { journal: Array.from({ length: 10_000 }, (_, i) => one(i)) };
+  server.runs.append("wide", mixed(3));
+  server.runs.make("wide").state = { journal: Array.from({ length: 10_000 }, (_, i) => one(i)) };
   const page = await open("wide");
   await untilText(page, "#repetitions .more-rows", "and 9,700 more");
   assert.equal(await page.locator('#repetitions tr[data-state="failed"]').count(), 10);
@@ -216,10 +192,10 @@ test("a journal of ten thousand repetitions is drawn, failures first", async () 
 });
 
 test("a phone shows all three panels", async () => {
-  mock.runs.append("phone", mixed(50));
-  mock.runs.make("phone").state = { journal: [{ host: "h1", workload: "fio", repetition: 1, total_repetitions: 3, status: "done", action: "x", duration_s: 2 }] };
+  server.runs.append("phone", mixed(50));
+  server.runs.make("phone").state = { journal: [{ host: "h1", workload: "fio", repetition: 1, total_repetitions: 3, status: "done", action: "x", duration_s: 2 }] };
   const page = await browser.newPage({ viewport: { width: 390, height: 800 }, hasTouch: true });
-  await page.goto(`${mock.url}/runs/phone`);
+  await page.goto(`${server.url}/runs/phone`);
   await untilVisible(page, 50);
   for (const part of ["#repetitions .progress", "#event-state", "#log", "#query"]) {
     const { x, y, width, height } = await page.locator(part).first().boundingBox();

@@ -5,31 +5,21 @@ import { execFile } from "node:child_process";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { GuardedServer, jwt, otherSite } from "./door.js";
-import { RealServer, someLines, startBrowser, until, untilVisible } from "./harness.js";
+import { RealServer, someLines, until, untilVisible } from "./harness.js";
+import { browser, server, setUp, untilText } from "./setup.js";
 
 const run = promisify(execFile);
-let server;
-let browser;
 let embedding;
 const secrets = [];
-before(async () => {
+setUp(async () => {
   // On another port of the same host: the browser sends it our cookie, SameSite=Strict or not.
   embedding = await otherSite("127.0.0.1");
-  server = await GuardedServer.start(process.env.TASKTAIL_BIN, ["--allowed-origins", embedding.url, "--auth-failures-max", "1000"]);
-  browser = await startBrowser();
+  return GuardedServer.start(process.env.TASKTAIL_BIN, ["--allowed-origins", embedding.url, "--auth-failures-max", "1000"]);
 });
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  await embedding?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-  assert.deepEqual(browser.violations, [], "no page broke its policy");
-});
+after(() => embedding?.stop());
 
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
 const shareOf = (url) => new URL(url).hash.slice("#share=".length);
 const seconds = () => Math.floor(Date.now() / 1000);
 const ticket = (id, claims, options) => `${server.url}/tasks/${id}#share=${jwt({ task: id, exp: seconds() + 600, ...claims }, options)}`;

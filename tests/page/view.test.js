@@ -1,29 +1,11 @@
 // The view of a task's page: search while it loads, the address, copying beyond the screen.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { row, someLines, startBrowser, startServer, until, untilVisible, visibleNumbers } from "./harness.js";
+import { test } from "node:test";
+import { row, someLines, until, untilVisible, visibleNumbers } from "./harness.js";
+import { browser, openTask as open, server, setUp, text, untilText } from "./setup.js";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.stop();
-  await server?.stop();
-  assert.deepEqual(browser.errors, [], "no page had a script error");
-});
-
-const open = async (id, options) => {
-  const page = await browser.newPage(options);
-  await page.goto(`${server.url}/tasks/${id}`);
-  return page;
-};
-const text = (page, selector) => page.locator(selector).textContent();
-const untilText = (page, selector, part) =>
-  until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
+setUp();
 
 test("Enter before the first answer goes to the first hit when it arrives", async () => {
   const lines = someLines(3000);
