@@ -2,10 +2,12 @@
 
 use warp::reply::Response;
 
+use super::auth::sees_task;
 use super::error::ApiError;
 use super::route_request::RouteRequest;
 use crate::server::web::pages;
 use crate::server::ws::{multi_viewer, viewer, worker};
+use crate::tasks::FollowStart;
 
 /// `GET /`.
 pub(super) async fn task_list_page(request: RouteRequest) -> Result<Response, ApiError> {
@@ -14,8 +16,16 @@ pub(super) async fn task_list_page(request: RouteRequest) -> Result<Response, Ap
 
 /// `GET /tasks/{task}`.
 pub(super) async fn task_page(request: RouteRequest) -> Result<Response, ApiError> {
-    request.task_id()?;
-    Ok(pages::task(&request.headers))
+    let (id, caller) = (request.task_id()?, request.caller()?);
+    // Everyone gets the page; its script reports why a task cannot be read.
+    let readable = sees_task(&request.state, &caller, &id);
+    let task = if readable { request.task(FollowStart::From(1)).await.ok() } else { None };
+    Ok(pages::task(&request.headers, &request.path_id, task.map(|task| task.details()).as_ref()))
+}
+
+/// `GET /search`.
+pub(super) async fn search_page(request: RouteRequest) -> Result<Response, ApiError> {
+    Ok(pages::search(&request.headers))
 }
 
 /// `GET /runs`.

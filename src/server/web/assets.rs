@@ -48,21 +48,26 @@ const FILES: &[(&str, &str)] = files![
     "run/status.js",
     "run/tasks.js",
     "shared/access.js",
+    "shared/announce.js",
     "shared/ansi.js",
     "shared/api.js",
     "shared/blocks.js",
+    "shared/contrast.js",
     "shared/controls.js",
     "shared/dom.js",
     "shared/escapes.js",
+    "shared/findkey.js",
     "shared/format.js",
     "shared/icon.js",
     "shared/keys.js",
     "shared/links.js",
+    "shared/list.css",
     "shared/livelist.js",
     "shared/logcopy.js",
     "shared/login.css",
     "shared/login.js",
     "shared/logpage.js",
+    "shared/ndjson.js",
     "shared/notices.js",
     "shared/rows.js",
     "shared/screen.js",
@@ -73,17 +78,30 @@ const FILES: &[(&str, &str)] = files![
     "shared/share.js",
     "shared/store.js",
     "shared/style.css",
+    "shared/styled.js",
+    "shared/tablerows.js",
     "shared/toast.js",
     "shared/urls.js",
     "shared/viewstate.js",
     "shared/width.js",
     "shared/widths.js",
     "task/header.js",
+    "task/lastline.js",
     "task/list.js",
     "task/loader.js",
+    "task/marks.js",
+    "task/notify.js",
+    "task/outline.js",
     "task/partial.js",
+    "task/print.js",
+    "task/problems.js",
+    "task/replay.js",
+    "task/search.js",
+    "task/sectionrow.js",
+    "task/sections.js",
     "task/sharedialog.js",
     "task/socket.js",
+    "task/task.css",
     "task/task.js",
 ];
 
@@ -99,9 +117,16 @@ pub(crate) fn list_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("task/list.html") }
 }
 
-/// Returns the task page, `GET /tasks/{id}`. It is the same for every id; a script reads the id from the URL.
-pub(crate) fn task_page() -> Asset {
-    Asset { content_type: HTML, body: include_str!("task/task.html") }
+/// Returns the task page, `GET /tasks/{id}`. For browsers without JavaScript it has links to the log and `facts`; `id` is
+/// percent-encoded. Everything else is the same for every task: a script reads the id from the URL.
+pub(crate) fn task_page(id: &str, facts: &str) -> String {
+    // The untrusted text comes last, so that placeholders in it are not expanded.
+    include_str!("task/task.html").replace("{{task}}", &escaped(id)).replace("{{facts}}", &escaped(facts))
+}
+
+/// Returns the search across tasks, `GET /search`.
+pub(crate) fn search_page() -> Asset {
+    Asset { content_type: HTML, body: include_str!("task/search.html") }
 }
 
 /// Returns the list of runs, `GET /runs`.
@@ -149,8 +174,8 @@ mod tests {
 
     /// Returns the text of every page.
     fn pages() -> Vec<String> {
-        let fixed = [list_page(), task_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
-        fixed.into_iter().chain([login_page("/", "", "12h")]).collect()
+        let fixed = [list_page(), search_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
+        fixed.into_iter().chain([task_page("t", ""), login_page("/", "", "12h")]).collect()
     }
 
     #[test]
@@ -159,6 +184,14 @@ mod tests {
         assert!(page.contains("signed in for 12h,") && page.contains("Wrong &amp; &lt;b&gt;"));
         assert!(page.contains("value=\"/a?b=&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{life}}\">"));
         assert_eq!(page.matches("<script").count(), 1);
+    }
+
+    #[test]
+    fn task_page_escapes_its_values() {
+        let page = task_page("a%22\"<b>", "running, make '<i>' {{task}}");
+        assert!(page.contains("/api/v1/tasks/a%22&quot;&lt;b&gt;/log\""));
+        assert!(page.contains("running, make &#39;&lt;i&gt;&#39; {{task}}"));
+        assert!(!page.contains("<i>") && !page.contains("{{facts}}"));
     }
 
     #[test]

@@ -49,7 +49,10 @@ const taskUrl = (id, path, parameters) => `/api/v1/tasks/${encodeURIComponent(id
 export const downloadUrl = (id, parameters) => taskUrl(id, "/log", parameters);
 export const fetchTask = (id, signal) => getJson(taskUrl(id, ""), signal);
 export const fetchLines = (id, parameters, signal) => getJson(taskUrl(id, "/lines", parameters), signal);
+export const fetchOutline = (id, signal) => getJson(taskUrl(id, "/outline"), signal);
 export const fetchTasks = (parameters, signal) => getJson(`/api/v1/tasks${query(parameters)}`, signal);
+
+export const searchUrl = (parameters) => `/api/v1/search${query(parameters)}`;
 
 export const runUrl = (id) => `/api/v1/runs/${encodeURIComponent(id)}`;
 export const fetchRun = (id, signal) => getJson(runUrl(id), signal);

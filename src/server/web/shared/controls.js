@@ -1,6 +1,7 @@
 // The controls of the task page: buttons, keys, the search box and the log.
 
 import { byId } from "./dom.js";
+import { bindFindKey } from "./findkey.js";
 import { listenForKeys } from "./keys.js";
 import { TIME_MODES } from "./rows.js";
 import { nextError, previousError } from "./search.js";
@@ -24,6 +25,9 @@ function bindButtons(page) {
   }
   bindView(page);
   byId("link").addEventListener("click", () => page.socket.retryNow());
+  byId("next-hit").addEventListener("click", () => toNextHit(page));
+  byId("previous-hit").addEventListener("click", () => toPreviousHit(page));
+  bindFindKey(byId("query"), "the whole log");
   const menu = byId("download");
   document.addEventListener("click", (event) => {
     if (menu.open && !event.target.closest("#download summary")) menu.open = false;
@@ -129,6 +133,8 @@ export function bindLog(page, copyText = linesOf) {
   viewport.addEventListener("click", (event) => {
     const fold = event.target.closest(".frames");
     if (fold) page.setFolded(Number(fold.dataset.n), fold.getAttribute("aria-expanded") === "true");
+    const section = event.target.closest(".section-fold");
+    if (section) page.toggleSection(Number(section.dataset.n));
     const number = event.target.closest(".num");
     if (!number) return;
     event.preventDefault();
@@ -152,7 +158,7 @@ function copy(event, viewport, copyText) {
   const selection = document.getSelection();
   if (selection.isCollapsed || !viewport.contains(selection.anchorNode)) return;
   const rows = selection.getRangeAt(0).cloneContents().querySelectorAll(".row:not(.fold)");
-  rows.forEach((row) => row.querySelectorAll(".more, .frames").forEach((button) => button.remove()));
+  rows.forEach((row) => row.querySelectorAll(".more, .frames, .section-fold, .section-facts").forEach((button) => button.remove()));
   if (rows.length === 0) return;
   event.clipboardData.setData("text/plain", copyText(rows));
   event.preventDefault();
@@ -210,17 +216,28 @@ function bindKeys(page) {
     const search = (from) => find(page.id, from, page.streamFilter() ?? undefined).catch(() => null);
     page.goTo((await search(page.here())) ?? (await search(wrapped)));
   };
+  const { problems } = page;
+  const known = () => problems.errors.length > 0;
+  const nextProblem = () => page.goTo(problems.nextError(page.here()) ?? problems.nextError(0));
+  const previousProblem = () => page.goTo(problems.previousError(page.here()) ?? problems.previousError(Infinity));
   const channel = (index) => document.querySelectorAll(".channel")[index].click();
   listenForKeys({
     ...scrollKeys(page),
     "/": () => byId("query").select(),
     n: () => toNextHit(page),
     N: () => toPreviousHit(page),
-    e: () => toError(nextError, 0),
-    E: () => toError(previousError, page.store.last + 1),
+    e: () => (known() ? nextProblem() : toError(nextError, 0)),
+    E: () => (known() ? previousProblem() : toError(previousError, page.store.last + 1)),
+    p: () => problems.toggle(),
+    o: () => page.toggleSection(page.view.around(Math.min(page.here(), page.store.last))?.from),
+    O: () => page.toggleAllSections(),
+    r: () => page.replay.toggle(),
+    "<": () => page.replay.changeSpeed(-1),
+    ">": () => page.replay.changeSpeed(1),
     1: () => channel(0),
     2: () => channel(1),
     3: () => channel(2),
-    Escape: () => page.clearMarks(),
+    Escape: () => (page.replay.active ? page.replay.end() : page.clearMarks()),
+    PageDown: (event) => (event.key === " " && page.replay.active ? page.replay.play(!page.replay.playing) : page.scroller.moveByPages(1)),
   });
 }

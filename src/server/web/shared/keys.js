@@ -12,8 +12,12 @@ const MOVES = [
 export const TASK_KEYS = [
   ["/", "search the whole log"],
   ["n  N", "next, previous match"],
-  ["e  E", "next, previous stderr line or error"],
+  ["e  E", "next, previous error or, if none is known, stderr line"],
+  ["p", "open or close the list of problems; j and k move in it"],
+  ["o  O", "fold or unfold the section, all sections"],
+  ["r", "replay a finished task; Space pauses, < and > change the speed"],
   ...MOVES,
+  ["Ctrl+P", "print the whole log"],
   ["Ctrl+A  Ctrl+C", "copy the whole log"],
   ["Ctrl+C", "copy the marked lines"],
   ["1  2  3", "show or hide stdout, stderr, internal"],

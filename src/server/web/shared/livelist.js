@@ -1,55 +1,127 @@
-// A live table, newest first: polled every two seconds while the page is visible and filtered by
-// words. Rows are reused, so nothing flickers.
+// A live table: polled every two seconds while the page is visible, filtered by words and by state, sorted by
+// a column. Older items are loaded when the end of the table is on the screen, and all of them for a filter.
 
 import { Access } from "./access.js";
+import { announce } from "./announce.js";
 import { byId } from "./dom.js";
+import { bindFindKey } from "./findkey.js";
 import { count } from "./format.js";
 import { setIcon } from "./icon.js";
+import { TableRows } from "./tablerows.js";
+import { say } from "./toast.js";
 
 const POLL_MS = 2000;
 export const PAGE_ITEMS = 100;
+const LOAD_ITEMS = 1000;
+/** The most items that one page holds. */
+const ITEMS_MAX = 50_000;
+const REFRESHED_MAX = 20;
+const TYPING_PAUSE_MS = 120;
+const KEYS = "j and k move between rows, Enter opens one, / filters, g and G go to the start and end.";
 
 /** A live, filtered table of tasks or runs. */
 export class LiveList {
   /**
-   * `source`: noun ("task"), table (its id), fetch(parameters) -> { items, next },
-   * created(item) -> sortable text, running(item), words(item) -> texts to filter by, make(item) ->
-   * row with an `element`, fill(row) from `row.item`, and tick(row) each second.
+   * `source`: noun ("task"), table (its id), fetch(parameters) -> { items, next }, refetch(item) -> item (optional),
+   * created(item) -> sortable text, running(item), kind(item) -> the state to filter by, words(item) -> texts to filter
+   * by, sortKeys: { column: (item) -> number or text }, make(item) -> row with an `element`, fill(row) from `row.item`,
+   * and tick(row) each second.
    */
   constructor(source) {
     this.source = source;
     this.items = [];
-    this.rows = new Map();
     this.next = null;
+    this.texts = new WeakMap();
     this.table = byId(source.table);
-    this.body = this.table.tBodies[0];
+    this.rows = new TableRows(this.table, source, () => this.loadMore());
     this.filter = byId("filter");
-    this.filter.value = new URLSearchParams(location.search).get("filter") ?? "";
+    const view = new URLSearchParams(location.search);
+    this.filter.value = view.get("filter") ?? "";
+    this.kind = view.get("state") ?? "";
+    const [, down, column] = /^(-?)(\w+)$/.exec(view.get("sort") ?? "") ?? [];
+    this.sort = column in (source.sortKeys ?? {}) ? { column, down: down === "-" } : null;
     this.access = new Access(() => this.poll());
   }
 
   start() {
-    this.filter.addEventListener("input", () => this.draw());
+    let timer = null;
+    this.filter.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.viewChanged(), TYPING_PAUSE_MS);
+    });
     byId("search").addEventListener("submit", (event) => event.preventDefault());
     byId("older").addEventListener("click", () => this.older());
+    for (const button of document.querySelectorAll("[data-kind]")) button.addEventListener("click", () => this.viewChanged({ kind: button.dataset.kind }));
+    for (const button of this.table.querySelectorAll("th button")) button.addEventListener("click", () => this.sortBy(button.dataset.sort));
     document.addEventListener("visibilitychange", () => this.poll());
     document.addEventListener("keydown", (event) => this.key(event));
+    bindFindKey(this.filter, `all ${this.source.noun}s`);
+    new ResizeObserver(([entry]) => {
+      document.documentElement.style.setProperty("--header", `${Math.floor(entry.target.getBoundingClientRect().height)}px`);
+    }).observe(document.querySelector("header"));
     setInterval(() => this.tick(), 1000);
     setIcon("idle");
+    this.drawView();
     this.access.load();
     this.poll();
   }
 
   key(event) {
-    if (event.key === "/" && event.target !== this.filter && !event.ctrlKey && !event.metaKey) {
-      event.preventDefault();
-      this.filter.select();
-    }
-    if (event.key === "Escape" && event.target === this.filter) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target === this.filter) {
+      if (event.key !== "Escape") return;
       this.filter.value = "";
       this.filter.blur();
-      this.draw();
+      this.viewChanged();
+      return;
     }
+    const action = {
+      "/": () => this.filter.select(),
+      j: () => this.rows.step(1),
+      k: () => this.rows.step(-1),
+      g: () => scrollTo(0, 0),
+      G: () => scrollTo(0, document.documentElement.scrollHeight),
+      "?": () => say(KEYS),
+    }[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  // The first click sorts by the largest value, the second by the smallest, the third by nothing.
+  sortBy(column) {
+    const { sort } = this;
+    if (sort?.column !== column) this.sort = { column, down: true };
+    else this.sort = sort.down ? { column, down: false } : null;
+    this.viewChanged();
+  }
+
+  /** Shows another view, and puts it into the page's address. */
+  viewChanged(changes = {}) {
+    Object.assign(this, changes);
+    const view = new URLSearchParams(location.search);
+    const set = (name, value) => (value ? view.set(name, value) : view.delete(name));
+    set("filter", this.filter.value.trim());
+    set("state", this.kind);
+    set("sort", this.sort && `${this.sort.down ? "-" : ""}${this.sort.column}`);
+    const query = view.toString();
+    history.replaceState(null, "", location.pathname + (query === "" ? "" : `?${query}`));
+    this.drawView();
+    this.draw();
+    if (this.isFiltered) announce(byId("counts").textContent);
+  }
+
+  drawView() {
+    for (const button of document.querySelectorAll("[data-kind]")) button.setAttribute("aria-pressed", String(button.dataset.kind === this.kind));
+    for (const button of this.table.querySelectorAll("th button")) {
+      const cell = button.closest("th");
+      if (button.dataset.sort === this.sort?.column) cell.setAttribute("aria-sort", this.sort.down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
+  }
+
+  get isFiltered() {
+    return this.filter.value.trim() !== "" || this.kind !== "";
   }
 
   async poll() {
@@ -58,6 +130,7 @@ export class LiveList {
     this.polling = true;
     try {
       this.mergeNewest(await this.source.fetch({ limit: PAGE_ITEMS }));
+      await this.refresh();
       this.showStatus("live", "");
       this.access.setLost(false);
     } catch (error) {
@@ -76,12 +149,25 @@ export class LiveList {
   }
 
   showStatus(connection, text) {
+    const root = document.documentElement;
     byId("link").textContent = text;
-    document.documentElement.dataset.connection = connection;
+    if (root.dataset.connection !== connection && (connection !== "live" || root.dataset.connection)) {
+      announce(connection === "live" ? "Connected again" : text.replace(/ \(.*/, ""));
+    }
+    root.dataset.connection = connection;
+    if (this.items.length > 0 || connection === "live") return;
+    byId("none").hidden = false;
+    byId("none").textContent = {
+      offline: "The server does not answer. The list appears when it is back.",
+      no_access: `Your token cannot list ${this.source.noun}s. Sign in with one that can.`,
+    }[connection] ?? "";
   }
 
   // The first page replaces the items in its range; older ones stay.
   mergeNewest(page) {
+    const text = JSON.stringify(page);
+    if (text === this.newest) return;
+    this.newest = text;
     const known = new Set(page.items.map((item) => item.id));
     const oldest = page.items[page.items.length - 1];
     const older = page.next === null || !oldest
@@ -92,71 +178,81 @@ export class LiveList {
     this.draw();
   }
 
+  // Older items that still run are asked for one by one.
+  async refresh() {
+    const { source } = this;
+    if (!source.refetch || this.items.length <= PAGE_ITEMS) return;
+    const running = this.items.slice(PAGE_ITEMS).filter((item) => source.running(item)).slice(0, REFRESHED_MAX);
+    if (running.length === 0) return;
+    const fresh = new Map();
+    const load = async (item) => fresh.set(item.id, await source.refetch(item).catch(() => item));
+    await Promise.all(running.map(load));
+    this.items = this.items.map((item) => fresh.get(item.id) ?? item);
+    this.draw();
+  }
+
+  // A filter or an order is about all items, the end of the table about the next ones.
+  loadMore() {
+    if (this.next !== null && document.documentElement.dataset.connection === "live") this.older();
+  }
+
   async older() {
+    if (this.loading || this.next === null || this.items.length >= ITEMS_MAX) return;
+    this.loading = true;
     const button = byId("older");
     button.disabled = true;
     try {
-      const page = await this.source.fetch({ limit: PAGE_ITEMS, after: this.next });
+      const all = this.isFiltered || this.sort !== null;
+      const page = await this.source.fetch({ limit: all ? LOAD_ITEMS : PAGE_ITEMS, after: this.next });
       const known = new Set(this.items.map((item) => item.id));
       this.items.push(...page.items.filter((item) => !known.has(item.id)));
       this.next = page.next;
-      this.draw();
     } catch (error) {
       this.showError(error.status);
     }
+    this.loading = false;
     button.disabled = false;
+    this.draw();
+  }
+
+  textOf(item) {
+    if (!this.texts.has(item)) this.texts.set(item, this.source.words(item).join("\n").toLowerCase());
+    return this.texts.get(item);
+  }
+
+  /** Returns the items of the view, in its order. */
+  shownItems() {
+    const { kind, sort, source } = this;
+    const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (item) => (kind === "" || source.kind(item) === kind) && words.every((word) => this.textOf(item).includes(word));
+    const shown = words.length > 0 || kind !== "" ? this.items.filter(matches) : this.items;
+    if (sort === null) return shown;
+    const key = source.sortKeys[sort.column];
+    const keyed = shown.map((item) => [key(item), item]);
+    const sign = sort.down ? -1 : 1;
+    return keyed.sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0)).map(([, item]) => item);
   }
 
   draw() {
     const { items, source } = this;
-    const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = (item) => {
-      const text = source.words(item).join("\n").toLowerCase();
-      return words.every((word) => text.includes(word));
-    };
-    const shown = items.filter(matches);
-    this.drawRows(shown);
+    const shown = this.shownItems();
     const running = items.filter((item) => source.running(item)).length;
+    const complete = this.next === null;
     byId("empty").hidden = items.length > 0;
     this.table.hidden = shown.length === 0;
     byId("none").hidden = items.length === 0 || shown.length > 0;
-    byId("none").textContent = `No ${source.noun}s match the filter.`;
-    byId("older").hidden = this.next === null;
-    const some = words.length > 0 ? `${count(shown.length)} of ` : "";
-    byId("counts").textContent = items.length === 0 ? "" : `${count(running)} running · ${some}${count(items.length)}${this.next === null ? "" : "+"} ${source.noun}s`;
+    byId("none").textContent = complete ? `No ${source.noun}s match the filter.` : `No ${source.noun}s match the filter among the newest ${count(items.length)}; loading older ones…`;
+    byId("older").hidden = complete || items.length >= ITEMS_MAX;
+    const some = this.isFiltered ? `${count(shown.length)} of ` : "";
+    byId("counts").textContent = items.length === 0 ? "" : `${count(running)} running · ${some}${count(items.length)}${complete ? "" : "+"} ${source.noun}s`;
     document.title = `${running > 0 ? `● ${running} running · ` : ""}${source.noun}s · tasktail`;
     setIcon(running > 0 ? "running" : "idle");
-  }
-
-  drawRows(shown) {
-    const kept = new Set(shown.map((item) => item.id));
-    for (const [id, row] of this.rows) {
-      if (kept.has(id)) continue;
-      row.element.remove();
-      this.rows.delete(id);
-    }
-    let above = null;
-    for (const item of shown) {
-      const element = this.rowFor(item);
-      const place = above ? above.nextSibling : this.body.firstChild;
-      if (element !== place) this.body.insertBefore(element, place);
-      above = element;
-    }
-  }
-
-  rowFor(item) {
-    let row = this.rows.get(item.id);
-    if (!row) {
-      row = this.source.make(item);
-      this.rows.set(item.id, row);
-    }
-    row.item = item;
-    this.source.fill(row);
-    return row.element;
+    this.rows.show(shown);
+    if (!complete && (this.isFiltered || this.sort !== null)) setTimeout(() => this.older(), 0);
   }
 
   tick() {
-    if (!document.hidden) for (const row of this.rows.values()) this.source.tick(row);
+    if (!document.hidden) this.rows.each((row) => this.source.tick(row));
   }
 }
 

@@ -17,14 +17,19 @@ const PAGE_LINES = 1000;
 const TOO_LARGE =
   `Not copied: this is more than ${bytes(COPY_CHARS_MAX)}. Download the log, or mark a range: click a line number, Shift+click another, Ctrl+C.`;
 
-class TooLarge extends Error {}
+class TooLarge extends Error {
+  get tooLarge() {
+    return true;
+  }
+}
 
-/** Copying of lines beyond those on the screen. */
+/** Copying of lines beyond those on the screen, up to a number of characters. */
 export class LogCopy {
   /** `channels()` returns the names of the shown channels, or null for all. */
-  constructor(id, channels) {
+  constructor(id, channels, charsMax = COPY_CHARS_MAX) {
     this.id = id;
     this.channels = channels;
+    this.charsMax = charsMax;
     this.clear();
   }
 
@@ -33,6 +38,12 @@ export class LogCopy {
     if (size > COPY_CHARS_MAX) return say(TOO_LARGE);
     this.select("log", () => this.loadLog());
     return say(`The whole log is selected: ${counted(lines, "line")}. Ctrl+C copies it.`);
+  }
+
+  /** Returns the text of the whole log. */
+  load() {
+    this.select("log", () => this.loadLog());
+    return this.loading;
   }
 
   /** Selects the lines of a range. */
@@ -93,7 +104,7 @@ export class LogCopy {
     const response = await fetch(downloadUrl(this.id, { format: "ndjson" }), { signal: this.abort.signal });
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    const lines = new Bounded(this.channels());
+    const lines = new Bounded(this.channels(), this.charsMax);
     let rest = "";
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const rows = (rest + part.value).split("\n");
@@ -105,7 +116,7 @@ export class LogCopy {
 
   async loadRange(first, last) {
     const { signal } = this.abort;
-    const lines = new Bounded(this.channels());
+    const lines = new Bounded(this.channels(), this.charsMax);
     for (let from = first; from <= last; ) {
       const response = await fetchLines(this.id, { from, limit: Math.min(PAGE_LINES, last - from + 1) }, signal);
       for (const line of response.lines) if (line.n <= last) lines.add(line);
@@ -117,8 +128,9 @@ export class LogCopy {
 }
 
 class Bounded {
-  constructor(channels) {
+  constructor(channels, charsMax) {
     this.channels = channels;
+    this.charsMax = charsMax;
     this.lines = [];
     this.chars = 0;
   }
@@ -126,7 +138,7 @@ class Bounded {
   add(line) {
     if (typeof line.line !== "string" || (this.channels && !this.channels.includes(line.stream))) return;
     this.chars += line.line.length + 1;
-    if (this.chars > COPY_CHARS_MAX) throw new TooLarge();
+    if (this.chars > this.charsMax) throw new TooLarge();
     this.lines.push(line);
   }
 }

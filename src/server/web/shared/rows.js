@@ -3,6 +3,7 @@
 import { isRewritten, parseLine } from "./ansi.js";
 import { element } from "./dom.js";
 import { clock, count, counted, delta, gapText, span } from "./format.js";
+import { styled } from "./styled.js";
 import { withLinks } from "./urls.js";
 
 // Longer lines are clipped: laying out 64 KiB per row would stutter.
@@ -28,6 +29,8 @@ export class RowBuilder {
     this.expanded = new Set();
     /** The view with the blocks of redrawn lines, if the log has them. */
     this.blocks = null;
+    /** Replaces the cells of the first line of a section, and marks the lines of problems, if the log has them. */
+    this.outline = null;
     this.drawnRows = new WeakMap();
   }
 
@@ -35,6 +38,7 @@ export class RowBuilder {
   build(item, before) {
     if (item.hole) return this.hole(item);
     if (item.block) return this.block(item, before);
+    if (item.section) return this.outline.folded(item);
     if (item.gap) return gapRow(item, item.n);
     const gap = markGap(item);
     return gap ? gapRow(gap, item.n) : this.line(item, before);
@@ -62,6 +66,7 @@ export class RowBuilder {
     const group = this.blocks?.groupAt(line.n) ?? null;
     if (group !== null) row.classList.add("frame");
     if (group?.first === line.n) row.append(foldButton("▾ show the final state", group));
+    this.outline?.decorate(row, line.n);
     return row;
   }
 
@@ -187,37 +192,4 @@ function mark(className, text, title) {
   const made = element("span", `mark ${className}`, text);
   made.title = title;
   return made;
-}
-
-const FLAGS = { bold: "b", dim: "d", italic: "i", underline: "u", overline: "o", strike: "s", conceal: "conceal", control: "control" };
-
-function styled({ text, style }) {
-  const classes = [];
-  for (const flag in FLAGS) if (style[flag]) classes.push(FLAGS[flag]);
-  if (typeof style.underline === "string") classes.push(`u-${style.underline}`);
-  let { fg, bg } = style;
-  if (style.reverse) {
-    classes.push("reverse");
-    [fg, bg] = [bg, fg];
-  }
-  if (typeof fg === "number") classes.push(`fg${fg}`);
-  if (typeof bg === "number") classes.push(`bg${bg}`);
-  const { lineColour: line, link } = style;
-  const free = [fg, bg, line].some((colour) => typeof colour === "string") || line !== undefined;
-  if (classes.length === 0 && !free && !link) return document.createTextNode(text);
-  const made = element(link ? "a" : "span", classes.join(" "), text);
-  if (typeof fg === "string") made.style.color = fg;
-  if (typeof bg === "string") made.style.backgroundColor = bg;
-  if (line !== undefined) made.style.textDecorationColor = typeof line === "string" ? line : `var(--a${line})`;
-  if (link) setTarget(made, link);
-  return made;
-}
-
-// The title shows the target, which the text of a terminal hyperlink may hide.
-function setTarget(anchor, href) {
-  anchor.classList.add("address");
-  anchor.href = href;
-  anchor.title = href;
-  anchor.target = "_blank";
-  anchor.rel = "noopener noreferrer";
 }

@@ -1,11 +1,13 @@
 // The header above the log: id, state, duration, counts; also the tab's title and icon.
 
+import { announce } from "../shared/announce.js";
 import { byId, setText } from "../shared/dom.js";
 import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, integritySummary, verdict } from "../shared/format.js";
 import { setIcon } from "../shared/icon.js";
 import { signInLink } from "../shared/access.js";
 import { downloadUrl } from "../shared/api.js";
 import { TASK_NOTICES } from "../shared/notices.js";
+import { say } from "../shared/toast.js";
 
 /** The header of the task page. */
 export class Header {
@@ -25,6 +27,7 @@ export class Header {
     for (const type of ["pointerdown", "click"]) {
       byId("download").addEventListener(type, (event) => event.target.closest("a") && this.drawDownloads(), true);
     }
+    bindCommand();
     this.tick();
     setInterval(() => this.tick(), 1000);
   }
@@ -84,8 +87,10 @@ export class Header {
     const command = commandLine(task.command);
     setText(byId("command"), command);
     byId("command").title = command;
+    byId("command").setAttribute("aria-label", `Command: ${command}`);
     setText(byId("host"), task.host ?? "");
     byId("host").title = task.host ? `runs on ${task.host}` : "";
+    byId("about").hidden = command === "" && !task.host && Object.keys(task.labels ?? {}).length === 0;
     const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
       const chip = document.createElement(key === "run" && value !== "" ? "a" : "span");
       if (chip.tagName === "A") Object.assign(chip, { href: `/runs/${encodeURIComponent(value)}`, title: "Open this run" });
@@ -97,6 +102,7 @@ export class Header {
     this.drawIntegrity();
     byId("elapsed").title = `started ${dateTime(Date.parse(task.started ?? task.created))}` +
       (task.ended ? `, ended ${dateTime(Date.parse(task.ended))}` : "");
+
   }
 
   /** Draws the verification result beside the counts, and an alarm bar if it failed. */
@@ -117,11 +123,27 @@ export class Header {
     root.dataset.state = state.kind;
     root.dataset.connection = this.connection;
     setText(byId("state"), `${state.mark} ${state.words}`);
+    this.announceState(state);
     byId("state").className = `badge ${state.kind}`;
-    setText(byId("elapsed"), this.task ? duration(elapsed(this.task, Date.now())) : "");
+    setText(byId("elapsed"), this.elapsedText());
     this.drawLive();
     document.title = `${state.mark} ${this.id} · ${state.words} · tasktail`;
     setIcon(this.connection === "offline" && !this.ended ? "offline" : state.kind);
+  }
+
+  // "12:41", and for an ended task also how long ago that was.
+  elapsedText() {
+    const { task } = this;
+    if (!task) return "";
+    const took = duration(elapsed(task, Date.now()));
+    return task.ended ? `${took} · ${ago(Math.max(0, Date.now() - Date.parse(task.ended)))}` : took;
+  }
+
+  // A screen reader hears each change of state once, and no counts or times.
+  announceState(state) {
+    const away = { offline: "Offline", signed_out: "Signed out" }[this.connection];
+    const ended = this.task?.ended ? ` after ${duration(elapsed(this.task, Date.now()))}` : "";
+    announce(away && !this.ended ? away : `Task ${state.words}${ended}`);
   }
 
   /** Draws the parts that change with each line. */
@@ -197,4 +219,14 @@ export class Header {
       if (cell.textContent !== words) cell.textContent = words;
     }
   }
+}
+
+// A click shows the whole command, and text in it can be selected.
+function bindCommand() {
+  const button = byId("command");
+  button.addEventListener("click", () => {
+    if (document.getSelection().isCollapsed) button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") !== "true"));
+  });
+  const integrity = byId("integrity");
+  integrity.addEventListener("click", () => integrity.title && say(integrity.title.split("\n").slice(0, 6).join(" · ")));
 }

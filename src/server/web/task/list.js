@@ -1,11 +1,28 @@
 // The list of tasks.
 
-import { exactId, fetchTasks } from "../shared/api.js";
-import { setText } from "../shared/dom.js";
-import { bytes, commandLine, count, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
+import { exactId, fetchTask, fetchTasks } from "../shared/api.js";
+import { byId, setText } from "../shared/dom.js";
+import { ago, bytes, commandLine, count, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
+import { LastLines } from "./lastline.js";
+
+const COLUMNS = ["state", "id", "command", "last-line", "labels", "started", "duration right", "lines right"];
+// The states to filter by.
+const KINDS = { running: "running", ok: "passed", failed: "failed", aborted: "failed", lost: "failed" };
+const ORDER = { failed: 5, lost: 4, aborted: 3, running: 2, ok: 1 };
 
 const labelsOf = (task, joint) => Object.entries(task.labels ?? {}).map(([key, value]) => (value === "" ? key : `${key}${joint}${value}`));
+const startOf = (task) => Date.parse(task.started ?? task.created);
+
+const lastLines = new LastLines((id, text) => {
+  const row = list.rows.rows.get(id);
+  if (row) showLastLine(row, text);
+});
+
+function showLastLine(row, text) {
+  setText(row["last-line"], text);
+  row["last-line"].title = text;
+}
 
 function fill(row) {
   const { item: task } = row;
@@ -24,32 +41,62 @@ function fill(row) {
   const wanted = labelsOf(task, ": ");
   if (row.labels.dataset.of !== wanted.join("\n")) {
     row.labels.dataset.of = wanted.join("\n");
+    row.labels.title = wanted.join("\n");
     row.labels.replaceChildren(...wanted.map((text) => Object.assign(document.createElement("span"), { className: "chip", textContent: text })));
   }
-  setText(row.started, dateTime(Date.parse(task.started ?? task.created)));
-  setText(row.duration, duration(elapsed(task, Date.now())));
   const loss = lossSummary(task);
   setText(row.lines, loss === null ? count(keptLines(task)) : `⚠ ${loss}`);
   row.lines.classList.toggle("loss", loss !== null);
   row.lines.title = [loss === null ? "" : "Lines are missing or differ from what the worker sent", bytes(task.bytes)].filter(Boolean).join(", ");
+  if (row["last-line"].offsetWidth > 0 || row.fresh) showLastLine(row, lastLines.of(task));
+  row.fresh = false;
+  tick(row);
 }
 
-new LiveList({
+function tick(row) {
+  const { item: task, started } = row;
+  const at = startOf(task);
+  setText(started, Number.isNaN(at) ? "" : ago(Math.max(0, Date.now() - at)));
+  started.title = dateTime(at);
+  setText(row.duration, duration(elapsed(task, Date.now())));
+}
+
+const list = new LiveList({
   noun: "task",
   table: "tasks",
   fetch: async (parameters) => {
     const { tasks, next } = await fetchTasks(parameters);
     return { items: tasks, next };
   },
+  refetch: (task) => fetchTask(exactId(task)),
   created: (task) => task.created,
   running: (task) => task.status === "running",
-  words: (task) => [task.id, task.complete === false ? "incomplete" : "", verdict(task).words, task.status, task.host ?? "", commandLine(task.command), ...labelsOf(task, ":")],
+  kind: (task) => KINDS[verdict(task).kind],
+  words: (task) => {
+    const { kind, words } = verdict(task);
+    return [task.id, task.complete === false ? "incomplete" : "", kind, KINDS[kind], words, task.status, task.host ?? "", commandLine(task.command), ...labelsOf(task, ":"), ...labelsOf(task, "=")];
+  },
+  sortKeys: {
+    state: (task) => ORDER[verdict(task).kind],
+    task: (task) => task.id,
+    started: startOf,
+    duration: (task) => elapsed(task, Date.now()),
+    lines: keptLines,
+  },
   make: (task) => {
-    const row = makeRow(task.id, `/tasks/${encodeURIComponent(task.id)}`, ["state", "id", "command", "labels", "started", "duration right", "lines right"]);
+    const row = makeRow(task.id, `/tasks/${encodeURIComponent(task.id)}`, COLUMNS);
     row.code = document.createElement("code");
     row.command.append(row.code);
+    row.fresh = matchMedia("(min-width: 821px)").matches;
     return row;
   },
   fill,
-  tick: (row) => row.item.status === "running" && setText(row.duration, duration(elapsed(row.item, Date.now()))),
-}).start();
+  tick,
+});
+
+// A command on another machine has to be given the address of this server.
+if (!/^(localhost|127\.|\[::1\])/.test(location.hostname)) {
+  for (const code of document.querySelectorAll("#empty pre code")) setText(code, code.textContent.replace(/tasktail (\w+)/, `tasktail $1 --url ${location.origin}`));
+}
+byId("announcement").textContent = "";
+list.start();

@@ -1,5 +1,5 @@
 // The task page: connects the live socket, the lines in memory, the rows on the screen and the
-// controls. Live line -> socket.js -> store.js -> blocks.js -> scroller.js -> rows.js.
+// controls. Live line -> socket.js -> store.js -> blocks.js -> sections.js -> scroller.js -> rows.js.
 
 import { Access } from "../shared/access.js";
 import { fetchLines, setEpoch } from "../shared/api.js";
@@ -10,12 +10,21 @@ import { Header } from "./header.js";
 import { fillHelp } from "../shared/keys.js";
 import { gapItem, isWide, Loader } from "./loader.js";
 import { LogCopy } from "../shared/logcopy.js";
+import { ScrollMarks } from "./marks.js";
+import { EndNotification } from "./notify.js";
+import { OutlinePoll } from "./outline.js";
 import { PartialRows } from "./partial.js";
+import { bindPrint } from "./print.js";
+import { Problems } from "./problems.js";
+import { Replay } from "./replay.js";
 import { KEPT_BEYOND_LINES, LogPage } from "../shared/logpage.js";
 import { RowBuilder, TIME_MODES } from "../shared/rows.js";
 import { Scroller } from "../shared/scroller.js";
 import { paintHits, Search } from "../shared/search.js";
+import { onThemeChange } from "../shared/contrast.js";
 import { openShareOfAddress } from "../shared/share.js";
+import { OutlineRows } from "./sectionrow.js";
+import { SectionView } from "./sections.js";
 import { bindShare } from "./sharedialog.js";
 import { LiveSocket } from "./socket.js";
 import { Store } from "../shared/store.js";
@@ -31,10 +40,15 @@ const STREAMS = ["stdout", "stderr", "internal"];
 class TaskPage extends LogPage {
   constructor(id) {
     super(id, new Store(), "line");
-    this.view = new BlockView(this.store);
+    this.blocks = new BlockView(this.store);
+    this.view = new SectionView(this.blocks);
+    this.problems = new Problems(this);
     this.builder = new RowBuilder();
-    this.builder.blocks = this.view;
+    this.builder.blocks = this.blocks;
+    this.builder.outline = new OutlineRows(this.builder, this.view, this.problems);
     this.header = new Header(id);
+    this.notification = new EndNotification(id);
+    this.marks = new ScrollMarks(document.getElementById("marks"), this.viewport);
     this.shown = new Set(STREAMS);
     this.counts = { stderr: 0, internal: 0 };
     this.counted = 0;
@@ -59,12 +73,16 @@ class TaskPage extends LogPage {
       onState: (state, waitMs) => this.setConnection(state, waitMs),
       onNotice: (words) => console.warn(words),
     });
+    this.outline = new OutlinePoll(id, () => ({ last: this.store.last, ended: this.ended }), (outline) => this.setOutline(outline));
+    this.replay = new Replay(this);
     this.access = new Access(() => this.socket.resume(), id);
   }
 
   async start() {
     fillHelp(document.getElementById("help-keys"));
     bindControls(this);
+    bindPrint(this);
+    onThemeChange(() => this.scroller.rebuild());
     this.applyView();
     this.followChanged();
     await openShareOfAddress(this.id);
@@ -158,6 +176,7 @@ class TaskPage extends LogPage {
     if (fresh) this.countChannels(message.last_line);
     if (this.marked && fresh) this.scroller.reveal(this.marked.first);
     if (fresh) this.checkLink();
+    this.outline.markStale();
     this.scroller.invalidate();
   }
 
@@ -202,6 +221,7 @@ class TaskPage extends LogPage {
     }
     this.header.addLines(lines, before);
     if (this.search.hits.length > hits) this.drawSearch();
+    this.outline.markStale();
     scroller.invalidate();
   }
 
@@ -221,10 +241,12 @@ class TaskPage extends LogPage {
   setTask(task) {
     this.builder.startMs = Date.parse(task.started ?? task.created);
     this.header.setTask(task);
+    this.notification.setTask(task);
   }
 
   reset() {
     this.partials.clear();
+    this.replay.end();
     this.loader.restart();
     this.store.clear();
     this.header.clear();
@@ -242,9 +264,38 @@ class TaskPage extends LogPage {
     const top = row ? row.element.offsetTop - scroller.shift : 0;
     scroller.follow(false);
     scroller.anchor = { n, offset: -top };
-    if (folded) this.view.fold(n);
-    else this.view.unfold(n);
+    if (folded) this.blocks.fold(n);
+    else this.blocks.unfold(n);
     scroller.rebuild();
+  }
+
+  /** Shows the sections and problems of an outline. */
+  setOutline({ sections, ...problems }) {
+    const { task } = this.header;
+    const keep = this.scroller.following ? [] : [this.here(), this.scroller.anchor.n];
+    const failed = task?.ended != null && task.exit_code !== 0;
+    const changed = this.view.update(sections, { keep, failed });
+    if (this.problems.update(problems) || changed) this.scroller.rebuild();
+  }
+
+  /** Folds or unfolds the section that starts at a line, and keeps that line where it is. */
+  toggleSection(from) {
+    if (from === undefined) return;
+    const { scroller, view } = this;
+    const row = scroller.rows.get(view.foldUpTo(from)?.to >= from ? view.foldUpTo(from).n : from);
+    view.toggle(from);
+    scroller.follow(false);
+    this.current = from;
+    scroller.anchor = { n: from, offset: row ? scroller.shift - row.element.offsetTop : 0 };
+    scroller.rebuild();
+  }
+
+  /** Folds or unfolds all sections. */
+  toggleAllSections() {
+    const n = this.here();
+    this.view.toggleAll();
+    this.scroller.rebuild();
+    if (!this.scroller.following) this.scroller.reveal(n);
   }
 
   setConnection(state, waitMs) {
@@ -253,6 +304,8 @@ class TaskPage extends LogPage {
       this.header.setPartial(false);
     }
     this.header.setConnection(this.displayState(state), waitMs);
+    document.getElementById("replay-open").hidden = state !== "ended";
+    if (state === "ended" || state === "live") this.outline.markStale();
     if (state === "signed_out" || state === "live" || state === "ended") this.access.setLost(state === "signed_out");
     this.scroller.invalidate();
   }
@@ -292,6 +345,7 @@ class TaskPage extends LogPage {
     this.viewport.style.setProperty("--digits", String(this.store.last).length);
     if (this.partials.setAtEnd(this.scroller.reaches("last"))) this.scroller.invalidate();
     this.drawMarks();
+    this.marks.draw({ first: this.store.first, last: this.store.last, hits: this.search.hits, errors: this.problems.errors });
     this.drawPill();
     this.header.drawLive();
     this.drawCounts();
