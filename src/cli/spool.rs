@@ -15,7 +15,8 @@ use super::{Context, text};
 use crate::config::Settings;
 use crate::model::{TaskId, Timestamp, command_line, units};
 use crate::worker::WorkerOptions;
-use crate::worker::spool::{self, SendOutcome, SpoolError, UnsentSession};
+use crate::worker::spool::SpoolError;
+use crate::worker::unsent::{self, SendOutcome, UnsentSession};
 
 /// `tasktail spool`.
 #[derive(Debug, Args)]
@@ -114,7 +115,7 @@ fn dir(given: Option<PathBuf>, settings: &Settings) -> anyhow::Result<PathBuf> {
 
 fn list(dir: &Path, output: Output) -> anyhow::Result<u8> {
     let mut failed = false;
-    for found in spool::list(dir)? {
+    for found in unsent::list(dir)? {
         match found {
             Ok(found) => show(found, output)?,
             Err(error) => {
@@ -143,7 +144,7 @@ fn show(found: UnsentSession, output: Output) -> anyhow::Result<()> {
 
 async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: Output) -> anyhow::Result<u8> {
     let (mut wanted, mut failed) = (Vec::new(), false);
-    for found in spool::list(dir)? {
+    for found in unsent::list(dir)? {
         match found {
             Ok(found) if args.task.as_ref().is_none_or(|task| found.session.task == *task) => wanted.push(found),
             Ok(_) => {}
@@ -168,7 +169,7 @@ async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: 
         options.ca_file = endpoint.ca_file().map(Path::to_owned);
         options.notes = Arc::new(move |text| output.note(text));
         options.reconnect = Some(reconnect(locator));
-        match Box::pin(spool::send(options, &found.path)).await? {
+        match Box::pin(unsent::send(options, &found.path)).await? {
             SendOutcome::Complete(sent_lines) if output.json() => output.object(&SentRow { task, sent_lines })?,
             SendOutcome::Complete(lines) => output.line(format_args!("{task}: {lines} lines sent"))?,
             SendOutcome::Missing => {}

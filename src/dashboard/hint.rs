@@ -22,17 +22,6 @@ pub(super) fn stream(state: &DashboardState, now: Timestamp) -> String {
     }
 }
 
-/// Returns what the dashboard looks for, if the text has contained nothing of it.
-pub(super) fn nothing_found(state: &DashboardState) -> Option<String> {
-    let counts = &state.counts;
-    (state.of_text && counts.found == 0 && counts.rejected_all() == 0).then(|| {
-        format!(
-            "no events in {} lines: an event is a line with {TOKEN} and a JSON object; `tasktail dashboard --help` shows one",
-            thousands(counts.input)
-        )
-    })
-}
-
 /// Returns all warnings, the most urgent first. Their text is clean.
 pub(super) fn warnings(state: &DashboardState, now: Timestamp) -> Vec<String> {
     let mut all = Vec::new();
@@ -50,7 +39,7 @@ pub(super) fn warnings(state: &DashboardState, now: Timestamp) -> Vec<String> {
     }
     all.extend(state.input_failure.clone());
     if counts.input >= LINES_WITHOUT_EVENTS || state.link == LinkState::Ended {
-        all.extend(nothing_found(state));
+        all.extend(state.nothing_found());
     }
     if counts.found == 0 && counts.named_only > 0 {
         let lines = if counts.named_only == 1 {

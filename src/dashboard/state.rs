@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::collapse::{Collapser, Lane, Placement};
 use super::counts::StageCounts;
-use super::hint;
 use super::item::DashboardItem;
 use super::keys::Action;
 use super::log::LogPanel;
 use super::normal::{ResultTracker, is_failure_text, normalise, phase_and_host};
 use super::recap::PlayRecap;
 use super::row::{LogRow, RowLevel};
+use super::text::thousands;
 use crate::events::{RunFold, TOKEN};
 use crate::model::{Event, EventView, Pipeline, RunId, RunState, Timestamp};
 
@@ -162,11 +162,21 @@ impl DashboardState {
             DashboardItem::End => {
                 self.link = LinkState::Ended;
                 self.note(&format!("{} has ended", self.source), now);
-                if let Some(text) = hint::nothing_found(self) {
+                if let Some(text) = self.nothing_found() {
                     self.note(&text, now);
                 }
             }
         }
+    }
+
+    /// Returns what the dashboard looks for, if the text has contained nothing of it.
+    pub(super) fn nothing_found(&self) -> Option<String> {
+        (self.of_text && self.counts.found == 0 && self.counts.rejected_all() == 0).then(|| {
+            format!(
+                "no events in {} lines: an event is a line with {TOKEN} and a JSON object; `tasktail dashboard --help` shows one",
+                thousands(self.counts.input)
+            )
+        })
     }
 
     /// Applies an action.

@@ -10,6 +10,8 @@
 //! ```
 //! - `state`: everything that connections share. It depends on no handler: `metrics`, `stages` and
 //!   `browser_auth` hold its parts.
+//! - These refer to each other: a request becomes a socket or a page, which report errors as `http` does, and `state`
+//!   holds types of `net` and `options`.
 //! - `options`: the options of a server, and the errors of starting it.
 //! - `server_file`: files that let local commands find the server. `reload`: settings that change while it runs.
 //!

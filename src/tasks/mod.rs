@@ -10,6 +10,9 @@
 //!
 //! The order of the last row makes a kill harmless at any point: completed steps are recognized, and the
 //! others are repeated.
+//!
+//! `registry` and `task` refer to each other, and to the steps of a task's life: a handle looks up the registry, and
+//! the registry drives handles.
 
 mod adopt;
 mod append;

@@ -1,19 +1,23 @@
 //! This process's own terminal while the command has another one: keys typed here are sent to the command.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::stdin;
-use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-
-use super::terminal::is_foreground;
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// How often to look whether this process is in the foreground again. A shell does not always report it.
 const FOREGROUND_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+
+/// Reports whether this process is in the foreground of a terminal. The child must then stay in the
+/// foreground group; otherwise it could not read, and Ctrl-Z would stop only this process.
+pub(super) fn is_foreground() -> bool {
+    io::stdin().is_terminal() && tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
 
 /// A thread that copies keys, and the raw mode of this terminal meanwhile. Every key is passed through; the
 /// command's terminal echoes it and generates signals.

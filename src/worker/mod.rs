@@ -43,6 +43,7 @@ mod signals;
 pub mod spool;
 mod start;
 mod terminal;
+pub mod unsent;
 mod uplink;
 mod utf16;
 
@@ -361,7 +362,7 @@ fn open_log(
         return Ok((local_log::anonymous(&options.local_log, notes), None));
     };
     let dir = spool.display();
-    match spool::count_unsent(spool) {
+    match unsent::count_unsent(spool) {
         0 => {}
         1 => notes(&format!("{dir} contains unsent lines of a task; send them with `tasktail spool send {dir}`")),
         n => notes(&format!("{dir} contains unsent lines of {n} tasks; send them with `tasktail spool send {dir}`")),

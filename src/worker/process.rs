@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::environment;
+use super::keys;
 use super::leader::JobReport;
 use super::mask::Masks;
 use super::reader::{OutputCopy, PipeReader};
@@ -35,7 +36,7 @@ pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Resul
     let signals = ForwardedSignals::listen(options.pty);
     let signals =
         signals.map_err(|e| WorkerError::Setup { what: format!("cannot listen for signals: {e}"), source: e })?;
-    let own_group = options.pty || !terminal::is_foreground();
+    let own_group = options.pty || !keys::is_foreground();
     run_with(options, command, signals, own_group).await
 }
 

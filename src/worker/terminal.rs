@@ -7,17 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use pty_process::{Pts, Pty, Size};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{
-    OptionalActions, OutputModes, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
-};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::keys::TypedKeys;
-
-/// Reports whether this process is in the foreground of a terminal. The child must then stay in the
-/// foreground group; otherwise it could not read, and Ctrl-Z would stop only this process.
-pub(super) fn is_foreground() -> bool {
-    io::stdin().is_terminal() && tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
-}
 
 /// Reports whether a person can answer a question of the child, such as a pager's.
 pub(super) fn is_attended() -> bool {

@@ -31,7 +31,8 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 21] = [
     ("lib.rs", &[]),
 ];
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Lists the Rust files of a folder, recursively.
+pub(crate) fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("src") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

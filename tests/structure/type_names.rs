@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::layers::rust_files;
 
 /// Names of associated types, which their traits define.
 const ASSOCIATED: [&str; 6] = ["Err", "Error", "Item", "Output", "Target", "Value"];
@@ -12,18 +14,6 @@ const SHARED: [(&str, &str); 2] = [
     ("Acceptor", "two builds of one type: with TLS and without"),
     ("Server", "`server::Server` runs it; `testing::Server` is the same for doctests, and public"),
 ];
-
-/// Lists the Rust files of a folder, recursively.
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("src") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// Returns the name of the type that a line of source defines, if it defines one.
 fn defined_type(line: &str) -> Option<&str> {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use memchr::{memmem, memrchr};
 use serde::{Deserialize, Serialize};
 
-use super::mark::FileMark;
 use super::{BATCH_BYTES, LINE_HELD_BYTES_MAX};
 
 /// Bytes at the start of a file that are compared to recognize it.
@@ -132,13 +131,6 @@ impl FileReader {
         self.offset
     }
 
-    /// Marks the end of the bytes returned; `None` if they are no longer in the file.
-    pub(super) fn mark(&self) -> io::Result<Option<FileMark>> {
-        let mark = FileMark::of(self, self.offset)?;
-        // Checked after the read: the mark must not be one of later content.
-        Ok(if self.is_unchanged()? { mark } else { None })
-    }
-
     /// Returns the read position, including an incomplete line.
     pub(super) fn position(&self) -> u64 {
         self.offset + self.pending.len() as u64
@@ -238,7 +230,7 @@ impl FileReader {
     }
 
     /// Reports whether the bytes that were read are still in the file.
-    fn is_unchanged(&self) -> io::Result<bool> {
+    pub(super) fn is_unchanged(&self) -> io::Result<bool> {
         self.is_in(self)
     }
 

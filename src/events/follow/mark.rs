@@ -31,8 +31,15 @@ impl FileMark {
         self.offset
     }
 
+    /// Marks the end of the bytes that a reader has returned; `None` if they are no longer in the file.
+    fn at_end_of(file: &FileReader) -> io::Result<Option<Self>> {
+        let mark = Self::of(file, file.offset())?;
+        // Checked after the read: the mark must not be one of later content.
+        Ok(if file.is_unchanged()? { mark } else { None })
+    }
+
     /// Marks a position in an open file; `None` if the file has fewer bytes now.
-    pub(super) fn of(file: &FileReader, offset: u64) -> io::Result<Option<Self>> {
+    fn of(file: &FileReader, offset: u64) -> io::Result<Option<Self>> {
         let metadata = file.metadata()?;
         let content = content_hashes(file, offset)?;
         Ok(content.map(|[head, tail]| Self {
@@ -122,6 +129,6 @@ impl FileFollower {
     pub fn mark(&self) -> Option<FileMark> {
         let source = self.source.as_ref().filter(|_| self.broken.is_none())?;
         // The mark is made again after the next lines.
-        source.mark().ok().flatten()
+        FileMark::at_end_of(source).ok().flatten()
     }
 }

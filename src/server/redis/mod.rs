@@ -9,6 +9,7 @@
 //! - `access` checks permissions for each command before it runs or is queued.
 //! - `table` resolves a request to a command; `list` and `subcommands` define them.
 //! - `commands` implements them; `transaction` implements MULTI, DISCARD, WATCH and UNWATCH.
+//! - `table`, `list`, `commands` and `session` refer to each other: a table of functions that COMMAND itself reads.
 //! - `session` is the state of a connection, `clients` the part that other connections can see.
 
 mod accept;

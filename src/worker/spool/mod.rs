@@ -3,7 +3,6 @@
 //! ```text
 //! folder  a session's folder: lock, session, position
 //! keeper  the thread that syncs the log and returns space, away from the command's output
-//! unsent  sessions left by earlier workers: listing and sending
 //! ```
 //! Guarantees: output that was read from the command (within milliseconds) survives a kill of the worker; synced
 //! data (at least every 200 ms) survives a power cut. Lines keep their numbers and their session, so that nothing
@@ -11,11 +10,14 @@
 
 mod folder;
 mod keeper;
-mod unsent;
 
 pub use folder::SpoolError;
-pub use unsent::{SendOutcome, UnsentSession, list, scan_segment, send};
 
-pub(super) use folder::SessionFolder;
+pub(super) use folder::{SessionFolder, list_sessions};
 pub(super) use keeper::{SpoolCloseOutcome, SpoolKeeper};
-pub(super) use unsent::count_unsent;
+
+/// Parses a segment. Returns its number of lines and the size of its whole records. Exported for tests that
+/// supply their own bytes.
+pub fn scan_segment(bytes: &[u8]) -> (u64, usize) {
+    crate::worker::local_log::scan_segment(bytes)
+}

@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::folder::{self, SessionFolder, SpoolError};
-use super::keeper::{SpoolCloseOutcome, SpoolKeeper};
-use crate::worker::session::WorkerSession;
-use crate::worker::shared::SharedBuffer;
-use crate::worker::uplink::Uplink;
-use crate::worker::{Exit, WorkerOptions, server_of};
+use super::session::WorkerSession;
+use super::shared::SharedBuffer;
+use super::spool::{SessionFolder, SpoolCloseOutcome, SpoolError, SpoolKeeper, list_sessions};
+use super::uplink::Uplink;
+use super::{Exit, WorkerOptions, server_of};
 
 /// Internal line after the last line of a killed worker.
 const KILLED_MESSAGE: &str =
@@ -51,7 +50,7 @@ pub enum SendOutcome {
 /// # Errors
 /// `dir` itself cannot be read. A missing `dir` has no sessions.
 pub fn list(dir: &Path) -> Result<Vec<Result<UnsentSession, SpoolError>>, SpoolError> {
-    let sessions = folder::list_sessions(dir)?.into_iter().map(|path| inspect(&path));
+    let sessions = list_sessions(dir)?.into_iter().map(|path| inspect(&path));
     Ok(sessions.filter_map(Result::transpose).collect())
 }
 
@@ -65,8 +64,8 @@ fn inspect(path: &Path) -> Result<Option<UnsentSession>, SpoolError> {
 }
 
 /// Counts the sessions that are not in use, without reading their lines.
-pub(in crate::worker) fn count_unsent(dir: &Path) -> usize {
-    let sessions = folder::list_sessions(dir).unwrap_or_default();
+pub(super) fn count_unsent(dir: &Path) -> usize {
+    let sessions = list_sessions(dir).unwrap_or_default();
     sessions.iter().filter(|path| matches!(SessionFolder::open(path), Ok(Some(_)))).count()
 }
 
@@ -105,10 +104,4 @@ pub async fn send(options: WorkerOptions, path: &Path) -> Result<SendOutcome, Sp
         (false, true) => SendOutcome::TaskEnded(delivery.undelivered_lines),
         (false, false) => SendOutcome::Incomplete(delivery.undelivered_lines),
     })
-}
-
-/// Parses a segment. Returns its number of lines and the size of its whole records. Exported for tests that
-/// supply their own bytes.
-pub fn scan_segment(bytes: &[u8]) -> (u64, usize) {
-    crate::worker::local_log::scan_segment(bytes)
 }
