@@ -26,6 +26,7 @@ class MockTask {
     this.facts = { command: [], labels: {}, host: null, status: "running", exit_code: null, signal: null, ended: null };
     this.created = new Date().toISOString();
     this.wakers = new Set();
+    this.outline = { sections: [], annotations: [], errors: 0, warnings: 0, scanned_to: 0, truncated: false };
   }
 
   get last() {
@@ -163,6 +164,7 @@ export class MockServer {
     this.requests.push(url);
     const path = url.pathname;
     if (path === "/") return this.file(response, "task/list.html");
+    if (path === "/search") return this.file(response, "task/search.html");
     if (path === "/runs") return this.file(response, "run/list.html");
     if (path.startsWith("/runs/")) return this.file(response, "run/run.html");
     if (path.startsWith("/tasks/")) return this.file(response, "task/task.html");
@@ -170,11 +172,14 @@ export class MockServer {
     const [, id, rest] = /^\/api\/v1\/tasks(?:\/([^/]+)(?:\/(.*))?)?$/.exec(path) ?? [];
     if (this.refuse) return this.problem(response, this.refuse, "unauthorized");
     if (this.runs.answer(this, request, response, url)) return undefined;
+    if (path === "/api/v1/search") return this.search(response, url.searchParams);
     if (path === "/api/v1/tasks") return this.json(response, this.list(url.searchParams));
     const task = this.tasks.get(decodeURIComponent(id ?? ""));
     if (!task) return this.problem(response, 404, "not_found");
     if (rest === undefined) return this.json(response, task.facts_now());
     if (rest === "lines") return this.lines(response, task, url.searchParams);
+    if (rest === "outline") return this.json(response, task.outline);
+    if (rest === "log") return this.log(response, task);
     return this.problem(response, 404, "not_found");
   }
 
@@ -196,11 +201,27 @@ export class MockServer {
 
   list(parameters) {
     const label = parameters.get("label");
-    const has = (task) => label === null || Object.entries(task.labels).some(([key, value]) => `${key}:${value}` === label);
-    const all = [...this.tasks.values()].reverse().map((task) => task.facts_now()).filter(has);
+    const has = ({ facts }) => label === null || Object.entries(facts.labels).some(([key, value]) => `${key}:${value}` === label);
+    const all = [...this.tasks.values()].reverse().filter(has);
     const limit = Number(parameters.get("limit") ?? 100);
     const start = Number(parameters.get("after") ?? 0);
-    return { tasks: all.slice(start, start + limit), next: start + limit < all.length ? String(start + limit) : null };
+    return { tasks: all.slice(start, start + limit).map((task) => task.facts_now()), next: start + limit < all.length ? String(start + limit) : null };
+  }
+
+  search(response, parameters) {
+    const q = parameters.get("q");
+    const expression = new RegExp(q.replace(/^\(\?i\)/, ""), q.startsWith("(?i)") ? "i" : "");
+    const limit = Number(parameters.get("limit") ?? 1000);
+    const start = Number(parameters.get("after") ?? 0);
+    const all = [...this.tasks.values()].reverse().flatMap((task) => task.lines.filter(({ line }) => expression.test(line)).map(({ n, line }) => ({ task: task.id, n, line })));
+    const rows = [...all.slice(start, start + limit), { next: start + limit < all.length ? String(start + limit) : null }];
+    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    response.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  }
+
+  log(response, task) {
+    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    response.end(task.lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
   }
 
   lines(response, task, parameters) {

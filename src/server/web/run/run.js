@@ -2,6 +2,7 @@
 // of the event pipeline, and the three panels. Event -> feed.js -> log.js -> scroller.js.
 
 import { Access, signInLink } from "../shared/access.js";
+import { announce } from "../shared/announce.js";
 import { byId, setText } from "../shared/dom.js";
 import { EventRowBuilder } from "./eventrow.js";
 import { kindOf, markOf, receivedAt } from "./events.js";
@@ -177,6 +178,7 @@ class RunPage extends LogPage {
     const mark = status === null ? "○" : markOf(status);
     const words = status ?? (this.refused ? REFUSED[this.connection] : this.missing ? "not found" : this.seen > 0 ? "…" : "waiting");
     setText(byId("state"), `${mark} ${words}`);
+    announce(this.connection === "offline" ? "Offline" : `Run ${words}`);
     byId("state").className = `badge ${kindOf(mark)}`;
     document.documentElement.dataset.state = status ?? "none";
     setText(byId("phase"), run?.state && run.state !== status ? run.state : "");

@@ -156,6 +156,8 @@ export class Scroller {
     const moved = top - this.barTop;
     if (Math.abs(moved) < 1) return;
     this.barTop = top;
+    // The browser moved the bar to fit another height.
+    if (this.viewport.clientHeight !== this.height) return;
     const end = this.viewport.scrollHeight - this.viewport.clientHeight;
     this.moving = this.hasScrollEnd;
     this.target = null;

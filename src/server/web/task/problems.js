@@ -22,8 +22,8 @@ export class Problems {
   /** Shows the annotations of an outline. Returns whether they changed. */
   update({ annotations, errors, warnings, truncated }) {
     const key = JSON.stringify([annotations, errors, warnings]);
-    if (key === this.key) return false;
-    this.key = key;
+    if (key === this.drawn) return false;
+    this.drawn = key;
     const linesOf = (level) => annotations.filter((one) => one.level === level).map((one) => one.n);
     this.errors = linesOf("error");
     this.warnings = linesOf("warning");

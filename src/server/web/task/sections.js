@@ -76,16 +76,16 @@ export class SectionView {
   }
 
   /**
-   * Takes over the sections of an outline; `keep` are numbers of lines that stay visible, `failed` whether the task
-   * ended badly. Returns whether rows change.
+   * Takes over the sections of an outline; `visible` are the lines on the screen, if they are being read, and `failed`
+   * whether the task ended badly. Returns whether rows change.
    */
-  update(sections, { keep = [], failed = false } = {}) {
+  update(sections, { visible = null, failed = false } = {}) {
     const before = this.key;
     for (const section of sections) {
       const known = this.heads.get(section.from);
       const justEnded = known?.open === true && !section.open;
       // A section that ends while it is read stays open.
-      if (justEnded && keep.some((n) => n >= section.from && n <= (section.to ?? this.last))) this.choices.set(section.from, false);
+      if (justEnded && visible && section.from <= visible.last && section.to >= visible.first) this.choices.set(section.from, false);
     }
     this.failed = failed;
     this.sections = sections;

@@ -272,9 +272,11 @@ class TaskPage extends LogPage {
   /** Shows the sections and problems of an outline. */
   setOutline({ sections, ...problems }) {
     const { task } = this.header;
-    const keep = this.scroller.following ? [] : [this.here(), this.scroller.anchor.n];
+    const { following, anchor, list, height, rowHeight } = this.scroller;
+    const last = list.findLast((item) => this.scroller.rows.get(item.n)?.element.offsetTop < this.scroller.shift + height - rowHeight)?.n;
+    const visible = following || last === undefined ? null : { first: anchor.n, last };
     const failed = task?.ended != null && task.exit_code !== 0;
-    const changed = this.view.update(sections, { keep, failed });
+    const changed = this.view.update(sections, { visible, failed });
     if (this.problems.update(problems) || changed) this.scroller.rebuild();
   }
 
