@@ -5,6 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use super::append::{AppendArgs, EndArgs};
+use super::complete::CompleteArgs;
 use super::completions::CompletionsArgs;
 use super::dashboard::DashboardArgs;
 use super::doctor::DoctorArgs;
@@ -33,7 +34,7 @@ use super::verify::VerifyArgs;
     after_help = "\
 Examples:
   tasktail run -- make -j8             run a command and stream its output to the URL that is printed
-  tasktail follow make-01j9x2k4        print its lines in another terminal, from the first on
+  tasktail follow                      print its lines in another terminal, from the first on
   tasktail list                        list running and finished tasks
   tasktail serve                       run a server for many tasks
 
@@ -57,17 +58,20 @@ pub enum CliCommand {
     Serve(ServeArgs),
     /// Run a command as a task: show its output here and stream it
     Run(RunArgs),
-    /// Print a task's lines, history then live, until it ends
+    /// Print the lines of tasks, history then live, until they end
+    #[command(visible_alias = "logs")]
     Follow(FollowArgs),
     /// Append text, or stdin line by line, to a task
     Append(AppendArgs),
     /// End a task that has no worker
     End(EndArgs),
     /// List tasks, newest first
+    #[command(visible_aliases = ["ls", "ps"])]
     List(ListArgs),
     /// Show details of a task
+    #[command(visible_alias = "inspect")]
     Show(ShowArgs),
-    /// Write a task's whole log to a file
+    /// Write a task's whole log to stdout or a file
     Export(ExportArgs),
     /// Serve the page of a task from the data folder until Ctrl-C, and print its address
     Open(OpenArgs),
@@ -91,6 +95,9 @@ pub enum CliCommand {
     Verify(VerifyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Print the ids or labels that can stand at the end of a command line
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod append;
 mod args;
+mod complete;
 mod completions;
 mod dashboard;
 mod doctor;
@@ -15,6 +16,7 @@ mod follow;
 mod list;
 mod locate;
 mod mask;
+mod notify;
 mod open;
 mod output;
 mod owner;
@@ -22,6 +24,7 @@ mod progress;
 mod rejected;
 mod rm;
 mod run;
+mod screen;
 mod sender;
 mod serve;
 mod settings;
@@ -30,10 +33,12 @@ mod shell_hint;
 mod ship;
 mod show;
 mod spool;
+mod task_ref;
 mod text;
 mod token;
 mod values;
 mod verify;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,7 +95,12 @@ struct Context {
     output: Output,
 }
 
-fn prepare_and_run(cli: Cli, output: Output) -> anyhow::Result<u8> {
+fn prepare_and_run(mut cli: Cli, output: Output) -> anyhow::Result<u8> {
+    if let CliCommand::Complete(args) = &cli.command {
+        // The flags that decide the server are in the command line to complete.
+        let Some(global) = args.global() else { return Ok(0) };
+        cli.global = global;
+    }
     if let CliCommand::Completions(args) = &cli.command {
         return completions::run(args, Cli::command()).map(|()| 0);
     }
@@ -127,6 +137,7 @@ async fn dispatch(command: CliCommand, context: Context, source: SettingsSource)
         CliCommand::Doctor(args) => Box::pin(doctor::run(args, context)).await,
         CliCommand::Token(args) => token::run(args, &context),
         CliCommand::Verify(args) => Box::pin(verify::run(args, context)).await,
+        CliCommand::Complete(args) => Box::pin(complete::run(args, context)).await,
         CliCommand::Completions(_) => Ok(0),
     }
 }

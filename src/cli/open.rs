@@ -1,15 +1,12 @@
 //! `tasktail open`: serves the page of a task from the data folder until Ctrl-C.
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use super::list::TaskListPage;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
-use super::{Context, interrupted, show};
-use crate::client::HttpClient;
-use crate::model::{Task, TaskId};
+use super::{Context, interrupted, task_ref};
+use crate::model::TaskId;
 
 /// `tasktail open`.
 #[derive(Debug, Args)]
@@ -20,11 +17,11 @@ data folder, on the address of `serve` if it is free, so that an address that
 `run` printed earlier works again, until Ctrl-C.
 
 Examples:
-  tasktail open                 the newest task
+  tasktail open                 the task that runs, or the newest
   tasktail open nightly         the newest log of this name
   tasktail open nightly.1       the first one")]
 pub struct OpenArgs {
-    /// The task [default: the newest]
+    /// The task: an id or a unique beginning of one [default: the one that runs, or the newest]
     #[arg(value_name = "TASK")]
     task: Option<TaskId>,
 }
@@ -45,10 +42,7 @@ pub(super) async fn run(args: OpenArgs, context: Context) -> anyhow::Result<u8> 
 
 async fn open(args: &OpenArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
     let client = locator.client().await?;
-    let task = match &args.task {
-        Some(task) => show::get(&client, task).await?,
-        None => newest(&client).await?,
-    };
+    let task = task_ref::resolve(&client, args.task.as_ref()).await?;
     let url = client.endpoint().task_page(&task.exact_id());
     if output.json() {
         output.object(&json!({ "task": task.id, "url": url }))?;
@@ -56,12 +50,4 @@ async fn open(args: &OpenArgs, locator: &Locator, output: Output) -> anyhow::Res
         output.line(url)?;
     }
     Ok(())
-}
-
-async fn newest(client: &HttpClient) -> anyhow::Result<Task> {
-    let page: TaskListPage = client.get("/api/v1/tasks", &[("limit", Some("1".to_owned()))]).await?;
-    match page.tasks.into_iter().next() {
-        Some(task) => Ok(task),
-        None => bail!("there is no task yet; create one with `tasktail run -- COMMAND`"),
-    }
 }

@@ -75,6 +75,13 @@ impl Output {
         }
     }
 
+    /// Prints a question to stderr, without a newline.
+    pub(super) fn ask(self, question: impl Display) {
+        let mut stderr = anstream::stderr().lock();
+        // Without stderr there is no terminal to answer on.
+        write!(stderr, "{question}").and_then(|()| stderr.flush()).ok();
+    }
+
     /// Prints an error and its causes to stderr, also with `--quiet`.
     pub(super) fn error(self, error: &anyhow::Error) {
         print_stderr(&format!("tasktail: {}", text::words(&chain(error))));

@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use super::locate::{Locator, Purpose, reconnect};
 use super::mask::MaskArgs;
+use super::notify::EndNotice;
 use super::output::Output;
 use super::progress::RunProgress;
 use super::settings::{PtyArgs, SpoolArgs};
@@ -24,7 +25,7 @@ use super::{Context, EXIT_BEFORE_START, rejected};
 use crate::client::Endpoint;
 use crate::config::TokenSource;
 use crate::model::{AttemptMode, RunId, TaskId, units};
-use crate::worker::{LocalLogOptions, StartingFn, Worker, WorkerError, WorkerOptions};
+use crate::worker::{LocalLogOptions, Masks, StartingFn, Worker, WorkerError, WorkerOptions, WorkerOutcome};
 
 /// Maximum number of characters of the command's name in a task's id.
 const NAME_CHARS_MAX: usize = 40;
@@ -74,6 +75,7 @@ Examples:
   tasktail run --task nightly-7 --label branch=main --tee build.log -- ./build.sh
   tasktail run --task nightly -- ./nightly.sh        every night: nightly, nightly.2, ...; `nightly` opens the newest
   tasktail run --pty always -- cargo build > build.log           keep the colours in the file
+  tasktail run --notify -- cargo build --release                 tell when it ends
   tasktail run --spool /var/spool/tasktail -- ./nightly.sh
   tasktail run --mask-env DB_PASSWORD --mask-file deploy.pem -- ./deploy.sh
   tasktail --url http://logs.example:7117 run -- ./job
@@ -120,6 +122,10 @@ pub struct RunArgs {
     /// Name the command's configuration in these events: `k6[NAME] stdout: ...` [default: stream]
     #[arg(long, value_name = "NAME", requires = "emit_events")]
     pub(super) config_name: Option<String>,
+    /// At the end, ring the bell and show a notice with the exit code and the time (OSC 9 and OSC 777), if stderr is a
+    /// terminal
+    #[arg(long)]
+    pub(super) notify: bool,
     /// Kill the command this long after SIGINT or SIGTERM if it has not ended
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub(super) grace: Duration,
@@ -178,6 +184,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     if !fixed {
         options.reconnect = Some(reconnect(&locator));
     }
+    let notice = args.notify.then(|| EndNotice::new(&args.command, &masks));
     let hint = shell_hint::of(&args.command, &options.masks);
     let task = options.task.clone();
     let result = Box::pin(Worker::run(options, args.command)).await;
@@ -188,6 +195,21 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
         output
             .note(format_args!("the page ends with this process; serve it again with `tasktail open {}`", log.lock()));
     }
+    let code = report(result, &masks, &local_log, hint, output);
+    if let Some(notice) = notice {
+        notice.show(code);
+    }
+    Ok(code)
+}
+
+/// Reports the end of the command and returns the exit code.
+fn report(
+    result: Result<WorkerOutcome, WorkerError>,
+    masks: &Masks,
+    local_log: &LocalLogOptions,
+    hint: Option<String>,
+    output: Output,
+) -> u8 {
     match result {
         Ok(outcome) => {
             let report = masks.text(&outcome.delivery.report(&outcome.task, local_log.spool.as_deref()));
@@ -196,7 +218,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             } else {
                 output.loss(report)
             }
-            Ok(exit_byte(outcome.exit_code))
+            exit_byte(outcome.exit_code)
         }
         Err(error) => {
             let code = exit_byte(error.exit_code());
@@ -205,7 +227,7 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
             if let (Some(hint), false) = (hint, was_started) {
                 output.note(format_args!("use: {hint}"));
             }
-            Ok(code)
+            code
         }
     }
 }
@@ -264,7 +286,15 @@ fn make_id(program: &OsStr) -> anyhow::Result<TaskId> {
         "" => "task",
         name => name,
     };
-    format!("{name}-{}", Ulid::generate().to_string().to_lowercase()).parse().context("cannot make a task id")
+    format!("{name}-{}", unique_suffix(&Ulid::generate())).parse().context("cannot make a task id")
+}
+
+/// Returns 12 characters of a ULID: its time without the digits that change every few years and the last one, so that
+/// a few of them usually name one task, and random ones.
+fn unique_suffix(ulid: &Ulid) -> String {
+    let text = ulid.to_string().to_lowercase();
+    let (time, random) = (text.get(2..9).unwrap_or(&text), text.get(10..15).unwrap_or_default());
+    format!("{time}{random}")
 }
 
 /// Returns the low byte of an exit code, as the system does.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::locate::{Locator, Purpose};
 use super::output::task_error;
-use super::{Context, text};
+use super::{Context, task_ref, text};
 use crate::client::HttpClient;
 use crate::model::{Task, TaskId, Timestamp, command_line};
 
@@ -14,19 +14,21 @@ use crate::model::{Task, TaskId, Timestamp, command_line};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  tasktail show                     the task that runs, or the newest
   tasktail show nightly-7
+  tasktail show make-1m8n           a beginning that names one task
   tasktail show nightly-7 --json | jq .exit_code")]
 pub struct ShowArgs {
-    /// The task
+    /// The task: an id or a unique beginning of one [default: the one that runs, or the newest]
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    task: Option<TaskId>,
 }
 
 pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let locator = Locator::new(settings, output, Purpose::Query);
     let task = match locator.client().await {
-        Ok(client) => get(&client, &args.task).await,
+        Ok(client) => task_ref::resolve(&client, args.task.as_ref()).await,
         Err(error) => Err(error),
     };
     locator.close().await;

@@ -1,6 +1,8 @@
 //! Parsers for the values of flags.
 
-use crate::model::ChannelSet;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::model::{ChannelSet, StatusFilter};
 
 /// Parses a list of streams, such as `stdout,stderr`.
 pub(super) fn channels(text: &str) -> Result<ChannelSet, String> {
@@ -23,4 +25,10 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not a label: use KEY=VALUE, such as branch=main")),
     }
+}
+
+/// Returns the parser of a status or outcome, which also lists the words for completions.
+pub(super) fn status_filter() -> impl TypedValueParser<Value = StatusFilter> {
+    let words = StatusFilter::ALL.map(StatusFilter::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<StatusFilter>())
 }

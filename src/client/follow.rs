@@ -8,6 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::http::StatusCode;
@@ -22,7 +23,7 @@ use crate::wire::viewer::ServerMessage;
 /// Maximum silence of the server, which pings every [`limits::HEARTBEAT`]; then the connection counts as lost.
 const SILENCE_MAX: Duration = limits::HEARTBEAT.saturating_mul(3);
 /// Maximum delay between two attempts to reconnect.
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+pub(super) const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// The position where a follower of a task starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,15 +111,15 @@ pub struct LogFollower {
 
 /// The progress of a follower.
 #[derive(Debug, Default)]
-struct ReadPosition {
+pub(super) struct ReadPosition {
     /// Cursor of the last message.
-    cursor: Option<Cursor>,
+    pub(super) cursor: Option<Cursor>,
     /// Number of the last returned line.
-    n: u64,
+    pub(super) n: u64,
 }
 
 /// A failure of a connection.
-enum FollowFailure {
+pub(super) enum FollowFailure {
     /// A retry may succeed.
     Transient(String),
     /// A retry would not help.
@@ -211,17 +212,8 @@ impl LogFollower {
                     Some(TaskUpdate::Open { task, first_line, last_line })
                 }
             }
-            ServerMessage::Lines { lines, cursor } => {
-                let fresh = self.position.advance(lines, cursor);
-                (!fresh.is_empty()).then_some(TaskUpdate::Lines(fresh))
-            }
-            ServerMessage::Gap { gap, cursor } => {
-                self.position.cursor = Some(cursor);
-                // The gap of a marker refers to the line that was just returned.
-                let known = gap.to < self.position.n;
-                self.position.n = self.position.n.max(gap.to);
-                (!known).then_some(TaskUpdate::Gap(gap))
-            }
+            ServerMessage::Lines { lines, cursor } => self.position.lines(lines, cursor),
+            ServerMessage::Gap { gap, cursor } => self.position.gap(gap, cursor),
             ServerMessage::Partial { line } => Some(TaskUpdate::Partial(line)),
             ServerMessage::Status { task } => Some(TaskUpdate::Status(task)),
             ServerMessage::Reset { reason, .. } => {
@@ -239,12 +231,7 @@ impl LogFollower {
 
     /// Connects. After a loss it retries until it succeeds or the server rejects the request.
     async fn connect(&mut self) -> Result<Option<ServerMessage>, FollowFailure> {
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(RETRY_DELAY_MAX)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut delays = retry_delays();
         loop {
             if self.broken
                 && let Some(relocate) = &self.relocate
@@ -252,7 +239,10 @@ impl LogFollower {
             {
                 self.endpoint = endpoint;
             }
-            match connect(&self.endpoint, &self.request_path()).await.map_err(|error| self.classify(error)) {
+            match connect(&self.endpoint, &self.request_path())
+                .await
+                .map_err(|error| classify(error, &self.endpoint, Some(&self.task)))
+            {
                 Err(FollowFailure::Transient(why)) if self.broken => tracing::debug!(why, "cannot reconnect yet"),
                 Err(failure) => return Err(failure),
                 Ok(socket) => {
@@ -276,33 +266,24 @@ impl LogFollower {
         let partial = ("partial", self.partial.then(|| "1".to_owned()));
         path_with_query(&format!("/ws/v1/tasks/{}", self.task), &[start, wait, partial])
     }
-
-    /// Decides whether a failed connection is worth a retry.
-    fn classify(&self, error: ConnectError) -> FollowFailure {
-        let ConnectError::Refused { status, problem } = error else {
-            return FollowFailure::Transient(error.to_string());
-        };
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return FollowFailure::Transient(format!("HTTP status {status}"));
-        }
-        FollowFailure::Final(match problem {
-            Some(problem) => FollowError::Refused { code: problem.code, message: problem.detail },
-            None if status == StatusCode::NOT_FOUND => {
-                let message = format!("there is no task `{}` at {}", self.task, self.endpoint);
-                FollowError::Refused { code: "not_found".to_owned(), message }
-            }
-            None => {
-                let message = format!(
-                    "unexpected response from {}: HTTP status {status}; is it a tasktail server?",
-                    self.endpoint
-                );
-                FollowError::Refused { code: "strange".to_owned(), message }
-            }
-        })
-    }
 }
 
 impl ReadPosition {
+    /// Applies a message with lines and returns what is new of it.
+    pub(super) fn lines(&mut self, lines: Vec<Line<'static>>, cursor: Cursor) -> Option<TaskUpdate> {
+        let fresh = self.advance(lines, cursor);
+        (!fresh.is_empty()).then_some(TaskUpdate::Lines(fresh))
+    }
+
+    /// Applies a message with a gap and returns it if it is new.
+    pub(super) fn gap(&mut self, gap: Gap, cursor: Cursor) -> Option<TaskUpdate> {
+        self.cursor = Some(cursor);
+        // The gap of a marker refers to the line that was just returned.
+        let known = gap.to < self.n;
+        self.n = self.n.max(gap.to);
+        (!known).then_some(TaskUpdate::Gap(gap))
+    }
+
     /// Returns the lines after the position and moves it to the last of them.
     fn advance(&mut self, mut lines: Vec<Line<'static>>, cursor: Cursor) -> Vec<Line<'static>> {
         lines.retain(|line| line.n > self.n);
@@ -314,8 +295,40 @@ impl ReadPosition {
     }
 }
 
-/// Returns the next message, or `None` after a frame without one, such as a ping.
-async fn receive(socket: &mut ClientSocket) -> Result<Option<ServerMessage>, FollowFailure> {
+/// Returns the delays between attempts to reconnect.
+pub(super) fn retry_delays() -> backon::ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(RETRY_DELAY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Decides whether a failed connection is worth a retry.
+pub(super) fn classify(error: ConnectError, endpoint: &Endpoint, task: Option<&TaskId>) -> FollowFailure {
+    let ConnectError::Refused { status, problem } = error else {
+        return FollowFailure::Transient(error.to_string());
+    };
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return FollowFailure::Transient(format!("HTTP status {status}"));
+    }
+    FollowFailure::Final(match (problem, task) {
+        (Some(problem), _) => FollowError::Refused { code: problem.code, message: problem.detail },
+        (None, Some(task)) if status == StatusCode::NOT_FOUND => {
+            let message = format!("there is no task `{task}` at {endpoint}");
+            FollowError::Refused { code: "not_found".to_owned(), message }
+        }
+        (None, _) => {
+            let message =
+                format!("unexpected response from {endpoint}: HTTP status {status}; is it a tasktail server?");
+            FollowError::Refused { code: "strange".to_owned(), message }
+        }
+    })
+}
+
+/// Returns the next message, or `None` after a frame without one, such as a ping. Cancel-safe.
+pub(super) async fn receive<T: DeserializeOwned>(socket: &mut ClientSocket) -> Result<Option<T>, FollowFailure> {
     let frame = match timeout(SILENCE_MAX, socket.next()).await {
         Err(_) => return Err(FollowFailure::Transient("the server stopped responding".to_owned())),
         Ok(None) => return Err(FollowFailure::Transient("the server closed the connection".to_owned())),

@@ -1,13 +1,14 @@
 //! The client side of the server's protocols, used by terminals, workers and tests.
 //!
 //! `endpoint` parses a server's address, `http` sends requests, `connect` opens WebSockets, and
-//! `follow` reads a task's lines live. Nothing here depends on how the server stores a log: the
+//! `follow` reads a task's lines live, `many` those of several tasks. Nothing here depends on how the server stores a log: the
 //! module could be a separate program.
 
 pub mod connect;
 pub mod endpoint;
 pub mod follow;
 pub mod http;
+pub mod many;
 mod run;
 mod token;
 

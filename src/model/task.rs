@@ -24,7 +24,7 @@ pub enum TaskStatus {
 
 /// The error for an unknown status name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a status: write running, completed, aborted or lost")]
+#[error("`{0}` is not a status: write running, completed, failed, aborted or lost")]
 pub struct BadStatus(String);
 
 impl TaskStatus {
@@ -58,6 +58,62 @@ impl FromStr for TaskStatus {
             .into_iter()
             .find(|status| status.as_str() == text)
             .ok_or_else(|| BadStatus(text.chars().take(64).collect()))
+    }
+}
+
+/// A condition on the outcome of a task, for lists: a status, or `failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusFilter {
+    /// Tasks of this status.
+    Is(TaskStatus),
+    /// Tasks that failed, see [`Task::is_failed`].
+    Failed,
+}
+
+impl StatusFilter {
+    /// Every condition.
+    pub const ALL: [StatusFilter; 5] = [
+        StatusFilter::Is(TaskStatus::Running),
+        StatusFilter::Is(TaskStatus::Completed),
+        StatusFilter::Failed,
+        StatusFilter::Is(TaskStatus::Aborted),
+        StatusFilter::Is(TaskStatus::Lost),
+    ];
+
+    /// Returns the word used in queries and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StatusFilter::Is(status) => status.as_str(),
+            StatusFilter::Failed => "failed",
+        }
+    }
+
+    /// Reports whether tasks of a status can match.
+    pub fn may_match(self, status: TaskStatus) -> bool {
+        match self {
+            StatusFilter::Is(wanted) => wanted == status,
+            StatusFilter::Failed => status != TaskStatus::Running,
+        }
+    }
+
+    /// Reports whether a task matches.
+    pub fn matches(self, task: &Task) -> bool {
+        self.may_match(task.status) && (self != StatusFilter::Failed || task.is_failed())
+    }
+}
+
+impl fmt::Display for StatusFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for StatusFilter {
+    type Err = BadStatus;
+
+    fn from_str(text: &str) -> Result<Self, BadStatus> {
+        let found = Self::ALL.into_iter().find(|filter| filter.as_str() == text);
+        found.ok_or_else(|| BadStatus(text.chars().take(64).collect()))
     }
 }
 
@@ -129,6 +185,17 @@ impl Task {
         match &self.attempt {
             Some(attempt) if attempt.number == 1 && attempt.newest > 1 => format!("{}.1", self.id),
             _ => self.id.to_string(),
+        }
+    }
+
+    /// Reports whether the task failed: it is lost, was ended by a signal, or ended without exit code 0. A task
+    /// that was ended without any code counts as successful unless it was aborted.
+    pub fn is_failed(&self) -> bool {
+        match (self.status, self.exit_code, self.signal) {
+            (TaskStatus::Running, ..) => false,
+            (TaskStatus::Lost, ..) | (_, _, Some(_)) => true,
+            (_, Some(code), None) => code != 0,
+            (status, None, None) => status == TaskStatus::Aborted,
         }
     }
 

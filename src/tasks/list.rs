@@ -6,15 +6,17 @@ use super::details::details_of_sealed;
 use super::record::TaskRecord;
 use super::{Tasks, TasksError};
 use crate::journal::JournalError;
-use crate::model::{Task, TaskId, TaskStatus, Timestamp};
+use crate::model::{StatusFilter, Task, TaskId, Timestamp};
 
 /// A query for a page of tasks.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    /// Only tasks of this status.
-    pub status: Option<TaskStatus>,
-    /// Only tasks with this label and value.
-    pub label: Option<(String, String)>,
+    /// Only tasks with this status or outcome.
+    pub status: Option<StatusFilter>,
+    /// Only tasks with all of these labels and values.
+    pub labels: Vec<(String, String)>,
+    /// Only tasks whose id begins with this text.
+    pub prefix: Option<String>,
     /// Maximum number of tasks.
     pub limit: usize,
     /// Position to continue after: the `next` of an earlier page.
@@ -45,14 +47,12 @@ impl Tasks {
         let mut at = query.after.as_deref().and_then(parse_position);
         let mut page = TaskPage { tasks: Vec::new(), next: None };
         loop {
-            let rows = self.rows_before(at.as_ref(), query.status);
+            let rows = self.rows_before(at.as_ref(), query);
             let Some(last) = rows.last().cloned() else { return Ok(page) };
             for row in rows.into_iter().filter(|(_, id)| is_visible(id)) {
                 let Some(task) = self.details_of(&row.1).await? else { continue };
                 let has_label = |(key, value): &(String, String)| task.labels.get(key) == Some(value);
-                if query.status.is_some_and(|status| status != task.status)
-                    || !query.label.as_ref().is_none_or(has_label)
-                {
+                if query.status.is_some_and(|status| !status.matches(&task)) || !query.labels.iter().all(has_label) {
                     continue;
                 }
                 if page.tasks.len() == query.limit {
@@ -66,11 +66,12 @@ impl Tasks {
     }
 
     /// Returns up to 256 tasks created before this position, newest first.
-    fn rows_before(&self, at: Option<&(Timestamp, TaskId)>, status: Option<TaskStatus>) -> Vec<(Timestamp, TaskId)> {
+    fn rows_before(&self, at: Option<&(Timestamp, TaskId)>, query: &ListQuery) -> Vec<(Timestamp, TaskId)> {
         let index = self.inner.index.lock();
         let end = at.map_or(Bound::Unbounded, Bound::Excluded);
         let rows = index.range::<(Timestamp, TaskId), _>((Bound::Unbounded, end)).rev();
-        rows.filter(|(_, found)| status.is_none_or(|status| status == **found))
+        let has_prefix = |id: &TaskId| query.prefix.as_ref().is_none_or(|prefix| id.as_str().starts_with(prefix));
+        rows.filter(|((_, id), found)| query.status.is_none_or(|status| status.may_match(**found)) && has_prefix(id))
             .map(|(key, _)| key.clone())
             .take(256)
             .collect()

@@ -42,7 +42,6 @@ fn a_wrong_command_line_exits_with_2() {
         &["list", "--frobnicate"][..],
         &["frobnicate"],
         &[],
-        &["follow"],
         &["follow", "a/b"],
         &["follow", "x", "--stream", "stdin"],
         &["follow", "x", "--after", "120"],

@@ -366,7 +366,11 @@ async fn lists_are_newest_first_and_paged_and_removal_is_whole() {
     }
     assert_eq!(seen.len(), 7);
     assert!(seen.is_sorted_by(|a, b| a >= b));
-    let running = tasktail::tasks::ListQuery { limit: 9, status: Some(TaskStatus::Running), ..Default::default() };
+    let running = tasktail::tasks::ListQuery {
+        limit: 9,
+        status: Some(tasktail::model::StatusFilter::Is(TaskStatus::Running)),
+        ..Default::default()
+    };
     assert_eq!(tasks.list(&running).await.unwrap().tasks.len(), 3);
     for n in ["t0", "t1"] {
         assert!(tasks.remove(&id(n)).await.unwrap());

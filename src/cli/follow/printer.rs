@@ -1,108 +1,83 @@
-//! Prints lines of a log to stdout or stderr according to their stream, like `docker logs`.
+//! Prints lines of logs to stdout or stderr according to their stream, like `docker logs`.
 //!
-//! On a terminal, the current unterminated line is one provisional row at the bottom: redrawn in place, cut at
-//! the right edge by the terminal, and erased before anything else is printed.
+//! A single task is printed as it comes: to a pipe unchanged, on a terminal as its own terminal would have shown
+//! it (`painter`), with the current unterminated line at the bottom. Lines of several tasks, and filtered lines, are
+//! joined first and printed as a whole.
 
-use std::borrow::Cow;
-use std::io::{self, IsTerminal as _, Write};
+use std::io;
+use std::rc::Rc;
 
+use super::super::screen::{ScreenRow, rows_of_line};
 use super::super::text;
+use super::assemble::WrittenLine;
+use super::grep::{GrepFilter, SelectedLine};
+use super::lead::LeadStyle;
+use super::output_stream::OutputStreams;
+use super::painter::Painter;
+use super::stamp::TimeMode;
+use super::view::TaskView;
 use crate::model::{Channel, ChannelSet, Line, PartialLine};
 
-/// Size of a buffer at which it is written; each batch is flushed at its end.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// A printer of lines. A partial line is printed without a newline, so that joined pieces form the
-/// line that the task wrote.
+/// A printer of the lines of tasks.
 pub(super) struct LinePrinter {
     streams: ChannelSet,
-    timestamps: bool,
     json: bool,
-    stdout: OutputStream,
-    stderr: OutputStream,
+    lead: LeadStyle,
+    /// Whether the pieces of a line are printed together.
+    joins: bool,
+    grep: Option<GrepFilter>,
+    out: OutputStreams,
+    /// Drawing of a single task on a terminal.
+    painter: Option<Painter>,
     /// Whether the last piece of each channel was partial, so that its line continues.
     inside_line: [bool; 3],
-    /// The channel of the provisional row, while there is one.
-    partial: Option<Channel>,
-}
-
-/// Moves to the start of the row and erases it.
-const ERASE_ROW: &[u8] = b"\r\x1b[K";
-
-/// The state of stdout or stderr.
-struct OutputStream {
-    terminal: bool,
-    colours: bool,
-    /// Bytes queued for writing.
-    buffer: Vec<u8>,
-}
-
-impl OutputStream {
-    fn new(terminal: bool, choice: anstream::ColorChoice) -> Self {
-        Self { terminal, colours: choice != anstream::ColorChoice::Never, buffer: Vec::new() }
-    }
-
-    /// Returns the text as it is printed: unchanged to a pipe, sanitized to a terminal.
-    fn safe<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.terminal { text::for_terminal(text, self.colours) } else { Cow::Borrowed(text) }
-    }
+    /// What precedes the current line of each channel.
+    leads: [Rc<str>; 3],
+    /// Task and number of the last line that was printed of a filtered log.
+    last_printed: Option<(usize, u64)>,
 }
 
 impl LinePrinter {
-    pub(super) fn new(streams: ChannelSet, timestamps: bool, json: bool) -> Self {
-        let (stdout, stderr) = (io::stdout(), io::stderr());
+    /// Creates a printer of the lines of these streams.
+    pub(super) fn new(
+        streams: ChannelSet,
+        json: bool,
+        time: Option<TimeMode>,
+        prefix: bool,
+        several: bool,
+        grep: Option<GrepFilter>,
+    ) -> Self {
+        let out = OutputStreams::new();
+        let lead = LeadStyle { time, prefix, colours: out.colours_of_each(), name_width: 0 };
+        let joins = grep.is_some() || (several && !json);
+        let painter = out.terminal_size().filter(|_| !joins && !json).map(|size| Painter::new(out.colours(), size));
         Self {
             streams,
-            timestamps,
             json,
-            stdout: OutputStream::new(stdout.is_terminal(), anstream::AutoStream::choice(&stdout)),
-            stderr: OutputStream::new(stderr.is_terminal(), anstream::AutoStream::choice(&stderr)),
+            lead,
+            joins,
+            grep,
+            out,
+            painter,
             inside_line: [false; 3],
-            partial: None,
+            leads: Default::default(),
+            last_printed: None,
         }
     }
 
-    /// Reports whether a provisional row can be drawn at all.
+    /// Makes room for the name of a task.
+    pub(super) fn fit(&mut self, name: &str) {
+        self.lead.fit(name);
+    }
+
+    /// Returns the filter of lines.
+    pub(super) fn grep(&self) -> Option<&GrepFilter> {
+        self.grep.as_ref()
+    }
+
+    /// Reports whether lines that are still being written are shown.
     pub(super) fn shows_partials(&self) -> bool {
-        !self.json && (self.stdout.terminal || self.stderr.terminal)
-    }
-
-    /// Draws the provisional row of a channel in place of the one before.
-    ///
-    /// # Errors
-    /// Stdout or stderr is closed.
-    pub(super) fn print_partial(&mut self, line: &PartialLine) -> io::Result<()> {
-        self.erase_partial()?;
-        // A piece of a line without its newline already stands on the last row.
-        let inside = self.inside_line.contains(&true);
-        let stream = if line.channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-        let text = stream.safe(&line.line);
-        if !stream.terminal || self.json || inside || text.is_empty() || !self.streams.contains(line.channel) {
-            return Ok(());
-        }
-        // Without automatic wrapping, so that one row is all there is to erase.
-        stream.buffer.extend_from_slice(b"\x1b[?7l");
-        if self.timestamps {
-            stream.buffer.extend_from_slice(line.timestamp.to_string().as_bytes());
-            stream.buffer.push(b' ');
-        }
-        stream.buffer.extend_from_slice(text.as_bytes());
-        stream.buffer.extend_from_slice(b"\x1b[?7h");
-        self.partial = Some(line.channel);
-        self.write_stdout()?;
-        self.write_stderr()
-    }
-
-    /// Erases the provisional row.
-    ///
-    /// # Errors
-    /// Stdout or stderr is closed.
-    pub(super) fn erase_partial(&mut self) -> io::Result<()> {
-        let Some(channel) = self.partial.take() else { return Ok(()) };
-        let stream = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-        stream.buffer.extend_from_slice(ERASE_ROW);
-        self.write_stdout()?;
-        self.write_stderr()
+        self.painter.is_some()
     }
 
     /// Reports whether lines of the worker and the server are printed.
@@ -110,158 +85,210 @@ impl LinePrinter {
         self.streams.contains(Channel::Internal)
     }
 
+    /// Draws the line of a channel that is still being written, in place of the one before.
+    ///
+    /// # Errors
+    /// Stdout or stderr is closed.
+    pub(super) fn print_partial(&mut self, view: &mut TaskView, line: &PartialLine) -> io::Result<()> {
+        if !self.streams.contains(line.channel) || !self.out.is_terminal(line.channel) {
+            return Ok(());
+        }
+        // The clock is not advanced: the line is printed again when it is complete.
+        let name = (view.id.as_str(), view.place);
+        let lead = self.lead.of(view.clock, name, line.timestamp, line.channel);
+        let Some(painter) = &mut self.painter else { return Ok(()) };
+        // A piece of a line without its newline already stands on the last row.
+        let inside = self.inside_line.contains(&true);
+        self.out.draw(|out| {
+            if line.line.is_empty() || inside {
+                painter.paint(out)
+            } else {
+                painter.paint_provisional(&line.line, &lead, out)
+            }
+        })
+    }
+
+    /// Prepares the terminal for messages of others: what was drawn stays as it is.
+    ///
+    /// # Errors
+    /// Stdout or stderr is closed.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        let Some(painter) = &mut self.painter else { return Ok(()) };
+        self.out.draw(|out| painter.end_row(out))
+    }
+
     /// Prints lines in order and flushes them.
     ///
     /// # Errors
     /// Stdout or stderr is closed.
-    pub(super) fn print(&mut self, lines: &[Line<'_>]) -> io::Result<()> {
-        let streams = self.streams;
+    pub(super) fn print(&mut self, view: &mut TaskView, lines: Vec<Line<'static>>) -> io::Result<()> {
+        self.out.refresh(self.painter.as_mut())?;
         for line in lines {
-            if !self.json && line.gap().is_some() {
-                self.end_lines()?;
+            if line.gap().is_some() {
+                self.end_lines(view)?;
             }
-            if !streams.contains(line.channel) {
+            if !self.streams.contains(line.channel) {
                 continue;
             }
-            if self.json {
-                let object = serde_json::to_string(line)?;
-                self.stdout.buffer.extend_from_slice(text::json(&object, self.stdout.terminal).as_bytes());
-                self.stdout.buffer.push(b'\n');
-            } else if line.channel == Channel::Stdout {
-                // Both streams may share one terminal, which must show the lines in their order.
-                self.write_stderr()?;
-                self.put(line);
+            if self.joins {
+                if let Some(line) = view.assembler.push(line) {
+                    self.print_written(view, line)?;
+                }
+            } else if self.json {
+                self.put_json(view, &line)?;
             } else {
-                self.write_stdout()?;
-                self.put(line);
+                self.put(view, &line)?;
             }
-            if self.stdout.buffer.len() > BUFFER_BYTES {
-                self.write_stdout()?;
-            }
+            self.out.write_if_full()?;
         }
-        self.write_stdout()?;
-        self.write_stderr()
+        self.flush()
     }
 
     /// Ends partial lines before a gap, since the rest of a line may be missing.
-    fn end_lines(&mut self) -> io::Result<()> {
+    fn end_lines(&mut self, view: &mut TaskView) -> io::Result<()> {
+        self.print_rest(view)?;
         for channel in Channel::ALL {
-            if std::mem::take(&mut self.inside_line[channel as usize]) {
-                let stream = if channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-                stream.buffer.push(b'\n');
+            if self.inside_line.get_mut(channel as usize).is_some_and(std::mem::take) && !self.paints(channel) {
+                self.out.push(channel, b"\n")?;
             }
         }
-        self.write_stdout()?;
-        self.write_stderr()
+        if let Some(painter) = &mut self.painter {
+            self.out.draw(|out| painter.end_row(out))?;
+        }
+        self.out.write()
     }
 
-    /// Ends a line that was left unfinished on a terminal.
+    /// Completes the output of a task: ends a line that was left unfinished on a terminal.
     ///
     /// # Errors
-    /// Stdout is closed.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        if self.stdout.terminal && self.inside_line.contains(&true) {
-            self.stdout.buffer.push(b'\n');
-        }
-        self.write_stdout()
+    /// Stdout or stderr is closed.
+    pub(super) fn finish(&mut self, view: &mut TaskView) -> io::Result<()> {
+        self.print_rest(view)?;
+        self.settle()?;
+        self.out.write()
     }
 
-    fn put(&mut self, line: &Line<'_>) {
-        let stream = if line.channel == Channel::Stdout { &mut self.stdout } else { &mut self.stderr };
-        let text = stream.safe(&line.line);
+    /// Prints the lines whose rest is missing.
+    fn print_rest(&mut self, view: &mut TaskView) -> io::Result<()> {
+        let rest: Vec<WrittenLine> = view.assembler.take_rest().collect();
+        rest.into_iter().try_for_each(|line| self.print_written(view, line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(painter) = &mut self.painter {
+            self.out.draw(|out| painter.paint(out))?;
+        }
+        self.out.write()
+    }
+
+    /// Reports whether lines of a channel are drawn.
+    fn paints(&self, channel: Channel) -> bool {
+        self.painter.is_some() && self.out.is_terminal(channel)
+    }
+
+    /// Prints a piece of a line without a newline, so that joined pieces form the line that the task wrote.
+    fn put(&mut self, view: &mut TaskView, line: &Line<'_>) -> io::Result<()> {
         let inside = self.inside_line.get_mut(line.channel as usize);
         let begins = !inside.is_some_and(|inside| std::mem::replace(inside, line.partial));
-        let dimmed = line.channel == Channel::Internal && stream.terminal && stream.colours;
-        if dimmed {
-            stream.buffer.extend_from_slice(b"\x1b[2m");
+        if begins && let Some(lead) = self.leads.get_mut(line.channel as usize) {
+            *lead = self.lead.of_line(view, line.timestamp, line.channel);
         }
-        if begins && self.timestamps {
-            stream.buffer.extend_from_slice(line.timestamp.to_string().as_bytes());
-            stream.buffer.push(b' ');
+        let lead = self.leads.get(line.channel as usize).cloned().unwrap_or_default();
+        if !self.paints(line.channel) {
+            let lead = if begins { &*lead } else { "" };
+            let end = if line.partial { "" } else { "\n" };
+            let text = self.out.safe(line.channel, &line.line);
+            return self.out.push(line.channel, format!("{lead}{text}{end}").as_bytes());
         }
-        if begins && line.channel == Channel::Internal {
-            stream.buffer.extend_from_slice(b"# ");
+        let Some(painter) = &mut self.painter else { return Ok(()) };
+        if line.channel != Channel::Internal {
+            return self.out.collect(|out| painter.feed(&line.line, &lead, line.partial, out));
         }
-        stream.buffer.extend_from_slice(text.as_bytes());
-        if dimmed {
-            stream.buffer.extend_from_slice(b"\x1b[0m");
-        }
-        if !line.partial {
-            stream.buffer.push(b'\n');
-        }
+        // It is no part of what the task's terminal showed.
+        let colours = self.out.colours();
+        self.out.collect(|out| {
+            painter.end_row(out);
+            let (dim, plain) = if colours { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+            let text = text::for_terminal(&line.line, false);
+            out.extend_from_slice(format!("{dim}{lead}{text}{plain}\n").as_bytes());
+        })
     }
 
-    fn write_stdout(&mut self) -> io::Result<()> {
-        write_out(&mut self.stdout.buffer, &mut io::stdout().lock())
+    fn put_json(&mut self, view: &TaskView, line: &Line<'_>) -> io::Result<()> {
+        let object = serde_json::to_string(line)?;
+        // The id of a task needs no escapes.
+        let object = format!("{{\"task\":\"{}\",{}\n", view.id, object.get(1..).unwrap_or_default());
+        let safe = text::json(object.trim_end(), self.out.is_terminal(Channel::Stdout)).into_owned();
+        self.out.push(Channel::Stdout, safe.as_bytes())?;
+        self.out.push(Channel::Stdout, b"\n")
     }
 
-    fn write_stderr(&mut self) -> io::Result<()> {
-        write_out(&mut self.stderr.buffer, &mut io::stderr().lock())
+    /// Prints a whole line, if it is selected, and its context.
+    fn print_written(&mut self, view: &mut TaskView, line: WrittenLine) -> io::Result<()> {
+        let Some(grep) = &self.grep else {
+            return self.put_written(view, &line, false);
+        };
+        let has_context = grep.has_context();
+        for SelectedLine { line, index, is_match } in view.grep.filter(grep, line) {
+            let follows = index.checked_sub(1).is_some_and(|before| self.last_printed == Some((view.place, before)));
+            if has_context && self.last_printed.is_some() && !follows && !self.json {
+                self.out.push(line.channel(), b"--\n")?;
+            }
+            self.last_printed = Some((view.place, index));
+            self.put_written(view, &line, is_match)?;
+        }
+        Ok(())
     }
+
+    fn put_written(&mut self, view: &mut TaskView, line: &WrittenLine, is_match: bool) -> io::Result<()> {
+        if self.json {
+            return line.pieces.iter().try_for_each(|piece| self.put_json(view, piece));
+        }
+        let channel = line.channel();
+        let lead: Rc<str> = self.lead.of_line(view, line.timestamp(), channel);
+        if !self.out.is_terminal(channel) {
+            for row in line.text().split('\n') {
+                self.out.push(channel, format!("{lead}{row}\n").as_bytes())?;
+            }
+            return Ok(());
+        }
+        let colours = self.out.colours();
+        let mut marks = Vec::new();
+        if let (Some(grep), true) = (&self.grep, is_match && colours) {
+            marks = grep.marks(&line.displayed());
+        }
+        let mut from = 0;
+        for row in rows_of_line(&line.text()) {
+            let length = row.text().len();
+            let inside: Vec<_> = marks.iter().filter_map(|mark| within(mark, from, length)).collect();
+            from += length + 1;
+            self.put_row(channel, &lead, &row, &inside)?;
+        }
+        Ok(())
+    }
+
+    fn put_row(
+        &mut self,
+        channel: Channel,
+        lead: &str,
+        row: &ScreenRow,
+        marks: &[std::ops::Range<usize>],
+    ) -> io::Result<()> {
+        let text = row.draw(self.out.colours(), marks, usize::MAX);
+        self.out.push(channel, format!("{lead}{text}\n").as_bytes())
+    }
+}
+
+/// Returns the part of a range that is in a row of a text.
+fn within(mark: &std::ops::Range<usize>, from: usize, length: usize) -> Option<std::ops::Range<usize>> {
+    let start = mark.start.max(from) - from;
+    let end = mark.end.min(from + length).checked_sub(from)?;
+    (start < end).then_some(start..end)
 }
 
 impl Drop for LinePrinter {
     fn drop(&mut self) {
         // An interrupted command leaves a clean row for the shell's prompt; an error has no reader.
-        self.erase_partial().ok();
-    }
-}
-
-fn write_out(buffer: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
-    if !buffer.is_empty() {
-        out.write_all(buffer)?;
-        out.flush()?;
-        buffer.clear();
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{EntryId, Timestamp};
-
-    fn printer(terminal: bool, timestamps: bool) -> LinePrinter {
-        let stream = || OutputStream { terminal, colours: true, buffer: Vec::new() };
-        let (stdout, stderr) = (stream(), stream());
-        LinePrinter {
-            streams: ChannelSet::ALL,
-            timestamps,
-            json: false,
-            stdout,
-            stderr,
-            inside_line: [false; 3],
-            partial: None,
-        }
-    }
-
-    fn line(channel: Channel, text: &'static str, partial: bool) -> Line<'static> {
-        let (id, timestamp) = (EntryId::MIN, Timestamp::from_millis(0));
-        Line { n: 1, id, timestamp, channel, line: text.into(), partial, lossy: false }
-    }
-
-    #[test]
-    fn partial_lines_are_joined_per_stream() {
-        let mut printer = printer(false, true);
-        for line in [
-            line(Channel::Stdout, "ab", true),
-            line(Channel::Stderr, "oops", false),
-            line(Channel::Stdout, "cd\u{1b}[2J\r", false),
-            line(Channel::Internal, "done", false),
-        ] {
-            printer.put(&line);
-        }
-        let text = |stream: &OutputStream| String::from_utf8(stream.buffer.clone()).unwrap();
-        assert_eq!(text(&printer.stdout), "1970-01-01T00:00:00.000Z abcd\u{1b}[2J\r\n", "as it was");
-        assert_eq!(text(&printer.stderr), "1970-01-01T00:00:00.000Z oops\n1970-01-01T00:00:00.000Z # done\n");
-    }
-
-    #[test]
-    fn only_colours_reach_a_terminal() {
-        let mut printer = printer(true, false);
-        printer.put(&line(Channel::Stdout, "a\u{1b}[2J\u{1b}[31mb", false));
-        assert_eq!(printer.stdout.buffer, b"a\x1b[31mb\x1b[0m\n");
-        printer.put(&line(Channel::Internal, "done", false));
-        assert_eq!(printer.stderr.buffer, b"\x1b[2m# done\x1b[0m\n");
+        self.settle().ok();
     }
 }

@@ -1,20 +1,32 @@
-//! Translates `-n`, `--since`, `--after` and `--stream` of `follow` into a line number or a cursor.
+//! Translates `-n`, `--since`, `--until` and `--after` of `follow` into line numbers or a cursor.
 
 use serde::Deserialize;
 
-use super::super::output::{Output, task_error};
+use super::super::output::task_error;
 use super::super::show;
-use super::FollowArgs;
+use super::grep::GrepFilter;
+use super::history::tail_starts;
+use super::{FollowArgs, TailCount};
 use crate::client::follow::TaskFollowStart;
 use crate::client::{ClientError, HttpClient};
-use crate::model::units;
-use crate::model::{Channel, ChannelSet, Line, Timestamp, limits};
+use crate::model::{ChannelSet, Line, TaskId, Timestamp};
 
-/// The position where reading starts.
+/// The part of a log that is read.
 pub(super) struct StartPoint {
     pub(super) start: TaskFollowStart,
-    /// Whether no line exists yet from that position on.
+    /// First number to print of each channel.
+    pub(super) starts: [u64; 3],
+    /// Number of the last line to print, if it is known.
+    pub(super) stop_at: Option<u64>,
+    /// Whether no line exists in that part, and none will be.
     pub(super) is_empty: bool,
+}
+
+impl StartPoint {
+    /// Returns the part from a position to the end.
+    pub(super) fn at(start: TaskFollowStart) -> Self {
+        Self { start, starts: [0; 3], stop_at: None, is_empty: false }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -22,54 +34,82 @@ struct LineListPage {
     lines: Vec<Line<'static>>,
 }
 
-/// Finds the first line to print.
+/// Finds the part of a task's log to print.
 ///
 /// # Errors
-/// The time is invalid, there is no such task (without `--wait`), or there is no response.
-pub(super) async fn find(args: &FollowArgs, client: &HttpClient, output: Output) -> anyhow::Result<StartPoint> {
-    let at = |start| StartPoint { start, is_empty: false };
-    let since = args.since.as_deref().map(|text| since(text, Timestamp::now())).transpose()?;
-    if since.is_none() && args.lines.is_none() && args.after.is_none() {
-        return Ok(at(TaskFollowStart::Beginning));
+/// There is no such task (without `--wait`), or there is no response.
+pub(super) async fn find(
+    args: &FollowArgs,
+    grep: Option<&GrepFilter>,
+    id: &TaskId,
+    client: &HttpClient,
+) -> anyhow::Result<StartPoint> {
+    let now = Timestamp::now();
+    let past_until = args.until.filter(|until| *until < now);
+    let count = match args.lines {
+        Some(TailCount::Last(count)) => Some(count),
+        Some(TailCount::All) | None => None,
+    };
+    if args.since.is_none() && past_until.is_none() && count.is_none() && args.after.is_none() {
+        return Ok(StartPoint::at(TaskFollowStart::Beginning));
     }
-    let query = LineSearch { args, client };
-    let task = match show::get(client, &args.task).await {
+    let log = LogPages { task: id, client };
+    let task = match show::get(client, id).await {
         Ok(task) => task,
         // All lines of a future task are new.
-        Err(_) if args.wait => return Ok(at(args.after.map_or(TaskFollowStart::Beginning, TaskFollowStart::After))),
+        Err(_) if args.wait => {
+            return Ok(StartPoint::at(args.after.map_or(TaskFollowStart::Beginning, TaskFollowStart::After)));
+        }
         Err(error) => return Err(error),
     };
+    let first = task.first_line.max(1);
+    let mut last = task.last_line;
+    if let Some(until) = past_until {
+        let after = Timestamp::from_millis(until.as_millis().saturating_add(1));
+        last = log.first_since(after, first, last).await? - 1;
+    }
+    let stop_at = past_until.map(|_| last);
     if let Some(cursor) = args.after {
-        let is_empty = args.no_follow && query.page(&[("after", cursor.to_string())]).await?.is_empty();
-        return Ok(StartPoint { start: TaskFollowStart::After(cursor), is_empty });
+        let start = TaskFollowStart::After(cursor);
+        let is_ended = args.no_follow || stop_at.is_some();
+        let from = log.page(&[("after", cursor.to_string())]).await?.first().map(|line| line.n);
+        let is_empty = is_ended && from.is_none_or(|from| from > last);
+        return Ok(StartPoint { start, starts: [0; 3], stop_at, is_empty });
     }
-    let mut from = task.first_line.max(1);
-    if let Some(since) = since {
-        from = query.first_since(since, from, task.last_line).await?;
+    let mut from = first;
+    if let Some(since) = args.since {
+        from = log.first_since(since, first, task.last_line).await?;
     }
-    if let Some(count) = args.lines {
-        from = from.max(query.tail(count, task.last_line, output).await?);
-    } else if from > task.last_line && !args.no_follow {
-        return Ok(at(TaskFollowStart::From(from)));
+    let mut starts = [from; 3];
+    if let Some(count) = count {
+        let streams = args.stream.unwrap_or(ChannelSet::ALL);
+        starts = tail_starts(&log, count, streams, grep, from, last).await?;
+        from = starts.into_iter().min().unwrap_or(from);
     }
-    Ok(StartPoint { start: TaskFollowStart::From(from), is_empty: from > task.last_line })
+    let is_empty = from > last && (args.no_follow || stop_at.is_some());
+    Ok(StartPoint { start: TaskFollowStart::From(from), starts, stop_at, is_empty })
 }
 
-struct LineSearch<'a> {
-    args: &'a FollowArgs,
+/// The pages of a task's log.
+pub(super) struct LogPages<'a> {
+    task: &'a TaskId,
     client: &'a HttpClient,
 }
 
-impl LineSearch<'_> {
-    async fn page(&self, parameters: &[(&str, String)]) -> anyhow::Result<Vec<Line<'static>>> {
+impl LogPages<'_> {
+    /// Returns the lines of one request; one line unless a `limit` is given.
+    ///
+    /// # Errors
+    /// There is no response.
+    pub(super) async fn page(&self, parameters: &[(&str, String)]) -> anyhow::Result<Vec<Line<'static>>> {
         let with_limit = parameters.iter().any(|(name, _)| *name == "limit");
         let mut query: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(value.clone()))).collect();
         if !with_limit {
             query.push(("limit", Some("1".to_owned())));
         }
         let page: Result<LineListPage, ClientError> =
-            self.client.get(&format!("/api/v1/tasks/{}/lines", self.args.task), &query).await;
-        Ok(page.map_err(|error| task_error(error, &self.args.task, self.client.endpoint()))?.lines)
+            self.client.get(&format!("/api/v1/tasks/{}/lines", self.task), &query).await;
+        Ok(page.map_err(|error| task_error(error, self.task, self.client.endpoint()))?.lines)
     }
 
     /// Returns the first line that is not older than `since`, by binary search: the times of a task's
@@ -84,48 +124,5 @@ impl LineSearch<'_> {
             }
         }
         Ok(low)
-    }
-
-    /// Returns the first of the last `count` lines of the selected streams.
-    async fn tail(&self, count: u64, last: u64, output: Output) -> anyhow::Result<u64> {
-        let streams = self.args.stream.unwrap_or(ChannelSet::ALL);
-        if streams.is_all() || count == 0 {
-            return Ok((last + 1).saturating_sub(count).max(1));
-        }
-        let most = limits::PAGE_LINES_MAX as u64;
-        if count > most {
-            output.note(format_args!("with --stream at most the last {most} lines are searched"));
-        }
-        let count = count.min(most).to_string();
-        let names = Channel::ALL.into_iter().filter(|channel| streams.contains(*channel));
-        let names = names.map(Channel::as_str).collect::<Vec<_>>().join(",");
-        let lines = self.page(&[("tail", count.clone()), ("limit", count), ("stream", names)]).await?;
-        Ok(lines.first().map_or(last + 1, |line| line.n))
-    }
-}
-
-/// Parses a duration before now, such as `5m`, or a time.
-fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let ago = units::duration(text).map_err(|_| {
-        anyhow::anyhow!("--since: `{text}` is neither a duration such as 5m nor a time such as 2026-05-09T14:23:01Z")
-    })?;
-    let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-    Ok(Timestamp::from_millis(now.as_millis().saturating_sub(ago_ms)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_accepts_durations_and_times() {
-        let now = Timestamp::from_millis(1_000_000);
-        assert_eq!(since("5m", now).unwrap(), Timestamp::from_millis(700_000));
-        assert_eq!(since("1970-01-01T00:00:01Z", now).unwrap(), Timestamp::from_millis(1_000));
-        assert_eq!(since("24h", now).unwrap(), Timestamp::from_millis(0), "before the beginning of time");
-        assert!(since("yesterday", now).unwrap_err().to_string().contains("--since"));
     }
 }

@@ -18,20 +18,18 @@ use crate::tasks::{EndOutcome, EndRequest, FollowStart, ListQuery, TasksError};
 const LIST_DEFAULT: u64 = 100;
 const LIST_MAX: u64 = 1_000;
 
-/// `GET /api/v1/tasks?status=&label=k:v&limit=&after=`: the tasks that the caller may see.
+/// `GET /api/v1/tasks?status=&label=k:v&prefix=&limit=&after=`: the tasks that the caller may see.
 pub(super) async fn list(request: RouteRequest) -> Result<Response, ApiError> {
     let (caller, query) = (request.caller()?, request.query()?);
     let limit = query.limit(LIST_DEFAULT, LIST_MAX)?;
-    let label = match query.text("label") {
-        None => None,
-        Some(label) => {
-            let pair = label.split_once(':').ok_or_else(|| ApiError::bad_query("label", "must be key:value"))?;
-            Some((pair.0.to_owned(), pair.1.to_owned()))
-        }
+    let label = |text: &str| match text.split_once(':') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(ApiError::bad_query("label", "must be key:value")),
     };
     let list_query = ListQuery {
         status: query.get("status")?,
-        label,
+        labels: query.texts("label").map(label).collect::<Result<_, _>>()?,
+        prefix: query.text("prefix").map(str::to_owned),
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         after: query.text("after").map(str::to_owned),
     };

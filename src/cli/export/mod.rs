@@ -1,6 +1,8 @@
-//! `tasktail export`: writes a task's whole log to a file, which appears once it is complete.
+//! `tasktail export`: writes a task's whole log to stdout, or to a file, which appears once it is complete.
 
-use std::io::Write as _;
+mod cast;
+
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -14,9 +16,10 @@ use tokio::io::AsyncWriteExt as _;
 use super::locate::{Locator, Purpose};
 use super::output::{Output, task_error};
 use super::values::channels;
-use super::{Context, EXIT_INTERRUPTED, interrupted, show, text};
+use super::{Context, EXIT_INTERRUPTED, interrupted, task_ref, text};
 use crate::client::ClientError;
-use crate::model::{ChannelSet, Task, TaskId};
+use crate::model::{Channel, ChannelSet, Task, TaskId};
+use cast::CastWriter;
 
 /// `tasktail export`.
 #[derive(Debug, Args)]
@@ -24,16 +27,19 @@ use crate::model::{ChannelSet, Task, TaskId};
 A file appears under its name once it is complete. The log of a running task is
 exported up to its current last line. Lines of tasktail itself begin with `# ` in
 text, as in `follow`; --stream stdout,stderr leaves them out.
+A recording in asciicast v2 has the times of the lines from the task's start, a
+terminal of 80x24, and tasktail's own lines only with --stream internal.
 
 Examples:
   tasktail export nightly-7 -o nightly-7.log
   tasktail export nightly-7 --stream stdout,stderr | sha256sum
   tasktail export nightly-7 -o nightly-7.ndjson --format ndjson
-  tasktail export nightly-7 --timestamps | less")]
+  tasktail export nightly-7 --timestamps | less
+  tasktail export nightly-7 --format asciicast -o nightly-7.cast && asciinema play nightly-7.cast")]
 pub struct ExportArgs {
-    /// The task
+    /// The task: an id or a unique beginning of one [default: the one that runs, or the newest]
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    task: Option<TaskId>,
     /// Write to this file; `-`, the default, is stdout
     #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     output: PathBuf,
@@ -58,6 +64,8 @@ enum ExportFormat {
     Text,
     /// One JSON object per line
     Ndjson,
+    /// A recording that asciinema plays
+    Asciicast,
 }
 
 pub(super) async fn run(args: ExportArgs, context: Context) -> anyhow::Result<u8> {
@@ -76,16 +84,19 @@ pub(super) async fn run(args: ExportArgs, context: Context) -> anyhow::Result<u8
 
 async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow::Result<()> {
     let client = locator.client().await?;
-    let task = show::get(&client, &args.task).await?;
-    let format = if args.format == ExportFormat::Ndjson { "ndjson" } else { "text" };
+    let task = task_ref::resolve(&client, args.task.as_ref()).await?;
+    let id: TaskId = task.exact_id().parse()?;
+    let format = if args.format == ExportFormat::Text { "text" } else { "ndjson" };
     let timestamps = args.timestamps.then(|| "1".to_owned());
     let stream = args.stream.map(|streams| streams.to_string());
     let query = [("format", Some(format.to_owned())), ("timestamps", timestamps), ("stream", stream)];
     let (length, chunks) = client
-        .download(&format!("/api/v1/tasks/{}/log", args.task), &query)
+        .download(&format!("/api/v1/tasks/{id}/log"), &query)
         .await
-        .map_err(|error| task_error(error, &args.task, client.endpoint()))?;
-    let chunks = std::pin::pin!(chunks);
+        .map_err(|error| task_error(error, &id, client.endpoint()))?;
+    let internal = args.stream.is_some_and(|streams| streams.contains(Channel::Internal));
+    let cast = (args.format == ExportFormat::Asciicast).then(|| CastWriter::new(&task, internal));
+    let chunks = std::pin::pin!(converted(chunks, cast));
     if args.output == Path::new("-") {
         to_stdout(chunks).await?;
         report_loss(&task, output);
@@ -94,6 +105,7 @@ async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow:
     // The text has about the size that the task reports, unless part of it was trimmed or is left out.
     let whole =
         args.format == ExportFormat::Text && !args.timestamps && task.trimmed_lines == 0 && args.stream.is_none();
+    let length = length.filter(|_| args.format != ExportFormat::Asciicast);
     let bar = progress_bar(length.or(whole.then_some(task.bytes)), output);
     let part = PartFile::create(&args.output).await?;
     to_file(part, chunks, &bar, args).await?;
@@ -101,6 +113,27 @@ async fn export(args: &ExportArgs, locator: &Locator, output: Output) -> anyhow:
     output.note(format_args!("{}: {}", args.output.display(), text::counted(task.kept_lines(), "line")));
     report_loss(&task, output);
     Ok(())
+}
+
+/// Returns the chunks as they are written: as they come, or as a recording.
+fn converted(
+    chunks: impl Stream<Item = Result<Bytes, ClientError>>,
+    cast: Option<CastWriter>,
+) -> impl Stream<Item = anyhow::Result<Bytes>> {
+    let end = futures::stream::once(async { Ok(None) });
+    let all = chunks.map(|chunk| chunk.map(Some)).chain(end);
+    all.scan(cast, |cast, chunk| {
+        let write = |chunk: Option<Bytes>| {
+            let Some(writer) = cast else { return Ok(chunk.unwrap_or_default()) };
+            let mut out = Vec::new();
+            match chunk {
+                Some(chunk) => writer.convert(&chunk, &mut out)?,
+                None => writer.finish(&mut out)?,
+            }
+            Ok(Bytes::from(out))
+        };
+        futures::future::ready(Some(chunk.map_err(Into::into).and_then(write)))
+    })
 }
 
 /// Reports what is missing in an exported log.
@@ -120,17 +153,33 @@ fn refuse_overwrite(args: &ExportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn to_stdout(mut chunks: impl Stream<Item = Result<Bytes, ClientError>> + Unpin) -> anyhow::Result<()> {
+/// Writes the log to stdout: unchanged, or sanitized for a terminal.
+async fn to_stdout(mut chunks: impl Stream<Item = anyhow::Result<Bytes>> + Unpin) -> anyhow::Result<()> {
+    let stdout = std::io::stdout();
+    let (terminal, choice) = (stdout.is_terminal(), anstream::AutoStream::choice(&stdout));
+    let mut rest = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        std::io::stdout().lock().write_all(&chunk?)?;
+        let chunk = chunk?;
+        if !terminal {
+            stdout.lock().write_all(&chunk)?;
+            continue;
+        }
+        rest.extend_from_slice(&chunk);
+        let whole = memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1);
+        let lines: Vec<u8> = rest.drain(..whole).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            let line = text::for_terminal(line, choice != anstream::ColorChoice::Never);
+            stdout.lock().write_all(format!("{line}\n").as_bytes())?;
+        }
     }
-    std::io::stdout().lock().flush()?;
+    stdout.lock().write_all(text::for_terminal(&String::from_utf8_lossy(&rest), false).as_bytes())?;
+    stdout.lock().flush()?;
     Ok(())
 }
 
 async fn to_file(
     mut part: PartFile,
-    mut chunks: impl Stream<Item = Result<Bytes, ClientError>> + Unpin,
+    mut chunks: impl Stream<Item = anyhow::Result<Bytes>> + Unpin,
     bar: &ProgressBar,
     args: &ExportArgs,
 ) -> anyhow::Result<()> {
