@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod follow;
 pub mod http;
 pub mod many;
+mod receive;
 mod run;
 mod token;
 

@@ -109,7 +109,7 @@ fn lines_are_selected_by_what_is_seen() {
     assert_eq!(grep(&["--grep", "10%"]), "", "what was overwritten is not seen");
     assert_eq!(grep(&["--grep", "^100% done$"]), "10%\r100% done\n");
     assert_eq!(grep(&["--grep", "failed", "-i", "-A", "1"]).matches("--\n").count(), 1);
-    assert_eq!(grep(&["--grep", "^(two|four)$", "-B1"]).lines().next(), Some("\x1b[1mlogin \x1b[31mFAILED\x1b[0m\r"));
+    assert_eq!(grep(&["--grep", "^(two|four)$", "-B1"]).lines().next(), Some("\x1b[1mlogin \x1b[31mFAILED\x1b[0m"));
     assert_eq!(grep(&["--grep", "three", "-C", "1"]), "10%\r100% done\nthree\nfour\n");
     assert_eq!(grep(&["--grep", "o", "-v"]).lines().collect::<Vec<_>>(), ["three", "five"]);
     assert_eq!(grep(&["--grep", "one", "--grep", "five", "--prefix", "always"]), "t | one\nt | five\n");

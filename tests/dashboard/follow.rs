@@ -60,9 +60,18 @@ fn append(tmux: &Tmux, task: &str, text: &str, ends: bool) {
 
 /// Clears the screen, runs a command to its end and returns what stands on the screen of it.
 fn run(tmux: &Tmux, command: &str) -> String {
-    tmux.keys(&[&format!("clear; {command}; echo code $?"), "Enter"]);
-    let screen = tmux.wait_for(|screen| screen.contains("\ncode ") || screen.starts_with("code "));
-    screen.split("code ").next().unwrap().to_owned()
+    tmux.keys(&[&format!("clear; {command}; echo code=$?"), "Enter"]);
+    let is_end =
+        |line: &str| line.strip_prefix("code=").is_some_and(|code| code.starts_with(|c: char| c.is_ascii_digit()));
+    let screen = tmux.wait_for(|screen| screen.lines().any(is_end));
+    screen.lines().take_while(|line| !is_end(line)).map(|line| format!("{line}\n")).collect()
+}
+
+/// Returns the rows that a line takes on the terminal.
+fn wrapped(line: &str) -> Vec<String> {
+    let chars: Vec<char> = line.chars().collect();
+    let rows = chars.chunks(80).map(|row| row.iter().collect::<String>().trim_end().to_owned());
+    if chars.is_empty() { vec![String::new()] } else { rows.collect() }
 }
 
 #[test]
@@ -80,9 +89,10 @@ fn recordings_are_drawn_again() {
         append(&tmux, name, &std::fs::read_to_string(&path).unwrap(), true);
         let wanted = std::fs::read_to_string(path.with_extension("screen")).unwrap();
         let shown = run(&tmux, &format!("t follow {name} --stream stdout"));
+        let wanted: Vec<String> = wanted.trim_end().lines().flat_map(wrapped).collect();
         // Long ones have scrolled.
-        let tail = |text: &str| text.trim_end().lines().rev().take(15).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(tail(&shown), tail(&wanted), "{name}");
+        let tail = |lines: Vec<String>| lines.into_iter().rev().take(15).collect::<Vec<_>>();
+        assert_eq!(tail(shown.trim_end().lines().map(str::to_owned).collect()), tail(wanted), "{name}");
     }
     assert!(count >= 12, "{count} recordings");
 }

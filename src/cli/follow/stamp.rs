@@ -34,7 +34,12 @@ impl LineClock {
         match mode {
             TimeMode::Utc => time.to_string(),
             TimeMode::Local => local(time, TimeZone::system()),
-            TimeMode::Relative => elapsed(*self.start.get_or_insert(time), time),
+            TimeMode::Relative => {
+                // A line can be older than a task that the server created for it.
+                let start = self.start.map_or(time, |start| start.min(time));
+                self.start = Some(start);
+                elapsed(start, time)
+            }
             TimeMode::Delta => elapsed(previous.unwrap_or(time), time),
         }
     }

@@ -18,7 +18,6 @@ pub(super) struct TaskView {
     pub(super) clock: LineClock,
     /// Last known details.
     pub(super) details: Option<Task>,
-    pub(super) start: TaskFollowStart,
     /// First number to print of each channel: an older line may reach beyond the start.
     starts: [u64; 3],
     /// Latest time to print.
@@ -43,7 +42,6 @@ impl TaskView {
             grep: GrepProgress::default(),
             clock: LineClock::default(),
             details: None,
-            start: begin.start,
             starts: begin.starts,
             until,
             no_follow,
