@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::locate::{Locator, Purpose};
 use super::output::{Output, task_error};
+use super::{Context, task_ref};
 use crate::model::{TaskId, units};
 
 /// `tasktail share`.
@@ -23,7 +23,7 @@ Examples:
   tasktail share nightly-7 --expires 2h | xclip
   tasktail share nightly-7 --json | jq -r .expires")]
 pub struct ShareArgs {
-    /// The task
+    /// The task: an id or a unique beginning of one
     #[arg(value_name = "TASK")]
     task: TaskId,
     /// Set how long the link is valid
@@ -41,10 +41,11 @@ pub(super) async fn run(args: ShareArgs, context: Context) -> anyhow::Result<u8>
 
 async fn share(args: &ShareArgs, locator: &Locator, output: Output) -> anyhow::Result<u8> {
     let client = locator.client().await?;
-    let path = format!("/api/v1/tasks/{}/share", args.task);
+    let task = task_ref::resolve_id(&client, Some(&args.task)).await?;
+    let path = format!("/api/v1/tasks/{task}/share");
     let body = json!({ "expires_in": units::show_duration(args.expires) }).to_string();
     let made = client.post::<Value>(&path, &[], "application/json", body.into()).await;
-    let made = made.map_err(|error| task_error(error, &args.task, client.endpoint()))?;
+    let made = made.map_err(|error| task_error(error, &task, client.endpoint()))?;
     match made["url"].as_str() {
         _ if output.json() => output.object(&made)?,
         Some(url) => output.line(url)?,

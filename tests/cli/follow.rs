@@ -112,7 +112,7 @@ fn lines_are_selected_by_what_is_seen() {
     assert_eq!(grep(&["--grep", "^(two|four)$", "-B1"]).lines().next(), Some("\x1b[1mlogin \x1b[31mFAILED\x1b[0m"));
     assert_eq!(grep(&["--grep", "three", "-C", "1"]), "10%\r100% done\nthree\nfour\n");
     assert_eq!(grep(&["--grep", "o", "-v"]).lines().collect::<Vec<_>>(), ["three", "five"]);
-    assert_eq!(grep(&["--grep", "one", "--grep", "five", "--prefix", "always"]), "t | one\nt | five\n");
+    assert_eq!(grep(&["--grep", "^one", "--grep", "five", "--prefix", "always"]), "t | one\nt | five\n");
     for args in [&["--grep", "("][..], &["-v"], &["-A", "1"]] {
         assert_eq!(home.run(&[&["follow", "t"], args].concat()).code, Some(2), "{args:?}");
     }

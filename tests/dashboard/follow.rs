@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::terminal::{PROMPT, Tmux, binary};
 
@@ -60,9 +61,12 @@ fn append(tmux: &Tmux, task: &str, text: &str, ends: bool) {
 
 /// Clears the screen, runs a command to its end and returns what stands on the screen of it.
 fn run(tmux: &Tmux, command: &str) -> String {
-    tmux.keys(&[&format!("clear; {command}; echo code=$?"), "Enter"]);
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // The screen of the command before must not count.
+    let mark = format!("code-{}=", COUNT.fetch_add(1, Ordering::Relaxed));
+    tmux.keys(&[&format!("clear; {command}; echo {mark}$?"), "Enter"]);
     let is_end =
-        |line: &str| line.strip_prefix("code=").is_some_and(|code| code.starts_with(|c: char| c.is_ascii_digit()));
+        |line: &str| line.strip_prefix(&mark).is_some_and(|code| code.starts_with(|c: char| c.is_ascii_digit()));
     let screen = tmux.wait_for(|screen| screen.lines().any(is_end));
     screen.lines().take_while(|line| !is_end(line)).map(|line| format!("{line}\n")).collect()
 }
