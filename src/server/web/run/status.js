@@ -3,7 +3,7 @@
 
 import { plainText } from "../shared/ansi.js";
 import { byId, element, setText } from "../shared/dom.js";
-import { ago, clock, count, dateTime } from "../shared/format.js";
+import { ago, clock, count, counted, dateTime } from "../shared/format.js";
 
 const WARNINGS_MAX = 20;
 const COUNTS = ["received", "parsed", "deduplicated", "stored", "delivered", "dropped"];
@@ -85,12 +85,24 @@ export class RunStatus {
   /** Draws the stages of the run, and those of the whole server if they are shown; null if there are none. */
   setPipeline(pipeline, server) {
     this.pipeline = pipeline;
-    fillStages(byId("hops"), pipeline?.hops ?? []);
+    this.drawStages(pipeline?.hops ?? []);
     fillStages(byId("server-hops"), server?.hops ?? []);
     const folder = server?.runs_folder ?? "";
     setText(byId("runs-folder"), folder === "" ? "" : `folder ${plainText(folder)}`);
     fillErrors(byId("server-errors"), stageErrors(server?.hops ?? [], Date.now()));
     this.drawWarnings(Date.now());
+  }
+
+  // The stages are folded while all is well; the first fault opens them.
+  drawStages(stages) {
+    const bad = stages.filter((stage) => stageDetails(stage).state === "bad").length;
+    const box = byId("run-stages");
+    box.hidden = stages.length === 0;
+    if (bad > 0 && !this.wasBad) box.open = true;
+    this.wasBad = bad > 0;
+    setText(byId("stages-words"), bad > 0 ? `✗ ${counted(bad, "stage")} with losses or errors` : "✓ nothing rejected or lost");
+    byId("stages-words").classList.toggle("bad", bad > 0);
+    fillStages(byId("hops"), stages);
   }
 
   drawWarnings(now) {

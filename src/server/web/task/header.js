@@ -9,6 +9,9 @@ import { downloadUrl } from "../shared/api.js";
 import { TASK_NOTICES } from "../shared/notices.js";
 import { say } from "../shared/toast.js";
 
+// A phone has no room for how long ago a task ended; the title has the time.
+const NARROW_PX = 560;
+
 /** The header of the task page. */
 export class Header {
   constructor(id) {
@@ -136,7 +139,8 @@ export class Header {
     const { task } = this;
     if (!task) return "";
     const took = duration(elapsed(task, Date.now()));
-    return task.ended ? `${took} · ${ago(Math.max(0, Date.now() - Date.parse(task.ended)))}` : took;
+    const narrow = globalThis.innerWidth <= NARROW_PX;
+    return task.ended && !narrow ? `${took} · ${ago(Math.max(0, Date.now() - Date.parse(task.ended)))}` : took;
   }
 
   // A screen reader hears each change of state once, and no counts or times.
