@@ -82,6 +82,13 @@ pub(super) fn skippable(magic: u32, payload: &[u8]) -> io::Result<Vec<u8>> {
     Ok([&magic.to_le_bytes()[..], &len.to_le_bytes(), payload].concat())
 }
 
+/// Returns the data of a frame.
+pub(super) fn compress(raw: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::bulk::Compressor::new(LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.compress(raw)
+}
+
 /// Encodes a frame with its header and metadata, and completes `header`.
 pub(super) fn encode_frame(
     header: &mut FrameHeader,
@@ -89,9 +96,7 @@ pub(super) fn encode_frame(
     raw: &[u8],
     offset: u64,
 ) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::bulk::Compressor::new(LEVEL)?;
-    encoder.include_checksum(true)?;
-    let data = encoder.compress(raw)?;
+    let data = compress(raw)?;
     header.offset = offset;
     header.raw_bytes = u32::try_from(raw.len()).map_err(io::Error::other)?;
     header.compressed_bytes = u32::try_from(data.len()).map_err(io::Error::other)?;
@@ -216,10 +221,16 @@ pub(super) fn has_unused_bits(file: &File, header: &FrameHeader) -> io::Result<b
     Ok(descriptor[0] & UNUSED_BITS != 0)
 }
 
-/// Returns the NDJSON of a frame.
-pub(super) fn decompress(file: &File, header: &FrameHeader) -> io::Result<Vec<u8>> {
+/// Returns the data of a frame as it is in the file.
+pub(super) fn read_data(file: &File, header: &FrameHeader) -> io::Result<Vec<u8>> {
     let mut compressed = vec![0; header.compressed_bytes as usize];
     file.read_exact_at(&mut compressed, header.data_offset())?;
+    Ok(compressed)
+}
+
+/// Returns the NDJSON of a frame.
+pub(super) fn decompress(file: &File, header: &FrameHeader) -> io::Result<Vec<u8>> {
+    let compressed = read_data(file, header)?;
     // A damaged header may claim any size: beyond an ordinary frame, grow only with the actual contents.
     let mut raw = Vec::with_capacity(header.raw_bytes.min(1 << 20) as usize + 1);
     let mut decoder = zstd::stream::read::Decoder::with_buffer(&compressed[..])?.single_frame();

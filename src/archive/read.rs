@@ -64,6 +64,21 @@ impl Archive {
         Ok(Some((raw[start..].to_vec(), header.last_line() + 1)))
     }
 
+    /// Returns the compressed data of the frame that starts at `line`, as it is in the file, and the number of the
+    /// first line after the frame; `None` if no frame starts there.
+    pub fn compressed_frame_at(&self, line: u64) -> Result<Option<(Vec<u8>, u64)>, ArchiveError> {
+        let Some((file, header)) = self.frame_of(line).filter(|(_, header)| header.first_line == line) else {
+            return Ok(None);
+        };
+        let data = frame::read_data(&file, &header).map_err(|e| self.error("read", e));
+        Ok(Some((data.inspect_err(|error| self.log_once(error))?, header.last_line() + 1)))
+    }
+
+    /// Returns NDJSON as a zstd frame like those of the archive.
+    pub fn compress(&self, raw: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+        frame::compress(raw).map_err(|e| self.error("compress", e))
+    }
+
     /// Returns the frame that contains `line`, or else the next one.
     fn frame_of(&self, line: u64) -> Option<(Arc<File>, FrameHeader)> {
         let frames = self.frames.read();

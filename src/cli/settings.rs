@@ -165,6 +165,10 @@ pub(super) struct SettingArgs {
     /// https://ci.example,https://dash.example:8443 [default: off]
     #[arg(long, value_name = "ORIGIN,..")]
     allowed_origins: Option<OsString>,
+    /// Let pages of these origins show the log of a task in a frame or with <tasktail-log>, such as
+    /// https://ci.example [default: off]
+    #[arg(long, value_name = "ORIGIN,..")]
+    frame_ancestors: Option<OsString>,
     /// Accept JWTs of another system as share links; the file contains its key, an HS256 secret of 32 bytes or
     /// more, or a JSON Web Key [default: off]
     #[arg(long, value_name = "FILE")]
@@ -188,6 +192,7 @@ impl SettingArgs {
             ("trusted_proxy", &self.trusted_proxy),
             ("runs", &self.runs),
             ("allowed_origins", &self.allowed_origins),
+            ("frame_ancestors", &self.frame_ancestors),
             ("share_jwt_key_file", &self.share_jwt_key_file),
             ("share_jwt_audience", &self.share_jwt_audience),
         ]);

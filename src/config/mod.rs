@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "public_url",
     "trusted_proxy",
     "allowed_origins",
+    "frame_ancestors",
     "share_jwt_key_file",
     "share_jwt_audience",
     "insecure",
@@ -85,6 +86,8 @@ pub struct Settings {
     pub trusted_proxy: TrustedProxies,
     /// Origins of other sites that may read (CORS).
     pub allowed_origins: Origins,
+    /// Origins of other sites whose pages may show the log of a task in a frame.
+    pub frame_ancestors: Origins,
     /// Public key for JWTs of another system that share tasks, if any.
     pub share_jwt_key_file: Option<PathBuf>,
     /// Audience that these JWTs must name, if any.
@@ -168,6 +171,9 @@ impl Settings {
             allowed_origins: parse(find("allowed_origins")?, or_off(str::parse::<Origins>))?
                 .flatten()
                 .unwrap_or_default(),
+            frame_ancestors: parse(find("frame_ancestors")?, or_off(str::parse::<Origins>))?
+                .flatten()
+                .unwrap_or_default(),
             share_jwt_key_file: path_or_off(find("share_jwt_key_file")?, "file")?,
             share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
             spool: path_or_off(find("spool")?, "folder")?,
@@ -199,6 +205,7 @@ impl Settings {
             public_url: self.public_url.clone(),
             trusted_proxy: self.trusted_proxy.clone(),
             allowed_origins: self.allowed_origins.clone(),
+            frame_ancestors: self.frame_ancestors.clone(),
             share_jwt_key_file: self.share_jwt_key_file.clone(),
             share_jwt_audience: self.share_jwt_audience.clone(),
             embedded: false,

@@ -15,6 +15,9 @@ pub mod operations {}
 #[doc = include_str!("terminal.md")]
 pub mod terminal {}
 
+#[doc = include_str!("proxies.md")]
+pub mod proxies {}
+
 #[doc = include_str!("page.md")]
 pub mod page {}
 

@@ -17,6 +17,9 @@ pub struct Epoch {
     pub generation: u64,
 }
 
+/// The suffix of the id of an SSE stream's last event, see [`Cursor::at_end`].
+const END: &str = ".end";
+
 /// A position in a journal: after the entry it names.
 ///
 /// Its text is `c1.INCARNATION.GENERATION.LINE.MS-SEQ`; all numbers but the entry id are hexadecimal.
@@ -35,6 +38,19 @@ pub struct Cursor {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a cursor: pass one back as it came, or use from=N")]
 pub struct BadCursor(String);
+
+impl Cursor {
+    /// Returns the text of this position for a reader that has received the end of the log too. As a cursor it is
+    /// read like the position itself.
+    pub fn at_end(&self) -> String {
+        format!("{self}{END}")
+    }
+
+    /// Reports whether a cursor's text comes from [`Cursor::at_end`].
+    pub fn is_at_end(text: &str) -> bool {
+        text.ends_with(END)
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +81,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let bad = || BadCursor(text.chars().take(64).collect());
         let hex = |part: Option<&str>| part.and_then(|p| u64::from_str_radix(p, 16).ok()).ok_or_else(bad);
-        let mut parts = text.split('.');
+        let mut parts = text.strip_suffix(END).unwrap_or(text).split('.');
         if parts.next() != Some("c1") {
             return Err(bad());
         }
@@ -104,7 +120,9 @@ mod tests {
         };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         assert_eq!(cursor.epoch.to_string().parse(), Ok(cursor.epoch));
-        for bad in ["", "120", "c1.1.2.3", "c1.1.2.3.4-5.6", "c2.1.2.3.4-5", "c1.x.2.3.4-5"] {
+        assert!(Cursor::is_at_end(&cursor.at_end()) && !Cursor::is_at_end(&cursor.to_string()));
+        assert_eq!(cursor.at_end().parse(), Ok(cursor));
+        for bad in ["", "120", "c1.1.2.3.4-5.end.end", ".end", "c1.1.2.3", "c1.1.2.3.4-5.6", "c2.1.2.3.4-5", "c1.x.2.3.4-5"] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }
     }

@@ -74,6 +74,11 @@ impl ChannelSet {
         self.0 & (1 << channel as u8) != 0
     }
 
+    /// Returns a number that identifies the set.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Reports whether the set contains every channel.
     pub fn is_all(self) -> bool {
         self == Self::ALL

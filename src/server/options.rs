@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub runs: Option<PathBuf>,
     /// Other origins whose pages may read.
     pub allowed_origins: Origins,
+    /// Other origins whose pages may show `/embed/{id}` in a frame.
+    pub frame_ancestors: Origins,
     /// The key that verifies another system's share JWTs: see [`crate::auth::jwt`].
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience required in these JWTs, or `None` if they must have no audience.
@@ -58,6 +60,7 @@ impl Default for ServeOptions {
             resp: None,
             runs: None,
             allowed_origins: Origins::default(),
+            frame_ancestors: Origins::default(),
             share_jwt_key_file: None,
             share_jwt_audience: None,
             embedded: false,

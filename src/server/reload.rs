@@ -68,6 +68,7 @@ fn changed_options(before: &ServeOptions, after: &ServeOptions) -> impl Iterator
         ("public_url", before.public_url != after.public_url),
         ("trusted_proxy", before.trusted_proxy != after.trusted_proxy),
         ("allowed_origins", before.allowed_origins != after.allowed_origins),
+        ("frame_ancestors", before.frame_ancestors != after.frame_ancestors),
         ("share_jwt_key_file", before.share_jwt_key_file != after.share_jwt_key_file),
         ("share_jwt_audience", before.share_jwt_audience != after.share_jwt_audience),
     ];

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
+use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
 use super::options::{ServeError, ServeOptions};
@@ -93,6 +94,11 @@ impl State {
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         }))
+    }
+
+    /// Returns the path prefix of the public address, without a trailing `/`; empty if there is none.
+    pub(crate) fn prefix(&self) -> &str {
+        self.options.public_url.as_ref().map_or("", PublicUrl::prefix)
     }
 
     /// Counts an invalid token against its address, and reports whether there were too many. Only the token's

@@ -13,6 +13,9 @@ use crate::model::{Channel, Cursor, EntryId, Gap, GapMarker, GapReason, Line, Ti
 /// Page size for exporting from the journal.
 const EXPORT_PAGE: PageLimits = PageLimits { lines: 5_000, bytes: 1024 * 1024 };
 
+/// Reads one chunk of an export: its bytes, and the first line after it.
+type ReadChunk = fn(&TaskHandle, u64, u64) -> Result<Option<(Bytes, u64)>, TasksError>;
+
 /// Name of the limit in the marker of a truncated middle.
 const LOG_LIMIT: &str = "a task's log";
 
@@ -138,17 +141,37 @@ impl TaskHandle {
     /// Returns the whole log up to its current end as NDJSON, in chunks. A row on the channel `internal` with
     /// a field `gap` replaces missing lines between others.
     pub fn export(&self) -> impl Stream<Item = Result<Bytes, TasksError>> + Send + 'static {
+        self.export_with(Self::export_chunk)
+    }
+
+    /// Returns the same as [`TaskHandle::export`] in zstd frames. Those of the archive are sent as they are.
+    pub fn export_zstd(&self) -> impl Stream<Item = Result<Bytes, TasksError>> + Send + 'static {
+        self.export_with(Self::export_zstd_chunk)
+    }
+
+    fn export_with(&self, read: ReadChunk) -> impl Stream<Item = Result<Bytes, TasksError>> + Send + 'static {
         let to = self.readable().1;
         futures::stream::try_unfold((self.clone(), 1), move |(task, from)| async move {
             if from > to {
                 return Ok(None);
             }
             let chunk = tokio::task::spawn_blocking(move || {
-                let chunk = task.export_chunk(from, to)?;
+                let chunk = read(&task, from, to)?;
                 Ok::<_, TasksError>(chunk.map(|(bytes, next)| (bytes, (task, next))))
             });
             chunk.await.map_err(|_| TasksError::Closed)?
         })
+    }
+
+    fn export_zstd_chunk(&self, from: u64, to: u64) -> Result<Option<(Bytes, u64)>, TasksError> {
+        if from <= self.archived_through()
+            && let Some((frame, next)) = self.archive().compressed_frame_at(from)?
+            && next <= to + 1
+        {
+            return Ok(Some((frame.into(), next)));
+        }
+        let Some((raw, next)) = self.export_chunk(from, to)? else { return Ok(None) };
+        Ok(Some((self.archive().compress(&raw)?.into(), next)))
     }
 
     fn export_chunk(&self, from: u64, to: u64) -> Result<Option<(Bytes, u64)>, TasksError> {

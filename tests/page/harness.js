@@ -184,7 +184,7 @@ const PAGES = [
 ];
 const TYPES = { css: "text/css", html: "text/html; charset=utf-8", js: "text/javascript" };
 
-const assetOf = (route) => new URL(route.request().url()).pathname.split("/").slice(2).join("/");
+const assetOf = (route) => new URL(route.request().url()).pathname.split("/assets/")[1];
 
 // Keeps the headers of the server, which has the policy of the page.
 async function pageFromDisk(route) {

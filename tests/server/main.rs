@@ -7,9 +7,12 @@ mod bind;
 #[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod download;
 mod http;
+mod openapi;
 mod partial;
 mod pipeline;
+mod prefix;
 mod proxy;
 mod reference;
 mod runs;

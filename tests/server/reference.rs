@@ -5,6 +5,7 @@
 //! whose path is in its first line; `>b` is a binary message in hexadecimal.
 
 use crate::common::{Answer, TestServer, serve};
+use crate::openapi::Exchanges;
 use futures::SinkExt;
 use hyper::Method;
 use serde_json::Value;
@@ -106,12 +107,14 @@ fn keys_of(object: &Value) -> Value {
 }
 
 /// Sends the request of an `http` block.
-async fn request(server: &TestServer, block: &Block<'_>) -> Answer {
+async fn request(server: &TestServer, block: &Block<'_>, exchanges: &mut Exchanges) -> Answer {
     let (head, body) = block.text.split_once("\n\n").unwrap_or((block.text, ""));
     let mut lines = head.lines();
     let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
     let headers: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").unwrap()).collect();
-    server.ask(method.parse::<Method>().unwrap(), path, &headers, body.to_owned()).await
+    let answer = server.ask(method.parse::<Method>().unwrap(), path, &headers, body.to_owned()).await;
+    exchanges.answer(method, path, &answer, block.line);
+    answer
 }
 
 /// Compares an answer with the block that shows it.
@@ -154,14 +157,17 @@ fn compare_events(real: &str, shown: &str, at: &str) {
 }
 
 /// Holds the conversation of a `ws` block.
-async fn converse(server: &TestServer, block: &Block<'_>, at: &str) {
+async fn converse(server: &TestServer, block: &Block<'_>, at: &str, exchanges: &mut Exchanges) {
     let mut lines = block.text.lines();
     let path = lines.next().unwrap().strip_prefix("GET ").unwrap();
     let mut socket = server.socket(path).await;
     for line in lines {
         let (side, message) = line.split_at(2);
         match (side, message) {
-            ("> ", message) => socket.say_raw(message.to_owned()).await,
+            ("> ", message) => {
+                socket.say_raw(message.to_owned()).await;
+                exchanges.said(path, message, block.line);
+            }
             (">b", hex) => {
                 let bytes =
                     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect::<Vec<_>>();
@@ -171,7 +177,11 @@ async fn converse(server: &TestServer, block: &Block<'_>, at: &str) {
                 let got = socket.hear_or_close().await.unwrap_err().unwrap();
                 assert_eq!(format!("close {}", u16::from(got.code)), close, "{at}");
             }
-            ("< ", message) => assert_shape(&serde_json::from_str(message).unwrap(), &socket.hear().await, "", at),
+            ("< ", message) => {
+                let heard = socket.hear().await;
+                assert_shape(&serde_json::from_str(message).unwrap(), &heard, "", at);
+                exchanges.heard(path, &heard, block.line);
+            }
             _ => panic!("{at}: `{line}`"),
         }
     }
@@ -183,6 +193,7 @@ async fn every_example_of_the_reference_is_what_a_server_does() {
     let reference = reference();
     let blocks = blocks(&reference);
     let mut asked = 0;
+    let mut exchanges = Exchanges::default();
     let mut remaining = blocks.iter();
     while let Some(block) = remaining.next() {
         let at = format!("reference.md:{}", block.line);
@@ -194,15 +205,15 @@ async fn every_example_of_the_reference_is_what_a_server_does() {
                     let sealed = || async { !server.get("/api/v1/tasks/42").await.json()["artifact"].is_null() };
                     server.until("the log is sealed", sealed).await;
                 }
-                compare(&request(&server, block).await, shown, &at);
+                compare(&request(&server, block, &mut exchanges).await, shown, &at);
                 asked += 1;
             }
             "ws" => {
-                converse(&server, block, &at).await;
+                converse(&server, block, &at, &mut exchanges).await;
                 asked += 1;
             }
-            // Code that makes a message of an example.
-            "python" => {}
+            // Code that makes a message of an example, and markup.
+            "python" | "html" => {}
             other => panic!("{at}: a block of `{other}`"),
         }
     }
@@ -210,6 +221,7 @@ async fn every_example_of_the_reference_is_what_a_server_does() {
     let ended = || async { server.get("/api/v1/tasks/43").await.json()["status"] == "completed" };
     server.until("the simplest worker's task has ended", ended).await;
     assert_eq!(server.texts("43").await, ["Building..."]);
+    exchanges.validate(&server).await;
 }
 
 /// Every route that the server has is named in the reference.

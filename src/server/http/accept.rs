@@ -19,21 +19,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use warp::http::{HeaderValue, Request, header};
+use warp::http::{HeaderValue, Method, Request, StatusCode, header};
 use warp::reply::Response;
 
 use super::auth;
 use super::body::{self, DrainLimit};
 use super::client_addr::ClientAddr;
 use super::cors;
-use super::error::ApiError;
+use super::error::{ApiError, ReportedProblem, RouteError};
 use super::origin::HostPolicy;
+use super::prefix;
 use super::routes;
 use super::timeouts::{ConnectionPhase, GuardedBody, RequestGuard, TimeoutStream};
 use crate::model::limits::{Limit, SHUTDOWN_TIMEOUT};
 use crate::server::net::connection_limit::{ConnectionLimiter, ConnectionPermit, LimitReached};
 use crate::server::net::{tcp, tls};
 use crate::server::state::{SharedState, State};
+use crate::server::web::pages;
 use crate::transport::AppProtocol;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
@@ -150,6 +152,10 @@ where
         mut guard: RequestGuard,
     ) -> warp::http::Response<GuardedBody<impl Body<Data = Bytes, Error = warp::Error> + Unpin + 'static>> {
         self.state.metrics.requests.inc();
+        if let Some(uri) = prefix::strip(request.uri(), self.state.prefix(), |path| !routes::allowed(path).is_empty()) {
+            *request.uri_mut() = uri;
+        }
+        let browser = Browser::of(&request);
         let options = &self.state.options;
         let cors_headers = cors::response_headers(&options.allowed_origins, request.headers());
         let client = ClientAddr::new(peer, self.state.tls.is_some(), request.headers(), &options.trusted_proxy);
@@ -169,7 +175,14 @@ where
             }
             Err(full) => limit_response(&self.state, full),
         };
-        response.headers_mut().extend(cors_headers);
+        // A response for every origin names none.
+        let is_public = response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        for (name, value) in cors_headers.iter().filter(|_| !is_public) {
+            response.headers_mut().append(name, value.clone());
+        }
+        if let Some(browser) = browser {
+            response = browser.page_of(response);
+        }
         guard.guard(response)
     }
 }
@@ -187,18 +200,28 @@ where
     if let Err(error) = HostPolicy::new(&state).check(&request, &client) {
         return Ok(error.into_response());
     }
+    let path = request.uri().path();
+    // A relative address in a page would leave the prefix without the slash at its end.
+    if !state.prefix().is_empty() && path == state.prefix() && routes::allowed(path).is_empty() {
+        return Ok(redirect_to_folder(path));
+    }
     let origins = &state.options.allowed_origins;
-    if let Some(response) = cors::preflight(origins, request.method(), request.headers()) {
+    let is_served = |method: &Method| !path.starts_with("/ws/") && routes::find(method, path).is_ok();
+    if let Some(response) = cors::preflight(origins, request.method(), request.headers(), is_served) {
         return Ok(response);
     }
-    let route = routes::find(request.method(), request.uri().path());
+    let route = routes::find(request.method(), path);
+    let allowed = (route.as_ref().err() == Some(&RouteError::MethodNotAllowed)).then(|| routes::allowed(path));
     let access = route.as_ref().map(routes::RouteMatch::access).map_err(|error| *error);
     let caller = match auth::admit(&state, &client, &mut request, access).await {
         Ok(caller) => caller,
-        Err(response) => {
+        Err(mut response) => {
             // A client that expects `100 Continue` has not sent its body.
             if !request.headers().contains_key(header::EXPECT) {
                 body::drain(request.into_body().into_data_stream(), DrainLimit::UNAUTHORIZED).await;
+            }
+            if let Some(allowed) = allowed.and_then(|methods| HeaderValue::from_str(&methods).ok()) {
+                response.headers_mut().insert(header::ALLOW, allowed);
             }
             return Ok(response);
         }
@@ -216,6 +239,37 @@ where
         response = routes.call(request) => response,
         ended = lease.ended() => Ok(auth::unauthorized(ended)),
     }
+}
+
+/// A browser that opens an address itself, as opposed to a program: errors are answered with a page.
+struct Browser {
+    root: String,
+}
+
+impl Browser {
+    /// Returns the browser that sent a request, if one did.
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        auth::accepts_html(request.headers()).then(|| Self { root: prefix::root_of(request.uri().path()) })
+    }
+
+    /// Returns the page of a response that reports a problem, and any other response as it is.
+    fn page_of(&self, mut response: Response) -> Response {
+        match response.extensions_mut().remove::<ReportedProblem>() {
+            Some(problem) => pages::error(response, &problem, &self.root),
+            None => response,
+        }
+    }
+}
+
+/// Returns a redirect from a folder to the same address with a slash.
+fn redirect_to_folder(path: &str) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if let Ok(target) = HeaderValue::from_str(&format!("{name}/")) {
+        response.headers_mut().insert(header::LOCATION, target);
+    }
+    response
 }
 
 /// Returns the problem of a reached connection limit, and counts it.

@@ -16,6 +16,13 @@ use super::client_addr::normal_origin;
 /// Seconds for which a browser may cache a preflight response.
 const PREFLIGHT_S: u64 = 600;
 
+/// The headers that a page may send: every one that a route which reads evaluates.
+const ALLOWED_HEADERS: &str =
+    "authorization, if-none-match, if-range, last-event-id, range, tasktail-share, token";
+/// The headers of a response that a page may read, beyond those that are always readable.
+const EXPOSED_HEADERS: &str =
+    "accept-ranges, allow, content-disposition, content-encoding, content-range, etag, retry-after, www-authenticate";
+
 /// Normalized origins of other sites that may read here. Each one is exact; there are no patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<String>);
@@ -48,6 +55,11 @@ impl Origins {
     #[cfg(test)]
     pub(crate) const NONE: &Origins = &Origins(Vec::new());
 
+    /// Returns the origins.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Reports whether a request comes from a page of one of these origins.
     pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
         request_origin(headers).is_some_and(|origin| self.0.contains(&origin))
@@ -59,17 +71,23 @@ pub(crate) fn request_origin(headers: &HeaderMap) -> Option<String> {
     headers.get(header::ORIGIN).map(|origin| normal_origin(origin.to_str().unwrap_or("null")))
 }
 
-/// Returns the response to a preflight request of an allowed page, or `None` for any other request.
-pub(crate) fn preflight(origins: &Origins, method: &Method, headers: &HeaderMap) -> Option<Response> {
+/// Returns the response to a preflight request of an allowed page, or `None` for any other request. `is_served`
+/// reports whether a method has a route at the requested path.
+pub(crate) fn preflight(
+    origins: &Origins,
+    method: &Method,
+    headers: &HeaderMap,
+    is_served: impl Fn(&Method) -> bool,
+) -> Option<Response> {
     let requested = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-    if *method != Method::OPTIONS || !origins.allows(headers) || !(requested == "GET" || requested == "HEAD") {
+    let reads = [Method::GET, Method::HEAD].into_iter().find(|reads| requested == reads.as_str());
+    if *method != Method::OPTIONS || !origins.allows(headers) || !reads.is_some_and(|reads| is_served(&reads)) {
         return None;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    let names = "authorization, last-event-id, tasktail-share";
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_S));
     Some(response)
 }
@@ -83,6 +101,7 @@ pub(crate) fn response_headers(origins: &Origins, request: &HeaderMap) -> Header
     }
     if let Some(origin) = request.get(header::ORIGIN).filter(|_| origins.allows(request)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
     }
     headers
 }

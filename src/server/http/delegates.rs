@@ -11,7 +11,7 @@ use crate::tasks::FollowStart;
 
 /// `GET /`.
 pub(super) async fn task_list_page(request: RouteRequest) -> Result<Response, ApiError> {
-    Ok(pages::list(&request.headers))
+    Ok(pages::list(&request.headers, &request.root))
 }
 
 /// `GET /tasks/{task}`.
@@ -20,28 +20,40 @@ pub(super) async fn task_page(request: RouteRequest) -> Result<Response, ApiErro
     // Everyone gets the page; its script reports why a task cannot be read.
     let readable = sees_task(&request.state, &caller, &id);
     let task = if readable { request.task(FollowStart::From(1)).await.ok() } else { None };
-    Ok(pages::task(&request.headers, &request.path_id, task.map(|task| task.details()).as_ref()))
+    Ok(pages::task(&request.headers, &request.root, &request.path_id, task.map(|task| task.details()).as_ref()))
 }
 
 /// `GET /search`.
 pub(super) async fn search_page(request: RouteRequest) -> Result<Response, ApiError> {
-    Ok(pages::search(&request.headers))
+    Ok(pages::search(&request.headers, &request.root))
 }
 
 /// `GET /runs`.
 pub(super) async fn run_list_page(request: RouteRequest) -> Result<Response, ApiError> {
-    Ok(pages::runs(&request.headers))
+    Ok(pages::runs(&request.headers, &request.root))
 }
 
 /// `GET /runs/{run}`.
 pub(super) async fn run_page(request: RouteRequest) -> Result<Response, ApiError> {
     request.run_id()?;
-    Ok(pages::run(&request.headers))
+    Ok(pages::run(&request.headers, &request.root))
 }
 
 /// `GET /assets/{folder}/{name}`.
 pub(super) async fn asset(request: RouteRequest) -> Result<Response, ApiError> {
     pages::asset(&request.path_id, &request.headers)
+}
+
+/// `GET /assets/embed.js`.
+pub(super) async fn embed_script(request: RouteRequest) -> Result<Response, ApiError> {
+    Ok(pages::embed_script(&request.headers))
+}
+
+/// `GET /embed/{task}`: the page without a log. Its script reads the log with the share of the embedding page, as
+/// cookies of this server do not reach a frame on another site.
+pub(super) async fn embed_page(request: RouteRequest) -> Result<Response, ApiError> {
+    request.task_id()?;
+    Ok(pages::embed(&request.headers, &request.root, &request.path_id, &request.state.options.frame_ancestors))
 }
 
 /// `GET /ws/v1/tasks/{task}`.

@@ -32,6 +32,9 @@ use crate::auth::{Resource, Scope};
 use crate::tasks::TasksError;
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 
+/// The member of a problem with the lines of settings that remedy it.
+const FIX: &str = "fix";
+
 /// The close code for a missing task.
 pub(crate) const CLOSE_NOT_FOUND: CloseCode = CloseCode::Library(4404);
 
@@ -56,6 +59,17 @@ struct ApiErrorInner {
     extra: Map<String, Value>,
     /// Seconds after which the request may be repeated.
     retry_after_s: Option<u64>,
+}
+
+/// What an error response reports: an extension of the response, from which a browser gets a page.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportedProblem {
+    /// The stable code.
+    pub(crate) code: &'static str,
+    /// The reason and the remedy, for people.
+    pub(crate) detail: String,
+    /// Lines of settings that remedy it, by program.
+    pub(crate) fix: Vec<(String, String)>,
 }
 
 /// A request that matches no route.
@@ -112,6 +126,15 @@ impl ApiError {
         self
     }
 
+    /// Adds the line of settings that remedies the problem in a program.
+    pub(crate) fn fixed_by(mut self, program: &str, line: impl Into<String>) -> Self {
+        let fix = self.inner.extra.entry(FIX).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(lines) = fix {
+            lines.insert(program.to_owned(), Value::String(line.into()));
+        }
+        self
+    }
+
     /// Adds a `Retry-After` header.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         let up = u64::from(wait.subsec_nanos() > 0);
@@ -129,6 +152,12 @@ impl ApiError {
         &self.inner.detail
     }
 
+    /// Returns the problem as JSON.
+    pub(crate) fn into_json(self) -> Value {
+        let ApiErrorInner { status, code, detail, extra, .. } = *self.inner;
+        problem_json(&Problem::new(status, code, detail), extra)
+    }
+
     /// Returns the response of an HTTP route.
     pub(crate) fn into_response(self) -> WarpResponse {
         let ApiErrorInner { status, code, detail, extra, retry_after_s } = *self.inner;
@@ -137,12 +166,13 @@ impl ApiError {
         if status.is_server_error() {
             tracing::warn!(code, "{}", problem.detail);
         }
-        let mut json = serde_json::to_value(&problem).unwrap_or_default();
-        if let Value::Object(members) = &mut json {
-            members.extend(extra);
-        }
+        let fix = extra.get(FIX).and_then(Value::as_object).into_iter().flatten();
+        let fix = fix.filter_map(|(program, line)| Some((program.clone(), line.as_str()?.to_owned()))).collect();
+        let reported = ReportedProblem { code, detail: problem.detail.to_string(), fix };
+        let json = problem_json(&problem, extra);
         let mut response = Response::new(json.to_string().into());
         *response.status_mut() = status;
+        response.extensions_mut().insert(reported);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -151,6 +181,14 @@ impl ApiError {
         }
         response
     }
+}
+
+fn problem_json(problem: &Problem, extra: Map<String, Value>) -> Value {
+    let mut json = serde_json::to_value(problem).unwrap_or_default();
+    if let Value::Object(members) = &mut json {
+        members.extend(extra);
+    }
+    json
 }
 
 impl From<RouteError> for ApiError {

@@ -1,12 +1,13 @@
 //! HTTP: the accept loop, the checks that every request passes, and the handlers of the routes.
 //!
 //! ```text
-//! accept (timeouts) ─ client_addr ─ origin (host, public_url, cors) ─ auth ─ routes ─ one handler:
+//! accept (timeouts) ─ prefix ─ client_addr ─ origin (host, public_url, cors) ─ auth ─ routes ─ one handler:
 //!
 //!   tasks  lines  append  download  sse    a task: its metadata, log, and live stream
 //!   runs/                                  runs and their events
 //!   browser/                               sign-in, share links
 //!   health                                 metrics, health checks, the counters of the stages
+//!   reference/                             OpenAPI, JSON Schemas
 //!   delegates                              WebSockets (`ws`) and pages (`web`)
 //! ```
 //! `routes` is the single table of routes: path, required access and handler. `route_request` is what
@@ -19,6 +20,7 @@ pub(in crate::server) mod auth;
 mod body;
 mod browser;
 pub(in crate::server) mod client_addr;
+pub(in crate::server) mod conditional;
 pub(in crate::server) mod cors;
 mod decode;
 mod delegates;
@@ -29,8 +31,10 @@ mod host;
 mod lines;
 pub(in crate::server) mod named_task;
 mod origin;
+mod prefix;
 pub(in crate::server) mod public_url;
 pub(in crate::server) mod query;
+mod reference;
 mod reply;
 mod route_request;
 pub(in crate::server) mod routes;

@@ -10,7 +10,7 @@
 use hyper::Request;
 use warp::http::{HeaderMap, HeaderName, Method, header};
 
-use super::client_addr::ClientAddr;
+use super::client_addr::{ClientAddr, normal_origin};
 use super::cors::{Origins, request_origin};
 use super::error::ApiError;
 use super::host::{is_address, is_loopback_host};
@@ -18,6 +18,10 @@ use super::public_url::PublicUrl;
 use crate::server::state::State;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The lines that make a proxy pass the `Host` header of its clients on.
+const NGINX_HOST: &str = "proxy_set_header Host $http_host;";
+const CADDY_HOST: &str = "header_up Host {http.request.hostport}";
 
 /// The names of a server, and the protections that its requests pass.
 #[derive(Clone, Copy, Debug)]
@@ -56,39 +60,87 @@ impl<'a> HostPolicy<'a> {
         let upgrades = headers.contains_key(header::UPGRADE);
         let may_watch = !changes && is_viewer_path(request.uri().path()) && self.origins.allows(headers);
         if (changes || upgrades) && self.is_foreign_request(headers, client) && !may_watch {
-            let detail = "pages of other sites may not do this; the setting allowed_origins lists sites that may read";
-            return Err(ApiError::new(403, "bad_origin", detail));
+            let origin = request_origin(headers).unwrap_or_else(|| "another site".to_owned());
+            return Err(self.bad_origin(&origin, client));
         }
         Ok(())
+    }
+
+    /// Returns the problem that a WebSocket of a page of this origin has, if any.
+    pub(crate) fn socket_problem(&self, origin: &str, client: &ClientAddr) -> Option<ApiError> {
+        let origin = normal_origin(origin);
+        (!self.is_own_origin(&origin, client)).then(|| self.bad_origin(&origin, client))
     }
 
     fn check_host(&self, host: &str) -> Result<(), ApiError> {
         if self.public_url.is_some_and(|url| url.is_host(host)) || is_loopback_host(host) {
             return Ok(());
         }
-        if self.loopback {
-            let detail = "the Host header must be localhost, 127.0.0.1 or [::1], as this server serves only its own \
-                          machine; behind a proxy, set public_url to the name that the proxy uses";
-            return Err(ApiError::new(403, "bad_host", detail));
+        let accepted = if self.loopback {
+            "this server serves only its own machine and is addressed as localhost, 127.0.0.1 or [::1]"
+        } else if !self.auth_required && !is_address(host) {
+            "this store requires no tokens, so it is addressed by an IP address"
+        } else {
+            return Ok(());
+        };
+        Err(self.bad_host(host, accepted))
+    }
+
+    /// Returns the error for a `Host` that is not the server's, with the lines that correct it at a proxy.
+    fn bad_host(&self, host: &str, accepted: &str) -> ApiError {
+        let detail = format!(
+            "the Host header is {host:?}, but {accepted}, or by the host of the setting public_url; at a proxy, set \
+             public_url to the address that people use, and pass the Host header on"
+        );
+        let public_url = match self.public_url {
+            Some(url) => url.to_string(),
+            None if is_plain_host(host) => format!("https://{host}"),
+            None => "https://logs.example".to_owned(),
+        };
+        ApiError::new(403, "bad_host", detail)
+            .fixed_by("tasktail", format!("public_url = \"{public_url}\""))
+            .fixed_by("nginx", NGINX_HOST)
+            .fixed_by("Caddy", CADDY_HOST)
+    }
+
+    /// Returns the error for a page whose origin is not the server's, with the lines that correct it at a proxy.
+    fn bad_origin(&self, origin: &str, client: &ClientAddr) -> ApiError {
+        let own = client.origin().unwrap_or_else(|| "no host".to_owned());
+        let host_of = |origin: &str| origin.split_once("://").map(|(_, host)| host.to_owned());
+        let detail = format!(
+            "the page of this request is at {origin}, but the request is addressed to {own}: pages of other sites may \
+             not do this. If it is this server's own page, a proxy changes the address: pass the Host header on and \
+             set public_url; for another site, the setting allowed_origins permits reading"
+        );
+        let error = ApiError::new(403, "bad_origin", detail);
+        let error = match origin.parse::<PublicUrl>() {
+            Ok(url) => error.fixed_by("tasktail", format!("public_url = \"{url}\"")),
+            Err(_) => error,
+        };
+        if host_of(origin) == host_of(&own) {
+            return error
+                .fixed_by("nginx", "proxy_set_header X-Forwarded-Proto $scheme;  # with trusted_proxy in tasktail")
+                .fixed_by("Caddy", "# sends X-Forwarded-Proto by itself: set trusted_proxy in tasktail");
         }
-        if !self.auth_required && !is_address(host) {
-            let detail = "the Host header must be an IP address or the name in the setting public_url, as this store \
-                          requires no tokens";
-            return Err(ApiError::new(403, "bad_host", detail));
-        }
-        Ok(())
+        error.fixed_by("nginx", NGINX_HOST).fixed_by("Caddy", CADDY_HOST)
     }
 
     /// Reports whether a browser sent this request from one of the server's own pages.
     pub(crate) fn is_own_request(&self, headers: &HeaderMap, client: &ClientAddr) -> bool {
+        if is_same_origin(headers) {
+            return true;
+        }
         match request_origin(headers) {
             Some(origin) => self.is_own_origin(&origin, client),
-            None => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
+            None => false,
         }
     }
 
     /// Reports whether a browser sent this request from a page of another site.
     pub(crate) fn is_foreign_request(&self, headers: &HeaderMap, client: &ClientAddr) -> bool {
+        if is_same_origin(headers) {
+            return false;
+        }
         let cross_site = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
         match request_origin(headers) {
             Some(origin) => cross_site || !self.is_own_origin(&origin, client),
@@ -100,6 +152,17 @@ impl<'a> HostPolicy<'a> {
     fn is_own_origin(&self, origin: &str, client: &ClientAddr) -> bool {
         client.origin().is_some_and(|own| own == origin) || self.public_url.is_some_and(|url| url.origin() == origin)
     }
+}
+
+/// Reports whether the browser itself found that the page and the request have the same origin. No page can set this
+/// header, and it stays true behind a proxy that changes the host.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin")
+}
+
+/// Reports whether a host can be quoted in a setting.
+fn is_plain_host(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
 }
 
 /// Reports whether a path is that of a read-only WebSocket.
@@ -163,6 +226,28 @@ mod tests {
             assert_eq!(code_at(closed, false, Method::GET, &[("host", bad)]).as_deref(), Some("bad_host"), "{bad}");
         }
         assert_eq!(code(Method::GET, &[]).as_deref(), Some("bad_host"));
+    }
+
+    #[test]
+    fn problems_name_the_line_that_fixes_them() {
+        let client = |https, host: &str| ClientAddr { ip: [127, 0, 0, 1].into(), https, host: Some(host.to_owned()) };
+        let json = |error: ApiError| error.into_json();
+        let host = json(LOCAL.check_host("logs.example:8443").unwrap_err());
+        assert_eq!(host["fix"]["tasktail"], "public_url = \"https://logs.example:8443\"");
+        assert_eq!(host["fix"]["nginx"], "proxy_set_header Host $http_host;");
+        assert!(host["detail"].as_str().unwrap().contains("the Host header is \"logs.example:8443\""));
+        let hostile = json(LOCAL.check_host("\"><script>").unwrap_err());
+        assert_eq!(hostile["fix"]["tasktail"], "public_url = \"https://logs.example\"");
+        // nginx with `Host $host`: the port is missing.
+        let origin = LOCAL.socket_problem("http://logs.example:8080", &client(false, "logs.example")).unwrap();
+        let origin = json(origin);
+        assert_eq!(origin["code"], "bad_origin");
+        assert_eq!(origin["fix"]["tasktail"], "public_url = \"http://logs.example:8080\"");
+        assert_eq!(origin["fix"]["Caddy"], "header_up Host {http.request.hostport}");
+        // TLS at the proxy only: the host is right, the scheme is not.
+        let scheme = json(LOCAL.socket_problem("https://logs.example", &client(false, "logs.example")).unwrap());
+        assert!(scheme["fix"]["nginx"].as_str().unwrap().starts_with("proxy_set_header X-Forwarded-Proto"));
+        assert!(LOCAL.socket_problem("http://logs.example", &client(false, "logs.example")).is_none());
     }
 
     #[test]
@@ -243,6 +328,7 @@ mod tests {
             (&[("sec-fetch-site", "none")], false, false),
             (&[("sec-fetch-site", "cross-site")], false, true),
             (&[("origin", "https://logs.example"), ("sec-fetch-site", "cross-site")], true, true),
+            (&[("origin", "https://tail.example"), ("sec-fetch-site", "same-origin")], true, false),
         ] {
             let headers = headers(pairs);
             assert_eq!(site.is_own_request(&headers, &client), own, "{pairs:?}");

@@ -22,6 +22,11 @@ impl PublicUrl {
         normal_origin(&format!("{}://{}", self.scheme, self.authority))
     }
 
+    /// Returns the path below which a proxy serves this server, without a trailing `/`; empty for the whole host.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Reports whether the host is a loopback name.
     pub(crate) fn is_loopback(&self) -> bool {
         is_loopback_host(&self.authority)
@@ -57,6 +62,10 @@ impl FromStr for PublicUrl {
             return Err(bad("it must not contain a user name, a password or a query"));
         }
         let prefix = uri.path().trim_end_matches('/').to_owned();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
+        if !prefix.bytes().all(plain) || prefix.contains("//") || prefix.split('/').any(|part| part == "..") {
+            return Err(bad("its path must be plain segments"));
+        }
         Ok(Self { scheme, authority: authority.to_ascii_lowercase(), prefix })
     }
 }
@@ -68,12 +77,12 @@ mod tests {
     #[test]
     fn urls_are_normalized() {
         let url: PublicUrl = "https://Logs.example:443/tail/".parse().unwrap();
-        assert_eq!(url.to_string(), "https://logs.example:443/tail");
+        assert_eq!((url.to_string().as_str(), url.prefix()), ("https://logs.example:443/tail", "/tail"));
         assert_eq!(url.origin(), "https://logs.example");
         assert!(url.is_host("logs.example") && url.is_host("LOGS.example:443") && !url.is_host("logs.example:8443"));
         let url: PublicUrl = "http://[::1]:8080".parse().unwrap();
         assert_eq!(url.origin(), "http://[::1]:8080");
-        for bad in ["logs.example", "ftp://x", "https://u:p@x", "https://x?y=1", ""] {
+        for bad in ["logs.example", "ftp://x", "https://u:p@x", "https://x?y=1", "https://x/a;b", "https://x/a//b", "https://x/../b", ""] {
             assert!(bad.parse::<PublicUrl>().unwrap_err().contains("https://logs.example"), "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use hyper::upgrade::OnUpgrade;
-use warp::http::HeaderMap;
+use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 
 use super::body::RequestBody;
@@ -26,6 +26,10 @@ pub(crate) struct RouteRequest {
     pub(crate) client: ClientAddr,
     /// The request's headers.
     pub(crate) headers: HeaderMap,
+    /// The request's method; a route that is served for `GET` is also called for `HEAD`.
+    pub(crate) method: Method,
+    /// The front page, relative to the request's path: `./`, `../`, ...
+    pub(crate) root: String,
     /// The request's body.
     pub(crate) body: RequestBody,
     /// The variable segments of the path, still percent-encoded; empty if the route has none.

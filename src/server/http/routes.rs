@@ -7,6 +7,7 @@ use std::ops::Range;
 use hyper::upgrade::OnUpgrade;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 
@@ -15,7 +16,7 @@ use super::body::{self, BodyTimeout};
 use super::client_addr::ClientAddr;
 use super::error::{self, RouteError};
 use super::route_request::{Handler, RouteRequest};
-use super::{append, browser, delegates, download, health, lines, runs, sse, tasks};
+use super::{append, browser, delegates, download, health, lines, prefix, reference, runs, sse, tasks};
 use crate::auth::Caller;
 use crate::auth::Scope::{Admin, Read, Write};
 use crate::model::limits::Limits;
@@ -50,7 +51,9 @@ pub const ROUTES: &[Route] = routes! {
     GET HEAD "/healthz", Public => health::healthz;
     GET HEAD "/readyz", Public => health::readyz;
     GET HEAD "/metrics", Any(Read) => health::metrics;
-    GET "/api/v1/pipeline", Any(Read) => health::pipeline;
+    GET HEAD "/api/v1/pipeline", Any(Read) => health::pipeline;
+    GET HEAD "/api/v1/openapi.json", Public => reference::openapi;
+    GET HEAD "/api/v1/schemas/{name}", Public => reference::schema;
 
     GET HEAD "/", Page => delegates::task_list_page;
     GET HEAD "/tasks/{task}", TaskPage => delegates::task_page;
@@ -58,33 +61,35 @@ pub const ROUTES: &[Route] = routes! {
     GET HEAD "/runs", Page => delegates::run_list_page;
     GET HEAD "/runs/{run}", Page => delegates::run_page;
     GET HEAD "/assets/{folder}/{name}", Public => delegates::asset;
+    GET HEAD "/assets/embed.js", Public => delegates::embed_script;
+    GET HEAD "/embed/{task}", Public => delegates::embed_page;
 
     GET HEAD "/login", Public => browser::login_page;
     POST "/login", Public => browser::sign_in;
     POST "/logout", Public => browser::sign_out;
     POST "/share", Public => browser::open_share;
-    GET "/api/v1/access", Public => browser::access;
+    GET HEAD "/api/v1/access", Public => browser::access;
 
-    GET "/api/v1/tasks", Any(Read) => tasks::list;
-    GET "/api/v1/tasks/{task}", Task(Read) => tasks::show;
+    GET HEAD "/api/v1/tasks", Any(Read) => tasks::list;
+    GET HEAD "/api/v1/tasks/{task}", Task(Read) => tasks::show;
     DELETE "/api/v1/tasks/{task}", Task(Admin) => tasks::remove;
     POST "/api/v1/tasks/{task}/end", Task(Write) => tasks::end;
-    GET "/api/v1/tasks/{task}/lines", Task(Read) => lines::page;
+    GET HEAD "/api/v1/tasks/{task}/lines", Task(Read) => lines::page;
     POST "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
     PUT "/api/v1/tasks/{task}/lines", Task(Write) => append::lines;
-    GET "/api/v1/tasks/{task}/log", Task(Read) => download::download;
-    GET "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
-    GET "/api/v1/tasks/{task}/events", Task(Read) => tasks::events;
+    GET HEAD "/api/v1/tasks/{task}/log", Task(Read) => download::download;
+    GET HEAD "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
+    GET HEAD "/api/v1/tasks/{task}/events", Task(Read) => tasks::events;
     POST "/api/v1/tasks/{task}/share", Task(Admin) => browser::create_share;
 
-    GET "/api/v1/runs", Any(Read) => runs::list;
-    GET "/api/v1/runs/{run}", Run(Read) => runs::show;
+    GET HEAD "/api/v1/runs", Any(Read) => runs::list;
+    GET HEAD "/api/v1/runs/{run}", Run(Read) => runs::show;
     DELETE "/api/v1/runs/{run}", Run(Admin) => runs::remove;
-    GET "/api/v1/runs/{run}/events", Run(Read) => runs::events::page;
+    GET HEAD "/api/v1/runs/{run}/events", Run(Read) => runs::events::page;
     POST "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
     PUT "/api/v1/runs/{run}/events", Run(Write) => runs::append::events;
-    GET "/api/v1/runs/{run}/events/stream", Run(Read) => runs::stream::stream;
-    GET "/api/v1/runs/{run}/pipeline", Run(Read) => runs::pipeline;
+    GET HEAD "/api/v1/runs/{run}/events/stream", Run(Read) => runs::stream::stream;
+    GET HEAD "/api/v1/runs/{run}/pipeline", Run(Read) => runs::pipeline;
 
     GET "/ws/v1/tasks/{task}", Task(Read) => delegates::view_socket;
     GET "/ws/v1/follow", Any(Read) => delegates::follow_socket;
@@ -131,6 +136,15 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<RouteMatch, RouteError
     Err(error)
 }
 
+/// Returns the methods that are served at a path, for the header `Allow`.
+pub(crate) fn allowed(path: &str) -> String {
+    let here = ROUTES.iter().filter(|route| match_path(route.path, path).is_some());
+    let mut methods: Vec<&str> = here.flat_map(|route| route.methods.iter().copied()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods.join(", ")
+}
+
 /// Matches a path against a pattern. Returns the part of the path with the variable segments, or an empty
 /// string if the pattern has none. One slash at the end of the path is ignored.
 fn match_path<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
@@ -161,6 +175,8 @@ pub(crate) fn filter(state: &SharedState) -> BoxedFilter<(Response,)> {
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<ConnectionPermit>())
         .and(warp::header::headers_cloned())
+        .and(warp::method())
+        .and(warp::path::full())
         .and(raw_query)
         .and(warp::body::stream())
         .then(
@@ -170,6 +186,8 @@ pub(crate) fn filter(state: &SharedState) -> BoxedFilter<(Response,)> {
                   on_upgrade: Option<OnUpgrade>,
                   connection_permit: Option<ConnectionPermit>,
                   headers: HeaderMap,
+                  method: Method,
+                  path: FullPath,
                   raw_query: String,
                   stream| {
                 let timeout = matched.route.body_timeout(&state.options.limits);
@@ -180,6 +198,8 @@ pub(crate) fn filter(state: &SharedState) -> BoxedFilter<(Response,)> {
                     state,
                     client,
                     headers,
+                    method,
+                    root: prefix::root_of(path.as_str()),
                     body,
                     path_id,
                     raw_query,
@@ -214,7 +234,9 @@ mod tests {
         assert_eq!(found(Method::DELETE, "/api/v1/tasks/t"), Ok((Task(Admin), "t".to_owned())));
         assert_eq!(found(Method::GET, "/api/v1/tasks/t/"), Ok((Task(Read), "t".to_owned())));
         assert_eq!(found(Method::PUT, "/api/v1/tasks/t"), Err(RouteError::MethodNotAllowed));
-        assert_eq!(found(Method::HEAD, "/api/v1/tasks/t"), Err(RouteError::MethodNotAllowed));
+        assert_eq!(found(Method::HEAD, "/api/v1/tasks/t"), Ok((Task(Read), "t".to_owned())));
+        assert_eq!(found(Method::HEAD, "/ws/v1/follow"), Err(RouteError::MethodNotAllowed), "nothing to upgrade");
+        assert_eq!(allowed("/api/v1/tasks/t"), "DELETE, GET, HEAD");
         for path in ["", "*", "//", "/api", "/api/v1", "/api//v1/tasks", "/api/v1/tasks//log", "/x", "/TASKS/t"] {
             assert_eq!(found(Method::GET, path), Err(RouteError::NotFound), "{path}");
         }

@@ -5,12 +5,14 @@
 //! id: c1.1f.3.78.1778336581000-0
 //! data: {"n":120,...}
 //! ```
-//! Events of the types `gap`, `reset` and `end` appear between the lines, with `partial=1` also `partial`, and a
-//! comment at each heartbeat.
+//! The id of the last event of a log, `end`, is its own: a browser that reconnects with it is answered with 204 and
+//! stops. Events of the types `gap`, `reset` and `end` appear between the lines, with `partial=1` also `partial`, with
+//! `open=1` also `open` and `status`, and a comment at each heartbeat.
 //! Only text of the server itself goes into `id` and `event`, and JSON contains no bare newline or carriage
 //! return, so a line of a log cannot end its field.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,7 +22,7 @@ use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::time::{Instant, Interval, interval_at};
-use warp::http::{HeaderMap, HeaderValue, header};
+use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::error::{self, ApiError};
@@ -30,10 +32,16 @@ use crate::auth::{Caller, Lease};
 use crate::model::{Cursor, TaskId};
 use crate::server::state::{SharedState, State};
 use crate::server::ws::frames::{before_first, cursor_after, push_json};
-use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower};
+use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower, TaskHandle};
+
+/// For events that are no position in a log.
+pub(super) const NO_ID: Option<Cursor> = None;
 
 /// A comment: it keeps the connection alive, and makes hyper send the head of the response.
 const COMMENT: &[u8] = b":\n\n";
+
+/// The header with which a browser continues a stream.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// A source of server-sent events.
 pub(super) trait SseSource: Send + 'static {
@@ -59,9 +67,14 @@ pub(super) fn event_stream(state: SharedState, lease: Lease, source: impl SseSou
     response
 }
 
+/// Reports whether a browser reconnects that has received the end.
+fn has_end(headers: &HeaderMap) -> bool {
+    headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()).is_some_and(Cursor::is_at_end)
+}
+
 /// Returns the cursor that a browser sends when it reconnects.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
-    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(None) };
     let cursor = value.to_str().ok().and_then(|text| text.parse::<Cursor>().ok());
     let invalid = || ApiError::new(400, "bad_cursor", "header Last-Event-ID is not a cursor");
     cursor.ok_or_else(invalid).map(Some)
@@ -71,7 +84,7 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiEr
 pub(super) fn put_event(
     out: &mut Vec<u8>,
     event: Option<&'static str>,
-    id: Option<Cursor>,
+    id: Option<impl Display>,
     data: &impl serde::Serialize,
 ) {
     if let Some(event) = event {
@@ -104,7 +117,7 @@ impl<S: SseSource> SseStream<S> {
                 () = state.shutdown.cancelled() => return None,
                 end = self.lease.ended() => {
                     let data = json!({ "code": "unauthorized", "message": end.reason() });
-                    put_event(&mut out, Some("error"), None, &data);
+                    put_event(&mut out, Some("error"), NO_ID, &data);
                     ControlFlow::Break(())
                 }
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(COMMENT)),
@@ -144,15 +157,25 @@ pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> 
         Some(cursor) => FollowStart::After(cursor),
         None => query.start()?,
     };
-    let (wait, partial) = (query.flag("wait")?, query.flag("partial")?);
-    let state = request.state;
+    let (wait, partial, details) = (query.flag("wait")?, query.flag("partial")?, query.flag("open")?);
+    let RouteRequest { state, headers, .. } = request;
     // With `wait`, the task is awaited inside the stream, so that the head of the response is not delayed.
     let follower = match find_task(&state, &caller, &id, start).await? {
+        Some(handle) if has_end(&headers) && is_end_of(&handle, start) => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
         Some(handle) => Some(Box::new(handle.follow(start).with_partials(partial))),
         None if wait => None,
         None => return Err(ApiError::task_not_found(&id)),
     };
-    Ok(event_stream(state, lease, TaskEvents { id, caller, start, partial, follower }))
+    Ok(event_stream(state, lease, TaskEvents { id, caller, start, partial, details, follower }))
+}
+
+/// Reports whether a position is the end of this log, which nothing can follow.
+fn is_end_of(handle: &TaskHandle, start: FollowStart) -> bool {
+    let FollowStart::After(cursor) = start else { return false };
+    let is_this_log = cursor.epoch.incarnation == handle.epoch().incarnation;
+    is_this_log && handle.has_ended() && cursor.n >= handle.details().last_line
 }
 
 /// The events of a task.
@@ -162,6 +185,8 @@ struct TaskEvents {
     start: FollowStart,
     /// Whether the current unterminated line is wanted.
     partial: bool,
+    /// Whether the task's details are wanted, at the start and after changes.
+    details: bool,
     /// `None` until the task exists.
     follower: Option<Box<TaskFollower>>,
 }
@@ -182,20 +207,29 @@ impl SseSource for TaskEvents {
                 state.metrics.lines_delivered.inc_by(lines);
                 state.stages.sse.delivered(lines);
             }
-            Ok(Some(FollowEvent::Partial(line))) => put_event(out, Some("partial"), None, &line),
+            Ok(Some(FollowEvent::Partial(line))) => put_event(out, Some("partial"), NO_ID, &line),
             Ok(Some(FollowEvent::Reset { epoch, reason })) => {
-                put_event(out, Some("reset"), None, &json!({ "epoch": epoch.to_string(), "reason": reason }));
+                put_event(out, Some("reset"), NO_ID, &json!({ "epoch": epoch.to_string(), "reason": reason }));
             }
             Ok(Some(FollowEvent::End { task, cursor })) => {
-                put_event(out, Some("end"), Some(cursor), &json!({ "task": task, "cursor": cursor }));
+                put_event(out, Some("end"), Some(cursor.at_end()), &json!({ "task": task, "cursor": cursor }));
                 return ControlFlow::Break(());
             }
-            // This is a stream of lines: another route returns the task's details.
+            Ok(Some(FollowEvent::Open { task, epoch, first_line, last_line })) if self.details => {
+                let epoch = epoch.to_string();
+                let data =
+                    json!({ "task": task, "epoch": epoch, "first_line": first_line, "last_line": last_line });
+                put_event(out, Some("open"), NO_ID, &data);
+            }
+            Ok(Some(FollowEvent::Status(task))) if self.details => {
+                put_event(out, Some("status"), NO_ID, &json!({ "task": task }));
+            }
+            // A stream of lines only: another route returns the task's details.
             Ok(Some(FollowEvent::Open { .. } | FollowEvent::Status(_))) => {}
             Ok(None) => return ControlFlow::Break(()),
             Err(error) => {
                 let data = json!({ "code": error::error_code(&error), "message": error.to_string() });
-                put_event(out, Some("error"), None, &data);
+                put_event(out, Some("error"), NO_ID, &data);
                 return ControlFlow::Break(());
             }
         }

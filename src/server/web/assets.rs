@@ -55,6 +55,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/contrast.js",
     "shared/controls.js",
     "shared/dom.js",
+    "shared/embed.css",
     "shared/escapes.js",
     "shared/findkey.js",
     "shared/format.js",
@@ -69,6 +70,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/logpage.js",
     "shared/ndjson.js",
     "shared/notices.js",
+    "shared/root.js",
     "shared/rows.js",
     "shared/screen.js",
     "shared/scroller.js",
@@ -85,6 +87,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/viewstate.js",
     "shared/width.js",
     "shared/widths.js",
+    "task/embedded.js",
     "task/header.js",
     "task/lastline.js",
     "task/list.js",
@@ -103,6 +106,7 @@ const FILES: &[(&str, &str)] = files![
     "task/socket.js",
     "task/task.css",
     "task/task.js",
+    "task/transports.js",
 ];
 
 /// Returns the file served at `/assets/FOLDER/NAME`.
@@ -119,14 +123,27 @@ pub(crate) fn list_page() -> Asset {
 
 /// Returns the task page, `GET /tasks/{id}`. For browsers without JavaScript it has links to the log and `facts`; `id` is
 /// percent-encoded. Everything else is the same for every task: a script reads the id from the URL.
-pub(crate) fn task_page(id: &str, facts: &str) -> String {
+pub(crate) fn task_page(root: &str, id: &str, facts: &str) -> String {
     // The untrusted text comes last, so that placeholders in it are not expanded.
-    include_str!("task/task.html").replace("{{task}}", &escaped(id)).replace("{{facts}}", &escaped(facts))
+    with_root(include_str!("task/task.html"), root).replace("{{task}}", &escaped(id)).replace("{{facts}}", &escaped(facts))
 }
 
 /// Returns the search across tasks, `GET /search`.
 pub(crate) fn search_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("task/search.html") }
+}
+
+/// Returns the task page for a frame of another site, `GET /embed/{id}`: the same elements, of which `embed.css` hides
+/// those that need a session.
+pub(crate) fn embed_page(root: &str, id: &str) -> String {
+    let page = task_page(root, id, "");
+    let style = format!("<link rel=\"stylesheet\" href=\"{root}assets/shared/embed.css\">\n</head>");
+    page.replace("</head>", &style).replace("<body class=\"task\">", "<body class=\"task embed\">")
+}
+
+/// Returns the script `GET /assets/embed.js`.
+pub(crate) fn embed_script() -> Asset {
+    Asset { content_type: JAVASCRIPT, body: include_str!("embed.js") }
 }
 
 /// Returns the list of runs, `GET /runs`.
@@ -140,11 +157,31 @@ pub(crate) fn run_page() -> Asset {
 }
 
 /// Returns the sign-in page, `/login`, with its placeholders filled in.
-pub(crate) fn login_page(next: &str, problem: &str, life: &str) -> String {
-    let page = include_str!("shared/login.html");
+pub(crate) fn login_page(root: &str, next: &str, problem: &str, life: &str) -> String {
+    let page = with_root(include_str!("shared/login.html"), root);
     // The untrusted text comes last, so that placeholders in it are not expanded.
     let page = page.replace("{{life}}", &escaped(life)).replace("{{problem}}", &escaped(problem));
     page.replace("{{next}}", &escaped(next))
+}
+
+/// Returns the page of a request that failed. `fix` are lines of settings that remedy it, by program.
+pub(crate) fn error_page(root: &str, title: &str, code: &str, detail: &str, fix: &[(String, String)]) -> String {
+    let line = |(program, line): &(String, String)| {
+        format!("<dt>{}</dt><dd><code>{}</code></dd>", escaped(program), escaped(line))
+    };
+    let fix: String = fix.iter().map(line).collect();
+    let fix = if fix.is_empty() { fix } else { format!("<dl>{fix}</dl>") };
+    let page = with_root(include_str!("shared/error.html"), root);
+    let page = page.replace("{{title}}", title).replace("{{code}}", code);
+    // One pass: the untrusted texts may contain each other's placeholders.
+    let (head, rest) = page.split_once("{{detail}}").unwrap_or((&page, ""));
+    let (middle, tail) = rest.split_once("{{fix}}").unwrap_or((rest, ""));
+    format!("{head}{}{middle}{fix}{tail}", escaped(detail))
+}
+
+/// Returns a page whose addresses are relative to `root`, the front page seen from the page's own address.
+pub(crate) fn with_root(page: &str, root: &str) -> String {
+    page.replace("=\"/", &format!("=\"{root}"))
 }
 
 /// Returns text escaped for HTML, between tags or inside double quotes.
@@ -175,20 +212,38 @@ mod tests {
     /// Returns the text of every page.
     fn pages() -> Vec<String> {
         let fixed = [list_page(), search_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
-        fixed.into_iter().chain([task_page("t", ""), login_page("/", "", "12h")]).collect()
+        let error = error_page("/", "Not Found", "not_found", "no such route", &[]);
+        fixed.into_iter().chain([task_page("/", "t", ""), login_page("/", "/", "", "12h"), error]).collect()
     }
 
     #[test]
     fn login_page_escapes_its_values() {
-        let page = login_page("/a?b=\"><script>alert(1)</script>{{life}}", "Wrong & <b>", "12h");
+        let page = login_page("../", "/a?b=\"><script>alert(1)</script>{{life}}", "Wrong & <b>", "12h");
         assert!(page.contains("signed in for 12h,") && page.contains("Wrong &amp; &lt;b&gt;"));
         assert!(page.contains("value=\"/a?b=&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{life}}\">"));
         assert_eq!(page.matches("<script").count(), 1);
+        assert!(page.contains("action=\"../login\"") && !page.contains("=\"/assets"));
+    }
+
+    #[test]
+    fn error_page_escapes_its_values() {
+        let fix = [("nginx".to_owned(), "Host $http_host; {{detail}}".to_owned())];
+        let page = error_page("./", "Forbidden", "bad_host", "<img onerror=x> {{fix}}", &fix);
+        assert!(page.contains("&lt;img onerror=x&gt; {{fix}}") && page.contains("bad_host"));
+        assert!(page.contains("<dt>nginx</dt><dd><code>Host $http_host; {{detail}}</code></dd>"));
+        assert!(page.contains("href=\"./assets/shared/style.css\""));
+    }
+
+    #[test]
+    fn embed_page_is_the_task_page_with_another_style() {
+        let page = embed_page("../", "t");
+        assert!(page.contains("<body class=\"task embed\">") && page.contains("\"../assets/shared/embed.css\""));
+        assert!(page.contains("\"../assets/task/task.js\"") && !page.contains("=\"/"));
     }
 
     #[test]
     fn task_page_escapes_its_values() {
-        let page = task_page("a%22\"<b>", "running, make '<i>' {{task}}");
+        let page = task_page("/", "a%22\"<b>", "running, make '<i>' {{task}}");
         assert!(page.contains("/api/v1/tasks/a%22&quot;&lt;b&gt;/log\""));
         assert!(page.contains("running, make &#39;&lt;i&gt;&#39; {{task}}"));
         assert!(!page.contains("<i>") && !page.contains("{{facts}}"));
@@ -198,7 +253,7 @@ mod tests {
     fn every_referenced_asset_exists() {
         for page in pages() {
             let names = quoted(&page, "\"/assets/");
-            assert!(names.len() >= 2, "a page loads a style and a script: {names:?}");
+            assert!(!names.is_empty(), "a page loads a style");
             for name in names {
                 assert!(asset(name).is_some(), "{name} is referenced by a page");
             }

@@ -180,7 +180,8 @@ async fn deny<B>(state: &State, client: &ClientAddr, request: &Request<B>, denie
         return response;
     }
     if page && *request.method() == Method::GET && accepts_html(request.headers()) {
-        return redirect_to_sign_in(request.uri().path_and_query().map_or("/", PathAndQuery::as_str));
+        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        return redirect_to_sign_in(state.prefix(), path);
     }
     unauthorized(denied)
 }
@@ -197,16 +198,16 @@ pub(crate) fn unauthorized(reason: impl Display) -> Response {
 }
 
 /// Reports whether a browser is navigating to a page, as opposed to a program making a request.
-fn accepts_html(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     accepts.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
 }
 
-/// Returns a redirect to the sign-in page, which leads back to `path`.
-fn redirect_to_sign_in(path: &str) -> Response {
+/// Returns a redirect to the sign-in page, which leads back to `path`, below the prefix of a proxy.
+fn redirect_to_sign_in(prefix: &str, path: &str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SEE_OTHER;
-    let target = format!("{SIGN_IN}?next={}", utf8_percent_encode(path, NON_ALPHANUMERIC));
+    let target = format!("{prefix}{SIGN_IN}?next={}", utf8_percent_encode(path, NON_ALPHANUMERIC));
     let headers = response.headers_mut();
     if let Ok(target) = HeaderValue::from_str(&target) {
         headers.insert(header::LOCATION, target);

@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 use warp::http::{HeaderMap, Method, header};
 use warp::reply::Response;
 
-use super::cookies::{self, CookieScope};
+use super::cookies::CookieScope;
 use super::share::is_shared_task;
 use crate::auth::Caller;
 use crate::model::{TaskId, Timestamp};
 use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::cors::request_origin;
 use crate::server::http::error::ApiError;
 use crate::server::http::origin::HostPolicy;
 use crate::server::http::query::{self, QueryParams};
@@ -19,6 +20,14 @@ use crate::server::state::State;
 /// The header with a share, and the prefix of the WebSocket subprotocol with one.
 const SHARE_HEADER: &str = "tasktail-share";
 const SHARE_PROTOCOL: &str = "tasktail.share.";
+
+/// Returns the scope of the cookies of a request. They are bound to the prefix of a proxy if the page of the request
+/// is at the public address.
+pub(super) fn cookie_scope(state: &State, client: &ClientAddr, headers: &HeaderMap) -> CookieScope {
+    let public_url = state.options.public_url.as_ref();
+    let below = public_url.is_some_and(|url| request_origin(headers).is_some_and(|origin| origin == url.origin()));
+    CookieScope::new(client.https, client.host.as_deref()).within(state.prefix(), below)
+}
 
 /// Returns the caller of a request without a token: a session, or a share of the requested `task`.
 ///
@@ -34,13 +43,13 @@ pub(in crate::server::http) async fn authenticate(
     let reads = matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(header::UPGRADE);
     let policy = HostPolicy::new(state);
     let cookies_count = policy.is_own_request(headers, client) || reads && !policy.is_foreign_request(headers, client);
-    let scope = CookieScope::new(client.https, client.host.as_deref());
+    let scope = cookie_scope(state, client, headers);
     let session = if cookies_count { session_caller(state, &scope, headers) } else { None };
     let Some(task) = task else { return session };
     if session.as_ref().is_some_and(|session| session.sees_task(task)) {
         return session;
     }
-    let cookie = if cookies_count { cookies::get(headers, &scope.share_name(task)) } else { None };
+    let cookie = if cookies_count { scope.find_share(headers, task) } else { None };
     match share_caller(state, task, presented_share(headers).or(cookie)).await {
         Some(shared) => Some(shared),
         None => session,
@@ -48,7 +57,7 @@ pub(in crate::server::http) async fn authenticate(
 }
 
 fn session_caller(state: &State, scope: &CookieScope, headers: &HeaderMap) -> Option<Caller> {
-    let id = cookies::get(headers, &scope.session_name())?;
+    let id = scope.find_session(headers)?;
     let session = state.browser_auth.sessions.find(id, Timestamp::now())?;
     let token = state.auth.active(&session.token).filter(|token| token.sha256 == session.sha256)?;
     Some(Caller::session(token, session.expires, session.end))
@@ -70,12 +79,15 @@ fn presented_share(headers: &HeaderMap) -> Option<&str> {
     protocols.flat_map(|value| value.split(',')).find_map(|protocol| protocol.trim().strip_prefix(SHARE_PROTOCOL))
 }
 
-/// `GET /api/v1/access?task=ID`: the identity of this browser, for its pages, and the protections that are
-/// missing because of `--insecure`. The route is public, so it reveals nothing about other callers.
+/// `GET /api/v1/access?task=ID&origin=ORIGIN`: the identity of this browser, for its pages, and the protections that
+/// are missing because of `--insecure`. With `origin`, also the problem that a WebSocket of such a page has. The route is public, so it reveals nothing about other callers.
 pub(in crate::server::http) async fn access(request: RouteRequest) -> Result<Response, ApiError> {
     let query = request.query()?;
     let RouteRequest { state, client, headers, .. } = request;
     let mut identity = identify(&state, &client, &headers, &query).await?;
+    if let Some(problem) = query.text("origin").and_then(|page| HostPolicy::new(&state).socket_problem(page, &client)) {
+        identity["socket_problem"] = problem.into_json();
+    }
     if !state.insecure.is_empty() {
         identity["exposed"] = json!(state.insecure);
     }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::cookies::{self, CookieScope};
+use super::cookies::CookieScope;
+use super::identity::cookie_scope;
 use super::next;
 use crate::auth::{AuthError, TokenEntry};
 use crate::model::limits::Limit;
 use crate::model::{Timestamp, units};
 use crate::server::http::body;
 use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::cors::request_origin;
 use crate::server::http::error::ApiError;
 use crate::server::http::origin::HostPolicy;
 use crate::server::http::query::QueryParams;
@@ -29,17 +31,20 @@ pub(in crate::server::http) async fn login_page(request: RouteRequest) -> Result
     let next = next::local_path(query.text("next").unwrap_or("/"));
     // A store without tokens needs no sign-in.
     if !request.state.auth.auth_required() {
-        return Ok(redirect(next));
+        return Ok(redirect(request.state.prefix(), next));
     }
-    Ok(form(&request.state, StatusCode::OK, next, ""))
+    Ok(form(&request.state, &request.root, StatusCode::OK, next, ""))
 }
 
 /// `POST /login` with the form fields `token` and `next`.
 pub(in crate::server::http) async fn sign_in(request: RouteRequest) -> Result<Response, ApiError> {
-    let RouteRequest { state, client, headers, body, .. } = request;
+    let RouteRequest { state, client, headers, root, body, .. } = request;
     // Otherwise a form of another site could sign in its reader as someone else.
     if !HostPolicy::new(&state).is_own_request(&headers, &client) {
-        return Err(ApiError::new(403, "bad_origin", "the sign-in form must be sent from the sign-in page"));
+        let origin = request_origin(&headers);
+        let problem = origin.and_then(|origin| HostPolicy::new(&state).socket_problem(&origin, &client));
+        let unknown = || ApiError::new(403, "bad_origin", "the sign-in form must be sent from the sign-in page");
+        return Err(problem.unwrap_or_else(unknown));
     }
     let bytes = body::read_all(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_form())?;
@@ -48,18 +53,18 @@ pub(in crate::server::http) async fn sign_in(request: RouteRequest) -> Result<Re
     let token = fields.text("token").unwrap_or_default().trim();
     let caller = match state.auth.check_latest(token) {
         Ok(caller) => caller,
-        Err(denied) => return Ok(rejected(&state, &client, &denied, token, next).await),
+        Err(denied) => return Ok(rejected(&state, &client, &root, &denied, token, next).await),
     };
-    let Some(held) = caller.token_entry() else { return Ok(redirect(next)) };
+    let Some(held) = caller.token_entry() else { return Ok(redirect(state.prefix(), next)) };
     // The owner token of this process is in no file, so no session could outlive it.
     if state.auth.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
-        return Ok(rejected(&state, &client, &AuthError::Unknown, token, next).await);
+        return Ok(rejected(&state, &client, &root, &AuthError::Unknown, token, next).await);
     }
-    let scope = CookieScope::new(client.https, client.host.as_deref());
-    let previous = cookies::get(&headers, &scope.session_name()).map(str::to_owned);
+    let scope = cookie_scope(&state, &client, &headers);
+    let previous = scope.find_session(&headers).map(str::to_owned);
     let cookie = start_session(&state, &scope, held.clone(), previous).await?;
     tracing::info!(token = %held.name, address = %client.ip, "browser signed in");
-    let mut response = redirect(next);
+    let mut response = redirect(state.prefix(), next);
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(response)
 }
@@ -96,24 +101,32 @@ async fn start_session(
 /// `POST /logout`: 204. The cookie is deleted.
 pub(in crate::server::http) async fn sign_out(request: RouteRequest) -> Result<Response, ApiError> {
     let RouteRequest { state, client, headers, .. } = request;
-    let scope = CookieScope::new(client.https, client.host.as_deref());
-    let name = scope.session_name();
-    if let Some(id) = cookies::get(&headers, &name).map(str::to_owned) {
+    let scope = cookie_scope(&state, &client, &headers);
+    if let Some(id) = scope.find_session(&headers).map(str::to_owned) {
         let ended = tokio::task::spawn_blocking(move || state.browser_auth.sessions.end(&id)).await;
         ended.map_err(|error| ApiError::new(500, "internal", format!("failed to sign out: {error}")))?;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::SET_COOKIE, scope.delete_cookie(&name));
+    for cookie in scope.delete_session() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     Ok(response)
 }
 
 /// Returns the form again, with the reason. Delays the response if there are many failures.
-async fn rejected(state: &State, client: &ClientAddr, denied: &AuthError, token: &str, next: &str) -> Response {
+async fn rejected(
+    state: &State,
+    client: &ClientAddr,
+    root: &str,
+    denied: &AuthError,
+    token: &str,
+    next: &str,
+) -> Response {
     state.login_attempts.count("sign_in", denied.reason());
     if state.record_login_failure(client.ip, denied, Some(token)) {
         state.login_attempts.delay().await;
         let message = "Too many invalid tokens from your address. Wait a minute, then try again.";
-        return form(state, StatusCode::TOO_MANY_REQUESTS, next, message);
+        return form(state, root, StatusCode::TOO_MANY_REQUESTS, next, message);
     }
     let message = match denied {
         AuthError::Missing | AuthError::Unknown | AuthError::Contradictory => {
@@ -127,22 +140,22 @@ async fn rejected(state: &State, client: &ClientAddr, denied: &AuthError, token:
     };
     let unreadable = matches!(denied, AuthError::Unreadable(_));
     let status = if unreadable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNAUTHORIZED };
-    form(state, status, next, message)
+    form(state, root, status, next, message)
 }
 
-fn form(state: &State, status: StatusCode, next: &str, problem: &str) -> Response {
-    pages::login(status, next, problem, &units::show_duration(state.options.limits.session_life))
+fn form(state: &State, root: &str, status: StatusCode, next: &str, problem: &str) -> Response {
+    pages::login(status, root, next, problem, &units::show_duration(state.options.limits.session_life))
 }
 
 fn bad_form() -> ApiError {
     ApiError::new(400, "bad_body", "the body must be a form with the fields `token` and `next`")
 }
 
-/// Returns a redirect to another page, after a form: the browser sends a GET.
-fn redirect(path: &str) -> Response {
+/// Returns a redirect to another page below the prefix of a proxy, after a form: the browser sends a GET.
+fn redirect(prefix: &str, path: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::LOCATION, HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/")));
+    headers.insert(header::LOCATION, HeaderValue::from_str(&format!("{prefix}{path}")).unwrap_or(HeaderValue::from_static("/")));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -12,7 +12,7 @@ use super::{find, parse_filter};
 use crate::runs::{RunEvent, RunFollowStart, RunHandle, RunTail, StoredEvent};
 use crate::server::http::error::ApiError;
 use crate::server::http::route_request::RouteRequest;
-use crate::server::http::sse::{SseSource, event_stream, last_event_id, put_event};
+use crate::server::http::sse::{NO_ID, SseSource, event_stream, last_event_id, put_event};
 use crate::server::state::State;
 use crate::tasks::FollowStart;
 
@@ -49,7 +49,7 @@ impl SseSource for RunEvents {
                 }
                 self.run.stage(|meters| &meters.runs_sse).delivered(events.len() as u64);
             }
-            Ok(RunEvent::Reset { reason }) => put_event(out, Some("reset"), None, &json!({ "reason": reason })),
+            Ok(RunEvent::Reset { reason }) => put_event(out, Some("reset"), NO_ID, &json!({ "reason": reason })),
             Err(error) => {
                 self.run.stage(|meters| &meters.runs_sse).failed(&error.to_string());
                 tracing::warn!(%error, "event stream of a run ended early");

@@ -5,6 +5,7 @@ import { setText } from "../shared/dom.js";
 import { kindOf, markOf } from "./events.js";
 import { ago, count, dateTime, duration } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
+import { at } from "../shared/root.js";
 
 // The server's maximum for one response.
 const RUNS_MAX = 1000;
@@ -47,7 +48,7 @@ new LiveList({
   created: (run) => run.updated ?? "",
   running: (run) => run.status === "running" || run.status === "blocked",
   words: (run) => [run.id, run.status],
-  make: (run) => makeRow(run.id, `/runs/${encodeURIComponent(run.id)}`, ["state", "id", "events right", "failures right", "started", "updated", "duration right"]),
+  make: (run) => makeRow(run.id, at(`/runs/${encodeURIComponent(run.id)}`), ["state", "id", "events right", "failures right", "started", "updated", "duration right"]),
   fill,
   tick,
 }).start();

@@ -20,6 +20,7 @@ import { linkTasks } from "./tasks.js";
 import { Scroller } from "../shared/scroller.js";
 import { paintHits } from "../shared/search.js";
 import { RUN_NOTICES } from "../shared/notices.js";
+import { idOfAddress } from "../shared/root.js";
 
 const TICK_MS = 1000;
 
@@ -234,5 +235,4 @@ function hitPattern(words) {
   return new RegExp(escaped.join("|"), "gi");
 }
 
-const id = decodeURIComponent(location.pathname.replace(/^\/runs\//, "").replace(/\/$/, ""));
-new RunPage(id).start();
+new RunPage(idOfAddress()).start();

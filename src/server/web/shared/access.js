@@ -5,11 +5,13 @@
 import { fetchAccess, postJson } from "./api.js";
 import { byId, make } from "./dom.js";
 import { dateTime } from "./format.js";
+import { at, localPath } from "./root.js";
 
 const CHANNEL = "tasktail-access";
 
 /** Returns the URL of the sign-in page, which leads back here. */
-export const signInUrl = () => `/login?next=${encodeURIComponent(location.pathname + location.search)}${location.hash}`;
+export const signInUrl = () =>
+  at(`/login?next=${encodeURIComponent(localPath(location.pathname) + location.search)}${location.hash}`);
 
 /** Returns a link to the sign-in page; a click adds the current fragment to it. */
 export function signInLink(text = "Sign in") {
@@ -104,7 +106,7 @@ export class Access {
   async signOut(button) {
     button.disabled = true;
     try {
-      await postJson("/logout", {});
+      await postJson(at("/logout"), {});
       location.assign(signInUrl());
     } catch (error) {
       button.disabled = false;

@@ -1,5 +1,7 @@
 // Requests to the server. Every failure is an ApiError with the HTTP status (0: no response).
 
+import { at } from "./root.js";
+
 export class ApiError extends Error {
   constructor(status, code, message) {
     super(message);
@@ -8,10 +10,22 @@ export class ApiError extends Error {
   }
 }
 
+// The share with which an embedded page reads.
+let share = null;
+export const setShare = (value) => {
+  share = value;
+};
+
+/** Returns the headers of a request, with the share of an embedded page. */
+export const withShare = (headers) => (share === null ? headers : { ...headers, "tasktail-share": share });
+
+/** Returns the subprotocols of a WebSocket, on which a page cannot set headers. */
+export const shareProtocols = () => (share === null ? [] : ["tasktail.v1", `tasktail.share.${share}`]);
+
 async function requestJson(url, options) {
   let response;
   try {
-    response = await fetch(url, options);
+    response = await fetch(url, { ...options, headers: withShare(options.headers) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "offline", "cannot reach the server");
@@ -45,22 +59,23 @@ export const setEpoch = (value) => {
   epoch = value;
 };
 
-const taskUrl = (id, path, parameters) => `/api/v1/tasks/${encodeURIComponent(id)}${path}${query({ ...parameters, epoch })}`;
+const taskUrl = (id, path, parameters) => at(`/api/v1/tasks/${encodeURIComponent(id)}${path}${query({ ...parameters, epoch })}`);
+export const streamUrl = (id, parameters) => at(`/api/v1/tasks/${encodeURIComponent(id)}/stream${query(parameters)}`);
 export const downloadUrl = (id, parameters) => taskUrl(id, "/log", parameters);
 export const fetchTask = (id, signal) => getJson(taskUrl(id, ""), signal);
 export const fetchLines = (id, parameters, signal) => getJson(taskUrl(id, "/lines", parameters), signal);
 export const fetchOutline = (id, signal) => getJson(taskUrl(id, "/outline"), signal);
-export const fetchTasks = (parameters, signal) => getJson(`/api/v1/tasks${query(parameters)}`, signal);
+export const fetchTasks = (parameters, signal) => getJson(at(`/api/v1/tasks${query(parameters)}`), signal);
 
-export const searchUrl = (parameters) => `/api/v1/search${query(parameters)}`;
+export const searchUrl = (parameters) => at(`/api/v1/search${query(parameters)}`);
 
-export const runUrl = (id) => `/api/v1/runs/${encodeURIComponent(id)}`;
+export const runUrl = (id) => at(`/api/v1/runs/${encodeURIComponent(id)}`);
 export const fetchRun = (id, signal) => getJson(runUrl(id), signal);
 export const fetchEvents = (id, parameters, signal) => getJson(`${runUrl(id)}/events${query(parameters)}`, signal);
-export const fetchRuns = (parameters, signal) => getJson(`/api/v1/runs${query(parameters)}`, signal);
-/** Returns the identity and access of this browser; `task` is one that may be shared with it. */
-export const fetchAccess = (task) => getJson(`/api/v1/access${query({ task })}`);
+export const fetchRuns = (parameters, signal) => getJson(at(`/api/v1/runs${query(parameters)}`), signal);
+/** Returns the identity and access of this browser; `task` is one that may be shared with it, `origin` that of the page. */
+export const fetchAccess = (task, origin) => getJson(at(`/api/v1/access${query({ task, origin })}`));
 export const createShare = (id, expires_in) => postJson(taskUrl(id, "/share"), { expires_in });
 /** Returns the counters of a run's own stages, and those of the whole server. */
 export const fetchRunPipeline = (id, signal) => getJson(`${runUrl(id)}/pipeline`, signal);
-export const fetchPipeline = (signal) => getJson("/api/v1/pipeline", signal);
+export const fetchPipeline = (signal) => getJson(at("/api/v1/pipeline"), signal);

@@ -3,7 +3,7 @@
 // The text is loaded from the server and is what the page would draw of it. Browsers take text for the
 // clipboard at once in a copy event, and later only on secure origins, so loading starts at "select all".
 
-import { downloadUrl, fetchLines } from "./api.js";
+import { downloadUrl, fetchLines, withShare } from "./api.js";
 import { plainText } from "./ansi.js";
 import { BlockView } from "./blocks.js";
 import { bytes, count, counted } from "./format.js";
@@ -101,7 +101,7 @@ export class LogCopy {
   }
 
   async loadLog() {
-    const response = await fetch(downloadUrl(this.id, { format: "ndjson" }), { signal: this.abort.signal });
+    const response = await fetch(downloadUrl(this.id, { format: "ndjson" }), { headers: withShare({}), signal: this.abort.signal });
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const lines = new Bounded(this.channels(), this.charsMax);

@@ -4,6 +4,7 @@
 
 import { fetchAccess } from "./api.js";
 import { byId } from "./dom.js";
+import { at } from "./root.js";
 import { openShare, splitFragment, taskOf } from "./share.js";
 
 const next = byId("next");
@@ -25,7 +26,7 @@ async function openShared(share) {
   const problem = task === null ? "This link does not contain a task." : await openShare(task, share);
   appendFragment();
   if (problem === null) {
-    location.replace(next.value);
+    location.replace(at(next.value));
     return;
   }
   history.replaceState(null, "", location.pathname + location.search);
@@ -37,7 +38,7 @@ async function openShared(share) {
 // A signed-in browser that follows a link from another site sends no cookie with its first request.
 async function continueIfSignedIn() {
   const access = await fetchAccess().catch(() => null);
-  if (access !== null && (access.kind === "session" || access.kind === "open")) location.replace(next.value);
+  if (access !== null && (access.kind === "session" || access.kind === "open")) location.replace(at(next.value));
   else byId("sign-in").addEventListener("submit", appendFragment);
 }
 

@@ -3,6 +3,7 @@
 // removed from the address bar.
 
 import { ApiError, postJson } from "./api.js";
+import { at } from "./root.js";
 
 /** Returns `{ share, rest }`: the share in a fragment, or null, and the fragment without it. */
 export function splitFragment(hash) {
@@ -11,7 +12,7 @@ export function splitFragment(hash) {
   return { share: match[1], rest: match[2] ? `#${match[2]}` : "" };
 }
 
-/** Returns the task id in a path, or null. */
+/** Returns the task id in a path of the server, or null. */
 export function taskOf(path) {
   const match = /^\/tasks\/([^/]+)\/?$/.exec(path);
   if (!match) return null;
@@ -25,7 +26,7 @@ export function taskOf(path) {
 /** Exchanges a share for a cookie. Returns null, or the error message to show. */
 export async function openShare(task, share) {
   try {
-    await postJson("/share", { task, share });
+    await postJson(at("/share"), { task, share });
     return null;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

@@ -7,6 +7,7 @@ import { setIcon } from "../shared/icon.js";
 import { signInLink } from "../shared/access.js";
 import { downloadUrl } from "../shared/api.js";
 import { TASK_NOTICES } from "../shared/notices.js";
+import { at } from "../shared/root.js";
 import { say } from "../shared/toast.js";
 
 // A phone has no room for how long ago a task ended; the title has the time.
@@ -59,6 +60,14 @@ export class Header {
     this.tick();
   }
 
+  /** Records how the log is received, and the reason for it unless it is a WebSocket. */
+  setTransport(name, reason) {
+    this.transport = name;
+    document.documentElement.dataset.transport = name;
+    byId("link").title = reason;
+    this.drawLive();
+  }
+
   /** Records whether an unfinished line is shown, which replaces the notice of an empty log. */
   setPartial(shown) {
     this.partial = shown;
@@ -96,7 +105,7 @@ export class Header {
     byId("about").hidden = command === "" && !task.host && Object.keys(task.labels ?? {}).length === 0;
     const chips = Object.entries(task.labels ?? {}).map(([key, value]) => {
       const chip = document.createElement(key === "run" && value !== "" ? "a" : "span");
-      if (chip.tagName === "A") Object.assign(chip, { href: `/runs/${encodeURIComponent(value)}`, title: "Open this run" });
+      if (chip.tagName === "A") Object.assign(chip, { href: at(`/runs/${encodeURIComponent(value)}`), title: "Open this run" });
       chip.className = "chip";
       chip.textContent = value === "" ? key : `${key}: ${value}`;
       return chip;
@@ -183,9 +192,11 @@ export class Header {
     if (this.connection === "not_found" && this.task) return "this task was deleted";
     if (this.connection === "signed_out") return "signed out";
     if (this.connection === "connecting") return this.task ? "reconnecting…" : "connecting…";
+    const way = { sse: " over SSE", polling: " by polling" }[this.transport] ?? "";
+    if (this.ended && way !== "") return `received${way}`;
     if (this.connection !== "live" || !this.task || this.task.status !== "running") return "";
-    if (this.task.live === false && this.lineAt === 0) return "live";
-    return this.lineAt === 0 ? "live" : `live, last line ${ago(Date.now() - this.lineAt)}`;
+    if (this.lineAt === 0) return `live${way}`;
+    return `live${way}, last line ${ago(Date.now() - this.lineAt)}`;
   }
 
   drawNotice() {

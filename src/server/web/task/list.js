@@ -4,6 +4,7 @@ import { exactId, fetchTask, fetchTasks } from "../shared/api.js";
 import { byId, setText } from "../shared/dom.js";
 import { ago, bytes, commandLine, count, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
+import { at } from "../shared/root.js";
 import { LastLines } from "./lastline.js";
 
 const COLUMNS = ["state", "id", "command", "last-line", "labels", "started", "duration right", "lines right"];
@@ -33,7 +34,7 @@ function fill(row) {
   const [link, exact] = [row.id.firstChild, exactId(task)];
   if (link.textContent !== exact) {
     link.textContent = link.title = exact;
-    link.href = `/tasks/${encodeURIComponent(exact)}`;
+    link.href = at(`/tasks/${encodeURIComponent(exact)}`);
   }
   const command = commandLine(task.command);
   setText(row.code, command);
@@ -84,7 +85,7 @@ const list = new LiveList({
     lines: keptLines,
   },
   make: (task) => {
-    const row = makeRow(task.id, `/tasks/${encodeURIComponent(task.id)}`, COLUMNS);
+    const row = makeRow(task.id, at(`/tasks/${encodeURIComponent(task.id)}`), COLUMNS);
     row.code = document.createElement("code");
     row.command.append(row.code);
     row.fresh = matchMedia("(min-width: 821px)").matches;

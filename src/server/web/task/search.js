@@ -8,6 +8,7 @@ import { bindFindKey } from "../shared/findkey.js";
 import { count, counted } from "../shared/format.js";
 import { setIcon } from "../shared/icon.js";
 import { ndjson } from "../shared/ndjson.js";
+import { at } from "../shared/root.js";
 import { localPattern, paintHits, pattern } from "../shared/search.js";
 
 const PAGE_HITS = 200;
@@ -124,7 +125,7 @@ class SearchPage {
   linkTo(task, n) {
     const view = new URLSearchParams({ q: this.text });
     if (this.regex) view.set("regex", "1");
-    return `/tasks/${encodeURIComponent(task)}?${view}${n === null ? "" : `#L${n}`}`;
+    return at(`/tasks/${encodeURIComponent(task)}?${view}${n === null ? "" : `#L${n}`}`);
   }
 
   finished() {

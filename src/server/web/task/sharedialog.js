@@ -4,6 +4,7 @@ import { ApiError, createShare } from "../shared/api.js";
 import { byId } from "../shared/dom.js";
 import { dateTime } from "../shared/format.js";
 import { linkOf } from "../shared/links.js";
+import { at, ROOT } from "../shared/root.js";
 
 /** Shows the share button if `access` is an administrator's and the server requires sign-in. */
 export function bindShare(page, access) {
@@ -39,7 +40,8 @@ async function createLink(page) {
   try {
     const life = document.querySelector('#share [data-life][aria-pressed="true"]').dataset.life;
     const { url, expires } = await createShare(page.id, life);
-    byId("share-url").value = page.marked === null ? url : `${url}&${linkOf(page.marked).slice(1)}`;
+    const link = belowRoot(url);
+    byId("share-url").value = page.marked === null ? link : `${link}&${linkOf(page.marked).slice(1)}`;
     byId("share-until").textContent = `Expires ${dateTime(Date.parse(expires))}.`;
     byId("share-copy").textContent = "Copy";
     byId("share-made").hidden = false;
@@ -49,6 +51,13 @@ async function createLink(page) {
     showProblem(error.message);
   }
   button.disabled = false;
+}
+
+// A server without a public address does not know the path prefix of a proxy.
+function belowRoot(text) {
+  const url = new URL(text);
+  if (!url.pathname.startsWith(ROOT)) url.pathname = at(url.pathname);
+  return url.href;
 }
 
 // Browsers allow clipboard access only over https or on a loopback address; otherwise the text is

@@ -1,10 +1,12 @@
-// The live connection to one task: opens it, resumes after the last line, and dispatches messages.
+// The live connection to one task: opens it, resumes after the last line, and dispatches messages. Where a proxy refuses
+// WebSockets it continues over server-sent events, then by polling.
 //
 // States passed to `onState`: connecting, waiting (open, no task yet), live, ended, offline (with the
 // milliseconds to the next attempt), and the refusals not_found, no_access and signed_out.
 
-import { fetchTask } from "../shared/api.js";
+import { fetchAccess, fetchTask } from "../shared/api.js";
 import { isWide } from "./loader.js";
+import { TRANSPORTS } from "./transports.js";
 
 const TAIL_LINES = 1000;
 const FAR_BEHIND_LINES = 20_000;
@@ -14,6 +16,10 @@ const SILENCE_MS = 250;
 // The server pings every 15 s, but a page does not see pings; it notices a dead connection only when
 // TCP times out.
 const REFUSED = { not_found: "not_found", unauthorized: "signed_out", forbidden: "no_access" };
+// Failures after which a transport that has worked before is replaced: a restart of the server also refuses sockets.
+const FAILURES_MAX = 4;
+// Time after which a worse transport gives way to an attempt with a WebSocket.
+const UPGRADE_MS = 60_000;
 // The close code of a connection whose access ended.
 const CLOSE_SIGNED_OUT = 4401;
 
@@ -27,6 +33,9 @@ export class LiveSocket {
     this.attempts = 0;
     this.ended = false;
     this.opened = false;
+    this.transport = "socket";
+    this.worked = new Set();
+    this.failures = 0;
     globalThis.addEventListener?.("online", () => this.retryNow());
   }
 
@@ -35,20 +44,37 @@ export class LiveSocket {
     this.timer = null;
     this.opened = false;
     this.handlers.onState("connecting");
-    const start = this.cursor === null ? `tail=${TAIL_LINES}` : `after=${encodeURIComponent(this.cursor)}`;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const url = `${scheme}//${location.host}/ws/v1/tasks/${encodeURIComponent(this.id)}?${start}&wait=1&partial=1`;
-    const socket = new WebSocket(url);
+    if (this.transport !== "socket" && Date.now() - this.downgradedAt > UPGRADE_MS) this.use("socket");
+    const start = this.cursor === null ? { tail: TAIL_LINES } : { after: this.cursor };
+    this.connected = false;
+    const handlers = {
+      onOpen: () => socket === this.socket && this.connectedTo(socket),
+      onMessage: (message) => socket === this.socket && this.receive(message),
+      onClose: (code, failed) => socket === this.socket && this.closed(code, failed),
+    };
+    const socket = TRANSPORTS[this.transport].create(this.id, start, handlers);
     this.socket = socket;
-    socket.addEventListener("open", () => {
-      if (socket === this.socket) this.awaitTask(socket);
-    });
-    socket.addEventListener("message", (event) => {
-      if (socket === this.socket) this.receive(event.data);
-    });
-    socket.addEventListener("close", (event) => {
-      if (socket === this.socket) this.closed(event.code);
-    });
+  }
+
+  connectedTo(socket) {
+    this.connected = true;
+    this.failures = 0;
+    this.worked.add(this.transport);
+    this.awaitTask(socket);
+  }
+
+  /** Selects a transport, and explains a worse one than a WebSocket. */
+  async use(transport) {
+    this.transport = transport;
+    this.failures = 0;
+    if (transport === "socket") return this.handlers.onTransport("socket", "");
+    this.downgradedAt = Date.now();
+    this.handlers.onTransport(transport, "");
+    const access = await fetchAccess(undefined, location.origin).catch(() => null);
+    const problem = access?.socket_problem;
+    const fix = Object.entries(problem?.fix ?? {}).map(([program, line]) => `${program}: ${line}`);
+    const reason = problem ? [problem.detail, ...fix].join("\n") : "A proxy does not pass WebSockets on (Upgrade).";
+    if (this.transport === transport) this.handlers.onTransport(transport, reason);
   }
 
   // With `wait=1` the server sends nothing until the task exists.
@@ -71,15 +97,8 @@ export class LiveSocket {
     this.connect();
   }
 
-  receive(data) {
-    let message;
-    try {
-      message = JSON.parse(data);
-    } catch {
-      return;
-    }
-    const handler = this[`on_${message.type}`];
-    if (handler) handler.call(this, message);
+  receive(message) {
+    this[`on_${message.type}`]?.(message);
   }
 
   on_open(message) {
@@ -149,7 +168,7 @@ export class LiveSocket {
     const old = this.socket;
     this.socket = null;
     this.cursor = null;
-    old.close();
+    old?.close();
     this.connect();
   }
 
@@ -158,23 +177,37 @@ export class LiveSocket {
     this.handlers.onState(state);
   }
 
-  closed(code) {
+  /** Handles the end of a connection; `failed` if the transport itself is at fault. */
+  closed(code, failed = !this.connected) {
     this.socket = null;
     if (this.ended || this.refused) return;
     if (code === CLOSE_SIGNED_OUT) this.refuse("signed_out");
-    else if (this.opened) this.scheduleRetry();
-    else this.checkRefusal().then(() => this.scheduleRetry());
+    else if (this.opened && !failed) this.scheduleRetry();
+    else this.checkRefusal().then((reachable) => this.continue(failed && reachable));
   }
 
-  // A WebSocket does not expose why it was rejected, so this asks over HTTP.
+  // The server answers, and refuses this transport: after some failures, the next one is used.
+  continue(refused) {
+    if (this.refused) return;
+    this.failures += refused ? 1 : 0;
+    const { next } = TRANSPORTS[this.transport];
+    const enough = this.failures >= (this.worked.has(this.transport) ? FAILURES_MAX : 1);
+    if (!enough || next === null) return this.scheduleRetry();
+    this.use(next);
+    this.connect();
+  }
+
+  // A transport does not expose why it was rejected, so this asks over HTTP. Returns whether the server answers.
   async checkRefusal() {
     try {
       await fetchTask(this.id);
+      return true;
     } catch (error) {
-      if (this.opened) return;
+      if (this.opened && this.socket !== null) return true;
       if (error.status === 401) this.refuse("signed_out");
       if (error.status === 403) this.refuse("no_access");
       if (error.status === 404) this.handlers.onState("not_found");
+      return error.status === 404;
     }
   }
 

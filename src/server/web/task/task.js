@@ -6,6 +6,7 @@ import { fetchLines, setEpoch } from "../shared/api.js";
 import { BlockView } from "../shared/blocks.js";
 import { bindControls, showTimeMode } from "../shared/controls.js";
 import { count, counted } from "../shared/format.js";
+import { EmbeddedAccess, isEmbedded } from "./embedded.js";
 import { Header } from "./header.js";
 import { fillHelp } from "../shared/keys.js";
 import { gapItem, isWide, Loader } from "./loader.js";
@@ -18,6 +19,7 @@ import { bindPrint } from "./print.js";
 import { Problems } from "./problems.js";
 import { Replay } from "./replay.js";
 import { KEPT_BEYOND_LINES, LogPage } from "../shared/logpage.js";
+import { idOfAddress } from "../shared/root.js";
 import { RowBuilder, TIME_MODES } from "../shared/rows.js";
 import { Scroller } from "../shared/scroller.js";
 import { paintHits, Search } from "../shared/search.js";
@@ -72,10 +74,12 @@ class TaskPage extends LogPage {
       onReset: () => this.reset(),
       onState: (state, waitMs) => this.setConnection(state, waitMs),
       onNotice: (words) => console.warn(words),
+      onTransport: (name, reason) => this.header.setTransport(name, reason),
     });
     this.outline = new OutlinePoll(id, () => ({ last: this.store.last, ended: this.ended }), (outline) => this.setOutline(outline));
     this.replay = new Replay(this);
-    this.access = new Access(() => this.socket.resume(), id);
+    const restored = () => this.socket.resume();
+    this.access = isEmbedded() ? new EmbeddedAccess(restored, id) : new Access(restored, id);
   }
 
   async start() {
@@ -85,7 +89,7 @@ class TaskPage extends LogPage {
     onThemeChange(() => this.scroller.rebuild());
     this.applyView();
     this.followChanged();
-    await openShareOfAddress(this.id);
+    await (isEmbedded() ? this.access.start() : openShareOfAddress(this.id));
     this.goToLink();
     this.socket.connect();
     bindShare(this, await this.access.load());
@@ -93,7 +97,7 @@ class TaskPage extends LogPage {
 
   /** Handles a new fragment: a line, or a share of this task. */
   async hashChanged() {
-    await openShareOfAddress(this.id);
+    if (!isEmbedded()) await openShareOfAddress(this.id);
     this.socket.resume();
     this.goToLink();
     this.checkLink();
@@ -309,6 +313,7 @@ class TaskPage extends LogPage {
     document.getElementById("replay-open").hidden = state !== "ended";
     if (state === "ended" || state === "live") this.outline.markStale();
     if (state === "signed_out" || state === "live" || state === "ended") this.access.setLost(state === "signed_out");
+    this.access.report?.(state, this.header.task);
     this.scroller.invalidate();
   }
 
@@ -372,5 +377,4 @@ class TaskPage extends LogPage {
   }
 }
 
-const id = decodeURIComponent(location.pathname.replace(/^\/tasks\//, "").replace(/\/$/, ""));
-new TaskPage(id).start();
+new TaskPage(idOfAddress()).start();

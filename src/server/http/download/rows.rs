@@ -1,69 +1,14 @@
-//! `GET /api/v1/tasks/{id}/log`: the whole log as a streamed download. The log of an unfinished task ends
-//! at its current tail.
-//!
-//! In text, lines of tasktail itself and missing line numbers are marked with `# `, as in `follow`. The parameter
-//! `stream` selects channels: `stdout,stderr` is what the command wrote.
-
-use std::error::Error;
+//! Conversion of the NDJSON of a log, row by row: to text, or to fewer rows.
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, unfold};
-use futures::{Stream, StreamExt};
-use warp::http::{HeaderValue, header};
-use warp::reply::{Reply, Response};
+use futures::StreamExt;
+use futures::stream::unfold;
 
-use super::error::ApiError;
-use super::route_request::RouteRequest;
-use super::sse::SyncStream;
-use super::timeouts::SlowDownload;
-use crate::auth::Lease;
+use super::LogChunks;
 use crate::model::{Channel, ChannelSet, Line};
-use crate::tasks::{FollowStart, TasksError};
-
-/// Handles the route.
-pub(super) async fn download(request: RouteRequest) -> Result<Response, ApiError> {
-    let (query, lease) = (request.query()?, request.lease()?);
-    let (timestamps, streams) = (query.flag("timestamps")?, query.get("stream")?.unwrap_or(ChannelSet::ALL));
-    let (content_type, extension, text) = match query.text("format") {
-        None | Some("text") => ("text/plain; charset=utf-8", "log", true),
-        Some("ndjson") => ("application/x-ndjson", "ndjson", false),
-        Some(_) => return Err(ApiError::bad_query("format", "must be text or ndjson")),
-    };
-    let handle = request.task(FollowStart::From(1)).await?;
-    let ndjson = handle.export().boxed();
-    let format = if text { RowFormat::Text { timestamps } } else { RowFormat::Ndjson };
-    let chunks = if text || !streams.is_all() { convert(ndjson, format, streams) } else { ndjson };
-    let mut response = warp::reply::stream(SyncStream::new(while_leased(chunks, lease))).into_response();
-    response.extensions_mut().insert(SlowDownload);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Every character of an id is valid in a header, but `:` and a leading dot are bad in file names.
-    let name = handle.id().as_str().replace(':', "_");
-    let name = name.trim_start_matches('.');
-    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"task-{name}.{extension}\"")) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
-    }
-    Ok(response)
-}
-
-/// Fails when the caller's lease ends: a regular end would make the download look complete.
-fn while_leased(chunks: LogChunks, lease: Lease) -> impl Stream<Item = Result<Bytes, Box<dyn Error + Send + Sync>>> {
-    unfold(Some((chunks, lease)), |open| async move {
-        let (mut chunks, mut lease) = open?;
-        tokio::select! {
-            biased;
-            end = lease.ended() => Some((Err(end.reason().into()), None)),
-            chunk = chunks.next() => Some((chunk?.map_err(Into::into), Some((chunks, lease)))),
-        }
-    })
-}
-
-type LogChunks = BoxStream<'static, Result<Bytes, TasksError>>;
 
 /// Converts NDJSON chunk by chunk.
-fn convert(ndjson: LogChunks, format: RowFormat, streams: ChannelSet) -> LogChunks {
+pub(super) fn convert(ndjson: LogChunks, format: RowFormat, streams: ChannelSet) -> LogChunks {
     let step = |(mut ndjson, mut rows): (LogChunks, RowConverter)| async move {
         loop {
             let chunk = match ndjson.next().await? {
@@ -81,8 +26,10 @@ fn convert(ndjson: LogChunks, format: RowFormat, streams: ChannelSet) -> LogChun
 
 /// The format of a download.
 #[derive(Clone, Copy, Debug)]
-enum RowFormat {
+pub(super) enum RowFormat {
+    /// Text, with the time before each line if `timestamps` is set.
     Text { timestamps: bool },
+    /// The rows themselves.
     Ndjson,
 }
 
