@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+DOCUMENT = "urn:openapi"
 
 
 def load(url):
@@ -53,7 +55,8 @@ class Documents:
             assert self.schemas[name]["title"] == title, name
         resources = [(f"{name}.json", Resource.from_contents(strict(schema))) for name, schema in self.schemas.items()]
         self.registry = Registry().with_resources(resources)
-        self.components = Registry().with_resource("", Resource.from_contents(strict({"$schema": "https://json-schema.org/draft/2020-12/schema", **self.openapi})))
+        document = Resource.from_contents(strict({"$schema": DRAFT, **self.openapi}))
+        self.components = Registry().with_resource(DOCUMENT, document)
         open_resources = [(f"{name}.json", Resource.from_contents(schema)) for name, schema in self.schemas.items()]
         self.open_registry = Registry().with_resources(open_resources)
         self.validator = Draft202012Validator
@@ -90,7 +93,8 @@ class Documents:
             return [f"a body of {kind!r} is not in the document"]
         if not kind.endswith("json"):
             return []
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **strict(content[kind]["schema"])}
+        text = json.dumps(strict(content[kind]["schema"])).replace('"#/', f'"{DOCUMENT}#/')
+        schema = {"$schema": DRAFT, **json.loads(text)}
         return [error.message for error in self.validator(schema, registry=self.components).iter_errors(json.loads(row["body"]))]
 
 

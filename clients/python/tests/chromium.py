@@ -55,6 +55,20 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer["result"].get("value")
 
+    def run_in_frame(self, script):
+        """Returns the value of an expression in the page's first frame of the same site; None while there is none."""
+        frames = self.call("Page.getFrameTree")["frameTree"].get("childFrames")
+        if not frames:
+            return None
+        try:
+            world = self.call("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
+            context = world["executionContextId"]
+            answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, contextId=context)
+        except AssertionError:
+            # The frame was replaced in between.
+            return None
+        return answer["result"].get("value")
+
     def screenshot(self, path):
         import base64
 

@@ -26,7 +26,7 @@ class Site:
         self.url = f"http://127.0.0.1:{free_port()}"
         key = folder / "share.key"
         key.write_text("0123456789abcdef0123456789abcdef\n")
-        self.logs = LastingServer(folder, "--share-jwt-key-file", str(key), "--allowed-origins", self.url)
+        self.logs = LastingServer(folder, "--share-jwt-key-file", str(key), "--frame-ancestors", self.url)
         env = {**os.environ, "HOME": str(folder)}
         token = [os.environ["TASKTAIL_BIN"], "token", "create", "--data", str(folder / "data"), "--name", "celery"]
         made = subprocess.run([*token, "--scope", "write"], capture_output=True, text=True, env=env, check=True)
@@ -91,7 +91,7 @@ def test_only_who_may_see_a_log_gets_a_share(site):
     assert status == 200
     assert f'<tasktail-log server="{site.logs.url}" task="private" share="' in page
     assert 'renew="/logs/private/share"' in page
-    assert site.get("/static/tasktail/log.js")[0] == 200
+    assert f'<script src="{site.logs.url}/assets/embed.js" async></script>' in page
 
 
 def read(site, task, share):
@@ -103,9 +103,11 @@ def read(site, task, share):
         return error.code, ""
 
 
-ROWS = """[...document.querySelector("tasktail-log").shadowRoot.querySelectorAll(".row")]
-  .map((row) => [row.className, row.textContent])"""
-STATE = 'document.querySelector("tasktail-log").shadowRoot.querySelector(".state").textContent'
+# In the frame of the element.
+ROWS = """[...document.querySelectorAll(".row[data-n]:not(.internal)")]
+  .map((row) => [row.classList.contains("stderr") ? "stderr" : "stdout", row.querySelector(".text").textContent])"""
+STATE = 'document.querySelector("#state").textContent.slice(2)'
+CONNECTION = "document.documentElement.dataset.connection"
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="without Chromium")
@@ -115,37 +117,37 @@ def test_the_page_of_the_site_shows_logs_live_in_a_browser(site, tmp_path):
         page.cookie(site.url, "user", "alice")
         # A Celery task that the page itself starts.
         page.open(f"{site.url}/build/foo")
-        wait_until(lambda: page.run(STATE) == "completed, exit code 0", 60)
-        assert page.run(ROWS)[:3] == [
-            ["row stdout", "INFO celery_app: Building package foo..."],
-            ["row stdout", "copied 3 files"],
-            ["row stderr", "WARNING celery_app: deprecated function used"],
+        wait_until(lambda: page.run_in_frame(STATE) == "exit 0", 60)
+        assert page.run_in_frame(ROWS)[:3] == [
+            ["stdout", "INFO celery_app: Building package foo..."],
+            ["stdout", "copied 3 files"],
+            ["stderr", "WARNING celery_app: deprecated function used"],
         ]
         # A task that runs while the page is open, with hostile text, through a restart of the server.
         task = tasktail.Worker("live", url=site.logs.url, token=site.token, end_timeout=30)
         page.open(f"{site.url}/logs/live/")
         task.line("<img src=x onerror=document.title='hacked'> \x1b[31mred\x1b[0m")
-        shown = [["row stdout", "<img src=x onerror=document.title='hacked'> red"]]
-        wait_until(lambda: page.run(ROWS) == shown)
-        assert page.run(STATE) == "running"
+        shown = [["stdout", "<img src=x onerror=document.title='hacked'> red"]]
+        wait_until(lambda: page.run_in_frame(ROWS) == shown)
+        assert page.run_in_frame(CONNECTION) == "live"
         site.logs.kill()
-        wait_until(lambda: page.run(STATE) == "reconnecting")
+        wait_until(lambda: page.run_in_frame(CONNECTION) == "offline")
         task.line("after the restart", stream="stderr")
         site.logs.start()
-        shown.append(["row stderr", "after the restart"])
-        wait_until(lambda: page.run(ROWS) == shown)
+        shown.append(["stderr", "after the restart"])
+        wait_until(lambda: page.run_in_frame(ROWS) == shown)
         page.screenshot(tmp_path / "live.png")
         task.end(3)
-        wait_until(lambda: page.run(STATE) == "completed, exit code 3")
+        wait_until(lambda: page.run_in_frame(STATE) == "exit 3")
         assert page.run("document.title") == "live · log"
         # A signature that the server does not accept any more is renewed.
         page.open(f"{site.url}/logs/live/")
-        wait_until(lambda: page.run(ROWS) == shown)
+        wait_until(lambda: page.run_in_frame(ROWS) == shown)
         page.run(
             """{ const old = document.querySelector("tasktail-log"), made = old.cloneNode();
                  made.setAttribute("share", "expired"); old.replaceWith(made); }"""
         )
-        wait_until(lambda: page.run(ROWS) == shown)
+        wait_until(lambda: page.run_in_frame(ROWS) == shown)
         # Without the permission there is no element at all.
         page.cookie(site.url, "user", "mallory")
         page.open(f"{site.url}/logs/live/")

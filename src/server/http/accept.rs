@@ -243,17 +243,25 @@ where
 
 /// A browser that opens an address itself, as opposed to a program: errors are answered with a page.
 struct Browser {
+    /// The front page, relative to the address.
     root: String,
+    /// Whether the address is one of data.
+    data: bool,
 }
 
 impl Browser {
     /// Returns the browser that sent a request, if one did.
     fn of<B>(request: &Request<B>) -> Option<Self> {
-        auth::accepts_html(request.headers()).then(|| Self { root: prefix::root_of(request.uri().path()) })
+        let path = request.uri().path();
+        auth::accepts_html(request.headers()).then(|| Self { root: prefix::root_of(path), data: path.starts_with("/api/") })
     }
 
     /// Returns the page of a response that reports a problem, and any other response as it is.
     fn page_of(&self, mut response: Response) -> Response {
+        // A missing token is reported to the program that asks for data, even if it claims to accept pages.
+        if self.data && response.status() == StatusCode::UNAUTHORIZED {
+            return response;
+        }
         match response.extensions_mut().remove::<ReportedProblem>() {
             Some(problem) => pages::error(response, &problem, &self.root),
             None => response,

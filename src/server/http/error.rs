@@ -168,7 +168,7 @@ impl ApiError {
         }
         let fix = extra.get(FIX).and_then(Value::as_object).into_iter().flatten();
         let fix = fix.filter_map(|(program, line)| Some((program.clone(), line.as_str()?.to_owned()))).collect();
-        let reported = ReportedProblem { code, detail: problem.detail.to_string(), fix };
+        let reported = ReportedProblem { code, detail: problem.detail.clone(), fix };
         let json = problem_json(&problem, extra);
         let mut response = Response::new(json.to_string().into());
         *response.status_mut() = status;

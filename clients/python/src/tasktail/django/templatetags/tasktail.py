@@ -4,7 +4,6 @@ from typing import Any, Dict, Mapping
 
 from django import template
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 
 from tasktail._endpoint import check_id
@@ -30,7 +29,7 @@ def _tasktail_log(context: Mapping[str, Any], task: Any) -> Dict[str, Any]:
         renew = None
     return {
         "allowed": True,
-        "element_url": found.element_url or static("tasktail/log.js"),
+        "element_url": found.element_url or f"{found.url}/assets/embed.js",
         "server": found.url,
         "task": task,
         "share": sign(task),
