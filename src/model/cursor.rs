@@ -122,7 +122,9 @@ mod tests {
         assert_eq!(cursor.epoch.to_string().parse(), Ok(cursor.epoch));
         assert!(Cursor::is_at_end(&cursor.at_end()) && !Cursor::is_at_end(&cursor.to_string()));
         assert_eq!(cursor.at_end().parse(), Ok(cursor));
-        for bad in ["", "120", "c1.1.2.3.4-5.end.end", ".end", "c1.1.2.3", "c1.1.2.3.4-5.6", "c2.1.2.3.4-5", "c1.x.2.3.4-5"] {
+        for bad in
+            ["", "120", "c1.1.2.3.4-5.end.end", ".end", "c1.1.2.3", "c1.1.2.3.4-5.6", "c2.1.2.3.4-5", "c1.x.2.3.4-5"]
+        {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }
     }

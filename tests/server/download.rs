@@ -46,7 +46,9 @@ async fn head_is_answered_wherever_get_is_and_with_the_same_headers() {
     let mut asked = 0;
     for route in gets {
         let path = route.path.replace("{task}", "t").replace("{run}", "t");
-        let path = path.replace("{folder}", "shared").replace("{name}", if path.starts_with("/assets") { "style.css" } else { "line.json" });
+        let path = path
+            .replace("{folder}", "shared")
+            .replace("{name}", if path.starts_with("/assets") { "style.css" } else { "line.json" });
         let head = server.ask(Method::HEAD, &path, &[], "").await;
         // The stream of a run has no end.
         let get = if path.ends_with("/events/stream") { None } else { Some(server.get(&path).await) };
@@ -55,7 +57,9 @@ async fn head_is_answered_wherever_get_is_and_with_the_same_headers() {
         for (name, value) in get.iter().flat_map(|get| &get.headers) {
             // The counters of both answers differ, and so may their lengths.
             // A body of unknown length is announced only where it is sent.
-            let varies = ["date", "transfer-encoding"].contains(&name.as_str()) || value == "0" || (name == "content-length" && ["/metrics", "/api/v1/pipeline"].contains(&&path[..]));
+            let varies = ["date", "transfer-encoding"].contains(&name.as_str())
+                || value == "0"
+                || (name == "content-length" && ["/metrics", "/api/v1/pipeline"].contains(&&path[..]));
             assert!(varies || head.headers.get(name) == Some(value), "HEAD {path}: {name} is not {value:?}");
         }
         asked += 1;
@@ -109,7 +113,8 @@ async fn a_finished_log_is_not_sent_again() {
     assert_eq!(again.headers["etag"], etag);
     let mut tags = vec![etag.to_owned()];
     for (path, accepted) in [("?timestamps=1", ""), ("?format=ndjson", ""), ("?stream=stdout", ""), ("", "gzip")] {
-        let other = get(&server, &format!("{LOG}{path}"), &[("accept-encoding", accepted), ("if-none-match", etag)]).await;
+        let other =
+            get(&server, &format!("{LOG}{path}"), &[("accept-encoding", accepted), ("if-none-match", etag)]).await;
         assert_eq!(other.status, 200, "{path} {accepted} is another body");
         tags.push(other.headers["etag"].to_str().unwrap().to_owned());
     }
@@ -140,7 +145,11 @@ async fn a_sealed_log_is_served_in_ranges() {
         assert_eq!((beyond.status.as_u16(), beyond.code().as_str()), (416, "bad_range"));
         assert_eq!(beyond.headers["content-range"], format!("bytes */{length}"));
         let changed = get(&server, &path, &[("range", "bytes=0-9"), ("if-range", "\"another\"")]).await;
-        assert_eq!((changed.status.as_u16(), changed.body.len()), (200, length), "what the client has is of another log");
+        assert_eq!(
+            (changed.status.as_u16(), changed.body.len()),
+            (200, length),
+            "what the client has is of another log"
+        );
         assert_eq!(get(&server, &path, &[("range", "bytes=0-9"), ("if-range", etag)]).await.status, 206);
     }
 }
@@ -210,7 +219,10 @@ async fn browsers_get_errors_as_pages() {
     assert_eq!(problem.code(), "bad_host");
     assert_eq!(problem.json()["fix"]["nginx"], "proxy_set_header Host $http_host;");
     let wrong = server.ask(Method::PATCH, "/api/v1/tasks/t/lines", &[], "").await;
-    assert_eq!((wrong.code().as_str(), wrong.headers["allow"].to_str().unwrap()), ("method_not_allowed", "GET, HEAD, POST, PUT"));
+    assert_eq!(
+        (wrong.code().as_str(), wrong.headers["allow"].to_str().unwrap()),
+        ("method_not_allowed", "GET, HEAD, POST, PUT")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,7 +103,8 @@ async fn every_route_is_in_the_document_and_nothing_else() {
     }
     let mut described: Vec<String> = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        described.extend(operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+        described
+            .extend(operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
     }
     served.sort();
     described.sort();

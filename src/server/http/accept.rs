@@ -253,7 +253,8 @@ impl Browser {
     /// Returns the browser that sent a request, if one did.
     fn of<B>(request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
-        auth::accepts_html(request.headers()).then(|| Self { root: prefix::root_of(path), data: path.starts_with("/api/") })
+        auth::accepts_html(request.headers())
+            .then(|| Self { root: prefix::root_of(path), data: path.starts_with("/api/") })
     }
 
     /// Returns the page of a response that reports a problem, and any other response as it is.

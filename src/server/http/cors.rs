@@ -17,8 +17,7 @@ use super::client_addr::normal_origin;
 const PREFLIGHT_S: u64 = 600;
 
 /// The headers that a page may send: every one that a route which reads evaluates.
-const ALLOWED_HEADERS: &str =
-    "authorization, if-none-match, if-range, last-event-id, range, tasktail-share, token";
+const ALLOWED_HEADERS: &str = "authorization, if-none-match, if-range, last-event-id, range, tasktail-share, token";
 /// The headers of a response that a page may read, beyond those that are always readable.
 const EXPOSED_HEADERS: &str =
     "accept-ranges, allow, content-disposition, content-encoding, content-range, etag, retry-after, www-authenticate";

@@ -82,7 +82,16 @@ mod tests {
         assert!(url.is_host("logs.example") && url.is_host("LOGS.example:443") && !url.is_host("logs.example:8443"));
         let url: PublicUrl = "http://[::1]:8080".parse().unwrap();
         assert_eq!(url.origin(), "http://[::1]:8080");
-        for bad in ["logs.example", "ftp://x", "https://u:p@x", "https://x?y=1", "https://x/a;b", "https://x/a//b", "https://x/../b", ""] {
+        for bad in [
+            "logs.example",
+            "ftp://x",
+            "https://u:p@x",
+            "https://x?y=1",
+            "https://x/a;b",
+            "https://x/a//b",
+            "https://x/../b",
+            "",
+        ] {
             assert!(bad.parse::<PublicUrl>().unwrap_err().contains("https://logs.example"), "{bad}");
         }
     }

@@ -217,8 +217,7 @@ impl SseSource for TaskEvents {
             }
             Ok(Some(FollowEvent::Open { task, epoch, first_line, last_line })) if self.details => {
                 let epoch = epoch.to_string();
-                let data =
-                    json!({ "task": task, "epoch": epoch, "first_line": first_line, "last_line": last_line });
+                let data = json!({ "task": task, "epoch": epoch, "first_line": first_line, "last_line": last_line });
                 put_event(out, Some("open"), NO_ID, &data);
             }
             Ok(Some(FollowEvent::Status(task))) if self.details => {

@@ -125,7 +125,9 @@ pub(crate) fn list_page() -> Asset {
 /// percent-encoded. Everything else is the same for every task: a script reads the id from the URL.
 pub(crate) fn task_page(root: &str, id: &str, facts: &str) -> String {
     // The untrusted text comes last, so that placeholders in it are not expanded.
-    with_root(include_str!("task/task.html"), root).replace("{{task}}", &escaped(id)).replace("{{facts}}", &escaped(facts))
+    with_root(include_str!("task/task.html"), root)
+        .replace("{{task}}", &escaped(id))
+        .replace("{{facts}}", &escaped(facts))
 }
 
 /// Returns the search across tasks, `GET /search`.

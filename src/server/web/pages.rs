@@ -64,7 +64,8 @@ pub(in crate::server) fn embed(headers: &HeaderMap, root: &str, id: &str, ancest
     if sources.is_empty() {
         " 'none'".clone_into(&mut sources);
     }
-    let policy = assets::CONTENT_SECURITY_POLICY.replace("frame-ancestors 'none'", &format!("frame-ancestors{sources}"));
+    let policy =
+        assets::CONTENT_SECURITY_POLICY.replace("frame-ancestors 'none'", &format!("frame-ancestors{sources}"));
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }

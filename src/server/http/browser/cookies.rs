@@ -97,7 +97,8 @@ impl CookieScope {
 
     /// Returns a `Set-Cookie` for each session cookie that the browser may have; it deletes the cookie.
     pub(crate) fn delete_session(&self) -> Vec<HeaderValue> {
-        let delete = |scope: Self| scope.set_cookie(&scope.session_name(), "", Timestamp::default(), Timestamp::default());
+        let delete =
+            |scope: Self| scope.set_cookie(&scope.session_name(), "", Timestamp::default(), Timestamp::default());
         let whole = Self { below: false, ..self.clone() };
         let below = (!self.prefix.is_empty()).then(|| Self { below: true, ..self.clone() });
         [Some(whole), below].into_iter().flatten().map(delete).collect()
@@ -153,10 +154,7 @@ mod tests {
     fn cookies_are_bound_to_the_prefix_of_a_proxy() {
         let scope = CookieScope::new(true, Some("example")).within("/logs", true);
         let cookie = scope.set_cookie(&scope.session_name(), "abc", at(61_000), at(1_000));
-        assert_eq!(
-            cookie,
-            "__Secure-tasktail_session=abc; Path=/logs; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
-        );
+        assert_eq!(cookie, "__Secure-tasktail_session=abc; Path=/logs; Max-Age=60; HttpOnly; SameSite=Strict; Secure");
         assert_eq!(scope.delete_session().len(), 2);
         let found = |scope: &CookieScope, text: &'static str| {
             let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static(text))]);

@@ -155,7 +155,10 @@ fn bad_form() -> ApiError {
 fn redirect(prefix: &str, path: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::LOCATION, HeaderValue::from_str(&format!("{prefix}{path}")).unwrap_or(HeaderValue::from_static("/")));
+    headers.insert(
+        header::LOCATION,
+        HeaderValue::from_str(&format!("{prefix}{path}")).unwrap_or(HeaderValue::from_static("/")),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

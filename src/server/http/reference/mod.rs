@@ -75,7 +75,8 @@ const DESCRIPTION: &str = "Live logs of tasks, and events of runs. The guide's p
 pub(super) async fn openapi(request: RouteRequest) -> Result<Response, ApiError> {
     let mut document = document().clone();
     // Relative to the host: a client never sends its token to another one.
-    document["servers"] = json!([{ "url": if request.state.prefix().is_empty() { "/" } else { request.state.prefix() } }]);
+    document["servers"] =
+        json!([{ "url": if request.state.prefix().is_empty() { "/" } else { request.state.prefix() } }]);
     Ok(conditional::respond(&request.headers, "application/json", document.to_string().into()))
 }
 
