@@ -63,6 +63,7 @@ const MATRIX: &[Row] = &[
     Row { method: "POST", path: "/share", stranger: 415, fits: [415; 3], other: [415; 3] },
     any("/"),
     any("/tasks/{task}"),
+    any("/search"),
     any("/runs"),
     any("/runs/{run}"),
     any("/metrics"),

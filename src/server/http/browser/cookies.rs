@@ -18,6 +18,9 @@ use sha2::{Digest as _, Sha256};
 use warp::http::{HeaderMap, HeaderValue, header};
 
 use crate::model::{TaskId, Timestamp};
+use crate::server::http::client_addr::ClientAddr;
+use crate::server::http::cors::request_origin;
+use crate::server::state::State;
 
 /// The part of a cookie's name for a session.
 const SESSION: &str = "session";
@@ -36,15 +39,23 @@ pub(crate) struct CookieScope {
 }
 
 impl CookieScope {
+    /// Returns the scope of the cookies of a request. They are bound to the prefix of a proxy if the page of the
+    /// request is at the public address.
+    pub(crate) fn of(state: &State, client: &ClientAddr, headers: &HeaderMap) -> Self {
+        let public_url = state.options.public_url.as_ref();
+        let below = public_url.is_some_and(|url| request_origin(headers).is_some_and(|origin| origin == url.origin()));
+        Self::new(client.https, client.host.as_deref()).within(state.prefix(), below)
+    }
+
     /// Creates the scope of a request from its scheme and requested host.
-    pub(crate) fn new(https: bool, host: Option<&str>) -> Self {
+    fn new(https: bool, host: Option<&str>) -> Self {
         let after_address = host.map(|host| host.rsplit_once(']').map_or(host, |(_, rest)| rest));
         let port = after_address.and_then(|host| host.rsplit_once(':')).and_then(|(_, port)| port.parse().ok());
         Self { https, port, ..Self::default() }
     }
 
     /// Returns the scope below the prefix of a proxy. `below` binds new cookies to it.
-    pub(crate) fn within(self, prefix: &str, below: bool) -> Self {
+    fn within(self, prefix: &str, below: bool) -> Self {
         Self { prefix: prefix.to_owned(), below: below && !prefix.is_empty(), ..self }
     }
 

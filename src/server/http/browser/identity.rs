@@ -9,7 +9,6 @@ use super::share::is_shared_task;
 use crate::auth::Caller;
 use crate::model::{TaskId, Timestamp};
 use crate::server::http::client_addr::ClientAddr;
-use crate::server::http::cors::request_origin;
 use crate::server::http::error::ApiError;
 use crate::server::http::origin::HostPolicy;
 use crate::server::http::query::{self, QueryParams};
@@ -20,14 +19,6 @@ use crate::server::state::State;
 /// The header with a share, and the prefix of the WebSocket subprotocol with one.
 const SHARE_HEADER: &str = "tasktail-share";
 const SHARE_PROTOCOL: &str = "tasktail.share.";
-
-/// Returns the scope of the cookies of a request. They are bound to the prefix of a proxy if the page of the request
-/// is at the public address.
-pub(super) fn cookie_scope(state: &State, client: &ClientAddr, headers: &HeaderMap) -> CookieScope {
-    let public_url = state.options.public_url.as_ref();
-    let below = public_url.is_some_and(|url| request_origin(headers).is_some_and(|origin| origin == url.origin()));
-    CookieScope::new(client.https, client.host.as_deref()).within(state.prefix(), below)
-}
 
 /// Returns the caller of a request without a token: a session, or a share of the requested `task`.
 ///
@@ -43,7 +34,7 @@ pub(in crate::server::http) async fn authenticate(
     let reads = matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(header::UPGRADE);
     let policy = HostPolicy::new(state);
     let cookies_count = policy.is_own_request(headers, client) || reads && !policy.is_foreign_request(headers, client);
-    let scope = cookie_scope(state, client, headers);
+    let scope = CookieScope::of(state, client, headers);
     let session = if cookies_count { session_caller(state, &scope, headers) } else { None };
     let Some(task) = task else { return session };
     if session.as_ref().is_some_and(|session| session.sees_task(task)) {

@@ -10,7 +10,6 @@ use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::cookies::CookieScope;
-use super::identity::cookie_scope;
 use super::next;
 use crate::auth::{AuthError, TokenEntry};
 use crate::model::limits::Limit;
@@ -60,7 +59,7 @@ pub(in crate::server::http) async fn sign_in(request: RouteRequest) -> Result<Re
     if state.auth.active(&held.name).is_none_or(|known| known.sha256 != held.sha256) {
         return Ok(rejected(&state, &client, &root, &AuthError::Unknown, token, next).await);
     }
-    let scope = cookie_scope(&state, &client, &headers);
+    let scope = CookieScope::of(&state, &client, &headers);
     let previous = scope.find_session(&headers).map(str::to_owned);
     let cookie = start_session(&state, &scope, held.clone(), previous).await?;
     tracing::info!(token = %held.name, address = %client.ip, "browser signed in");
@@ -101,7 +100,7 @@ async fn start_session(
 /// `POST /logout`: 204. The cookie is deleted.
 pub(in crate::server::http) async fn sign_out(request: RouteRequest) -> Result<Response, ApiError> {
     let RouteRequest { state, client, headers, .. } = request;
-    let scope = cookie_scope(&state, &client, &headers);
+    let scope = CookieScope::of(&state, &client, &headers);
     if let Some(id) = scope.find_session(&headers).map(str::to_owned) {
         let ended = tokio::task::spawn_blocking(move || state.browser_auth.sessions.end(&id)).await;
         ended.map_err(|error| ApiError::new(500, "internal", format!("failed to sign out: {error}")))?;

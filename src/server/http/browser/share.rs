@@ -7,7 +7,7 @@ use serde_json::json;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::identity::cookie_scope;
+use super::cookies::CookieScope;
 use crate::auth::AuthError;
 use crate::auth::jwt::JwtFault;
 use crate::auth::share::{Share, ShareFault, ShareKey};
@@ -84,7 +84,7 @@ pub(in crate::server::http) async fn open(request: RouteRequest) -> Result<Respo
             return Err(error);
         }
     };
-    let scope = cookie_scope(&state, &client, &headers);
+    let scope = CookieScope::of(&state, &client, &headers);
     let cookie = scope.set_cookie(&scope.share_name(&share.task), &text, share.expires, Timestamp::now());
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
