@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::list::terminal_columns;
 use super::locate::{Locator, Purpose};
 use super::output::task_error;
+use super::screen::columns;
 use super::{Context, task_ref, text};
 use crate::client::HttpClient;
 use crate::model::{Task, TaskId, Timestamp, command_line};
+
+/// Columns of the names, with the space after them.
+const NAME_COLUMNS: usize = 15;
 
 /// `tasktail show`.
 #[derive(Debug, Args)]
@@ -36,8 +41,12 @@ pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> 
     if output.json() {
         output.object(&task)?;
     } else {
+        let room = terminal_columns().map_or(usize::MAX, |columns| columns.saturating_sub(NAME_COLUMNS).max(1));
         for (name, value) in facts(&task) {
-            output.line(format_args!("{:<14} {}", format!("{name}:"), text::words(&value)))?;
+            let mut name = format!("{name}:");
+            for line in wrapped(&text::words(&value), room) {
+                output.line(format_args!("{:<NAME_COLUMNS$}{line}", std::mem::take(&mut name)))?;
+            }
         }
     }
     Ok(0)
@@ -50,6 +59,28 @@ pub(super) async fn run(args: ShowArgs, context: Context) -> anyhow::Result<u8> 
 pub(super) async fn get(client: &HttpClient, task: &TaskId) -> anyhow::Result<Task> {
     let facts = client.get(&format!("/api/v1/tasks/{task}"), &[]).await;
     facts.map_err(|error| task_error(error, task, client.endpoint()))
+}
+
+/// Returns a text in lines of at most `room` columns, broken at spaces where possible.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        if used > 0 && used + columns(word.trim_end()) > room {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        for c in word.chars() {
+            let width = columns(c.encode_utf8(&mut [0; 4]));
+            if used > 0 && c != ' ' && used + width > room {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += width;
+        }
+    }
+    lines.push(line);
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Returns the time from the task's start to its end, or to now.
@@ -109,4 +140,18 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         ("artifact", task.artifact.as_ref().map(|file| format!("{} bytes, sha256 {}", file.bytes, file.sha256))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_broken_at_spaces() {
+        assert_eq!(wrapped("make -j8 all", 8), ["make -j8", "all"]);
+        assert_eq!(wrapped("a 0123456789 b", 4), ["a", "0123", "4567", "89 b"]);
+        assert_eq!(wrapped("\u{5b8c}\u{4e86}\u{5b8c}", 4), ["\u{5b8c}\u{4e86}", "\u{5b8c}"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("any text", usize::MAX), ["any text"]);
+    }
 }

@@ -50,7 +50,8 @@ impl LeadStyle {
         if self.prefix {
             let [stdout, stderr] = self.colours;
             let (name, width) = (shortened(name), self.name_width);
-            if if channel == Channel::Stdout { stdout } else { stderr } {
+            let coloured = if channel == Channel::Stdout { stdout } else { stderr };
+            if coloured {
                 let colour = COLOURS.get(place % COLOURS.len()).copied().unwrap_or_default();
                 lead.push_str(&format!("\x1b[{colour}m{name:<width$} |\x1b[0m "));
             } else {

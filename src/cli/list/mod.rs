@@ -16,6 +16,7 @@ use super::output::Output;
 use super::values::{key_value, status_filter};
 use crate::model::{StatusFilter, Task};
 pub(super) use select::{TaskQuery, select};
+pub(super) use table::terminal_columns;
 
 /// `tasktail list`.
 #[derive(Debug, Args)]

@@ -166,7 +166,7 @@ fn colour(task: &Task) -> Style {
 }
 
 /// Returns the terminal's width, if stdout is a terminal.
-pub(super) fn terminal_columns() -> Option<usize> {
+pub(in crate::cli) fn terminal_columns() -> Option<usize> {
     terminal_size().map(|(columns, _)| columns)
 }
 
