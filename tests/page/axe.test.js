@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { someLines, until, untilVisible } from "./harness.js";
-import { browser, server, setUp, setUpMock, untilText } from "./setup.js";
+import { contrast } from "../../src/server/web/shared/contrast.js";
+import { row, someLines, until, untilVisible } from "./harness.js";
+import { browser, server, setUpMock, untilText } from "./setup.js";
 
 setUpMock();
 
@@ -90,6 +91,24 @@ test("a task with sections, problems, hits, marked lines and a time column", asy
     await page.click("#replay-play");
     await untilText(page, "#replay-play", "Play");
   }, "replay");
+});
+
+test("line numbers, which axe does not see, are readable on every kind of row", async () => {
+  await server.append("numbers", [{ line: "out" }, { line: "err", stream: "stderr" }, { line: "own", stream: "internal" }, { line: "marked" }, { line: "hovered" }]);
+  for (const look of LOOKS) {
+    const page = await browser.newPage(look);
+    await page.goto(`${server.url}/tasks/numbers#L4`);
+    await untilVisible(page, 5);
+    await row(page, 5).hover();
+    const colours = await page.locator(".row .num").evaluateAll((cells) => cells.map((cell) => {
+      const style = getComputedStyle(cell);
+      return [style.color, style.backgroundColor];
+    }));
+    for (const pair of colours) {
+      const [colour, background] = pair.map((rgb) => `#${rgb.match(/\d+/g).slice(0, 3).map((part) => Number(part).toString(16).padStart(2, "0")).join("")}`);
+      assert.ok(contrast(colour, background) >= 4.5, `${colour} on ${background}`);
+    }
+  }
 });
 
 test("dialogs and menus", async () => {
