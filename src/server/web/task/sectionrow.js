@@ -18,6 +18,9 @@ export function factsOf(section, folded, now) {
   return facts.join(" · ");
 }
 
+// A line that only ends a section.
+const END = /^(?:::endgroup::|##\[endgroup\])\s*$/;
+
 /** The looks of rows that an outline knows something about. */
 export class OutlineRows {
   constructor(builder, view, problems) {
@@ -39,6 +42,7 @@ export class OutlineRows {
     const level = this.problems.levels.get(n);
     if (level !== undefined) row.classList.add("annotated", level);
     const section = this.view.headAt(n);
+    if (section === null && END.test(row.querySelector(".text").textContent)) row.classList.add("section-end");
     if (section === null) return;
     row.classList.add("section");
     row.querySelector(".text").replaceWith(...sectionCells(section, false));
