@@ -113,3 +113,13 @@ test("Ctrl+A and Ctrl+C copy the whole log, or the marked lines", async () => {
   await untilText(page, "#toast", "Copied: 1,401 rows");
   assert.equal(await clipboard(), someLines(1401, 1200).map(({ line }) => `${line}\n`).join(""));
 });
+
+test("lines that arrive during a search match as they are displayed", async () => {
+  await server.append("displayed", someLines(3));
+  const page = await open("displayed");
+  await untilVisible(page, 3);
+  await page.fill("#query", "login FAILED");
+  await untilText(page, "#hits", "no matches");
+  await server.append("displayed", [{ line: "login \x1b[31mFAILED\x1b[0m\r" }, { line: "login FAILED\r\x1b[Klogin ok" }, { line: "\x1b[1mlogin\x1b[0m FAILED" }]);
+  await untilText(page, "#hits", "2 matches");
+});

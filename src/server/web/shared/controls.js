@@ -218,7 +218,11 @@ function bindKeys(page) {
   };
   const { problems } = page;
   const known = () => problems.errors.length > 0;
-  const nextProblem = () => page.goTo(problems.nextError(page.here()) ?? problems.nextError(0));
+  const nextProblem = () => {
+    const next = problems.nextError(page.here());
+    if (next === null && problems.truncated) return toError(nextError, 0);
+    return page.goTo(next ?? problems.nextError(0));
+  };
   const previousProblem = () => page.goTo(problems.previousError(page.here()) ?? problems.previousError(Infinity));
   const channel = (index) => document.querySelectorAll(".channel")[index].click();
   listenForKeys({

@@ -1,11 +1,14 @@
 // Searches the whole log on the server, since this page holds only a part of it. A new search
 // cancels the one in progress.
 
+import { plainText } from "./ansi.js";
 import { fetchLines } from "./api.js";
 
 const HIT_PAGE_LINES = 1000;
 const HITS_MAX = 20_000;
 const REACH_MAX_LINES = 10_000;
+// A line with one of these is displayed as another text.
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
 const ERROR_WORDS = "(?i)\\b(error|fatal|panic(ked)?|exception|traceback|failed|failure|segfault)\\b";
 
 /** Returns the server's regular expression: literal text unless `regex`; case matters if it has capitals. */
@@ -120,7 +123,7 @@ export class Search {
     if (!this.local || this.hits.length >= HITS_MAX) return;
     if (this.parameters.stream && !this.parameters.stream.split(",").includes(line.stream)) return;
     this.local.lastIndex = 0;
-    if (!this.local.test(line.line)) return;
+    if (!this.local.test(CONTROL.test(line.line) ? plainText(line.line) : line.line)) return;
     if (!this.busy && !this.more) this.add(line.n);
     else if (this.liveHits.length < HITS_MAX) this.liveHits.push(line.n);
   }

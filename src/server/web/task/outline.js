@@ -4,6 +4,8 @@
 import { fetchOutline } from "../shared/api.js";
 
 const POLL_MS = 2000;
+// The server examines a long log in several requests.
+const CONTINUE_MS = 200;
 // Polling uses at most this part of the time.
 const SHARE = 10;
 
@@ -32,6 +34,7 @@ export class OutlinePoll {
     this.loading = true;
     const started = performance.now();
     const { last, ended } = this.progress();
+    const before = this.scanned;
     const outline = last > this.scanned || ended ? await fetchOutline(this.id).catch((error) => ({ error })) : null;
     this.loading = false;
     // A server without the route, or without the task: the page works without an outline.
@@ -42,6 +45,9 @@ export class OutlinePoll {
       this.done = ended && (outline.truncated || outline.scanned_to >= last);
       this.changed(outline);
     }
-    if (!this.done) this.timer = setTimeout(() => this.load(), Math.max(POLL_MS, (performance.now() - started) * SHARE));
+    if (this.done) return;
+    const behind = outline && !outline.error && outline.scanned_to < last && outline.scanned_to > before;
+    const pause = behind ? CONTINUE_MS : Math.max(POLL_MS, (performance.now() - started) * SHARE);
+    this.timer = setTimeout(() => this.load(), pause);
   }
 }

@@ -15,6 +15,8 @@ export class Problems {
     this.errors = [];
     this.warnings = [];
     this.levels = new Map();
+    /** Whether the log has more problems than are known here. */
+    this.truncated = false;
     this.box = byId("problems");
     this.box.addEventListener("keydown", (event) => this.key(event));
   }
@@ -24,6 +26,7 @@ export class Problems {
     const key = JSON.stringify([annotations, errors, warnings]);
     if (key === this.drawn) return false;
     this.drawn = key;
+    this.truncated = truncated;
     const linesOf = (level) => annotations.filter((one) => one.level === level).map((one) => one.n);
     this.errors = linesOf("error");
     this.warnings = linesOf("warning");

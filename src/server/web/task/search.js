@@ -71,6 +71,7 @@ class SearchPage {
     const abort = new AbortController();
     this.abort = abort;
     byId("more-hits").hidden = true;
+    this.complete = false;
     this.say("Searching…");
     try {
       const url = searchUrl({ ...this.parameters, limit: PAGE_HITS, after: this.next });
@@ -90,6 +91,7 @@ class SearchPage {
   add(row) {
     if (!("task" in row)) {
       this.next = row.next ?? null;
+      this.complete = true;
       return;
     }
     this.hits += 1;
@@ -129,6 +131,8 @@ class SearchPage {
   }
 
   finished() {
+    // The last row of a complete response has the place to continue at.
+    if (!this.complete) throw new ApiError(0, "incomplete", "the connection broke");
     const more = this.next !== null;
     byId("more-hits").hidden = !more;
     if (this.hits === 0 && !more) this.say("No line matches.");
@@ -139,7 +143,8 @@ class SearchPage {
   failed(error) {
     if (error.status === 401) this.access.setLost(true);
     const words = error instanceof ApiError ? error.message : "the connection broke";
-    this.say(`The search failed: ${words}.`, true);
+    const found = this.hits > 0 ? ` The ${counted(this.hits, "line")} found so far are shown.` : "";
+    this.say(`The search failed: ${words}.${found}`, true);
     byId("more-hits").hidden = this.next === null;
   }
 
