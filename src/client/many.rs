@@ -20,7 +20,7 @@ use crate::wire::viewer::{FollowRequest, ServerMessage, TaggedMessage};
 #[derive(Clone, Debug, PartialEq)]
 pub enum ManyUpdate {
     /// An item of one task. After [`TaskUpdate::End`] the task is no longer followed.
-    Task(TaskId, TaskUpdate),
+    Task(TaskId, Box<TaskUpdate>),
     /// The server rejects to follow a task, or it was removed; it is no longer followed.
     Refused {
         /// The task.
@@ -199,7 +199,7 @@ impl ManyFollower {
                 return Ok(Some(ManyUpdate::Refused { task, code, message }));
             }
         };
-        Ok(update.map(|update| ManyUpdate::Task(task, update)))
+        Ok(update.map(|update| ManyUpdate::Task(task, Box::new(update))))
     }
 }
 

@@ -180,7 +180,7 @@ impl<'a> Several<'a> {
         match update {
             ManyUpdate::Task(id, update) => {
                 let Some(view) = self.views.get_mut(&id) else { return Ok(()) };
-                if self.session.handle(view, update)? {
+                if self.session.handle(view, *update)? {
                     self.follower.unsubscribe(&id);
                     self.end(&id)?;
                 }

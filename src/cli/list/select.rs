@@ -1,5 +1,6 @@
 //! Reads the list of tasks page by page.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::TaskListPage;
@@ -48,7 +49,7 @@ pub(in crate::cli) async fn select(
         }
     }
     if each.len() > 1 {
-        tasks.sort_by(|a, b| b.created.cmp(&a.created));
+        tasks.sort_by_key(|task| Reverse(task.created));
     }
     more |= tasks.len() > limit;
     tasks.truncate(limit);

@@ -31,7 +31,7 @@ impl TextScreen {
         match last {
             'A' => self.move_up(count),
             'B' | 'e' => self.move_down(count),
-            'C' | 'a' => self.to_column(self.column.saturating_add(first.max(1))),
+            'C' | 'a' => self.move_to_column(self.column.saturating_add(first.max(1))),
             'D' => self.column = self.column.saturating_sub(first.max(1)),
             'E' => {
                 self.column = 0;
@@ -41,7 +41,7 @@ impl TextScreen {
                 self.column = 0;
                 self.move_up(count);
             }
-            'G' | '`' => self.to_column(first.max(1) - 1),
+            'G' | '`' => self.move_to_column(first.max(1) - 1),
             'd' => self.move_to(first.max(1) - 1, None),
             'H' | 'f' => self.move_to(first.max(1) - 1, Some(second.unwrap_or(1).max(1) - 1)),
             'r' => {
@@ -78,7 +78,7 @@ impl TextScreen {
         self.row = (self.row + rows).min(lowest).min(ROWS_MAX);
     }
 
-    fn to_column(&mut self, column: usize) {
+    fn move_to_column(&mut self, column: usize) {
         self.column = if column < COLUMNS_MAX { column } else { self.column.max(COLUMNS_ASSUMED - 1) };
     }
 
@@ -88,7 +88,7 @@ impl TextScreen {
             self.elsewhere = true;
         }
         if let Some(column) = column {
-            self.to_column(column);
+            self.move_to_column(column);
         }
         if !self.flat && !self.elsewhere {
             self.row = (self.home() + row.min(SCREEN_ROWS_MAX)).min(ROWS_MAX);

@@ -71,6 +71,6 @@ fn only_colours_and_highlights_are_written() {
     };
     assert_eq!(draw("\u{1b}[31mred\u{1b}[0m plain", true, &[], 80), "\u{1b}[0;31mred\u{1b}[0m plain");
     assert_eq!(draw("\u{1b}[31mred", false, &[], 80), "red");
-    assert_eq!(draw("say hello", true, &[4..6], 80), "say \u{1b}[0;7mhe\u{1b}[0mllo");
+    assert_eq!(draw("say hello", true, std::slice::from_ref(&(4..6)), 80), "say \u{1b}[0;7mhe\u{1b}[0mllo");
     assert_eq!(draw("\u{5b8c}\u{4e86}", true, &[], 3), "\u{5b8c}");
 }
