@@ -82,7 +82,7 @@ fn lines_are_counted_as_they_were_written() {
         "--",
         "sh",
         "-c",
-        &format!("echo first; head -c 150003 /dev/zero | tr '\\0' x; echo; echo short"),
+        "echo first; head -c 150003 /dev/zero | tr '\\0' x; echo; echo short",
     ]);
     let only = ["--no-follow", "--stream", "stdout"];
     let tail = |count: &str| home.ok(&[&["follow", "t", "--tail", count], &only[..]].concat());
