@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { longestFrame, row, rowText, someLines, until, untilVisible, visibleNumbers } from "./harness.js";
-import { openTask as open, server, setUp, text, untilText } from "./setup.js";
+import { browser, openTask as open, server, setUp, text, untilText } from "./setup.js";
 
 setUp();
 
@@ -185,6 +185,9 @@ test("no script runs that did not come as a file", async () => {
   }));
   assert.match(refused, /script-src/);
   assert.equal(await page.evaluate(() => window.hacked), undefined);
+  await page.context().close();
+  // This one was meant to break the policy.
+  assert.equal(browser.violations.splice(0).length, 1);
 });
 
 test("200,000 lines: few rows, any place at once", async () => {
