@@ -341,4 +341,7 @@ test("no script runs that did not come as a file", async () => {
     document.body.append(script);
   }));
   assert.match(refused, /script-src/);
+  await page.context().close();
+  // This one was meant to break the policy.
+  assert.equal(browser.violations.splice(0).length, 1);
 });
