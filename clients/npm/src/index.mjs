@@ -1,0 +1,3 @@
+import tasktail from "./index.cjs";
+
+export const { findBinary, startServer } = tasktail;
