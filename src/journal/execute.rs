@@ -39,12 +39,12 @@ impl Writer {
             }
             WriteCommand::Transaction { run, permit } => {
                 self.pending.permits.push(permit);
-                let callback = (run.0)(&mut Transaction { now: self.clock.read(), writer: self });
+                let callback = (run.0)(&mut Transaction::new(self));
                 self.pending.callbacks.push(callback);
                 self.serve_blocked();
             }
             WriteCommand::Unblock { client, reason } => {
-                Transaction { now: self.clock.read(), writer: self }.unblock(client, reason);
+                Transaction::new(self).unblock(client, reason);
             }
             WriteCommand::PutTask { id, record, reply } => {
                 self.pending.has_writes = true;
@@ -69,7 +69,8 @@ impl Writer {
             state.in_commit = true;
             self.pending.streams.push(stream.number);
         }
-        Ok((state, WriteContext { store: &self.store, counters: &self.counters, now }))
+        let (store, counters, node_limits) = (&self.store, &self.counters, &self.node_limits);
+        Ok((state, WriteContext { store, counters, node_limits, now }))
     }
 
     fn append(

@@ -53,7 +53,8 @@ impl Writer {
         now: ClockReading,
     ) -> Option<(&mut StreamState, WriteContext<'_>)> {
         let state = self.states.get_mut(&number)?;
-        Some((state, WriteContext { store: &self.store, counters: &self.counters, now }))
+        let (store, counters, node_limits) = (&self.store, &self.counters, &self.node_limits);
+        Some((state, WriteContext { store, counters, node_limits, now }))
     }
 
     /// Adds a changed key to the commit, and notifies the clients that watch it or are blocked on it.

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Journal, JournalError, KeyReader as _};
+use super::{Database, Journal, JournalError, KeyReader as _};
 
 impl Journal {
     /// Deletes every expired key. Returns their number. Readers do not see expired keys anyway; this
@@ -26,7 +26,12 @@ impl Journal {
         self.submit(permit, move |keys| {
             // Checked again in the transaction, where no other command can change the expiration time.
             // Reading an expired key deletes it.
-            let deleted = due.iter().filter(|name| matches!(keys.metadata(name), Ok(None))).count() as u64;
+            let mut is_deleted = |name: &[u8]| {
+                let (database, key) = Database::of_stored(name);
+                keys.select(database);
+                matches!(keys.metadata(key), Ok(None))
+            };
+            let deleted = due.iter().filter(|name| is_deleted(name)).count() as u64;
             Box::new(move |failed| {
                 reply.send(failed.map_or(Ok(deleted), |error| Err(error.clone()))).ok();
             })

@@ -43,6 +43,7 @@ mod command;
 mod commit;
 mod compact;
 mod counters;
+mod database;
 mod delete;
 mod entry_counts;
 mod error;
@@ -78,6 +79,7 @@ use crate::model::limits::{LimitCounters, Limits};
 use crate::model::{Clock, EntryId, Timestamp};
 use crate::store::{KeyRecord, OpenError, Store, StoreOptions, StreamRecord};
 use command::WriteCommand;
+use nodes::SharedNodeLimits;
 use queue::WriteQueue;
 use streams::Streams;
 
@@ -88,13 +90,14 @@ pub use blocked::{BlockedClient, RetryFn};
 pub use command::WakeReason;
 pub use commit::{CommitCallback, QueuePermit};
 pub use counters::JournalCounters;
+pub use database::Database;
 pub use error::JournalError;
 pub use group::{
     AutoClaim, AutoClaimed, Claim, ConsumerInfo, GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart,
     PendingEntry, PendingQuery, PendingSummary,
 };
 pub use info::StreamInfo;
-pub use nodes::NODE_ENTRIES_MAX;
+pub use nodes::NodeLimits;
 pub use range::IdRange;
 pub use read::{EntryPage, LinePage, PageLimits};
 pub use set_id::{SetIdArgs, SetIdError};
@@ -146,6 +149,7 @@ struct JournalInner {
     streams: Arc<Streams>,
     queue: WriteQueue,
     counters: Arc<JournalCounters>,
+    node_limits: Arc<SharedNodeLimits>,
 }
 
 impl Journal {
@@ -159,8 +163,10 @@ impl Journal {
         let store = Arc::new(Store::open(folder, StoreOptions::from(&options.limits))?);
         let counters = Arc::new(JournalCounters::default());
         let streams = Arc::new(Streams::new(options.archived.unwrap_or(|_| false)));
-        let queue = WriteQueue::start(store.clone(), &options, counters.clone(), streams.clone());
-        let inner = JournalInner { store, options, streams, queue, counters };
+        let node_limits = Arc::new(SharedNodeLimits::default());
+        let queue =
+            WriteQueue::start(store.clone(), &options, counters.clone(), streams.clone(), node_limits.clone());
+        let inner = JournalInner { store, options, streams, queue, counters, node_limits };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -293,6 +299,16 @@ impl Journal {
     /// Returns the counters since the journal was opened.
     pub fn counters(&self) -> &JournalCounters {
         &self.inner.counters
+    }
+
+    /// Returns the limits of Redis' nodes.
+    pub fn node_limits(&self) -> NodeLimits {
+        self.inner.node_limits.get()
+    }
+
+    /// Changes the limits of Redis' nodes for entries added later.
+    pub fn set_node_limits(&self, limits: NodeLimits) {
+        self.inner.node_limits.set(limits);
     }
 
     /// Returns the clock that decides when keys expire.

@@ -1,20 +1,65 @@
 //! Redis' nodes: the unit in which `MAXLEN ~` and `MINID ~` trim, and which XINFO counts.
 //!
-//! Redis packs entries into nodes of at most 100 entries or 4096 bytes (`stream-node-max-entries`,
-//! `stream-node-max-bytes`), and approximate trimming removes whole nodes. The number of entries in a
+//! Redis packs entries into nodes of at most 100 entries or 4096 bytes by default
+//! (`stream-node-max-entries`, `stream-node-max-bytes`), and approximate trimming removes whole nodes. The number of entries in a
 //! node depends on their size in Redis, which is therefore computed here; the entries themselves are
 //! stored in blocks. After the store is reopened, nodes are counted again from the first entry.
 
 use std::collections::VecDeque;
 
+use parking_lot::Mutex;
+
 use crate::model::{EntryBody, EntryId};
 
-/// Maximum number of entries in a node, including deleted ones.
-pub const NODE_ENTRIES_MAX: u32 = 100;
-/// Maximum bytes of a node.
-const NODE_BYTES_MAX: usize = 4096;
+/// Bytes above which Redis starts a node whatever the setting.
+const NODE_BYTES_GREATEST: u64 = 1 << 30;
 /// Bytes of an empty node.
 const NODE_BYTES_MIN: usize = 7;
+
+/// The size of a node, by Redis' settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// Maximum number of entries in a node, including deleted ones (`stream-node-max-entries`); 0 is unlimited.
+    pub entries: u64,
+    /// Maximum bytes of a node (`stream-node-max-bytes`); 0 is unlimited.
+    pub bytes: u64,
+}
+
+impl Default for NodeLimits {
+    fn default() -> Self {
+        Self { entries: 100, bytes: 4096 }
+    }
+}
+
+impl NodeLimits {
+    /// Returns the maximum number of entries that `~` removes without a `LIMIT`: those of a hundred nodes.
+    pub fn trim_limit(self) -> u64 {
+        match self.entries {
+            0 => 10_000,
+            entries => entries.saturating_mul(100).min(1_000_000),
+        }
+    }
+
+    /// Reports whether a node accepts an entry whose names and values have this many bytes.
+    fn has_room(self, node: &StreamNode, bytes: usize) -> bool {
+        let bytes_max = if self.bytes == 0 { NODE_BYTES_GREATEST } else { self.bytes.min(NODE_BYTES_GREATEST) };
+        ((node.bytes + bytes) as u64) < bytes_max && (self.entries == 0 || u64::from(node.total) < self.entries)
+    }
+}
+
+/// The limits in force, shared by the writer and CONFIG SET.
+#[derive(Debug, Default)]
+pub(super) struct SharedNodeLimits(Mutex<NodeLimits>);
+
+impl SharedNodeLimits {
+    pub(super) fn get(&self) -> NodeLimits {
+        *self.0.lock()
+    }
+
+    pub(super) fn set(&self, limits: NodeLimits) {
+        *self.0.lock() = limits;
+    }
+}
 
 /// A node: consecutive entries and their size.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +85,9 @@ pub(super) struct Nodes(VecDeque<StreamNode>);
 
 impl Nodes {
     /// Adds an entry after all others.
-    pub(super) fn push(&mut self, id: EntryId, line: u64, body: &EntryBody<'_>) {
+    pub(super) fn push(&mut self, limits: NodeLimits, id: EntryId, line: u64, body: &EntryBody<'_>) {
         let size = EntrySize::of(body);
-        let fits = |node: &StreamNode| node.bytes + size.text_bytes < NODE_BYTES_MAX && node.total < NODE_ENTRIES_MAX;
-        if !self.0.back().is_some_and(fits) {
+        if !self.0.back().is_some_and(|node| limits.has_room(node, size.text_bytes)) {
             let bytes = NODE_BYTES_MIN + size.master_bytes;
             let (first_line, names) = (line, size.names);
             self.0.push_back(StreamNode {
@@ -238,7 +282,7 @@ mod tests {
         let mut nodes = Nodes::default();
         let body = EntryBody::Fields(vec![(b"f".into(), b"v".into())]);
         for n in 1..=250 {
-            nodes.push(EntryId::new(n, 0), n, &body);
+            nodes.push(NodeLimits::default(), EntryId::new(n, 0), n, &body);
         }
         assert_eq!(nodes.0.iter().map(|node| node.live).collect::<Vec<_>>(), [100, 100, 50]);
         for n in 1..=100 {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::nodes::SharedNodeLimits;
 use super::command::WriteCommand;
 use super::commit::QueuePermit;
 use super::streams::Streams;
@@ -62,8 +63,9 @@ impl WriteQueue {
         options: &JournalOptions,
         counters: Arc<JournalCounters>,
         streams: Arc<Streams>,
+        node_limits: Arc<SharedNodeLimits>,
     ) -> Self {
-        let writer = Writer::new(store, options, counters, streams);
+        let writer = Writer::new(store, options, counters, streams, node_limits);
         let shared = Arc::new(QueueShared {
             commands: Mutex::default(),
             arrived: Condvar::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{IdRange, Journal, JournalError, Stream};
+use super::{Database, IdRange, Journal, JournalError, Stream};
 use crate::model::{Entry, EntryId, Timestamp};
 
 /// The most frequently requested properties of a key.
@@ -18,6 +18,10 @@ pub struct KeyMetadata {
 
 /// Read access to keys.
 pub trait KeyReader {
+    /// Returns the database whose keys are read.
+    fn database(&self) -> Database;
+    /// Selects the database whose keys are read from now on.
+    fn select(&mut self, database: Database);
     /// Returns the time of the command, which decides whether a key has expired.
     fn now(&self) -> Timestamp;
     /// Returns the properties of a key, or `None` if it does not exist or has expired.
@@ -33,18 +37,27 @@ pub trait KeyReader {
 pub struct Snapshot<'a> {
     journal: &'a Journal,
     now: Timestamp,
+    database: Database,
 }
 
 impl Journal {
     /// Returns the published keys as of now.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { journal: self, now: self.clock().now() }
+        Snapshot { journal: self, now: self.clock().now(), database: Database::default() }
     }
 }
 
 impl KeyReader for Snapshot<'_> {
     fn now(&self) -> Timestamp {
         self.now
+    }
+
+    fn database(&self) -> Database {
+        self.database
+    }
+
+    fn select(&mut self, database: Database) {
+        self.database = database;
     }
 
     fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
@@ -62,13 +75,15 @@ impl KeyReader for Snapshot<'_> {
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-        self.journal.inner.streams.names(&self.journal.inner.store, self.now, |stream| stream.tip().exists)
+        let journal = &self.journal.inner;
+        let names = journal.streams.names(&journal.store, self.now, |stream| stream.tip().exists)?;
+        Ok(self.database.keys_among(names))
     }
 }
 
 impl Snapshot<'_> {
     fn stream(&self, name: &[u8]) -> Result<Option<Arc<Stream>>, JournalError> {
-        let stream = self.journal.stream(name)?;
+        let stream = self.journal.stream(&self.database.stored_name(name))?;
         Ok(stream.filter(|stream| stream.tip().exists && !stream.is_expired(self.now)))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::group::Groups;
-use super::nodes::Nodes;
+use super::nodes::{Nodes, SharedNodeLimits};
 use super::stream::{BlockRef, Stream, Tip};
 use super::{JournalCounters, JournalError};
 use crate::model::{ClockReading, EntryBody, EntryId, Origin, Timestamp};
@@ -19,6 +19,7 @@ use crate::store::{KeyRecord, Store, StreamRecord};
 pub(super) struct WriteContext<'a> {
     pub(super) store: &'a Store,
     pub(super) counters: &'a JournalCounters,
+    pub(super) node_limits: &'a SharedNodeLimits,
     /// Time of the command.
     pub(super) now: ClockReading,
 }
@@ -104,7 +105,7 @@ impl StreamState {
         });
         open.push_with_origin(id, body, origin)?;
         if let (Some(nodes), Some(body)) = (self.nodes.as_mut(), decoded) {
-            nodes.push(id, line, body);
+            nodes.push(cx.node_limits.get(), id, line, body);
         }
         self.tip.last_id = id;
         self.tip.last_line = line;
@@ -157,10 +158,10 @@ impl StreamState {
     /// Counts the nodes from the first entry, unless they are already counted.
     pub(super) fn ensure_nodes(&mut self, cx: &WriteContext<'_>) -> Result<(), JournalError> {
         if self.nodes.is_none() {
-            let mut nodes = Nodes::default();
+            let (mut nodes, limits) = (Nodes::default(), cx.node_limits.get());
             self.visit_lines(cx, self.tip.shown_line, self.tip.last_line, |entry| {
                 if !entry.body.is_deleted() {
-                    nodes.push(entry.id, entry.n, &entry.body);
+                    nodes.push(limits, entry.id, entry.n, &entry.body);
                 }
                 true
             })?;

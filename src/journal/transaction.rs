@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::blocked::BlockedClient;
+use super::blocked::{BlockedClient, RetryFn};
 use super::command::{TransactionFn, WakeReason, WriteCommand};
 use super::commit::{CommitCallback, QueuePermit};
 use super::set_id::{SetIdArgs, SetIdError};
 use super::snapshot::{KeyMetadata, KeyReader};
 use super::stream_state::{StreamState, WriteContext};
 use super::writer::Writer;
-use super::{IdRange, Journal, JournalError, Stream, StreamInfo, Trim};
+use super::{Database, IdRange, Journal, JournalError, NodeLimits, Stream, StreamInfo, Trim};
 use crate::model::{ClockReading, Entry, EntryBody, EntryFields, EntryId, Origin, Timestamp};
 use crate::store::block;
 
@@ -49,6 +49,8 @@ pub enum AddError {
 pub struct Transaction<'w> {
     pub(super) writer: &'w mut Writer,
     pub(super) now: ClockReading,
+    /// The database whose keys the commands use.
+    database: Database,
 }
 
 impl Journal {
@@ -76,6 +78,14 @@ impl KeyReader for Transaction<'_> {
         self.now.time
     }
 
+    fn database(&self) -> Database {
+        self.database
+    }
+
+    fn select(&mut self, database: Database) {
+        self.database = database;
+    }
+
     fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
         Ok(self.state(name)?.map(|(state, _)| KeyMetadata {
             len: state.tip.shown_len,
@@ -91,11 +101,24 @@ impl KeyReader for Transaction<'_> {
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
         let states = &self.writer.states;
         let exists = |stream: &Stream| states.get(&stream.number).map_or(stream.tip().exists, |state| state.tip.exists);
-        self.writer.streams.names(&self.writer.store, self.now.time, exists)
+        let names = self.writer.streams.names(&self.writer.store, self.now.time, exists)?;
+        Ok(self.database.keys_among(names))
+    }
+}
+
+impl<'w> Transaction<'w> {
+    /// Creates a transaction on the keys of the first database.
+    pub(super) fn new(writer: &'w mut Writer) -> Self {
+        Self { now: writer.clock.read(), writer, database: Database::default() }
     }
 }
 
 impl Transaction<'_> {
+    /// Returns the limits of Redis' nodes.
+    pub fn node_limits(&self) -> NodeLimits {
+        self.writer.node_limits.get()
+    }
+
     /// Reads the clock again. Called before each command that is not inside MULTI.
     pub fn update_time(&mut self) {
         self.now = self.writer.clock.read();
@@ -212,12 +235,20 @@ impl Transaction<'_> {
 
     /// Sets `dirty` at the next change of this key (Redis: WATCH).
     pub fn watch(&mut self, name: &[u8], dirty: &Arc<AtomicBool>) {
-        self.writer.watched.watch(name, dirty);
+        self.writer.watched.watch(&self.database.stored_name(name), dirty);
     }
 
     /// Blocks a client whose read found nothing. It is retried at every change of its keys.
     pub fn block(&mut self, client: BlockedClient) {
-        self.writer.blocked.push(client);
+        let (database, mut retry) = (self.database, client.retry);
+        let keys = client.keys.iter().map(|key| database.stored_name(key).into()).collect();
+        let retry: RetryFn = Box::new(move |transaction, reason| {
+            let selected = std::mem::replace(&mut transaction.database, database);
+            let reply = retry(transaction, reason);
+            transaction.database = selected;
+            reply
+        });
+        self.writer.blocked.push(BlockedClient { client: client.client, keys, retry });
     }
 
     /// Unblocks a client and reports whether it was blocked (Redis: CLIENT UNBLOCK).
@@ -252,24 +283,26 @@ impl Transaction<'_> {
 
     /// Adds a changed key to the commit, and notifies the clients that watch it or are blocked on it.
     pub fn touch(&mut self, name: &[u8]) {
-        self.writer.touch(name);
+        self.writer.touch(&self.database.stored_name(name));
     }
 
     /// Adds a key to the commit without notifying any client.
     pub(super) fn include_in_commit(&mut self, name: &[u8]) {
-        self.writer.include_in_commit(name);
+        self.writer.include_in_commit(&self.database.stored_name(name));
     }
 
     /// Returns the state of a key if it exists.
     pub(super) fn state(&mut self, name: &[u8]) -> Result<Option<(&mut StreamState, WriteContext<'_>)>, JournalError> {
-        let Some(number) = self.writer.find(name, self.now.time)? else { return Ok(None) };
+        let name = self.database.stored_name(name);
+        let Some(number) = self.writer.find(&name, self.now.time)? else { return Ok(None) };
         Ok(self.writer.loaded_state(number, self.now).filter(|(state, _)| state.tip.exists))
     }
 
     fn state_or_create(&mut self, name: &[u8]) -> Result<(&mut StreamState, WriteContext<'_>), JournalError> {
-        let number = match self.writer.find(name, self.now.time)? {
+        let name = self.database.stored_name(name);
+        let number = match self.writer.find(&name, self.now.time)? {
             Some(number) => number,
-            None => self.writer.create_stream(name)?,
+            None => self.writer.create_stream(&name)?,
         };
         self.writer.loaded_state(number, self.now).ok_or(JournalError::Removed)
     }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::blocked::{BlockedClients, EXPIRY_INTERVAL};
 use super::command::WriteCommand;
 use super::commit::PendingCommit;
+use super::nodes::SharedNodeLimits;
 use super::stream_state::{StreamState, WriteContext};
 use super::streams::Streams;
 use super::transaction::Transaction;
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     durability: Durability,
     pub(super) counters: Arc<JournalCounters>,
     pub(super) streams: Arc<Streams>,
+    pub(super) node_limits: Arc<SharedNodeLimits>,
     pub(super) clock: Arc<Clock>,
     hits: Arc<LimitCounters>,
     /// An error if this commit must not add data.
@@ -55,6 +57,7 @@ impl Writer {
         options: &JournalOptions,
         counters: Arc<JournalCounters>,
         streams: Arc<Streams>,
+        node_limits: Arc<SharedNodeLimits>,
     ) -> Self {
         Self {
             clock: options.clock.clone(),
@@ -62,6 +65,7 @@ impl Writer {
             durability: options.durability,
             counters,
             streams,
+            node_limits,
             hits: options.hits.clone(),
             can_grow: Ok(()),
             encoded: Vec::new(),
@@ -169,13 +173,18 @@ impl Writer {
     /// Retries the clients that are blocked on a changed key.
     pub(super) fn serve_blocked(&mut self) {
         if !self.blocked.is_empty() {
-            Transaction { now: self.clock.read(), writer: self }.serve_blocked();
+            Transaction::new(self).serve_blocked();
         }
     }
 
     /// Flushes the streams of this commit: the writes that follow must not become durable before them.
     pub(super) fn flush_streams(&mut self) -> Result<(), JournalError> {
-        let cx = WriteContext { store: &self.store, counters: &self.counters, now: self.clock.read() };
+        let cx = WriteContext {
+            store: &self.store,
+            counters: &self.counters,
+            node_limits: &self.node_limits,
+            now: self.clock.read(),
+        };
         for number in &self.pending.streams {
             if let Some(state) = self.states.get_mut(number) {
                 state.flush(&cx)?;

@@ -17,8 +17,8 @@ use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, GROUP_NAME_BYTES_MAX,
-    GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyMetadata, KeyReader, NODE_ENTRIES_MAX,
+    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, Database, GROUP_NAME_BYTES_MAX,
+    GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyMetadata, KeyReader, NodeLimits,
     NewId, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn, SetIdArgs, SetIdError, Snapshot,
     StreamInfo, Transaction, Trim, WakeReason,
 };

@@ -14,14 +14,19 @@ use super::commands::{CommandError, CommandResult, ReadArgs, keys_of};
 use super::table::{ADMIN, CommandSpec, KeySpec, NO_AUTH, WRITE};
 use crate::auth::{Caller, Decision, Resource, Scope};
 use crate::model::{Entry, RunId, Timestamp};
-use crate::tasks::keys::{IdRange, JournalError, KeyMetadata, KeyReader};
+use crate::tasks::keys::{Database, IdRange, JournalError, KeyMetadata, KeyReader};
 use crate::wire::resp::Request;
 
 const NOT_AUTHENTICATED: CommandError = CommandError::Static("NOAUTH Authentication required.");
 const HIDDEN_KEY: CommandError = CommandError::Static("NOPERM No permissions to access a key");
 
 /// Checks that the client, authenticated as `caller` or not at all, may run this command.
-pub(super) fn check(caller: Option<&Caller>, command: &CommandSpec, request: &Request) -> CommandResult {
+pub(super) fn check(
+    caller: Option<&Caller>,
+    database: Database,
+    command: &CommandSpec,
+    request: &Request,
+) -> CommandResult {
     if command.is(NO_AUTH) {
         return Ok(());
     }
@@ -38,6 +43,8 @@ pub(super) fn check(caller: Option<&Caller>, command: &CommandSpec, request: &Re
         return Ok(());
     }
     for_each_key(command, request, |key| {
+        // A name of a task or run is one only in the first database.
+        let key = &*database.stored_name(key);
         let scope = if deletes_entries(command, request) && RunId::from_stream_key(key).is_some() {
             Scope::Admin
         } else {
@@ -99,22 +106,36 @@ pub(super) struct VisibleKeys<'a> {
     pub(super) caller: &'a Caller,
 }
 
+impl VisibleKeys<'_> {
+    fn sees(&self, name: &[u8]) -> bool {
+        self.caller.sees_key(&self.reader.database().stored_name(name))
+    }
+}
+
 impl KeyReader for VisibleKeys<'_> {
+    fn database(&self) -> Database {
+        self.reader.database()
+    }
+
+    fn select(&mut self, database: Database) {
+        self.reader.select(database);
+    }
+
     fn now(&self) -> Timestamp {
         self.reader.now()
     }
 
     fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
-        if self.caller.sees_key(name) { self.reader.metadata(name) } else { Ok(None) }
+        if self.sees(name) { self.reader.metadata(name) } else { Ok(None) }
     }
 
     fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
-        if self.caller.sees_key(name) { self.reader.range(name, range, each) } else { Ok(0) }
+        if self.sees(name) { self.reader.range(name, range, each) } else { Ok(0) }
     }
 
     fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
         let mut names = self.reader.names()?;
-        names.retain(|name| self.caller.sees_key(name));
+        names.retain(|name| self.sees(name));
         Ok(names)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::commands::connection::selected_database;
 use super::commands::{BlockingCommand, CommandError, CommandOutcome, CommandResult, command, misconf};
 use super::exec_context::{ExecContext, with_visible_keys};
 use super::pending_add::{self, PendingAdd};
@@ -109,11 +110,15 @@ impl CommandBatch {
         let mut queued = self.session.transaction.as_ref().map(|transaction| &transaction.queue[..]);
         let mut pending: Option<Vec<(&CommandSpec, &Request)>> =
             queued.take().map(|queue| queue.iter().map(|(command, request)| (*command, request)).collect());
+        let mut database = self.session.next_database();
         for request in &self.requests {
             let Ok(command) = request.command else { continue };
             // A rejected command needs nothing; above all, no task may be created for it.
-            if self.session.authorize(command, &request.request).is_err() {
+            if self.session.authorize(database, command, &request.request).is_err() {
                 continue;
+            }
+            if command.name == "select" {
+                database = selected_database(&request.request).unwrap_or(database);
             }
             let changes = match &pending {
                 Some(queue) if command.name == "exec" => queue.iter().any(|(command, _)| changes_identity(command)),
@@ -123,15 +128,19 @@ impl CommandBatch {
             match (&mut pending, command.name) {
                 (Some(queue), "exec") => {
                     plan.writes = true;
+                    let mut database = self.session.database;
                     for (command, request) in queue.drain(..) {
-                        plan.add(tasks, command, request);
+                        plan.add(tasks, database, command, request);
+                        if command.name == "select" {
+                            database = selected_database(request).unwrap_or(database);
+                        }
                     }
                     pending = None;
                 }
-                (Some(_), "discard" | "reset") => pending = None,
+                (Some(_), "discard" | "reset") => (pending, database) = (None, self.session.database),
                 (Some(queue), _) => queue.push((command, &request.request)),
                 (None, "multi") => pending = Some(Vec::new()),
-                (None, _) => plan.add(tasks, command, &request.request),
+                (None, _) => plan.add(tasks, database, command, &request.request),
             }
             if changes {
                 // Like `run`: later commands are planned once the new identity is known.
@@ -166,7 +175,7 @@ impl CommandBatch {
         None
     }
 
-    /// Reports whether the client may have another identity after this command.
+    /// Reports whether the client may have another identity or database after this command.
     fn changes_identity(&self, command: &CommandSpec) -> bool {
         match &self.session.transaction {
             Some(transaction) if command.name == "exec" => {
@@ -189,7 +198,7 @@ impl CommandBatch {
             Err(resolve_error) => Err(self.fail_resolve(resolve_error)),
             Ok(command) => {
                 self.stats.last = Some(command.name);
-                let permitted = self.session.authorize(command, request);
+                let permitted = self.session.authorize(self.session.next_database(), command, request);
                 match (permitted, &mut self.session.transaction) {
                     (Err(error), transaction) => {
                         transaction.iter_mut().for_each(|transaction| transaction.aborted = true);
@@ -245,6 +254,7 @@ impl CommandBatch {
         may_block: bool,
     ) -> CommandResult<CommandOutcome> {
         let Self { session, reply, .. } = self;
+        context.select(session.database);
         match (&command.run, context) {
             (CommandFn::Session(run), _) => run(session, request, reply)?,
             (CommandFn::SessionRead(run), context) => {
@@ -263,16 +273,17 @@ impl CommandBatch {
             (CommandFn::Add(run, _), ExecContext::Write(keys)) => {
                 let key = request.arg(command.first_key());
                 self.stats.adds += 1;
-                let add = self.pending_adds.iter_mut().find(|add| *add.key == *key);
+                let stored_name = self.session.database.stored_name(key);
+                let add = self.pending_adds.iter_mut().find(|add| *add.key == *stored_name);
                 if let Some(add) = add {
                     add.admit(request)?;
                     run(keys, request, &mut self.reply)?;
                     add.detect_events(request);
                     add.added = true;
                 } else {
-                    pending_add::check_add_allowed(&self.session.port.state, keys, key)?;
+                    pending_add::check_add_allowed(&self.session.port.state, keys, &stored_name)?;
                     run(keys, request, &mut self.reply)?;
-                    self.stats.runs_changed |= RunId::from_stream_key(key).is_some();
+                    self.stats.runs_changed |= RunId::from_stream_key(&stored_name).is_some();
                 }
                 self.stats.added += 1;
             }
@@ -295,7 +306,8 @@ impl CommandBatch {
             return Err(CommandError::Static("EXECABORT Transaction discarded because of previous errors."));
         }
         // Reading a key's metadata removes an expired key, which marks its watchers dirty.
-        for name in &watched.names {
+        for (database, name) in &watched.names {
+            keys.select(*database);
             keys.metadata(name)?;
         }
         if watched.is_dirty() {
@@ -362,7 +374,7 @@ impl CommandBatch {
     }
 }
 
-/// Reports whether a client may have another identity after this command.
+/// Reports whether a client may have another identity or database after this command.
 fn changes_identity(command: &CommandSpec) -> bool {
-    matches!(command.name, "auth" | "hello" | "reset")
+    matches!(command.name, "auth" | "hello" | "reset" | "select")
 }

@@ -55,6 +55,8 @@ pub(super) struct ClientStatus {
     pub(super) no_evict: bool,
     pub(super) no_touch: bool,
     pub(super) protocol: Protocol,
+    /// Number of the selected database.
+    pub(super) database: u8,
     /// Bytes received but not yet processed.
     pub(super) buffered_bytes: usize,
     pub(super) bytes_in: u64,
@@ -97,6 +99,7 @@ impl RedisClients {
             no_evict: false,
             no_touch: false,
             protocol: Protocol::default(),
+            database: 0,
             buffered_bytes: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -173,10 +176,11 @@ impl RedisClient {
         write!(head, "id={} addr={} laddr={} fd=0 name=", self.id, self.peer, self.local).unwrap_or_default();
         write!(
             tail,
-            " age={age} idle={idle} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} watch={} qbuf={} qbuf-free=0 \
+            " age={age} idle={idle} flags={} db={} sub=0 psub=0 ssub=0 multi={queued} watch={} qbuf={} qbuf-free=0 \
              argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} user=default redir=-1 \
              resp={}",
             Self::flags(&status),
+            status.database,
             status.watched,
             status.buffered_bytes,
             status.buffered_bytes,

@@ -3,7 +3,7 @@
 use super::access::VisibleKeys;
 use crate::auth::Caller;
 use crate::tasks::Tasks;
-use crate::tasks::keys::{KeyReader, Snapshot, Transaction};
+use crate::tasks::keys::{Database, KeyReader, Snapshot, Transaction};
 
 /// The context that a command runs in.
 pub(in crate::server) enum ExecContext<'p, 'k> {
@@ -23,6 +23,11 @@ impl<'p> ExecContext<'p, '_> {
             Self::Read(_, reader) => reader,
             Self::Write(keys) => *keys,
         }
+    }
+
+    /// Selects the database of the next command.
+    pub(in crate::server) fn select(&mut self, database: Database) {
+        self.reader().select(database);
     }
 
     pub(in crate::server) fn refresh(&mut self) {

@@ -87,10 +87,10 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     )
     .keys(1, 1)
     .about("7.0.0", "Returns the expiration time of a key as a Unix time in seconds."),
-    CommandSpec::new("flushall", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flush))
-        .about("1.0.0", "Deletes all keys."),
-    CommandSpec::new("flushdb", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flush))
-        .about("1.0.0", "Deletes all keys."),
+    CommandSpec::new("flushall", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flushall))
+        .about("1.0.0", "Deletes the keys of all databases."),
+    CommandSpec::new("flushdb", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flushdb))
+        .about("1.0.0", "Deletes the keys of the selected database."),
     CommandSpec::new("function", -2, 0, CommandGroup::Scripting, CommandFn::Container(FUNCTION))
         .about("7.0.0", "Contains the commands on functions, which are not supported."),
     CommandSpec::new(
@@ -189,7 +189,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandGroup::Connection,
         CommandFn::Session(connection::select),
     )
-    .about("1.0.0", "Selects a database; only 0 exists."),
+    .about("1.0.0", "Selects a database, from 0 to 15."),
     CommandSpec::new("time", 1, LOADING | STALE | FAST, CommandGroup::Server, CommandFn::Session(connection::time))
         .about("2.6.0", "Returns the server's clock."),
     CommandSpec::new(

@@ -39,8 +39,8 @@ impl PendingAdd {
     }
 }
 
-/// Checks that a key of no task may get an entry: within `disk_max`, and for a new run, within
-/// `runs_max`.
+/// Checks that a stream of no task may get an entry: within `disk_max`, and for a new run, within
+/// `runs_max`. `key` is the stored name.
 pub(in crate::server) fn check_add_allowed(state: &State, keys: &mut Transaction<'_>, key: &[u8]) -> CommandResult {
     state.tasks.has_budget().map_err(|error| CommandError::Text(task_error(&error)))?;
     if RunId::from_stream_key(key).is_none() || keys.metadata(key)?.is_some() {

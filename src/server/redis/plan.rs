@@ -3,7 +3,7 @@
 use super::table::{CommandFn, CommandSpec, HEAVY};
 use crate::model::TaskId;
 use crate::tasks::Tasks;
-use crate::tasks::keys::KeyReader;
+use crate::tasks::keys::{Database, KeyReader};
 use crate::wire::resp::Request;
 
 /// Most entries that a read may return without moving to a blocking thread.
@@ -24,12 +24,12 @@ pub(super) struct BatchPlan {
 
 impl BatchPlan {
     /// Adds the needs of a command.
-    pub(super) fn add(&mut self, tasks: &Tasks, command: &CommandSpec, request: &Request) {
+    pub(super) fn add(&mut self, tasks: &Tasks, database: Database, command: &CommandSpec, request: &Request) {
         match command.run {
             CommandFn::Add(_, key_to_create) => {
                 self.writes = true;
                 let key = request.arg(command.first_key());
-                let is_task = TaskId::from_stream_key(key).is_some();
+                let is_task = TaskId::from_stream_key(&database.stored_name(key)).is_some();
                 if is_task && !self.append_keys.iter().any(|known| **known == *key) {
                     let exists = || matches!(tasks.snapshot().metadata(key), Ok(Some(_)));
                     if key_to_create(request).is_some() || exists() {

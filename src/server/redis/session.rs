@@ -9,6 +9,7 @@ use super::commands::CommandResult;
 use super::table::CommandSpec;
 use super::{RedisPort, access};
 use crate::auth::{AuthError, Caller};
+use crate::tasks::keys::Database;
 use crate::wire::resp::Request;
 
 /// The state of a connection.
@@ -22,6 +23,8 @@ pub(super) struct RedisSession {
     /// Set between MULTI and EXEC.
     pub(super) transaction: Option<MultiState>,
     pub(super) watched: WatchedNames,
+    /// The selected database.
+    pub(super) database: Database,
     pub(super) reply_mode: ReplyMode,
     /// Set to close the connection after the replies.
     pub(super) closing: bool,
@@ -32,6 +35,8 @@ pub(super) struct RedisSession {
 pub(super) struct MultiState {
     pub(super) queue: Vec<(&'static CommandSpec, Request)>,
     pub(super) bytes: usize,
+    /// The database that a queued SELECT selects.
+    pub(super) database: Option<Database>,
     /// Set if a command could not be queued: EXEC will fail.
     pub(super) aborted: bool,
 }
@@ -39,7 +44,7 @@ pub(super) struct MultiState {
 /// The keys of WATCH.
 #[derive(Default)]
 pub(super) struct WatchedNames {
-    pub(super) names: Vec<Box<[u8]>>,
+    pub(super) names: Vec<(Database, Box<[u8]>)>,
     /// Set by the writer when one of the keys changes.
     pub(super) dirty: Arc<AtomicBool>,
 }
@@ -67,6 +72,7 @@ impl RedisSession {
             delay_login: false,
             transaction: None,
             watched: WatchedNames::default(),
+            database: Database::default(),
             reply_mode: ReplyMode::default(),
             closing: false,
         };
@@ -79,9 +85,21 @@ impl RedisSession {
         self.caller.as_ref()
     }
 
-    /// Checks that the client may run this command.
-    pub(super) fn authorize(&self, command: &CommandSpec, request: &Request) -> CommandResult {
-        access::check(self.caller.as_ref(), command, request)
+    /// Selects a database.
+    pub(super) fn select(&mut self, database: Database) {
+        self.database = database;
+        self.client.status.lock().database = database.number();
+    }
+
+    /// Returns the database that the next command will use when it runs.
+    pub(super) fn next_database(&self) -> Database {
+        let queued = self.transaction.as_ref().and_then(|transaction| transaction.database);
+        queued.unwrap_or(self.database)
+    }
+
+    /// Checks that the client may run this command in this database.
+    pub(super) fn authorize(&self, database: Database, command: &CommandSpec, request: &Request) -> CommandResult {
+        access::check(self.caller.as_ref(), database, command, request)
     }
 
     /// Authenticates with a token. On failure the identity stays unchanged.

@@ -1,5 +1,6 @@
 //! MULTI, DISCARD, WATCH and UNWATCH. EXEC is in `batch`.
 
+use super::commands::connection::selected_database;
 use super::commands::{CommandError, CommandResult};
 use super::session::{MultiState, RedisSession};
 use super::table::{CommandSpec, NO_MULTI};
@@ -37,8 +38,8 @@ pub(super) fn watch(
     reply: &mut Reply,
 ) -> CommandResult {
     for name in request.args().skip(1) {
-        let watched = &mut session.watched;
-        if watched.names.iter().any(|known| **known == *name) {
+        let (watched, database) = (&mut session.watched, session.database);
+        if watched.names.iter().any(|(of, known)| *of == database && **known == *name) {
             continue;
         }
         if watched.names.len() == WATCHED_MAX {
@@ -47,7 +48,7 @@ pub(super) fn watch(
         // Removes an expired key first, so that its removal does not count as a change.
         keys.metadata(name)?;
         keys.watch(name, &watched.dirty);
-        watched.names.push(name.into());
+        watched.names.push((database, name.into()));
     }
     session.update_client_status();
     reply.simple("OK");
@@ -82,6 +83,10 @@ impl MultiState {
                 return Err(CommandError::Text(format!(
                     "ERR transaction too large (maximum {TRANSACTION_BYTES_MAX} bytes)"
                 )));
+            }
+            if command.name == "select" {
+                // A rejected SELECT changes nothing when it runs either.
+                self.database = selected_database(request).ok().or(self.database);
             }
             self.queue.push((command, request.detached()));
         }

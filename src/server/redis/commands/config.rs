@@ -1,5 +1,5 @@
-//! `CONFIG`: the settings that Redis clients and tools query. They are fixed while the server runs,
-//! so CONFIG SET accepts only the current value.
+//! `CONFIG`: the settings that Redis clients and tools query. CONFIG SET changes the size of stream
+//! nodes; the others are fixed while the server runs, and it accepts only their current value.
 
 use super::ids::{plain_integer, until_nul};
 use super::{CommandError, CommandResult, write_help};
@@ -7,11 +7,9 @@ use crate::model::glob;
 use crate::server::redis::RedisPort;
 use crate::server::redis::session::RedisSession;
 use crate::tasks::Durability;
-use crate::tasks::keys::NODE_ENTRIES_MAX;
+use crate::tasks::keys::{Database, NodeLimits};
 use crate::wire::resp::{Reply, Request};
 
-/// Bytes of a stream node in Redis; approximate trimming depends on it.
-const NODE_BYTES_MAX: u64 = 4096;
 const EVICTION_POLICIES: &[&str] = &[
     "volatile-lru",
     "volatile-lfu",
@@ -28,6 +26,19 @@ struct ConfigSetting {
     name: &'static str,
     kind: ConfigKind,
     value: fn(&RedisPort) -> String,
+    /// Changes the setting, if it can be changed while the server runs.
+    change: Option<fn(&RedisPort, u64)>,
+}
+
+impl ConfigSetting {
+    const fn new(name: &'static str, kind: ConfigKind, value: fn(&RedisPort) -> String) -> Self {
+        Self { name, kind, value, change: None }
+    }
+
+    const fn changed_by(mut self, change: fn(&RedisPort, u64)) -> Self {
+        self.change = Some(change);
+        self
+    }
 }
 
 /// The values that a setting accepts.
@@ -45,52 +56,42 @@ enum ConfigKind {
 
 /// Sorted by name.
 const SETTINGS: &[ConfigSetting] = &[
-    ConfigSetting {
-        name: "appendfsync",
-        kind: ConfigKind::OneOf(&["everysec", "always", "no"]),
-        value: |port| appendfsync(port),
-    },
-    ConfigSetting { name: "appendonly", kind: ConfigKind::YesOrNo, value: |_| "yes".to_owned() },
-    ConfigSetting { name: "bind", kind: ConfigKind::Text, value: |port| port.addr.ip().to_string() },
-    ConfigSetting { name: "databases", kind: ConfigKind::Immutable, value: |_| "1".to_owned() },
-    ConfigSetting {
-        name: "dir",
-        kind: ConfigKind::Immutable,
-        value: |port| port.state.options.data.display().to_string(),
-    },
-    ConfigSetting {
-        name: "maxclients",
-        kind: ConfigKind::Number(1, u32::MAX as i64),
-        value: |port| port.limits().resp_connections_max.to_string(),
-    },
-    ConfigSetting { name: "maxmemory", kind: ConfigKind::Memory, value: |_| "0".to_owned() },
-    ConfigSetting {
-        name: "maxmemory-policy",
-        kind: ConfigKind::OneOf(EVICTION_POLICIES),
-        value: |_| "noeviction".to_owned(),
-    },
-    ConfigSetting { name: "notify-keyspace-events", kind: ConfigKind::Text, value: |_| String::new() },
-    ConfigSetting { name: "port", kind: ConfigKind::Number(0, 65_535), value: |port| port.addr.port().to_string() },
-    ConfigSetting { name: "proto-max-bulk-len", kind: ConfigKind::Memory, value: |_| bulk_bytes_max().to_string() },
-    ConfigSetting { name: "requirepass", kind: ConfigKind::Text, value: |_| String::new() },
-    ConfigSetting { name: "save", kind: ConfigKind::Text, value: |_| String::new() },
-    ConfigSetting { name: "stream-node-max-bytes", kind: ConfigKind::Memory, value: |_| NODE_BYTES_MAX.to_string() },
-    ConfigSetting {
-        name: "stream-node-max-entries",
-        kind: ConfigKind::Number(0, i64::MAX),
-        value: |_| NODE_ENTRIES_MAX.to_string(),
-    },
-    ConfigSetting {
-        name: "tcp-keepalive",
-        kind: ConfigKind::Number(0, i32::MAX as i64),
-        value: |port| port.limits().heartbeat.as_secs().to_string(),
-    },
-    ConfigSetting {
-        name: "timeout",
-        kind: ConfigKind::Number(0, i32::MAX as i64),
-        value: |port| port.limits().resp_idle_timeout.map_or(0, |idle| idle.as_secs()).to_string(),
-    },
+    ConfigSetting::new("appendfsync", ConfigKind::OneOf(&["everysec", "always", "no"]), |port| appendfsync(port)),
+    ConfigSetting::new("appendonly", ConfigKind::YesOrNo, |_| "yes".to_owned()),
+    ConfigSetting::new("bind", ConfigKind::Text, |port| port.addr.ip().to_string()),
+    ConfigSetting::new("databases", ConfigKind::Immutable, |_| Database::COUNT.to_string()),
+    ConfigSetting::new("dir", ConfigKind::Immutable, |port| port.state.options.data.display().to_string()),
+    ConfigSetting::new("maxclients", ConfigKind::Number(1, u32::MAX as i64), |port| {
+        port.limits().resp_connections_max.to_string()
+    }),
+    ConfigSetting::new("maxmemory", ConfigKind::Memory, |_| "0".to_owned()),
+    ConfigSetting::new("maxmemory-policy", ConfigKind::OneOf(EVICTION_POLICIES), |_| "noeviction".to_owned()),
+    ConfigSetting::new("notify-keyspace-events", ConfigKind::Text, |_| String::new()),
+    ConfigSetting::new("port", ConfigKind::Number(0, 65_535), |port| port.addr.port().to_string()),
+    ConfigSetting::new("proto-max-bulk-len", ConfigKind::Memory, |_| bulk_bytes_max().to_string()),
+    ConfigSetting::new("requirepass", ConfigKind::Text, |_| String::new()),
+    ConfigSetting::new("save", ConfigKind::Text, |_| String::new()),
+    ConfigSetting::new("stream-node-max-bytes", ConfigKind::Memory, |port| node_limits(port).bytes.to_string())
+        .changed_by(|port, bytes| set_node_limits(port, NodeLimits { bytes, ..node_limits(port) })),
+    ConfigSetting::new("stream-node-max-entries", ConfigKind::Number(0, i64::MAX), |port| {
+        node_limits(port).entries.to_string()
+    })
+    .changed_by(|port, entries| set_node_limits(port, NodeLimits { entries, ..node_limits(port) })),
+    ConfigSetting::new("tcp-keepalive", ConfigKind::Number(0, i32::MAX as i64), |port| {
+        port.limits().heartbeat.as_secs().to_string()
+    }),
+    ConfigSetting::new("timeout", ConfigKind::Number(0, i32::MAX as i64), |port| {
+        port.limits().resp_idle_timeout.map_or(0, |idle| idle.as_secs()).to_string()
+    }),
 ];
+
+fn node_limits(port: &RedisPort) -> NodeLimits {
+    port.state.tasks.journal().node_limits()
+}
+
+fn set_node_limits(port: &RedisPort, limits: NodeLimits) {
+    port.state.tasks.journal().set_node_limits(limits);
+}
 
 fn bulk_bytes_max() -> usize {
     crate::wire::resp::RequestLimits::BULK_BYTES_MAX
@@ -131,6 +132,8 @@ pub(in super::super) fn set(session: &mut RedisSession, request: &Request, reply
         return Err(CommandError::SYNTAX);
     }
     let mut seen: Vec<&str> = Vec::new();
+    // Applied only once all are valid.
+    let mut changes: Vec<(fn(&RedisPort, u64), u64)> = Vec::new();
     for at in (2..request.len()).step_by(2) {
         let (name, value) = (request.arg(at), request.arg(at + 1));
         let Some(setting) = SETTINGS.iter().find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes())) else {
@@ -140,24 +143,31 @@ pub(in super::super) fn set(session: &mut RedisSession, request: &Request, reply
         };
         let reason = match seen.contains(&setting.name) {
             true => Err("duplicate parameter".to_owned()),
-            false => setting.check_unchanged(value, &(setting.value)(&session.port)),
+            false => setting.check(value, &(setting.value)(&session.port)),
         };
-        if let Err(reason) = reason {
-            let name = setting.name;
-            return Err(CommandError::Text(format!(
-                "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
-            )));
+        match (reason, setting.change) {
+            (Err(reason), _) => {
+                let name = setting.name;
+                return Err(CommandError::Text(format!(
+                    "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
+                )));
+            }
+            (Ok(Some(value)), Some(change)) => changes.push((change, value)),
+            (Ok(_), _) => {}
         }
         seen.push(setting.name);
     }
+    changes.into_iter().for_each(|(change, value)| change(&session.port, value));
     reply.simple("OK");
     Ok(())
 }
 
 impl ConfigSetting {
-    /// Checks that the value is valid and equals the current one. Errors use Redis' texts.
-    fn check_unchanged(&self, value: &[u8], now: &str) -> Result<(), String> {
+    /// Checks that the value is valid, and that it equals the current one unless the setting can be changed.
+    /// Returns the value if it is a number. Errors use Redis' texts.
+    fn check(&self, value: &[u8], now: &str) -> Result<Option<u64>, String> {
         let text = String::from_utf8_lossy(value);
+        let mut changed = None;
         let same = match self.kind {
             ConfigKind::Immutable => return Err("can't set immutable config".to_owned()),
             ConfigKind::Number(least, greatest) => {
@@ -165,9 +175,13 @@ impl ConfigSetting {
                 if !(least..=greatest).contains(&number) {
                     return Err(format!("argument must be between {least} and {greatest} inclusive"));
                 }
+                changed = u64::try_from(number).ok();
                 number.to_string() == now
             }
-            ConfigKind::Memory => parse_memory(&text).ok_or("argument must be a memory value")?.to_string() == now,
+            ConfigKind::Memory => {
+                changed = parse_memory(&text);
+                changed.ok_or("argument must be a memory value")?.to_string() == now
+            }
             ConfigKind::YesOrNo => {
                 let known = ["yes", "no"].iter().any(|word| text.eq_ignore_ascii_case(word));
                 known.then_some(()).ok_or("argument must be 'yes' or 'no'")?;
@@ -181,7 +195,7 @@ impl ConfigSetting {
             }
             ConfigKind::Text => text == now,
         };
-        if same { Ok(()) } else { Err(format!("the setting cannot be changed at runtime (current value: `{now}`)")) }
+        if same || self.change.is_some() { Ok(changed) } else { Err(format!("the setting cannot be changed at runtime (current value: `{now}`)")) }
     }
 }
 
@@ -220,7 +234,7 @@ pub(in super::super) fn help(_: &mut RedisSession, _: &Request, reply: &mut Repl
         reply,
         &[
             "CONFIG GET pattern..: show matching settings",
-            "CONFIG SET name value [name value..]: accept current values; settings cannot be changed at runtime",
+            "CONFIG SET name value [name value..]: change the size of stream nodes; accept current values of the others",
             "CONFIG RESETSTAT: reset the counters of INFO",
         ],
     );

@@ -8,6 +8,7 @@ use super::{CommandError, CommandResult, client, write_help};
 use crate::auth::AuthError;
 use crate::server::redis::VERSION;
 use crate::server::redis::session::{RedisSession, ReplyMode};
+use crate::tasks::keys::Database;
 use crate::wire::resp::{Protocol, Reply, Request};
 
 const WRONG_PASSWORD: CommandError =
@@ -34,13 +35,16 @@ pub(in super::super) fn echo(_: &mut RedisSession, request: &Request, reply: &mu
     Ok(())
 }
 
-/// `SELECT index`: only database 0 exists.
-pub(in super::super) fn select(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
-    if integer(request.arg(1))? != 0 {
-        return Err(CommandError::Static("ERR DB index is out of range"));
-    }
+/// `SELECT index`: selects a database, from 0 to 15.
+pub(in super::super) fn select(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    session.select(selected_database(request)?);
     reply.simple("OK");
     Ok(())
+}
+
+/// Returns the database of a SELECT.
+pub(in super::super) fn selected_database(request: &Request) -> CommandResult<Database> {
+    Database::new(integer(request.arg(1))?).ok_or(CommandError::Static("ERR DB index is out of range"))
 }
 
 /// `AUTH [user] password`. The password is an access token. The user is always `default`, which needs
@@ -146,6 +150,7 @@ pub(in super::super) fn quit(session: &mut RedisSession, _: &Request, reply: &mu
 pub(in super::super) fn reset(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
     session.end_transaction();
     session.sign_out();
+    session.select(Database::default());
     session.reply_mode = ReplyMode::default();
     {
         let mut status = session.client.status.lock();

@@ -6,7 +6,7 @@ use super::CommandResult;
 use crate::server::redis::session::RedisSession;
 use crate::server::redis::{RedisPort, VERSION};
 use crate::tasks::Durability;
-use crate::tasks::keys::{JournalError, KeyReader};
+use crate::tasks::keys::{Database, JournalError, KeyReader};
 use crate::wire::resp::{Reply, Request};
 
 const SECTIONS: [&str; 9] =
@@ -158,13 +158,17 @@ fn cpu(fields: &mut InfoFields<'_>) {
 }
 
 fn keyspace(reader: &mut dyn KeyReader, fields: &mut InfoFields<'_>) -> Result<(), JournalError> {
-    let names = reader.names()?;
-    let mut expires = 0;
-    for name in &names {
-        expires += u64::from(reader.metadata(name)?.is_some_and(|metadata| metadata.expires.is_some()));
-    }
-    if !names.is_empty() {
-        fields.put("db0", format_args!("keys={},expires={expires},avg_ttl=0", names.len()));
+    for database in Database::all() {
+        reader.select(database);
+        let names = reader.names()?;
+        let mut expires = 0;
+        for name in &names {
+            expires += u64::from(reader.metadata(name)?.is_some_and(|metadata| metadata.expires.is_some()));
+        }
+        if !names.is_empty() {
+            let field = format!("db{}", database.number());
+            fields.put(&field, format_args!("keys={},expires={expires},avg_ttl=0", names.len()));
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::ids::{integer, is_word, until_nul};
 use super::{CommandError, CommandResult};
 use crate::model::glob;
-use crate::tasks::keys::{JournalError, KeyReader, Transaction};
+use crate::tasks::keys::{Database, JournalError, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Default number of keys per SCAN call.
@@ -46,14 +46,30 @@ pub(in super::super) fn dbsize(reader: &mut dyn KeyReader, _: &Request, reply: &
     Ok(())
 }
 
-/// `FLUSHALL [ASYNC|SYNC]`, `FLUSHDB [ASYNC|SYNC]`. The logs of tasks remain.
-pub(in super::super) fn flush(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+/// `FLUSHDB [ASYNC|SYNC]`: deletes the keys of the selected database. The logs of tasks remain.
+pub(in super::super) fn flushdb(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
     flush_mode(request, 1).ok_or(CommandError::SYNTAX)?;
-    for name in keys.names()? {
-        keys.remove(&name)?;
-    }
+    remove_all(keys)?;
     reply.simple("OK");
     Ok(())
+}
+
+/// `FLUSHALL [ASYNC|SYNC]`: like `FLUSHDB`, in all databases.
+pub(in super::super) fn flushall(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+    flush_mode(request, 1).ok_or(CommandError::SYNTAX)?;
+    let selected = keys.database();
+    let removed = Database::all().try_for_each(|database| {
+        keys.select(database);
+        remove_all(keys)
+    });
+    keys.select(selected);
+    removed?;
+    reply.simple("OK");
+    Ok(())
+}
+
+fn remove_all(keys: &mut Transaction<'_>) -> Result<(), JournalError> {
+    keys.names()?.iter().try_for_each(|name| keys.remove(name).map(drop))
 }
 
 /// Accepts only `ASYNC` or `SYNC`, or nothing, at `at`. Both have the same effect.
@@ -180,11 +196,17 @@ mod tests {
 
     use super::*;
     use crate::model::{Entry, Timestamp};
-    use crate::tasks::keys::{IdRange, KeyMetadata};
+    use crate::tasks::keys::{Database, IdRange, KeyMetadata};
 
     struct NameSet(BTreeSet<Vec<u8>>);
 
     impl KeyReader for NameSet {
+        fn database(&self) -> Database {
+            Database::default()
+        }
+
+        fn select(&mut self, _: Database) {}
+
         fn now(&self) -> Timestamp {
             Timestamp::now()
         }

@@ -3,12 +3,12 @@
 use super::xtrim::TrimOptions;
 use super::{CommandError, CommandResult, ids};
 use crate::model::{EntryFields, EntryId};
-use crate::tasks::keys::{KeyReader, NewId, Transaction, Trim};
+use crate::tasks::keys::{KeyReader, NewId, NodeLimits, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
 
 /// Appends an entry and replies with its ID.
 pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
-    let args = XaddArgs::parse(request)?;
+    let args = XaddArgs::parse(request, keys.node_limits())?;
     let key = request.arg(1);
     if !args.creates && keys.metadata(key)?.is_none() {
         reply.null();
@@ -30,7 +30,7 @@ pub(in super::super) fn xadd(keys: &mut Transaction<'_>, request: &Request, repl
 /// Returns the key that the XADD creates if it is missing, or `None` if it creates none or has
 /// invalid arguments.
 pub(in super::super) fn key_to_create(request: &Request) -> Option<&[u8]> {
-    let makes = XaddArgs::parse(request).is_ok_and(|args| args.creates);
+    let makes = XaddArgs::parse(request, NodeLimits::default()).is_ok_and(|args| args.creates);
     makes.then(|| request.arg(1))
 }
 
@@ -45,7 +45,7 @@ struct XaddArgs {
 }
 
 impl XaddArgs {
-    fn parse(request: &Request) -> CommandResult<Self> {
+    fn parse(request: &Request, nodes: NodeLimits) -> CommandResult<Self> {
         let mut options = TrimOptions::default();
         let mut creates = true;
         let mut id = NewId::Auto;
@@ -69,7 +69,7 @@ impl XaddArgs {
                 break;
             }
         }
-        let trim = options.finish(None)?;
+        let trim = options.finish(nodes, None)?;
         let fields = at + 1;
         let words = request.len().saturating_sub(fields);
         if words < 2 || !words.is_multiple_of(2) {

@@ -2,11 +2,8 @@
 
 use super::{CommandError, CommandResult, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{NODE_ENTRIES_MAX, Transaction, Trim};
+use crate::tasks::keys::{NodeLimits, Transaction, Trim};
 use crate::wire::resp::{Reply, Request};
-
-/// Maximum number of entries that `~` removes without a `LIMIT`: those of a hundred nodes.
-const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES_MAX as u64;
 
 /// Trims a key and replies with the number of entries removed, 0 for a missing key.
 pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
@@ -17,7 +14,7 @@ pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, rep
     }
     let missing = CommandError::Static("ERR syntax error, XTRIM must be called with a trimming strategy");
     // `finish` rejects a missing strategy.
-    let removed = options.finish(Some(missing))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
+    let removed = options.finish(keys.node_limits(), Some(missing))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
     reply.unsigned(removed);
     Ok(())
 }
@@ -78,7 +75,7 @@ impl TrimOptions {
     }
 
     /// Returns the requested trim, if any. `missing` is the error where one is required.
-    pub(super) fn finish(self, missing: Option<CommandError>) -> CommandResult<Option<Trim>> {
+    pub(super) fn finish(self, nodes: NodeLimits, missing: Option<CommandError>) -> CommandResult<Option<Trim>> {
         if self.target.is_none() {
             if self.limit.is_some_and(|limit| limit > 0) {
                 return Err(CommandError::Static(
@@ -90,7 +87,7 @@ impl TrimOptions {
         if self.limit.is_some() && !self.approximate {
             return Err(CommandError::Static("ERR syntax error, LIMIT cannot be used without the special ~ option"));
         }
-        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
+        let limit = self.limit.unwrap_or(nodes.trim_limit());
         Ok(self.target.map(|target| match (target, self.approximate) {
             (TrimTarget::Len(len), false) => Trim::MaxLen(len),
             (TrimTarget::Len(len), true) => Trim::AboutMaxLen(len, limit),
