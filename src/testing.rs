@@ -73,6 +73,7 @@ impl Server {
             listen: any_port(),
             resp: Some(any_port()),
             data: folder.path().join("data"),
+            redis_values: true,
             ..ServeOptions::default()
         };
         change(&mut options);

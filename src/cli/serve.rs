@@ -88,7 +88,9 @@ pub(super) async fn run(args: ServeArgs, context: Context, source: SettingsSourc
 /// Returns the options of the server over `data`.
 fn options(settings: &Settings, data: &Path, ephemeral: bool) -> ServeOptions {
     let any_port = ephemeral && !settings.listen_named;
-    settings.serve_options(data, if any_port { ANY_PORT } else { &settings.listen })
+    let options = settings.serve_options(data, if any_port { ANY_PORT } else { &settings.listen });
+    // What is only in memory is lost at the end, like the folder.
+    ServeOptions { redis_values: ephemeral, ..options }
 }
 
 /// Waits until the server should stop. Signals are handled from this call on.

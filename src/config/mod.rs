@@ -208,6 +208,7 @@ impl Settings {
             frame_ancestors: self.frame_ancestors.clone(),
             share_jwt_key_file: self.share_jwt_key_file.clone(),
             share_jwt_audience: self.share_jwt_audience.clone(),
+            redis_values: false,
             embedded: false,
         }
     }

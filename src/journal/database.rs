@@ -76,6 +76,9 @@ mod tests {
             }
         }
         assert_eq!(Database::default().stored_name(b"k"), Cow::Borrowed(b"k"));
-        assert_eq!((Database::new(15).map(Database::number), Database::new(16), Database::new(-1)), (Some(15), None, None));
+        assert_eq!(
+            (Database::new(15).map(Database::number), Database::new(16), Database::new(-1)),
+            (Some(15), None, None)
+        );
     }
 }

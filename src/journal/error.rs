@@ -17,6 +17,9 @@ pub enum JournalError {
     /// No greater ID exists. Redis: `ERR The stream has exhausted the last possible ID, unable to add more items`.
     #[error("the stream has exhausted the last possible ID")]
     Exhausted,
+    /// The key is not a stream. Redis: `WRONGTYPE Operation against a key holding the wrong kind of value`.
+    #[error("the key is not a stream")]
+    WrongType,
     /// The journal is closed.
     #[error("the journal is closed")]
     Closed,

@@ -101,7 +101,7 @@ pub use nodes::NodeLimits;
 pub use range::IdRange;
 pub use read::{EntryPage, LinePage, PageLimits};
 pub use set_id::{SetIdArgs, SetIdError};
-pub use snapshot::{KeyMetadata, KeyReader, Snapshot};
+pub use snapshot::{ForeignKeys, KeyDescription, KeyMetadata, KeyReader, Snapshot};
 pub use stream::{Stream, Tip};
 pub use tail::{TailEvent, TailReader};
 pub use transaction::{AddError, NewId, Transaction};
@@ -164,8 +164,7 @@ impl Journal {
         let counters = Arc::new(JournalCounters::default());
         let streams = Arc::new(Streams::new(options.archived.unwrap_or(|_| false)));
         let node_limits = Arc::new(SharedNodeLimits::default());
-        let queue =
-            WriteQueue::start(store.clone(), &options, counters.clone(), streams.clone(), node_limits.clone());
+        let queue = WriteQueue::start(store.clone(), &options, counters.clone(), streams.clone(), node_limits.clone());
         let inner = JournalInner { store, options, streams, queue, counters, node_limits };
         Ok(Self { inner: Arc::new(inner) })
     }

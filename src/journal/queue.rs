@@ -14,9 +14,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::nodes::SharedNodeLimits;
 use super::command::WriteCommand;
 use super::commit::QueuePermit;
+use super::nodes::SharedNodeLimits;
 use super::streams::Streams;
 use super::writer::Writer;
 use super::{Durability, JournalCounters, JournalError, JournalOptions};

@@ -13,7 +13,7 @@ use super::blocked::{BlockedClient, RetryFn};
 use super::command::{TransactionFn, WakeReason, WriteCommand};
 use super::commit::{CommitCallback, QueuePermit};
 use super::set_id::{SetIdArgs, SetIdError};
-use super::snapshot::{KeyMetadata, KeyReader};
+use super::snapshot::{ForeignKeys, KeyDescription, KeyMetadata, KeyReader};
 use super::stream_state::{StreamState, WriteContext};
 use super::writer::Writer;
 use super::{Database, IdRange, Journal, JournalError, NodeLimits, Stream, StreamInfo, Trim};
@@ -51,6 +51,8 @@ pub struct Transaction<'w> {
     pub(super) now: ClockReading,
     /// The database whose keys the commands use.
     database: Database,
+    /// The keys of other types, which are errors as streams.
+    foreign: Option<Arc<dyn ForeignKeys>>,
 }
 
 impl Journal {
@@ -94,6 +96,10 @@ impl KeyReader for Transaction<'_> {
         }))
     }
 
+    fn describe(&mut self, name: &[u8]) -> Result<Option<KeyDescription>, JournalError> {
+        Ok(self.state(name)?.map(|(state, _)| KeyDescription::of_stream(&state.stream)))
+    }
+
     fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
         self.state(name)?.map_or(Ok(0), |(state, cx)| state.range(&cx, range, each))
     }
@@ -109,11 +115,28 @@ impl KeyReader for Transaction<'_> {
 impl<'w> Transaction<'w> {
     /// Creates a transaction on the keys of the first database.
     pub(super) fn new(writer: &'w mut Writer) -> Self {
-        Self { now: writer.clock.read(), writer, database: Database::default() }
+        Self { now: writer.clock.read(), writer, database: Database::default(), foreign: None }
     }
 }
 
 impl Transaction<'_> {
+    /// Sets the keys of other types, which are then errors as streams.
+    pub fn set_foreign(&mut self, foreign: Option<Arc<dyn ForeignKeys>>) {
+        self.foreign = foreign;
+    }
+
+    /// Notifies the clients that watch this key or are blocked on it.
+    pub fn mark_changed(&mut self, name: &[u8]) {
+        self.writer.mark_changed(&self.database.stored_name(name));
+    }
+
+    fn check_type(&self, name: &[u8]) -> Result<(), JournalError> {
+        match &self.foreign {
+            Some(foreign) if foreign.holds(self.database, name, self.now.time) => Err(JournalError::WrongType),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the limits of Redis' nodes.
     pub fn node_limits(&self) -> NodeLimits {
         self.writer.node_limits.get()
@@ -240,12 +263,13 @@ impl Transaction<'_> {
 
     /// Blocks a client whose read found nothing. It is retried at every change of its keys.
     pub fn block(&mut self, client: BlockedClient) {
-        let (database, mut retry) = (self.database, client.retry);
+        let (database, foreign, mut retry) = (self.database, self.foreign.clone(), client.retry);
         let keys = client.keys.iter().map(|key| database.stored_name(key).into()).collect();
         let retry: RetryFn = Box::new(move |transaction, reason| {
             let selected = std::mem::replace(&mut transaction.database, database);
+            let known = std::mem::replace(&mut transaction.foreign, foreign.clone());
             let reply = retry(transaction, reason);
-            transaction.database = selected;
+            (transaction.database, transaction.foreign) = (selected, known);
             reply
         });
         self.writer.blocked.push(BlockedClient { client: client.client, keys, retry });
@@ -293,12 +317,14 @@ impl Transaction<'_> {
 
     /// Returns the state of a key if it exists.
     pub(super) fn state(&mut self, name: &[u8]) -> Result<Option<(&mut StreamState, WriteContext<'_>)>, JournalError> {
+        self.check_type(name)?;
         let name = self.database.stored_name(name);
         let Some(number) = self.writer.find(&name, self.now.time)? else { return Ok(None) };
         Ok(self.writer.loaded_state(number, self.now).filter(|(state, _)| state.tip.exists))
     }
 
     fn state_or_create(&mut self, name: &[u8]) -> Result<(&mut StreamState, WriteContext<'_>), JournalError> {
+        self.check_type(name)?;
         let name = self.database.stored_name(name);
         let number = match self.writer.find(&name, self.now.time)? {
             Some(number) => number,

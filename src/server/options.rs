@@ -41,6 +41,9 @@ pub struct ServeOptions {
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience required in these JWTs, or `None` if they must have no audience.
     pub share_jwt_audience: Option<String>,
+    /// Serves strings, hashes and lists on the Redis port, in memory. Only for a temporary server: they are lost
+    /// at its end.
+    pub redis_values: bool,
     /// Set for a server inside a command. Workers of its tasks start a server themselves if there is none, so
     /// tasks whose grace is over are lost at the start.
     pub embedded: bool,
@@ -63,6 +66,7 @@ impl Default for ServeOptions {
             frame_ancestors: Origins::default(),
             share_jwt_key_file: None,
             share_jwt_audience: None,
+            redis_values: false,
             embedded: false,
         }
     }

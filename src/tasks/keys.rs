@@ -17,10 +17,10 @@ use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
 pub use crate::journal::{
-    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, Database, GROUP_NAME_BYTES_MAX,
-    GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyMetadata, KeyReader, NodeLimits,
-    NewId, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn, SetIdArgs, SetIdError, Snapshot,
-    StreamInfo, Transaction, Trim, WakeReason,
+    AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, Database, ForeignKeys,
+    GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyDescription,
+    KeyMetadata, KeyReader, NewId, NodeLimits, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn,
+    SetIdArgs, SetIdError, Snapshot, StreamInfo, Transaction, Trim, WakeReason,
 };
 
 /// Maximum time that an entry waits for the seal of a task that it reopens.

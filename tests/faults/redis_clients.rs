@@ -95,3 +95,24 @@ async fn a_reply_that_is_too_large_to_hold_is_refused_and_comes_in_parts() {
     say(&mut client, "XRANGE k 20 + COUNT 5\r\nPING\r\n").await;
     hear(&mut client, &format!("*1\r\n*2\r\n$4\r\n20-1\r\n*2\r\n$1\r\nf\r\n$1000\r\n{value}\r\n+PONG\r\n")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_stay_within_their_memory() {
+    let server = serve_with(|options| {
+        options.resp = Some("127.0.0.1:0".to_owned());
+        options.redis_values = true;
+        options.limits.resp_values_bytes_max = 10_000;
+    })
+    .await;
+    let mut client = dial(&server).await;
+    let refused = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let value = "x".repeat(9_000);
+    say(&mut client, &format!("SET k {value}{value}\r\nSETRANGE k 1000000 x\r\nEXISTS k\r\n")).await;
+    hear(&mut client, &format!("{refused}{refused}:0\r\n")).await;
+    say(&mut client, &format!("SET k {value}\r\nRPUSH l {value}\r\nCOPY k copy\r\nAPPEND k {value}\r\n")).await;
+    hear(&mut client, &format!("+OK\r\n{refused}{refused}{refused}")).await;
+    // Streams are stored elsewhere, and reading and deleting needs no memory.
+    say(&mut client, "XADD s 1-1 f v\r\nSTRLEN k\r\nDEL k\r\nRPUSH l a b\r\n").await;
+    hear(&mut client, "$3\r\n1-1\r\n:9000\r\n:1\r\n:2\r\n").await;
+    assert_eq!(reached(&server, "resp_values_bytes_max").await, 5.0);
+}

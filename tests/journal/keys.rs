@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tasktail::journal::{
-    Claim, GroupStart, IdRange, Journal, JournalOptions, KeyReader, LineBatch, NewId, PageLimits, SetIdArgs,
+    Claim, Database, GroupStart, IdRange, Journal, JournalOptions, KeyReader, LineBatch, NewId, PageLimits, SetIdArgs,
     StreamInfo, Transaction, Trim,
 };
 use tasktail::model::{ByteStr, Channel, EntryFields, EntryId, Timestamp};
@@ -262,5 +262,38 @@ async fn a_fault_in_a_job_ends_writes_and_not_reads() {
     let journal = open(folder.path());
     assert_eq!(run(&journal, |keys| ids(keys, "plain", ALL)).await, [1, 2, 3]);
     run(&journal, |keys| add(keys, "plain", 4..=4)).await;
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn keys_of_every_database_are_there_after_the_next_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    run(&journal, |keys| {
+        for database in Database::all() {
+            keys.select(database);
+            let last = u64::from(database.number()) + 1;
+            add(keys, "k", 1..=last);
+        }
+    })
+    .await;
+    run(&journal, |keys| {
+        keys.select(Database::new(3).unwrap());
+        assert!(keys.remove(b"k").unwrap());
+        keys.select(Database::new(4).unwrap());
+        keys.expire(b"k", Some(Timestamp::from_millis(1))).unwrap();
+    })
+    .await;
+    journal.close().await;
+    drop(journal);
+    let journal = open(folder.path());
+    let mut keys = journal.snapshot();
+    for database in Database::all() {
+        keys.select(database);
+        let len = keys.metadata(b"k").unwrap().map(|key| key.len);
+        let expected = if [3, 4].contains(&database.number()) { None } else { Some(u64::from(database.number()) + 1) };
+        assert_eq!(len, expected, "{database:?}");
+        assert_eq!(keys.names().unwrap().len(), usize::from(expected.is_some()), "{database:?}");
+    }
     journal.close().await;
 }

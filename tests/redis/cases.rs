@@ -21,6 +21,11 @@ const FILES: &[(&str, &str)] = &[
     ("groups", include_str!("cases/groups.txt")),
     ("blocked", include_str!("cases/blocked.txt")),
     ("texts", include_str!("cases/texts.txt")),
+    ("databases", include_str!("cases/databases.txt")),
+    ("strings", include_str!("cases/strings.txt")),
+    ("hashes", include_str!("cases/hashes.txt")),
+    ("lists", include_str!("cases/lists.txt")),
+    ("types", include_str!("cases/types.txt")),
 ];
 
 /// All sequences of all files in both protocols: each that differs is told, not only the first.

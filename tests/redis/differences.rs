@@ -43,6 +43,10 @@ impl Case<'_> {
         self.is(name) && subcommands.contains(&self.call.word(1).as_str())
     }
 
+    fn blocks_on_lists(&self) -> bool {
+        ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH"].iter().any(|name| self.is(name))
+    }
+
     /// The oracles differ, or the older one is not asked.
     fn apart(&self) -> bool {
         self.redis.is_none_or(|redis| redis != self.valkey)
@@ -93,7 +97,9 @@ const LIST: &[Difference] = &[
     Difference {
         name: "a timeout that overflows",
         reason: "the older one takes any number and adds it to its clock",
-        when: |case| case.has("BLOCK") && case.apart() && case.valkey("-ERR timeout is out of range"),
+        when: |case| {
+            (case.has("BLOCK") || case.blocks_on_lists()) && case.apart() && case.valkey("-ERR timeout is out of range")
+        },
         ours: Ours::Newer,
         parts: false,
     },
@@ -113,13 +119,6 @@ const LIST: &[Difference] = &[
         parts: false,
     },
     Difference {
-        name: "one database",
-        reason: "ours has only the first",
-        when: |case| case.is("SELECT") && !case.word_is(1, "0") && case.valkey("+OK"),
-        ours: Ours::Own(|frame| frame.text() == Some(b"ERR DB index is out of range")),
-        parts: false,
-    },
-    Difference {
         name: "a task's ids",
         reason: "a task's entries stay in its log when its key is deleted, so no id of it comes again",
         when: |case| case.is("XADD") && case.call.word(1).starts_with("TASK:LOGS:") && case.valkey("$"),
@@ -131,11 +130,11 @@ const LIST: &[Difference] = &[
     },
     Difference {
         name: "settings",
-        reason: "ours has one database, and everything is kept",
-        when: |case| case.sub("CONFIG", &["GET"]) && (case.has("DATABASES") || case.has("APPENDONLY")),
+        reason: "ours keeps everything",
+        when: |case| case.sub("CONFIG", &["GET"]) && case.has("APPENDONLY"),
         ours: Ours::Own(|frame| {
             let Frame::Many(_, Some(pair)) = frame else { return false };
-            matches!(pair.as_slice(), [_, value] if [Some(b"1".as_slice()), Some(b"yes")].contains(&value.text()))
+            matches!(pair.as_slice(), [_, value] if value.text() == Some(b"yes"))
         }),
         parts: false,
     },
@@ -220,7 +219,8 @@ const LIST: &[Difference] = &[
         reason: "the newer one runs the command again when it is woken: all its streams are told, and a group that \
                  has gone is told as in any XREADGROUP",
         when: |case| {
-            (case.is("XREAD") || case.is("XREADGROUP")) && case.has("BLOCK") && case.redis.is_some() && case.apart()
+            let blocks = (case.is("XREAD") || case.is("XREADGROUP")) && case.has("BLOCK");
+            (blocks || case.blocks_on_lists()) && case.redis.is_some() && case.apart()
         },
         ours: Ours::Newer,
         parts: true,
@@ -231,6 +231,31 @@ const LIST: &[Difference] = &[
         when: |case| case.sub("CLIENT", &["UNBLOCK"]) && case.redis(":0") && case.valkey(":1"),
         ours: Ours::Newer,
         parts: true,
+    },
+    Difference {
+        name: "a wrong time in GETEX",
+        reason: "the newer one looks at the time before it looks for the key",
+        when: |case| case.is("GETEX") && case.apart() && case.valkey("-ERR"),
+        ours: Ours::Newer,
+        parts: false,
+    },
+    Difference {
+        name: "the least rank",
+        reason: "the older one takes it and counts from the other end",
+        when: |case| case.is("LPOS") && case.apart() && case.valkey("-ERR value is out of range"),
+        ours: Ours::Newer,
+        parts: false,
+    },
+    Difference {
+        name: "encodings",
+        reason: "the oracles have other sizes up to which a value is stored in one piece; lists are as in the newer, \
+                 strings as in the older one",
+        when: |case| case.sub("OBJECT", &["ENCODING"]) && case.apart(),
+        ours: Ours::Own(|frame| {
+            let known: [&[u8]; 5] = [b"embstr", b"raw", b"listpack", b"quicklist", b"hashtable"];
+            frame.text().is_some_and(|text| known.contains(&text))
+        }),
+        parts: false,
     },
     Difference {
         name: "a consumer made by XCLAIM",

@@ -317,3 +317,57 @@ fn an_ephemeral_server_says_where_it_is_and_leaves_nothing() {
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("--ephemeral") && told.contains("--data"), "{told}");
 }
+
+#[tokio::test]
+async fn a_durable_server_serves_no_values() {
+    let server = serve().await;
+    let mut redis = Redis::connect(&server).await;
+    for line in ["SET k v", "GET k", "HSET k f v", "LPUSH k a", "RENAME k l"] {
+        let (name, _) = line.split_once(' ').unwrap();
+        let reply = redis.ask(line).await;
+        assert!(
+            reply.starts_with(&format!("-ERR unknown command '{name}', with args beginning with: 'k' ")),
+            "{reply}"
+        );
+    }
+    assert_eq!(redis.ask("DBSIZE").await, ":0");
+    server.server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_entry_for_a_key_of_another_type_creates_no_task() {
+    let server = serve_redis(|options| options.redis_values = true).await;
+    let mut redis = Redis::connect(&server).await;
+    assert_eq!(redis.ask("SET task:logs:t v").await, "+OK");
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+    assert_eq!(redis.ask("XADD task:logs:t * line x").await, wrong);
+    assert_eq!(server.get("/api/v1/tasks/t").await.code(), "not_found");
+    assert_eq!(redis.ask("DEL task:logs:t").await, ":1");
+    assert!(redis.ask("XADD task:logs:t * line x").await.starts_with('$'));
+    server.server.shutdown().await.unwrap();
+}
+
+#[test]
+fn the_log_reports_a_refused_command_once_per_connection() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tasktail"));
+    command.args(["serve", "--ephemeral", "--resp", "127.0.0.1:0"]).env("HOME", home.path());
+    command.env("TMPDIR", home.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let address = said["redis"].as_str().unwrap().strip_prefix("redis://").unwrap().to_owned();
+    for _ in 0..2 {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        std::io::Write::write_all(&mut stream, b"SADD \x1b[31m x\r\nSADD k x\r\nPUBLISH c x\r\nQUIT\r\n").unwrap();
+        let mut heard = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut heard).unwrap();
+        assert_eq!(heard.matches("-ERR unknown command").count(), 3, "{heard}");
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let log = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert_eq!(log.matches("rejected a command").count(), 2, "{log}");
+    assert!(log.contains("SADD") && log.contains("strings, hashes and lists"), "{log}");
+}

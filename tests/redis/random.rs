@@ -2,6 +2,7 @@
 
 mod commands;
 mod nodes;
+mod values;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -56,16 +57,22 @@ impl fmt::Debug for Lines {
     }
 }
 
-fn sequence() -> impl Strategy<Value = Lines> {
-    let reader = (commands::read(), prop::collection::vec(commands::line(), 1..6))
-        .prop_map(|(read, meanwhile)| Op::Reader(read, meanwhile));
-    let op = prop_oneof![20 => commands::line().prop_map(Op::One), 1 => reader];
+fn sequence(line: BoxedStrategy<String>, read: BoxedStrategy<String>) -> impl Strategy<Value = Lines> {
+    let reader =
+        (read, prop::collection::vec(line.clone(), 1..6)).prop_map(|(read, meanwhile)| Op::Reader(read, meanwhile));
+    let op = prop_oneof![20 => line.prop_map(Op::One), 1 => reader];
     prop::collection::vec(op, 1..30).prop_map(Lines)
 }
 
 #[test]
 fn random_sequences_are_answered_as_the_oracles_do() {
-    compare(runs(RUNS), sequence());
+    compare(runs(RUNS), sequence(commands::line(), commands::read()));
+}
+
+#[test]
+fn random_values_are_answered_as_the_oracles_do() {
+    let line = prop_oneof![8 => values::line(), 2 => commands::line()].boxed();
+    compare(runs(RUNS), sequence(line, values::read()));
 }
 
 #[test]

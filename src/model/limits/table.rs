@@ -143,6 +143,8 @@ limits! {
     heartbeat: Time = Duration::from_secs(15);
     /// Maximum size of the entries in one reply to a Redis client; a larger reply is refused (use COUNT)
     resp_reply_bytes_max: Bytes = 64 << 20;
+    /// Maximum size of the strings, hashes and lists of a temporary server; beyond it they cannot grow (Redis: maxmemory)
+    resp_values_bytes_max: Bytes = 256 << 20;
     /// Close a Redis connection that is idle this long, unless it waits in a command (Redis: timeout)
     resp_idle_timeout: TimeOrOff = None;
     /// Trust a clock jump only after it has held for this long; nothing expires until then

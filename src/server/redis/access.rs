@@ -14,7 +14,7 @@ use super::commands::{CommandError, CommandResult, ReadArgs, keys_of};
 use super::table::{ADMIN, CommandSpec, KeySpec, NO_AUTH, WRITE};
 use crate::auth::{Caller, Decision, Resource, Scope};
 use crate::model::{Entry, RunId, Timestamp};
-use crate::tasks::keys::{Database, IdRange, JournalError, KeyMetadata, KeyReader};
+use crate::tasks::keys::{Database, IdRange, JournalError, KeyDescription, KeyMetadata, KeyReader};
 use crate::wire::resp::Request;
 
 const NOT_AUTHENTICATED: CommandError = CommandError::Static("NOAUTH Authentication required.");
@@ -42,14 +42,11 @@ pub(super) fn check(
     if matches!(command.name, "exists" | "touch") {
         return Ok(());
     }
-    for_each_key(command, request, |key| {
-        // A name of a task or run is one only in the first database.
-        let key = &*database.stored_name(key);
-        let scope = if deletes_entries(command, request) && RunId::from_stream_key(key).is_some() {
-            Scope::Admin
-        } else {
-            scope
-        };
+    for_each_key(command, request, |name| {
+        // A name of a task or run is one only in the first database, into which COPY may write.
+        let key = &*database.stored_name(name);
+        let is_run = RunId::from_stream_key(if command.name == "copy" { name } else { key }).is_some();
+        let scope = if is_run && deletes_entries(command, request) { Scope::Admin } else { scope };
         match caller.may(scope, Resource::Key(key)) {
             Decision::Allowed => Ok(()),
             Decision::Hidden => Err(HIDDEN_KEY),
@@ -76,6 +73,8 @@ fn required_scope(command: &CommandSpec) -> (Scope, Resource<'static>) {
 fn deletes_entries(command: &CommandSpec, request: &Request) -> bool {
     match command.name {
         "del" | "unlink" | "xdel" | "xtrim" | "expire" | "expireat" | "pexpire" | "pexpireat" => true,
+        // They replace a key of any type.
+        "set" | "setex" | "psetex" | "mset" | "rename" | "copy" => true,
         "xadd" => {
             // Only options precede the ID.
             let words = request.args().skip(2).take(2);
@@ -127,6 +126,10 @@ impl KeyReader for VisibleKeys<'_> {
 
     fn metadata(&mut self, name: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
         if self.sees(name) { self.reader.metadata(name) } else { Ok(None) }
+    }
+
+    fn describe(&mut self, name: &[u8]) -> Result<Option<KeyDescription>, JournalError> {
+        if self.sees(name) { self.reader.describe(name) } else { Ok(None) }
     }
 
     fn range(&mut self, name: &[u8], range: IdRange, each: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {

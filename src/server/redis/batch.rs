@@ -5,6 +5,7 @@
 //! state is never shared.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -15,12 +16,15 @@ use super::exec_context::{ExecContext, with_visible_keys};
 use super::pending_add::{self, PendingAdd};
 use super::plan::BatchPlan;
 use super::session::RedisSession;
-use super::table::{CommandFn, CommandSpec, ResolveError, resolve};
+use super::table::{CommandFn, CommandSpec, ResolveError};
 use super::transaction::ends_transaction;
+use super::values;
 use crate::model::RunId;
 use crate::model::limits::Limit;
 use crate::tasks::Tasks;
-use crate::tasks::keys::{BlockedClient, CommitCallback, JournalError, KeyReader as _, KeyTask, Transaction};
+use crate::tasks::keys::{
+    BlockedClient, CommitCallback, ForeignKeys, JournalError, KeyReader as _, KeyTask, Transaction,
+};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// Maximum number of commands in a batch.
@@ -90,7 +94,7 @@ impl CommandBatch {
     /// Appends a request.
     pub(super) fn push(&mut self, request: Request) {
         self.requests_bytes += request.bytes();
-        let command = resolve(&request);
+        let command = self.session.port.commands().resolve(&request);
         self.requests.push_back(ResolvedRequest { request, command });
     }
 
@@ -106,7 +110,8 @@ impl CommandBatch {
 
     /// Determines what the requests need, as far as their arguments show.
     pub(super) fn plan(&self, tasks: &Tasks) -> BatchPlan {
-        let mut plan = BatchPlan::default();
+        let has_values = self.session.port.values.is_some();
+        let mut plan = BatchPlan { has_values, ..BatchPlan::default() };
         let mut queued = self.session.transaction.as_ref().map(|transaction| &transaction.queue[..]);
         let mut pending: Option<Vec<(&CommandSpec, &Request)>> =
             queued.take().map(|queue| queue.iter().map(|(command, request)| (*command, request)).collect());
@@ -195,7 +200,12 @@ impl CommandBatch {
         let start = self.reply.len();
         self.stats.commands += 1;
         let outcome = match command {
-            Err(resolve_error) => Err(self.fail_resolve(resolve_error)),
+            Err(resolve_error) => {
+                if resolve_error.command.is_none() {
+                    self.session.log_refusal(request);
+                }
+                Err(self.fail_resolve(resolve_error))
+            }
             Ok(command) => {
                 self.stats.last = Some(command.name);
                 let permitted = self.session.authorize(self.session.next_database(), command, request);
@@ -254,7 +264,13 @@ impl CommandBatch {
         may_block: bool,
     ) -> CommandResult<CommandOutcome> {
         let Self { session, reply, .. } = self;
-        context.select(session.database);
+        let values = session.port.values.clone();
+        context.select(session.database, values.clone().map(|values| values as Arc<dyn ForeignKeys>));
+        if let (Some(values), ExecContext::Write(keys)) = (&values, &mut *context)
+            && let Some(outcome) = values::execute(values, session, keys, (command, request), reply, may_block)
+        {
+            return outcome;
+        }
         match (&command.run, context) {
             (CommandFn::Session(run), _) => run(session, request, reply)?,
             (CommandFn::SessionRead(run), context) => {
@@ -267,6 +283,7 @@ impl CommandBatch {
             (CommandFn::BlockingRead(run), ExecContext::Read(_, reader)) => return run(reader, request, reply, false),
             (CommandFn::BlockingRead(run), ExecContext::Write(keys)) => return run(*keys, request, reply, may_block),
             (CommandFn::Write(run), ExecContext::Write(keys)) => run(keys, request, reply)?,
+            (CommandFn::KeyWrite(run), ExecContext::Write(keys)) => run(*keys, request, reply)?,
             (CommandFn::BlockingWrite(run), ExecContext::Write(keys)) => return run(keys, request, reply, may_block),
             (CommandFn::SessionWrite(run), ExecContext::Write(keys)) => run(session, keys, request, reply)?,
             (CommandFn::Exec, ExecContext::Write(keys)) => self.exec(keys)?,
@@ -287,7 +304,10 @@ impl CommandBatch {
                 }
                 self.stats.added += 1;
             }
-            (CommandFn::Container(_), _) => command::all(reply),
+            (CommandFn::Container(_), _) => command::all(session.port.commands(), reply),
+            (CommandFn::Value(_) | CommandFn::BlockingValue(_), ExecContext::Write(_)) => {
+                return Err(CommandError::Static("ERR this server has no values"));
+            }
             // The plan runs these in a transaction.
             (_, ExecContext::Read(..)) => {
                 return Err(CommandError::Static("ERR this command must run in a transaction"));
@@ -306,6 +326,7 @@ impl CommandBatch {
             return Err(CommandError::Static("EXECABORT Transaction discarded because of previous errors."));
         }
         // Reading a key's metadata removes an expired key, which marks its watchers dirty.
+        keys.set_foreign(None);
         for (database, name) in &watched.names {
             keys.select(*database);
             keys.metadata(name)?;

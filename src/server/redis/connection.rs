@@ -245,6 +245,10 @@ impl RedisConnection {
         let tasks = &self.port.state.tasks;
         let prepared = async {
             for key in plan.append_keys {
+                // An entry for a key of another type is rejected, and must create no task.
+                if self.port.values.as_ref().is_some_and(|values| values.holds_now(&key)) {
+                    continue;
+                }
                 let task = tasks.key_task(&key).await;
                 if let Some(task) = task.transpose() {
                     batch.add_task(key, task.map_err(|error| task_error(&error)));

@@ -1,9 +1,11 @@
 //! The context that commands run in, and the keys that a caller can see there.
 
+use std::sync::Arc;
+
 use super::access::VisibleKeys;
 use crate::auth::Caller;
 use crate::tasks::Tasks;
-use crate::tasks::keys::{Database, KeyReader, Snapshot, Transaction};
+use crate::tasks::keys::{Database, ForeignKeys, KeyReader, Snapshot, Transaction};
 
 /// The context that a command runs in.
 pub(in crate::server) enum ExecContext<'p, 'k> {
@@ -25,9 +27,13 @@ impl<'p> ExecContext<'p, '_> {
         }
     }
 
-    /// Selects the database of the next command.
-    pub(in crate::server) fn select(&mut self, database: Database) {
+    /// Selects the database of the next command, and sets the keys of other types than streams.
+    pub(in crate::server) fn select(&mut self, database: Database, foreign: Option<Arc<dyn ForeignKeys>>) {
         self.reader().select(database);
+        match self {
+            Self::Read(_, reader) => reader.set_foreign(foreign),
+            Self::Write(keys) => keys.set_foreign(foreign),
+        }
     }
 
     pub(in crate::server) fn refresh(&mut self) {

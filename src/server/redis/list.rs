@@ -1,10 +1,12 @@
-//! The list of all commands.
+//! The list of the commands of every server.
 
 use super::commands::{
     connection, expiry, info, key_to_create, keys, xack, xadd, xautoclaim, xclaim, xdel, xlen, xpending, xrange, xread,
     xreadgroup, xrevrange, xsetid, xtrim,
 };
-use super::subcommands::{CLIENT, COMMAND, CONFIG, FUNCTION, SCRIPT, XGROUP, XINFO};
+use super::subcommands::{
+    ACL, CLIENT, COMMAND, CONFIG, FUNCTION, LATENCY, MEMORY, OBJECT, SCRIPT, SLOWLOG, XGROUP, XINFO,
+};
 use super::table::{
     ADMIN, ALLOW_BUSY, BLOCKING, CommandFlags, CommandFn, CommandGroup, CommandSpec, DENYOOM, FAST, HEAVY, LOADING,
     MOVABLEKEYS, NO_AUTH, NO_MULTI, NOSCRIPT, READONLY, SKIP_LOG, STALE, WRITE,
@@ -18,6 +20,8 @@ pub(super) const HELP: CommandFlags = LOADING | STALE;
 
 /// Sorted by name.
 pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::new("acl", -2, 0, CommandGroup::Server, CommandFn::Container(ACL))
+        .about("6.0.0", "Contains the commands on users."),
     CommandSpec::new(
         "auth",
         -2,
@@ -48,7 +52,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandFn::Session(connection::debug),
     )
     .about("1.0.0", "Not supported."),
-    CommandSpec::new("del", -2, WRITE, CommandGroup::Generic, CommandFn::Write(keys::del))
+    CommandSpec::new("del", -2, WRITE, CommandGroup::Generic, CommandFn::KeyWrite(|k, q, r| keys::del(k, q, r)))
         .keys(1, -1)
         .about("1.0.0", "Deletes keys."),
     CommandSpec::new(
@@ -72,12 +76,24 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     )
     .keys(1, -1)
     .about("1.0.0", "Counts the given keys that exist."),
-    CommandSpec::new("expire", -3, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(expiry::expire))
-        .keys(1, 1)
-        .about("1.0.0", "Sets the time to live of a key in seconds."),
-    CommandSpec::new("expireat", -3, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(expiry::expireat))
-        .keys(1, 1)
-        .about("1.2.0", "Sets the expiration time of a key as a Unix time in seconds."),
+    CommandSpec::new(
+        "expire",
+        -3,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| expiry::expire(k, q, r)),
+    )
+    .keys(1, 1)
+    .about("1.0.0", "Sets the time to live of a key in seconds."),
+    CommandSpec::new(
+        "expireat",
+        -3,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| expiry::expireat(k, q, r)),
+    )
+    .keys(1, 1)
+    .about("1.2.0", "Sets the expiration time of a key as a Unix time in seconds."),
     CommandSpec::new(
         "expiretime",
         2,
@@ -87,9 +103,15 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     )
     .keys(1, 1)
     .about("7.0.0", "Returns the expiration time of a key as a Unix time in seconds."),
-    CommandSpec::new("flushall", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flushall))
-        .about("1.0.0", "Deletes the keys of all databases."),
-    CommandSpec::new("flushdb", -1, WRITE, CommandGroup::Server, CommandFn::Write(keys::flushdb))
+    CommandSpec::new(
+        "flushall",
+        -1,
+        WRITE,
+        CommandGroup::Server,
+        CommandFn::KeyWrite(|k, q, r| keys::flushall(k, q, r)),
+    )
+    .about("1.0.0", "Deletes the keys of all databases."),
+    CommandSpec::new("flushdb", -1, WRITE, CommandGroup::Server, CommandFn::KeyWrite(|k, q, r| keys::flushdb(k, q, r)))
         .about("1.0.0", "Deletes the keys of the selected database."),
     CommandSpec::new("function", -2, 0, CommandGroup::Scripting, CommandFn::Container(FUNCTION))
         .about("7.0.0", "Contains the commands on functions, which are not supported."),
@@ -111,6 +133,10 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandFn::Read(|l, q, r| keys::keys(l, q, r)),
     )
     .about("1.0.0", "Lists the keys that match a pattern."),
+    CommandSpec::new("latency", -2, 0, CommandGroup::Server, CommandFn::Container(LATENCY))
+        .about("2.8.13", "Contains the commands on latencies, which are not recorded."),
+    CommandSpec::new("memory", -2, 0, CommandGroup::Server, CommandFn::Container(MEMORY))
+        .about("4.0.0", "Contains the commands on memory."),
     CommandSpec::new(
         "multi",
         1,
@@ -119,15 +145,35 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandFn::Session(transaction::multi),
     )
     .about("1.2.0", "Starts queueing commands for a transaction."),
-    CommandSpec::new("persist", 2, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(expiry::persist))
-        .keys(1, 1)
-        .about("2.2.0", "Removes the expiration time, so that the key persists."),
-    CommandSpec::new("pexpire", -3, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(expiry::pexpire))
-        .keys(1, 1)
-        .about("2.6.0", "Sets the time to live of a key in milliseconds."),
-    CommandSpec::new("pexpireat", -3, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(expiry::pexpireat))
-        .keys(1, 1)
-        .about("2.6.0", "Sets the expiration time of a key as a Unix time in milliseconds."),
+    CommandSpec::new("object", -2, 0, CommandGroup::Generic, CommandFn::Container(OBJECT))
+        .about("2.2.3", "Contains the commands on how values are stored."),
+    CommandSpec::new(
+        "persist",
+        2,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| expiry::persist(k, q, r)),
+    )
+    .keys(1, 1)
+    .about("2.2.0", "Removes the expiration time, so that the key persists."),
+    CommandSpec::new(
+        "pexpire",
+        -3,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| expiry::pexpire(k, q, r)),
+    )
+    .keys(1, 1)
+    .about("2.6.0", "Sets the time to live of a key in milliseconds."),
+    CommandSpec::new(
+        "pexpireat",
+        -3,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| expiry::pexpireat(k, q, r)),
+    )
+    .keys(1, 1)
+    .about("2.6.0", "Sets the expiration time of a key as a Unix time in milliseconds."),
     CommandSpec::new(
         "pexpiretime",
         2,
@@ -190,6 +236,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandFn::Session(connection::select),
     )
     .about("1.0.0", "Selects a database, from 0 to 15."),
+    CommandSpec::new("slowlog", -2, 0, CommandGroup::Server, CommandFn::Container(SLOWLOG))
+        .about("2.2.12", "Contains the commands on slow commands, which are not recorded."),
     CommandSpec::new("time", 1, LOADING | STALE | FAST, CommandGroup::Server, CommandFn::Session(connection::time))
         .about("2.6.0", "Returns the server's clock."),
     CommandSpec::new(
@@ -212,10 +260,16 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         CommandFn::Read(|l, q, r| keys::type_of(l, q, r)),
     )
     .keys(1, 1)
-    .about("1.0.0", "Returns the type of a key; all keys are streams."),
-    CommandSpec::new("unlink", -2, WRITE | FAST, CommandGroup::Generic, CommandFn::Write(keys::del))
-        .keys(1, -1)
-        .about("4.0.0", "Deletes keys."),
+    .about("1.0.0", "Returns the type of a key."),
+    CommandSpec::new(
+        "unlink",
+        -2,
+        WRITE | FAST,
+        CommandGroup::Generic,
+        CommandFn::KeyWrite(|k, q, r| keys::del(k, q, r)),
+    )
+    .keys(1, -1)
+    .about("4.0.0", "Deletes keys."),
     CommandSpec::new(
         "unwatch",
         1,

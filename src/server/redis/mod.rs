@@ -9,7 +9,9 @@
 //! - `access` checks permissions for each command before it runs or is queued.
 //! - `table` resolves a request to a command; `list` and `subcommands` define them.
 //! - `commands` implements them; `transaction` implements MULTI, DISCARD, WATCH and UNWATCH.
-//! - `table`, `list`, `commands` and `session` refer to each other: a table of functions that COMMAND itself reads.
+//! - `values` has strings, hashes and lists, on temporary servers only.
+//! - `table`, `list`, `commands`, `values` and `session` refer to each other: a table of functions that COMMAND itself
+//!   reads.
 //! - `session` is the state of a connection, `clients` the part that other connections can see.
 
 mod accept;
@@ -26,6 +28,7 @@ mod session;
 mod subcommands;
 mod table;
 mod transaction;
+mod values;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,15 +40,19 @@ use tokio::net::TcpListener;
 use super::state::SharedState;
 use crate::model::limits::Limits;
 use clients::RedisClients;
+use table::CommandTable;
+use values::ValueStore;
 
-/// The Redis version reported by HELLO and INFO. All of its stream and key commands are
-/// implemented, except those documented as missing.
-const VERSION: &str = "7.4.0";
+/// The Redis version reported by HELLO and INFO: the one whose behaviour clients can expect, above all in
+/// the `lag` of groups, which later versions count differently.
+const VERSION: &str = "7.0.15";
 
 /// State shared by all connections of the port.
 #[derive(Debug)]
 pub(super) struct RedisPort {
     state: SharedState,
+    /// Strings, hashes and lists; only a temporary server has them.
+    values: Option<Arc<ValueStore>>,
     clients: RedisClients,
     addr: SocketAddr,
     started: Instant,
@@ -72,6 +79,7 @@ struct RedisCounters {
 pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState) {
     let now = Instant::now();
     let port = Arc::new(RedisPort {
+        values: state.options.redis_values.then(|| ValueStore::new(state.options.limits.resp_values_bytes_max)),
         clients: RedisClients::new(state.metrics.redis.blocked.clone()),
         state,
         addr,
@@ -112,6 +120,11 @@ async fn close_revoked_clients(port: Arc<RedisPort>) {
 }
 
 impl RedisPort {
+    /// Returns the commands that this server has.
+    fn commands(&self) -> CommandTable {
+        if self.values.is_some() { CommandTable::WITH_VALUES } else { CommandTable::STREAMS }
+    }
+
     fn limits(&self) -> &Limits {
         &self.state.options.limits
     }

@@ -1,6 +1,7 @@
 //! The resources that a batch needs, determined from the names and arguments of its commands.
 
 use super::table::{CommandFn, CommandSpec, HEAVY};
+use super::values::needs_values;
 use crate::model::TaskId;
 use crate::tasks::Tasks;
 use crate::tasks::keys::{Database, KeyReader};
@@ -18,6 +19,8 @@ pub(super) struct BatchPlan {
     pub(super) heavy: bool,
     /// Bytes it may write.
     pub(super) bytes: usize,
+    /// Set on a server with values: commands on keys of any type need a write transaction.
+    pub(super) has_values: bool,
     /// Keys of tasks that get entries.
     pub(super) append_keys: Vec<Box<[u8]>>,
 }
@@ -25,6 +28,10 @@ pub(super) struct BatchPlan {
 impl BatchPlan {
     /// Adds the needs of a command.
     pub(super) fn add(&mut self, tasks: &Tasks, database: Database, command: &CommandSpec, request: &Request) {
+        if self.has_values && needs_values(command) {
+            self.writes = true;
+            return;
+        }
         match command.run {
             CommandFn::Add(_, key_to_create) => {
                 self.writes = true;
@@ -37,9 +44,11 @@ impl BatchPlan {
                     }
                 }
             }
-            CommandFn::Write(_) | CommandFn::BlockingWrite(_) | CommandFn::SessionWrite(_) | CommandFn::Exec => {
-                self.writes = true
-            }
+            CommandFn::Write(_)
+            | CommandFn::KeyWrite(_)
+            | CommandFn::BlockingWrite(_)
+            | CommandFn::SessionWrite(_)
+            | CommandFn::Exec => self.writes = true,
             CommandFn::BlockingRead(_) => {
                 self.writes |= option_index(request, b"BLOCK").is_some();
                 self.heavy |= is_heavy(request);

@@ -12,6 +12,9 @@ use crate::auth::{AuthError, Caller};
 use crate::tasks::keys::Database;
 use crate::wire::resp::Request;
 
+/// Bytes of a command's name that the log quotes.
+const NAME_BYTES_LOGGED: usize = 64;
+
 /// The state of a connection.
 pub(super) struct RedisSession {
     pub(super) port: Arc<RedisPort>,
@@ -26,6 +29,8 @@ pub(super) struct RedisSession {
     /// The selected database.
     pub(super) database: Database,
     pub(super) reply_mode: ReplyMode,
+    /// Set once the log has reported a command that this port does not have.
+    refusal_logged: bool,
     /// Set to close the connection after the replies.
     pub(super) closing: bool,
 }
@@ -74,6 +79,7 @@ impl RedisSession {
             watched: WatchedNames::default(),
             database: Database::default(),
             reply_mode: ReplyMode::default(),
+            refusal_logged: false,
             closing: false,
         };
         session.sign_out();
@@ -83,6 +89,23 @@ impl RedisSession {
     /// Returns the identity of the client, if authenticated.
     pub(super) fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
+    }
+
+    /// Reports in the log, once, that the client sent a command that this port does not have.
+    pub(super) fn log_refusal(&mut self, request: &Request) {
+        if std::mem::replace(&mut self.refusal_logged, true) {
+            return;
+        }
+        let name = request.arg(0);
+        let name = String::from_utf8_lossy(name.get(..NAME_BYTES_LOGGED).unwrap_or(name)).into_owned();
+        let served = match self.port.values {
+            Some(_) => "streams, strings, hashes and lists; connect the program to a Redis for other types",
+            None => {
+                "streams; start the server with --ephemeral for strings, hashes and lists in memory, or connect the \
+                 program to a Redis for them"
+            }
+        };
+        tracing::warn!(client = self.client.id, command = ?name, "rejected a command: the Redis port serves {served}");
     }
 
     /// Selects a database.

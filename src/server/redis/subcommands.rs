@@ -1,6 +1,6 @@
 //! The subcommands of each container command.
 
-use super::commands::{client, command, config, connection, group_key_to_create, xgroup, xinfo};
+use super::commands::{client, command, config, connection, group_key_to_create, object, reports, xgroup, xinfo};
 use super::list::{ANY_TIME, HELP};
 use super::table::{
     ADMIN, CommandFlags, CommandFn, CommandGroup, CommandSpec, DENYOOM, LOADING, NO_MULTI, NOSCRIPT, READONLY, STALE,
@@ -9,6 +9,11 @@ use super::table::{
 
 /// Flags of most subcommands.
 const SUB: CommandFlags = NOSCRIPT | LOADING | STALE;
+
+pub(super) const ACL: &[CommandSpec] = &[
+    CommandSpec::new("acl|help", 2, HELP, CommandGroup::Server, CommandFn::Session(reports::acl_help)),
+    CommandSpec::new("acl|whoami", 2, SUB, CommandGroup::Server, CommandFn::Session(reports::acl_whoami)),
+];
 
 pub(super) const CLIENT: &[CommandSpec] = &[
     CommandSpec::new("client|caching", 3, ANY_TIME, CommandGroup::Connection, CommandFn::Session(client::caching)),
@@ -117,4 +122,118 @@ pub(super) const XINFO: &[CommandSpec] = &[
     CommandSpec::new("xinfo|groups", 3, READONLY, CommandGroup::Stream, CommandFn::Write(xinfo)).keys(2, 2),
     CommandSpec::new("xinfo|help", 2, HELP, CommandGroup::Stream, CommandFn::Write(xinfo)),
     CommandSpec::new("xinfo|stream", -3, READONLY, CommandGroup::Stream, CommandFn::Write(xinfo)).keys(2, 2),
+];
+
+pub(super) const LATENCY: &[CommandSpec] = &[
+    CommandSpec::new(
+        "latency|doctor",
+        2,
+        ADMIN | SUB,
+        CommandGroup::Server,
+        CommandFn::Session(reports::latency_doctor),
+    ),
+    CommandSpec::new("latency|help", 2, HELP, CommandGroup::Server, CommandFn::Session(reports::latency_help)),
+    CommandSpec::new(
+        "latency|histogram",
+        -2,
+        ADMIN | SUB,
+        CommandGroup::Server,
+        CommandFn::Session(reports::latency_histogram),
+    ),
+    CommandSpec::new(
+        "latency|history",
+        3,
+        ADMIN | SUB,
+        CommandGroup::Server,
+        CommandFn::Session(reports::latency_events),
+    ),
+    CommandSpec::new(
+        "latency|latest",
+        2,
+        ADMIN | SUB,
+        CommandGroup::Server,
+        CommandFn::Session(reports::latency_events),
+    ),
+    CommandSpec::new(
+        "latency|reset",
+        -2,
+        ADMIN | SUB,
+        CommandGroup::Server,
+        CommandFn::Session(reports::latency_reset),
+    ),
+];
+
+pub(super) const MEMORY: &[CommandSpec] = &[
+    CommandSpec::new("memory|doctor", 2, 0, CommandGroup::Server, CommandFn::Session(object::doctor)),
+    CommandSpec::new("memory|help", 2, HELP, CommandGroup::Server, CommandFn::Session(object::memory_help)),
+    CommandSpec::new("memory|purge", 2, 0, CommandGroup::Server, CommandFn::Session(object::purge)),
+    CommandSpec::new(
+        "memory|usage",
+        -3,
+        READONLY,
+        CommandGroup::Server,
+        CommandFn::Read(|l, q, r| object::usage(l, q, r)),
+    )
+    .keys(2, 2),
+];
+
+pub(super) const OBJECT: &[CommandSpec] = &[
+    CommandSpec::new(
+        "object|encoding",
+        3,
+        READONLY,
+        CommandGroup::Generic,
+        CommandFn::Read(|l, q, r| object::encoding(l, q, r)),
+    )
+    .keys(2, 2),
+    CommandSpec::new(
+        "object|freq",
+        3,
+        READONLY,
+        CommandGroup::Generic,
+        CommandFn::Read(|l, q, r| object::freq(l, q, r)),
+    )
+    .keys(2, 2),
+    CommandSpec::new("object|help", 2, HELP, CommandGroup::Generic, CommandFn::Session(object::object_help)),
+    CommandSpec::new(
+        "object|idletime",
+        3,
+        READONLY,
+        CommandGroup::Generic,
+        CommandFn::Read(|l, q, r| object::idletime(l, q, r)),
+    )
+    .keys(2, 2),
+    CommandSpec::new(
+        "object|refcount",
+        3,
+        READONLY,
+        CommandGroup::Generic,
+        CommandFn::Read(|l, q, r| object::refcount(l, q, r)),
+    )
+    .keys(2, 2),
+];
+
+pub(super) const SLOWLOG: &[CommandSpec] = &[
+    CommandSpec::new(
+        "slowlog|get",
+        -2,
+        ADMIN | LOADING | STALE,
+        CommandGroup::Server,
+        CommandFn::Session(reports::slowlog_get),
+    ),
+    CommandSpec::new("slowlog|help", 2, HELP, CommandGroup::Server, CommandFn::Session(reports::slowlog_help)),
+    CommandSpec::new(
+        "slowlog|len",
+        2,
+        ADMIN | LOADING | STALE,
+        CommandGroup::Server,
+        CommandFn::Session(reports::slowlog_len),
+    ),
+    CommandSpec::new(
+        "slowlog|reset",
+        2,
+        ADMIN | LOADING | STALE,
+        CommandGroup::Server,
+        CommandFn::Session(reports::slowlog_reset),
+    ),
 ];

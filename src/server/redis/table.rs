@@ -3,9 +3,11 @@
 //! Names, arities, flags and key positions equal those that `COMMAND INFO` of valkey-server 9.1.2
 //! reports, since clients use them for routing and retries.
 
+use super::commands::keys::KeyWriter;
 use super::commands::{CommandError, CommandOutcome, CommandResult};
 use super::list::COMMANDS;
 use super::session::RedisSession;
+use super::values::{self, ValueContext};
 use crate::tasks::keys::{KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
@@ -32,6 +34,8 @@ pub(super) enum KeySpec {
     None,
     /// From the first to the last position (negative: counted from the end).
     Range(i32, i32),
+    /// All arguments after the name, alternating with values.
+    Pairs,
     /// The first half of the arguments after the word STREAMS, searched from this position.
     Streams(i32),
 }
@@ -41,9 +45,12 @@ pub(super) enum KeySpec {
 pub(super) enum CommandGroup {
     Connection,
     Generic,
+    Hash,
+    List,
     Scripting,
     Server,
     Stream,
+    String,
     Transactions,
 }
 
@@ -115,6 +122,12 @@ pub(super) enum CommandFn {
     /// Appends an entry or creates a key. The second function returns the key to create if it is
     /// missing, if any, so that its task can be created first.
     Add(fn(&mut Transaction<'_>, &Request, &mut Reply) -> CommandResult, fn(&Request) -> Option<&[u8]>),
+    /// Changes keys of any type, in a write transaction.
+    KeyWrite(fn(&mut dyn KeyWriter, &Request, &mut Reply) -> CommandResult),
+    /// Uses the values of a temporary server, in a write transaction.
+    Value(ValueFn),
+    /// Uses the values of a temporary server, or blocks if there is nothing to take.
+    BlockingValue(BlockingValueFn),
     /// Uses the session, in a write transaction.
     SessionWrite(fn(&mut RedisSession, &mut Transaction<'_>, &Request, &mut Reply) -> CommandResult),
     /// Runs the queued commands of a transaction.
@@ -122,6 +135,12 @@ pub(super) enum CommandFn {
     /// Only has subcommands.
     Container(&'static [CommandSpec]),
 }
+
+/// A command on the values of a temporary server.
+pub(super) type ValueFn = fn(&mut ValueContext<'_, '_>, &Request, &mut Reply) -> CommandResult;
+/// Like [`ValueFn`], for a command that may block.
+pub(super) type BlockingValueFn =
+    fn(&mut ValueContext<'_, '_>, &Request, &mut Reply, bool) -> CommandResult<CommandOutcome>;
 
 /// An error for a request that resolves to no command.
 pub(super) struct ResolveError {
@@ -143,6 +162,11 @@ impl CommandSpec {
 
     pub(super) const fn keys(mut self, first: i32, last: i32) -> Self {
         self.keys = KeySpec::Range(first, last);
+        self
+    }
+
+    pub(super) const fn key_pairs(mut self) -> Self {
+        self.keys = KeySpec::Pairs;
         self
     }
 
@@ -189,35 +213,56 @@ impl CommandSpec {
     }
 }
 
-/// Returns the command of a request.
-pub(super) fn resolve(request: &Request) -> Result<&'static CommandSpec, ResolveError> {
-    let Some(command) = find(COMMANDS, request.arg(0)) else {
-        return Err(ResolveError { error: unknown(request), command: None });
-    };
-    let found = match (&command.run, request.get(1)) {
-        (CommandFn::Container(subcommands), Some(word)) => match find(subcommands, word) {
-            Some(subcommand) => subcommand,
-            None => return Err(ResolveError { error: unknown_subcommand(command, word), command: Some(command) }),
-        },
-        // COMMAND alone is a command; the arity of other containers rejects this.
-        _ => command,
-    };
-    if found.accepts_arity(request.len()) {
-        return Ok(found);
-    }
-    let text = format!("wrong number of arguments for '{}' command", found.name);
-    let error = match found.run {
-        CommandFn::Exec => CommandError::Text(format!("EXECABORT Transaction discarded because of: {text}")),
-        _ => CommandError::Text(format!("ERR {text}")),
-    };
-    Err(ResolveError { error, command: Some(found) })
-}
+/// The commands that a server has: lists without common names, each sorted by name.
+#[derive(Clone, Copy)]
+pub(super) struct CommandTable(&'static [&'static [CommandSpec]]);
 
-/// Finds a command by its full name: `xadd`, `xinfo|stream`.
-pub(super) fn find_by_name(name: &[u8]) -> Option<&'static CommandSpec> {
-    match name.iter().position(|byte| *byte == b'|') {
-        Some(bar) => find(find(COMMANDS, &name[..bar])?.subcommands(), &name[bar + 1..]),
-        None => find(COMMANDS, name),
+impl CommandTable {
+    /// The commands of a durable server.
+    pub(super) const STREAMS: Self = Self(&[COMMANDS]);
+    /// The commands of a temporary server.
+    pub(super) const WITH_VALUES: Self =
+        Self(&[COMMANDS, values::STRINGS, values::HASHES, values::LISTS, values::KEYS]);
+
+    /// Returns all commands, without subcommands.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'static CommandSpec> {
+        self.0.iter().flat_map(|list| list.iter())
+    }
+
+    fn find(self, name: &[u8]) -> Option<&'static CommandSpec> {
+        self.0.iter().find_map(|list| find(list, name))
+    }
+
+    /// Finds a command by its full name: `xadd`, `xinfo|stream`.
+    pub(super) fn find_by_name(self, name: &[u8]) -> Option<&'static CommandSpec> {
+        match name.iter().position(|byte| *byte == b'|') {
+            Some(bar) => find(self.find(&name[..bar])?.subcommands(), &name[bar + 1..]),
+            None => self.find(name),
+        }
+    }
+
+    /// Returns the command of a request.
+    pub(super) fn resolve(self, request: &Request) -> Result<&'static CommandSpec, ResolveError> {
+        let Some(command) = self.find(request.arg(0)) else {
+            return Err(ResolveError { error: unknown(request), command: None });
+        };
+        let found = match (&command.run, request.get(1)) {
+            (CommandFn::Container(subcommands), Some(word)) => match find(subcommands, word) {
+                Some(subcommand) => subcommand,
+                None => return Err(ResolveError { error: unknown_subcommand(command, word), command: Some(command) }),
+            },
+            // COMMAND alone is a command; the arity of other containers rejects this.
+            _ => command,
+        };
+        if found.accepts_arity(request.len()) {
+            return Ok(found);
+        }
+        let text = format!("wrong number of arguments for '{}' command", found.name);
+        let error = match found.run {
+            CommandFn::Exec => CommandError::Text(format!("EXECABORT Transaction discarded because of: {text}")),
+            _ => CommandError::Text(format!("ERR {text}")),
+        };
+        Err(ResolveError { error, command: Some(found) })
     }
 }
 
@@ -274,7 +319,7 @@ mod tests {
 
     fn error_of(args: &[&[u8]]) -> String {
         let mut reply = Reply::default();
-        match resolve(&Request::from_args(args)) {
+        match CommandTable::STREAMS.resolve(&Request::from_args(args)) {
             Ok(command) => panic!("{} was found", command.name),
             Err(unresolved) => unresolved.error.write(&mut reply),
         }
@@ -283,12 +328,15 @@ mod tests {
 
     #[test]
     fn command_lists_are_sorted_and_named_consistently() {
-        for list in std::iter::once(COMMANDS).chain(COMMANDS.iter().map(CommandSpec::subcommands)) {
+        let all = CommandTable::WITH_VALUES;
+        for list in all.0.iter().copied().chain(COMMANDS.iter().map(CommandSpec::subcommands)) {
             assert!(list.is_sorted_by(|a, b| a.short_name() < b.short_name()));
             assert!(list.iter().all(|command| command.short_name().len() <= NAME_BYTES_MAX));
             assert!(list.iter().all(|command| command.name == command.name.to_lowercase()));
         }
-        for command in COMMANDS {
+        let names: std::collections::HashSet<_> = all.iter().map(|command| command.name).collect();
+        assert_eq!(names.len(), all.iter().count(), "no name is in two lists");
+        for command in all.iter() {
             assert!(!command.summary.is_empty(), "{}", command.name);
             let whole = |sub: &CommandSpec| sub.name == format!("{}|{}", command.name, sub.short_name());
             assert!(command.subcommands().iter().all(whole), "{}", command.name);
@@ -303,7 +351,8 @@ mod tests {
             (&[b"client", b"SetName", b"x"], "client|setname"),
             (&[b"COMMAND"], "command"),
         ] {
-            assert_eq!(resolve(&Request::from_args(args)).ok().map(|command| command.name), Some(name));
+            let found = CommandTable::STREAMS.resolve(&Request::from_args(args));
+            assert_eq!(found.ok().map(|command| command.name), Some(name));
         }
     }
 

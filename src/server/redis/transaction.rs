@@ -37,6 +37,8 @@ pub(super) fn watch(
     request: &Request,
     reply: &mut Reply,
 ) -> CommandResult {
+    // A key of any type may be watched.
+    keys.set_foreign(None);
     for name in request.args().skip(1) {
         let (watched, database) = (&mut session.watched, session.database);
         if watched.names.iter().any(|(of, known)| *of == database && **known == *name) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-type Line = BoxedStrategy<String>;
+pub(super) type Line = BoxedStrategy<String>;
 
 /// A command on the first or second connection, now and then a wrong one.
 pub(super) fn line() -> Line {
@@ -43,11 +43,11 @@ pub(super) fn read() -> Line {
     .boxed()
 }
 
-fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub(super) fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(words).prop_map(str::to_owned)
 }
 
-fn key() -> impl Strategy<Value = String> {
+pub(super) fn key() -> impl Strategy<Value = String> {
     prop_oneof![6 => Just("a"), 2 => Just("b"), 1 => Just("c")].prop_map(str::to_owned)
 }
 

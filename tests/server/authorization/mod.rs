@@ -3,6 +3,7 @@
 //! is taken back.
 
 mod commands;
+mod databases;
 mod doors;
 mod hidden;
 mod live;

@@ -34,7 +34,11 @@ def tasktail_url(tasktail_server: Server, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture
 def tasktail_redis(tasktail_server: Server) -> "Iterator[redis.Redis]":
-    """A client of the package `redis` on the server, which holds no key, task or run at the start of the test."""
+    """A client of the package `redis` on the server, which holds no key, task or run at the start of the test.
+
+    The server has the commands on streams, strings, hashes and lists, with expiry, MULTI and WATCH, in the databases
+    0 to 15. It has no sets, no pub/sub and no Lua: start a Valkey beside it for them.
+    """
     redis: Any = pytest.importorskip("redis", reason="the fixture tasktail_redis needs the package `redis`")
     # Also of the tasks that have ended, which are not keys any more and accept no entry.
     tasktail_server.clear()

@@ -3,28 +3,27 @@
 use super::ids::is_word;
 use super::{CommandError, CommandResult, write_help};
 use crate::model::glob;
-use crate::server::redis::list::COMMANDS;
 use crate::server::redis::session::RedisSession;
 use crate::server::redis::table::{
-    ADMIN, BLOCKING, CommandGroup, CommandSpec, FAST, FLAG_NAMES, KeySpec, READONLY, WRITE, find_by_name, resolve,
+    ADMIN, BLOCKING, CommandGroup, CommandSpec, CommandTable, FAST, FLAG_NAMES, KeySpec, READONLY, WRITE,
 };
 use crate::wire::resp::{Reply, Request};
 
 /// `COMMAND`: writes the details of all commands.
-pub(in super::super) fn all(reply: &mut Reply) {
-    reply.array(COMMANDS.len());
-    COMMANDS.iter().for_each(|command| write_info(command, reply));
+pub(in super::super) fn all(commands: CommandTable, reply: &mut Reply) {
+    reply.array(commands.iter().count());
+    commands.iter().for_each(|command| write_info(command, reply));
 }
 
 /// `COMMAND INFO [name..]`
-pub(in super::super) fn info(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn info(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
     if request.len() == 2 {
-        all(reply);
+        all(session.port.commands(), reply);
         return Ok(());
     }
     reply.array(request.len() - 2);
     for name in request.args().skip(2) {
-        match find_by_name(name) {
+        match session.port.commands().find_by_name(name) {
             Some(command) => write_info(command, reply),
             None => reply.null(),
         }
@@ -33,16 +32,17 @@ pub(in super::super) fn info(_: &mut RedisSession, request: &Request, reply: &mu
 }
 
 /// `COMMAND COUNT`
-pub(in super::super) fn count(_: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
-    reply.unsigned(COMMANDS.len() as u64);
+pub(in super::super) fn count(session: &mut RedisSession, _: &Request, reply: &mut Reply) -> CommandResult {
+    reply.unsigned(session.port.commands().iter().count() as u64);
     Ok(())
 }
 
 /// `COMMAND LIST [FILTERBY MODULE|ACLCAT|PATTERN value]`
-pub(in super::super) fn list(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
-    let all = COMMANDS.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands()));
+pub(in super::super) fn list(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    let commands = session.port.commands();
+    let all = commands.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands()));
     let names: Vec<&str> = match (request.len(), request.arg(2), request.arg(3), request.arg(4)) {
-        (2, ..) => COMMANDS.iter().map(|command| command.name).collect(),
+        (2, ..) => commands.iter().map(|command| command.name).collect(),
         (5, filter, kind, value) if is_word(filter, "FILTERBY") => {
             if is_word(kind, "MODULE") {
                 Vec::new()
@@ -66,11 +66,12 @@ pub(in super::super) fn list(_: &mut RedisSession, request: &Request, reply: &mu
 }
 
 /// `COMMAND DOCS [name..]`
-pub(in super::super) fn docs(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn docs(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+    let table = session.port.commands();
     let commands: Vec<&CommandSpec> = if request.len() == 2 {
-        COMMANDS.iter().collect()
+        table.iter().collect()
     } else {
-        request.args().skip(2).filter_map(find_by_name).collect()
+        request.args().skip(2).filter_map(|name| table.find_by_name(name)).collect()
     };
     reply.map(commands.len());
     commands.iter().for_each(|command| write_docs(command, reply));
@@ -95,10 +96,10 @@ fn write_docs(command: &CommandSpec, reply: &mut Reply) {
 }
 
 /// `COMMAND GETKEYS command argument..`
-pub(in super::super) fn getkeys(_: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn getkeys(session: &mut RedisSession, request: &Request, reply: &mut Reply) -> CommandResult {
     let query: Vec<&[u8]> = request.args().skip(2).collect();
     let query = Request::from_args(&query);
-    let command = resolve(&query).map_err(|error| match error.command {
+    let command = session.port.commands().resolve(&query).map_err(|error| match error.command {
         None => CommandError::Static("ERR Invalid command specified"),
         Some(_) => CommandError::Static("ERR Invalid number of arguments specified for command"),
     })?;
@@ -121,6 +122,7 @@ pub(in super::super) fn keys_of<'r>(command: &CommandSpec, request: &'r Request)
     };
     match command.keys {
         KeySpec::None => Vec::new(),
+        KeySpec::Pairs => request.args().skip(1).step_by(2).collect(),
         KeySpec::Range(first, last) => {
             let (first, last) = (at(first)(first < 0), at(last)(last < 0));
             request.args().skip(first).take((last + 1).saturating_sub(first)).collect()
@@ -145,6 +147,7 @@ fn write_info(command: &CommandSpec, reply: &mut Reply) {
     );
     let (first, last, step) = match command.keys {
         KeySpec::Range(first, last) => (first, last, 1),
+        KeySpec::Pairs => (1, -1, 2),
         // Clients that support only positions must use GETKEYS.
         KeySpec::None | KeySpec::Streams(_) => (0, 0, 0),
     };
@@ -165,6 +168,7 @@ fn write_words(reply: &mut Reply, words: &[&str]) {
 
 /// Writes the key specification, in the format of Redis 7.
 fn write_key_spec(command: &CommandSpec, reply: &mut Reply) {
+    let step = if command.keys == KeySpec::Pairs { 2 } else { 1 };
     let (search, search_spec, limit, last): (&str, &[(&str, SpecValue)], i64, i64) = match command.keys {
         KeySpec::None => {
             reply.array(0);
@@ -174,6 +178,7 @@ fn write_key_spec(command: &CommandSpec, reply: &mut Reply) {
             let last = if last < 0 { last } else { last - first };
             ("index", &[("index", SpecValue::Number(i64::from(first)))], 0, i64::from(last))
         }
+        KeySpec::Pairs => ("index", &[("index", SpecValue::Number(1))], 0, -1),
         KeySpec::Streams(from) => (
             "keyword",
             &[("keyword", SpecValue::Word("STREAMS")), ("startfrom", SpecValue::Number(i64::from(from)))],
@@ -185,8 +190,11 @@ fn write_key_spec(command: &CommandSpec, reply: &mut Reply) {
     reply.map(3);
     reply.bulk(b"flags");
     write_words(reply, if command.is(WRITE) { &["RW", "update"] } else { &["RO", "access"] });
-    let range =
-        [("lastkey", SpecValue::Number(last)), ("keystep", SpecValue::Number(1)), ("limit", SpecValue::Number(limit))];
+    let range = [
+        ("lastkey", SpecValue::Number(last)),
+        ("keystep", SpecValue::Number(step)),
+        ("limit", SpecValue::Number(limit)),
+    ];
     for (key, kind, spec) in [("begin_search", search, search_spec), ("find_keys", "range", &range)] {
         reply.bulk(key.as_bytes());
         reply.map(2);
@@ -214,6 +222,9 @@ fn categories(command: &CommandSpec) -> Vec<&'static str> {
     let by_group = match command.group {
         CommandGroup::Connection => Some("@connection"),
         CommandGroup::Generic => Some("@keyspace"),
+        CommandGroup::Hash => Some("@hash"),
+        CommandGroup::List => Some("@list"),
+        CommandGroup::String => Some("@string"),
         CommandGroup::Scripting => Some("@scripting"),
         CommandGroup::Stream => Some("@stream"),
         CommandGroup::Transactions => Some("@transaction"),
@@ -236,6 +247,9 @@ fn group_name(group: CommandGroup) -> &'static str {
     match group {
         CommandGroup::Connection => "connection",
         CommandGroup::Generic => "generic",
+        CommandGroup::Hash => "hash",
+        CommandGroup::List => "list",
+        CommandGroup::String => "string",
         CommandGroup::Scripting => "scripting",
         CommandGroup::Server => "server",
         CommandGroup::Stream => "stream",

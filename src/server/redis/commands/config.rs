@@ -195,7 +195,11 @@ impl ConfigSetting {
             }
             ConfigKind::Text => text == now,
         };
-        if same || self.change.is_some() { Ok(changed) } else { Err(format!("the setting cannot be changed at runtime (current value: `{now}`)")) }
+        if same || self.change.is_some() {
+            Ok(changed)
+        } else {
+            Err(format!("the setting cannot be changed at runtime (current value: `{now}`)"))
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Key expiration: the `EXPIRE` and `TTL` families, and `PERSIST`.
 
 use super::ids::{integer, is_word, until_nul};
+use super::keys::KeyWriter;
 use super::{CommandError, CommandResult};
 use crate::model::Timestamp;
-use crate::tasks::keys::{KeyReader, Transaction};
+use crate::tasks::keys::KeyReader;
 use crate::wire::resp::{Reply, Request};
 
 /// The unit and base of a time argument.
@@ -25,27 +26,27 @@ struct ExpireCondition {
 }
 
 /// `EXPIRE key seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expire(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn expire(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     set_expiry(keys, request, reply, ExpireUnit { command: "expire", ms: 1_000, from_now: true })
 }
 
 /// `PEXPIRE key milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpire(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn pexpire(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     set_expiry(keys, request, reply, ExpireUnit { command: "pexpire", ms: 1, from_now: true })
 }
 
 /// `EXPIREAT key time-in-seconds [NX|XX|GT|LT]`
-pub(in super::super) fn expireat(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn expireat(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     set_expiry(keys, request, reply, ExpireUnit { command: "expireat", ms: 1_000, from_now: false })
 }
 
 /// `PEXPIREAT key time-in-milliseconds [NX|XX|GT|LT]`
-pub(in super::super) fn pexpireat(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn pexpireat(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     set_expiry(keys, request, reply, ExpireUnit { command: "pexpireat", ms: 1, from_now: false })
 }
 
 /// `PERSIST key`: replies with 1 if the key had an expiration time.
-pub(in super::super) fn persist(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn persist(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     let name = request.arg(1);
     let persisted = keys.metadata(name)?.is_some_and(|metadata| metadata.expires.is_some());
     if persisted {
@@ -90,7 +91,7 @@ fn reply_expiry(
     Ok(())
 }
 
-fn set_expiry(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply, unit: ExpireUnit) -> CommandResult {
+fn set_expiry(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply, unit: ExpireUnit) -> CommandResult {
     let condition = ExpireCondition::parse(request)?;
     let at = parse_time(request.arg(2), unit, keys.now())?;
     let name = request.arg(1);

@@ -54,12 +54,12 @@ pub(super) fn range_end(text: &[u8]) -> CommandResult<EntryId> {
 }
 
 /// Parses an integer in canonical form.
-pub(super) fn integer(text: &[u8]) -> CommandResult<i64> {
+pub(in super::super) fn integer(text: &[u8]) -> CommandResult<i64> {
     plain_integer(text).ok_or(CommandError::NOT_AN_INTEGER)
 }
 
 /// Parses an integer like [`integer`]; returns `None` instead of an error.
-pub(super) fn plain_integer(text: &[u8]) -> Option<i64> {
+pub(in super::super) fn plain_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
         [b'0'] => text.len() == 1,
@@ -76,12 +76,12 @@ pub(super) fn count(text: &[u8]) -> CommandResult<usize> {
 }
 
 /// Reports whether an argument is this option word, ignoring case.
-pub(super) fn is_word(argument: &[u8], word: &str) -> bool {
+pub(in super::super) fn is_word(argument: &[u8], word: &str) -> bool {
     until_nul(argument).eq_ignore_ascii_case(word.as_bytes())
 }
 
 /// Returns an argument up to its first NUL, as a C string.
-pub(super) fn until_nul(text: &[u8]) -> &[u8] {
+pub(in super::super) fn until_nul(text: &[u8]) -> &[u8] {
     memchr::memchr(0, text).map_or(text, |end| &text[..end])
 }
 

@@ -4,18 +4,36 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::ids::{integer, is_word, until_nul};
 use super::{CommandError, CommandResult};
-use crate::model::glob;
+use crate::model::{Timestamp, glob};
 use crate::tasks::keys::{Database, JournalError, KeyReader, Transaction};
 use crate::wire::resp::{Reply, Request};
 
 /// Default number of keys per SCAN call.
-const SCAN_COUNT: usize = 10;
-/// Redis' key types; all keys here are streams.
-const TYPES: [&str; 7] = ["string", "list", "set", "zset", "hash", "module", STREAM];
-const STREAM: &str = "stream";
+pub(in super::super) const SCAN_COUNT: usize = 10;
+/// Redis' key types.
+const TYPES: [&str; 7] = ["string", "list", "set", "zset", "hash", "module", "stream"];
+
+/// Changes of keys of any type.
+pub(in super::super) trait KeyWriter: KeyReader {
+    /// Deletes a key and reports whether it existed.
+    fn remove(&mut self, name: &[u8]) -> Result<bool, JournalError>;
+    /// Sets or clears the expiration time of a key and reports whether the key exists. A time in the past
+    /// deletes it.
+    fn expire(&mut self, name: &[u8], at: Option<Timestamp>) -> Result<bool, JournalError>;
+}
+
+impl KeyWriter for Transaction<'_> {
+    fn remove(&mut self, name: &[u8]) -> Result<bool, JournalError> {
+        Transaction::remove(self, name)
+    }
+
+    fn expire(&mut self, name: &[u8], at: Option<Timestamp>) -> Result<bool, JournalError> {
+        Transaction::expire(self, name, at)
+    }
+}
 
 /// `DEL key..`, `UNLINK key..`: replies with the number of keys deleted.
-pub(in super::super) fn del(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn del(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     let mut removed = 0;
     for name in request.args().skip(1) {
         removed += i64::from(keys.remove(name)?);
@@ -36,7 +54,7 @@ pub(in super::super) fn exists(reader: &mut dyn KeyReader, request: &Request, re
 
 /// `TYPE key`
 pub(in super::super) fn type_of(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
-    reply.simple(if reader.metadata(request.arg(1))?.is_some() { STREAM } else { "none" });
+    reply.simple(reader.describe(request.arg(1))?.map_or("none", |key| key.kind));
     Ok(())
 }
 
@@ -47,7 +65,7 @@ pub(in super::super) fn dbsize(reader: &mut dyn KeyReader, _: &Request, reply: &
 }
 
 /// `FLUSHDB [ASYNC|SYNC]`: deletes the keys of the selected database. The logs of tasks remain.
-pub(in super::super) fn flushdb(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn flushdb(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     flush_mode(request, 1).ok_or(CommandError::SYNTAX)?;
     remove_all(keys)?;
     reply.simple("OK");
@@ -55,7 +73,7 @@ pub(in super::super) fn flushdb(keys: &mut Transaction<'_>, request: &Request, r
 }
 
 /// `FLUSHALL [ASYNC|SYNC]`: like `FLUSHDB`, in all databases.
-pub(in super::super) fn flushall(keys: &mut Transaction<'_>, request: &Request, reply: &mut Reply) -> CommandResult {
+pub(in super::super) fn flushall(keys: &mut dyn KeyWriter, request: &Request, reply: &mut Reply) -> CommandResult {
     flush_mode(request, 1).ok_or(CommandError::SYNTAX)?;
     let selected = keys.database();
     let removed = Database::all().try_for_each(|database| {
@@ -68,7 +86,7 @@ pub(in super::super) fn flushall(keys: &mut Transaction<'_>, request: &Request, 
     Ok(())
 }
 
-fn remove_all(keys: &mut Transaction<'_>) -> Result<(), JournalError> {
+fn remove_all(keys: &mut dyn KeyWriter) -> Result<(), JournalError> {
     keys.names()?.iter().try_for_each(|name| keys.remove(name).map(drop))
 }
 
@@ -90,9 +108,7 @@ pub(in super::super) fn keys(reader: &mut dyn KeyReader, request: &Request, repl
 /// `RANDOMKEY`
 pub(in super::super) fn randomkey(reader: &mut dyn KeyReader, _: &Request, reply: &mut Reply) -> CommandResult {
     let names = reader.names()?;
-    // The random seed of a hasher serves as a random number.
-    let random = RandomState::new().build_hasher().finish();
-    let at = random.checked_rem(names.len() as u64).and_then(|at| usize::try_from(at).ok());
+    let at = random_number().checked_rem(names.len() as u64).and_then(|at| usize::try_from(at).ok());
     match at.and_then(|at| names.get(at)) {
         Some(name) => reply.bulk(name),
         None => reply.null(),
@@ -100,14 +116,25 @@ pub(in super::super) fn randomkey(reader: &mut dyn KeyReader, _: &Request, reply
     Ok(())
 }
 
+/// Returns a random number.
+pub(in super::super) fn random_number() -> u64 {
+    // The random seed of a hasher serves as one.
+    RandomState::new().build_hasher().finish()
+}
+
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
 pub(in super::super) fn scan(reader: &mut dyn KeyReader, request: &Request, reply: &mut Reply) -> CommandResult {
     let args = ScanArgs::parse(request)?;
-    let (next, mut names) = scan_page(reader, args.cursor, args.count)?;
-    if args.streams {
-        names.retain(|name| args.pattern.is_none_or(|pattern| glob::matches(pattern, name)));
-    } else {
-        names.clear();
+    let (next, mut names) = page_of(reader.names()?.into_iter(), args.cursor, args.count);
+    names.retain(|name| args.pattern.is_none_or(|pattern| glob::matches(pattern, name)));
+    if let Some(kind) = args.kind {
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            if reader.describe(&name)?.is_some_and(|key| is_word(kind, key.kind)) {
+                found.push(name);
+            }
+        }
+        names = found;
     }
     reply.array(2);
     reply.bulk_display(next);
@@ -120,14 +147,14 @@ struct ScanArgs<'r> {
     cursor: u64,
     count: usize,
     pattern: Option<&'r [u8]>,
-    /// False if the TYPE option excludes streams.
-    streams: bool,
+    /// The type of the TYPE option.
+    kind: Option<&'r [u8]>,
 }
 
 impl<'r> ScanArgs<'r> {
     fn parse(request: &'r Request) -> CommandResult<Self> {
         let cursor = cursor(request.arg(1)).ok_or(CommandError::Static("ERR invalid cursor"))?;
-        let mut args = Self { cursor, count: SCAN_COUNT, pattern: None, streams: true };
+        let mut args = Self { cursor, count: SCAN_COUNT, pattern: None, kind: None };
         let mut at = 2;
         while at < request.len() {
             let (word, value) = (request.arg(at), request.get(at + 1).ok_or(CommandError::SYNTAX)?);
@@ -140,7 +167,7 @@ impl<'r> ScanArgs<'r> {
                 if !TYPES.iter().any(|known| is_word(value, known)) {
                     return Err(CommandError::Bytes([b"ERR unknown type name '", until_nul(value), b"'"].concat()));
                 }
-                args.streams = is_word(value, STREAM);
+                args.kind = Some(value);
             } else {
                 return Err(CommandError::SYNTAX);
             }
@@ -151,7 +178,7 @@ impl<'r> ScanArgs<'r> {
 }
 
 /// Parses a cursor like `strtoull`, but rejects a minus sign.
-fn cursor(text: &[u8]) -> Option<u64> {
+pub(in super::super) fn cursor(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii_start();
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -162,10 +189,14 @@ fn cursor(text: &[u8]) -> Option<u64> {
 
 /// Returns the next names after a cursor, and the next cursor, which is 0 at the end.
 ///
-/// Names are ordered by hash, and the cursor is the hash of the last name returned. A key that
+/// Names are ordered by hash, and the cursor is the hash of the last name returned. A name that
 /// exists during the whole scan is therefore returned exactly once, whatever else changes.
-fn scan_page(reader: &mut dyn KeyReader, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), JournalError> {
-    let positions = reader.names()?.into_iter().map(|name| (position(&name), name));
+pub(in super::super) fn page_of(
+    names: impl Iterator<Item = Vec<u8>>,
+    cursor: u64,
+    count: usize,
+) -> (u64, Vec<Vec<u8>>) {
+    let positions = names.map(|name| (position(&name), name));
     let mut names: Vec<(u64, Vec<u8>)> = positions.filter(|(position, _)| *position > cursor).collect();
     if names.len() > count {
         names.select_nth_unstable(count);
@@ -178,7 +209,7 @@ fn scan_page(reader: &mut dyn KeyReader, cursor: u64, count: usize) -> Result<(u
     };
     let next = if end < names.len() { names.get(end - 1).map_or(0, |(position, _)| *position) } else { 0 };
     names.truncate(end);
-    Ok((next, names.into_iter().map(|(_, name)| name).collect()))
+    (next, names.into_iter().map(|(_, name)| name).collect())
 }
 
 /// Returns the position of a name in the order of SCAN, never 0. Uses a mixed FNV-1a hash, since the
@@ -195,34 +226,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Entry, Timestamp};
-    use crate::tasks::keys::{Database, IdRange, KeyMetadata};
-
-    struct NameSet(BTreeSet<Vec<u8>>);
-
-    impl KeyReader for NameSet {
-        fn database(&self) -> Database {
-            Database::default()
-        }
-
-        fn select(&mut self, _: Database) {}
-
-        fn now(&self) -> Timestamp {
-            Timestamp::now()
-        }
-
-        fn metadata(&mut self, _: &[u8]) -> Result<Option<KeyMetadata>, JournalError> {
-            Ok(None)
-        }
-
-        fn range(&mut self, _: &[u8], _: IdRange, _: &mut dyn FnMut(&Entry<'_>)) -> Result<usize, JournalError> {
-            Ok(0)
-        }
-
-        fn names(&mut self) -> Result<Vec<Vec<u8>>, JournalError> {
-            Ok(self.0.iter().cloned().collect())
-        }
-    }
 
     fn name(number: usize) -> Vec<u8> {
         format!("task:logs:{number}").into_bytes()
@@ -231,16 +234,16 @@ mod tests {
     #[test]
     fn scan_returns_a_lasting_key_once_despite_changes() {
         for count in [1, 7, 100, 1_000] {
-            let mut names = NameSet((0..500).map(name).collect());
+            let mut names: BTreeSet<Vec<u8>> = (0..500).map(name).collect();
             let (mut cursor, mut seen, mut calls) = (0, Vec::new(), 0);
             loop {
-                let (next, page) = scan_page(&mut names, cursor, count).unwrap();
+                let (next, page) = page_of(names.iter().cloned(), cursor, count);
                 assert!(page.len() <= count, "the positions in this test are distinct");
                 seen.extend(page);
                 calls += 1;
                 for number in 0..3 {
-                    names.0.remove(&name(250 + (calls * 3 + number) % 250));
-                    names.0.insert(name(1_000 + calls * 3 + number));
+                    names.remove(&name(250 + (calls * 3 + number) % 250));
+                    names.insert(name(1_000 + calls * 3 + number));
                 }
                 cursor = next;
                 if cursor == 0 {

@@ -10,9 +10,11 @@ pub(super) mod connection;
 mod entries;
 pub(super) mod expiry;
 mod groups;
-mod ids;
+pub(super) mod ids;
 pub(super) mod info;
 pub(super) mod keys;
+pub(super) mod object;
+pub(super) mod reports;
 mod xadd;
 mod xdel;
 mod xinfo;
@@ -81,7 +83,7 @@ pub(super) struct BlockingCommand {
 impl BlockingCommand {
     /// Waits until one of the keys changes, without a limit if `block` is zero. `read` runs the command
     /// again and returns whether it wrote a reply.
-    fn until(
+    pub(super) fn until(
         keys: Vec<Box<[u8]>>,
         block: Duration,
         mut read: impl FnMut(&mut Transaction<'_>, &mut Reply) -> CommandResult<bool> + Send + 'static,
@@ -89,7 +91,8 @@ impl BlockingCommand {
         let retry: RetryReadFn = Box::new(move |keys, reason, reply| match reason {
             WakeReason::Changed => match read(keys, reply) {
                 Ok(true) => Some(Ok(())),
-                Ok(false) => None,
+                // Waits on, like Redis, while the key has another type.
+                Ok(false) | Err(CommandError::Journal(JournalError::WrongType)) => None,
                 Err(error) => Some(Err(error)),
             },
             WakeReason::TimedOut => {
@@ -107,10 +110,11 @@ pub(super) type RetryReadFn =
     Box<dyn FnMut(&mut Transaction<'_>, WakeReason, &mut Reply) -> Option<CommandResult> + Send>;
 
 impl CommandError {
-    const SYNTAX: Self = Self::Static("ERR syntax error");
-    const INVALID_ID: Self = Self::Static("ERR Invalid stream ID specified as stream command argument");
-    const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
-    const NO_SUCH_KEY: Self = Self::Static("ERR no such key");
+    pub(super) const SYNTAX: Self = Self::Static("ERR syntax error");
+    pub(super) const INVALID_ID: Self = Self::Static("ERR Invalid stream ID specified as stream command argument");
+    pub(super) const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
+    pub(super) const NO_SUCH_KEY: Self = Self::Static("ERR no such key");
+    pub(super) const OOM: Self = Self::Static("OOM command not allowed when used memory > 'maxmemory'.");
     const UNBLOCKED: Self = Self::Static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
     /// Writes the error as the reply.
@@ -120,11 +124,14 @@ impl CommandError {
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
             Self::TooLarge(max) => reply.error(format!("ERR reply would exceed {max} bytes; use COUNT")),
+            Self::Journal(JournalError::WrongType) => {
+                reply.error("WRONGTYPE Operation against a key holding the wrong kind of value");
+            }
             Self::Journal(error) => reply.error(misconf(error)),
         }
     }
 
-    fn wrong_arity(command: &str) -> Self {
+    pub(super) fn wrong_arity(command: &str) -> Self {
         Self::Text(format!("ERR wrong number of arguments for '{command}' command"))
     }
 }

@@ -14,7 +14,8 @@ pub(in super::super) fn xtrim(keys: &mut Transaction<'_>, request: &Request, rep
     }
     let missing = CommandError::Static("ERR syntax error, XTRIM must be called with a trimming strategy");
     // `finish` rejects a missing strategy.
-    let removed = options.finish(keys.node_limits(), Some(missing))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
+    let removed =
+        options.finish(keys.node_limits(), Some(missing))?.map_or(Ok(0), |trim| keys.trim(request.arg(1), trim))?;
     reply.unsigned(removed);
     Ok(())
 }
