@@ -319,6 +319,22 @@ fn an_ephemeral_server_says_where_it_is_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn the_selected_database_is_reported() {
+    let server = serve().await;
+    let mut redis = Redis::connect(&server).await;
+    assert_eq!(redis.ask("XADD k 1-1 f v").await, "$3");
+    assert_eq!(redis.hear("\r\n").await, "1-1\r\n");
+    assert_eq!(redis.ask("SELECT 7").await, "+OK");
+    redis.say("XADD k 1-1 f v").await;
+    redis.hear("1-1\r\n").await;
+    redis.say("CLIENT INFO").await;
+    assert!(redis.hear("tot-cmds=").await.contains(" db=7 "));
+    redis.say("INFO keyspace").await;
+    redis.hear("db0:keys=1,expires=0,avg_ttl=0\r\ndb7:keys=1,expires=0,avg_ttl=0\r\n").await;
+    server.server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_durable_server_serves_no_values() {
     let server = serve().await;
     let mut redis = Redis::connect(&server).await;

@@ -305,11 +305,8 @@ impl CommandBatch {
                 self.stats.added += 1;
             }
             (CommandFn::Container(_), _) => command::all(session.port.commands(), reply),
-            (CommandFn::Value(_) | CommandFn::BlockingValue(_), ExecContext::Write(_)) => {
-                return Err(CommandError::Static("ERR this server has no values"));
-            }
-            // The plan runs these in a transaction.
-            (_, ExecContext::Read(..)) => {
+            // The plan runs them in a transaction; those on values exist only with values.
+            (CommandFn::Value(_) | CommandFn::BlockingValue(_), _) | (_, ExecContext::Read(..)) => {
                 return Err(CommandError::Static("ERR this command must run in a transaction"));
             }
         }
