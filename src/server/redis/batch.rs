@@ -20,7 +20,6 @@ use super::table::{CommandFn, CommandSpec, ResolveError};
 use super::transaction::ends_transaction;
 use super::values;
 use crate::model::RunId;
-use crate::model::limits::Limit;
 use crate::tasks::Tasks;
 use crate::tasks::keys::{
     BlockedClient, CommitCallback, ForeignKeys, JournalError, KeyReader as _, KeyTask, Transaction,
@@ -249,8 +248,8 @@ impl CommandBatch {
 
     fn write_error(&mut self, error: &CommandError, start: usize) {
         self.stats.errors += 1;
-        if let CommandError::TooLarge(_) = error {
-            self.session.port.state.limit_counters.count(Limit::resp_reply_bytes_max);
+        if let Some(limit) = error.limit_reached() {
+            self.session.port.state.limit_counters.count(limit);
         }
         self.reply.truncate(start);
         error.write(&mut self.reply);

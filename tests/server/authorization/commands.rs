@@ -180,8 +180,9 @@ async fn run(redis: &mut Redis, line: &str, key: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_answers_every_client_as_the_table_says() {
     let store = redis_store().await;
-    let names = signed_in(&store, &store.admin).await.ask(&["COMMAND", "LIST", "FILTERBY", "PATTERN", "*"]).await;
-    let served: BTreeSet<&str> = names.lines().filter(|line| !line.starts_with(['$', '*', '~'])).collect();
+    let list: &[&str] = &["COMMAND", "LIST", "FILTERBY", "PATTERN", "*"];
+    let names = signed_in(&store, &store.admin).await.pipeline(&[list, &["PING"]], "+PONG\r\n").await;
+    let served: BTreeSet<&str> = names.lines().filter(|line| !line.starts_with(['$', '*', '~', '+'])).collect();
     let listed: BTreeSet<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
     assert_eq!(served, listed, "each command needs a row in the table");
     let mut tokens = Vec::new();

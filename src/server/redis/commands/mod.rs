@@ -29,6 +29,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::model::limits::Limit;
 use crate::tasks::TasksError;
 use crate::tasks::keys::{AddError, JournalError, Transaction, WakeReason};
 use crate::wire::resp::{Reply, Request};
@@ -55,6 +56,8 @@ pub(super) enum CommandError {
     Bytes(Vec<u8>),
     /// The reply would exceed this many bytes.
     TooLarge(usize),
+    /// The values of a temporary server may not grow.
+    OutOfMemory,
     /// The journal failed.
     Journal(JournalError),
 }
@@ -91,8 +94,7 @@ impl BlockingCommand {
         let retry: RetryReadFn = Box::new(move |keys, reason, reply| match reason {
             WakeReason::Changed => match read(keys, reply) {
                 Ok(true) => Some(Ok(())),
-                // Waits on, like Redis, while the key has another type.
-                Ok(false) | Err(CommandError::Journal(JournalError::WrongType)) => None,
+                Ok(false) => None,
                 Err(error) => Some(Err(error)),
             },
             WakeReason::TimedOut => {
@@ -114,8 +116,16 @@ impl CommandError {
     pub(super) const INVALID_ID: Self = Self::Static("ERR Invalid stream ID specified as stream command argument");
     pub(super) const NOT_AN_INTEGER: Self = Self::Static("ERR value is not an integer or out of range");
     pub(super) const NO_SUCH_KEY: Self = Self::Static("ERR no such key");
-    pub(super) const OOM: Self = Self::Static("OOM command not allowed when used memory > 'maxmemory'.");
     const UNBLOCKED: Self = Self::Static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
+    /// Returns the limit that the command reached, if any.
+    pub(super) fn limit_reached(&self) -> Option<Limit> {
+        match self {
+            Self::TooLarge(_) => Some(Limit::resp_reply_bytes_max),
+            Self::OutOfMemory => Some(Limit::resp_values_bytes_max),
+            _ => None,
+        }
+    }
 
     /// Writes the error as the reply.
     pub(super) fn write(&self, reply: &mut Reply) {
@@ -124,6 +134,7 @@ impl CommandError {
             Self::Text(text) => reply.error(text),
             Self::Bytes(text) => reply.error(text),
             Self::TooLarge(max) => reply.error(format!("ERR reply would exceed {max} bytes; use COUNT")),
+            Self::OutOfMemory => reply.error("OOM command not allowed when used memory > 'maxmemory'."),
             Self::Journal(JournalError::WrongType) => {
                 reply.error("WRONGTYPE Operation against a key holding the wrong kind of value");
             }

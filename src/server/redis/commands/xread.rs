@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::entries::{ALL, entries};
 use super::{BlockingCommand, CommandError, CommandOutcome, CommandResult, ids};
 use crate::model::EntryId;
-use crate::tasks::keys::{IdRange, KeyReader};
+use crate::tasks::keys::{IdRange, JournalError, KeyReader};
 use crate::wire::resp::{Protocol, Reply, Request};
 
 /// The arguments before the keys.
@@ -55,8 +55,12 @@ pub(in super::super) fn xread<L: KeyReader + ?Sized>(
     let mut positions = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        positions
-            .push(StreamPosition { key: key.into(), start: read_start(reader, key, request.arg(at + args.streams))? });
+        let start = read_start(reader, key, request.arg(at + args.streams));
+        if start.is_err() {
+            // Redis looks at the type of each key before its ID.
+            (args.keys..=at).try_for_each(|at| reader.metadata(request.arg(at)).map(drop))?;
+        }
+        positions.push(StreamPosition { key: key.into(), start: start? });
     }
     if write_entries(reader, &positions, args.count, reply)? {
         return Ok(CommandOutcome::Done);
@@ -70,7 +74,11 @@ pub(in super::super) fn xread<L: KeyReader + ?Sized>(
 
 fn block_until_changed(positions: Vec<StreamPosition>, count: usize, block: Duration) -> BlockingCommand {
     let keys = positions.iter().map(|position| position.key.clone()).collect();
-    BlockingCommand::until(keys, block, move |keys, reply| write_entries(keys, &positions, count, reply))
+    BlockingCommand::until(keys, block, move |keys, reply| match write_entries(keys, &positions, count, reply) {
+        // Waits on, like Redis, while a key has another type.
+        Err(CommandError::Journal(JournalError::WrongType)) => Ok(false),
+        written => written,
+    })
 }
 
 fn read_start<L: KeyReader + ?Sized>(reader: &mut L, key: &[u8], id: &[u8]) -> CommandResult<ReadStart> {

@@ -15,7 +15,7 @@ const LIST_NODE_BYTES: usize = 8 * 1024;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ValueKind {
+pub(super) enum KeyType {
     String,
     Hash,
     List,
@@ -59,19 +59,19 @@ pub(super) struct ListValue {
 
 impl ValueData {
     /// Creates an empty value.
-    pub(super) fn new(kind: ValueKind) -> Self {
+    pub(super) fn new(kind: KeyType) -> Self {
         match kind {
-            ValueKind::String => Self::String(StringValue::default()),
-            ValueKind::Hash => Self::Hash(HashValue::default()),
-            ValueKind::List => Self::List(ListValue::default()),
+            KeyType::String => Self::String(StringValue::default()),
+            KeyType::Hash => Self::Hash(HashValue::default()),
+            KeyType::List => Self::List(ListValue::default()),
         }
     }
 
-    pub(super) fn kind(&self) -> ValueKind {
+    pub(super) fn kind(&self) -> KeyType {
         match self {
-            Self::String(_) => ValueKind::String,
-            Self::Hash(_) => ValueKind::Hash,
-            Self::List(_) => ValueKind::List,
+            Self::String(_) => KeyType::String,
+            Self::Hash(_) => KeyType::Hash,
+            Self::List(_) => KeyType::List,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{CommandError, CommandResult, ValueStore};
-use crate::model::limits::Limit;
 use crate::server::redis::commands::CommandOutcome;
 use crate::server::redis::session::RedisSession;
 use crate::server::redis::table::{CommandFn, CommandGroup, CommandSpec, DENYOOM};
@@ -25,8 +24,7 @@ pub(in super::super) fn execute(
     }
     let grows = matches!(command.run, CommandFn::Value(_) | CommandFn::BlockingValue(_)) && command.is(DENYOOM);
     if grows && !values.has_room(request.bytes()) {
-        session.port.state.limit_counters.count(Limit::resp_values_bytes_max);
-        return Some(Err(CommandError::OOM));
+        return Some(Err(CommandError::OutOfMemory));
     }
     let caller = session.caller().cloned();
     Some(values.run(keys, caller.as_ref(), |context| {

@@ -1,6 +1,6 @@
 //! Hashes: reading, setting and deleting fields.
 
-use super::data::{HashValue, ValueKind};
+use super::data::{HashValue, KeyType};
 use super::strings::write_or_null;
 use super::{CommandError, CommandResult, ValueContext, check_reply};
 use crate::wire::resp::{Reply, Request};
@@ -68,7 +68,7 @@ pub(super) fn hmget(context: &mut ValueContext<'_, '_>, request: &Request, reply
 pub(super) fn hdel(context: &mut ValueContext<'_, '_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let key = request.arg(1);
     let mut deleted = 0;
-    if context.exists_as(key, ValueKind::Hash)? {
+    if context.exists_as(key, KeyType::Hash)? {
         deleted = context.change_hash(key, |hash| request.args().skip(2).filter(|field| hash.remove(field)).count())?;
     }
     if deleted > 0 {

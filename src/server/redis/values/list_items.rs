@@ -1,6 +1,6 @@
 //! Lists: items inside of them.
 
-use super::data::{ListValue, ValueKind};
+use super::data::{KeyType, ListValue};
 use super::ids::{integer, is_word, plain_integer};
 use super::strings::write_or_null;
 use super::{CommandError, CommandResult, ValueContext};
@@ -39,7 +39,7 @@ pub(super) fn lset(context: &mut ValueContext<'_, '_>, request: &Request, reply:
 pub(super) fn lrem(context: &mut ValueContext<'_, '_>, request: &Request, reply: &mut Reply) -> CommandResult {
     let (key, count) = (request.arg(1), integer(request.arg(2))?);
     let mut removed = 0;
-    if context.exists_as(key, ValueKind::List)? {
+    if context.exists_as(key, KeyType::List)? {
         let most = if count == 0 { usize::MAX } else { usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) };
         removed = context.change_list(key, |list| list.remove(request.arg(3), most, count < 0))?;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::data::ValueKind;
+use super::data::KeyType;
 use super::ids::is_word;
 use super::{CommandError, CommandResult, ValueContext, ValueStore};
 use crate::server::redis::commands::{BlockingCommand, CommandOutcome};
@@ -114,10 +114,10 @@ fn move_item(
     ends: Ends,
     reply: &mut Reply,
 ) -> CommandResult<bool> {
-    if !context.exists_as(from, ValueKind::List)? {
+    if !context.exists_as(from, KeyType::List)? {
         return Ok(false);
     }
-    context.exists_as(to, ValueKind::List)?;
+    context.exists_as(to, KeyType::List)?;
     let database = context.selected();
     // Its expiration time remains if it is moved within the only item of one list.
     let expires = context.value(from).and_then(|value| value.expires).filter(|_| from == to);
@@ -162,7 +162,7 @@ fn pop_item(
     reply: &mut Reply,
 ) -> CommandResult<bool> {
     for key in keys {
-        if context.exists_as(key, ValueKind::List)?
+        if context.exists_as(key, KeyType::List)?
             && let Some(item) = context.change_list(key, |list| list.pop(first))?
         {
             reply.array(2);

@@ -1,6 +1,6 @@
 //! Lists: adding and removing at the ends, and reading ranges.
 
-use super::data::{ListValue, ValueKind};
+use super::data::{KeyType, ListValue};
 use super::ids::{integer, plain_integer};
 use super::{CommandError, CommandResult, ValueContext, check_reply};
 use crate::wire::resp::{Reply, Request};
@@ -31,7 +31,7 @@ fn push_existing(
     reply: &mut Reply,
     first: bool,
 ) -> CommandResult {
-    if context.exists_as(request.arg(1), ValueKind::List)? {
+    if context.exists_as(request.arg(1), KeyType::List)? {
         return push(context, request, reply, first);
     }
     reply.integer(0);

@@ -39,7 +39,7 @@ use crate::tasks::keys::{
     Database, ForeignKeys, IdRange, JournalError, KeyDescription, KeyMetadata, KeyReader, Transaction,
 };
 use crate::wire::resp::Reply;
-use data::{HashValue, ListValue, StringValue, ValueData, ValueKind};
+use data::{HashValue, KeyType, ListValue, StringValue, ValueData};
 use store::{StoredValue, Values};
 
 pub(super) use execute::{execute, needs_values};
@@ -137,7 +137,7 @@ impl ValueContext<'_, '_> {
     }
 
     /// Reports whether a key exists with this type. Fails if it has another one.
-    fn exists_as(&mut self, key: &[u8], kind: ValueKind) -> CommandResult<bool> {
+    fn exists_as(&mut self, key: &[u8], kind: KeyType) -> CommandResult<bool> {
         match self.value(key).map(|value| value.data.kind()) {
             Some(known) if known == kind => Ok(true),
             Some(_) => Err(WRONG_TYPE),
@@ -148,12 +148,12 @@ impl ValueContext<'_, '_> {
 
     /// Reports whether a key exists and is a list.
     fn holds_list(&self, key: &[u8]) -> bool {
-        self.value(key).is_some_and(|value| value.data.kind() == ValueKind::List)
+        self.value(key).is_some_and(|value| value.data.kind() == KeyType::List)
     }
 
     /// Returns the string of a key.
     fn string(&mut self, key: &[u8]) -> CommandResult<Option<&[u8]>> {
-        self.exists_as(key, ValueKind::String)?;
+        self.exists_as(key, KeyType::String)?;
         Ok(self.value(key).and_then(|value| match &value.data {
             ValueData::String(string) => Some(&string.text[..]),
             _ => None,
@@ -162,7 +162,7 @@ impl ValueContext<'_, '_> {
 
     /// Returns the hash of a key.
     fn hash(&mut self, key: &[u8]) -> CommandResult<Option<&HashValue>> {
-        self.exists_as(key, ValueKind::Hash)?;
+        self.exists_as(key, KeyType::Hash)?;
         Ok(self.value(key).and_then(|value| match &value.data {
             ValueData::Hash(hash) => Some(hash),
             _ => None,
@@ -171,7 +171,7 @@ impl ValueContext<'_, '_> {
 
     /// Returns the list of a key.
     fn list(&mut self, key: &[u8]) -> CommandResult<Option<&ListValue>> {
-        self.exists_as(key, ValueKind::List)?;
+        self.exists_as(key, KeyType::List)?;
         Ok(self.value(key).and_then(|value| match &value.data {
             ValueData::List(list) => Some(list),
             _ => None,
@@ -191,7 +191,7 @@ impl ValueContext<'_, '_> {
 
     /// Changes a hash, which is created if it is missing and removed if it is then empty.
     fn change_hash<T>(&mut self, key: &[u8], change: impl FnOnce(&mut HashValue) -> T) -> CommandResult<T> {
-        self.change(key, ValueKind::Hash, |data| match data {
+        self.change(key, KeyType::Hash, |data| match data {
             ValueData::Hash(hash) => Some(change(hash)),
             _ => None,
         })
@@ -199,7 +199,7 @@ impl ValueContext<'_, '_> {
 
     /// Changes a list, which is created if it is missing and removed if it is then empty.
     fn change_list<T>(&mut self, key: &[u8], change: impl FnOnce(&mut ListValue) -> T) -> CommandResult<T> {
-        self.change(key, ValueKind::List, |data| match data {
+        self.change(key, KeyType::List, |data| match data {
             ValueData::List(list) => Some(change(list)),
             _ => None,
         })
@@ -208,7 +208,7 @@ impl ValueContext<'_, '_> {
     fn change<T>(
         &mut self,
         key: &[u8],
-        kind: ValueKind,
+        kind: KeyType,
         change: impl FnOnce(&mut ValueData) -> Option<T>,
     ) -> CommandResult<T> {
         let database = self.keys.database();
@@ -225,7 +225,11 @@ impl ValueContext<'_, '_> {
 
     /// Fails if the values may not grow by this many bytes.
     fn check_room(&self, bytes: usize) -> CommandResult {
-        if (self.values.bytes() + bytes) as u64 <= self.store.bytes_max { Ok(()) } else { Err(CommandError::OOM) }
+        if (self.values.bytes() + bytes) as u64 <= self.store.bytes_max {
+            Ok(())
+        } else {
+            Err(CommandError::OutOfMemory)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Strings: setting them, with the options of `SET` and `GETEX`.
 
-use super::data::ValueKind;
+use super::data::KeyType;
 use super::ids::{integer, is_word};
 use super::strings::write_or_null;
 use super::{CommandError, CommandResult, KeyReader as _, Timestamp, ValueContext};
@@ -158,7 +158,7 @@ pub(super) fn getex(context: &mut ValueContext<'_, '_>, request: &Request, reply
     let options = SetOptions::parse(request, 2, true)?;
     let now = context.now_ms();
     let expires = options.time.map(|time| time.resolve("getex", now)).transpose()?;
-    if !context.exists_as(key, ValueKind::String)? {
+    if !context.exists_as(key, KeyType::String)? {
         reply.null();
         return Ok(());
     }

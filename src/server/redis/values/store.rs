@@ -114,7 +114,7 @@ impl Values {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{StringValue, ValueKind};
+    use super::super::data::{KeyType, StringValue};
     use super::*;
 
     fn text(text: &[u8]) -> ValueData {
@@ -126,8 +126,8 @@ mod tests {
         let (mut values, database) = (Values::default(), Database::default());
         values.insert(database, b"s", StoredValue { data: text(b"abc"), expires: Some(7) });
         values.insert(database, b"s", StoredValue { data: text(b"longer text"), expires: Some(9) });
-        values.insert(database, b"h", StoredValue { data: ValueData::new(ValueKind::Hash), expires: None });
-        values.insert(database, b"l", StoredValue { data: ValueData::new(ValueKind::List), expires: None });
+        values.insert(database, b"h", StoredValue { data: ValueData::new(KeyType::Hash), expires: None });
+        values.insert(database, b"l", StoredValue { data: ValueData::new(KeyType::List), expires: None });
         for number in 0..2_000 {
             values.change(database, b"h", |data| {
                 let ValueData::Hash(hash) = data else { panic!("a hash") };
