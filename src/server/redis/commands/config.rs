@@ -21,13 +21,16 @@ const EVICTION_POLICIES: &[&str] = &[
     "noeviction",
 ];
 
+/// Changes a setting to a number.
+type ConfigChange = fn(&RedisPort, u64);
+
 /// A Redis setting.
 struct ConfigSetting {
     name: &'static str,
     kind: ConfigKind,
     value: fn(&RedisPort) -> String,
     /// Changes the setting, if it can be changed while the server runs.
-    change: Option<fn(&RedisPort, u64)>,
+    change: Option<ConfigChange>,
 }
 
 impl ConfigSetting {
@@ -35,7 +38,7 @@ impl ConfigSetting {
         Self { name, kind, value, change: None }
     }
 
-    const fn changed_by(mut self, change: fn(&RedisPort, u64)) -> Self {
+    const fn changed_by(mut self, change: ConfigChange) -> Self {
         self.change = Some(change);
         self
     }
@@ -56,7 +59,7 @@ enum ConfigKind {
 
 /// Sorted by name.
 const SETTINGS: &[ConfigSetting] = &[
-    ConfigSetting::new("appendfsync", ConfigKind::OneOf(&["everysec", "always", "no"]), |port| appendfsync(port)),
+    ConfigSetting::new("appendfsync", ConfigKind::OneOf(&["everysec", "always", "no"]), appendfsync),
     ConfigSetting::new("appendonly", ConfigKind::YesOrNo, |_| "yes".to_owned()),
     ConfigSetting::new("bind", ConfigKind::Text, |port| port.addr.ip().to_string()),
     ConfigSetting::new("databases", ConfigKind::Immutable, |_| Database::COUNT.to_string()),
@@ -133,7 +136,7 @@ pub(in super::super) fn set(session: &mut RedisSession, request: &Request, reply
     }
     let mut seen: Vec<&str> = Vec::new();
     // Applied only once all are valid.
-    let mut changes: Vec<(fn(&RedisPort, u64), u64)> = Vec::new();
+    let mut changes: Vec<(ConfigChange, u64)> = Vec::new();
     for at in (2..request.len()).step_by(2) {
         let (name, value) = (request.arg(at), request.arg(at + 1));
         let Some(setting) = SETTINGS.iter().find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes())) else {

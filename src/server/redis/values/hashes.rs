@@ -110,6 +110,9 @@ pub(super) fn hgetall(context: &mut ValueContext<'_, '_>, request: &Request, rep
     Ok(())
 }
 
+/// Returns the name or the value of a field.
+type FieldPart = for<'h> fn((&'h [u8], &'h [u8])) -> &'h [u8];
+
 /// `HKEYS key`
 pub(super) fn hkeys(context: &mut ValueContext<'_, '_>, request: &Request, reply: &mut Reply) -> CommandResult {
     write_part(context, request, reply, |(field, _)| field)
@@ -124,7 +127,7 @@ fn write_part(
     context: &mut ValueContext<'_, '_>,
     request: &Request,
     reply: &mut Reply,
-    part: for<'h> fn((&'h [u8], &'h [u8])) -> &'h [u8],
+    part: FieldPart,
 ) -> CommandResult {
     let hash = context.hash(request.arg(1))?;
     reply.array(hash.map_or(0, HashValue::len));

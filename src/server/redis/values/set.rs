@@ -58,7 +58,7 @@ impl<'r> SetOptions<'r> {
                 && !options.persist
                 && !other_time(name)
             {
-                options.time = Some(TimeOption { word: *name, text });
+                options.time = Some(TimeOption { word: name, text });
                 at += 1;
             } else {
                 return Err(CommandError::SYNTAX);
