@@ -55,12 +55,10 @@ pub(in super::super) fn xread<L: KeyReader + ?Sized>(
     let mut positions = Vec::with_capacity(args.streams);
     for at in args.keys..args.keys + args.streams {
         let key = request.arg(at);
-        let start = read_start(reader, key, request.arg(at + args.streams));
-        if start.is_err() {
-            // Redis looks at the type of each key before its ID.
-            (args.keys..=at).try_for_each(|at| reader.metadata(request.arg(at)).map(drop))?;
-        }
-        positions.push(StreamPosition { key: key.into(), start: start? });
+        // Like Redis, fails for a key of another type even if its ID reads nothing.
+        reader.metadata(key)?;
+        let start = read_start(reader, key, request.arg(at + args.streams))?;
+        positions.push(StreamPosition { key: key.into(), start });
     }
     if write_entries(reader, &positions, args.count, reply)? {
         return Ok(CommandOutcome::Done);
