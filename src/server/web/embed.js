@@ -1,4 +1,4 @@
-// <tasktail-log server task share renew theme>: the live log of one task on a page of another site.
+// <tasktail-log server task share renew>: the live log of one task on a page of another site.
 //
 // The log is a frame of the server, which permits it with the setting `frame_ancestors`. The share is never part of an
 // address: it is sent to the frame, and only to the server's origin. `renew` is an address of the page's own site that
@@ -16,7 +16,7 @@
   const home = source ? new URL("..", source).href : null;
 
   class TasktailLog extends HTMLElement {
-    static observedAttributes = ["server", "task", "share", "theme"];
+    static observedAttributes = ["server", "task", "share"];
 
     #frame = null;
     #share = null;
@@ -42,7 +42,6 @@
       if (this.#frame === null) return;
       if (name === "server" || name === "task") this.#load();
       if (name === "share") this.#sendShare(this.getAttribute("share"));
-      if (name === "theme") this.#setTheme();
     }
 
     get #server() {
@@ -60,15 +59,8 @@
       this.#frame.title = `log of ${task}`;
       this.#frame.allow = "clipboard-write";
       this.#frame.referrerPolicy = "no-referrer";
-      this.#setTheme();
       this.#frame.src = new URL(`embed/${encodeURIComponent(task)}`, server).href;
       this.shadowRoot.append(this.#frame);
-    }
-
-    // The frame follows the scheme of this element, and of its page unless `theme` is set.
-    #setTheme() {
-      const theme = this.getAttribute("theme");
-      this.#frame.style.colorScheme = theme === "light" || theme === "dark" ? theme : "";
     }
 
     #sendShare(share) {
