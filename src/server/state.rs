@@ -18,7 +18,7 @@ use super::stages::StageMeters;
 use crate::auth::{AuthError, Authenticator, TokenDigest};
 use crate::model::limits::{self, Limit, LimitCounters};
 use crate::runs::Runs;
-use crate::tasks::{OpenError, Tasks, TasksOpenError, TasksOptions};
+use crate::tasks::{ArchiveBacklog, OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
 
 /// State shared by all connections. It lives as long as the last of them.
@@ -122,6 +122,7 @@ impl State {
 /// Opens the store.
 async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
+        backlog: ArchiveBacklog::default(),
         durability: options.durability,
         limits: options.limits.clone(),
         hits: limit_counters.clone(),

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::maintenance::{ARCHIVE_STEP_LINES, MaintenanceRequest};
 use super::rate_limit::{DroppedLines, MarkerTicket};
@@ -11,11 +10,6 @@ use super::task::{TaskHandle, TaskState};
 use super::{LineBatch, TasksError};
 use crate::journal::{self, JournalError, Stream};
 use crate::model::{EntryId, Epoch, TaskStatus};
-
-/// Lines beyond the live window that an append accepts before it waits for the archive.
-const BACKLOG_LINES_MAX: u64 = 500_000;
-/// Maximum time that an append waits for the archive to catch up.
-pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The outcome of an append. The line numbers are 0 if all lines were repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,22 +295,6 @@ impl TaskHandle {
             && let MaintenanceRequest::Archive(task) = error.into_inner()
         {
             task.inner.archiving.store(false, Ordering::Release);
-        }
-    }
-
-    /// Waits while the archive lags too far. Nothing is trimmed before it is archived, so appends must wait
-    /// for it.
-    pub(super) async fn wait_for_archive(&self) -> Result<(), TasksError> {
-        let Some(stream) = self.stream() else { return Ok(()) };
-        let is_full = |len: u64| len > self.inner.window_lines + BACKLOG_LINES_MAX;
-        if !is_full(stream.tip().len()) {
-            return Ok(());
-        }
-        let mut tip = stream.watch();
-        let caught_up = tip.wait_for(|tip| tip.removed || !is_full(tip.len()));
-        match tokio::time::timeout(BACKLOG_TIMEOUT, caught_up).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(TasksError::ReadOnly(format!("the archive of task {} cannot keep up", self.id()))),
         }
     }
 }

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::TasksError;
-use super::append::BACKLOG_TIMEOUT;
+use super::backlog::BACKLOG_TIMEOUT;
 use super::maintenance::MaintenanceRequest;
 use super::record::{SessionSeq, TaskRecord};
 use super::task::TaskHandle;

@@ -79,6 +79,12 @@ impl Maintenance {
         self.tasks.inner.tracker.spawn(async move {
             let Ok(_permit) = archivers.acquire().await else { return };
             let done = task.archive_older(window).await;
+            task.inner.archive_failed.store(done.is_err(), Ordering::Release);
+            if done.is_ok()
+                && let Some(tasks) = task.registry()
+            {
+                tasks.inner.archive_steps.fetch_add(1, Ordering::AcqRel);
+            }
             task.inner.archiving.store(false, Ordering::Release);
             match (done, task.stream()) {
                 (Ok(()), Some(stream)) => task.archive_if_due(&stream),

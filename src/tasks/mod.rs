@@ -17,6 +17,7 @@
 mod adopt;
 mod append;
 mod attempts;
+mod backlog;
 mod budget;
 mod clock;
 mod details;
@@ -52,6 +53,7 @@ pub use crate::store::{FILE_MODE, OpenError, create_folder, write_private};
 
 pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use append::{AppendedLines, LineTicket, RejectedLines};
+pub use backlog::ArchiveBacklog;
 pub use budget::Evicted;
 pub use end::{EndOutcome, EndRequest};
 pub use event_queue::{EVENTS_LABEL, EventsGuard, TasksWithEvents};
@@ -80,6 +82,8 @@ pub struct TasksOptions {
     pub events: bool,
     /// Time for workers to reconnect after the start, even if their grace is over; zero if none can be waiting.
     pub reconnect_window: Duration,
+    /// Lines that may wait for their archive.
+    pub backlog: ArchiveBacklog,
 }
 
 /// An error of a task operation.

@@ -74,6 +74,10 @@ pub(super) struct TasksInner {
     pub(super) closing: CancellationToken,
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
+    /// Completed steps of all archivers.
+    pub(super) archive_steps: AtomicU64,
+    /// Appends that waited for the archive.
+    pub(super) archive_waits: AtomicU64,
     pub(super) tasks_lost: AtomicU64,
     /// Lines truncated from the middle of logs.
     pub(super) quota_lines: AtomicU64,
@@ -131,6 +135,8 @@ impl Tasks {
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
+            archive_steps: AtomicU64::new(0),
+            archive_waits: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
             quota_lines: AtomicU64::new(0),
             integrity: IntegrityCounts::default(),

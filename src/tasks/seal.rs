@@ -17,11 +17,14 @@ const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 const SYNC_BYTES_MIN: u64 = 64 * 1024;
 
 impl TaskHandle {
-    /// Archives everything older than the live window, then trims it from the journal.
+    /// Archives lines older than the live window, at most as many as are synced at once, then trims them from the
+    /// journal. Writers that wait for room continue after each such step.
     pub(super) async fn archive_older(&self, window_lines: u64) -> Result<(), TasksError> {
         let _archive_guard = self.lock_archive().await?;
         let Some(stream) = self.stream() else { return Ok(()) };
-        let to = stream.tip().last_line.saturating_sub(window_lines);
+        let tip = stream.tip();
+        let step_end = tip.first_line.max(self.archived_through() + 1) + SYNC_LINES - 1;
+        let to = tip.last_line.saturating_sub(window_lines).min(step_end);
         let task = self.clone();
         blocking(move || task.archive_through(to)).await?;
         let through = self.archived_through();

@@ -31,6 +31,8 @@ pub struct Stats {
     pub tasks_open: u64,
     /// Failed seals, which are retried.
     pub seal_failures: u64,
+    /// Appends that waited for the archive.
+    pub archive_waits: u64,
     /// Tasks that were marked `lost`.
     pub tasks_lost: u64,
     /// Lines truncated from the middle of logs that exceeded their limit.
@@ -66,6 +68,7 @@ impl Tasks {
             disk_free_bytes: self.inner.journal.store().free_bytes(),
             tasks: self.inner.index.lock().len() as u64,
             tasks_open: self.inner.open.lock().len() as u64,
+            archive_waits: self.inner.archive_waits.load(Ordering::Relaxed),
             seal_failures: self.inner.seal_failures.load(Ordering::Relaxed),
             tasks_lost: self.inner.tasks_lost.load(Ordering::Relaxed),
             quota_lines: self.inner.quota_lines.load(Ordering::Relaxed),

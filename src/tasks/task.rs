@@ -51,6 +51,8 @@ pub(super) struct TaskInner {
     /// Recent pages at the live tail, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
+    /// The last attempt to archive lines failed.
+    pub(super) archive_failed: AtomicBool,
     pub(super) events: EventState,
     /// The current unterminated lines.
     pub(super) partials: PartialLines,
@@ -126,6 +128,7 @@ impl TaskHandle {
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
+            archive_failed: AtomicBool::new(false),
             events: EventState::default(),
             partials: PartialLines::default(),
             archive_lock: tokio::sync::Mutex::default(),

@@ -73,6 +73,7 @@ fn register_store(stats: &Stats, registry: &mut Registry) {
         ("lines_stored", "Lines made durable in all journals", stats.lines_stored),
         ("commits", "Group commits of the journal", stats.commits),
         ("repeats_dropped", "Duplicate lines dropped after a worker sent them again", stats.repeats_dropped),
+        ("archive_waits", "Appends that waited until older lines of their task were archived", stats.archive_waits),
         ("seal_failures", "Failed seals, which are retried", stats.seal_failures),
         ("tasks_lost", "Tasks whose worker went silent", stats.tasks_lost),
         ("tasks_evicted", "Finished tasks deleted to stay below disk_max", stats.evicted.tasks),

@@ -1,0 +1,90 @@
+//! Back-pressure: an append waits while the archive lags.
+//!
+//! Nothing is trimmed from the journal before it is archived, so without this wait the journal of a flood would
+//! grow without bound. A writer that waits reads no further input, and its sender keeps the lines.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::TasksError;
+use super::task::TaskHandle;
+
+/// Default of [`ArchiveBacklog::lines_max`].
+const LINES_MAX: u64 = 500_000;
+/// Maximum time for which an append waits without progress.
+pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The lines that wait for their archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveBacklog {
+    /// Lines of a task beyond its live window from which appends wait.
+    pub lines_max: u64,
+}
+
+impl Default for ArchiveBacklog {
+    fn default() -> Self {
+        Self { lines_max: LINES_MAX }
+    }
+}
+
+/// What the archives have done: an append waits for as long as this changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ArchiveProgress {
+    /// Last archived line of this task.
+    own: u64,
+    /// Completed steps of all tasks, which share the archivers. Does not change for a task whose last step failed:
+    /// it is not waiting for its turn.
+    all: Option<u64>,
+}
+
+impl TaskHandle {
+    /// Waits while too many lines wait for the archive, as long as it makes progress.
+    ///
+    /// # Errors
+    /// The archive made no progress for [`BACKLOG_TIMEOUT`], or the store is closing.
+    pub(super) async fn wait_for_archive(&self) -> Result<(), TasksError> {
+        let Some(stream) = self.stream() else { return Ok(()) };
+        let Some(tasks) = self.registry() else { return Err(TasksError::Closed) };
+        let lines_max = self.inner.window_lines + tasks.inner.options.backlog.lines_max;
+        if stream.tip().len() <= lines_max {
+            return Ok(());
+        }
+        tasks.inner.archive_waits.fetch_add(1, Ordering::Relaxed);
+        let (mut tip, closing) = (stream.watch(), tasks.inner.closing.clone());
+        let mut before = self.archive_progress();
+        loop {
+            let caught_up = tip.wait_for(|tip| tip.removed || tip.len() <= lines_max);
+            let waited = tokio::select! {
+                () = closing.cancelled() => return Err(TasksError::Closed),
+                waited = timeout(BACKLOG_TIMEOUT, caught_up) => waited,
+            };
+            let now = self.archive_progress();
+            if waited.is_ok() {
+                return Ok(());
+            }
+            if now == before {
+                let seconds = BACKLOG_TIMEOUT.as_secs();
+                let why = format!("nothing of task {} was archived for {seconds} s; see the server's log", self.id());
+                return Err(TasksError::ReadOnly(why));
+            }
+            // The sender is not silent, it is not read.
+            self.heartbeat();
+            before = now;
+        }
+    }
+
+    fn archive_progress(&self) -> ArchiveProgress {
+        let failed = self.inner.archive_failed.load(Ordering::Acquire);
+        let tasks = self.registry().filter(|_| !failed);
+        ArchiveProgress {
+            own: self.archived_through(),
+            all: tasks.map(|tasks| tasks.inner.archive_steps.load(Ordering::Acquire)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "backlog_tests.rs"]
+mod tests;
