@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use memchr::memchr2;
 use serde::{Deserialize, Serialize};
 
-use super::cut;
 use super::utf16::{Following, Utf16Decoder};
+use crate::model::cut;
 use crate::model::limits::LINE_BYTES_MAX;
 
 /// NUL bytes in a row that are counted instead of kept. A file that was truncated while a writer had it open
@@ -346,9 +346,7 @@ impl LineSplitter {
     /// A replaced byte becomes the three bytes of U+FFFD, so the line may exceed the limit now.
     fn emit_replaced(&mut self, mut text: &str, partial: bool, nuls: u64) -> SplitLine {
         while text.len() > self.bytes_max {
-            let (head, next) = text.as_bytes().split_at(self.bytes_max);
-            let at = text.floor_char_boundary(cut::position(head, next.first().copied().unwrap_or_default()));
-            let (piece, rest) = text.split_at(at);
+            let (piece, rest) = text.split_at(cut::text_position(text, self.bytes_max));
             self.ready.push_back(SplitLine { text: piece.to_owned(), partial: true, lossy: true, nuls: 0 });
             text = rest;
         }

@@ -59,8 +59,13 @@ async fn a_bad_row_is_named_and_rows_before_it_stay() {
     let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &NDJSON, "no JSON\n").await;
     assert_eq!(answer.status, 400);
     assert_eq!(server.get("/api/v1/tasks/u").await.code(), "not_found", "no good line, no task");
-    let huge = "y".repeat(100 << 20);
-    assert_eq!(server.append("u", &huge).await.code(), "too_large");
+    let huge = format!("{{\"line\":\"a\"}}\n{{\"line\":\"{}\"}}\n{{\"line\":\"c\"}}\n", "y".repeat(2 << 20));
+    let answer = server.ask(Method::POST, "/api/v1/tasks/h/lines", &NDJSON, huge).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "too_large"));
+    let problem = answer.json();
+    assert_eq!((&problem["row"], &problem["appended"]), (&json!(1), &json!(1)));
+    assert!(problem["detail"].as_str().unwrap().contains("row 1 (from 0) has over 1048576 bytes"), "{problem}");
+    assert_eq!(server.texts("h").await, ["a"]);
     let pdf = [("content-type", "application/pdf")];
     let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &pdf, "a\n").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (415, "bad_content_type"));

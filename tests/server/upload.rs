@@ -39,7 +39,7 @@ async fn what_cannot_be_decoded_is_refused_and_stores_no_garbage() {
     for (coding, body, status, part) in [
         ("br", b"a\n".to_vec(), 415, "gzip, zstd, deflate"),
         ("gzip", b"plain text\n".to_vec(), 400, "not gzip"),
-        ("gzip", gzip(&vec![b'x'; 64 << 20]), 413, "the row has over"),
+        ("gzip", gzip(&vec![b'x'; 64 << 20]), 413, "append_ratio_max"),
     ] {
         let headers = [("content-type", "text/plain"), ("content-encoding", coding)];
         let answer = server.ask(Method::POST, "/api/v1/tasks/u/lines", &headers, body).await;
@@ -50,6 +50,57 @@ async fn what_cannot_be_decoded_is_refused_and_stores_no_garbage() {
     let answer = server.ask(Method::POST, PATH, &klingon, "a\n").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (415, "bad_content_type"));
     assert_eq!(server.get("/api/v1/tasks/t").await.status, 404);
+}
+
+/// A job that prints megabytes without a newline, such as a progress bar that returns to the start of its line.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_text_of_any_length_are_kept_in_pieces_while_they_are_sent() {
+    let server = serve().await;
+    let url = format!("http://{}{PATH}", server.server.addr());
+    let mut curl = Command::new("curl")
+        .args(["-sS", "-T", "-", &url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl is installed");
+    let mut job = curl.stdin.take().unwrap();
+    let frame: String = (0..2_000).map(|n| format!("\r\x1b[32m{n} of äöü 🎉\x1b[0m")).collect();
+    let long = frame.repeat(50);
+    job.write_all(b"first\n").unwrap();
+    job.write_all(long.as_bytes()).unwrap();
+    until("the row is seen before its end", || async {
+        let page = server.get(PATH).await;
+        page.status == 200 && page.json()["last_line"].as_u64() > Some(10)
+    })
+    .await;
+    job.write_all(b"\nlast\n").unwrap();
+    drop(job);
+    let answer = tokio::task::spawn_blocking(move || curl.wait_with_output().unwrap()).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert!(answer["appended"].as_u64() > Some((long.len() / (64 * 1024)) as u64), "{answer}");
+    let log = server.get("/api/v1/tasks/t/log").await.text();
+    assert!(log == format!("first\n{long}\nlast\n"), "{} bytes", log.len());
+    for piece in server.texts("t").await {
+        assert!(piece.len() <= 64 * 1024);
+        assert!(!piece.ends_with('\x1b') && !piece.ends_with("\x1b[3"), "no piece ends inside an escape sequence");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_row_with_a_number_is_stored_as_a_whole_or_rejected_by_name() {
+    let server = serve().await;
+    let path = "/api/v1/tasks/t/lines?session=s&first_seq=1";
+    let text = [("content-type", "text/plain")];
+    let half = "z".repeat(700 << 10);
+    let body = format!("one\n{half}\n{half}{half}\nfour\n");
+    for appended in [12, 0] {
+        let answer = server.ask(Method::POST, path, &text, body.clone()).await;
+        assert_eq!(answer.status, 413);
+        let problem = answer.json();
+        assert_eq!((&problem["row"], &problem["appended"]), (&json!(2), &json!(appended)), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("without a session"), "{problem}");
+    }
+    assert_eq!(server.get("/api/v1/tasks/t/log").await.text(), format!("one\n{half}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use warp::http::HeaderMap;
@@ -30,7 +29,8 @@ use crate::wire::worker::LineFields;
 
 /// Maximum number of batches that are submitted and not yet durable.
 const IN_FLIGHT_MAX: usize = 8;
-/// Maximum length of a row, because a row has to be buffered.
+/// Maximum length of a row that has to be buffered: one in JSON, or one with a number, which is stored as a whole or
+/// not at all. Other rows of text have no limit.
 const ROW_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX;
 
 /// The format of a body.
@@ -145,6 +145,8 @@ struct LineAppend {
     rows: Vec<u64>,
     /// The first row over the task's rate limit.
     rejected_row: Option<u64>,
+    /// The pieces of a row that has not ended yet were added.
+    in_row: bool,
     /// The rate limit of the connection.
     rate: ConnectionRate,
     /// Submitted batches that are not durable yet, with their number of lines.
@@ -163,6 +165,7 @@ impl LineAppend {
             session,
             rows: Vec::new(),
             rejected_row: None,
+            in_row: false,
             in_flight: VecDeque::new(),
             stored: StoredLines::default(),
         }
@@ -175,22 +178,26 @@ impl LineAppend {
         mut lease: Lease,
         body: &mut BodyStream<'_>,
     ) -> Result<(), (u64, ApiError)> {
-        let mut reader = RowReader::new(ROW_BYTES_MAX);
+        let in_pieces = format == LineFormat::Text && self.session.is_none();
+        let mut reader =
+            if in_pieces { RowReader::in_pieces(limits::LINE_BYTES_MAX) } else { RowReader::new(ROW_BYTES_MAX) };
         let mut row_index = 0;
         loop {
-            let chunk = self.next_chunk(&mut reader, &mut lease, body).await;
-            if chunk.is_err() && format == LineFormat::Text {
+            let state = SharedState::clone(&self.state);
+            let chunk = reader.read_or_submit(body, &mut lease, &state, self.flush()).await;
+            // A numbered row is sent again as a whole, and JSON cannot be read in part.
+            if chunk.is_err() && in_pieces {
                 reader.end();
             }
             while let Some(row) = reader.next_row() {
                 self.push_row(format, row_index, &row).map_err(|error| (row_index, error))?;
-                row_index += 1;
+                row_index += u64::from(!self.in_row);
                 if self.batch.bytes() >= BATCH_BYTES_MAX {
                     self.flush().await.map_err(|error| (row_index, error))?;
                 }
             }
             if reader.is_row_too_long() {
-                return Err((row_index, row_too_long()));
+                return Err((row_index, self.row_too_long(row_index)));
             }
             if chunk.map_err(|error| (row_index, error))?.is_none() {
                 break;
@@ -203,35 +210,16 @@ impl LineAppend {
         self.wait_in_flight(0).await.map_err(|error| (row_index, error))
     }
 
-    /// Reads a chunk, and returns its length. Before it waits for one, it submits what came so far.
-    async fn next_chunk(
-        &mut self,
-        reader: &mut RowReader,
-        lease: &mut Lease,
-        body: &mut BodyStream<'_>,
-    ) -> Result<Option<usize>, ApiError> {
-        let ready = reader.read_chunk(body).now_or_never();
-        let chunk = match ready {
-            Some(chunk) => chunk?,
-            None => {
-                self.flush().await?;
-                tokio::select! {
-                    biased;
-                    () = self.state.shutdown.cancelled() => return Err(ApiError::closing()),
-                    ended = lease.ended() => return Err(ApiError::new(401, "unauthorized", ended.reason())),
-                    chunk = reader.read_chunk(body) => chunk?,
-                }
-            }
-        };
-        self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
-        Ok(chunk)
-    }
-
     fn push_row(&mut self, format: LineFormat, index: u64, row: &BodyRow) -> Result<(), ApiError> {
-        let BodyRow::Complete(row) = row else { return Err(row_too_long()) };
+        let (row, is_piece) = match row {
+            BodyRow::Complete(row) => (row, false),
+            BodyRow::Piece(row) => (row, true),
+            BodyRow::TooLong(_) => return Err(self.row_too_long(index)),
+        };
         let now = Timestamp::now();
         match format {
-            LineFormat::Text => self.push_line(index, &text_line(row, now)),
+            LineFormat::Text if is_piece => self.push_piece(index, &LineText { partial: true, ..text_line(row, now) }),
+            LineFormat::Text => self.push_piece(index, &text_line(row, now)),
             LineFormat::Ndjson if row.trim_ascii().is_empty() => {}
             LineFormat::Ndjson => {
                 let text = String::from_utf8_lossy(row);
@@ -247,22 +235,44 @@ impl LineAppend {
         Ok(())
     }
 
-    fn push_line(&mut self, row: u64, line: &LineText<'_>) {
-        self.rows.push(row);
-        self.rate.record(1, line.text.len() as u64);
-        for (index, piece) in split_line(line).enumerate() {
-            if index == 0 {
-                self.batch.push(&piece);
-            } else {
-                self.batch.push_continuation(&piece);
-            }
+    /// Adds a line of text, or a piece of a long one.
+    fn push_piece(&mut self, row: u64, line: &LineText<'_>) {
+        if !std::mem::replace(&mut self.in_row, line.partial) {
+            return self.push_line(row, line);
         }
+        self.rate.record(0, line.text.len() as u64);
+        self.add_to_batch(row, line, true);
+    }
+
+    fn push_line(&mut self, row: u64, line: &LineText<'_>) {
+        self.rate.record(1, line.text.len() as u64);
+        self.add_to_batch(row, line, false);
         if let Some((_, next)) = &mut self.session {
             *next += 1;
         }
         self.state.metrics.lines_received.inc();
         self.state.stages.http_lines.received(1);
         self.state.stages.http_lines.parsed(1);
+    }
+
+    fn row_too_long(&self, row: u64) -> ApiError {
+        let remedy = match self.session {
+            Some(_) => "split it, or send it as text without a session, which has no limit",
+            None => "split it, or send the line as text, which has no limit",
+        };
+        ApiError::new(413, "too_large", format!("row {row} (from 0) has over {ROW_BYTES_MAX} bytes: {remedy}"))
+    }
+
+    fn add_to_batch(&mut self, row: u64, line: &LineText<'_>, continues: bool) {
+        for (index, piece) in split_line(line).enumerate() {
+            // The line before may be in an earlier batch. It has no number then, so this needs none.
+            if !self.batch.is_empty() && (continues || index > 0) {
+                self.batch.push_continuation(&piece);
+            } else {
+                self.rows.push(row);
+                self.batch.push(&piece);
+            }
+        }
     }
 
     /// Submits the current batch to the store.
@@ -313,10 +323,6 @@ impl LineAppend {
         }
         Ok(())
     }
-}
-
-fn row_too_long() -> ApiError {
-    ApiError::new(413, "too_large", format!("the row has over {ROW_BYTES_MAX} bytes: split it"))
 }
 
 /// Converts a row of plain text to a line. Invalid UTF-8 and NUL become U+FFFD, and the line is marked as

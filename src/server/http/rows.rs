@@ -1,15 +1,21 @@
 //! Rows of a request body, separated by newlines.
 
 use bytes::BytesMut;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use super::body::{BodyError, BodyStream};
+use super::error::ApiError;
+use crate::auth::Lease;
+use crate::model::cut;
+use crate::server::state::State;
 
 /// A row, without its newline.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BodyRow {
     /// A complete row.
     Complete(BytesMut),
+    /// The first part of a row that is longer than a line can be; the rest follows as further rows.
+    Piece(BytesMut),
     /// A row over the maximum. Only its length was kept.
     TooLong(usize),
 }
@@ -20,6 +26,8 @@ pub(crate) enum BodyRow {
 #[derive(Debug)]
 pub(crate) struct RowReader {
     row_bytes_max: usize,
+    /// A row over the maximum is returned in pieces of at most that size.
+    in_pieces: bool,
     buffer: BytesMut,
     /// Bytes of the buffer that contain no newline, so that a long row is searched once.
     searched: usize,
@@ -31,11 +39,43 @@ pub(crate) struct RowReader {
 impl RowReader {
     /// Creates a reader of rows of at most `row_bytes_max`.
     pub(crate) fn new(row_bytes_max: usize) -> Self {
-        Self { row_bytes_max, buffer: BytesMut::new(), searched: 0, discarded: None, ended: false }
+        let buffer = BytesMut::new();
+        Self { row_bytes_max, in_pieces: false, buffer, searched: 0, discarded: None, ended: false }
+    }
+
+    /// Creates a reader of rows of any length: a row over `piece_bytes_max` is returned in pieces while it arrives.
+    pub(crate) fn in_pieces(piece_bytes_max: usize) -> Self {
+        Self { in_pieces: true, ..Self::new(piece_bytes_max) }
+    }
+
+    /// Reads and counts the next chunk of a request's body. Before it waits for one, it completes `submit`, which
+    /// appends the rows that came before. Returns the chunk's length, or `None` at the end of the body.
+    pub(crate) async fn read_or_submit(
+        &mut self,
+        body: &mut BodyStream<'_>,
+        lease: &mut Lease,
+        state: &State,
+        submit: impl Future<Output = Result<(), ApiError>>,
+    ) -> Result<Option<usize>, ApiError> {
+        let ready = self.read_chunk(body).now_or_never();
+        let chunk = match ready {
+            Some(chunk) => chunk?,
+            None => {
+                submit.await?;
+                tokio::select! {
+                    biased;
+                    () = state.shutdown.cancelled() => return Err(ApiError::closing()),
+                    ended = lease.ended() => return Err(ApiError::new(401, "unauthorized", ended.reason())),
+                    chunk = self.read_chunk(body) => chunk?,
+                }
+            }
+        };
+        state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
+        Ok(chunk)
     }
 
     /// Reads the next chunk of the body. Returns its length, or `None` at the end of the body.
-    pub(crate) async fn read_chunk(&mut self, body: &mut BodyStream<'_>) -> Result<Option<usize>, BodyError> {
+    async fn read_chunk(&mut self, body: &mut BodyStream<'_>) -> Result<Option<usize>, BodyError> {
         let Some(chunk) = body.next().await.transpose()? else {
             self.ended = true;
             return Ok(None);
@@ -62,6 +102,12 @@ impl RowReader {
             self.searched = 0;
             return (!row.is_empty() || self.discarded.is_some()).then(|| self.finish_row(row));
         }
+        if self.in_pieces && self.buffer.len() > self.row_bytes_max {
+            let (head, next) = self.buffer.split_at(self.row_bytes_max);
+            let piece = self.buffer.split_to(cut::position(head, next[0]));
+            self.searched = self.buffer.len();
+            return Some(BodyRow::Piece(piece));
+        }
         if self.discarded.is_some() || self.buffer.len() > self.row_bytes_max {
             *self.discarded.get_or_insert(0) += self.buffer.len();
             self.buffer.clear();
@@ -78,7 +124,7 @@ impl RowReader {
     fn finish_row(&mut self, row: BytesMut) -> BodyRow {
         match self.discarded.take() {
             Some(discarded) => BodyRow::TooLong(discarded + row.len()),
-            None if row.len() > self.row_bytes_max => BodyRow::TooLong(row.len()),
+            None if row.len() > self.row_bytes_max && !self.in_pieces => BodyRow::TooLong(row.len()),
             None => BodyRow::Complete(row),
         }
     }
@@ -111,6 +157,34 @@ mod tests {
             let long = rows("a\ntoo long\nb\nlonger", chunk).await;
             assert_eq!(long, [complete("a"), BodyRow::TooLong(8), complete("b"), BodyRow::TooLong(6)], "{chunk}");
             assert_eq!(rows("", chunk).await, [], "{chunk}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_rows_in_pieces_lose_nothing_and_are_never_cut_inside_a_character() {
+        let text = "a\nlong äöü line\nb\nunterminated";
+        for chunk in 1..16 {
+            let chunks = text.as_bytes().chunks(chunk).map(|chunk| Ok(Bytes::from_static(chunk)));
+            let mut body = stream::iter(chunks).boxed();
+            let (mut reader, mut kept) = (RowReader::in_pieces(4), String::new());
+            let mut more = true;
+            while more {
+                more = reader.read_chunk(&mut body).await.unwrap().is_some();
+                while let Some(row) = reader.next_row() {
+                    match row {
+                        BodyRow::Piece(piece) => {
+                            assert!((1..=4).contains(&piece.len()), "{chunk}");
+                            kept += std::str::from_utf8(&piece).unwrap();
+                        }
+                        BodyRow::Complete(row) => {
+                            kept += std::str::from_utf8(&row).unwrap();
+                            kept.push('\n');
+                        }
+                        BodyRow::TooLong(bytes) => panic!("{bytes} bytes were dropped"),
+                    }
+                }
+            }
+            assert_eq!(kept, format!("{text}\n"), "{chunk}");
         }
     }
 }

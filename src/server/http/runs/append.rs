@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use serde_json::{Value, json, value::RawValue};
 use warp::http::HeaderMap;
 use warp::reply::{Reply, Response};
@@ -130,24 +129,11 @@ impl EventAppend {
     async fn read_ndjson(&mut self, mut lease: Lease, body: &mut BodyStream<'_>) -> Result<(), ApiError> {
         let mut reader = RowReader::new(ROW_BYTES_MAX);
         loop {
-            let ready = reader.read_chunk(body).now_or_never();
-            let chunk = match ready {
-                Some(chunk) => chunk?,
-                None => {
-                    // What came so far is appended before the wait.
-                    self.flush().await?;
-                    tokio::select! {
-                        biased;
-                        () = self.state.shutdown.cancelled() => return Err(ApiError::closing()),
-                        ended = lease.ended() => return Err(ApiError::new(401, "unauthorized", ended.reason())),
-                        chunk = reader.read_chunk(body) => chunk?,
-                    }
-                }
-            };
-            self.state.metrics.bytes_received.inc_by(chunk.unwrap_or(0) as u64);
+            let state = Arc::clone(&self.state);
+            let chunk = reader.read_or_submit(body, &mut lease, &state, self.flush()).await?;
             while let Some(row) = reader.next_row() {
                 match row {
-                    BodyRow::Complete(row) => self.push_row(&row),
+                    BodyRow::Complete(row) | BodyRow::Piece(row) => self.push_row(&row),
                     BodyRow::TooLong(bytes) => self.reject_long_row(bytes),
                 }
                 if self.batch_bytes >= BATCH_BYTES {

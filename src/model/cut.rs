@@ -18,7 +18,7 @@ const C1: u8 = 0xc2;
 /// The cut is before a code point, a composed character (such as an emoji with its modifiers) or an escape
 /// sequence that is not complete. An escape sequence that began more than half of `bytes` ago is cut: it may
 /// never end.
-pub(super) fn position(bytes: &[u8], next: u8) -> usize {
+pub(crate) fn position(bytes: &[u8], next: u8) -> usize {
     let whole = code_point_floor(bytes, next);
     let complete = bytes.get(..whole).unwrap_or_default();
     match open_escape(complete) {
@@ -30,8 +30,16 @@ pub(super) fn position(bytes: &[u8], next: u8) -> usize {
     }
 }
 
+/// Returns where to cut `text` so that its first part has at most `bytes_max` bytes; its length if it is short enough.
+pub(crate) fn text_position(text: &str, bytes_max: usize) -> usize {
+    match text.as_bytes().split_at_checked(bytes_max) {
+        Some((head, [next, ..])) => text.floor_char_boundary(position(head, *next)),
+        _ => text.len(),
+    }
+}
+
 /// Returns where the escape sequence starts that is not complete at the end of `bytes`.
-pub(super) fn open_escape(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn open_escape(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = memchr2(ESC, C1, bytes.get(at..)?) {
         let start = at + found;
@@ -97,7 +105,7 @@ fn code_point_floor(bytes: &[u8], next: u8) -> usize {
 }
 
 /// Returns the number of bytes before a code point at the end of `bytes` that is not complete.
-pub(super) fn complete_code_points(bytes: &[u8]) -> usize {
+pub(crate) fn complete_code_points(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     let last = bytes.get(tail..).unwrap_or_default();
     let Some(lead) = last.iter().rposition(|byte| byte & 0xc0 != 0x80) else { return bytes.len() };
