@@ -13,13 +13,25 @@ use crate::model::{TaskEventCounts, TaskId};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Prints how many texts were rejected, and the first one, unless there are none or the server does not answer.
+/// `task` is the id of the log.
 pub(super) async fn report(endpoint: &Endpoint, task: &TaskId, output: Output) {
     let client = HttpClient::new(endpoint.clone());
-    let path = format!("/api/v1/tasks/{task}/events");
-    let Ok(Ok(events)) = timeout(TIMEOUT, client.get::<TaskEventCounts>(&path, &[])).await else { return };
-    if let Some(text) = summary(&events, task) {
+    let Ok(Some((id, events))) = timeout(TIMEOUT, counts(&client, task)).await else { return };
+    if let Some(text) = summary(&events, &id) {
         output.note(text);
     }
+}
+
+/// Returns the counts of one log, and the id that opens it: the name of several logs opens the newest, and `NAME.1`
+/// the first.
+async fn counts(client: &HttpClient, task: &TaskId) -> Option<(TaskId, TaskEventCounts)> {
+    for id in [Some(task.clone()), format!("{task}.1").parse().ok()].into_iter().flatten() {
+        let events: TaskEventCounts = client.get(&format!("/api/v1/tasks/{id}/events"), &[]).await.ok()?;
+        if events.task.as_ref().is_none_or(|answered| answered == task) {
+            return Some((id, events));
+        }
+    }
+    None
 }
 
 fn summary(events: &TaskEventCounts, task: &TaskId) -> Option<String> {

@@ -186,10 +186,11 @@ pub(super) async fn run(args: RunArgs, context: Context) -> anyhow::Result<u8> {
     }
     let notice = args.notify.then(|| EndNotice::new(&args.command, &masks));
     let hint = shell_hint::of(&args.command, &options.masks);
-    let task = options.task.clone();
     let result = Box::pin(Worker::run(options, args.command)).await;
     progress.clear();
-    rejected::report(&endpoint, &task, output).await;
+    if let Ok(outcome) = &result {
+        rejected::report(&endpoint, &outcome.task, output).await;
+    }
     if locator.is_own().await {
         locator.close().await;
         output

@@ -7,6 +7,7 @@ mod attempt;
 mod check;
 mod clock;
 mod cursor;
+pub(crate) mod cut;
 mod entry;
 mod event;
 mod event_line;

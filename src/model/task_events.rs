@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::TaskId;
+
 /// The body of `GET /api/v1/tasks/{id}/events`: counts since the server began to read the task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEventCounts {
+    /// Id of the log: a name in the request means its newest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     /// Events found.
     pub found: u64,
     /// Repetitions of these, as Ansible prints them.

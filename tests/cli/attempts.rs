@@ -60,6 +60,54 @@ fn every_night_has_a_log() {
 }
 
 #[test]
+fn the_note_about_events_is_about_the_own_log() {
+    let home = Home::new();
+    let _server = home.serve();
+    let start = |script: &str| home.command(&["run", "--task", "n", "--", "sh", "-c", script]).spawn().unwrap();
+    let first = start("echo 'LB_EVENT {broken'; while ! [ -e go ]; do sleep 0.05; done");
+    until("the first one runs", || home.run(&["follow", "n", "--no-follow"]).stdout.contains("broken"));
+    // The newest log of the name now has two such texts.
+    let second = finish(start("echo 'LB_EVENT {other'; echo 'LB_EVENT {another'"));
+    assert!(second.stderr.contains("2 texts look like events and are not"), "{}", second.stderr);
+    assert!(second.stderr.contains("tasktail follow n.2 |"), "{}", second.stderr);
+    std::fs::write(home.path("go"), "").unwrap();
+    let first = finish(first);
+    assert!(first.stderr.contains("1 text looks like an event and is not"), "{}", first.stderr);
+    assert!(first.stderr.contains("{broken") && first.stderr.contains("tasktail follow n.1 |"), "{}", first.stderr);
+}
+
+#[test]
+fn a_run_takes_over_from_the_one_that_served_both() {
+    let home = Home::new();
+    let start = |name: &str| {
+        let script = format!("echo {name} before; while ! [ -e {name} ]; do sleep 0.05; done; echo {name} after");
+        home.command(&["run", "--task", name, "--", "sh", "-c", &script]).spawn().unwrap()
+    };
+    let seen = |name: &str| {
+        let before = format!("{name} before\n");
+        until("its first line is stored", || home.run(&["follow", name, "--no-follow"]).stdout == before);
+    };
+    let mut runs = vec![start("a")];
+    seen("a");
+    for (name, next) in [("a", "b"), ("b", "c")] {
+        runs.push(start(next));
+        seen(next);
+        std::fs::write(home.path(name), "").unwrap();
+        let done = finish(runs.remove(0));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stderr.contains("kept 2 lines"), "{}", done.stderr);
+        until("the next one serves", || home.run(&["follow", next, "--no-follow"]).code == Some(0));
+    }
+    std::fs::write(home.path("c"), "").unwrap();
+    let last = finish(runs.remove(0));
+    assert!(last.code == Some(0) && last.stderr.contains("kept 2 lines"), "{}", last.stderr);
+    assert!(!last.stderr.contains("connection lost"), "nothing went wrong: {}", last.stderr);
+    for name in ["a", "b", "c"] {
+        assert_eq!(home.ok(&["follow", name, "--no-follow"]), format!("{name} before\n{name} after\n"));
+    }
+}
+
+#[test]
 fn replace_deletes_the_finished_ones() {
     let home = Home::new();
     night(&home, &[], "one");

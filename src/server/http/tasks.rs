@@ -11,7 +11,7 @@ use super::decode::decoded;
 use super::error::ApiError;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
-use crate::model::Timestamp;
+use crate::model::{TaskEventCounts, Timestamp};
 use crate::tasks::{EndOutcome, EndRequest, FollowStart, ListQuery, TasksError};
 
 /// Default and maximum number of tasks in one response.
@@ -47,7 +47,8 @@ pub(super) async fn show(request: RouteRequest) -> Result<Response, ApiError> {
 /// events and are not. Counted since the server began to read the task.
 pub(super) async fn events(request: RouteRequest) -> Result<Response, ApiError> {
     let handle = request.task(FollowStart::From(1)).await?;
-    Ok(uncached_json(&request.state.runs.task_events(handle.id())))
+    let counts = request.state.runs.task_events(handle.id());
+    Ok(uncached_json(&TaskEventCounts { task: Some(handle.id().clone()), ..counts }))
 }
 
 /// `DELETE /api/v1/tasks/{id}`: 204. The task's viewers are notified.
