@@ -115,7 +115,7 @@ fn dir(given: Option<PathBuf>, settings: &Settings) -> anyhow::Result<PathBuf> {
 
 fn list(dir: &Path, output: Output) -> anyhow::Result<u8> {
     let mut failed = false;
-    for found in unsent::list(dir)? {
+    for found in unsent::list(dir, None)? {
         match found {
             Ok(found) => show(found, output)?,
             Err(error) => {
@@ -144,10 +144,9 @@ fn show(found: UnsentSession, output: Output) -> anyhow::Result<()> {
 
 async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: Output) -> anyhow::Result<u8> {
     let (mut wanted, mut failed) = (Vec::new(), false);
-    for found in unsent::list(dir)? {
+    for found in unsent::list(dir, args.task.as_ref())? {
         match found {
-            Ok(found) if args.task.as_ref().is_none_or(|task| found.session.task == *task) => wanted.push(found),
-            Ok(_) => {}
+            Ok(found) => wanted.push(found),
             Err(error) => {
                 failed |= args.task.is_some() || !matches!(error, SpoolError::Locked { .. });
                 output.note(error);
@@ -169,7 +168,15 @@ async fn send(args: &SpoolSendArgs, dir: &Path, locator: &Arc<Locator>, output: 
         options.ca_file = endpoint.ca_file().map(Path::to_owned);
         options.notes = Arc::new(move |text| output.note(text));
         options.reconnect = Some(reconnect(locator));
-        match Box::pin(unsent::send(options, &found.path)).await? {
+        let outcome = match Box::pin(unsent::send(options, &found.path)).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                failed |= args.task.is_some() || !matches!(error, SpoolError::Locked { .. });
+                output.note(error);
+                continue;
+            }
+        };
+        match outcome {
             SendOutcome::Complete(sent_lines) if output.json() => output.object(&SentRow { task, sent_lines })?,
             SendOutcome::Complete(lines) => output.line(format_args!("{task}: {lines} lines sent"))?,
             SendOutcome::Missing => {}

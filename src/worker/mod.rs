@@ -24,10 +24,10 @@
 //! # }
 //! ```
 
-mod cut;
 mod encode;
 mod environment;
 mod error;
+mod flood;
 mod keys;
 mod leader;
 mod lines;

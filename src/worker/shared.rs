@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::{BatchEncoder, BatchForm};
+use super::flood::LogLevel;
 use super::local_log::{LineSink, LocalLog, LogCursor, LogReader, RecordedEnd};
 use super::mask::{Masker, Masks};
 use super::partial::PendingLines;
@@ -273,6 +274,12 @@ impl SharedBuffer {
     /// Returns the bytes of the log that were not sent.
     pub(super) fn backlog_bytes(&self) -> u64 {
         self.sender.lock().reader.backlog_bytes()
+    }
+
+    /// Returns how much of the log was written and not sent.
+    pub(super) fn level(&self) -> LogLevel {
+        let backlog = self.backlog_bytes();
+        LogLevel { written: self.log.end(), backlog, is_short: self.log.is_short() }
     }
 
     /// Returns how much was sent, for output that has ended. Reads the rest of the log.

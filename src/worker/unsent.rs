@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::session::WorkerSession;
 use super::shared::SharedBuffer;
-use super::spool::{SessionFolder, SpoolCloseOutcome, SpoolError, SpoolKeeper, list_sessions};
+use super::spool::{SessionFolder, SpoolCloseOutcome, SpoolError, SpoolKeeper, is_session_of, list_sessions};
 use super::uplink::Uplink;
 use super::{Exit, WorkerOptions, server_of};
+use crate::model::TaskId;
 
 /// Internal line after the last line of a killed worker.
 const KILLED_MESSAGE: &str =
@@ -45,12 +46,15 @@ pub enum SendOutcome {
     Missing,
 }
 
-/// Returns the sessions in a spool, oldest first, with an error for each that is in use or cannot be read.
+/// Returns the sessions in a spool, or only those of one task, oldest first, with an error for each that is in use or
+/// cannot be read.
 ///
 /// # Errors
 /// `dir` itself cannot be read. A missing `dir` has no sessions.
-pub fn list(dir: &Path) -> Result<Vec<Result<UnsentSession, SpoolError>>, SpoolError> {
-    let sessions = list_sessions(dir)?.into_iter().map(|path| inspect(&path));
+pub fn list(dir: &Path, task: Option<&TaskId>) -> Result<Vec<Result<UnsentSession, SpoolError>>, SpoolError> {
+    // Sessions of other tasks are not opened: they may be in use.
+    let wanted = |path: &PathBuf| task.is_none_or(|task| is_session_of(path, task));
+    let sessions = list_sessions(dir)?.into_iter().filter(wanted).map(|path| inspect(&path));
     Ok(sessions.filter_map(Result::transpose).collect())
 }
 

@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use self::finish::{report_progress, wait_delivery_timeout};
 use self::start::{OpenSession, SessionStart, open_session};
 use super::encode::BatchForm;
+use super::flood::{FloodGauge, LOOK_INTERVAL};
 use super::session::WorkerSession;
 use super::shared::SharedBuffer;
 use super::spool::{SpoolCloseOutcome, SpoolKeeper};
@@ -249,9 +250,16 @@ impl Uplink {
     async fn send_messages(&self, sink: &mut SplitSink<ClientSocket, Message>) -> DisconnectReason {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut gauge = FloodGauge::new();
         loop {
+            while gauge.should_wait(self.shared.level()) {
+                sleep(LOOK_INTERVAL).await;
+            }
             let sent = match self.next_message().await {
-                Ok(Some(message)) => with_send_timeout(sink.send(message)).await,
+                Ok(Some(message)) => {
+                    gauge.sent();
+                    with_send_timeout(sink.send(message)).await
+                }
                 Ok(None) => {
                     let partials_due = self.shared.partials_due();
                     tokio::select! {

@@ -148,8 +148,14 @@ impl LocalLog {
         self.state.lock().segments.iter().map(|segment| segment.start).find(|start| *start > at)
     }
 
+    /// Reports whether less than half of the limit is left.
+    pub(in crate::worker) fn is_short(&self) -> bool {
+        let state = self.state.lock();
+        state.room() < state.bytes_max / 2
+    }
+
     /// Returns the position after the last record.
-    pub(super) fn end(&self) -> u64 {
+    pub(in crate::worker) fn end(&self) -> u64 {
         self.state.lock().end
     }
 

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::model::TaskId;
 use crate::worker::NoteFn;
 use crate::worker::local_log::{LocalLog, LogCursor, restore};
 use crate::worker::session::WorkerSession;
@@ -205,6 +206,12 @@ pub(in crate::worker) fn list_sessions(dir: &Path) -> Result<Vec<PathBuf>, Spool
     }
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Reports whether a session folder is one of this task, by its name.
+pub(in crate::worker) fn is_session_of(path: &Path, task: &TaskId) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('.').is_some_and(|(of, _)| of == task.as_str())
 }
 
 fn new_file(path: &Path) -> io::Result<File> {

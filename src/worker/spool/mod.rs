@@ -13,7 +13,7 @@ mod keeper;
 
 pub use folder::SpoolError;
 
-pub(super) use folder::{SessionFolder, list_sessions};
+pub(super) use folder::{SessionFolder, is_session_of, list_sessions};
 pub(super) use keeper::{SpoolCloseOutcome, SpoolKeeper};
 
 /// Parses a segment. Returns its number of lines and the size of its whole records. Exported for tests that
