@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::net::{Viewer, facts};
-use crate::support::{Done, Home, finish, until};
+use crate::net::{Proxy, Viewer, facts};
+use crate::support::{Done, Home, finish, lines_of, signal, until};
 use crate::tools::{Background, addr, kill, pause, serve_at, wait_for};
 
 /// Where nobody listens.
@@ -167,6 +168,69 @@ fn a_killed_worker_leaves_what_it_had_written() {
 }
 
 #[test]
+fn a_killed_worker_loses_nothing_that_its_command_wrote_250_ms_earlier() {
+    const AGE: Duration = Duration::from_millis(250);
+    let home = Home::new();
+    let serve = home.serve();
+    // `written` follows the output: whatever it names is in the pipe.
+    let script = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 20)) = 0 ] && echo $i >> written.$TASKTAIL_TASK; done";
+    for (round, (url, flags)) in
+        [(NOBODY, &[][..]), (NOBODY, &["--pty", "always"]), (&serve.url, &[]), (&serve.url, &["--pty", "always"])]
+            .into_iter()
+            .enumerate()
+    {
+        let task = format!("t{round}");
+        let args = ["run", "--url", url, "--task", &task, "--spool", "sp"];
+        let args = [&args[..], flags, &["--", "sh", "-c", script]].concat();
+        let mut worker = Background::start(&home, &task, &args);
+        let written = || lines_of(&home.path(&format!("written.{task}"))).last().map_or(0, |n| n.parse().unwrap_or(0));
+        until("the command writes", || written() > 2_000);
+        let (promised, begun): (usize, Instant) = (written(), Instant::now());
+        until("it is old enough", || begun.elapsed() >= AGE);
+        worker.child.kill().unwrap();
+        worker.child.wait().unwrap();
+        let sent = home.run(&["spool", "send", "sp", "--url", &serve.url]);
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+        let mut lines = Viewer::start(&serve.url, &task).finish().texts("stdout");
+        // The kill may have cut the newest line.
+        lines.pop();
+        assert!(lines == numbers(lines.len()), "{task}: each once, in order");
+        assert!(lines.len() >= promised, "{task}: {} of {promised} lines", lines.len());
+    }
+}
+
+#[test]
+fn ctrl_c_while_the_rest_is_sent_keeps_it_in_the_spool() {
+    const LINES: usize = 60_000;
+    let home = Home::new();
+    let serve = home.serve();
+    let proxy = Proxy::start(&serve.url);
+    let script = format!("echo 0; {}; seq 1 {LINES}; exit 3", wait_for(&home.path("go")));
+    let args = ["run", "--url", &proxy.url, "--task", "t", "--spool", "sp", "--", "sh", "-c", &script];
+    let mut worker = Background::start(&home, "run", &args);
+    let viewer = Viewer::start(&serve.url, "t");
+    until("the first line", || viewer.has("0"));
+    proxy.stall();
+    std::fs::write(home.path("go"), "").unwrap();
+    // Reported a second after the end of the command.
+    let progress = ["tasktail: sending ", "tasktail: waiting for the server to confirm "];
+    until("the progress is reported", || progress.iter().any(|words| worker.err().contains(words)));
+    signal(&worker.child, "INT");
+    assert_eq!(worker.code(), Some(3), "the exit code is that of the command");
+    let last = "sending was interrupted; the rest is stored in sp; send it with `tasktail spool send sp`\n";
+    assert!(worker.err().ends_with(last), "{}", worker.err());
+    assert!(worker.err().contains("of 60,001 lines: sending was interrupted"), "{}", worker.err());
+    proxy.open();
+    home.ok(&["spool", "send", "sp", "--url", &serve.url]);
+    let seen = viewer.finish();
+    seen.check_dense();
+    assert!(seen.gaps.is_empty() && seen.texts("stdout")[1..] == numbers(LINES), "{} lines", seen.lines.len());
+    let facts = facts(&serve.url, "t");
+    assert_eq!((&facts["integrity"]["state"], &facts["exit_code"]), (&"complete".into(), &3.into()));
+    assert!(sessions(&home).is_empty());
+}
+
+#[test]
 fn a_spool_does_not_slow_the_task() {
     // With a spool there is a checksum of each read, and here nothing is optimized. Waits for the disk would cost
     // far more.
@@ -226,6 +290,23 @@ fn two_workers_share_a_folder() {
     for task in ["a", "b"] {
         assert!(home.ok(&["follow", task, "--url", &serve.url]).lines().eq(numbers(12_000)));
     }
+}
+
+#[test]
+fn the_lines_of_one_task_are_sent_while_another_one_is_in_use() {
+    let home = Home::new();
+    run(&home, NOBODY, "a", "seq 1 10");
+    let script = format!("echo 1; {}", wait_for(&home.path("go")));
+    let args = ["run", "--url", NOBODY, "--task", "a.b", "--spool", "sp", "--", "sh", "-c", &script];
+    let mut other = Background::start(&home, "other", &args);
+    until("the other one runs", || other.out() == ["1"]);
+    let serve = home.serve();
+    let sent = home.run(&["spool", "send", "sp", "--task", "a", "--url", &serve.url]);
+    assert_eq!((sent.code, sent.stdout.as_str()), (Some(0), "a: 10 lines sent\n"), "{}", sent.stderr);
+    assert!(!sent.stderr.contains("in use"), "{}", sent.stderr);
+    assert!(home.ok(&["follow", "a", "--url", &serve.url]).lines().eq(numbers(10)));
+    std::fs::write(home.path("go"), "").unwrap();
+    assert_eq!(other.code(), Some(0));
 }
 
 #[test]

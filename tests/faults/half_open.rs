@@ -1,11 +1,12 @@
 //! Peers that are gone without a word: a network that takes nothing any more, and processes that were
 //! stopped. Server and clients are in a network of their own, whose one interface is switched off.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Home, Serve, signal, until, wait};
+use crate::support::{Home, Serve, lines_of, signal, until, wait};
 use crate::tools::{http, number, serve_both};
 
 /// A network with nothing in it but its own loopback interface.
@@ -121,6 +122,57 @@ fn a_network_that_goes_away_frees_every_place_and_a_worker_comes_back() {
     let lines: Vec<&str> = log.lines().filter(|line| ["before", "after"].contains(line)).collect();
     assert_eq!(lines, ["before", "after"]);
     drop((viewer, stream, blocked));
+    signal(&serve.child, "TERM");
+    assert_eq!(wait(&mut serve.child), Some(0));
+}
+
+/// The output of a command while the network is away: a flood, its end, and everything after it.
+#[test]
+fn output_during_a_network_outage_is_complete_afterwards() {
+    const LINES: usize = 200_000;
+    let (home, network) = (Home::new(), Network::new());
+    let flags = ["serve", "--heartbeat", "1s", "--send-timeout", "3s"];
+    let mut command = network.inside(&home.command(&flags));
+    command.stdout(Stdio::piped());
+    let mut serve = Serve::start(command);
+    let addr = serve.url.strip_prefix("http://").unwrap().to_owned();
+    let script = format!("seq 1 1000; read go; seq 1001 {LINES}; read go; echo last >&2; exit 3");
+    let ways: [&[&str]; 2] = [&[], &["--spool", "sp"]];
+    let mut workers = ways.map(|way| {
+        let task = format!("t{}", way.len());
+        let args = [&["run", "--task", &task, "--url", &serve.url], way, &["--", "sh", "-c", &script]].concat();
+        let mut command = network.inside(&home.command(&args));
+        let (out, err) = (home.path(&format!("{task}.out")), home.path(&format!("{task}.err")));
+        command.stdin(Stdio::piped()).stdout(File::create(out).unwrap()).stderr(File::create(err).unwrap());
+        (task, command.spawn().unwrap())
+    });
+    let out = |task: &str| lines_of(&home.path(&format!("{task}.out")));
+    let err = |task: &str| std::fs::read_to_string(home.path(&format!("{task}.err"))).unwrap();
+    until("both are connected and write", || {
+        network.established(&addr) == 2 && workers.iter().all(|(task, _)| out(task).len() == 1_000)
+    });
+    network.switch("down");
+    until("the server has given up", || network.established(&addr) == 0);
+    for (task, worker) in &mut workers {
+        worker.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        until("the flood is shown", || out(task).len() == LINES);
+        until("the outage is reported", || err(task).contains("connection lost"));
+    }
+    network.switch("up");
+    for (task, mut worker) in workers {
+        worker.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        assert_eq!(wait(&mut worker), Some(3), "{}", err(&task));
+        assert!(err(&task).ends_with(&format!("kept 200,001 lines · tasktail follow {task}\n")), "{}", err(&task));
+        let asked = |args: &[&str]| {
+            let output = network.inside(&home.command(&[args, &["--url", &serve.url]].concat())).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let facts: serde_json::Value = serde_json::from_str(&asked(&["show", &task, "--json"])).unwrap();
+        assert_eq!((&facts["integrity"]["state"], &facts["skipped_lines"]), (&"complete".into(), &0.into()), "{facts}");
+        assert_eq!(facts["integrity"]["hash"], facts["integrity"]["said_hash"]);
+        let wanted: String = (1..=LINES).map(|n| format!("{n}\n")).collect::<String>() + "last\n";
+        assert!(asked(&["export", &task, "-o", "-", "--stream", "stdout,stderr"]) == wanted);
+    }
     signal(&serve.child, "TERM");
     assert_eq!(wait(&mut serve.child), Some(0));
 }

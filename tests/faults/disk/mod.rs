@@ -10,3 +10,4 @@ pub(crate) mod machine;
 mod power;
 mod rebuild;
 pub(crate) mod server;
+mod worker;
