@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser as _};
 use tokio::time::timeout;
 
-use super::list::TaskListPage;
 use super::locate::{Locator, Purpose};
 use super::settings::GlobalArgs;
+use super::task_ref::TaskListPage;
 use super::{Cli, Context};
 use crate::client::HttpClient;
 use crate::model::Task;

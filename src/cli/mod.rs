@@ -34,6 +34,7 @@ mod ship;
 mod show;
 mod spool;
 mod task_ref;
+mod terminal_size;
 mod text;
 mod token;
 mod values;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::list::terminal_columns;
 use super::locate::{Locator, Purpose};
 use super::output::task_error;
 use super::screen::columns;
+use super::terminal_size::terminal_columns;
 use super::{Context, task_ref, text};
 use crate::client::HttpClient;
 use crate::model::{Task, TaskId, Timestamp, command_line};

@@ -1,14 +1,21 @@
 //! Finds the task that a user names: by its id, by a unique beginning of it, or not at all.
 
 use anyhow::{anyhow, bail};
+use serde::Deserialize;
 
-use super::list::TaskListPage;
 use super::output::task_error;
 use crate::client::{ClientError, HttpClient};
 use crate::model::{StatusFilter, Task, TaskId, TaskStatus};
 
 /// Maximum number of tasks named in a message about an ambiguous id.
 const CANDIDATES_MAX: usize = 8;
+
+/// A page of the list of tasks.
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskListPage {
+    pub(super) tasks: Vec<Task>,
+    pub(super) next: Option<String>,
+}
 
 /// Returns the named task; without a name, the one that runs, or the newest.
 ///

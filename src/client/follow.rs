@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 use super::Endpoint;
 use super::connect::{ClientSocket, connect};
 use super::endpoint::path_with_query;
+pub use super::follow_error::FollowError;
 use super::receive::{FollowFailure, RETRY_DELAY_MAX, classify, receive, retry_delays};
 use crate::model::{Cursor, Gap, Line, PartialLine, Task, TaskId};
 use crate::wire::viewer::ServerMessage;
@@ -59,27 +60,6 @@ pub enum TaskUpdate {
     Reconnected,
     /// The end of the task; the last item.
     End(Task),
-}
-
-/// An error that ends following.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// The first connection could not be opened.
-    #[error("cannot reach {url}: {why}")]
-    Unreachable {
-        /// The server's address.
-        url: String,
-        /// Reason, for people.
-        why: String,
-    },
-    /// The server rejected the request.
-    #[error("{message}")]
-    Refused {
-        /// Stable code.
-        code: String,
-        /// Description, for people.
-        message: String,
-    },
 }
 
 /// Returns the server's address, which may have changed. Called before each reconnect.

@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::Endpoint;
 use super::connect::{ClientSocket, connect};
-use super::follow::{FollowError, ReadPosition, Relocate, TaskFollowStart, TaskUpdate};
+use super::follow::{ReadPosition, Relocate, TaskFollowStart, TaskUpdate};
+use super::follow_error::FollowError;
 use super::receive::{FollowFailure, RETRY_DELAY_MAX, classify, receive, retry_delays};
 use crate::model::TaskId;
 use crate::wire::viewer::{FollowRequest, ServerMessage, TaggedMessage};

@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod endpoint;
 pub mod follow;
+mod follow_error;
 pub mod http;
 pub mod many;
 mod receive;

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 
 use super::Endpoint;
 use super::connect::{ClientSocket, ConnectError};
-use super::follow::FollowError;
+use super::follow_error::FollowError;
 use crate::model::{TaskId, limits};
 
 /// Maximum silence of the server, which pings every [`limits::HEARTBEAT`]; then the connection counts as lost.

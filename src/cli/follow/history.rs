@@ -2,7 +2,7 @@
 
 use super::assemble::LineAssembler;
 use super::grep::GrepFilter;
-use super::start::LogPages;
+use super::pages::LogPages;
 use crate::model::{Channel, ChannelSet, Line, limits};
 
 /// Numbers before a window that are searched for the first pieces of its lines: lines of up to 32 MiB.

@@ -11,6 +11,7 @@ mod history;
 mod join;
 mod lead;
 mod output_stream;
+mod pages;
 mod painter;
 mod printer;
 mod session;

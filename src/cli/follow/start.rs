@@ -1,15 +1,13 @@
 //! Translates `-n`, `--since`, `--until` and `--after` of `follow` into line numbers or a cursor.
 
-use serde::Deserialize;
-
-use super::super::output::task_error;
 use super::super::show;
 use super::grep::GrepFilter;
 use super::history::tail_starts;
+use super::pages::LogPages;
 use super::{FollowArgs, TailCount};
+use crate::client::HttpClient;
 use crate::client::follow::TaskFollowStart;
-use crate::client::{ClientError, HttpClient};
-use crate::model::{ChannelSet, Line, TaskId, Timestamp};
+use crate::model::{ChannelSet, TaskId, Timestamp};
 
 /// The part of a log that is read.
 pub(super) struct StartPoint {
@@ -27,11 +25,6 @@ impl StartPoint {
     pub(super) fn at(start: TaskFollowStart) -> Self {
         Self { start, starts: [0; 3], stop_at: None, is_empty: false }
     }
-}
-
-#[derive(Debug, Deserialize)]
-struct LineListPage {
-    lines: Vec<Line<'static>>,
 }
 
 /// Finds the part of a task's log to print.
@@ -88,41 +81,4 @@ pub(super) async fn find(
     }
     let is_empty = from > last && (args.no_follow || stop_at.is_some());
     Ok(StartPoint { start: TaskFollowStart::From(from), starts, stop_at, is_empty })
-}
-
-/// The pages of a task's log.
-pub(super) struct LogPages<'a> {
-    task: &'a TaskId,
-    client: &'a HttpClient,
-}
-
-impl LogPages<'_> {
-    /// Returns the lines of one request; one line unless a `limit` is given.
-    ///
-    /// # Errors
-    /// There is no response.
-    pub(super) async fn page(&self, parameters: &[(&str, String)]) -> anyhow::Result<Vec<Line<'static>>> {
-        let with_limit = parameters.iter().any(|(name, _)| *name == "limit");
-        let mut query: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(value.clone()))).collect();
-        if !with_limit {
-            query.push(("limit", Some("1".to_owned())));
-        }
-        let page: Result<LineListPage, ClientError> =
-            self.client.get(&format!("/api/v1/tasks/{}/lines", self.task), &query).await;
-        Ok(page.map_err(|error| task_error(error, self.task, self.client.endpoint()))?.lines)
-    }
-
-    /// Returns the first line that is not older than `since`, by binary search: the times of a task's
-    /// lines increase, except for small reorderings between two pipes.
-    async fn first_since(&self, since: Timestamp, first: u64, last: u64) -> anyhow::Result<u64> {
-        let (mut low, mut high) = (first, last + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.page(&[("from", middle.to_string())]).await?.first() {
-                Some(line) if line.timestamp < since => low = line.n.max(middle) + 1,
-                _ => high = middle,
-            }
-        }
-        Ok(low)
-    }
 }

@@ -8,15 +8,14 @@ use std::cmp::Ordering;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
 use super::Context;
 use super::locate::{Locator, Purpose};
 use super::output::Output;
+use super::terminal_size::terminal_columns;
 use super::values::{key_value, status_filter};
 use crate::model::{StatusFilter, Task};
 pub(super) use select::{TaskQuery, select};
-pub(super) use table::terminal_columns;
 
 /// `tasktail list`.
 #[derive(Debug, Args)]
@@ -86,13 +85,6 @@ impl SortKey {
     }
 }
 
-/// A page of the list of tasks.
-#[derive(Debug, Deserialize)]
-pub(super) struct TaskListPage {
-    pub(super) tasks: Vec<Task>,
-    pub(super) next: Option<String>,
-}
-
 pub(super) async fn run(args: ListArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let locator = Locator::new(settings, output, Purpose::Query);
@@ -116,7 +108,7 @@ async fn print(args: &ListArgs, locator: &Locator, output: Output) -> anyhow::Re
             output.object(task)?;
         }
     } else {
-        for line in table::draw(&tasks, table::terminal_columns()) {
+        for line in table::draw(&tasks, terminal_columns()) {
             output.line(line)?;
         }
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use super::TaskListPage;
+use super::super::task_ref::TaskListPage;
 use crate::client::HttpClient;
 use crate::model::{StatusFilter, Task};
 

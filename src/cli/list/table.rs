@@ -1,6 +1,5 @@
 //! The table of tasks, fitted to a width: every task has one row.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Style};
@@ -163,21 +162,6 @@ fn colour(task: &Task) -> Style {
         (TaskStatus::Aborted | TaskStatus::Lost, ..) => AnsiColor::Yellow,
     };
     colour.on_default()
-}
-
-/// Returns the terminal's width, if stdout is a terminal.
-pub(in crate::cli) fn terminal_columns() -> Option<usize> {
-    terminal_size().map(|(columns, _)| columns)
-}
-
-/// Returns the terminal's columns and rows, if stdout is a terminal.
-pub(super) fn terminal_size() -> Option<(usize, usize)> {
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() {
-        return None;
-    }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    Some((usize::from(size.ws_col), usize::from(size.ws_row))).filter(|(columns, _)| *columns > 0)
 }
 
 #[cfg(test)]

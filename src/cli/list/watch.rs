@@ -7,6 +7,7 @@ use anyhow::bail;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::super::locate::Locator;
+use super::super::terminal_size::terminal_size;
 use super::super::{EXIT_INTERRUPTED, interrupted};
 use super::{ListArgs, fetch, table};
 
@@ -18,7 +19,7 @@ const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// Stdout is no terminal, or there is no response.
 pub(super) async fn run(args: &ListArgs, locator: &Locator) -> anyhow::Result<u8> {
-    if table::terminal_size().is_none() {
+    if terminal_size().is_none() {
         bail!("--watch needs a terminal");
     }
     let interrupted = interrupted();
@@ -54,7 +55,7 @@ impl WatchScreen {
 
     /// Draws the rows that fit the terminal.
     fn draw(&mut self, tasks: &[crate::model::Task], more: bool) -> std::io::Result<()> {
-        let Some((columns, rows)) = table::terminal_size() else { return Ok(()) };
+        let Some((columns, rows)) = terminal_size() else { return Ok(()) };
         let lines = table::draw(tasks, Some(columns));
         let hidden = tasks.len().saturating_sub(rows.saturating_sub(2));
         let mut frame: Vec<String> = lines.into_iter().take(rows.saturating_sub(1)).collect();
