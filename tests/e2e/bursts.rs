@@ -37,7 +37,7 @@ fn check(home: &Home, name: &str, script: &str, wanted: &[String]) {
 #[test]
 fn short_lines() {
     let home = Home::new();
-    for lines in [5_000, 10_000, 12_000, 15_000, 20_000, 30_000, 50_000, 100_000] {
+    for lines in [5_000, 12_000, 50_000] {
         let wanted: Vec<String> = (1..=lines).map(|n| n.to_string()).collect();
         check(&home, &format!("seq-{lines}"), &format!("seq {lines}"), &wanted);
     }
