@@ -194,8 +194,8 @@ fn pop_or_block(
     };
     let store = Arc::clone(context.store);
     Ok(CommandOutcome::Block(block(store, keys.clone(), wait, move |context, reply| {
-        let ready = keys.iter().find(|key| context.holds_list(key));
-        ready.map_or(Ok(false), |key| pop_item(context, std::slice::from_ref(key), first, reply))
+        // Like Valkey, runs the whole command again once one of the keys is a list.
+        Ok(keys.iter().any(|key| context.holds_list(key)) && pop_item(context, &keys, first, reply)?)
     })))
 }
 
