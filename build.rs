@@ -1,6 +1,7 @@
-//! Compiles the two C files of this crate. Each file explains its purpose.
+//! Compiles the two C files of this crate, each of which explains its purpose, and finds the commit of a release.
 
 use std::env::{var, var_os};
+use std::process::Command;
 
 /// Linked into the library.
 const SYNC_FILE_RANGE: &str = "src/store/sync_file_range.c";
@@ -10,6 +11,9 @@ const MALLOC_CONF: &str = "src/malloc_conf.c";
 fn main() {
     println!("cargo::rerun-if-changed={SYNC_FILE_RANGE}");
     println!("cargo::rerun-if-changed={MALLOC_CONF}");
+    if let Some(commit) = commit() {
+        println!("cargo::rustc-env=TASKTAIL_BUILD_COMMIT={commit}");
+    }
     if var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
@@ -21,4 +25,30 @@ fn main() {
             println!("cargo::rustc-link-arg-benches={}", object.display());
         }
     }
+}
+
+/// Returns the commit of a release build: `TASKTAIL_BUILD_COMMIT` if it is set, else that of the source folder.
+/// A debug build has none: with it every commit would build everything again.
+fn commit() -> Option<String> {
+    println!("cargo::rerun-if-env-changed=TASKTAIL_BUILD_COMMIT");
+    if let Ok(commit) = var("TASKTAIL_BUILD_COMMIT") {
+        return Some(commit);
+    }
+    if var("PROFILE").as_deref() != Ok("release") {
+        return None;
+    }
+    let git = |args: &[&str]| {
+        let done = Command::new("git").args(args).output().ok().filter(|done| done.status.success())?;
+        String::from_utf8(done.stdout).ok().map(|text| text.trim().to_owned())
+    };
+    // A package that cargo has unpacked is no work tree of its own, but it may be inside of another one.
+    if git(&["rev-parse", "--show-prefix"])? != "" {
+        return None;
+    }
+    for file in ["HEAD", "index"] {
+        println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", file])?);
+    }
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    Some(if changed.is_empty() { commit } else { format!("{commit} with changes") })
 }

@@ -1,8 +1,9 @@
 //! The folder of all archives.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,15 @@ pub struct Archives {
     folder: PathBuf,
     /// Bytes of all files in it.
     usage: Arc<DiskUsage>,
+}
+
+/// An archive file at a moment: its name, and its bytes then. A growing file may have more bytes later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// Name of the file.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// Total bytes of several files, updated on every change of one.
@@ -115,8 +125,28 @@ impl Archives {
     /// Turns a sealed archive into a growing one. Its index and seek table are removed when it is opened.
     pub fn reopen(&self, id: &TaskId) -> Result<(), ArchiveError> {
         let (sealed, open) = (self.sealed_path(id), self.open_path(id));
-        let renamed = fs::rename(&sealed, open).and_then(|()| sync_folder(&self.folder));
+        let is_linked = fs::metadata(&sealed).is_ok_and(|file| file.nlink() > 1);
+        let moved = if is_linked { copy_and_remove(&sealed, &open) } else { fs::rename(&sealed, &open) };
+        let renamed = moved.and_then(|()| sync_folder(&self.folder));
         renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "reopen", source })
+    }
+
+    /// Links all files into another folder of the same file system, and returns them in the order of their names. The
+    /// caller must prevent changes meanwhile. Afterwards the linked bytes do not change: files only grow, or are
+    /// replaced.
+    pub fn link_all(&self, folder: &Path) -> io::Result<Vec<ArchiveFile>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(NEW_SUFFIX) || !entry.file_type()?.is_file() {
+                continue;
+            }
+            fs::hard_link(entry.path(), folder.join(&name))?;
+            files.push(ArchiveFile { bytes: entry.metadata()?.len(), name });
+        }
+        files.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(files)
     }
 
     /// Removes all files of a task.
@@ -132,4 +162,14 @@ impl Archives {
         // Before the task's record is removed: a power cut must not leave an archive without a record.
         sync_folder(&self.folder).map_err(|e| self.error("sync", e))
     }
+}
+
+/// Moves a file whose bytes must not change under its other names.
+fn copy_and_remove(from: &Path, to: &Path) -> io::Result<()> {
+    let mut part = to.as_os_str().to_owned();
+    part.push(".new");
+    fs::copy(from, &part)?;
+    File::open(&part)?.sync_all()?;
+    fs::rename(&part, to)?;
+    fs::remove_file(from)
 }

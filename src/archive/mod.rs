@@ -40,8 +40,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::model::{EntryId, LogTotals};
 use append::FrameWriter;
-pub use archives::Archives;
 use archives::DiskUsage;
+pub use archives::{ArchiveFile, Archives};
 pub use checker::ArchiveCheck;
 use frame::FrameHeader;
 pub use truncate::Hole;

@@ -5,14 +5,17 @@
 use clap::{Parser, Subcommand};
 
 use super::append::{AppendArgs, EndArgs};
+use super::backup::{BackupArgs, RestoreArgs};
 use super::complete::CompleteArgs;
 use super::completions::CompletionsArgs;
+use super::config::ConfigArgs;
 use super::dashboard::DashboardArgs;
 use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
 use super::export::ExportArgs;
 use super::follow::FollowArgs;
 use super::list::ListArgs;
+use super::man::ManArgs;
 use super::open::OpenArgs;
 use super::rm::RmArgs;
 use super::run::RunArgs;
@@ -24,12 +27,14 @@ use super::show::ShowArgs;
 use super::spool::SpoolCommandArgs;
 use super::token::TokenArgs;
 use super::verify::VerifyArgs;
+use super::version;
 
 /// Stream a command's output live to the browser and the terminal, and keep it.
 #[derive(Debug, Parser)]
 #[command(
     name = "tasktail",
     version,
+    long_version = version::long(),
     max_term_width = 110,
     after_help = "\
 Examples:
@@ -91,8 +96,16 @@ pub enum CliCommand {
     Doctor(DoctorArgs),
     /// Create, list and revoke the access tokens of a data folder
     Token(TokenArgs),
+    /// Copy a data folder while it is in use
+    Backup(BackupArgs),
+    /// Copy a backup to a new data folder
+    Restore(RestoreArgs),
     /// Check a data folder offline: every archive and every journal
     Verify(VerifyArgs),
+    /// Show and check the settings, and print a settings file
+    Config(ConfigArgs),
+    /// Print the manual page, or write the pages of all commands
+    Man(ManArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the ids or labels that can stand at the end of a command line

@@ -6,8 +6,10 @@
 
 mod append;
 mod args;
+mod backup;
 mod complete;
 mod completions;
+mod config;
 mod dashboard;
 mod doctor;
 mod events;
@@ -15,6 +17,7 @@ mod export;
 mod follow;
 mod list;
 mod locate;
+mod man;
 mod mask;
 mod notify;
 mod open;
@@ -27,6 +30,7 @@ mod run;
 mod screen;
 mod sender;
 mod serve;
+mod service;
 mod settings;
 mod share;
 mod shell_hint;
@@ -39,6 +43,7 @@ mod text;
 mod token;
 mod values;
 mod verify;
+mod version;
 mod when;
 
 use std::path::PathBuf;
@@ -56,7 +61,7 @@ use output::Output;
 pub use settings::GlobalArgs;
 use settings::{LogFormat, SettingArgs};
 
-use crate::config::{ConfigError, FlagValues, SettingSource, Settings};
+use crate::config::{ConfigError, FlagValues, SettingFault, SettingSource, SettingValue, Settings};
 use crate::worker::run_as_leader;
 
 /// Exit code for an invalid command line, the same as clap's.
@@ -105,11 +110,20 @@ fn prepare_and_run(mut cli: Cli, output: Output) -> anyhow::Result<u8> {
     if let CliCommand::Completions(args) = &cli.command {
         return completions::run(args, Cli::command()).map(|()| 0);
     }
+    if let CliCommand::Man(args) = &cli.command {
+        return man::run(args, Cli::command()).map(|()| 0);
+    }
     let source = SettingsSource::new(&cli)?;
+    if let CliCommand::Config(args) = &cli.command {
+        return config::run(args, &source, output, Cli::command());
+    }
     let settings = source.load()?;
     let default_filter = if matches!(cli.command, CliCommand::Serve(_)) { "info" } else { "warn" };
     init_tracing(cli.global.log_format, default_filter)?;
     settings.warnings.iter().for_each(|warning| output.note(warning));
+    if matches!(cli.command, CliCommand::Serve(_) | CliCommand::Run(_)) {
+        unknown_variables().iter().for_each(|warning| output.note(warning));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(dispatch(cli.command, Context { settings, output }, source));
     // A thread that reads stdin would block the exit.
@@ -137,9 +151,11 @@ async fn dispatch(command: CliCommand, context: Context, source: SettingsSource)
         CliCommand::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
         CliCommand::Doctor(args) => Box::pin(doctor::run(args, context)).await,
         CliCommand::Token(args) => token::run(args, &context),
+        CliCommand::Backup(args) => Box::pin(backup::run(args, context)).await,
+        CliCommand::Restore(args) => Box::pin(backup::restore(args, context)).await,
         CliCommand::Verify(args) => Box::pin(verify::run(args, context)).await,
         CliCommand::Complete(args) => Box::pin(complete::run(args, context)).await,
-        CliCommand::Completions(_) => Ok(0),
+        CliCommand::Completions(_) | CliCommand::Man(_) | CliCommand::Config(_) => Ok(0),
     }
 }
 
@@ -173,6 +189,21 @@ impl SettingsSource {
     fn load(&self) -> Result<Settings, ConfigError> {
         Settings::load(&self.flags, |name| std::env::var_os(name), self.file.as_deref())
     }
+
+    /// Returns every setting with its value and its source.
+    fn describe(&self) -> Result<Vec<SettingValue>, ConfigError> {
+        Settings::describe(&self.flags, |name| std::env::var_os(name), self.file.as_deref())
+    }
+
+    /// Returns every mistake in the settings.
+    fn check(&self) -> Vec<SettingFault> {
+        Settings::check(&self.flags, |name| std::env::var_os(name), self.file.as_deref())
+    }
+}
+
+/// Returns a warning for each environment variable that looks like a setting and is none.
+fn unknown_variables() -> Vec<String> {
+    crate::config::unknown_variables(std::env::vars_os().map(|(name, _)| name))
 }
 
 /// Sends diagnostics to stderr, filtered by `TASKTAIL_LOG` in the syntax of tracing's EnvFilter.

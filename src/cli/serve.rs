@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::Output;
 use super::owner::Owner;
 use super::settings::SettingArgs;
-use super::{Context, SettingsSource, interrupted};
+use super::{Context, SettingsSource, interrupted, service};
 use crate::config::Settings;
 use crate::server::{ServeOptions, Server, raise_file_limit};
 
@@ -62,13 +62,19 @@ pub(super) async fn run(args: ServeArgs, context: Context, source: SettingsSourc
         tracing::debug!(%error, "cannot print the addresses");
     }
     tracing::info!(url = server.url(), redis = server.redis_url(), data = %data.display(), "serving");
-    loop {
-        tokio::select! {
-            ended = &mut ended => break ended??,
-            _ = hangups.recv() => reload(&server, &source, data, args.ephemeral).await,
+    service::ready(&format!("serving on {}", server.url()));
+    {
+        let mut watchdog = std::pin::pin!(service::feed_watchdog(&server));
+        loop {
+            tokio::select! {
+                ended = &mut ended => break ended??,
+                _ = hangups.recv() => reload(&server, &source, data, args.ephemeral).await,
+                () = &mut watchdog => {}
+            }
         }
     }
     tracing::info!("shutting down");
+    service::stopping();
     let done = tokio::select! {
         done = server.shutdown() => done,
         again = interrupted() => {
@@ -111,6 +117,12 @@ fn stop_requested(ephemeral: bool) -> impl Future<Output = anyhow::Result<()>> +
 
 /// Reads the settings again and applies them. Invalid ones change nothing.
 async fn reload(server: &Server, source: &SettingsSource, data: &Path, ephemeral: bool) {
+    service::reloading();
+    reload_settings(server, source, data, ephemeral).await;
+    service::ready(&format!("serving on {}", server.url()));
+}
+
+async fn reload_settings(server: &Server, source: &SettingsSource, data: &Path, ephemeral: bool) {
     let settings = match source.load() {
         Ok(settings) => settings,
         Err(error) => return tracing::error!("SIGHUP: keeping the old settings: {error}"),

@@ -192,6 +192,28 @@ impl HttpClient {
     ) -> Result<(Option<u64>, impl futures::Stream<Item = Result<Bytes, ClientError>> + Send + use<>), ClientError>
     {
         let response = self.send(Method::GET, &self.endpoint.target(path, query), None).await?;
+        self.open_body(response).await
+    }
+
+    /// As [`HttpClient::download`], for a `POST` without a body.
+    ///
+    /// # Errors
+    /// As [`HttpClient::get`].
+    pub async fn post_for_stream(
+        &self,
+        path: &str,
+    ) -> Result<impl futures::Stream<Item = Result<Bytes, ClientError>> + Send + use<>, ClientError> {
+        let body = Some(("application/json", Bytes::new()));
+        let response = self.send(Method::POST, &self.endpoint.target(path, &[]), body).await?;
+        Ok(self.open_body(response).await?.1)
+    }
+
+    /// Returns the declared size of a successful response's body, and a stream of the body.
+    async fn open_body(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<(Option<u64>, impl futures::Stream<Item = Result<Bytes, ClientError>> + Send + use<>), ClientError>
+    {
         if !response.status().is_success() {
             return Err(self.error_of(response).await);
         }

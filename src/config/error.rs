@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::known_keys;
-
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
@@ -12,8 +10,8 @@ pub enum SettingSource {
     Flag(String),
     /// An environment variable.
     Environment(String),
-    /// A key of a settings file.
-    File(PathBuf, String),
+    /// A line and a key of a settings file.
+    File(PathBuf, usize, String),
 }
 
 impl fmt::Display for SettingSource {
@@ -21,7 +19,7 @@ impl fmt::Display for SettingSource {
         match self {
             SettingSource::Flag(name) => f.write_str(name),
             SettingSource::Environment(name) => f.write_str(name),
-            SettingSource::File(path, key) => write!(f, "{}: `{key}`", path.display()),
+            SettingSource::File(path, line, key) => write!(f, "{}:{line}: `{key}`", path.display()),
         }
     }
 }
@@ -54,12 +52,16 @@ pub enum ConfigError {
         why: String,
     },
     /// The file has an unknown key.
-    #[error("{}: unknown setting `{key}`; known settings: {}", path.display(), known_keys().collect::<Vec<_>>().join(", "))]
+    #[error("{}:{line}: unknown setting `{key}`; {}", path.display(), unknown_remedy(*nearest))]
     UnknownKey {
         /// Path of the file.
         path: PathBuf,
+        /// Line of the key.
+        line: usize,
         /// Unknown key.
         key: String,
+        /// The most similar setting, if any.
+        nearest: Option<&'static str>,
     },
     /// The file with the access token cannot be used.
     #[error("cannot read the access token from {}: {source}", path.display())]
@@ -75,6 +77,13 @@ pub enum ConfigError {
          with --url URL"
     )]
     NoHome,
+}
+
+fn unknown_remedy(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "`tasktail config show` lists all settings".to_owned(),
+    }
 }
 
 impl ConfigError {

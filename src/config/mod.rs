@@ -4,6 +4,10 @@
 //! in the environment, `--worker-grace` on the command line. An error names the source of the value.
 
 mod error;
+mod file;
+mod names;
+mod show;
+mod sources;
 mod token;
 
 use std::ffi::OsString;
@@ -16,38 +20,13 @@ use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
 
+use file::SettingsFile;
+use sources::Sources;
+
 pub use error::{ConfigError, SettingSource};
+pub use names::{default_of, known_keys, unknown_variables};
+pub use show::{SettingFault, SettingValue};
 pub use token::TokenSource;
-
-/// Names of the settings in a file, besides those of the limits.
-const KEYS: &[&str] = &[
-    "url",
-    "ca_file",
-    "token",
-    "token_file",
-    "data",
-    "listen",
-    "durability",
-    "resp",
-    "runs",
-    "tls_cert",
-    "tls_key",
-    "public_url",
-    "trusted_proxy",
-    "allowed_origins",
-    "frame_ancestors",
-    "share_jwt_key_file",
-    "share_jwt_audience",
-    "insecure",
-    "spool",
-    "spool_bytes_max",
-    "pty",
-    "overflow",
-];
-
-fn known_keys() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().copied().chain(Limit::ALL.iter().map(|limit| limit.name()))
-}
 
 /// The effective settings: all sources merged and every value checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,18 +98,15 @@ impl Settings {
         env: impl Fn(&str) -> Option<OsString>,
         file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
-        let folder = |xdg: &str, home: &str| {
-            let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-            env(xdg).and_then(absolute).or_else(|| env("HOME").and_then(absolute).map(|path| path.join(home)))
-        };
-        let table = match file {
-            Some(path) => Some((path.to_owned(), read_file(path)?)),
-            None => match folder("XDG_CONFIG_HOME", ".config").map(|path| path.join("tasktail/config.toml")) {
-                Some(path) if path.exists() => Some((path.clone(), read_file(&path)?)),
-                _ => None,
-            },
-        };
-        let find = |key: &'static str| find(key, flags, &env, table.as_ref());
+        let sources = Sources::new(flags, &env, file, SettingsFile::read)?;
+        Self::merge(&sources, &|key| sources.find(key))
+    }
+
+    /// Parses what `find` returns for each setting, and fills in the defaults.
+    fn merge(
+        sources: &Sources<'_>,
+        find: &dyn Fn(&'static str) -> Result<Option<RawSetting>, ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let data = find("data")?;
         let data_named = data.is_some();
         let data = match data {
@@ -138,7 +114,7 @@ impl Settings {
                 return Err(ConfigError::Value { at, why: "the name of the data folder is empty".to_owned() });
             }
             Some((_, value)) => Some(PathBuf::from(value)),
-            None => folder("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("tasktail")),
+            None => sources.folder("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("tasktail")),
         };
         let defaults = ServeOptions::default();
         let mut limits = defaults.limits;
@@ -214,35 +190,6 @@ impl Settings {
     }
 }
 
-/// Returns the value of a setting from the source with the highest priority. An empty variable counts
-/// as unset.
-fn find(
-    key: &'static str,
-    flags: &FlagValues,
-    env: &impl Fn(&str) -> Option<OsString>,
-    table: Option<&(PathBuf, toml::Table)>,
-) -> Result<Option<RawSetting>, ConfigError> {
-    if let Some((_, value)) = flags.iter().rfind(|(name, _)| *name == key) {
-        return Ok(Some((SettingSource::Flag(format!("--{}", key.replace('_', "-"))), value.clone())));
-    }
-    let name = format!("TASKTAIL_{}", key.to_uppercase());
-    if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
-        return Ok(Some((SettingSource::Environment(name), value)));
-    }
-    let Some((path, table)) = table else { return Ok(None) };
-    let at = SettingSource::File(path.clone(), key.to_owned());
-    match table.get(key) {
-        None => Ok(None),
-        Some(toml::Value::String(text)) => Ok(Some((at, text.into()))),
-        Some(toml::Value::Integer(number)) => Ok(Some((at, number.to_string().into()))),
-        Some(toml::Value::Boolean(yes)) => Ok(Some((at, yes.to_string().into()))),
-        Some(other) => {
-            let why = format!("expected a string or a number, found {}", other.type_str());
-            Err(ConfigError::Value { at, why })
-        }
-    }
-}
-
 /// Parses a path, which need not be UTF-8; `off` resets a value from a lower-priority source.
 fn path_or_off(found: Option<RawSetting>, kind: &str) -> Result<Option<PathBuf>, ConfigError> {
     match found {
@@ -283,19 +230,6 @@ fn parse<T>(
         return Err(ConfigError::Value { at, why: "the value is not UTF-8".to_owned() });
     };
     read(text).map(Some).map_err(|why| ConfigError::Value { at, why })
-}
-
-fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-        path: path.to_owned(),
-        why: error.to_string().trim_end().to_owned(),
-    })?;
-    match table.keys().find(|key| !known_keys().any(|known| known == key.as_str())) {
-        Some(key) => Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone() }),
-        None => Ok(table),
-    }
 }
 
 /// Parses `HOST:PORT`. Whether it can be bound is only known later.

@@ -62,7 +62,7 @@ fn errors_name_source_and_problem() {
     let text = error(&[], &[("TASKTAIL_URL", "localhost")], None).to_string();
     assert!(text.starts_with("TASKTAIL_URL: `localhost`") && text.contains("http://127.0.0.1:7117"), "{text}");
     let text = error(&[], &[], Some("worker_grace = 'soon'")).to_string();
-    assert!(text.contains("config.toml: `worker_grace`: `soon` is not a duration"), "{text}");
+    assert!(text.contains("config.toml:1: `worker_grace`: `soon` is not a duration"), "{text}");
     let text = error(&[], &[], Some("worker_grace = [1]")).to_string();
     assert!(text.contains("expected a string or a number"), "{text}");
     let text = error(&[], &[], Some("worker_grce = '1s'")).to_string();
@@ -85,4 +85,57 @@ fn runs_folder_can_be_reset() {
     assert_eq!(runs(&[]).unwrap().as_deref(), Some(Path::new("/runs")));
     assert_eq!(runs(&[("runs", "off")]).unwrap(), None);
     assert!(runs(&[("runs", "")]).unwrap_err().to_string().contains("--runs"));
+}
+
+#[test]
+fn every_setting_is_described_with_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, "# a comment\nworker_grace = '10s'\n\ntoken = 'tt_secret'\n").unwrap();
+    let flags: FlagValues = vec![("listen", "127.0.0.1:1".into())];
+    let env = |name: &str| match name {
+        "TASKTAIL_RESP" => Some("127.0.0.1:2".into()),
+        "TASKTAIL_URL" => Some("http://user:pass@host:1/a@b".into()),
+        "HOME" => Some("/home/nobody".into()),
+        _ => None,
+    };
+    let all = Settings::describe(&flags, env, Some(&path)).unwrap();
+    assert_eq!(all.len(), known_keys().count());
+    let of = |name: &str| {
+        let found = all.iter().find(|setting| setting.name == name).unwrap();
+        (found.value.clone().unwrap_or_default(), found.source, found.at.clone().unwrap_or_default())
+    };
+    let at = |line: usize| format!("{}:{line}", path.display());
+    assert_eq!(of("listen"), ("127.0.0.1:1".to_owned(), "flag", "--listen".to_owned()));
+    assert_eq!(of("resp"), ("127.0.0.1:2".to_owned(), "environment", "TASKTAIL_RESP".to_owned()));
+    assert_eq!(of("worker_grace"), ("10s".to_owned(), "file", at(2)));
+    assert_eq!(of("token"), ("***".to_owned(), "file", at(4)));
+    assert_eq!(of("url").0, "http://***@host:1/a@b");
+    assert_eq!(of("data"), ("/home/nobody/.local/state/tasktail".to_owned(), "default", String::new()));
+    assert_eq!(of("connections_max").1, "default");
+}
+
+#[test]
+fn a_check_reports_every_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let text =
+        "worker_grace = 'soon'\nworkr_grace = '1s'\ntls_cert = '/nowhere/cert.pem'\nca_file = '/nowhere/ca.pem'\n";
+    std::fs::write(&path, text).unwrap();
+    let env = |name: &str| (name == "TASKTAIL_LISTEN").then(|| "7117".into());
+    let faults = Settings::check(&FlagValues::new(), env, Some(&path));
+    let faults: Vec<&str> = faults.iter().map(|fault| fault.what.as_str()).collect();
+    for (place, remedy) in [
+        ("config.toml:2: unknown setting `workr_grace`", "did you mean `worker_grace`?"),
+        ("config.toml:1: `worker_grace`", "is not a duration"),
+        ("config.toml:3: `tls_cert`", "set tls_key"),
+        ("config.toml:4: `ca_file`", "use the path of a readable file"),
+        ("TASKTAIL_LISTEN", "HOST:PORT"),
+    ] {
+        let found = faults.iter().any(|fault| fault.contains(place) && fault.contains(remedy));
+        assert!(found, "{place}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+    std::fs::write(&path, "worker_grace = '1s'\n").unwrap();
+    assert_eq!(Settings::check(&FlagValues::new(), |_| None, Some(&path)), []);
 }

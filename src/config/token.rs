@@ -49,7 +49,7 @@ pub(super) fn source(
         return Ok((path.map(TokenSource::File), warning));
     }
     let warning = match &token {
-        Some((SettingSource::File(path, _), _)) => warning(path),
+        Some((SettingSource::File(path, ..), _)) => warning(path),
         _ => None,
     };
     let token = parse(token, |text| text.parse::<BearerToken>().map_err(|bad| bad.to_string()))?;

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::model::Timestamp;
+use crate::model::limits::LATENCY_BUCKETS;
 
 /// Counters since the journal was opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JournalCounters {
     /// Durable entries.
     pub entries: AtomicU64,
@@ -17,6 +20,21 @@ pub struct JournalCounters {
     pub blocks: AtomicU64,
     /// Duplicate entries of a session, dropped.
     pub repeats: AtomicU64,
+    /// Times of group commits, in seconds.
+    pub commit_seconds: Histogram,
+}
+
+impl Default for JournalCounters {
+    fn default() -> Self {
+        Self {
+            entries: AtomicU64::default(),
+            last_entry_ms: AtomicU64::default(),
+            commits: AtomicU64::default(),
+            blocks: AtomicU64::default(),
+            repeats: AtomicU64::default(),
+            commit_seconds: Histogram::new(LATENCY_BUCKETS),
+        }
+    }
 }
 
 impl JournalCounters {

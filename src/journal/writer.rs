@@ -205,6 +205,7 @@ impl Writer {
 
     fn commit(&mut self) {
         self.pending.has_writes = false;
+        let begun = Instant::now();
         let committed = self.flush_streams().and_then(|()| match self.durability {
             Durability::Commit => Ok(self.store.commit()?),
             Durability::Interval => {
@@ -212,6 +213,7 @@ impl Writer {
                 Ok(self.store.flush()?)
             }
         });
+        self.counters.commit_seconds.observe(begun.elapsed().as_secs_f64());
         JournalCounters::add(&self.counters.commits, 1);
         let mut removed_blocks = Vec::new();
         match &committed {

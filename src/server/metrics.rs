@@ -1,8 +1,13 @@
 //! Counters of the server.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::model::limits::LATENCY_BUCKETS;
+use crate::model::{Line, Timestamp};
 
 /// Counters of the server itself. The tasks layer has its own.
 #[derive(Debug, Default)]
@@ -37,8 +42,61 @@ pub(crate) struct Metrics {
     pub(crate) replies_dropped: Counter,
     /// Peers dropped: silent, or accepting no data.
     pub(crate) peers_dropped: Counter,
+    /// Times until the head of a response, by the class of its status.
+    pub(crate) request_seconds: RequestTimes,
+    /// Times between storing a line and sending it to a connected viewer.
+    pub(crate) line_to_viewer: DeliveryTimes,
     /// Counters of the Redis port.
     pub(crate) redis: RedisMetrics,
+}
+
+/// A histogram of requests for each class of status.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestTimes(Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>);
+
+impl Default for RequestTimes {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(latencies))
+    }
+}
+
+impl RequestTimes {
+    /// Records the time until the head of a response with this status.
+    pub(crate) fn observe(&self, status: u16, seconds: f64) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.0.get_or_create(&[("status", class)]).observe(seconds);
+    }
+}
+
+/// A histogram of deliveries.
+#[derive(Clone, Debug)]
+pub(crate) struct DeliveryTimes(Histogram);
+
+impl Default for DeliveryTimes {
+    fn default() -> Self {
+        Self(latencies())
+    }
+}
+
+impl DeliveryTimes {
+    /// Records the delivery of a page whose last line is `last`, to a viewer that is connected since `since`. Lines
+    /// stored before that are history, and their age says nothing about the server.
+    pub(crate) fn observe(&self, last: Option<&Line<'_>>, since: Timestamp) {
+        let Some(stored_ms) = last.map(|line| line.id.ms).filter(|ms| *ms >= since.as_millis()) else { return };
+        let elapsed_ms = Timestamp::now().as_millis().saturating_sub(stored_ms);
+        self.0.observe(elapsed_ms as f64 / 1000.0);
+    }
+}
+
+/// Returns a histogram of latencies.
+fn latencies() -> Histogram {
+    Histogram::new(LATENCY_BUCKETS)
 }
 
 /// Counters of the Redis port.
@@ -95,5 +153,9 @@ impl Metrics {
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
+        let help = "Time until the head of a response, by the class of its status";
+        registry.register("http_request_seconds", help, self.request_seconds.0.clone());
+        let help = "Time between storing a line and sending it to a connected viewer";
+        registry.register("line_to_viewer_seconds", help, self.line_to_viewer.0.clone());
     }
 }

@@ -9,7 +9,7 @@
 //!   └── redis  the `--resp` port, for Redis clients
 //! ```
 //! - `state`: everything that connections share. It depends on no handler: `metrics`, `stages` and
-//!   `browser_auth` hold its parts.
+//!   `browser_auth` hold its parts. `process`: metrics of this process.
 //! - These refer to each other: a request becomes a socket or a page, which report errors as `http` does, and `state`
 //!   holds types of `net` and `options`.
 //! - `options`: the options of a server, and the errors of starting it.
@@ -22,6 +22,7 @@ mod http;
 mod metrics;
 mod net;
 mod options;
+mod process;
 mod redis;
 mod reload;
 mod server_file;

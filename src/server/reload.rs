@@ -28,6 +28,11 @@ pub struct ReloadReport {
 }
 
 impl Server {
+    /// Returns the reason if the store accepts no writes until the server is restarted.
+    pub fn needs_restart(&self) -> Option<String> {
+        self.state.tasks.needs_restart()
+    }
+
     /// Reloads tokens and certificates, and applies `options` as far as possible.
     pub async fn reload(&self, options: &ServeOptions) -> ReloadReport {
         let state = &self.state;

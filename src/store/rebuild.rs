@@ -65,6 +65,7 @@ impl Store {
         *last = Some(before);
         wal.join_checkpoint().and_then(|()| trees.make_durable()).inspect_err(|error| self.sled_failed(error))?;
         let new_folder = rebuild_folder(&self.folder);
+        remove_rebuild_folder(&self.folder).map_err(StoreError::Sync)?;
         let copied = std::panic::catch_unwind(AssertUnwindSafe(|| self.copy_to(&trees, &new_folder)));
         drop(trees);
         let copied = copied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("copying sled failed"))));
@@ -89,9 +90,23 @@ impl Store {
         Ok(true)
     }
 
+    /// Copies every commit so far to a new store in this folder, which must not exist. Commits wait until it is done;
+    /// readers continue.
+    ///
+    /// # Errors
+    /// The store accepts no writes, or the copy failed; what is left of it is of no use.
+    pub fn copy_commits(&self, folder: &Path) -> Result<(), StoreError> {
+        let mut wal = self.wal.lock();
+        self.apply_last(&mut wal);
+        // A failed sled may lack commits that the log has.
+        self.check_writable()?;
+        let trees = self.trees()?;
+        let copied = std::panic::catch_unwind(AssertUnwindSafe(|| self.copy_to(&trees, folder)));
+        copied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("copying sled failed"))))
+    }
+
     /// Copies everything that an opening needs to a new database in this folder. sled must have every commit.
     fn copy_to(&self, trees: &Trees, folder: &Path) -> Result<(), StoreError> {
-        remove_rebuild_folder(&self.folder).map_err(StoreError::Sync)?;
         create_folder(folder).map_err(StoreError::Sync)?;
         let number = trees.db.generate_id()?;
         self.number_max.fetch_max(number, Ordering::AcqRel);

@@ -59,6 +59,16 @@ impl Store {
         self.space.unavailable().map_or(Ok(()), |reason| Err(StoreError::Unavailable(reason)))
     }
 
+    /// Returns the reason if only a restart can help: the state on disk is unknown, or the disk does not respond.
+    pub fn needs_restart(&self) -> Option<String> {
+        match self.check_can_grow() {
+            Err(error @ (StoreError::Poisoned(_) | StoreError::Unavailable(Unavailable::Hung(_)))) => {
+                Some(error.to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// Rejects all writes from now on, until the next start.
     pub fn poison(&self, error: &StoreError) {
         let mut health = self.health.write();

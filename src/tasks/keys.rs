@@ -130,6 +130,7 @@ impl Tasks {
         }
         let id = task.id().clone();
         let _creating = self.inner.create_lock.lock().await;
+        let _change = self.begin_archive_change().await;
         let _archive_guard = task.inner.archive_lock.lock().await;
         match self.cached(&id) {
             Some(now) if !now.with_record(TaskRecord::ended_with_its_key) => return Ok(now),

@@ -18,6 +18,7 @@ mod adopt;
 mod append;
 mod attempts;
 mod backlog;
+pub mod backup;
 mod budget;
 mod clock;
 mod details;
@@ -49,6 +50,7 @@ use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::model::limits::{LimitCounters, Limits};
 use crate::store::StoreError;
+pub use crate::store::codec::STORE_FORMAT;
 pub use crate::store::{FILE_MODE, OpenError, create_folder, write_private};
 
 pub use crate::journal::{Durability, LineBatch, PageLimits};

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
 use super::attempts::AttemptIndex;
+use super::backup::{self, BackupLocks};
 use super::budget::DiskBudget;
 use super::event_queue::EventQueue;
 use super::integrity::IntegrityCounts;
@@ -87,6 +88,7 @@ pub(super) struct TasksInner {
     pub(super) event_queue: EventQueue,
     /// Locked while a task is created, loaded or removed: one at a time.
     pub(super) create_lock: tokio::sync::Mutex<()>,
+    pub(super) backup: BackupLocks,
 }
 
 impl TasksInner {
@@ -114,6 +116,7 @@ impl Tasks {
         if let Err(error) = make_private(&data.join("journal")) {
             tracing::debug!(%error, "cannot restrict the journal's files");
         }
+        backup::remove_stale_snapshot(data);
         let archives = Archives::open(&data.join("archive"))?;
         archives.scan_usage()?;
         let (maintenance, requests) = mpsc::channel(maintenance::REQUESTS_MAX);
@@ -142,6 +145,7 @@ impl Tasks {
             integrity: IntegrityCounts::default(),
             budget: Arc::new(DiskBudget::new(data.join("journal"))),
             create_lock: tokio::sync::Mutex::default(),
+            backup: BackupLocks::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
         tasks.load_all()?;
@@ -294,6 +298,7 @@ impl Tasks {
 
     /// Removes a task. The caller holds the `create_lock`.
     pub(super) async fn remove_loaded(&self, task: &TaskHandle) -> Result<(), TasksError> {
+        let _change = self.begin_archive_change().await;
         let id = task.id();
         task.remove_content().await?;
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
@@ -350,6 +355,11 @@ impl Tasks {
         }
         self.has_budget().map_err(|error| error.to_string())?;
         self.inner.journal.check_can_grow().map_err(|error| error.to_string())
+    }
+
+    /// Returns the reason if lines cannot be written until the store is opened again.
+    pub fn needs_restart(&self) -> Option<String> {
+        self.inner.journal.store().needs_restart()
     }
 
     /// Stops the maintenance, flushes everything, and closes the store.

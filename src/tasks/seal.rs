@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::MutexGuard;
+
 use super::TasksError;
+use super::backup::ArchiveChange;
 use super::task::TaskHandle;
 use crate::archive::ArchiveError;
 use crate::journal::Trim;
@@ -74,9 +77,14 @@ impl TaskHandle {
     ///
     /// # Errors
     /// The task was removed.
-    async fn lock_archive(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, TasksError> {
+    async fn lock_archive(&self) -> Result<(Option<ArchiveChange>, MutexGuard<'_, ()>), TasksError> {
+        // No backup may copy a record and an archive of different moments.
+        let change = match self.registry() {
+            Some(tasks) => Some(tasks.begin_archive_change().await),
+            None => None,
+        };
         let guard = self.inner.archive_lock.lock().await;
-        if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok(guard) }
+        if self.is_removed() { Err(TasksError::Removed(self.id().clone())) } else { Ok((change, guard)) }
     }
 
     fn seal_now(&self) -> Result<(Artifact, Option<Integrity>), TasksError> {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use super::budget::Evicted;
 use super::registry::Tasks;
 use crate::model::Timestamp;
@@ -54,6 +56,11 @@ pub struct Stats {
 }
 
 impl Tasks {
+    /// Returns the histogram of the times of group commits, in seconds.
+    pub fn commit_seconds(&self) -> Histogram {
+        self.inner.journal.counters().commit_seconds.clone()
+    }
+
     /// Returns the current counters and gauges.
     pub fn stats(&self) -> Stats {
         let counters = self.inner.journal.counters();

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 mod alone;
 mod attempts;
+mod backup;
+mod config;
 mod doctor;
 mod events;
 mod explain;

@@ -2,7 +2,7 @@
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 20] = [
     "serve",
     "run",
     "follow",
@@ -17,7 +17,11 @@ const COMMANDS: [&str; 16] = [
     "export",
     "rm",
     "doctor",
+    "backup",
+    "restore",
     "verify",
+    "config",
+    "man",
     "completions",
 ];
 
@@ -74,7 +78,7 @@ fn a_bad_setting_is_named_with_its_place() {
     std::fs::write(home.path("t.toml"), "worker_grace = 'soon'\n").unwrap();
     let done = home.run(&["list", "--config", "t.toml"]);
     assert_eq!(done.code, Some(1));
-    assert!(done.stderr.contains("t.toml: `worker_grace`: `soon` is not a duration"), "{}", done.stderr);
+    assert!(done.stderr.contains("t.toml:1: `worker_grace`: `soon` is not a duration"), "{}", done.stderr);
 
     let done = home.run(&["run", "--config", "missing.toml", "--", "true"]);
     assert_eq!(done.code, Some(125), "tasktail itself failed before the command started");

@@ -108,7 +108,7 @@ fn a_server_serves_no_more_connections_than_it_has_files_for() {
     limited.current_dir(home.path("")).stdout(std::process::Stdio::piped());
     let serve = Serve::start(limited);
     let mut kept = http::Kept::connect(&serve.url);
-    assert_eq!(number(&kept.get("/metrics").1, "tasktail_connections_max"), 20.0);
+    assert_eq!(number(&kept.get("/metrics").1, "tasktail_limit{limit=\"connections_max\",unit=\"number\"}"), 20.0);
     let many: Vec<TcpStream> =
         (0..150).map(|_| TcpStream::connect(serve.url.strip_prefix("http://").unwrap()).unwrap()).collect();
     until("those too many are refused", || {

@@ -18,6 +18,8 @@ import { MockServer } from "./mock.js";
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
+  // Otherwise every window renders the browser's own menus in advance, in several processes each.
+  "--disable-features=PreloadTopChromeWebUI",
 ];
 const BATCH_LINES = 5000;
 /** Upper bound of every wait, for slow machines. */

@@ -9,6 +9,7 @@ mod bind;
 mod common;
 mod download;
 mod http;
+mod metrics;
 mod openapi;
 mod partial;
 mod pipeline;

@@ -52,3 +52,6 @@ pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
 pub const DASHBOARD_REFRESH: Duration = Duration::from_millis(30);
 /// Interval of checks of a followed file when the system reports no change.
 pub const FILE_POLL: Duration = Duration::from_secs(1);
+/// Upper bounds of the buckets of a histogram of latencies, in seconds.
+pub const LATENCY_BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];

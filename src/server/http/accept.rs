@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -152,6 +152,7 @@ where
         mut guard: RequestGuard,
     ) -> warp::http::Response<GuardedBody<impl Body<Data = Bytes, Error = warp::Error> + Unpin + 'static>> {
         self.state.metrics.requests.inc();
+        let (begun, state) = (Instant::now(), self.state.clone());
         if let Some(uri) = prefix::strip(request.uri(), self.state.prefix(), |path| !routes::allowed(path).is_empty()) {
             *request.uri_mut() = uri;
         }
@@ -183,6 +184,7 @@ where
         if let Some(browser) = browser {
             response = browser.page_of(response);
         }
+        state.metrics.request_seconds.observe(response.status().as_u16(), begun.elapsed().as_secs_f64());
         guard.guard(response)
     }
 }

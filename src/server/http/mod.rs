@@ -6,7 +6,8 @@
 //!   tasks  lines  append  download  sse    a task: its metadata, log, and live stream
 //!   runs/                                  runs and their events
 //!   browser/                               sign-in, share links
-//!   health                                 metrics, health checks, the counters of the stages
+//!   backup                                 a snapshot of the data folder
+//!   health  metrics                        health checks, the counters of the stages, metrics
 //!   reference/                             OpenAPI, JSON Schemas
 //!   delegates                              WebSockets (`ws`) and pages (`web`)
 //! ```
@@ -17,6 +18,7 @@
 pub(in crate::server) mod accept;
 mod append;
 pub(in crate::server) mod auth;
+mod backup;
 mod body;
 mod browser;
 pub(in crate::server) mod client_addr;
@@ -29,6 +31,7 @@ pub(in crate::server) mod error;
 mod health;
 mod host;
 mod lines;
+mod metrics;
 pub(in crate::server) mod named_task;
 mod origin;
 mod prefix;

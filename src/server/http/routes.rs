@@ -16,7 +16,9 @@ use super::body::{self, BodyTimeout};
 use super::client_addr::ClientAddr;
 use super::error::{self, RouteError};
 use super::route_request::{Handler, RouteRequest};
-use super::{append, browser, delegates, download, health, lines, prefix, reference, runs, sse, tasks};
+use super::{
+    append, backup, browser, delegates, download, health, lines, metrics, prefix, reference, runs, sse, tasks,
+};
 use crate::auth::Caller;
 use crate::auth::Scope::{Admin, Read, Write};
 use crate::model::limits::Limits;
@@ -50,10 +52,11 @@ macro_rules! routes {
 pub const ROUTES: &[Route] = routes! {
     GET HEAD "/healthz", Public => health::healthz;
     GET HEAD "/readyz", Public => health::readyz;
-    GET HEAD "/metrics", Any(Read) => health::metrics;
+    GET HEAD "/metrics", Any(Read) => metrics::metrics;
     GET HEAD "/api/v1/pipeline", Any(Read) => health::pipeline;
     GET HEAD "/api/v1/openapi.json", Public => reference::openapi;
     GET HEAD "/api/v1/schemas/{name}", Public => reference::schema;
+    POST "/api/v1/backup", Any(Admin) => backup::begin;
 
     GET HEAD "/", Page => delegates::task_list_page;
     GET HEAD "/tasks/{task}", TaskPage => delegates::task_page;

@@ -29,7 +29,7 @@ use super::error::{self, ApiError};
 use super::named_task::{find_task, wait_for_task};
 use super::route_request::RouteRequest;
 use crate::auth::{Caller, Lease};
-use crate::model::{Cursor, TaskId};
+use crate::model::{Cursor, TaskId, Timestamp};
 use crate::server::state::{SharedState, State};
 use crate::server::ws::frames::{before_first, cursor_after, push_json};
 use crate::tasks::{FollowEvent, FollowStart, LogPage, TaskFollower, TaskHandle};
@@ -168,7 +168,11 @@ pub(super) async fn stream(request: RouteRequest) -> Result<Response, ApiError> 
         None if wait => None,
         None => return Err(ApiError::task_not_found(&id)),
     };
-    Ok(event_stream(state, lease, TaskEvents { id, caller, start, partial, details, follower }))
+    Ok(event_stream(
+        state,
+        lease,
+        TaskEvents { id, caller, start, partial, details, follower, since: Timestamp::now() },
+    ))
 }
 
 /// Reports whether a position is the end of this log, which nothing can follow.
@@ -189,6 +193,8 @@ struct TaskEvents {
     details: bool,
     /// `None` until the task exists.
     follower: Option<Box<TaskFollower>>,
+    /// Time of the request.
+    since: Timestamp,
 }
 
 impl SseSource for TaskEvents {
@@ -204,6 +210,7 @@ impl SseSource for TaskEvents {
             Ok(Some(FollowEvent::Page(page))) => {
                 put_page(out, &page);
                 let lines = page.lines.len() as u64;
+                state.metrics.line_to_viewer.observe(page.lines.last(), self.since);
                 state.metrics.lines_delivered.inc_by(lines);
                 state.stages.sse.delivered(lines);
             }

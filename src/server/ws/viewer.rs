@@ -16,7 +16,7 @@ use super::socket::{
     BufferSizes, Peer, Received, SendError, SocketSink, SocketSource, Upgrade, close, run_duplex, send,
 };
 use crate::auth::{Caller, Lease};
-use crate::model::TaskId;
+use crate::model::{TaskId, Timestamp};
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::http::named_task::{find_task, wait_for_task};
 use crate::server::http::query::QueryParams;
@@ -82,6 +82,7 @@ async fn send_log(
     caller: &Caller,
     task: ViewedTask,
 ) -> Result<(CloseCode, &'static str), SendError> {
+    let since = Timestamp::now();
     let mut beat = interval_at(Instant::now() + state.options.limits.heartbeat, state.options.limits.heartbeat);
     let mut follower = loop {
         tokio::select! {
@@ -97,10 +98,10 @@ async fn send_log(
     loop {
         tokio::select! {
             biased;
-            () = state.shutdown.cancelled() => return drain_ended_task(state, sink, &mut follower).await,
+            () = state.shutdown.cancelled() => return drain_ended_task(state, sink, &mut follower, since).await,
             _ = beat.tick() => send(sink, Message::Ping(Bytes::new())).await?,
             event = follower.next() => match event {
-                Ok(Some(event)) => send_event(state, sink, event).await?,
+                Ok(Some(event)) => send_event(state, sink, event, since).await?,
                 Ok(None) => return Ok((CloseCode::Normal, TASK_ENDED)),
                 Err(error) => return send_error(sink, &error).await,
             },
@@ -114,11 +115,12 @@ async fn drain_ended_task(
     state: &State,
     sink: &mut SocketSink,
     follower: &mut TaskFollower,
+    since: Timestamp,
 ) -> Result<(CloseCode, &'static str), SendError> {
     let rest = async {
         while follower.has_ended() {
             match follower.next().await {
-                Ok(Some(event)) => send_event(state, sink, event).await?,
+                Ok(Some(event)) => send_event(state, sink, event, since).await?,
                 Ok(None) => return Ok(true),
                 Err(_) => break,
             }
@@ -154,13 +156,19 @@ impl ViewedTask {
     }
 }
 
-/// Sends an event.
-async fn send_event(state: &State, sink: &mut SocketSink, event: FollowEvent) -> Result<(), SendError> {
+/// Sends an event to a viewer that is connected since `since`.
+async fn send_event(
+    state: &State,
+    sink: &mut SocketSink,
+    event: FollowEvent,
+    since: Timestamp,
+) -> Result<(), SendError> {
     let FollowEvent::Page(page) = event else {
         return send(sink, frames::text(frames::event(event))).await;
     };
     let encoded = page.encoded(frames::encode_page);
     let lines = page.lines.len();
+    state.metrics.line_to_viewer.observe(page.lines.last(), since);
     // Dropped before sending, so that a slow viewer keeps only the frames in memory.
     drop(page);
     for frame in frames::frames(&encoded) {
