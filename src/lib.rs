@@ -35,6 +35,7 @@
 //! store    sled, write-ahead log      wire       messages and codecs, no I/O
 //! journal  ordered logs               archive    zstd files
 //! tasks    tasks over both            events     parsing events, the state of a run
+//!                                     analysis   what lines show: search, errors, sections
 //! auth     tokens and permissions
 //! runs     a run's events             client     connecting to a server
 //! server   net, http, ws, web, redis  worker     process, lines, buffer, uplink
@@ -43,7 +44,7 @@
 //! ```
 //!
 //! `client`, `worker`, `dashboard` and `doctor` never import the layers on the left except `model`: they
-//! could be a separate program. `events` is used on both sides.
+//! could be a separate program. `events` and `analysis` are used on both sides.
 //!
 //! # The path of a line
 //!
@@ -82,6 +83,7 @@
 //! 7. Every route and every Redis command is authorized before it runs; one without a rule does not exist.
 //!    A resource hidden from a token is answered like a missing one.
 
+pub mod analysis;
 pub mod archive;
 pub mod auth;
 pub mod cli;

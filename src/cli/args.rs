@@ -10,13 +10,17 @@ use super::complete::CompleteArgs;
 use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
 use super::dashboard::DashboardArgs;
+use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::events::EventsArgs;
+use super::explain::ExplainArgs;
 use super::export::ExportArgs;
 use super::follow::FollowArgs;
+use super::grep::GrepArgs;
 use super::list::ListArgs;
 use super::man::ManArgs;
 use super::open::OpenArgs;
+use super::replay::ReplayArgs;
 use super::rm::RmArgs;
 use super::run::RunArgs;
 use super::serve::ServeArgs;
@@ -76,6 +80,14 @@ pub enum CliCommand {
     /// Show details of a task
     #[command(visible_alias = "inspect")]
     Show(ShowArgs),
+    /// Print the lines of any task that match a regular expression
+    Grep(GrepArgs),
+    /// Print the lines that a task's log has and the last good one has not
+    Diff(DiffArgs),
+    /// Print the most telling lines of a task's log within a size
+    Explain(ExplainArgs),
+    /// Print a task's log at the speed at which it was written
+    Replay(ReplayArgs),
     /// Write a task's whole log to stdout or a file
     Export(ExportArgs),
     /// Serve the page of a task from the data folder until Ctrl-C, and print its address

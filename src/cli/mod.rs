@@ -2,7 +2,8 @@
 //!
 //! `args` lists the commands; each command's file has its flags and its code. Data is printed to
 //! stdout, everything else to stderr, both through `output`. Exit codes: 0 for success, 1 for a
-//! failure, 2 for an invalid command line; `run` and `follow --exit-status` return the task's code.
+//! failure, 2 for an invalid command line; `grep` and `diff` return those of grep and diff, `run` and
+//! `follow --exit-status` return the task's code.
 
 mod append;
 mod args;
@@ -11,10 +12,13 @@ mod complete;
 mod completions;
 mod config;
 mod dashboard;
+mod diff;
 mod doctor;
 mod events;
+mod explain;
 mod export;
 mod follow;
+mod grep;
 mod list;
 mod locate;
 mod man;
@@ -25,6 +29,7 @@ mod output;
 mod owner;
 mod progress;
 mod rejected;
+mod replay;
 mod rm;
 mod run;
 mod screen;
@@ -81,6 +86,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(cli.global.quiet, cli.global.json);
     let (failed, usage) = match cli.command {
         CliCommand::Run(_) => (EXIT_BEFORE_START, EXIT_BEFORE_START),
+        CliCommand::Grep(_) | CliCommand::Diff(_) => (grep::EXIT_TROUBLE, EXIT_USAGE),
         _ => (1, EXIT_USAGE),
     };
     match prepare_and_run(cli, output) {
@@ -141,6 +147,10 @@ async fn dispatch(command: CliCommand, context: Context, source: SettingsSource)
         CliCommand::End(args) => Box::pin(append::end(args, context)).await,
         CliCommand::List(args) => Box::pin(list::run(args, context)).await,
         CliCommand::Show(args) => Box::pin(show::run(args, context)).await,
+        CliCommand::Grep(args) => Box::pin(grep::run(args, context)).await,
+        CliCommand::Diff(args) => Box::pin(diff::run(args, context)).await,
+        CliCommand::Explain(args) => Box::pin(explain::run(args, context)).await,
+        CliCommand::Replay(args) => Box::pin(replay::run(args, context)).await,
         CliCommand::Export(args) => Box::pin(export::run(args, context)).await,
         CliCommand::Open(args) => Box::pin(open::run(args, context)).await,
         CliCommand::Rm(args) => Box::pin(rm::run(args, context)).await,

@@ -58,6 +58,12 @@ impl FromStr for Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelSet(u8);
 
+impl Default for ChannelSet {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 impl ChannelSet {
     /// Every channel.
     pub const ALL: ChannelSet = ChannelSet(0b111);

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
+use super::http::analysis::cache::OutlineCache;
 use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) metrics: Metrics,
     /// Permits for concurrent searches.
     pub(crate) searches: Arc<Semaphore>,
+    /// The outlines of logs that were asked for last.
+    pub(crate) outlines: OutlineCache,
     /// Counters of every stage.
     pub(crate) stages: StageMeters,
     /// Cancelled at shutdown: sockets close with 1001, streams end.
@@ -91,6 +94,7 @@ impl State {
             tls,
             metrics: Metrics::default(),
             searches: Arc::new(Semaphore::new(searches_max.min(Semaphore::MAX_PERMITS))),
+            outlines: OutlineCache::default(),
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         }))

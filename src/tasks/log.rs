@@ -174,6 +174,13 @@ impl TaskHandle {
         Ok(Some((self.archive().compress(&raw)?.into(), next)))
     }
 
+    /// Returns lines `from..=to` as NDJSON, as far as they are stored together, and the first line after them; `None`
+    /// if there is none. Missing lines between others are one row on the channel `internal`. It reads the disk, so
+    /// it belongs on a blocking thread.
+    pub fn ndjson(&self, from: u64, to: u64) -> Result<Option<(Bytes, u64)>, TasksError> {
+        self.export_chunk(from, to)
+    }
+
     fn export_chunk(&self, from: u64, to: u64) -> Result<Option<(Bytes, u64)>, TasksError> {
         if let Some(hole) = self.archive().hole_at(from) {
             return Ok(Some((gap_row(self.gap(from, hole.to.min(to)), hole.before), hole.to + 1)));

@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod events;
 mod explain;
+mod find;
 mod follow;
 mod machine;
 mod run_events;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod analysis;
 mod authorization;
 mod bind;
 #[allow(dead_code, reason = "not every test program uses all helpers")]
@@ -17,6 +18,7 @@ mod prefix;
 mod proxy;
 mod reference;
 mod runs;
+mod search;
 mod sse;
 #[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../cli/support.rs"]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that each layer may import. A layer may always import itself.
-const ALLOWED_IMPORTS: [(&str, &[&str]); 21] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -12,11 +12,12 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 21] = [
     ("journal", &["model", "store"]),
     ("archive", &["model", "store"]),
     ("events", &["model"]),
+    ("analysis", &["model"]),
     ("guide", &[]),
     ("auth", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
     ("runs", &["model", "journal", "events", "tasks"]),
-    ("server", &["model", "transport", "wire", "events", "tasks", "runs", "auth"]),
+    ("server", &["model", "transport", "wire", "events", "analysis", "tasks", "runs", "auth"]),
     ("client", &["model", "transport", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("dashboard", &["model", "events", "client"]),
@@ -25,7 +26,20 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 21] = [
     ("testing", &["model", "server", "tasks", "config"]),
     (
         "cli",
-        &["model", "wire", "events", "tasks", "auth", "server", "client", "worker", "dashboard", "doctor", "config"],
+        &[
+            "model",
+            "wire",
+            "events",
+            "analysis",
+            "tasks",
+            "auth",
+            "server",
+            "client",
+            "worker",
+            "dashboard",
+            "doctor",
+            "config",
+        ],
     ),
     ("main.rs", &["cli"]),
     ("lib.rs", &[]),

@@ -109,6 +109,8 @@ limits! {
     search_program_bytes_max: Bytes = 256 * 1024;
     /// Time allowed for one search request; then it returns its matches and where to continue
     search_time_max: Time = Duration::from_secs(2);
+    /// Time allowed for the comparison or the explanation of a log; then it covers the lines read so far
+    analysis_time_max: Time = Duration::from_secs(20);
     /// Maximum number of concurrent searches; further ones wait briefly, then get 503
     searches_max: Count = 4;
     /// Maximum number of tasks that one worker connection may write to at the same time

@@ -1,23 +1,22 @@
 //! `GET /api/v1/tasks/{id}/lines`: a page of the log, optionally filtered.
 //!
-//! A filter reads at most [`SCAN_LINES_MAX`] lines per request, and a search runs for at most
+//! A pattern is matched against the displayed text of a line, with `raw=1` against the stored text.
+//! A filter of channels reads at most [`SCAN_LINES_MAX`] lines per request, and a search runs for at most
 //! `search_time_max`. Then the response has fewer lines than `limit`, and its `cursor` and `next_line` follow
 //! the last line examined, so the caller continues from there. The number of concurrent searches is limited.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use regex::{Regex, RegexBuilder};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 use warp::reply::Response;
 
 use super::error::ApiError;
+use super::log_scan::{self, LogScan, ScanFilter, acquire_search};
 use super::query::QueryParams;
 use super::reply::uncached_json;
 use super::route_request::RouteRequest;
-use crate::model::limits::{Limit, Limits};
+use crate::analysis::LogPattern;
 use crate::model::{ChannelSet, Cursor, Gap, Line, limits};
 use crate::server::state::State;
 use crate::tasks::{FollowStart, LogPage, PageLimits, TaskHandle, TasksError};
@@ -30,12 +29,6 @@ const READ_LINES: u64 = 2_000;
 const READ_BYTES: usize = 1024 * 1024;
 /// Maximum bytes of text in one response, which has at least one line.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Maximum size of the lazy DFA of a search.
-const DFA_BYTES_MAX: usize = 1024 * 1024;
-/// Maximum nesting of groups in a pattern.
-const NESTING_MAX: u32 = 50;
-/// Maximum time that a search waits for a permit.
-const SEARCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Handles the route.
 pub(super) async fn page(request: RouteRequest) -> Result<Response, ApiError> {
@@ -63,10 +56,7 @@ pub(super) async fn page(request: RouteRequest) -> Result<Response, ApiError> {
             }
             scan.forward(cursor.n + 1, limit).await?;
             // If there are no new lines, the caller gets its own cursor back.
-            if let Some((page, end)) = &mut scan.last
-                && page.is_empty()
-                && end.n == cursor.n
-            {
+            if let Some(end) = scan.end.as_mut().filter(|end| end.n == cursor.n) {
                 *end = cursor;
             }
         }
@@ -74,39 +64,17 @@ pub(super) async fn page(request: RouteRequest) -> Result<Response, ApiError> {
     Ok(scan.into_response())
 }
 
-/// Acquires a permit for a search. Waiting requests are served in order.
-async fn acquire_search(state: &State) -> Result<OwnedSemaphorePermit, ApiError> {
-    if let Ok(permit) = state.searches.clone().try_acquire_owned() {
-        return Ok(permit);
-    }
-    state.limit_counters.count(Limit::searches_max);
-    match timeout(SEARCH_WAIT, state.searches.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => {
-            let detail = format!("{} searches are running: try again", state.options.limits.searches_max);
-            Err(ApiError::new(503, "busy", detail).retry_after(Duration::from_secs(1)))
-        }
-    }
-}
-
 /// A filter of lines by channel and pattern.
 #[derive(Clone)]
 struct LineFilter {
     channels: ChannelSet,
-    pattern: Option<Regex>,
+    pattern: Option<Arc<LogPattern>>,
 }
 
 impl LineFilter {
     fn parse(query: &QueryParams, state: &State) -> Result<Self, ApiError> {
         let channels = query.get("stream")?.unwrap_or(ChannelSet::ALL);
-        let pattern = query.text("q").map(|text| compile(text, &state.options.limits)).transpose();
-        let pattern = pattern.map_err(|error| {
-            if let Some(limit) = error.limit {
-                state.limit_counters.count(limit);
-            }
-            ApiError::bad_query("q", error.reason)
-        })?;
-        Ok(Self { channels, pattern })
+        Ok(Self { channels, pattern: log_scan::pattern(query, state)? })
     }
 
     fn matches_all(&self) -> bool {
@@ -118,35 +86,6 @@ impl LineFilter {
     }
 }
 
-/// A pattern that cannot be compiled.
-struct PatternError {
-    /// The limit that it exceeds, if any.
-    limit: Option<Limit>,
-    reason: String,
-}
-
-/// Compiles a pattern within the limits.
-fn compile(text: &str, limits: &Limits) -> Result<Regex, PatternError> {
-    if text.len() as u64 > limits.search_pattern_bytes_max {
-        let limit = Limit::search_pattern_bytes_max;
-        let (max, name) = (limits.show(limit), limit.name());
-        let reason = format!("the pattern has {} bytes, and {name} is {max}", text.len());
-        return Err(PatternError { limit: Some(limit), reason });
-    }
-    let program_bytes = usize::try_from(limits.search_program_bytes_max).unwrap_or(usize::MAX);
-    let mut builder = RegexBuilder::new(text);
-    builder.size_limit(program_bytes).dfa_size_limit(DFA_BYTES_MAX).nest_limit(NESTING_MAX);
-    builder.build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => {
-            let limit = Limit::search_program_bytes_max;
-            let (max, name) = (limits.show(limit), limit.name());
-            let reason = format!("the compiled pattern is too large: {name} is {max}");
-            PatternError { limit: Some(limit), reason }
-        }
-        other => PatternError { limit: None, reason: other.to_string() },
-    })
-}
-
 /// A scan of a log for the lines of one response.
 struct LineScan {
     handle: TaskHandle,
@@ -156,17 +95,23 @@ struct LineScan {
     lines: Vec<Line<'static>>,
     bytes: usize,
     gaps: Vec<Gap>,
-    /// The last page read, and the cursor after the last line examined.
-    last: Option<(Arc<LogPage>, Cursor)>,
+    /// The cursor after the last line examined.
+    end: Option<Cursor>,
+    /// First and last readable line when the last page was read.
+    readable: Option<(u64, u64)>,
 }
 
 impl LineScan {
     fn new(handle: TaskHandle, filter: LineFilter, deadline: Option<Instant>) -> Self {
-        Self { handle, filter, deadline, lines: Vec::new(), bytes: 0, gaps: Vec::new(), last: None }
+        Self { handle, filter, deadline, lines: Vec::new(), bytes: 0, gaps: Vec::new(), end: None, readable: None }
     }
 
     /// Collects up to `limit` matching lines, starting at a line number.
     async fn forward(&mut self, from: u64, limit: u64) -> Result<(), ApiError> {
+        if let (Some(pattern), Some(deadline)) = (self.filter.pattern.clone(), self.deadline) {
+            let filter = ScanFilter { pattern, channels: self.filter.channels, deadline };
+            return self.search(LogScan::new(self.handle.clone(), filter, from), limit).await;
+        }
         let (mut at, mut scanned) = (from.max(1), 0);
         let unfiltered = self.filter.matches_all();
         loop {
@@ -178,33 +123,45 @@ impl LineScan {
             }
             let page = self.handle.read(at, page_limits(count)).await?;
             self.gaps.extend(page.gap);
-            let mut cursor = match &self.last {
-                Some((_, end)) if page.is_empty() => *end,
+            let mut cursor = match self.end {
+                Some(end) if page.is_empty() => end,
                 _ => page.cursor,
             };
-            let (matching, examined) = self.matching(&page).await?;
-            for line in matching.into_iter().filter_map(|at| page.lines.get(at)) {
-                self.push(line);
+            for line in page.lines.iter().filter(|line| self.filter.channels.contains(line.channel)) {
+                self.gaps.extend(line.gap());
+                self.bytes += line.line.len();
+                self.lines.push(line.clone());
                 if to_u64(self.lines.len()) == limit {
                     cursor = Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id };
                     break;
                 }
             }
-            let cut = page.lines.get(examined).and(page.lines.get(examined.saturating_sub(1)));
-            if let Some(line) = cut.filter(|line| line.n < cursor.n) {
-                cursor = Cursor { epoch: page.cursor.epoch, n: line.n, id: line.id };
-            }
-            let timed_out = self.timed_out();
             scanned += to_u64(page.lines.len());
             let finished = page.lines.is_empty() || page.next > page.last_line;
             at = page.next;
-            self.last = Some((page, cursor));
-            if finished || timed_out {
+            (self.end, self.readable) = (Some(cursor), Some((page.first_line, page.last_line)));
+            if finished {
                 break;
             }
             // A long scan must not block other tasks of this thread.
             tokio::task::yield_now().await;
         }
+        Ok(())
+    }
+
+    /// Collects up to `limit` lines of a search.
+    async fn search(&mut self, mut scan: LogScan, limit: u64) -> Result<(), ApiError> {
+        loop {
+            let rest = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.lines.len());
+            let rest = if self.bytes >= RESPONSE_BYTES_MAX { 0 } else { rest };
+            let Some(slice) = scan.next_slice(rest).await? else { break };
+            self.gaps.extend(slice.gaps);
+            slice.lines.iter().for_each(|line| self.push(line));
+            if self.timed_out() {
+                break;
+            }
+        }
+        self.end = Some(self.handle.cursor_at(scan.position() - 1));
         Ok(())
     }
 
@@ -253,8 +210,8 @@ impl LineScan {
             }
             let stuck = page.lines.is_empty() || page.next <= at;
             at = page.next;
-            if self.last.is_none() || end > last_line {
-                self.last = Some((page.clone(), page.cursor));
+            if self.end.is_none() || end > last_line {
+                (self.end, self.readable) = (Some(page.cursor), Some((page.first_line, page.last_line)));
             }
             if stuck {
                 break;
@@ -297,13 +254,11 @@ impl LineScan {
     }
 
     fn into_response(self) -> Response {
-        let (first_line, last_line, cursor) = match &self.last {
-            Some((page, cursor)) => (page.first_line, page.last_line, *cursor),
-            None => {
-                let facts = self.handle.details();
-                (facts.first_line, facts.last_line, self.handle.cursor_at(facts.last_line))
-            }
-        };
+        let (first_line, last_line) = self.readable.unwrap_or_else(|| {
+            let facts = self.handle.details();
+            (facts.first_line, facts.last_line)
+        });
+        let cursor = self.end.unwrap_or_else(|| self.handle.cursor_at(last_line));
         uncached_json(&json!({
             "lines": self.lines,
             "cursor": cursor,

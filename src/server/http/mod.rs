@@ -4,6 +4,8 @@
 //! accept (timeouts) ─ prefix ─ client_addr ─ origin (host, public_url, cors) ─ auth ─ routes ─ one handler:
 //!
 //!   tasks  lines  append  download  sse    a task: its metadata, log, and live stream
+//!   search                                   lines of all tasks; log_scan finds them in one log
+//!   analysis/                                outline, diff and explanation of a log
 //!   runs/                                  runs and their events
 //!   browser/                               sign-in, share links
 //!   backup                                 a snapshot of the data folder
@@ -16,6 +18,7 @@
 //! request, `reply` and `error` make responses.
 
 pub(in crate::server) mod accept;
+pub(in crate::server) mod analysis;
 mod append;
 pub(in crate::server) mod auth;
 mod backup;
@@ -31,6 +34,7 @@ pub(in crate::server) mod error;
 mod health;
 mod host;
 mod lines;
+mod log_scan;
 mod metrics;
 pub(in crate::server) mod named_task;
 mod origin;
@@ -43,6 +47,7 @@ mod route_request;
 pub(in crate::server) mod routes;
 mod rows;
 mod runs;
+mod search;
 mod sse;
 mod tasks;
 mod timeouts;

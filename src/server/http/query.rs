@@ -42,6 +42,15 @@ impl QueryParams {
         self.pairs.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// Parses the parameters `label`, `key:value`.
+    pub(crate) fn labels(&self) -> Result<Vec<(String, String)>, ApiError> {
+        let label = |text: &str| match text.split_once(':') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(ApiError::bad_query("label", "must be key:value")),
+        };
+        self.texts("label").map(label).collect()
+    }
+
     /// Reports whether a parameter is present, in any case and even if empty.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name))

@@ -17,7 +17,8 @@ use super::client_addr::ClientAddr;
 use super::error::{self, RouteError};
 use super::route_request::{Handler, RouteRequest};
 use super::{
-    append, backup, browser, delegates, download, health, lines, metrics, prefix, reference, runs, sse, tasks,
+    analysis, append, backup, browser, delegates, download, health, lines, metrics, prefix, reference, runs, search, sse,
+    tasks,
 };
 use crate::auth::Caller;
 use crate::auth::Scope::{Admin, Read, Write};
@@ -83,7 +84,12 @@ pub const ROUTES: &[Route] = routes! {
     GET HEAD "/api/v1/tasks/{task}/log", Task(Read) => download::download;
     GET HEAD "/api/v1/tasks/{task}/stream", Task(Read) => sse::stream;
     GET HEAD "/api/v1/tasks/{task}/events", Task(Read) => tasks::events;
+    GET HEAD "/api/v1/tasks/{task}/outline", Task(Read) => analysis::outline;
+    GET HEAD "/api/v1/tasks/{task}/diff", Task(Read) => analysis::diff;
+    GET HEAD "/api/v1/tasks/{task}/explain", Task(Read) => analysis::explain;
     POST "/api/v1/tasks/{task}/share", Task(Admin) => browser::create_share;
+
+    GET HEAD "/api/v1/search", Any(Read) => search::search;
 
     GET HEAD "/api/v1/runs", Any(Read) => runs::list;
     GET HEAD "/api/v1/runs/{run}", Run(Read) => runs::show;

@@ -22,13 +22,9 @@ const LIST_MAX: u64 = 1_000;
 pub(super) async fn list(request: RouteRequest) -> Result<Response, ApiError> {
     let (caller, query) = (request.caller()?, request.query()?);
     let limit = query.limit(LIST_DEFAULT, LIST_MAX)?;
-    let label = |text: &str| match text.split_once(':') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(ApiError::bad_query("label", "must be key:value")),
-    };
     let list_query = ListQuery {
         status: query.get("status")?,
-        labels: query.texts("label").map(label).collect::<Result<_, _>>()?,
+        labels: query.labels()?,
         prefix: query.text("prefix").map(str::to_owned),
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         after: query.text("after").map(str::to_owned),

@@ -70,11 +70,16 @@ const MATRIX: &[Row] = &[
     any("/api/v1/pipeline"),
     any("/api/v1/tasks"),
     any("/api/v1/runs"),
+    any("/api/v1/search"),
     reads("/api/v1/tasks/{task}", 200),
     reads("/api/v1/tasks/{task}/lines", 200),
     reads("/api/v1/tasks/{task}/log", 200),
     reads("/api/v1/tasks/{task}/stream", 200),
     reads("/api/v1/tasks/{task}/events", 200),
+    reads("/api/v1/tasks/{task}/outline", 200),
+    reads("/api/v1/tasks/{task}/explain", 200),
+    // Nothing to compare it with.
+    reads("/api/v1/tasks/{task}/diff", 409),
     reads("/api/v1/runs/{run}", 200),
     reads("/api/v1/runs/{run}/events", 200),
     reads("/api/v1/runs/{run}/events/stream", 200),
@@ -105,6 +110,7 @@ async fn ask(store: &Store, row: &Row, who: &[(&str, &str)], id: &str) -> (u16, 
         .replace("{run}", id)
         .replace("{folder}", "shared")
         .replace("{name}", if row.path.starts_with("/assets") { "style.css" } else { "line.json" });
+    let path = if row.path.ends_with("/search") { format!("{path}?q=line") } else { path };
     let (kind, body) = match row.path {
         "/api/v1/tasks/{task}/end" => ("application/json", r#"{"exit_code":0}"#),
         "/api/v1/tasks/{task}/share" => ("application/json", r#"{"expires_in":"1h"}"#),
@@ -189,6 +195,7 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
                 415 => Some("bad_content_type"),
                 403 => Some("forbidden"),
                 404 => Some("not_found"),
+                409 => Some("no_good_run"),
                 _ => None,
             };
             if (status, code.as_deref()) != (expected, word) {

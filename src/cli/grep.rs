@@ -1,0 +1,230 @@
+//! `tasktail grep`: prints the lines of any task that match, newest task first.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use bytes::BytesMut;
+use clap::Args;
+use clap::builder::styling::{AnsiColor, Style};
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::locate::{Locator, Purpose};
+use super::output::Output;
+use super::values::{channels, key_value, since};
+use super::{Context, EXIT_INTERRUPTED, interrupted, text};
+use crate::analysis::{LogPattern, PatternLimits, displayed};
+use crate::client::HttpClient;
+use crate::model::{ChannelSet, TaskId, Timestamp};
+
+/// Exit code if nothing matches, as of grep.
+const EXIT_NONE: u8 = 1;
+/// Exit code for an error, as of grep.
+pub(super) const EXIT_TROUBLE: u8 = 2;
+/// Matches per request.
+const REQUEST_HITS: u64 = 10_000;
+
+/// `tasktail grep`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+RE is a regular expression in the syntax of Rust's regex crate, which is that of
+ripgrep. It is matched against what a line displays: colours and overwritten text
+of progress bars do not count. Exit codes are those of grep: 0 if a line matches,
+1 if none does, 2 for an error.
+
+Examples:
+  tasktail grep 'error:'
+  tasktail grep -i 'out of memory' --since 24h
+  tasktail grep 'FAILED' nightly-7 -C 3
+  tasktail grep 'v[0-9]+ deployed' --label branch=main --json | jq -r .task")]
+pub struct GrepArgs {
+    /// The regular expression
+    #[arg(value_name = "RE")]
+    pattern: String,
+    /// Search only these tasks
+    #[arg(value_name = "TASK")]
+    tasks: Vec<TaskId>,
+    /// Search only tasks with this label
+    #[arg(long, value_name = "K=V", value_parser = key_value)]
+    label: Option<(String, String)>,
+    /// Search only lines since this time, or this long ago
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Search only these streams: stdout, stderr, internal; separated by commas
+    #[arg(long, value_name = "S,..", value_parser = channels)]
+    stream: Option<ChannelSet>,
+    /// Ignore case
+    #[arg(short = 'i', long)]
+    ignore_case: bool,
+    /// Match what is stored instead of what is displayed
+    #[arg(long)]
+    raw: bool,
+    /// Print N lines after each match
+    #[arg(short = 'A', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100))]
+    after_context: u64,
+    /// Print N lines before each match
+    #[arg(short = 'B', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100))]
+    before_context: u64,
+    /// Print N lines before and after each match
+    #[arg(short = 'C', long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100))]
+    context: u64,
+    /// Stop after N matches
+    #[arg(short = 'm', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_count: Option<u64>,
+}
+
+/// A row of the search route: a line, or the end of a response.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum SearchRow {
+    Line(FoundLine),
+    End { next: Option<String> },
+}
+
+/// A line that was found, or one around it.
+#[derive(Debug, Deserialize, Serialize)]
+struct FoundLine {
+    task: String,
+    n: u64,
+    line: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    context: bool,
+}
+
+pub(super) async fn run(args: GrepArgs, context: Context) -> anyhow::Result<u8> {
+    let Context { settings, output } = context;
+    let locator = Locator::new(settings, output, Purpose::Query);
+    let result = tokio::select! {
+        result = grep(&args, &locator, output) => result.map(|found| if found { 0 } else { EXIT_NONE }),
+        result = interrupted() => result.map(|()| EXIT_INTERRUPTED),
+    };
+    locator.close().await;
+    result
+}
+
+/// Prints all matches, over as many requests as it takes, and returns whether there are any.
+async fn grep(args: &GrepArgs, locator: &Locator, output: Output) -> anyhow::Result<bool> {
+    let text = if args.ignore_case { format!("(?i){}", args.pattern) } else { args.pattern.clone() };
+    // Checked here as well, to mark the matches.
+    let pattern = LogPattern::new(&text, args.raw, PatternLimits::default())?;
+    let client = locator.client().await?;
+    let mut printer = Printer::new(output, pattern, args);
+    let mut after = None;
+    loop {
+        let left = args.max_count.map_or(REQUEST_HITS, |max| max - printer.found);
+        after = request(args, &client, &text, left.min(REQUEST_HITS), after, &mut printer).await?;
+        if after.is_none() || args.max_count.is_some_and(|max| printer.found >= max) {
+            return Ok(printer.found > 0);
+        }
+    }
+}
+
+/// Sends one request and prints its rows as they arrive. Returns the cursor to continue with.
+async fn request(
+    args: &GrepArgs,
+    client: &HttpClient,
+    pattern: &str,
+    limit: u64,
+    after: Option<String>,
+    printer: &mut Printer,
+) -> anyhow::Result<Option<String>> {
+    let lines = |lines: u64| Some(lines.max(args.context)).filter(|lines| *lines > 0).map(|lines| lines.to_string());
+    let mut query = vec![
+        ("q", Some(pattern.to_owned())),
+        ("raw", args.raw.then(|| "1".to_owned())),
+        ("label", args.label.as_ref().map(|(key, value)| format!("{key}:{value}"))),
+        ("since", args.since.map(|since| since.to_string())),
+        ("stream", args.stream.map(|streams| streams.to_string())),
+        ("before", lines(args.before_context)),
+        ("behind", lines(args.after_context)),
+        ("limit", Some(limit.to_string())),
+        ("after", after),
+    ];
+    query.extend(args.tasks.iter().map(|task| ("task", Some(task.to_string()))));
+    let (_, chunks) = client.download("/api/v1/search", &query).await?;
+    let mut chunks = std::pin::pin!(chunks);
+    let mut rest = BytesMut::new();
+    let mut end = None;
+    while let Some(chunk) = chunks.next().await {
+        rest.extend_from_slice(&chunk?);
+        while let Some(at) = memchr::memchr(b'\n', &rest) {
+            let row = rest.split_to(at + 1);
+            match serde_json::from_slice(&row).context("the server's answer is not that of a search")? {
+                SearchRow::Line(line) => printer.print(&line)?,
+                SearchRow::End { next } => end = Some(next),
+            }
+        }
+        printer.flush()?;
+    }
+    end.context("the server ended the search early; some lines were not searched")
+}
+
+/// Prints lines like grep.
+struct Printer {
+    output: Output,
+    pattern: LogPattern,
+    raw: bool,
+    terminal: bool,
+    /// Whether there are groups of lines, separated by `--`.
+    groups: bool,
+    /// The last line printed.
+    last: Option<(String, u64)>,
+    found: u64,
+    out: anstream::AutoStream<std::io::Stdout>,
+}
+
+impl Printer {
+    fn new(output: Output, pattern: LogPattern, args: &GrepArgs) -> Self {
+        let stdout = std::io::stdout();
+        Self {
+            output,
+            pattern,
+            raw: args.raw,
+            terminal: stdout.is_terminal(),
+            groups: args.context.max(args.before_context).max(args.after_context) > 0,
+            last: None,
+            found: 0,
+            out: anstream::AutoStream::auto(stdout),
+        }
+    }
+
+    fn print(&mut self, found: &FoundLine) -> anyhow::Result<()> {
+        self.found += u64::from(!found.context);
+        if self.output.json() {
+            return Ok(self.output.object(found)?);
+        }
+        let follows = self.last.as_ref().is_some_and(|(task, n)| *task == found.task && n + 1 == found.n);
+        if self.groups && self.last.is_some() && !follows {
+            writeln!(self.out, "--")?;
+        }
+        self.last = Some((found.task.clone(), found.n));
+        let (task, number) = (AnsiColor::Magenta.on_default(), AnsiColor::Green.on_default());
+        let mark = if found.context { '-' } else { ':' };
+        // With --raw a pipe gets what is stored, and a terminal never gets control sequences.
+        let shown = if self.raw && !self.terminal { found.line.as_str().into() } else { displayed(&found.line) };
+        for row in shown.split('\n') {
+            let row = if self.terminal { text::for_terminal(row, false) } else { row.into() };
+            let row = if found.context || self.raw { row.into_owned() } else { self.marked(&row) };
+            writeln!(self.out, "{task}{}{task:#}{mark}{number}{}{number:#}{mark}{row}", found.task, found.n)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a row with its matches in red.
+    fn marked(&self, row: &str) -> String {
+        let red: Style = AnsiColor::Red.on_default().bold();
+        let mut marked = String::with_capacity(row.len() + 16);
+        let mut at = 0;
+        for found in self.pattern.regex().find_iter(row).filter(|found| !found.is_empty()) {
+            marked.push_str(row.get(at..found.start()).unwrap_or_default());
+            marked.push_str(&format!("{red}{}{red:#}", found.as_str()));
+            at = found.end();
+        }
+        marked.push_str(row.get(at..).unwrap_or_default());
+        marked
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
