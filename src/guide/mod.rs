@@ -21,6 +21,9 @@ pub mod proxies {}
 #[doc = include_str!("page.md")]
 pub mod page {}
 
+#[doc = include_str!("finding.md")]
+pub mod finding {}
+
 #[doc = include_str!("redis.md")]
 pub mod redis {}
 
