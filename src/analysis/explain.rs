@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::diff::{LineSet, word};
 use super::outline::Outline;
 use super::recognizers::is_suspicious;
-use super::rows::LogRow;
+use super::rows::NdjsonRow;
 use super::text::displayed;
 use super::view::{Annotation, Severity};
 use crate::model::Channel;
@@ -56,7 +56,7 @@ pub struct TellingLine {
 }
 
 /// A collector of the telling lines of a log.
-pub struct Explainer<'a> {
+pub struct LogExplainer<'a> {
     good: Option<&'a LineSet>,
     outline: Outline,
     around: Vec<(u64, String)>,
@@ -70,7 +70,7 @@ pub struct Explainer<'a> {
     suspicious: Vec<(u64, String)>,
 }
 
-impl<'a> Explainer<'a> {
+impl<'a> LogExplainer<'a> {
     /// Creates a collector. `good` has the lines of the last good run.
     pub fn new(good: Option<&'a LineSet>) -> Self {
         Self {
@@ -86,10 +86,10 @@ impl<'a> Explainer<'a> {
     }
 
     /// Adds the next line of the log.
-    pub fn push(&mut self, row: &LogRow<'_>) {
+    pub fn push(&mut self, row: &NdjsonRow<'_>) {
         let errors = self.outline.counts().0;
-        self.outline.push(row);
         let shown = displayed(&row.line);
+        self.outline.push_shown(row, &shown);
         let is_own = row.channel == Channel::Internal;
         if !is_own && self.suspicious.len() < NEW_MAX && is_suspicious(&shown) {
             self.suspicious.push((row.n, clip(&shown)));
@@ -217,10 +217,10 @@ mod tests {
     use crate::model::Timestamp;
 
     fn explain(text: &str, good: Option<&LineSet>, budget: usize) -> Vec<TellingLine> {
-        let mut explainer = Explainer::new(good);
+        let mut explainer = LogExplainer::new(good);
         for (n, line) in (1..).zip(text.lines()) {
             let timestamp = Timestamp::from_millis(n);
-            explainer.push(&LogRow { n, timestamp, channel: Channel::Stdout, line: line.into(), partial: false });
+            explainer.push(&NdjsonRow { n, timestamp, channel: Channel::Stdout, line: line.into(), partial: false });
         }
         explainer.finish(budget, |line| line.line.len() + 1)
     }

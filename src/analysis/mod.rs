@@ -20,10 +20,10 @@ mod text;
 mod view;
 
 pub use diff::{DIFF_LINES_MAX, DiffLine, LineSet, errors_first};
-pub use explain::{BUDGET_MIN, Explainer, Reason, TellingLine};
+pub use explain::{BUDGET_MIN, LogExplainer, Reason, TellingLine};
 pub use normalize::normalize;
 pub use outline::Outline;
 pub use pattern::{LogPattern, PatternError, PatternLimits};
-pub use rows::{ExaminedRow, LogRow, RowScan, rows};
+pub use rows::{ExaminedRow, NdjsonRow, RowScan, rows};
 pub use text::displayed;
 pub use view::{Annotation, OutlineView, Section, Severity};

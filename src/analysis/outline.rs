@@ -4,7 +4,7 @@
 //! 2,000 sections and 1,000 annotations it only counts.
 
 use super::recognizers::{Finding, Recognizers};
-use super::rows::LogRow;
+use super::rows::NdjsonRow;
 use super::sections::SectionTracker;
 use super::text::displayed;
 use super::view::{ANNOTATIONS_MAX, Annotation, OutlineView, Severity, cut};
@@ -30,13 +30,17 @@ pub struct Outline {
 
 impl Outline {
     /// Adds the next line of the log.
-    pub fn push(&mut self, line: &LogRow<'_>) {
+    pub fn push(&mut self, line: &NdjsonRow<'_>) {
+        self.push_shown(line, &displayed(&line.line));
+    }
+
+    /// Adds the next line, whose displayed text is known.
+    pub(super) fn push_shown(&mut self, line: &NdjsonRow<'_>, shown: &str) {
         self.last = (line.n, line.timestamp);
         if line.channel == Channel::Internal {
             return;
         }
         self.sections.push_raw(line);
-        let shown = displayed(&line.line);
         for text in shown.split('\n').take(RECORD_ROWS_MAX).filter(|text| text.len() <= ROW_BYTES_MAX) {
             self.sections.push(line, text);
             if let Some(finding) = self.recognizers.examine(line.n, text) {

@@ -14,7 +14,7 @@ use crate::model::{Channel, ChannelSet, Line, Timestamp};
 
 /// The fields of a row that the analysis needs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct LogRow<'a> {
+pub struct NdjsonRow<'a> {
     /// Line number.
     pub n: u64,
     /// Time of writing.
@@ -30,7 +30,7 @@ pub struct LogRow<'a> {
     pub partial: bool,
 }
 
-impl<'a> LogRow<'a> {
+impl<'a> NdjsonRow<'a> {
     /// Parses a row; `None` if it is not one.
     pub fn parse(row: &'a [u8]) -> Option<Self> {
         Self::parse_plain(row).or_else(|| serde_json::from_slice(row).ok())
@@ -55,7 +55,7 @@ impl<'a> LogRow<'a> {
             return None;
         }
         let line = Cow::Borrowed(std::str::from_utf8(rest.get(..end)?).ok()?);
-        Some(LogRow { n, timestamp, channel, line, partial: false })
+        Some(NdjsonRow { n, timestamp, channel, line, partial: false })
     }
 }
 
@@ -96,10 +96,10 @@ fn utc(text: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_millis((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000 + ms))
 }
 
-impl<'a> From<&'a Line<'_>> for LogRow<'a> {
+impl<'a> From<&'a Line<'_>> for NdjsonRow<'a> {
     fn from(line: &'a Line<'_>) -> Self {
         let Line { n, timestamp, channel, partial, .. } = *line;
-        LogRow { n, timestamp, channel, line: Cow::Borrowed(line.line.as_ref()), partial }
+        NdjsonRow { n, timestamp, channel, line: Cow::Borrowed(line.line.as_ref()), partial }
     }
 }
 
@@ -144,8 +144,8 @@ impl<'a> RowScan<'a> {
     /// examined as well, and do not match.
     pub fn next_examined(&mut self) -> Option<ExaminedRow<'a>> {
         let json = self.next_candidate()?;
-        let is_match = |row: LogRow<'_>| self.channels.contains(row.channel) && self.pattern.is_match(&row.line);
-        Some(ExaminedRow { json, matches: LogRow::parse(json).is_some_and(is_match) })
+        let is_match = |row: NdjsonRow<'_>| self.channels.contains(row.channel) && self.pattern.is_match(&row.line);
+        Some(ExaminedRow { json, matches: NdjsonRow::parse(json).is_some_and(is_match) })
     }
 
     /// Returns the next row that may match.
@@ -244,7 +244,7 @@ mod tests {
 
     fn next_match(scan: &mut RowScan<'_>) -> Option<u64> {
         let row = std::iter::from_fn(|| scan.next_examined()).find(|row| row.matches)?;
-        LogRow::parse(row.json).map(|row| row.n)
+        NdjsonRow::parse(row.json).map(|row| row.n)
     }
 
     #[test]
@@ -269,8 +269,8 @@ mod tests {
             let timestamp = Timestamp::from_millis(ms);
             let line = Line { n, id: EntryId::new(ms, 7), timestamp, channel: Channel::Stderr, line: text.into(), partial, lossy: false };
             let row = serde_json::to_vec(&line).unwrap();
-            prop_assert_eq!(LogRow::parse(&row), Some(LogRow::from(&line)));
-            prop_assert_eq!(LogRow::parse(&row), serde_json::from_slice(&row).ok());
+            prop_assert_eq!(NdjsonRow::parse(&row), Some(NdjsonRow::from(&line)));
+            prop_assert_eq!(NdjsonRow::parse(&row), serde_json::from_slice(&row).ok());
         }
 
         #[test]

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::rows::LogRow;
+use super::rows::NdjsonRow;
 use super::view::{SECTIONS_MAX, Section, cut};
 
 /// Maximum number of sections inside each other; deeper ones are ignored.
@@ -75,8 +75,9 @@ impl SectionTracker {
     }
 
     /// Examines the stored text of a line for GitLab's markers, which are not displayed.
-    pub(super) fn push_raw(&mut self, line: &LogRow<'_>) {
-        if memchr::memmem::find(line.line.as_bytes(), b"section_").is_none() {
+    pub(super) fn push_raw(&mut self, line: &NdjsonRow<'_>) {
+        // A marker ends with a carriage return and an erased row.
+        if !line.line.contains('\r') || !line.line.contains("section_") {
             return;
         }
         let Some(regex) = GITLAB.as_ref() else { return };
@@ -93,7 +94,7 @@ impl SectionTracker {
     }
 
     /// Examines the displayed text of a row.
-    pub(super) fn push(&mut self, line: &LogRow<'_>, text: &str) {
+    pub(super) fn push(&mut self, line: &NdjsonRow<'_>, text: &str) {
         match text.as_bytes().first() {
             Some(b':' | b'#') => self.push_command(line, text),
             Some(b'-' | b'+' | b'~') => self.push_heading(line, text),
@@ -103,7 +104,7 @@ impl SectionTracker {
         }
     }
 
-    fn push_command(&mut self, line: &LogRow<'_>, text: &str) {
+    fn push_command(&mut self, line: &NdjsonRow<'_>, text: &str) {
         if let Some(title) = text.strip_prefix("::group::").or_else(|| text.strip_prefix("##[group]")) {
             self.start(line, title, Kind::Group);
         } else if text.starts_with("::endgroup::") || text.starts_with("##[endgroup]") {
@@ -112,7 +113,7 @@ impl SectionTracker {
     }
 
     /// Examines a heading of Buildkite. Go's results of tests begin like one, and so do the first lines of a diff.
-    fn push_heading(&mut self, line: &LogRow<'_>, text: &str) {
+    fn push_heading(&mut self, line: &NdjsonRow<'_>, text: &str) {
         let title =
             text.strip_prefix("--- ").or_else(|| text.strip_prefix("+++ ")).or_else(|| text.strip_prefix("~~~ "));
         let Some(title) = title.filter(|title| title.contains(char::is_alphanumeric)) else { return };
@@ -147,7 +148,7 @@ impl SectionTracker {
     }
 
     /// Examines a heading of Ansible: `PLAY [all] ****`, `TASK [Install] ****`, `PLAY RECAP ****`.
-    fn push_ansible(&mut self, line: &LogRow<'_>, text: &str) {
+    fn push_ansible(&mut self, line: &NdjsonRow<'_>, text: &str) {
         let Some(title) = text.trim_end().strip_suffix("***").map(|title| title.trim_end_matches('*').trim_end())
         else {
             return;
@@ -161,7 +162,7 @@ impl SectionTracker {
         }
     }
 
-    fn start(&mut self, line: &LogRow<'_>, title: &str, kind: Kind) {
+    fn start(&mut self, line: &NdjsonRow<'_>, title: &str, kind: Kind) {
         if self.sections.len() >= SECTIONS_MAX || self.open.len() >= DEPTH_MAX {
             self.truncated = true;
             return;
@@ -181,7 +182,7 @@ impl SectionTracker {
     }
 
     /// Ends the innermost section of this kind with its last line, and the sections inside it.
-    fn end(&mut self, line: &LogRow<'_>, kind: &Kind) {
+    fn end(&mut self, line: &NdjsonRow<'_>, kind: &Kind) {
         let Some(at) = self.open.iter().rposition(|(_, open)| open == kind) else { return };
         for (section, _) in self.open.split_off(at) {
             self.close(section, line.n, line);
@@ -189,7 +190,7 @@ impl SectionTracker {
     }
 
     /// Ends the innermost headings of this rank or a higher one, before the line of the next heading.
-    fn end_headings(&mut self, line: &LogRow<'_>, rank: u8) -> Vec<(usize, Kind)> {
+    fn end_headings(&mut self, line: &NdjsonRow<'_>, rank: u8) -> Vec<(usize, Kind)> {
         let is_ended = |(_, kind): &(usize, Kind)| matches!(kind, Kind::Heading(of) if *of >= rank);
         let at = self.open.iter().rposition(|open| !is_ended(open)).map_or(0, |at| at + 1);
         let ended = self.open.split_off(at);
@@ -199,7 +200,7 @@ impl SectionTracker {
         ended
     }
 
-    fn close(&mut self, section: usize, to: u64, line: &LogRow<'_>) {
+    fn close(&mut self, section: usize, to: u64, line: &NdjsonRow<'_>) {
         if let Some(section) = self.sections.get_mut(section) {
             section.open = false;
             section.to = Some(to.max(section.from));

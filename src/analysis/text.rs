@@ -41,8 +41,30 @@ fn first_control(text: &[u8]) -> Option<usize> {
     })
 }
 
+/// Returns a row whose only control sequences are colours and others that move nothing; `None` for another one.
+fn without_colours(text: &str) -> Option<String> {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        let (before, sequence) = rest.split_at(at);
+        let parameters = sequence.get(1..)?.strip_prefix('[')?;
+        let end = parameters.bytes().position(|byte| !(b' '..=b'?').contains(&byte))?;
+        if !matches!(parameters.as_bytes().get(end), Some(b'm' | b'h' | b'l' | b'q' | b'n')) {
+            return None;
+        }
+        shown.push_str(before);
+        rest = parameters.get(end + 1..)?;
+    }
+    shown.push_str(rest);
+    first_control(shown.as_bytes()).is_none().then_some(shown)
+}
+
 /// Draws one row.
 fn row(text: &str) -> String {
+    let text = text.trim_end_matches('\r');
+    if let Some(shown) = without_colours(text) {
+        return shown;
+    }
     let mut row = Row::default();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -244,6 +266,16 @@ mod tests {
         fn no_control_character_is_displayed(raw in "[\u{0}-\u{ff}完\u{301}\\[\\]mKGCD;0-9]{0,80}") {
             let shown = displayed(&raw);
             prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\t' && c != '\n'), "{shown:?}");
+        }
+
+        #[test]
+        fn colours_alone_are_removed_as_by_drawing(raw in "([ab完\u{7}]|\u{1b}\\[[0-9;?]{0,4}[mhlKG]|\u{1b}x){0,12}") {
+            // A move by nothing takes the other way.
+            let drawn = row(&format!("{raw}\u{1b}[0D\u{1b}[1C"));
+            prop_assume!(!raw.ends_with('\u{7}'));
+            if let Some(shown) = without_colours(&raw) {
+                prop_assert_eq!(shown, drawn);
+            }
         }
 
         #[test]

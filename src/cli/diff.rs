@@ -5,7 +5,8 @@ use clap::builder::styling::AnsiColor;
 use serde_json::Value;
 
 use super::locate::{Locator, Purpose};
-use super::output::{Output, task_error};
+use super::output::Output;
+use super::task_ref::resolve_id;
 use super::{Context, text};
 use crate::analysis::DiffLine;
 use crate::model::TaskId;
@@ -27,9 +28,9 @@ Examples:
   tasktail diff nightly-7 nightly-3 --lines 1000
   tasktail diff nightly-7 --json | jq -r '.new[].line'")]
 pub struct DiffArgs {
-    /// The task
+    /// The task, or the beginning of its id; the newest one if left out
     #[arg(value_name = "A")]
-    task: TaskId,
+    task: Option<TaskId>,
     /// The task to compare it with
     #[arg(value_name = "B")]
     with: Option<TaskId>,
@@ -59,15 +60,13 @@ pub(super) async fn run(args: DiffArgs, context: Context) -> anyhow::Result<u8> 
 
 async fn diff(args: &DiffArgs, locator: &Locator) -> anyhow::Result<Value> {
     let client = locator.client().await?;
-    let with = args.with.as_ref().map(ToString::to_string);
+    let task = resolve_id(&client, args.task.as_ref()).await?;
+    let with = match &args.with {
+        Some(with) => Some(resolve_id(&client, Some(with)).await?.to_string()),
+        None => None,
+    };
     let query = [("with", with), ("limit", Some(args.lines.to_string()))];
-    let path = format!("/api/v1/tasks/{}/diff", args.task);
-    let diff = client.get(&path, &query).await;
-    diff.map_err(|error| match &args.with {
-        // It may be either of the two; the server names it.
-        Some(_) => error.into(),
-        None => task_error(error, &args.task, client.endpoint()),
-    })
+    Ok(client.get(&format!("/api/v1/tasks/{task}/diff"), &query).await?)
 }
 
 fn print(diff: &Value, output: Output) -> anyhow::Result<()> {

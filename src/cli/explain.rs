@@ -6,7 +6,7 @@ use clap::Args;
 use futures::TryStreamExt as _;
 
 use super::locate::{Locator, Purpose};
-use super::output::task_error;
+use super::task_ref::resolve_id;
 use super::{Context, text};
 use crate::model::{TaskId, units};
 
@@ -22,9 +22,9 @@ Examples:
   tasktail explain nightly-7 --budget 2000
   tasktail explain nightly-7 --budget 64k --json")]
 pub struct ExplainArgs {
-    /// The task
+    /// The task, or the beginning of its id; the newest one if left out
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    task: Option<TaskId>,
     /// Print at most this many bytes, from 500 to 1000000
     #[arg(long, value_name = "BYTES", default_value = "8000", value_parser = units::size)]
     budget: u64,
@@ -55,8 +55,8 @@ async fn explain(args: &ExplainArgs, locator: &Locator, json: bool) -> anyhow::R
     let client = locator.client().await?;
     let format = if json { "json" } else { "text" };
     let query = [("budget", Some(args.budget.to_string())), ("format", Some(format.to_owned()))];
-    let explained = client.download(&format!("/api/v1/tasks/{}/explain", args.task), &query).await;
-    let (_, chunks) = explained.map_err(|error| task_error(error, &args.task, client.endpoint()))?;
+    let task = resolve_id(&client, args.task.as_ref()).await?;
+    let (_, chunks) = client.download(&format!("/api/v1/tasks/{task}/explain"), &query).await?;
     let body: Vec<bytes::Bytes> = chunks.try_collect().await?;
     Ok(String::from_utf8_lossy(&body.concat()).into_owned())
 }

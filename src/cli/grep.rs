@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::locate::{Locator, Purpose};
 use super::output::Output;
-use super::values::{channels, key_value, since};
+use super::task_ref::resolve_id;
+use super::values::{channels, key_value};
+use super::when::when;
 use super::{Context, EXIT_INTERRUPTED, interrupted, text};
 use crate::analysis::{LogPattern, PatternLimits, displayed};
 use crate::client::HttpClient;
@@ -48,7 +50,7 @@ pub struct GrepArgs {
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     label: Option<(String, String)>,
     /// Search only lines since this time, or this long ago
-    #[arg(long, value_name = "TIME", value_parser = since)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = when)]
     since: Option<Timestamp>,
     /// Search only these streams: stdout, stderr, internal; separated by commas
     #[arg(long, value_name = "S,..", value_parser = channels)]
@@ -108,59 +110,74 @@ async fn grep(args: &GrepArgs, locator: &Locator, output: Output) -> anyhow::Res
     // Checked here as well, to mark the matches.
     let pattern = LogPattern::new(&text, args.raw, PatternLimits::default())?;
     let client = locator.client().await?;
-    let mut printer = Printer::new(output, pattern, args);
+    let mut tasks = Vec::new();
+    for name in &args.tasks {
+        tasks.push(resolve_id(&client, Some(name)).await?);
+    }
+    let mut printer = GrepPrinter::new(output, pattern, args);
+    let search = Search { args, client: &client, pattern: &text, tasks: &tasks };
     let mut after = None;
     loop {
         let left = args.max_count.map_or(REQUEST_HITS, |max| max - printer.found);
-        after = request(args, &client, &text, left.min(REQUEST_HITS), after, &mut printer).await?;
+        after = search.request(left.min(REQUEST_HITS), after, &mut printer).await?;
         if after.is_none() || args.max_count.is_some_and(|max| printer.found >= max) {
             return Ok(printer.found > 0);
         }
     }
 }
 
-/// Sends one request and prints its rows as they arrive. Returns the cursor to continue with.
-async fn request(
-    args: &GrepArgs,
-    client: &HttpClient,
-    pattern: &str,
-    limit: u64,
-    after: Option<String>,
-    printer: &mut Printer,
-) -> anyhow::Result<Option<String>> {
-    let lines = |lines: u64| Some(lines.max(args.context)).filter(|lines| *lines > 0).map(|lines| lines.to_string());
-    let mut query = vec![
-        ("q", Some(pattern.to_owned())),
-        ("raw", args.raw.then(|| "1".to_owned())),
-        ("label", args.label.as_ref().map(|(key, value)| format!("{key}:{value}"))),
-        ("since", args.since.map(|since| since.to_string())),
-        ("stream", args.stream.map(|streams| streams.to_string())),
-        ("before", lines(args.before_context)),
-        ("behind", lines(args.after_context)),
-        ("limit", Some(limit.to_string())),
-        ("after", after),
-    ];
-    query.extend(args.tasks.iter().map(|task| ("task", Some(task.to_string()))));
-    let (_, chunks) = client.download("/api/v1/search", &query).await?;
-    let mut chunks = std::pin::pin!(chunks);
-    let mut rest = BytesMut::new();
-    let mut end = None;
-    while let Some(chunk) = chunks.next().await {
-        rest.extend_from_slice(&chunk?);
-        while let Some(at) = memchr::memchr(b'\n', &rest) {
-            let row = rest.split_to(at + 1);
-            match serde_json::from_slice(&row).context("the server's answer is not that of a search")? {
-                SearchRow::Line(line) => printer.print(&line)?,
-                SearchRow::End { next } => end = Some(next),
+/// A search, over several requests.
+struct Search<'a> {
+    args: &'a GrepArgs,
+    client: &'a HttpClient,
+    pattern: &'a str,
+    tasks: &'a [TaskId],
+}
+
+impl Search<'_> {
+    /// Sends one request and prints its rows as they arrive. Returns the cursor to continue with.
+    async fn request(
+        &self,
+        limit: u64,
+        after: Option<String>,
+        printer: &mut GrepPrinter,
+    ) -> anyhow::Result<Option<String>> {
+        let args = self.args;
+        let lines =
+            |lines: u64| Some(lines.max(args.context)).filter(|lines| *lines > 0).map(|lines| lines.to_string());
+        let mut query = vec![
+            ("q", Some(self.pattern.to_owned())),
+            ("raw", args.raw.then(|| "1".to_owned())),
+            ("label", args.label.as_ref().map(|(key, value)| format!("{key}:{value}"))),
+            ("since", args.since.map(|since| since.to_string())),
+            ("stream", args.stream.map(|streams| streams.to_string())),
+            ("before", lines(args.before_context)),
+            ("behind", lines(args.after_context)),
+            ("limit", Some(limit.to_string())),
+            ("after", after),
+        ];
+        query.extend(self.tasks.iter().map(|task| ("task", Some(task.to_string()))));
+        let (_, chunks) = self.client.download("/api/v1/search", &query).await?;
+        let mut chunks = std::pin::pin!(chunks);
+        let mut rest = BytesMut::new();
+        let mut end = None;
+        while let Some(chunk) = chunks.next().await {
+            rest.extend_from_slice(&chunk?);
+            while let Some(at) = memchr::memchr(b'\n', &rest) {
+                let row = rest.split_to(at + 1);
+                match serde_json::from_slice(&row).context("the server's answer is not that of a search")? {
+                    SearchRow::Line(line) => printer.print(&line)?,
+                    SearchRow::End { next } => end = Some(next),
+                }
             }
+            printer.flush()?;
         }
-        printer.flush()?;
+        end.context("the server ended the search early; some lines were not searched")
     }
-    end.context("the server ended the search early; some lines were not searched")
 }
 
 /// Prints lines like grep.
-struct Printer {
+struct GrepPrinter {
     output: Output,
     pattern: LogPattern,
     raw: bool,
@@ -173,7 +190,7 @@ struct Printer {
     out: anstream::AutoStream<std::io::Stdout>,
 }
 
-impl Printer {
+impl GrepPrinter {
     fn new(output: Output, pattern: LogPattern, args: &GrepArgs) -> Self {
         let stdout = std::io::stdout();
         Self {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::locate::{Locator, Purpose};
-use super::output::task_error;
+use super::task_ref::resolve_id;
 use super::{Context, EXIT_INTERRUPTED, interrupted, text};
 use crate::client::HttpClient;
 use crate::model::{Channel, Line, TaskId, units};
@@ -29,9 +29,9 @@ Examples:
   tasktail replay nightly-7 --speed 10
   tasktail replay nightly-7 --from 1200 --max-pause 500ms")]
 pub struct ReplayArgs {
-    /// The task
+    /// The task, or the beginning of its id; the newest one if left out
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    task: Option<TaskId>,
     /// Replay this many times as fast
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
@@ -62,7 +62,8 @@ pub(super) async fn run(args: ReplayArgs, context: Context) -> anyhow::Result<u8
 
 async fn replay(args: &ReplayArgs, locator: &Locator, json: bool) -> anyhow::Result<()> {
     let client = locator.client().await?;
-    let mut lines = Pages { args, client: &client, next: args.from, ready: VecDeque::new(), ended: false };
+    let task = resolve_id(&client, args.task.as_ref()).await?;
+    let mut lines = ReplayPages { task, client: &client, next: args.from, ready: VecDeque::new(), ended: false };
     let mut clock = ReplayClock { speed: args.speed, max_pause: args.max_pause, last: None };
     while let Some(line) = lines.next().await? {
         if let Some(until) = clock.advance(line.timestamp.as_millis(), Instant::now()) {
@@ -74,8 +75,8 @@ async fn replay(args: &ReplayArgs, locator: &Locator, json: bool) -> anyhow::Res
 }
 
 /// The lines of the log, page by page.
-struct Pages<'a> {
-    args: &'a ReplayArgs,
+struct ReplayPages<'a> {
+    task: TaskId,
     client: &'a HttpClient,
     next: u64,
     ready: VecDeque<Line<'static>>,
@@ -83,22 +84,18 @@ struct Pages<'a> {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ReplayPage {
     lines: Vec<Line<'static>>,
     next_line: u64,
     last_line: u64,
 }
 
-impl Pages<'_> {
+impl ReplayPages<'_> {
     async fn next(&mut self) -> anyhow::Result<Option<Line<'static>>> {
         while self.ready.is_empty() && !self.ended {
             let query = [("from", Some(self.next.to_string())), ("limit", Some(PAGE_LINES.to_string()))];
-            let path = format!("/api/v1/tasks/{}/lines", self.args.task);
-            let page: Page = self
-                .client
-                .get(&path, &query)
-                .await
-                .map_err(|error| task_error(error, &self.args.task, self.client.endpoint()))?;
+            let path = format!("/api/v1/tasks/{}/lines", self.task);
+            let page: ReplayPage = self.client.get(&path, &query).await?;
             self.ended = page.next_line > page.last_line || page.next_line <= self.next;
             self.next = page.next_line;
             self.ready.extend(page.lines);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::analysis::view::OutlineView;
-use crate::analysis::{LogRow, Outline};
+use crate::analysis::{NdjsonRow, Outline};
 use crate::model::{Channel, Timestamp};
 
 /// Returns the outline of a finished log.
@@ -10,7 +10,7 @@ pub(in crate::analysis) fn outline_of(text: &str) -> OutlineView {
     let mut outline = Outline::default();
     for (n, line) in (1..).zip(text.split('\n')) {
         let timestamp = Timestamp::from_millis(1_000 * n);
-        outline.push(&LogRow { n, timestamp, channel: Channel::Stdout, line: line.into(), partial: false });
+        outline.push(&NdjsonRow { n, timestamp, channel: Channel::Stdout, line: line.into(), partial: false });
     }
     outline.view(true)
 }

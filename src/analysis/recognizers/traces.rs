@@ -25,7 +25,7 @@ const GO_ROWS: u8 = 12;
 
 /// The trace that the next row may belong to.
 #[derive(Debug, Default)]
-enum State {
+enum TraceState {
     #[default]
     None,
     /// Inside a trace of Python, with the last frame.
@@ -40,28 +40,28 @@ enum State {
 
 /// The state of the recognizer.
 #[derive(Debug, Default)]
-pub(super) struct Traces(State);
+pub(super) struct Traces(TraceState);
 
 impl Traces {
     /// Reports whether the next row may belong to the last ones.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.0, State::None)
+        !matches!(self.0, TraceState::None)
     }
 
     /// Examines a row.
     pub(super) fn examine(&mut self, n: u64, text: &str) -> Option<Finding> {
         match std::mem::take(&mut self.0) {
-            State::None => self.begin(n, text),
-            State::Python { place, rows } => self.python(n, text, place, rows),
-            State::Rust { n: at, place } => Some(Finding::New(placed(at, Severity::Error, "panic", text, place))),
-            State::Go { rows } => {
+            TraceState::None => self.begin(n, text),
+            TraceState::Python { place, rows } => self.python(n, text, place, rows),
+            TraceState::Rust { n: at, place } => Some(Finding::New(placed(at, Severity::Error, "panic", text, place))),
+            TraceState::Go { rows } => {
                 if let Some(found) = captures(&GO_FRAME, text) {
                     return Some(Finding::Place(Place::new(group(&found, 1), group(&found, 2), "")));
                 }
-                self.0 = if rows > 0 { State::Go { rows: rows - 1 } } else { State::None };
+                self.0 = if rows > 0 { TraceState::Go { rows: rows - 1 } } else { TraceState::None };
                 None
             }
-            State::Head { n: at, message, rows } => {
+            TraceState::Head { n: at, message, rows } => {
                 let node = captures(&NODE_FRAME, text).map(|found| ("node", found));
                 if let Some((source, found)) = node.or_else(|| captures(&JAVA_FRAME, text).map(|found| ("java", found)))
                 {
@@ -70,7 +70,7 @@ impl Traces {
                 }
                 let begun = self.begin(n, text);
                 if begun.is_none() && !self.is_open() && rows > 0 {
-                    self.0 = State::Head { n: at, message, rows: rows - 1 };
+                    self.0 = TraceState::Head { n: at, message, rows: rows - 1 };
                 }
                 begun
             }
@@ -79,7 +79,7 @@ impl Traces {
 
     fn begin(&mut self, n: u64, text: &str) -> Option<Finding> {
         if text.trim_start_matches(['|', ' ', '+']).starts_with("Traceback (most recent call last):") {
-            self.0 = State::Python { place: Place::default(), rows: PYTHON_ROWS };
+            self.0 = TraceState::Python { place: Place::default(), rows: PYTHON_ROWS };
             return None;
         }
         if text.starts_with("thread '") {
@@ -88,18 +88,18 @@ impl Traces {
                 return Some(Finding::New(placed(n, Severity::Error, "panic", group(&found, 2), place)));
             }
             let found = captures(&RUST, text)?;
-            self.0 = State::Rust { n, place: Place::new(group(&found, 2), group(&found, 3), group(&found, 4)) };
+            self.0 = TraceState::Rust { n, place: Place::new(group(&found, 2), group(&found, 3), group(&found, 4)) };
             return None;
         }
         if let Some(found) = captures(&GO, text)
             && (group(&found, 1) == "panic" || is_go_fatal(group(&found, 2)))
         {
-            self.0 = State::Go { rows: GO_ROWS };
+            self.0 = TraceState::Go { rows: GO_ROWS };
             return Some(Finding::New(placed(n, Severity::Error, "panic", text, Place::default())));
         }
         let found = captures(&HEAD, text)?;
         if !group(&found, 1).is_empty() {
-            self.0 = State::Head { n, message: text.to_owned(), rows: HEAD_ROWS };
+            self.0 = TraceState::Head { n, message: text.to_owned(), rows: HEAD_ROWS };
         }
         None
     }
@@ -114,7 +114,7 @@ impl Traces {
             return is_name.then(|| Finding::New(placed(n, Severity::Error, "python", inside, place)));
         }
         if rows > 0 {
-            self.0 = State::Python { place, rows: rows - 1 };
+            self.0 = TraceState::Python { place, rows: rows - 1 };
         }
         None
     }

@@ -23,6 +23,12 @@ pub(super) async fn task_page(request: RouteRequest) -> Result<Response, ApiErro
     Ok(pages::task(&request.headers, &request.root, &request.path_id, task.map(|task| task.details()).as_ref()))
 }
 
+/// `GET /tasks/{task}/diff`.
+pub(super) async fn diff_page(request: RouteRequest) -> Result<Response, ApiError> {
+    request.task_id()?;
+    Ok(pages::diff(&request.headers, &request.root))
+}
+
 /// `GET /search`.
 pub(super) async fn search_page(request: RouteRequest) -> Result<Response, ApiError> {
     Ok(pages::search(&request.headers, &request.root))

@@ -61,6 +61,7 @@ pub const ROUTES: &[Route] = routes! {
 
     GET HEAD "/", Page => delegates::task_list_page;
     GET HEAD "/tasks/{task}", TaskPage => delegates::task_page;
+    GET HEAD "/tasks/{task}/diff", TaskPage => delegates::diff_page;
     GET HEAD "/search", Page => delegates::search_page;
     GET HEAD "/runs", Page => delegates::run_list_page;
     GET HEAD "/runs/{run}", Page => delegates::run_page;

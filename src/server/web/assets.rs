@@ -35,6 +35,8 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &str)] = files![
+    "diff/diff.css",
+    "diff/diff.js",
     "run/controls.js",
     "run/eventrow.js",
     "run/events.js",
@@ -148,6 +150,11 @@ pub(crate) fn embed_script() -> Asset {
     Asset { content_type: JAVASCRIPT, body: include_str!("embed.js") }
 }
 
+/// Returns the difference of two logs, `GET /tasks/{id}/diff`, the same for every id.
+pub(crate) fn diff_page() -> Asset {
+    Asset { content_type: HTML, body: include_str!("diff/diff.html") }
+}
+
 /// Returns the list of runs, `GET /runs`.
 pub(crate) fn runs_page() -> Asset {
     Asset { content_type: HTML, body: include_str!("run/list.html") }
@@ -213,7 +220,7 @@ mod tests {
 
     /// Returns the text of every page.
     fn pages() -> Vec<String> {
-        let fixed = [list_page(), search_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
+        let fixed = [list_page(), search_page(), diff_page(), runs_page(), run_page()].map(|page| page.body.to_owned());
         let error = error_page("/", "Not Found", "not_found", "no such route", &[]);
         fixed.into_iter().chain([task_page("/", "t", ""), login_page("/", "/", "", "12h"), error]).collect()
     }

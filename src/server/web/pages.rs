@@ -28,6 +28,11 @@ pub(in crate::server) fn search(headers: &HeaderMap, root: &str) -> Response {
     serve_page(&assets::search_page(), headers, root)
 }
 
+/// Returns the difference of two logs, `GET /tasks/{id}/diff`.
+pub(in crate::server) fn diff(headers: &HeaderMap, root: &str) -> Response {
+    serve_page(&assets::diff_page(), headers, root)
+}
+
 /// Returns a task in words, for browsers without JavaScript.
 fn facts(task: &Task) -> String {
     let mut facts = task.status.to_string();

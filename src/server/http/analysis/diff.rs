@@ -7,7 +7,7 @@ use serde_json::json;
 use warp::reply::Response;
 
 use super::good_run;
-use super::reader::{LogReader, blocking};
+use super::reader::{WholeLogReader, blocking};
 use crate::analysis::{DIFF_LINES_MAX, DiffLine, LineSet, errors_first};
 use crate::auth::Caller;
 use crate::model::{Channel, TaskId};
@@ -40,7 +40,7 @@ pub(crate) async fn diff(request: RouteRequest) -> Result<Response, ApiError> {
     let _permit = acquire_search(&state).await?;
     let deadline = Instant::now() + state.options.limits.analysis_time_max;
     let difference = blocking(move |cancelled| {
-        let reader = |task: &TaskHandle| LogReader { task: task.clone(), deadline, cancelled: cancelled.clone() };
+        let reader = |task: &TaskHandle| WholeLogReader { task: task.clone(), deadline, cancelled: cancelled.clone() };
         let (task, other) = (reader(&task), reader(&other));
         let ((lines, whole), (other_lines, other_whole)) = (line_set(&task)?, line_set(&other)?);
         let (new, new_count) = rows(&task, &lines.missing_in(&other_lines), limit)?;
@@ -69,7 +69,7 @@ async fn named(state: &State, caller: &Caller, id: &TaskId) -> Result<TaskHandle
 }
 
 /// Returns the lines of a log, and whether all of them were read in time.
-pub(super) fn line_set(reader: &LogReader) -> Result<(LineSet, bool), TasksError> {
+pub(super) fn line_set(reader: &WholeLogReader) -> Result<(LineSet, bool), TasksError> {
     let mut lines = LineSet::default();
     let next = reader.read(1, |row| {
         if row.channel != Channel::Internal {
@@ -80,7 +80,7 @@ pub(super) fn line_set(reader: &LogReader) -> Result<(LineSet, bool), TasksError
 }
 
 /// Returns rows for these lines, errors first, and the number of all of them.
-fn rows(reader: &LogReader, wanted: &[(u64, u32)], limit: usize) -> Result<(Vec<DiffLine>, usize), TasksError> {
+fn rows(reader: &WholeLogReader, wanted: &[(u64, u32)], limit: usize) -> Result<(Vec<DiffLine>, usize), TasksError> {
     let mut left = wanted.iter().peekable();
     let (mut errors, mut others) = (Vec::new(), Vec::new());
     let Some((first, _)) = wanted.first() else { return Ok((Vec::new(), 0)) };

@@ -9,8 +9,8 @@ use warp::reply::{Reply, Response};
 
 use super::diff::line_set;
 use super::good_run;
-use super::reader::{LogReader, blocking};
-use crate::analysis::{BUDGET_MIN, Explainer, Reason, TellingLine};
+use super::reader::{WholeLogReader, blocking};
+use crate::analysis::{BUDGET_MIN, LogExplainer, Reason, TellingLine};
 use crate::model::{Task, TaskId, TaskStatus};
 use crate::server::http::error::ApiError;
 use crate::server::http::log_scan::acquire_search;
@@ -40,14 +40,14 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
     let body = blocking(move |cancelled| {
         let good_lines = match &good {
             Some(good) => {
-                let reader = LogReader { task: good.clone(), deadline, cancelled: cancelled.clone() };
+                let reader = WholeLogReader { task: good.clone(), deadline, cancelled: cancelled.clone() };
                 Some(line_set(&reader)?.0)
             }
             None => None,
         };
         let facts = task.details();
-        let reader = LogReader { task, deadline, cancelled };
-        let mut explainer = Explainer::new(good_lines.as_ref());
+        let reader = WholeLogReader { task, deadline, cancelled };
+        let mut explainer = LogExplainer::new(good_lines.as_ref());
         let next = reader.read(1, |row| explainer.push(&row))?;
         let mut head = Head::new(&facts, good.map(|good| good.id().clone()), next);
         (head.errors, head.warnings) = explainer.counts();
@@ -118,7 +118,7 @@ enum Format {
 
 impl Format {
     /// Returns the body, of at most `budget` bytes.
-    fn render(self, head: &Head, explainer: Explainer<'_>, budget: usize) -> Vec<u8> {
+    fn render(self, head: &Head, explainer: LogExplainer<'_>, budget: usize) -> Vec<u8> {
         match self {
             Format::Json => {
                 let mut body = serde_json::to_vec(head).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The last good run: the newest earlier log of the same name whose command ended with exit code 0.
 
 use crate::auth::Caller;
-use crate::model::{Task, TaskStatus};
+use crate::model::{StatusFilter, Task, TaskStatus};
 use crate::server::http::auth::sees_task;
 use crate::server::state::State;
 use crate::tasks::{ListQuery, TaskHandle, TasksError};
@@ -17,10 +17,10 @@ const LIST_TASKS: usize = 200;
 /// The tasks cannot be read.
 pub(super) async fn find(state: &State, caller: &Caller, task: &Task) -> Result<Option<TaskHandle>, TasksError> {
     let mut query = ListQuery {
-        status: Some(TaskStatus::Completed),
-        label: None,
+        status: Some(StatusFilter::Is(TaskStatus::Completed)),
         limit: LIST_TASKS,
         after: Some(format!("{}.{}", task.created.as_millis(), task.id)),
+        ..ListQuery::default()
     };
     let mut examined = 0;
     while examined < TASKS_MAX {

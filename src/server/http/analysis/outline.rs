@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use warp::reply::Response;
 
-use super::reader::{LogReader, blocking};
+use super::reader::{WholeLogReader, blocking};
 use crate::model::TaskStatus;
 use crate::server::http::error::ApiError;
 use crate::server::http::log_scan::acquire_search;
@@ -23,7 +23,7 @@ pub(crate) async fn outline(request: RouteRequest) -> Result<Response, ApiError>
     let view = blocking(move |cancelled| {
         // Before the lines are read, so that an ended outline has all of them.
         let facts = task.details();
-        let reader = LogReader { task, deadline, cancelled };
+        let reader = WholeLogReader { task, deadline, cancelled };
         let from = growing.next.max(1);
         growing.next = reader.read(from, |row| growing.outline.push(&row))?;
         let is_over = facts.status.is_final() || facts.status == TaskStatus::Lost;

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::analysis::{LogRow, rows};
+use crate::analysis::{NdjsonRow, rows};
 use crate::tasks::{TaskHandle, TasksError};
 
 /// A reader of a task's lines.
-pub(super) struct LogReader {
+pub(super) struct WholeLogReader {
     pub(super) task: TaskHandle,
     /// Time at which it stops.
     pub(super) deadline: Instant,
@@ -16,17 +16,17 @@ pub(super) struct LogReader {
     pub(super) cancelled: CancellationToken,
 }
 
-impl LogReader {
+impl WholeLogReader {
     /// Calls `each` for every line from `from` on, and returns the first line that was not read: the deadline may
     /// come first.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub(super) fn read(&self, from: u64, mut each: impl FnMut(LogRow<'_>)) -> Result<u64, TasksError> {
+    pub(super) fn read(&self, from: u64, mut each: impl FnMut(NdjsonRow<'_>)) -> Result<u64, TasksError> {
         let (mut at, to) = (from.max(1), self.task.details().last_line);
         while at <= to && !self.cancelled.is_cancelled() {
             let Some((chunk, next)) = self.task.ndjson(at, to)? else { break };
-            rows(&chunk).filter_map(LogRow::parse).for_each(&mut each);
+            rows(&chunk).filter_map(NdjsonRow::parse).for_each(&mut each);
             at = next;
             if Instant::now() >= self.deadline {
                 break;

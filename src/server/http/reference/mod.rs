@@ -27,8 +27,11 @@ const SCHEMAS: &[(&str, &str)] = schemas![
     "appended-lines",
     "artifact",
     "attempt",
+    "difference",
+    "difference-line",
     "event",
     "events-page",
+    "explanation",
     "follow-message",
     "follow-request",
     "gap",
@@ -36,6 +39,7 @@ const SCHEMAS: &[(&str, &str)] = schemas![
     "integrity",
     "line",
     "lines-page",
+    "outline",
     "partial-line",
     "pipeline",
     "presented-share",
@@ -61,6 +65,7 @@ const SCHEMAS: &[(&str, &str)] = schemas![
 
 /// The operations of the OpenAPI document by path.
 const PATHS: &[&str] = &[
+    include_str!("paths/analysis.json"),
     include_str!("paths/pages.json"),
     include_str!("paths/runs.json"),
     include_str!("paths/server.json"),

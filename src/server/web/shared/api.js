@@ -65,6 +65,7 @@ export const downloadUrl = (id, parameters) => taskUrl(id, "/log", parameters);
 export const fetchTask = (id, signal) => getJson(taskUrl(id, ""), signal);
 export const fetchLines = (id, parameters, signal) => getJson(taskUrl(id, "/lines", parameters), signal);
 export const fetchOutline = (id, signal) => getJson(taskUrl(id, "/outline"), signal);
+export const fetchDiff = (id, parameters, signal) => getJson(taskUrl(id, "/diff", parameters), signal);
 export const fetchTasks = (parameters, signal) => getJson(at(`/api/v1/tasks${query(parameters)}`), signal);
 
 export const searchUrl = (parameters) => at(`/api/v1/search${query(parameters)}`);

@@ -3,30 +3,31 @@
 //! Each hit is sent as soon as it is found. A request ends after `limit` hits or after `search_time_max`, and its
 //! last row has the cursor to continue with. Work is done only while the client reads.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
-use std::time::Instant;
+mod context;
+mod queue;
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::unfold;
-use serde::Serialize;
 use serde_json::json;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply, Response};
 
-use super::auth::sees_task;
-use super::error::ApiError;
-use super::log_scan::{self, LogScan, ScanFilter, acquire_search};
-use super::named_task::find_task;
-use super::query::{self, QueryParams};
-use super::reply::push_row;
-use super::route_request::RouteRequest;
-use super::sse::SyncStream;
+use self::context::HitContext;
+use self::queue::{Position, TaskQueue};
 use crate::auth::{Caller, Lease};
-use crate::model::{Line, Task, TaskId, Timestamp};
+use crate::model::{Task, Timestamp, units};
+use crate::server::http::auth::sees_task;
+use crate::server::http::error::ApiError;
+use crate::server::http::log_scan::{self, LogScan, ScanFilter, acquire_search};
+use crate::server::http::named_task::find_task;
+use crate::server::http::query::{self, QueryParams};
+use crate::server::http::reply::push_row;
+use crate::server::http::route_request::RouteRequest;
+use crate::server::http::sse::SyncStream;
 use crate::server::state::SharedState;
-use crate::tasks::{FollowStart, ListQuery, TaskHandle, TasksError};
+use crate::tasks::{FollowStart, TasksError};
 
 /// Default and maximum number of hits in one response.
 const HITS_DEFAULT: u64 = 1_000;
@@ -35,8 +36,6 @@ const HITS_MAX: u64 = 100_000;
 const CONTEXT_MAX: u64 = 100;
 /// Maximum number of tasks that one request names.
 const TASKS_MAX: usize = 256;
-/// Tasks per read of the list.
-const LIST_TASKS: usize = 100;
 
 /// Handles the route.
 pub(super) async fn search(request: RouteRequest) -> Result<Response, ApiError> {
@@ -54,7 +53,7 @@ pub(super) async fn search(request: RouteRequest) -> Result<Response, ApiError> 
     let named = named_tasks(&query, &state, &caller).await?;
     let search = Search {
         filter,
-        since: query.get("since")?,
+        since: query.text("since").map(|text| since(text, Timestamp::now())).transpose()?,
         before: context("before")?,
         behind: context("behind")?,
         hits_left: usize::try_from(query.limit(HITS_DEFAULT, HITS_MAX)?).unwrap_or(usize::MAX),
@@ -77,13 +76,36 @@ pub(super) async fn search(request: RouteRequest) -> Result<Response, ApiError> 
     Ok(response)
 }
 
+/// Parses a time in RFC 3339, a date or a time without an offset in UTC, `today`, `yesterday`, or a duration before now.
+fn since(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let text = text.trim();
+    let ago = |ago: Duration| {
+        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(now.as_millis().saturating_sub(ago_ms))
+    };
+    let day = |time: Timestamp| time.to_string().get(..10).map(|date| format!("{date}T00:00:00Z"));
+    let start_of = |time: Timestamp| day(time).and_then(|text| text.parse().ok());
+    let known = match text {
+        "now" => Some(now),
+        "today" => start_of(now),
+        "yesterday" => start_of(ago(Duration::from_hours(24))),
+        _ => None,
+    };
+    let known = known.or_else(|| text.parse().ok()).or_else(|| units::duration(text).ok().map(ago));
+    let spaced = text.replacen(' ', "T", 1);
+    let known =
+        known.or_else(|| ["Z", ":00Z", "T00:00:00Z"].iter().find_map(|end| format!("{spaced}{end}").parse().ok()));
+    let forms = "must be a time such as 2026-11-30T10:00:00Z, a date, `today`, `yesterday`, or a duration such as 2h";
+    known.ok_or_else(|| ApiError::bad_query("since", forms))
+}
+
 /// Returns the tasks of the parameters `task`, newest first, or `None` if there are none.
 async fn named_tasks(
     query: &QueryParams,
     state: &SharedState,
     caller: &Caller,
 ) -> Result<Option<Vec<Position>>, ApiError> {
-    let ids = query.all("task");
+    let ids: Vec<&str> = query.texts("task").collect();
     if ids.is_empty() {
         return Ok(None);
     }
@@ -106,68 +128,6 @@ async fn named_tasks(
     Ok(Some(named))
 }
 
-/// The position of a search: a line of a task, or the end of the task for line 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Position {
-    line: u64,
-    created: Timestamp,
-    task: TaskId,
-}
-
-impl Position {
-    /// Returns the key by which tasks are ordered.
-    fn key(&self) -> (Timestamp, &TaskId) {
-        (self.created, &self.task)
-    }
-}
-
-/// Writes `LINE.MILLISECONDS.ID`.
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.line, self.created.as_millis(), self.task)
-    }
-}
-
-impl FromStr for Position {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let (line, rest) = text.split_once('.')?;
-            let (created, task) = rest.split_once('.')?;
-            let created = Timestamp::from_millis(created.parse().ok()?);
-            Some(Self { line: line.parse().ok()?, created, task: task.parse().ok()? })
-        };
-        parse().ok_or("is not the cursor of a search")
-    }
-}
-
-/// The tasks that are still to be searched, newest first.
-struct TaskQueue {
-    ready: VecDeque<Position>,
-    /// The query of the next page of the list; `None` at its end, and if the tasks were named.
-    list: Option<ListQuery>,
-}
-
-impl TaskQueue {
-    fn new(query: &QueryParams, named: Option<Vec<Position>>, after: Option<Position>) -> Result<Self, ApiError> {
-        if let Some(named) = named {
-            let mut ready: VecDeque<Position> = named.into();
-            if let Some(after) = after {
-                ready.retain(|position| position.key() < after.key());
-                if after.line > 0 {
-                    ready.push_front(after);
-                }
-            }
-            return Ok(Self { ready, list: None });
-        }
-        let label = query.label()?;
-        let list_after = after.as_ref().map(|after| format!("{}.{}", after.created.as_millis(), after.task));
-        let list = Some(ListQuery { status: None, label, limit: LIST_TASKS, after: list_after });
-        Ok(Self { ready: after.filter(|after| after.line > 0).into_iter().collect(), list })
-    }
-}
-
 /// A search, between two parts of its response.
 struct Search {
     state: SharedState,
@@ -188,7 +148,7 @@ struct Search {
 struct TaskSearch {
     scan: LogScan,
     created: Timestamp,
-    context: Context,
+    context: HitContext,
 }
 
 impl Search {
@@ -251,7 +211,7 @@ impl Search {
                     continue;
                 }
                 let Some(task) = self.state.tasks.get(&position.task).await? else { continue };
-                let context = Context { before: self.before, behind: self.behind, ..Context::default() };
+                let context = HitContext { before: self.before, behind: self.behind, ..HitContext::default() };
                 let scan = LogScan::new(task, self.filter.clone(), position.line);
                 self.current = Some(TaskSearch { scan, created: position.created, context });
                 return Ok(true);
@@ -287,71 +247,27 @@ impl Search {
     }
 }
 
-/// A row of the response.
-#[derive(Serialize)]
-struct Hit<'a> {
-    task: &'a TaskId,
-    n: u64,
-    line: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    context: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The lines around the hits of one task.
-#[derive(Default)]
-struct Context {
-    before: u64,
-    behind: u64,
-    /// The last line sent.
-    sent: u64,
-    /// The last line of the context of the hits so far.
-    open_to: u64,
-}
-
-impl Context {
-    /// Adds hits with their context, and with `flush` the lines after the last one.
-    async fn push_rows(
-        &mut self,
-        rows: &mut Vec<u8>,
-        task: &TaskHandle,
-        hits: Vec<Line<'static>>,
-        flush: bool,
-    ) -> Result<(), TasksError> {
-        for hit in hits {
-            let from = hit.n.saturating_sub(self.before);
-            let open_to = self.open_to.min(hit.n - 1);
-            self.push_lines(rows, task, self.sent + 1, open_to).await?;
-            self.push_lines(rows, task, from.max(self.sent + 1), hit.n - 1).await?;
-            push_line(rows, task.id(), &hit, false);
-            (self.sent, self.open_to) = (hit.n, hit.n + self.behind);
+    #[test]
+    fn since_accepts_times_dates_and_durations() {
+        let now = "2026-11-30T10:30:00Z".parse().unwrap();
+        for (text, wanted) in [
+            ("2026-11-30T10:00:00+01:00", "2026-11-30T09:00:00.000Z"),
+            ("2026-11-30", "2026-11-30T00:00:00.000Z"),
+            ("2026-11-30 10:15", "2026-11-30T10:15:00.000Z"),
+            ("2026-11-30T10:15:20", "2026-11-30T10:15:20.000Z"),
+            ("today", "2026-11-30T00:00:00.000Z"),
+            ("yesterday", "2026-11-29T00:00:00.000Z"),
+            (" 2h ", "2026-11-30T08:30:00.000Z"),
+            ("now", "2026-11-30T10:30:00.000Z"),
+        ] {
+            assert_eq!(since(text, now).unwrap().to_string(), wanted, "{text}");
         }
-        if flush {
-            self.push_lines(rows, task, self.sent + 1, self.open_to).await?;
+        for bad in ["soon", "tuesday", "2026-13-01", "-2h", "10:15"] {
+            assert!(since(bad, now).is_err(), "{bad}");
         }
-        Ok(())
     }
-
-    /// Adds lines of context.
-    async fn push_lines(
-        &mut self,
-        rows: &mut Vec<u8>,
-        task: &TaskHandle,
-        from: u64,
-        to: u64,
-    ) -> Result<(), TasksError> {
-        if from > to {
-            return Ok(());
-        }
-        let count = usize::try_from(to + 1 - from).unwrap_or(usize::MAX);
-        let page = task.read(from, crate::tasks::PageLimits { lines: count, bytes: usize::MAX }).await?;
-        for line in page.lines.iter().filter(|line| line.n <= to) {
-            push_line(rows, task.id(), line, true);
-        }
-        self.sent = self.sent.max(to);
-        Ok(())
-    }
-}
-
-fn push_line(rows: &mut Vec<u8>, task: &TaskId, line: &Line<'_>, context: bool) {
-    push_row(rows, &Hit { task, n: line.n, line: &line.line, context });
 }
