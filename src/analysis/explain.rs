@@ -141,7 +141,7 @@ impl<'a> LogExplainer<'a> {
         }
         let warnings: Vec<(u64, String)> = of(Severity::Warning).collect();
         let tail: Vec<(u64, String)> = self.tail.into_iter().rev().collect();
-        let mut chosen = Chosen { lines: BTreeMap::new(), left: budget };
+        let mut chosen = ChosenLines { lines: BTreeMap::new(), left: budget };
         // The last line first: the end of a log says how it went.
         chosen.add(tail.iter().take(3), Reason::Tail, budget / 4, &size);
         chosen.add(errors.iter(), Reason::Error, budget / 2, &size);
@@ -157,13 +157,13 @@ impl<'a> LogExplainer<'a> {
 }
 
 /// The lines that are chosen so far.
-struct Chosen {
+struct ChosenLines {
     lines: BTreeMap<u64, TellingLine>,
     /// Bytes that are left.
     left: usize,
 }
 
-impl Chosen {
+impl ChosenLines {
     /// Adds lines that are not there yet, as long as they fit into the share and the rest.
     fn add<'l>(
         &mut self,

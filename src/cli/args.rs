@@ -16,7 +16,7 @@ use super::events::EventsArgs;
 use super::explain::ExplainArgs;
 use super::export::ExportArgs;
 use super::follow::FollowArgs;
-use super::grep::GrepArgs;
+use super::grep::GrepCommandArgs;
 use super::list::ListArgs;
 use super::man::ManArgs;
 use super::open::OpenArgs;
@@ -81,7 +81,7 @@ pub enum CliCommand {
     #[command(visible_alias = "inspect")]
     Show(ShowArgs),
     /// Print the lines of any task that match a regular expression
-    Grep(GrepArgs),
+    Grep(GrepCommandArgs),
     /// Print the lines that a task's log has and the last good one has not
     Diff(DiffArgs),
     /// Print the most telling lines of a task's log within a size

@@ -39,7 +39,7 @@ Examples:
   tasktail grep -i 'out of memory' --since 24h
   tasktail grep 'FAILED' nightly-7 -C 3
   tasktail grep 'v[0-9]+ deployed' --label branch=main --json | jq -r .task")]
-pub struct GrepArgs {
+pub struct GrepCommandArgs {
     /// The regular expression
     #[arg(value_name = "RE")]
     pattern: String,
@@ -93,7 +93,7 @@ struct FoundLine {
     context: bool,
 }
 
-pub(super) async fn run(args: GrepArgs, context: Context) -> anyhow::Result<u8> {
+pub(super) async fn run(args: GrepCommandArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let locator = Locator::new(settings, output, Purpose::Query);
     let result = tokio::select! {
@@ -105,7 +105,7 @@ pub(super) async fn run(args: GrepArgs, context: Context) -> anyhow::Result<u8> 
 }
 
 /// Prints all matches, over as many requests as it takes, and returns whether there are any.
-async fn grep(args: &GrepArgs, locator: &Locator, output: Output) -> anyhow::Result<bool> {
+async fn grep(args: &GrepCommandArgs, locator: &Locator, output: Output) -> anyhow::Result<bool> {
     let text = if args.ignore_case { format!("(?i){}", args.pattern) } else { args.pattern.clone() };
     // Checked here as well, to mark the matches.
     let pattern = LogPattern::new(&text, args.raw, PatternLimits::default())?;
@@ -115,7 +115,7 @@ async fn grep(args: &GrepArgs, locator: &Locator, output: Output) -> anyhow::Res
         tasks.push(resolve_id(&client, Some(name)).await?);
     }
     let mut printer = GrepPrinter::new(output, pattern, args);
-    let search = Search { args, client: &client, pattern: &text, tasks: &tasks };
+    let search = GrepSearch { args, client: &client, pattern: &text, tasks: &tasks };
     let mut after = None;
     loop {
         let left = args.max_count.map_or(REQUEST_HITS, |max| max - printer.found);
@@ -127,14 +127,14 @@ async fn grep(args: &GrepArgs, locator: &Locator, output: Output) -> anyhow::Res
 }
 
 /// A search, over several requests.
-struct Search<'a> {
-    args: &'a GrepArgs,
+struct GrepSearch<'a> {
+    args: &'a GrepCommandArgs,
     client: &'a HttpClient,
     pattern: &'a str,
     tasks: &'a [TaskId],
 }
 
-impl Search<'_> {
+impl GrepSearch<'_> {
     /// Sends one request and prints its rows as they arrive. Returns the cursor to continue with.
     async fn request(
         &self,
@@ -191,7 +191,7 @@ struct GrepPrinter {
 }
 
 impl GrepPrinter {
-    fn new(output: Output, pattern: LogPattern, args: &GrepArgs) -> Self {
+    fn new(output: Output, pattern: LogPattern, args: &GrepCommandArgs) -> Self {
         let stdout = std::io::stdout();
         Self {
             output,

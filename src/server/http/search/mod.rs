@@ -51,7 +51,7 @@ pub(super) async fn search(request: RouteRequest) -> Result<Response, ApiError> 
     let deadline = Instant::now() + state.options.limits.search_time_max;
     let filter = ScanFilter { pattern, channels: query.get("stream")?.unwrap_or_default(), deadline };
     let named = named_tasks(&query, &state, &caller).await?;
-    let search = Search {
+    let search = LogSearch {
         filter,
         since: query.text("since").map(|text| since(text, Timestamp::now())).transpose()?,
         before: context("before")?,
@@ -129,7 +129,7 @@ async fn named_tasks(
 }
 
 /// A search, between two parts of its response.
-struct Search {
+struct LogSearch {
     state: SharedState,
     caller: Caller,
     lease: Lease,
@@ -151,7 +151,7 @@ struct TaskSearch {
     context: HitContext,
 }
 
-impl Search {
+impl LogSearch {
     /// Returns the next rows, or `None` after the last one.
     async fn next(&mut self) -> Option<Result<Bytes, Box<dyn std::error::Error + Send + Sync>>> {
         if self.ended {
