@@ -91,7 +91,8 @@ class Documents:
             return []
         if kind not in content:
             return [f"a body of {kind!r} is not in the document"]
-        if not kind.endswith("json"):
+        # NDJSON is text in the document.
+        if not kind.endswith("json") or kind.endswith("ndjson"):
             return []
         text = json.dumps(strict(content[kind]["schema"])).replace('"#/', f'"{DOCUMENT}#/')
         schema = {"$schema": DRAFT, **json.loads(text)}
