@@ -10,6 +10,7 @@ use super::good_run;
 use super::reader::{WholeLogReader, blocking};
 use crate::analysis::{DIFF_LINES_MAX, DiffLine, LineSet, errors_first};
 use crate::auth::Caller;
+use crate::model::limits::Limit;
 use crate::model::{Channel, TaskId};
 use crate::server::http::auth::sees_task;
 use crate::server::http::error::ApiError;
@@ -39,12 +40,16 @@ pub(crate) async fn diff(request: RouteRequest) -> Result<Response, ApiError> {
     };
     let _permit = acquire_search(&state).await?;
     let deadline = Instant::now() + state.options.limits.analysis_time_max;
+    let counters = state.limit_counters.clone();
     let difference = blocking(move |cancelled| {
         let reader = |task: &TaskHandle| WholeLogReader { task: task.clone(), deadline, cancelled: cancelled.clone() };
         let (task, other) = (reader(&task), reader(&other));
         let ((lines, whole), (other_lines, other_whole)) = (line_set(&task)?, line_set(&other)?);
         let (new, new_count) = rows(&task, &lines.missing_in(&other_lines), limit)?;
         let (missing, missing_count) = rows(&other, &other_lines.missing_in(&lines), limit)?;
+        if !whole || !other_whole {
+            counters.count(Limit::analysis_time_max);
+        }
         let truncated = !whole || !other_whole || lines.is_truncated() || other_lines.is_truncated();
         Ok(json!({
             "task": task.task.id(),

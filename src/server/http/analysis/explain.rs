@@ -11,6 +11,7 @@ use super::diff::line_set;
 use super::good_run;
 use super::reader::{WholeLogReader, blocking};
 use crate::analysis::{BUDGET_MIN, LogExplainer, Reason, TellingLine};
+use crate::model::limits::Limit;
 use crate::model::{Task, TaskId, TaskStatus};
 use crate::server::http::error::ApiError;
 use crate::server::http::log_scan::acquire_search;
@@ -37,6 +38,7 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
     let good = good_run::find(&state, &caller, &task.details()).await?;
     let _permit = acquire_search(&state).await?;
     let deadline = Instant::now() + state.options.limits.analysis_time_max;
+    let counters = state.limit_counters.clone();
     let body = blocking(move |cancelled| {
         let good_lines = match &good {
             Some(good) => {
@@ -49,6 +51,9 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
         let reader = WholeLogReader { task, deadline, cancelled };
         let mut explainer = LogExplainer::new(good_lines.as_ref());
         let next = reader.read(1, |row| explainer.push(&row))?;
+        if next <= facts.last_line {
+            counters.count(Limit::analysis_time_max);
+        }
         let mut head = Head::new(&facts, good.map(|good| good.id().clone()), next);
         (head.errors, head.warnings) = explainer.counts();
         Ok(format.render(&head, explainer, budget))
