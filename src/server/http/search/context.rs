@@ -22,9 +22,9 @@ pub(super) struct HitContext {
     pub(super) before: u64,
     pub(super) behind: u64,
     /// The last line sent.
-    sent: u64,
+    pub(super) sent: u64,
     /// The last line of the context of the hits so far.
-    open_to: u64,
+    pub(super) open_to: u64,
 }
 
 impl HitContext {
