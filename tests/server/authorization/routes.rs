@@ -63,7 +63,6 @@ const MATRIX: &[Row] = &[
     Row { method: "POST", path: "/share", stranger: 415, fits: [415; 3], other: [415; 3] },
     any("/"),
     any("/tasks/{task}"),
-    any("/search"),
     any("/tasks/{task}/diff"),
     any("/runs"),
     any("/runs/{run}"),
