@@ -42,7 +42,7 @@ fn commit() -> Option<String> {
         String::from_utf8(done.stdout).ok().map(|text| text.trim().to_owned())
     };
     // A package that cargo has unpacked is no work tree of its own, but it may be inside of another one.
-    if git(&["rev-parse", "--show-prefix"])? != "" {
+    if !git(&["rev-parse", "--show-prefix"])?.is_empty() {
         return None;
     }
     for file in ["HEAD", "index"] {

@@ -52,7 +52,10 @@ pub(crate) struct Metrics {
 
 /// A histogram of requests for each class of status.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestTimes(Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>);
+pub(crate) struct RequestTimes(Family<StatusLabel, Histogram, fn() -> Histogram>);
+
+/// The label of a histogram: its name and its value.
+type StatusLabel = [(&'static str, &'static str); 1];
 
 impl Default for RequestTimes {
     fn default() -> Self {

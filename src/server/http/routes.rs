@@ -17,8 +17,8 @@ use super::client_addr::ClientAddr;
 use super::error::{self, RouteError};
 use super::route_request::{Handler, RouteRequest};
 use super::{
-    analysis, append, backup, browser, delegates, download, health, lines, metrics, prefix, reference, runs, search, sse,
-    tasks,
+    analysis, append, backup, browser, delegates, download, health, lines, metrics, prefix, reference, runs, search,
+    sse, tasks,
 };
 use crate::auth::Caller;
 use crate::auth::Scope::{Admin, Read, Write};

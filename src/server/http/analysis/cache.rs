@@ -22,8 +22,11 @@ pub(crate) struct GrowingOutline {
 #[derive(Debug, Default)]
 pub(crate) struct OutlineCache {
     /// Locked for a lookup only. The number is that of the last use.
-    outlines: Mutex<(u64, HashMap<(TaskId, u64), Cached>)>,
+    outlines: Mutex<(u64, CachedOutlines)>,
 }
+
+/// Outlines by task and incarnation.
+type CachedOutlines = HashMap<(TaskId, u64), Cached>;
 
 #[derive(Debug)]
 struct Cached {
