@@ -4,10 +4,12 @@
 //! named after the file and its first line, so another `ship` of the file repeats the numbers and the
 //! server drops duplicates. A file with other content is sent in another session (`sessions`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +55,8 @@ pub(super) struct FileShipper<'a> {
     sessions: Option<ShipSessions>,
     /// A notice that depends on the bytes after it.
     held_notice: Option<FollowNotice>,
+    /// Held while lines are sent, so that no line of another file comes between the pieces of a long line.
+    turn: Arc<Mutex<()>>,
     output: Output,
 }
 
@@ -84,8 +88,14 @@ impl<'a> FileShipper<'a> {
             notes,
             sessions,
             held_notice: None,
+            turn: Arc::default(),
             output,
         }
+    }
+
+    /// Sends in turns with the other files that have the same lock.
+    pub(super) fn with_turn(self, turn: &Arc<Mutex<()>>) -> Self {
+        Self { turn: Arc::clone(turn), ..self }
     }
 
     /// Sends lines as they arrive, until all existing lines are sent (`once`), or until all lines are
@@ -176,6 +186,8 @@ impl<'a> FileShipper<'a> {
     }
 
     async fn send_lines(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock().await;
         while let Some(line) = self.splitter.next_line(&mut bytes) {
             self.push(line)?;
             self.lines.flush_if_full().await?;
@@ -188,6 +200,8 @@ impl<'a> FileShipper<'a> {
         let bytes = [&*masked.push(bytes), &masked.finish()].concat();
         let mut bytes = bytes.as_slice();
         let mut splitter = LineSplitter::new(LINE_BYTES_MAX - self.prefix.len());
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock().await;
         while let Some(mut line) = splitter.next_line(&mut bytes) {
             line.text.insert_str(0, &self.prefix);
             self.late.push(&line)?;
@@ -248,6 +262,8 @@ impl<'a> FileShipper<'a> {
                 // Not numbered in the file's session: the line may still be completed and sent again.
                 self.lines.start_session(sessions.name_half(identity, &String::from_utf8_lossy(half)));
             }
+            let turn = Arc::clone(&self.turn);
+            let _turn = turn.lock().await;
             for mut piece in pieces {
                 if !std::mem::replace(&mut self.in_line, piece.partial) {
                     piece.text.insert_str(0, &self.prefix);

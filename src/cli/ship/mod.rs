@@ -1,7 +1,8 @@
 //! `tasktail ship`: sends growing files as lines of a task.
 //!
 //! Each file is followed and sent separately (`file`), in a separate session. A file is its own
-//! buffer, so an unreachable server only delays the follower. Changes of a file, such as a rotation,
+//! buffer, so an unreachable server only delays the follower. Files send in turns, so that the pieces of a long line
+//! stay together. Changes of a file, such as a rotation,
 //! are reported here and in the task, as `internal` lines.
 
 mod file;
@@ -9,6 +10,7 @@ mod names;
 mod sessions;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -145,11 +147,13 @@ async fn ship(
         let policy = RetryPolicy::Until(stop.clone());
         LineSender::new(HttpClient::new(endpoint.clone()), locator, output, args.task.clone(), channel, policy)
     };
+    let turn = Arc::default();
     let shipments = followers.into_iter().zip(names::shortest(&args.files)).map(|((sessions, follower), name)| {
         let name = masks.text(&name);
         let prefix = if named { format!("{name}: ") } else { String::new() };
         let senders = [sender(args.stream), sender(args.stream), sender(Channel::Internal)];
         FileShipper::new(follower, name, prefix, senders, sessions, masks.clone(), output)
+            .with_turn(&turn)
             .run(args.no_follow, stop.clone())
     });
     let shipped = try_join_all(shipments);
