@@ -15,11 +15,11 @@ test("no tasks, then tasks, newest first, live, filtered", async () => {
   await page.goto(server.url);
   await page.locator("#empty").waitFor();
   assert.match(await page.textContent("#empty"), /creates a task: the log of one command[^]*tasktail run -- make/);
-  await page.click('#empty a[href="/runs"]');
+  await page.click('#empty a[href$="/runs"]');
   await page.locator("#runs").waitFor({ state: "attached" });
   await page.locator("#empty").waitFor();
   assert.match(await page.textContent("#empty"), /A run collects the events of one workflow/);
-  await page.click('#empty a[href="/"]');
+  await page.click('#empty a[href$="/"]');
   await page.locator("#tasks").waitFor({ state: "attached" });
   await server.start_task("first", { command: ["make", "all"], host: "h1", labels: { branch: "main" } });
   await untilRows(page, ["first"]);

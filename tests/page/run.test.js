@@ -287,7 +287,7 @@ test("the list of runs is live, and every page leads to the others", async () =>
   await server.events("listed", plain(1234));
   const page = await browser.newPage();
   await page.goto(server.url);
-  await page.click('a[href="/runs"]');
+  await page.click('nav a[href$="/runs"]');
   await until(page, () => document.querySelector('tr[data-id="listed"] .events')?.textContent === "1,234");
   await server.events("listed-later", [log("boom", { level: "ERROR" })]);
   await until(page, () => document.querySelector('tr[data-id="listed-later"]') !== null);
@@ -296,8 +296,8 @@ test("the list of runs is live, and every page leads to the others", async () =>
   await page.click('tr[data-id="listed-later"] a');
   await untilVisible(page, 1);
   assert.equal(new URL(page.url()).pathname, "/runs/listed-later");
-  await page.click('a[href="/runs"]');
-  await page.click('a[href="/"]');
+  await page.click('nav a[href$="/runs"]');
+  await page.click('nav.tabs a[href="./"]');
   await page.locator("#tasks, #empty").first().waitFor({ state: "attached" });
 });
 

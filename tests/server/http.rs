@@ -161,7 +161,8 @@ async fn health_and_metrics_are_there() {
     server.append("t", "a\nb\n").await;
     let metrics = server.get("/metrics").await.text();
     assert!(metrics.contains("tasktail_lines_received_total 2"), "{metrics}");
-    assert!(metrics.ends_with("# EOF\n"));
+    let accept = [("accept", "application/openmetrics-text")];
+    assert!(server.ask(Method::GET, "/metrics", &accept, "").await.text().ends_with("# EOF\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,9 +25,18 @@ fn end() -> impl Strategy<Value = String> {
 }
 
 fn text() -> impl Strategy<Value = String> {
+    text_of(80)
+}
+
+/// Text for the value of a field. Redis keeps the order of the fields only while every value has at most 64 bytes.
+fn value() -> impl Strategy<Value = String> {
+    text_of(64)
+}
+
+fn text_of(bytes_max: u8) -> impl Strategy<Value = String> {
     prop_oneof![
         6 => word(&["v", "w", "1", "-7", "10", "x", "\"\"", "007", "9223372036854775807", "\"a\\x00\\xff\""]),
-        1 => (1..80_u8).prop_map(|size| format!("%{size}xv")),
+        1 => (1..=bytes_max).prop_map(|size| format!("%{size}xv")),
     ]
 }
 
@@ -63,11 +72,11 @@ fn field() -> impl Strategy<Value = String> {
 
 fn hash() -> Line {
     prop_oneof![
-        4 => (word(&["HSET", "HMSET"]), key(), field(), text())
+        4 => (word(&["HSET", "HMSET"]), key(), field(), value())
             .prop_map(|(command, key, field, text)| format!("{command} {key} {field} {text}")),
-        1 => (key(), field(), text(), field(), text())
+        1 => (key(), field(), value(), field(), value())
             .prop_map(|(key, f, one, g, other)| format!("HSET {key} {f} {one} {g} {other}")),
-        1 => (key(), field(), text()).prop_map(|(key, field, text)| format!("HSETNX {key} {field} {text}")),
+        1 => (key(), field(), value()).prop_map(|(key, field, text)| format!("HSETNX {key} {field} {text}")),
         3 => (word(&["HGET", "HEXISTS", "HSTRLEN", "HDEL"]), key(), field())
             .prop_map(|(command, key, field)| format!("{command} {key} {field}")),
         2 => (word(&["HGETALL", "HKEYS", "HVALS", "HLEN"]), key()).prop_map(|(command, key)| format!("{command} {key}")),
