@@ -38,6 +38,17 @@ pub(crate) fn text_position(text: &str, bytes_max: usize) -> usize {
     }
 }
 
+/// As [`text_position`], but cuts composed characters: so a sender can predict the pieces of a line without escape
+/// sequences, for the sum of its log.
+pub(crate) fn predictable_position(text: &str, bytes_max: usize) -> usize {
+    let whole = text.floor_char_boundary(bytes_max);
+    let head = text.as_bytes().get(..whole).unwrap_or_default();
+    if whole == text.len() {
+        return whole;
+    }
+    open_escape(head).filter(|start| *start > 0 && *start >= bytes_max / 2).unwrap_or(whole)
+}
+
 /// Returns where the escape sequence starts that is not complete at the end of `bytes`.
 pub(crate) fn open_escape(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;

@@ -170,7 +170,7 @@ pub(in crate::server) fn split_line<'a>(line: &'a LineText<'_>) -> impl Iterator
                 part => Cow::Borrowed(part),
             },
         };
-        let cut = cut::text_position(&text, LINE_BYTES_MAX);
+        let cut = cut::predictable_position(&text, LINE_BYTES_MAX);
         let (piece, more) = match text {
             Cow::Borrowed(text) => (Cow::Borrowed(&text[..cut]), Cow::Borrowed(&text[cut..])),
             Cow::Owned(text) => (Cow::Owned(text[..cut].to_owned()), Cow::Owned(text[cut..].to_owned())),
@@ -194,7 +194,7 @@ mod tests {
         let line = LineText { text: text.as_str().into(), ..LineText::default() };
         let pieces: Vec<LineText<'_>> = split_line(&line).collect();
         let sizes: Vec<(usize, bool)> = pieces.iter().map(|piece| (piece.text.len(), piece.partial)).collect();
-        assert_eq!(sizes, [(LINE_BYTES_MAX - 2, true), (LINE_BYTES_MAX, true), (3, false)]);
+        assert_eq!(sizes, [(LINE_BYTES_MAX - 1, true), (LINE_BYTES_MAX, true), (2, false)]);
         assert_eq!(pieces.iter().map(|piece| piece.text.as_ref()).collect::<String>(), text);
         let coloured = "a".repeat(LINE_BYTES_MAX - 2) + "\x1b[31mred";
         let line = LineText { text: coloured.as_str().into(), ..LineText::default() };
