@@ -274,7 +274,7 @@ test("search goes through the whole log", async () => {
 
 test("e and E go to errors", async () => {
   const lines = someLines(4000);
-  lines[499] = { line: "on stderr", stream: "stderr" };
+  lines[499] = { line: "fatal: on stderr", stream: "stderr" };
   lines[1999].line = "fatal: it broke";
   await server.append("errors", lines);
   const page = await open("errors");
