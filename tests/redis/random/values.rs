@@ -44,9 +44,10 @@ fn number() -> impl Strategy<Value = String> {
     prop_oneof![6 => (-5..6_i8).prop_map(|number| number.to_string()), 1 => word(&["x", "9223372036854775807", "1.5"])]
 }
 
+// No times in the past: the older oracle counts such a key until it is read.
 fn string() -> Line {
     let option =
-        word(&["", "", " NX", " XX", " GET", " KEEPTTL", " PXAT 32000000000000", " EXAT 1", " NX GET", " EX 0"]);
+        word(&["", "", " NX", " XX", " GET", " KEEPTTL", " PXAT 32000000000000", " NX GET", " EX 0"]);
     prop_oneof![
         5 => (key(), text(), option).prop_map(|(key, text, option)| format!("SET {key} {text}{option}")),
         3 => (word(&["GET", "STRLEN", "INCR", "DECR", "GETDEL"]), key())
@@ -60,7 +61,7 @@ fn string() -> Line {
         1 => (key(), key(), text()).prop_map(|(one, other, text)| format!("MSET {one} {text} {other} 1")),
         1 => (key(), key(), text()).prop_map(|(one, other, text)| format!("MSETNX {one} {text} {other} 1")),
         1 => Just("MGET a b c d".to_owned()),
-        1 => (key(), word(&["", " PERSIST", " PXAT 32000000000000", " EXAT 1", " EX x"]))
+        1 => (key(), word(&["", " PERSIST", " PXAT 32000000000000", " EX x"]))
             .prop_map(|(key, option)| format!("GETEX {key}{option}")),
     ]
     .boxed()
