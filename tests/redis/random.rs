@@ -71,7 +71,7 @@ fn random_sequences_are_answered_as_the_oracles_do() {
 
 #[test]
 fn random_values_are_answered_as_the_oracles_do() {
-    let line = prop_oneof![8 => values::line(), 2 => commands::line()].boxed();
+    let line = prop_oneof![8 => values::line(), 2 => values::stream()].boxed();
     compare(runs(RUNS), sequence(line, values::read()));
 }
 

@@ -10,6 +10,19 @@ pub(super) fn line() -> Line {
     prop_oneof![6 => string(), 5 => hash(), 6 => list(), 2 => any_key()].boxed()
 }
 
+/// A valid command on a stream, which a value at its key rejects. Of an invalid one Redis may report either error.
+pub(super) fn stream() -> Line {
+    prop_oneof![
+        3 => (key(), (1..9_u8)).prop_map(|(key, id)| format!("XADD {key} {id}-0 f v")),
+        3 => (word(&["XLEN", "DEL", "TYPE", "EXISTS", "TTL", "PERSIST"]), key())
+            .prop_map(|(command, key)| format!("{command} {key}")),
+        1 => key().prop_map(|key| format!("XRANGE {key} - +")),
+        1 => key().prop_map(|key| format!("XDEL {key} 1-0")),
+        1 => key().prop_map(|key| format!("XTRIM {key} MAXLEN 1")),
+    ]
+    .boxed()
+}
+
 /// A command that may block on a list.
 pub(super) fn read() -> Line {
     prop_oneof![
@@ -46,8 +59,7 @@ fn number() -> impl Strategy<Value = String> {
 
 // No times in the past: the older oracle counts such a key until it is read.
 fn string() -> Line {
-    let option =
-        word(&["", "", " NX", " XX", " GET", " KEEPTTL", " PXAT 32000000000000", " NX GET", " EX 0"]);
+    let option = word(&["", "", " NX", " XX", " GET", " KEEPTTL", " PXAT 32000000000000", " NX GET", " EX 0"]);
     prop_oneof![
         5 => (key(), text(), option).prop_map(|(key, text, option)| format!("SET {key} {text}{option}")),
         3 => (word(&["GET", "STRLEN", "INCR", "DECR", "GETDEL"]), key())
