@@ -12,5 +12,6 @@ and in a template: ``{% load tasktail %} {% tasktail_log task.id %}``.
 
 The site signs a short-lived JWT for this one task, with which the browser reads the log from the server. The server
 needs `share_jwt_key_file` with the same key, and the site's origin in `frame_ancestors`: the log is the element
-``<tasktail-log>`` of the server's own ``/assets/embed.js``, which shows it in a frame. A secret of at least 32 characters is made with ``openssl rand -hex 32``.
+``<tasktail-log>`` of the server's own ``/assets/embed.js``, which shows it in a frame. A secret of at least 32
+characters is made with ``openssl rand -hex 32``.
 """
