@@ -48,7 +48,12 @@ impl Tmux {
         self.tell(&["capture-pane", "-p"])
     }
 
+    /// Types the keys. A command line that begins with `clear` starts on an empty screen, so that nothing an earlier
+    /// command left there is taken for its output.
     pub(crate) fn keys(&self, keys: &[&str]) {
+        if keys[0].starts_with("clear") {
+            self.tell(&["send-keys", "-R"]);
+        }
         self.tell(&[&["send-keys"], keys].concat());
     }
 
