@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_current_process_group, kill_process, kill_process_group};
 use tokio::process::Child;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::environment;
 use super::keys;
@@ -30,6 +30,11 @@ use crate::model::{Channel, command_line, signal_name};
 /// Maximum time for which a stop signal to this process takes effect; the kernel discards it if no shell could
 /// continue this process.
 const STOP_WAIT: Duration = Duration::from_millis(500);
+/// Maximum time for which this process continues after the command stopped, to copy its last output: an editor
+/// leaves its screen before it stops.
+const STOP_OUTPUT_WAIT: Duration = Duration::from_millis(500);
+/// Interval of the checks whether that output was copied.
+const STOP_OUTPUT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Implements [`Worker::run`].
 pub(super) async fn run(options: WorkerOptions, command: Vec<OsString>) -> Result<WorkerOutcome, WorkerError> {
@@ -208,7 +213,7 @@ impl RunningCommand {
                 change = self.change() => match change? {
                     ChildChange::Ended(exit) => return Ok(stop.exit(exit, options.kill_grace)),
                     ChildChange::Stopped => {
-                        resume_at = self.suspend(shared).map(|()| Instant::now() + STOP_WAIT);
+                        resume_at = self.suspend(shared).await.map(|()| Instant::now() + STOP_WAIT);
                         continue;
                     }
                 },
@@ -259,8 +264,17 @@ impl RunningCommand {
     }
 
     /// Stops this process's group, as Ctrl-Z in a shell does, if keys are typed here. It continues with SIGCONT.
-    fn suspend(&mut self, shared: &SharedBuffer) -> Option<()> {
-        self.terminal.as_ref()?.suspend()?;
+    async fn suspend(&mut self, shared: &SharedBuffer) -> Option<()> {
+        let terminal = self.terminal.as_ref()?;
+        let mut checks = interval(STOP_OUTPUT_INTERVAL);
+        let caught_up = async {
+            while !self.readers.iter().all(PipeReader::has_caught_up) {
+                checks.tick().await;
+            }
+        };
+        // A terminal that accepts no output, such as after Ctrl-S, must not prevent the stop.
+        timeout(STOP_OUTPUT_WAIT, caught_up).await.ok();
+        terminal.suspend()?;
         self.suspended = true;
         shared.push_internal("stopped from the terminal");
         kill_current_process_group(Signal::TSTP).ok()

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -34,6 +34,8 @@ pub(super) struct OutputCopy {
 /// A thread that reads one pipe to its end.
 pub(super) struct PipeReader {
     state: Arc<ReaderState>,
+    /// The pipe, to look for unread output.
+    source: File,
     ended: oneshot::Receiver<()>,
 }
 
@@ -58,12 +60,19 @@ impl PipeReader {
         let state = Arc::new(ReaderState::default());
         let (end, ended) = oneshot::channel();
         let thread_state = Arc::clone(&state);
+        let thread_source = source.try_clone()?;
         std::thread::Builder::new().name(format!("read-{channel}")).spawn(move || {
-            read_loop(source, channel, &copies, &shared, &thread_state, &notes);
+            read_loop(thread_source, channel, &copies, &shared, &thread_state, &notes);
             // The receiver is dropped if the reader was abandoned.
             end.send(()).ok();
         })?;
-        Ok(Self { state, ended })
+        Ok(Self { state, source, ended })
+    }
+
+    /// Returns `true` if everything written so far was read and copied.
+    pub(super) fn has_caught_up(&self) -> bool {
+        // In this order: the thread stops waiting before it reads, so output is either unread or being copied.
+        !is_readable(&self.source, Some(&Timespec::default())) && self.state.waiting.load(Ordering::SeqCst)
     }
 
     /// Waits for the end of the pipe, for up to `limit` once it is empty. Returns `false` if a process still
@@ -75,7 +84,7 @@ impl PipeReader {
             return true;
         }
         loop {
-            let idle = self.state.waiting.load(Ordering::Relaxed) && Instant::now() >= deadline;
+            let idle = self.state.waiting.load(Ordering::SeqCst) && Instant::now() >= deadline;
             if idle || self.state.bytes.load(Ordering::Relaxed) >= enough {
                 return false;
             }
@@ -104,10 +113,10 @@ fn read_loop(
 ) {
     let mut chunk = vec![0; READ_BYTES];
     loop {
-        state.waiting.store(true, Ordering::Relaxed);
-        let read = source.read(&mut chunk);
-        state.waiting.store(false, Ordering::Relaxed);
-        let length = match read {
+        state.waiting.store(true, Ordering::SeqCst);
+        is_readable(&source, None);
+        state.waiting.store(false, Ordering::SeqCst);
+        let length = match source.read(&mut chunk) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // A terminal returns EIO once its last user has closed it.
@@ -123,6 +132,13 @@ fn read_loop(
         let bytes = chunk.get(..length).unwrap_or_default();
         write_copies(&shared.push_bytes(channel, bytes, Timestamp::now()), copies, notes);
     }
+}
+
+/// Waits up to `limit` for output or the end of the pipe. Unlike `FIONREAD`, it includes output that the kernel has
+/// not yet passed from one side of a terminal to the other. An error counts as output: the read that follows
+/// reports it.
+fn is_readable(source: &File, limit: Option<&Timespec>) -> bool {
+    poll(&mut [PollFd::new(&source.as_fd(), PollFlags::IN)], limit) != Ok(0)
 }
 
 fn write_copies(bytes: &[u8], copies: &[OutputCopy], notes: &NoteFn) {

@@ -80,6 +80,20 @@ fn ctrl_z_stops_and_fg_and_bg_continue() {
 }
 
 #[test]
+fn what_a_command_wrote_before_it_stopped_is_shown_before_the_prompt() {
+    let tmux = shell();
+    for _ in 0..5 {
+        tmux.keys(&["clear; t -- sh -c 'seq 2000; kill -TSTP $$; echo on'", "Enter"]);
+        let screen = tmux.wait_for(|screen| screen.contains("Stopped") && screen.trim_end().ends_with(PROMPT));
+        let rows: Vec<&str> = screen.lines().collect();
+        let stopped = rows.iter().position(|row| row.contains("Stopped")).unwrap();
+        assert!(rows[..stopped].contains(&"2000"), "{screen}");
+        tmux.keys(&["clear; fg", "Enter"]);
+        tmux.wait_for(|screen| screen.contains("\non\n"));
+    }
+}
+
+#[test]
 fn an_editor_and_a_pager_work() {
     let tmux = shell();
     tmux.keys(&["clear; seq 100 > numbers; t -- vim -u NONE -N numbers; echo code $?", "Enter"]);

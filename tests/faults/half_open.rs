@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Home, Serve, lines_of, signal, until, wait};
+use crate::support::{Home, Serve, signal, until, wait};
 use crate::tools::{http, number, serve_both};
 
 /// A network with nothing in it but its own loopback interface.
@@ -147,16 +147,17 @@ fn output_during_a_network_outage_is_complete_afterwards() {
         command.stdin(Stdio::piped()).stdout(File::create(out).unwrap()).stderr(File::create(err).unwrap());
         (task, command.spawn().unwrap())
     });
-    let out = |task: &str| lines_of(&home.path(&format!("{task}.out")));
+    let bytes_of = |lines: usize| (1..=lines).map(|n| format!("{n}\n").len() as u64).sum::<u64>();
+    let shown = |task: &str| std::fs::metadata(home.path(&format!("{task}.out"))).unwrap().len();
     let err = |task: &str| std::fs::read_to_string(home.path(&format!("{task}.err"))).unwrap();
     until("both are connected and write", || {
-        network.established(&addr) == 2 && workers.iter().all(|(task, _)| out(task).len() == 1_000)
+        network.established(&addr) == 2 && workers.iter().all(|(task, _)| shown(task) == bytes_of(1_000))
     });
     network.switch("down");
     until("the server has given up", || network.established(&addr) == 0);
     for (task, worker) in &mut workers {
         worker.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-        until("the flood is shown", || out(task).len() == LINES);
+        until("the flood is shown", || shown(task) == bytes_of(LINES));
         until("the outage is reported", || err(task).contains("connection lost"));
     }
     network.switch("up");
