@@ -41,7 +41,7 @@ static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// A worker whose command writes faster than the server stores.
 #[test]
-fn a_worker_takes_at_most_48_mib_during_a_flood() {
+fn a_worker_uses_at_most_48_mib_during_a_flood() {
     /// 60 MB, more than the worker may use.
     const LINES: u64 = 60_000;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ fn a_worker_takes_at_most_48_mib_during_a_flood() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::await_holding_lock, reason = "no other task waits for it")]
-async fn an_idle_viewer_takes_at_most_24_kib() {
+async fn an_idle_viewer_uses_at_most_24_kib() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let server = serve().await;
     server.append("t", &"a line of some length, as they are\n".repeat(50)).await;

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_since_the_last_good_run_is_shown() {
+    fn lines_new_since_the_last_good_run_are_shown() {
         let mut good = LineSet::default();
         (1..).zip(log("step 0 of 40000 ok").lines()).for_each(|(n, line)| good.push(n, line));
         let lines = explain(&log("the frobnicator is out of blue paint"), Some(&good), 1_000);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_an_unknown_format_shows_what_looks_like_an_error() {
+    fn a_log_of_an_unknown_format_shows_likely_errors() {
         let lines = explain(&log("2026-05-09 ERROR db: connection refused"), None, 1_000);
         assert!(lines.iter().any(|line| line.n == 20_000 && line.reason == Reason::Error), "{lines:?}");
     }

@@ -144,7 +144,7 @@ mod tests {
     use crate::analysis::displayed;
 
     #[test]
-    fn what_changes_from_run_to_run_is_equal() {
+    fn volatile_parts_of_lines_are_equal() {
         for (one, other) in [
             ("took 12.3s", "took 950ms"),
             ("took 1m05s in all", "took 59s in all"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_would_call_different_is_different() {
+    fn visible_differences_are_differences() {
         for (one, other) in [
             ("error: cannot open a.txt", "error: cannot open b.txt"),
             ("test a passed", "test b passed"),

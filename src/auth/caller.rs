@@ -181,7 +181,7 @@ mod tests {
     use crate::auth::keyring::tests::token_entry;
 
     #[test]
-    fn scope_and_patterns_decide_what_a_token_may_do() {
+    fn scope_and_patterns_limit_a_token() {
         let (seven, other): (TaskId, TaskId) = ("build-7".parse().unwrap(), "deploy".parse().unwrap());
         let run: RunId = "nightly".parse().unwrap();
         let caller = Caller::token(token_entry(Scope::Write, &["build-*"], &["nightly*"]));

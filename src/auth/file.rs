@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_token_stays_listed_and_its_name_taken() {
+    fn a_revoked_token_stays_listed_and_its_name_reserved() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::at(&folder.path().join("data"));
         assert!(tokens.list().unwrap().is_empty());

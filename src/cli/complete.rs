@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_a_shell_would_run_are_left_out() {
+    fn completions_with_shell_syntax_are_omitted() {
         assert!(is_one_word("branch=main/feature-1"));
         assert!(["$(id)", "a b", "", "a;b", "`x`", "a\n"].iter().all(|word| !is_one_word(word)));
     }

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_command_line_is_given_to_a_shell() {
+    fn a_shell_command_line_gets_a_hint_to_use_a_shell() {
         for line in ["make | tee x", "a && b", "x > y", "FOO=1 cmd", "cd x; y", "cd /tmp", "echo $HOME", "(a)", "x\ny"]
         {
             assert_eq!(hint(&[line]), Some(format!("tasktail run -- sh -c '{line}'")), "{line}");
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_given_apart() {
+    fn arguments_are_passed_separately() {
         assert_eq!(hint(&["make -j8 all"]).unwrap(), "tasktail run -- make -j8 all");
         assert_eq!(hint(&["FOO=1", "cmd", "x"]).unwrap(), "tasktail run -- env FOO=1 cmd x");
     }

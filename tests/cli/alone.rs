@@ -47,7 +47,7 @@ fn exit_codes_are_those_of_a_shell() {
 }
 
 #[test]
-fn the_task_can_speak_of_itself() {
+fn a_command_can_append_to_its_own_log() {
     let home = Home::new();
     let program = env!("CARGO_BIN_EXE_tasktail");
     let script = format!("echo a; '{program}' append --stream internal 'step 2'; echo b");
@@ -116,7 +116,7 @@ fn a_port_that_belongs_to_something_else_is_left_alone() {
 }
 
 #[test]
-fn a_file_left_by_a_killed_server_misleads_nobody() {
+fn the_server_file_of_a_killed_server_is_ignored() {
     let home = Home::new();
     let other = Home::new();
     let stranger: Serve = other.serve();

@@ -77,7 +77,7 @@ fn the_note_about_events_is_about_the_own_log() {
 }
 
 #[test]
-fn a_run_takes_over_from_the_one_that_served_both() {
+fn a_run_starts_its_own_server_after_the_serving_run_ends() {
     let home = Home::new();
     let start = |name: &str| {
         let script = format!("echo {name} before; while ! [ -e {name} ]; do sleep 0.05; done; echo {name} after");
@@ -163,7 +163,7 @@ fn two_runs_at_once_are_kept_apart() {
 }
 
 #[test]
-fn an_ended_task_takes_no_line_and_says_what_to_do() {
+fn an_ended_task_rejects_lines_with_the_remedy() {
     let home = Home::new();
     night(&home, &[], "one");
     let file = home.path("f.log");

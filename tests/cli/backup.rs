@@ -18,7 +18,7 @@ fn lines_of(home: &Home, task: &str, data: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_backup_taken_while_lines_arrive_has_every_acknowledged_one() {
+fn a_backup_during_appends_has_every_acknowledged_line() {
     let home = Home::new();
     let server = home.serve();
     // Long enough that the journal, the growing archive and the seal are all busy.

@@ -169,7 +169,7 @@ fn record_makes_an_event_with_an_id_a_time_and_the_folders_run() {
 }
 
 #[test]
-fn record_takes_good_lines_of_stdin_and_tells_bad_ones() {
+fn record_accepts_good_lines_of_stdin_and_reports_bad_ones() {
     let home = Home::new();
     let done = home.run_with(
         &["events", "record", "--stdin", "--run-id", "r1"],
@@ -186,7 +186,7 @@ fn record_takes_good_lines_of_stdin_and_tells_bad_ones() {
 }
 
 #[test]
-fn tail_prints_what_is_stored_and_chooses_types_fields_and_text() {
+fn tail_prints_stored_events_and_selects_types_fields_and_text() {
     let home = home_with("events.jsonl", RUN);
     assert_eq!(home.ok(&["events", "tail"]), RUN, "byte for byte");
     assert_eq!(home.ok(&["events", "tail", "-n", "1"]).lines().next(), RUN.lines().last());
@@ -229,7 +229,7 @@ fn formats_2_1_a_half_last_line_stops_nothing() {
 
 /// formats 1.8 and 2.1: errors are not swallowed, and a bad line raises nothing.
 #[test]
-fn bad_lines_are_told_with_line_and_byte_and_passed_over() {
+fn bad_lines_are_reported_with_position_and_skipped() {
     let mut lines: Vec<&str> = RUN.lines().collect();
     lines.insert(2, "\u{1b}[2Jgarbage");
     let home = home_with("events.jsonl", &(lines.join("\n") + "\n"));
@@ -242,7 +242,7 @@ fn bad_lines_are_told_with_line_and_byte_and_passed_over() {
 }
 
 #[test]
-fn status_tells_steps_gates_and_where_the_run_is() {
+fn status_shows_steps_gates_and_the_state_of_the_run() {
     let home = home_with("events.jsonl", RUN);
     let text = home.ok(&["events", "status"]);
     for words in
@@ -275,7 +275,7 @@ fn status_of_a_benchmark_shows_rows_and_formats_1_11_a_late_log_event_reopens_no
 }
 
 #[test]
-fn timeline_tells_the_time_between_events() {
+fn timeline_shows_the_time_between_events() {
     let home = home_with("events.jsonl", RUN);
     let text = home.ok(&["events", "timeline", "-r"]);
     let lines: Vec<&str> = text.lines().collect();
@@ -287,7 +287,7 @@ fn timeline_tells_the_time_between_events() {
 }
 
 #[test]
-fn one_failure_in_twenty_thousand_events_is_told_within_2000_bytes() {
+fn one_failure_in_twenty_thousand_events_is_reported_within_2000_bytes() {
     let mut text = String::new();
     for n in 0..20_000 {
         text += &match n {
@@ -351,7 +351,7 @@ fn follow_waits_for_a_file_and_ends_with_the_run() {
 }
 
 #[test]
-fn extract_gives_each_event_as_it_was_printed() {
+fn extract_prints_each_event_unchanged() {
     let home = Home::new();
     let text = concat!(
         "PLAY [all] ****\n",
@@ -377,7 +377,7 @@ fn extract_gives_each_event_as_it_was_printed() {
 }
 
 #[test]
-fn extract_gives_events_at_once_in_a_live_pipe() {
+fn extract_prints_events_at_once_in_a_live_pipe() {
     let home = Home::new();
     let mut child = home.command(&["events", "extract"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -425,7 +425,7 @@ fn a_run_at_a_server_answers_like_a_file() {
 }
 
 #[test]
-fn follow_of_a_run_gives_events_as_they_are_recorded() {
+fn follow_of_a_run_prints_events_as_they_are_recorded() {
     let home = Home::new();
     let server = home.serve();
     let tap = Tap::on(&home, &["events", "follow", "--run", "r1", "--url", &server.url, "--fields", "step_id"]);

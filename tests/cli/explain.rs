@@ -15,7 +15,7 @@ const LOOP: &str = concat!(
 );
 
 #[test]
-fn recognised_and_doubled_events_are_told_with_their_lines() {
+fn recognized_and_duplicate_events_are_reported_with_their_lines() {
     let done = explain(LOOP);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     let lines: Vec<&str> = done.stdout.lines().collect();
@@ -52,7 +52,7 @@ fn a_task_that_was_printed_without_its_output_is_named() {
 }
 
 #[test]
-fn rejected_events_are_told_with_reason_place_and_cause() {
+fn rejected_events_are_reported_with_reason_position_and_cause() {
     let done = explain(concat!(
         "LB_EVENT {\"workload\": \"w\", \"repetition\": 1, \"status\": \"failed\", \"message\": \"Polling timeout\"}\n",
         "LB_EVENT {'host': 'h1', 'workload': 'w', 'repetition': 1, 'status': 'running'}\n",
@@ -74,14 +74,14 @@ fn rejected_events_are_told_with_reason_place_and_cause() {
 }
 
 #[test]
-fn all_events_without_a_host_are_said_so() {
+fn events_that_all_lack_a_host_are_reported() {
     let line = "LB_EVENT {\"workload\": \"w\", \"repetition\": 1, \"status\": \"failed\"}\n";
     let done = explain(&line.repeat(3));
     assert!(done.stdout.contains("all events lack `host`"), "{}", done.stdout);
 }
 
 #[test]
-fn nothing_at_all_and_a_file_of_events_are_told_apart() {
+fn explain_distinguishes_no_input_from_a_file_of_events() {
     let done = explain("hello\n");
     assert_eq!(done.code, Some(1));
     assert!(done.stdout.contains("no line contains LB_EVENT"), "{}", done.stdout);
@@ -92,7 +92,7 @@ fn nothing_at_all_and_a_file_of_events_are_told_apart() {
 }
 
 #[test]
-fn json_gives_one_object_a_finding_and_a_missing_file_is_named() {
+fn json_prints_one_object_per_finding_and_names_a_missing_file() {
     let home = Home::new();
     let done = home.run_with(&["doctor", "--explain", "-", "--json"], LOOP.as_bytes());
     let lines: Vec<serde_json::Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -19,7 +19,7 @@ fn log(run: usize, extra: &str) -> String {
 }
 
 #[test]
-fn grep_prints_what_matches_as_grep_does() {
+fn grep_prints_matches_in_the_format_of_grep() {
     let home = Home::new();
     job(&home, "one", "a\nlogin \u{1b}[31mFAILED\u{1b}[0m\r\nb\n", 0);
     job(&home, "two", "x\nlogin failed\ny\n", 1);

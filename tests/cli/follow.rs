@@ -98,7 +98,7 @@ fn lines_are_counted_as_they_were_written() {
 }
 
 #[test]
-fn lines_are_selected_by_what_is_seen() {
+fn lines_are_selected_by_their_displayed_text() {
     let home = Home::new();
     let _serve = home.serve();
     let text =

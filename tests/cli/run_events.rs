@@ -48,7 +48,7 @@ fn events_of_a_command_are_in_its_run_when_it_has_ended() {
 
 /// What `git log -p` shows of a repository that mentions the token.
 #[test]
-fn text_that_looks_like_events_leaves_the_log_alone_and_is_reported_once() {
+fn text_that_resembles_events_stays_unchanged_and_is_reported_once() {
     let home = Home::new();
     let script = r#"for i in $(seq 150); do echo "+    LB_EVENT {$i"; echo " LB_EVENT {'host': 'h'}"; done"#;
     let done = home.run(&["run", "--task", "log", "--", "sh", "-c", script]);

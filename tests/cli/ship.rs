@@ -100,7 +100,7 @@ fn from_now_on_means_from_now_on_and_one_file_needs_no_name() {
 }
 
 #[test]
-fn what_is_there_is_sent_and_the_task_ended() {
+fn existing_lines_are_sent_and_the_task_ended() {
     let home = Home::new();
     let _serve = home.serve();
     let long = "y".repeat(150_000);
@@ -130,7 +130,7 @@ fn what_is_there_is_sent_and_the_task_ended() {
 }
 
 #[test]
-fn what_cannot_be_shipped_is_told() {
+fn files_that_cannot_be_shipped_are_reported() {
     let home = Home::new();
     put(&home.path("a.log"), "x\n");
     for (args, word) in [
@@ -153,7 +153,7 @@ fn ship_all(home: &Home) -> Done {
 }
 
 #[test]
-fn a_file_rewritten_while_it_was_not_followed_is_sent_anew() {
+fn a_file_rewritten_while_not_followed_is_sent_again() {
     let home = Home::new();
     let _serve = home.serve();
     let log = home.path("a.log");
@@ -221,7 +221,7 @@ fn the_rest_of_a_file_rotated_meanwhile_is_sent_first() {
 }
 
 #[test]
-fn what_a_rotation_removed_meanwhile_is_told() {
+fn lines_removed_by_a_rotation_are_reported() {
     let home = Home::new();
     let _serve = home.serve();
     let log = home.path("a.log");

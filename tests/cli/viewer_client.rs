@@ -48,7 +48,7 @@ async fn serve_one(listener: &TcpListener, messages: Vec<serde_json::Value>) -> 
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_taken_up_at_the_cursor_and_nothing_comes_twice() {
+async fn a_reconnect_resumes_at_the_cursor_without_duplicates() {
     let (listener, endpoint) = listener().await;
     let server = tokio::spawn(async move {
         let first = serve_one(&listener, vec![open(), lines(1, 3)]).await;
@@ -89,7 +89,7 @@ async fn a_broken_connection_is_taken_up_at_the_cursor_and_nothing_comes_twice()
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_is_not_tried_again() {
+async fn rejected_events_are_not_retried() {
     let (listener, endpoint) = listener().await;
     let error = json!({"type": "error", "code": "not_found", "message": "task 42 not found"});
     tokio::spawn(async move { serve_one(&listener, vec![error]).await });
@@ -121,7 +121,7 @@ async fn read_request(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn problems_come_in_words_and_short_bodies_are_errors() {
+async fn problems_are_shown_as_text_and_short_bodies_are_errors() {
     const PROBLEM: &str = "HTTP/1.1 404 Not Found\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n\
         {\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such task\",\"code\":\"not_found\"}";
     const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";

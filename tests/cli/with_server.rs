@@ -17,7 +17,7 @@ fn with_task() -> (Home, crate::support::Serve) {
 }
 
 #[test]
-fn follow_gives_back_what_was_appended() {
+fn follow_returns_appended_events() {
     let (home, _serve) = with_task();
     let done = home.run(&["follow", "t"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "one\ntwo \x1b[2J\nthree\n"), "{}", done.stderr);
@@ -101,7 +101,7 @@ fn missing_lines_are_marked_everywhere_and_own_lines_are_not_the_commands() {
 }
 
 #[test]
-fn rm_removes_and_unknown_tasks_are_told() {
+fn rm_deletes_tasks_and_reports_unknown_ones() {
     let (home, _serve) = with_task();
     let done = home.run(&["rm", "nope", "t"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), "t\n"), "the one that is there goes");
@@ -160,7 +160,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn follow_goes_on_when_the_server_comes_back() {
+fn follow_continues_after_a_server_restart() {
     let home = Home::new();
     let serve = home.serve();
     let listen = serve.url.strip_prefix("http://").unwrap().to_owned();
@@ -177,7 +177,7 @@ fn follow_goes_on_when_the_server_comes_back() {
 }
 
 #[test]
-fn serve_ends_well_on_sigterm_and_says_what_stops_it() {
+fn serve_exits_cleanly_on_sigterm_and_names_a_conflict() {
     let home = Home::new();
     let mut serve = home.serve();
     let listen = serve.url.strip_prefix("http://").unwrap().to_owned();

@@ -19,7 +19,7 @@ fn words(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_pipe_is_printed_kept_and_tells_whether_the_run_failed() {
+fn a_pipe_is_printed_and_kept_and_the_exit_code_shows_failure() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("raw.log");
     let mut input = String::from("TASK [x] ****\n\u{1b}[32mok: [h1]\u{1b}[0m\nLB_EVENT {\"host\": \n");

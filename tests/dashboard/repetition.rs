@@ -40,7 +40,7 @@ fn formats_1_10_renamed_polling_tasks_are_one_row() {
 }
 
 #[test]
-fn loops_of_any_names_in_ansibles_own_words_are_one_row() {
+fn loops_of_any_item_name_in_ansible_output_are_one_row() {
     let mut scene = Scene::pipe();
     scene.text("TASK [Begin] ****\nok: [h1]");
     for round in 0..4 {
@@ -125,7 +125,7 @@ fn formats_1_7_equal_messages_are_counted_and_errors_stay_apart() {
 }
 
 #[test]
-fn formats_1_7_an_event_that_comes_again_is_shown_once_however_late() {
+fn formats_1_7_a_late_duplicate_is_shown_once() {
     let mut scene = Scene::pipe();
     let event = |n: u64| {
         let text = status("h1", "fio", 1, "running", &format!("{n}"));
@@ -151,7 +151,7 @@ fn failures_never_collapse() {
 }
 
 #[test]
-fn old_rows_go_and_are_told() {
+fn old_rows_are_removed_and_counted() {
     let mut scene = Scene::pipe();
     let extra = 7;
     for n in 0..ROWS_MAX + extra {

@@ -80,7 +80,7 @@ fn ctrl_z_stops_and_fg_and_bg_continue() {
 }
 
 #[test]
-fn what_a_command_wrote_before_it_stopped_is_shown_before_the_prompt() {
+fn output_before_a_stop_is_shown_before_the_prompt() {
     let tmux = shell();
     for _ in 0..5 {
         tmux.keys(&["clear; t -- sh -c 'seq 2000; kill -TSTP $$; echo on'", "Enter"]);

@@ -116,7 +116,7 @@ fn looped(message: &str) -> String {
 }
 
 #[test]
-fn a_pipe_is_live_and_the_terminal_is_given_back() {
+fn a_pipe_is_live_and_the_terminal_is_restored() {
     let tmux = Tmux::start();
     let fifo = tmux.fifo("out");
     tmux.keys(&[&format!("cat {} | {} dashboard --log raw.log", fifo.display(), binary()), "Enter"]);
@@ -164,7 +164,7 @@ fn a_pipe_is_live_and_the_terminal_is_given_back() {
 }
 
 #[test]
-fn signals_give_the_terminal_back() {
+fn signals_restore_the_terminal() {
     let tmux = Tmux::start();
     for name in ["TERM", "HUP", "INT"] {
         let fifo = tmux.fifo(name);
@@ -195,7 +195,7 @@ fn ctrl_c_leaves_with_0() {
 }
 
 #[test]
-fn a_panic_gives_the_terminal_back() {
+fn a_panic_restores_the_terminal() {
     let tmux = Tmux::start();
     let (fifo, trigger) = (tmux.fifo("out"), tmux.fifo("trigger"));
     let this = std::env::current_exe().unwrap();

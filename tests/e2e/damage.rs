@@ -97,7 +97,7 @@ fn a_store_beyond_repair_is_kept_aside_and_archives_are_listed_again() {
 }
 
 #[test]
-fn a_damaged_archive_is_told_to_whoever_reads_it_and_by_the_server() {
+fn a_damaged_archive_is_reported_to_readers_and_in_the_server_log() {
     let home = Home::new();
     after_a_kill(&home);
     overwrite(&data(&home).join("archive/done.ndjson.zst"), 2_000, 2_010);

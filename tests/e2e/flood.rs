@@ -12,7 +12,7 @@ const WORKER_BYTES_MAX: u64 = 48 * 1024 * 1024;
 const SERVER_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
 #[test]
-fn a_flood_while_cut_off_is_one_mark_and_slows_nobody() {
+fn a_flood_during_an_outage_is_one_gap_and_slows_no_one() {
     let home = Home::new();
     let serve = serve_at(&home, "127.0.0.1:0", &[]);
     let proxy = Proxy::start(&serve.url);

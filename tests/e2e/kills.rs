@@ -103,7 +103,7 @@ fn a_killed_worker_makes_its_task_lost() {
 }
 
 #[test]
-fn a_server_told_to_stop_says_so_to_all_and_keeps_everything() {
+fn a_stopping_server_notifies_all_clients_and_keeps_every_line() {
     let home = Home::new();
     let mut serve = home.serve();
     let (url, listen) = (serve.url.clone(), addr(&serve));

@@ -121,7 +121,7 @@ fn a_secret_that_is_not_there_stops_before_the_command() {
 }
 
 #[test]
-fn what_the_worker_says_of_its_surroundings_is_masked_too() {
+fn the_metadata_of_a_worker_is_masked() {
     let home = Home::new();
     // Nobody listens there.
     let args = ["run", "--url", "http://127.0.0.1:1", "--task", "t", "--spool", SECRET, "--mask-env", "SECRET"];

@@ -31,7 +31,7 @@ fn one_task(home: &Home, serve: &Serve, task: &str, sleepers: usize) -> Vec<WebS
 }
 
 #[test]
-fn viewers_that_never_read_cost_nobody_anything() {
+fn viewers_that_never_read_slow_no_one() {
     let home = Home::new();
     let serve = home.serve();
     // The first sleeper's: what all viewers of a task share has its place then.

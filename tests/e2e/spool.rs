@@ -115,7 +115,7 @@ fn an_outage_in_the_middle_skips_nothing() {
 }
 
 #[test]
-fn a_killed_worker_leaves_what_it_had_written() {
+fn a_killed_worker_leaves_its_written_lines_in_the_spool() {
     let home = Home::new();
     let serve = home.serve();
     let script = "i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); echo $i; done";

@@ -81,7 +81,7 @@ async fn until(follower: &mut FileFollower, expected: &str) {
 }
 
 #[tokio::test]
-async fn lines_come_with_their_place_and_silence_is_told_once() {
+async fn lines_have_positions_and_silence_is_reported_once() {
     let folder = Folder::new();
     put(&folder.log(), "one\ntwo\n");
     let mut follower = follow(&folder.log(), true);
@@ -107,7 +107,7 @@ async fn formats_1_8_a_half_line_is_waited_for() {
 }
 
 #[tokio::test]
-async fn formats_1_8_what_is_written_between_creation_and_start_comes() {
+async fn formats_1_8_events_between_creation_and_start_are_read() {
     let folder = Folder::new();
     put(&folder.log(), "old\nha");
     let mut follower = follow(&folder.log(), false);
@@ -131,7 +131,7 @@ async fn formats_1_8_a_rewrite_with_larger_content_is_seen() {
 }
 
 #[tokio::test]
-async fn truncation_is_told_and_the_rest_is_read() {
+async fn truncation_is_reported_and_the_rest_is_read() {
     let folder = Folder::new();
     put(&folder.log(), "one\ntwo\n");
     let mut follower = follow(&folder.log(), false);
@@ -158,7 +158,7 @@ async fn truncation_is_told_and_the_rest_is_read() {
 }
 
 #[tokio::test]
-async fn the_old_file_is_read_to_its_end_when_another_takes_its_name() {
+async fn a_replaced_file_is_read_to_its_end() {
     let folder = Folder::new();
     put(&folder.log(), "one\n");
     let mut follower = follow(&folder.log(), true);
@@ -180,7 +180,7 @@ async fn the_old_file_is_read_to_its_end_when_another_takes_its_name() {
 }
 
 #[tokio::test]
-async fn a_writer_that_comes_over_late_loses_nothing() {
+async fn a_writer_that_appends_to_the_rotated_file_loses_nothing() {
     let folder = Folder::new();
     put(&folder.log(), "one\n");
     let mut follower = follow(&folder.log(), true);
@@ -195,7 +195,7 @@ async fn a_writer_that_comes_over_late_loses_nothing() {
 }
 
 #[tokio::test]
-async fn several_rotations_between_two_looks_lose_nothing() {
+async fn several_rotations_between_two_polls_lose_nothing() {
     let folder = Folder::new();
     put(&folder.path("a.log.1"), "from before\n");
     put(&folder.path("a.log.lock"), "no log\n");
@@ -249,7 +249,7 @@ async fn a_file_that_is_not_there_yet_is_read_from_its_first_byte() {
 }
 
 #[tokio::test]
-async fn formats_1_4_a_line_comes_when_it_is_written_not_at_the_next_poll() {
+async fn formats_1_4_a_line_arrives_when_written_not_at_the_next_poll() {
     let folder = Folder::new();
     let mut follower = follow(&folder.log(), false);
     assert_eq!(next(&mut follower).await, FollowItem::Notice(FollowNotice::Waiting));
@@ -306,7 +306,7 @@ async fn a_link_that_leads_elsewhere_is_a_rotation() {
 }
 
 #[tokio::test]
-async fn a_line_beyond_the_limit_comes_in_parts() {
+async fn a_line_above_the_limit_is_split() {
     let folder = Folder::new();
     let long = "x".repeat(LINE_HELD_BYTES_MAX + 3_000_000);
     put(&folder.log(), &format!("one\n{long}"));
@@ -320,7 +320,7 @@ async fn a_line_beyond_the_limit_comes_in_parts() {
 }
 
 #[test]
-fn what_is_no_file_is_refused() {
+fn a_folder_cannot_be_followed() {
     let folder = Folder::new();
     let error = FileFollower::new(folder.0.path(), FollowFileOptions::default()).unwrap_err();
     assert!(error.to_string().contains("regular file"), "{error}");

@@ -119,7 +119,7 @@ fn formats_2_1_a_bad_line_costs_only_itself() {
 }
 
 #[test]
-fn tail_does_not_read_what_is_before() {
+fn tail_does_not_read_earlier_events() {
     let (_folder, path) = folder();
     let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
     // A hole of a size that nobody reads by accident.

@@ -102,7 +102,7 @@ impl Running {
 }
 
 #[test]
-fn ids_are_in_order_and_nothing_is_given_up_when_the_clock_is_set() {
+fn ids_stay_ordered_and_nothing_expires_when_the_clock_is_set() {
     let clock = Clockwork::new(&["--retention-age", "30d", "--worker-grace", "10s"]);
     let mut running = clock.start();
     clock.append(&running, "done", "kept");

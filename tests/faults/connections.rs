@@ -12,7 +12,7 @@ const SHORT: Duration = Duration::from_secs(1);
 const DRIP: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_drips_is_given_up_and_nobody_else() {
+async fn only_the_connection_with_a_slow_request_head_times_out() {
     let server = serve_with(|options| options.limits.header_timeout = SHORT).await;
     let begun = Instant::now();
     let mut slow = dial(&server).await;
@@ -55,7 +55,7 @@ async fn a_kept_connection_is_closed_when_it_is_idle_and_a_live_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_drips_is_given_up() {
+async fn a_slow_body_times_out() {
     let server = serve_with(|options| options.limits.body_timeout = SHORT).await;
     server.append("t", "kept").await;
     let mut slow = dial(&server).await;
@@ -72,7 +72,7 @@ fn head(path: &str, kind: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_that_stalls_is_given_up_and_what_came_stays() {
+async fn a_stalled_append_times_out_and_keeps_received_lines() {
     let server = serve_with(|options| options.limits.append_idle_timeout = SHORT).await;
     for (path, kind) in [("/api/v1/tasks/t/lines", "text/plain"), ("/api/v1/runs/r/events", "application/x-ndjson")] {
         let mut slow = dial(&server).await;
@@ -105,7 +105,7 @@ async fn an_append_may_drip_and_is_seen_while_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_nobody_takes_is_given_up() {
+async fn an_unread_response_times_out() {
     let server = serve_with(|options| {
         (options.limits.send_timeout, options.limits.download_timeout) = (SHORT, 6 * SHORT);
     })
@@ -166,7 +166,7 @@ async fn an_address_has_so_many_connections_and_others_have_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_too_many_is_told() {
+async fn a_connection_above_the_limit_gets_an_error() {
     let server = serve_with(|options| options.limits.connections_max = 1).await;
     let mut first = dial(&server).await;
     let mut second = dial(&server).await;
@@ -199,7 +199,7 @@ async fn pipelined_requests_are_answered_in_order_and_large_heads_are_refused() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_proxy_each_client_has_its_share() {
+async fn clients_of_a_proxy_have_separate_limits() {
     let server = serve_with(|options| {
         options.trusted_proxy = "127.0.0.9".parse().unwrap();
         options.limits.connections_per_address_max = 1;

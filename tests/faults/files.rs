@@ -61,7 +61,7 @@ fn open_files(pid: u32) -> usize {
 }
 
 #[test]
-fn without_files_what_is_connected_goes_on_and_nothing_is_lost() {
+fn without_file_descriptors_connections_continue_and_nothing_is_lost() {
     let home = Home::new();
     let serve = home.serve();
     let pid = serve.child.id();

@@ -93,7 +93,7 @@ impl Drop for Client {
 }
 
 #[test]
-fn a_network_that_goes_away_frees_every_place_and_a_worker_comes_back() {
+fn a_network_outage_frees_connections_and_the_worker_reconnects() {
     let (home, network) = (Home::new(), Network::new());
     let flags = ["serve", "--resp", "127.0.0.1:0", "--heartbeat", "1s", "--send-timeout", "3s"];
     let (mut serve, redis) = serve_both(network.inside(&home.command(&flags)));
@@ -180,7 +180,7 @@ fn output_during_a_network_outage_is_complete_afterwards() {
 }
 
 #[test]
-fn a_stopped_worker_gives_its_place_back_and_goes_on_when_it_is_woken() {
+fn a_stopped_worker_frees_its_connection_and_resumes() {
     let home = Home::new();
     let serve = Serve::start(home.command(&["serve", "--heartbeat", "500ms"]));
     let mut worker = Client::start(home.command(&[

@@ -74,7 +74,7 @@ async fn an_address_has_so_many_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_is_too_large_to_hold_is_refused_and_comes_in_parts() {
+async fn a_reply_too_large_for_memory_is_rejected_and_readable_in_parts() {
     let server = serve_with(|options| {
         options.resp = Some("127.0.0.1:0".to_owned());
         options.limits.resp_reply_bytes_max = 10_000;

@@ -117,7 +117,7 @@ async fn redis(addr: String, number: usize, begun: Arc<AtomicUsize>) -> Ended {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_sockets_are_told_and_nothing_acked_is_lost() {
+async fn two_hundred_sockets_are_notified_and_nothing_acknowledged_is_lost() {
     let home = Home::new();
     let (mut serve, redis_addr) = serve_both(home.command(&["serve", "--resp", "127.0.0.1:0"]));
     let (ws, addr) = (serve.url.replace("http", "ws"), serve.url.strip_prefix("http://").unwrap().to_owned());

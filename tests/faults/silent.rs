@@ -9,7 +9,7 @@ use crate::tools::{http, memory, number, serve_both};
 const SILENT: usize = 1_000;
 
 #[test]
-fn a_thousand_silent_connections_cost_little_and_nobody_else_and_end() {
+fn a_thousand_idle_connections_cost_little_and_time_out() {
     let home = Home::new();
     let mut command = home.command(&["serve", "--resp", "127.0.0.1:0", "--header-timeout", "20s"]);
     command.env("TASKTAIL_LOG", "error");

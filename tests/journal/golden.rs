@@ -174,7 +174,7 @@ fn scripts() -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn scripts_leave_in_the_store_what_they_should() {
+async fn scripts_produce_their_recorded_results() {
     let scripts = scripts();
     assert!(scripts.len() >= 5, "the scripts are found");
     let mut wrong = Vec::new();

@@ -80,7 +80,7 @@ fn without_nodes(seen: Option<Seen>) -> Option<Seen> {
 }
 
 #[tokio::test]
-async fn what_was_done_to_a_key_is_there_after_the_next_opening() {
+async fn changes_of_a_key_survive_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     run(&journal, |keys| {
@@ -140,7 +140,7 @@ async fn what_was_done_to_a_key_is_there_after_the_next_opening() {
 }
 
 #[tokio::test]
-async fn what_leaves_a_kept_key_stays_for_those_who_read_by_line() {
+async fn lines_trimmed_from_a_key_remain_readable_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     run(&journal, |keys| {
@@ -181,7 +181,7 @@ async fn what_leaves_a_kept_key_stays_for_those_who_read_by_line() {
 }
 
 #[tokio::test]
-async fn an_expired_key_is_gone_at_once_and_marks_who_watches() {
+async fn an_expired_key_is_absent_at_once_and_fails_watches() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     let dirty = Arc::new(AtomicBool::new(false));
@@ -211,7 +211,7 @@ async fn an_expired_key_is_gone_at_once_and_marks_who_watches() {
 }
 
 #[tokio::test]
-async fn a_sweep_frees_what_is_over_and_packs_a_trickle() {
+async fn maintenance_frees_ended_streams_and_packs_small_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     for ms in 1..=50 {

@@ -147,7 +147,7 @@ async fn lost_wakeups_of_a_follower() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn lost_wakeups_of_who_waits_for_a_task() {
+async fn a_waiter_for_a_task_misses_no_wakeup() {
     const ROUNDS: u64 = 1_000;
     let folder = tempfile::tempdir().unwrap();
     let options = TasksOptions { durability: Durability::Interval, ..TasksOptions::default() };

@@ -256,7 +256,7 @@ fn trim_of(model: &Model, trim: TrimOp) -> Trim {
 
 /// Whoever still holds a stream that is gone may say so again, when the name has begun anew.
 #[tokio::test]
-async fn a_removal_said_twice_does_not_take_the_next_stream_of_the_name() {
+async fn a_repeated_removal_does_not_delete_the_next_stream_of_the_name() {
     let mut world = World::new(Durability::Commit);
     let line = New { body: EntryBody::Line(LineText::default()), continuation: false };
     world.append(0, None, &[line.clone(), line.clone()], None).await;

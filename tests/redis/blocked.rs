@@ -51,7 +51,7 @@ fn a_timeout_is_neither_early_nor_forgotten() {
 }
 
 #[test]
-fn what_was_sent_behind_a_blocking_read_waits_for_it() {
+fn requests_after_a_blocking_read_wait_for_it() {
     on_each(|server| {
         let (mut reader, mut writer) = (server.connect(), server.connect());
         send(&mut reader, "XREAD BLOCK 0 STREAMS k $");
@@ -71,7 +71,7 @@ fn what_was_sent_behind_a_blocking_read_waits_for_it() {
 }
 
 #[test]
-fn a_blocked_connection_that_is_closed_is_counted_no_more_and_takes_nothing() {
+fn a_closed_blocked_connection_is_not_counted_and_consumes_nothing() {
     on_each(|server| {
         let mut writer = server.connect();
         assert_eq!(ask(&mut writer, "XGROUP CREATE k g $ MKSTREAM"), r"+OK\r\n");
@@ -90,7 +90,7 @@ fn a_blocked_connection_that_is_closed_is_counted_no_more_and_takes_nothing() {
 }
 
 #[test]
-fn a_group_serves_many_waiters_in_the_order_they_came() {
+fn a_group_serves_blocked_consumers_in_order_of_arrival() {
     const WAITERS: usize = 24;
     on_each(|server| {
         let mut writer = server.connect();
@@ -114,7 +114,7 @@ fn a_group_serves_many_waiters_in_the_order_they_came() {
 }
 
 #[test]
-fn a_reader_that_comes_back_at_once_misses_nothing() {
+fn a_reader_that_reconnects_at_once_misses_nothing() {
     const ENTRIES: usize = 500;
     on_each(|server| {
         let (mut reader, mut writer) = (server.connect(), server.connect());

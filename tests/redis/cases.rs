@@ -58,7 +58,7 @@ fn names(text: &str, between: char) -> Vec<&str> {
 
 /// What is not compared byte for byte: ours says nothing under a name that clients do not know.
 #[test]
-fn info_and_client_list_speak_of_what_clients_know() {
+fn info_and_client_list_use_field_names_of_redis() {
     let told: Vec<[String; 2]> = servers()
         .iter()
         .map(|server| {

@@ -124,7 +124,7 @@ fn shape(frame: Frame) -> Frame {
 }
 
 #[test]
-fn the_clock_is_taken_out_and_nothing_else() {
+fn only_the_clock_is_removed_from_a_line() {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let text = format!("*3\r\n$15\r\n{now}-7\r\n:{now}\r\n$3\r\n1-1\r\n");
     let (frame, _) = Frame::parse(text.as_bytes()).unwrap();

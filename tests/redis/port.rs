@@ -107,7 +107,7 @@ async fn bytes_that_are_no_request_close_their_connection_alone() {
 }
 
 #[tokio::test]
-async fn a_client_too_many_is_told_so() {
+async fn a_client_above_the_limit_gets_an_error() {
     let server = serve_redis(|options| options.limits.resp_connections_max = 1).await;
     let mut first = Redis::connect(&server).await;
     assert_eq!(first.ask("PING").await, "+PONG");
@@ -129,7 +129,7 @@ async fn a_client_too_many_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_given_up() {
+async fn a_client_that_reads_nothing_is_disconnected() {
     let server = serve_redis(|options| options.limits.send_timeout = Duration::from_millis(200)).await;
     let mut slow = Redis::connect(&server).await;
     let mut other = Redis::connect(&server).await;
@@ -146,7 +146,7 @@ async fn a_client_that_takes_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_blocked_reader_that_goes_away_is_forgotten() {
+async fn a_blocked_reader_that_disconnects_is_removed() {
     let server = serve().await;
     let mut other = Redis::connect(&server).await;
     let mut reader = Redis::connect(&server).await;
@@ -176,7 +176,7 @@ async fn a_shutdown_releases_blocked_readers() {
 }
 
 #[tokio::test]
-async fn commands_behind_a_blocked_one_wait_for_it() {
+async fn commands_after_a_blocked_one_wait_for_it() {
     let server = serve().await;
     let (mut reader, mut writer) = (Redis::connect(&server).await, Redis::connect(&server).await);
     reader.say("PING\r\nXREAD BLOCK 0 STREAMS k $\r\nXADD k 2-1 f v\r\nXLEN k").await;
@@ -235,7 +235,7 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
 }
 
 #[tokio::test]
-async fn an_ended_task_takes_no_entry() {
+async fn an_ended_task_rejects_entries() {
     let server = serve().await;
     let mut redis = Redis::connect(&server).await;
     redis.say("XADD task:logs:42 1-1 line one").await;
@@ -247,7 +247,7 @@ async fn an_ended_task_takes_no_entry() {
 }
 
 #[tokio::test]
-async fn what_is_trimmed_stays_in_the_log() {
+async fn trimmed_lines_stay_in_the_log() {
     let server = serve().await;
     let mut redis = Redis::connect(&server).await;
     let adds: Vec<String> =
@@ -289,7 +289,7 @@ fn open_folder(pid: u32) -> std::path::PathBuf {
 }
 
 #[test]
-fn an_ephemeral_server_says_where_it_is_and_leaves_nothing() {
+fn an_ephemeral_server_prints_its_address_and_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_tasktail");
     let serve = |arguments: &[&str]| {

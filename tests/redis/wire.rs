@@ -225,7 +225,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_kind_of_frame_is_read_whole_and_given_back() {
+fn every_kind_of_frame_round_trips() {
     let bytes: &[u8] = b"*9\r\n+OK\r\n-ERR x\r\n:-1\r\n$3\r\na\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n\
         |1\r\n+k\r\n(12345678901234567890\r\n%2\r\n+a\r\n=7\r\ntxt:abc\r\n+b\r\n~1\r\n!3\r\nERR\r\n>1\r\n+p\r\n";
     let mut at = 0;

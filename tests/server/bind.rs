@@ -16,7 +16,7 @@ fn refused(home: &Home, args: &[&str]) -> String {
 }
 
 #[test]
-fn an_address_that_others_reach_is_refused_with_what_to_do() {
+fn a_public_address_without_tokens_is_rejected_with_the_remedy() {
     let home = Home::new();
     let token = "create a token (`tasktail token create --scope admin --name NAME --data";
     let certificate = "provide a certificate (--tls-cert FILE --tls-key FILE)";
@@ -66,7 +66,7 @@ fn in_own_network(home: &Home, script: &str) -> Option<String> {
 }
 
 #[test]
-fn insecure_serves_it_and_says_so_everywhere() {
+fn insecure_serves_without_tokens_and_warns_everywhere() {
     let script = r#"
         ip link set lo up
         $BIN serve --listen 0.0.0.0:7117 --insecure &

@@ -161,7 +161,7 @@ fn last_id(stream: &Answer) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_source_that_has_the_end_is_told_to_stop() {
+async fn an_event_source_that_has_the_end_gets_204() {
     let server = with_sealed(3).await;
     let path = "/api/v1/tasks/t/stream";
     let stream = server.get(path).await;
@@ -186,7 +186,7 @@ async fn an_event_source_that_has_the_end_is_told_to_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_reports_the_task_to_those_who_ask() {
+async fn a_stream_reports_task_states_on_request() {
     let server = with_sealed(2).await;
     let stream = server.get("/api/v1/tasks/t/stream?open=1").await.text();
     let first = stream.split("\n\n").find(|event| event.starts_with("event: ")).unwrap();
@@ -226,7 +226,7 @@ async fn browsers_get_errors_as_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn preflight_requests_are_answered_as_what_is_served() {
+async fn preflight_answers_match_the_served_routes() {
     let server = serve_with(|options| options.allowed_origins = "https://ci.example".parse().unwrap()).await;
     server.append("t", "a\n").await;
     let ask = async |origin: &str, path: &str, method: &str| {

@@ -110,7 +110,7 @@ async fn tasks_are_listed_shown_ended_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_done_is_a_problem_that_says_why() {
+async fn bad_requests_return_a_problem_with_the_cause() {
     let server = serve().await;
     server.append("t", "a").await;
     let cases = [
@@ -175,7 +175,7 @@ async fn one_connection_too_many_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_cannot_start_says_why_in_one_line() {
+async fn a_server_that_cannot_start_reports_one_line() {
     let server = serve().await;
     let reason = async |change: &dyn Fn(&mut tasktail::server::ServeOptions)| {
         let folder = tempfile::tempdir().unwrap();

@@ -61,7 +61,7 @@ async fn again(server: TestServer) -> TestServer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn formats_1_7_1_two_ways_give_one_and_level_and_type_stay() {
+async fn formats_1_7_1_two_paths_give_one_event_with_level_and_type() {
     let server = serve().await;
     let all = [status("running"), log("ERROR", "boom"), log("INFO", "boom"), log("ERROR", "boom")];
     let lines: String = all.iter().map(|event| format!("noise\nLB_EVENT {event}\n")).collect();
@@ -98,7 +98,7 @@ async fn formats_1_7_3_a_duplicate_is_known_after_any_number_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_like_an_event_is_counted_by_task_and_reason_and_never_in_the_log() {
+async fn event_like_text_is_counted_by_task_and_reason() {
     let server = serve().await;
     let bad = r#"LB_EVENT {"workload":"fio","repetition":"one","status":"failed","host":"h","message":"LB_EVENT {"}"#;
     let noise = "+LB_EVENT {$x}\n".repeat(300);
@@ -182,7 +182,7 @@ async fn json_as_programs_write_it_is_appended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_a_run_that_cannot_be_is_in_the_tasks_own_run_and_that_is_told() {
+async fn an_event_with_an_invalid_run_id_joins_the_run_of_its_task_and_is_reported() {
     let server = serve().await;
     let mut event = log("INFO", "lost?");
     event["run_id"] = json!("a/b");
@@ -193,7 +193,7 @@ async fn an_event_of_a_run_that_cannot_be_is_in_the_tasks_own_run_and_that_is_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_doubles_no_event_of_a_task_that_goes_on() {
+async fn a_restart_duplicates_no_event_of_a_running_task() {
     let server = serve().await;
     let line = |message: &str| format!("LB_EVENT {}\n", log("INFO", message));
     server.append("t", &(line("a") + &line("a") + "LB_EVENT {\"host\":\"h\"}\n")).await;
@@ -244,7 +244,7 @@ async fn formats_1_11_a_late_log_event_never_reopens_a_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_line_becomes_an_event_where_the_labels_say_so() {
+async fn labels_turn_each_line_into_an_event() {
     let server = serve().await;
     let mut worker = server.socket("/ws/v1/worker").await;
     worker.hello().await;
@@ -336,7 +336,7 @@ async fn events_that_were_not_read_when_their_task_ended_are_read_after_the_next
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_a_task_whose_time_ran_out_meanwhile_are_read_after_the_next_start() {
+async fn events_of_a_task_that_expired_while_stopped_are_read_after_the_start() {
     after_the_next_start(false).await;
 }
 
@@ -407,7 +407,7 @@ async fn lines_of_another_task_of_the_same_name_are_other_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_removed_begins_anew_with_what_its_file_gets_then() {
+async fn a_removed_run_restarts_with_events_appended_later() {
     let server = serve_with(|options| {
         options.runs = Some(options.data.parent().unwrap().join("runs"));
     })

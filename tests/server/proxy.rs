@@ -55,7 +55,7 @@ async fn only_a_trusted_proxy_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_two_proxies_the_word_of_the_outer_one_counts_and_the_clients_does_not() {
+async fn with_two_proxies_the_outer_proxy_names_the_client() {
     let server = serve_with(|options| options.trusted_proxy = "127.0.0.9, 10.0.0.0/8".parse().unwrap()).await;
     let own = format!("https://{}", server.server.addr());
     let page = ("origin", own.as_str());
@@ -90,7 +90,7 @@ async fn a_host_that_a_proxy_passes_on_must_be_the_public_one() {
 }
 
 #[test]
-fn people_are_told_the_public_address() {
+fn messages_use_the_public_address() {
     let home = crate::support::Home::new();
     let server = crate::support::Serve::start(home.command(&[
         "serve",

@@ -194,7 +194,7 @@ async fn converse(server: &TestServer, block: &Block<'_>, at: &str, exchanges: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_of_the_reference_is_what_a_server_does() {
+async fn every_example_of_the_reference_matches_a_server() {
     let server = serve().await;
     let reference = reference();
     let blocks = blocks(&reference);

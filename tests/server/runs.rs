@@ -78,7 +78,7 @@ impl Sse {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_appended_once_and_read_as_they_came() {
+async fn events_are_appended_once_and_read_unchanged() {
     let server = serve().await;
     let body = rows(&[status(1, "running", "begin"), status(1, "done", "duration=12.3s"), log("ERROR", "boom")]);
     let path = "/api/v1/runs/r/events?source=runner";
@@ -110,7 +110,7 @@ async fn events_are_appended_once_and_read_as_they_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_told_by_its_row_and_costs_no_other() {
+async fn invalid_events_are_reported_by_row_and_lose_no_other() {
     let server = serve().await;
     let good = status(1, "running", "a");
     let body =
@@ -154,7 +154,7 @@ async fn what_is_no_event_is_told_by_its_row_and_costs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_goes_on_over_a_restart_of_the_server() {
+async fn an_event_stream_continues_across_a_server_restart() {
     let server = serve().await;
     let mut sse = Sse::open(&server, "/api/v1/runs/r/events/stream?wait=1", &[]).await;
     post(&server, "/api/v1/runs/r/events", rows(&[status(1, "running", "a"), log("INFO", "b")])).await;
@@ -262,7 +262,7 @@ async fn the_same_events_by_several_senders_at_once_are_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_was_taken_can_be_read_however_long_it_is() {
+async fn an_accepted_event_can_be_read_at_any_length() {
     let server = serve().await;
     let long = |id: &str, bytes: usize| {
         let event = json!({"event_type":"x","event_id":id,"pad":""}).to_string();
@@ -307,7 +307,7 @@ async fn a_follower_passes_an_entry_of_a_redis_client_that_is_too_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_stays_true_while_a_redis_client_takes_entries_out() {
+async fn a_follower_stays_correct_while_a_redis_client_deletes_entries() {
     let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
     let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
@@ -349,7 +349,7 @@ async fn a_follower_stays_true_while_a_redis_client_takes_entries_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_was_given_more_time_is_no_other_log() {
+async fn a_key_whose_expiry_was_extended_is_the_same_log() {
     let server = serve_with(|options| options.resp = Some("127.0.0.1:0".to_owned())).await;
     let client = redis::Client::open(server.server.redis_url().unwrap()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();

@@ -43,7 +43,7 @@ async fn record(server: &TestServer, task: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_displayed_is_matched_and_with_raw_what_is_stored() {
+async fn search_matches_displayed_text_or_with_raw_stored_text() {
     let server = serve().await;
     for text in [
         "tests/login \u{1b}[31mFAILED\u{1b}[0m [ 28%]",

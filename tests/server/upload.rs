@@ -34,7 +34,7 @@ async fn compressed_bodies_are_decoded_on_every_route_that_appends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_decoded_is_refused_and_stores_no_garbage() {
+async fn undecodable_bodies_are_rejected_and_store_nothing() {
     let server = serve().await;
     for (coding, body, status, part) in [
         ("br", b"a\n".to_vec(), 415, "gzip, zstd, deflate"),

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_viewer_is_told_everything_in_order() {
+async fn a_viewer_receives_everything_in_order() {
     let server = serve().await;
     server.append("t", "a\nb\n").await;
     let mut viewer = server.socket("/ws/v1/tasks/t").await;
@@ -29,7 +29,7 @@ async fn a_viewer_is_told_everything_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_viewer_begins_where_it_says() {
+async fn a_viewer_starts_at_its_cursor() {
     let server = serve().await;
     server.append("t", "a\nb\nc\nd\n").await;
     server.end("t").await;
@@ -42,7 +42,7 @@ async fn a_viewer_begins_where_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn late_and_live_nothing_is_missed_and_nothing_comes_twice() {
+async fn early_and_late_readers_get_every_event_once() {
     let server = serve().await;
     let total = 5_000;
     let write = async {
@@ -293,7 +293,7 @@ async fn a_shutdown_closes_everything_in_order_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn viewers_of_a_removed_task_are_told() {
+async fn viewers_of_a_removed_task_are_notified() {
     let server = serve().await;
     server.append("t", "a").await;
     let mut viewer = server.socket("/ws/v1/tasks/t").await;

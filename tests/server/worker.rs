@@ -298,7 +298,7 @@ async fn a_long_line_is_cut_whether_numbered_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_whose_worker_is_gone_is_lost_and_can_go_on() {
+async fn a_task_without_its_worker_is_lost_and_can_resume() {
     let server = serve_with(|options| options.limits.worker_grace = Duration::from_millis(50)).await;
     let mut worker = server.socket("/ws/v1/worker").await;
     worker.say(numbered("t", 1, &["a"])).await;

@@ -78,7 +78,7 @@ fn imports(source: &str) -> Vec<String> {
 }
 
 #[test]
-fn imports_go_only_downward() {
+fn layers_import_only_lower_layers() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&src, &mut files);

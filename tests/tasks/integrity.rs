@@ -104,7 +104,7 @@ async fn a_log_that_is_all_there_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_worker_that_says_nothing_nothing_is_said() {
+async fn a_worker_without_totals_gets_no_verdict() {
     let server = serve().await;
     let mut worker = server.socket("/ws/v1/worker").await;
     worker.say(plain(42, "one")).await;
@@ -135,7 +135,7 @@ async fn of_a_worker_that_says_nothing_nothing_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_count_or_a_sum_that_differs_is_said_loudly_and_costs_no_line() {
+async fn a_wrong_count_or_sum_is_reported_and_loses_no_line() {
     let server = serve().await;
     let sum = sum_of([(1, "a"), (2, "b")]).to_string();
     let facts = whole_log(&server, "count", &["a", "b"], 3, &sum).await;
@@ -166,7 +166,7 @@ async fn a_count_or_a_sum_that_differs_is_said_loudly_and_costs_no_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_never_came_is_named() {
+async fn lines_lost_in_transit_are_named() {
     const LOST: &str = "[2 messages lost in transit]";
     let server = serve().await;
     let mut worker = server.socket("/ws/v1/worker").await;
@@ -365,7 +365,7 @@ async fn play(steps: Vec<Step>, lie: bool) -> IntegrityState {
 }
 
 #[test]
-fn however_lines_come_the_sums_are_equal() {
+fn sums_do_not_depend_on_how_lines_are_batched() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
@@ -402,7 +402,7 @@ async fn append_random(task: &TaskHandle, from: u64, sum: &mut LineChecksum) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
+async fn a_log_with_a_lost_middle_is_incomplete_and_names_the_lines() {
     let folder = tempfile::tempdir().unwrap();
     let limits = || Limits { live_window_lines: 100, task_bytes_max: Some(400_000), ..Limits::default() };
     let open = async || {
@@ -441,7 +441,7 @@ async fn a_log_whose_middle_went_is_incomplete_and_says_which_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_middle_that_goes_only_with_the_seal_is_told_too() {
+async fn a_middle_removed_by_sealing_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     // All of it is in the journal when the end is said and compared.
     let limits = Limits { live_window_lines: 20_000, task_bytes_max: Some(300_000), ..Limits::default() };

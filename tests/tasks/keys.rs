@@ -126,7 +126,7 @@ async fn a_task_ends_with_its_key_and_an_entry_opens_it_again() {
 }
 
 #[tokio::test]
-async fn a_task_whose_end_was_said_takes_no_entry() {
+async fn a_task_with_an_announced_end_rejects_entries() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     add(&tasks, 1..=2).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_task_whose_end_was_said_takes_no_entry() {
 }
 
 #[tokio::test]
-async fn a_key_whose_time_is_over_ends_its_task_as_lost() {
+async fn an_expired_key_ends_its_task_as_lost() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     add(&tasks, 1..=5).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_key_whose_time_is_over_ends_its_task_as_lost() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_task_with_a_worker_goes_without_ending_it() {
+async fn deleting_the_key_of_a_task_with_a_worker_does_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     let id = "42".parse::<TaskId>().unwrap();

@@ -117,7 +117,7 @@ async fn a_reader_never_sees_the_seam() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_again_while_the_end_is_on_its_way_is_known() {
+async fn duplicates_during_the_end_are_recognized() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     for round in 0..20 {
@@ -154,7 +154,7 @@ async fn what_is_said_again_while_the_end_is_on_its_way_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reopened_store_goes_on_where_it_was() {
+async fn a_reopened_store_continues_its_sequence() {
     let folder = tempfile::tempdir().unwrap();
     let cursor = {
         let tasks = open(folder.path()).await;
@@ -182,7 +182,7 @@ async fn a_reopened_store_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbered_lines_are_taken_once_and_a_hole_is_told() {
+async fn numbered_lines_are_accepted_once_and_a_hole_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     let facts = facts("n");
@@ -214,7 +214,7 @@ async fn numbered_lines_are_taken_once_and_a_hole_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_without_its_worker_is_lost_and_can_come_back() {
+async fn a_task_without_a_worker_becomes_lost_and_can_return() {
     let folder = tempfile::tempdir().unwrap();
     let tasks =
         Tasks::open(folder.path(), with(Limits { worker_grace: Duration::from_millis(20), ..Limits::default() }))
@@ -238,7 +238,7 @@ async fn a_task_without_its_worker_is_lost_and_can_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_nobody_finishes_is_sealed_when_its_time_is_over() {
+async fn an_abandoned_task_is_sealed_after_its_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let tasks =
         Tasks::open(folder.path(), with(Limits { journal_expiry: Duration::from_millis(50), ..Limits::default() }))
@@ -267,7 +267,7 @@ fn facts(task: &str) -> TaskDescription {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn archives_outlive_the_store_and_are_taken_in_again() {
+async fn archives_survive_a_lost_store_and_are_adopted() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     let done = tasks.get_or_create(&id("done")).await.unwrap();
@@ -316,7 +316,7 @@ async fn archives_outlive_the_store_and_are_taken_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_a_kill_left_behind_its_sealed_archive_goes() {
+async fn a_journal_left_beside_its_sealed_archive_is_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = open(folder.path()).await;
     let task = tasks.get_or_create(&id("t")).await.unwrap();

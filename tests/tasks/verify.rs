@@ -185,7 +185,7 @@ fn no_bit_of_a_growing_archive_can_be_flipped_unseen() {
 }
 
 #[test]
-fn what_is_cut_off_removed_or_swapped_is_found() {
+fn truncated_removed_and_swapped_frames_are_found() {
     let folder = folder();
     let data = folder.path();
     for cut in [1, 9, 100, 5_000] {
@@ -233,7 +233,7 @@ fn what_is_cut_off_removed_or_swapped_is_found() {
 }
 
 #[test]
-fn what_a_journal_has_lost_is_found() {
+fn lost_journal_entries_are_found() {
     let folder = folder();
     let data = folder.path();
     let change = |with: &dyn Fn(&Store, u64)| {
@@ -258,7 +258,7 @@ fn what_a_journal_has_lost_is_found() {
 }
 
 #[test]
-fn a_damaged_store_is_told_and_nothing_panics() {
+fn a_damaged_store_is_reported_without_a_panic() {
     let folder = folder();
     let data = folder.path();
     let db = data.join("journal/db");
@@ -289,7 +289,7 @@ fn tasktail(data: &Path, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn the_command_says_what_it_found_and_exits_so() {
+fn verify_reports_its_findings_in_output_and_exit_code() {
     let folder = folder();
     let data = folder.path();
     verify(data);

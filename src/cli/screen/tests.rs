@@ -40,7 +40,7 @@ fn recordings_are_drawn_as_in_a_terminal() {
 }
 
 #[test]
-fn moves_stay_inside_what_was_drawn() {
+fn cursor_moves_stay_inside_the_drawn_rows() {
     assert_eq!(drawn("a\nb\n\u{1b}[99Ac\u{1b}[99Bd"), ["c", "b", " d"]);
     assert_eq!(drawn("one\u{1b}[H\u{1b}[2Jtwo\nthree\u{1b}[1;1Hfour"), ["one", "four", "three"]);
     assert_eq!(drawn("top\n\u{1b}7\u{1b}[24;1Hbar\u{1b}8text"), ["top", "text"]);

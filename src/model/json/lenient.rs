@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_not_read() {
+    fn invalid_json_is_rejected() {
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
         for text in [
             "",

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn scheme_and_host_come_from_the_clients_hop() {
+    fn scheme_and_host_are_those_of_the_client_connection() {
         let scheme_and_host = |pairs: &[(&'static str, &str)]| {
             let (_, https, host) = evaluate("127.0.0.1:9", false, pairs);
             (https, host.unwrap_or_default())

@@ -159,7 +159,7 @@ fn only_the_excess_is_skipped_and_it_is_counted_in_its_place() {
 }
 
 #[test]
-fn a_line_whose_end_is_skipped_is_missing_as_a_whole() {
+fn a_line_whose_end_is_skipped_is_skipped_entirely() {
     let log = in_memory(16 * 1024, Overflow::Skip);
     let mut uplink = reader(&log);
     log.push_output(Channel::Stdout, b"whole\nbeginning ", at(1), false);

@@ -118,7 +118,7 @@ async fn a_broken_hop_is_named_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_whose_events_are_not_extracted_name_the_extraction() {
+async fn doctor_names_the_extraction_of_lines_without_events() {
     let bench = Bench::start().await;
     // The token is broken in what the worker sends by HTTP, its socket being cut: no event is found.
     let checks = bench
@@ -166,7 +166,7 @@ async fn a_file_that_cannot_be_written_and_a_server_that_is_not_there_are_named(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_prints_each_hop_and_its_exit_code_tells() {
+async fn doctor_prints_each_stage_and_fails_if_one_is_broken() {
     let bench = Bench::start().await;
     let url = bench.server.url();
     let doctor = |url: String| {

@@ -35,7 +35,7 @@ fn every_event_arrives_once_in_every_format_of_real_ansible() {
 }
 
 #[test]
-fn where_an_event_is_said_to_stand_its_token_stands() {
+fn reported_event_positions_are_those_of_the_token() {
     for (name, text) in SAMPLES {
         for item in all(text) {
             let (Item::Event(event) | Item::Echo(event, _)) = item else { continue };
@@ -65,7 +65,7 @@ fn no_cutting_and_no_line_end_makes_a_difference() {
 }
 
 #[test]
-fn numbered_lines_give_the_same_as_the_text() {
+fn numbered_lines_equal_the_text() {
     for (name, text) in SAMPLES {
         let mut extractor = Extractor::new(ExtractorOptions { host: None, texts: true });
         let mut items = Vec::new();
@@ -78,7 +78,7 @@ fn numbered_lines_give_the_same_as_the_text() {
 }
 
 #[test]
-fn each_line_is_an_event_or_text_and_comes_in_its_order() {
+fn each_line_is_an_event_or_text_in_order() {
     for (name, text) in SAMPLES {
         let items = all(text);
         let line = |item: &Item| match item {

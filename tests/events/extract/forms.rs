@@ -24,7 +24,7 @@ fn formats_1_1_the_literal_lines() {
 }
 
 #[test]
-fn formats_1_1_tasks_and_what_their_names_say() {
+fn formats_1_1_tasks_and_their_names() {
     let line =
         r#"LB_TASK {"host": "h1", "task": "Poll LB_EVENT stream LB_EVENT {\"x\"", "duration_s": 2.5, "status": "ok"}"#;
     let [Item::Task(1, json)] = &all(line)[..] else { panic!("{:?}", all(line)) };
@@ -156,7 +156,7 @@ fn formats_1_6_two_events_on_one_line_and_1_8_glued_ones() {
 }
 
 #[test]
-fn formats_1_6_what_cannot_be_read_is_rejected_with_the_reason() {
+fn formats_1_6_unreadable_events_are_rejected_with_the_reason() {
     let whole = event("x");
     for (text, reason) in [
         ("LB_EVENT {'host': 'h1', 'workload': 'fio'}".to_owned(), "not_json"),
@@ -207,7 +207,7 @@ fn colours_stand_anywhere_and_are_not_part_of_it() {
 }
 
 #[test]
-fn what_stands_before_and_behind_a_scalar_is_not_passed_over() {
+fn events_around_a_scalar_are_found() {
     let (one, two) = (event("one"), event("two"));
     let found = |text: &str| {
         let items = all(text);

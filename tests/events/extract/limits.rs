@@ -18,7 +18,7 @@ fn an_event_that_is_too_long_is_rejected_and_the_next_is_found() {
 }
 
 #[test]
-fn a_line_without_end_is_taken_in_pieces() {
+fn an_unterminated_line_is_read_in_pieces() {
     let text = format!("LB_EVENT {{\"message\": \"{}\"}}\nLB_EVENT {}\n", "x".repeat(9 * MIB), event("next"));
     let items = all(&text);
     assert_eq!(reasons(&items), ["too_long"]);

@@ -100,7 +100,7 @@ fn work(world: &mut World, client: &mut Client, work: Work, dice: &mut Dice) {
 }
 
 #[test]
-fn acked_is_there_and_deleted_is_gone_whatever_was_interrupted() {
+fn acknowledged_writes_and_deletions_survive_interrupted_phases() {
     let seed = std::env::var("TASKTAIL_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or(u64::from(std::process::id()));
     println!("TASKTAIL_SEED={seed}");

@@ -80,7 +80,7 @@ fn a_file_system_that_becomes_read_only_is_read_on_and_written_again() {
 }
 
 #[test]
-fn a_commit_that_does_not_come_back_is_answered_and_none_is_doubled() {
+fn a_commit_that_times_out_is_answered_and_not_repeated() {
     let faulty = Faulty::start(&["--commit-timeout", "1s"]);
     let server = &faulty.server;
     let send = |from: usize| {
@@ -134,8 +134,8 @@ fn a_sync_that_fails_ends_writes_and_not_reads() {
 }
 
 #[test]
-fn a_server_does_not_start_where_it_cannot_write_and_says_why() {
-    let Some(disk) = Mount::tmpfs("a_server_does_not_start_where_it_cannot_write_and_says_why", 32) else { return };
+fn a_server_without_write_access_reports_the_cause_and_exits() {
+    let Some(disk) = Mount::tmpfs("a_server_without_write_access_reports_the_cause_and_exits", 32) else { return };
     let data = disk.path().join("data");
     let server = Server::start(&data, &[]);
     assert_eq!(server.append("t", "1\n").status, 200);

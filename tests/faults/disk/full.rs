@@ -17,8 +17,8 @@ fn redis(server: &Server, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_full_disk_takes_no_lines_and_removals_make_room() {
-    let Some(disk) = Mount::tmpfs("a_full_disk_takes_no_lines_and_removals_make_room", 48) else { return };
+fn a_full_disk_rejects_lines_until_removals_make_room() {
+    let Some(disk) = Mount::tmpfs("a_full_disk_rejects_lines_until_removals_make_room", 48) else { return };
     let data = disk.path().join("data");
     let server = Server::start(&data, &["--disk-free-min", "4MiB", "--live-window-lines", "200"]);
     for n in 0..20 {

@@ -205,7 +205,7 @@ fn cut(
 }
 
 #[test]
-fn what_was_acked_survives_a_power_cut() {
+fn acknowledged_lines_survive_a_power_cut() {
     cut(&FLAGS, work, check);
 }
 
@@ -217,7 +217,7 @@ fn noise(n: u64) -> String {
 }
 
 #[test]
-fn a_log_whose_middle_went_survives_a_power_cut() {
+fn a_log_with_a_lost_middle_survives_a_power_cut() {
     const LINES: u64 = 400;
     const ROUNDS_MIN: u64 = 60;
     const ROUNDS_MAX: u64 = 1_000;

@@ -268,7 +268,7 @@ impl NameChange {
 }
 
 #[test]
-fn what_was_not_synced_may_be_lost_and_what_was_may_not() {
+fn only_unsynced_writes_may_be_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut disk = Disk::new(1);
     let write = |text: &str, at: usize| Op::Write { ino: 2, at, bytes: text.into() };

@@ -69,8 +69,8 @@ fn check_skipped(lines: &[String], facts: &Value, last: u64) {
 /// A log without a name on a full disk: a part stays in memory, the rest is skipped and counted, and the file is used
 /// again once there is room.
 #[test]
-fn a_log_on_a_full_disk_skips_only_what_has_no_room_and_says_so() {
-    let Some(disk) = Mount::tmpfs("a_log_on_a_full_disk_skips_only_what_has_no_room_and_says_so", 2) else { return };
+fn a_log_on_a_full_disk_skips_only_the_excess_and_marks_it() {
+    let Some(disk) = Mount::tmpfs("a_log_on_a_full_disk_skips_only_the_excess_and_marks_it", 2) else { return };
     let home = Home::new();
     let script = "seq 1 700000; while ! [ -e go ]; do sleep 0.02; done; seq 700001 1000000; exit 4";
     let limit = ["--spool-bytes-max", "1GiB"];
@@ -115,7 +115,7 @@ fn lines_that_a_full_disk_could_not_keep_are_marked_in_the_log() {
 
 /// Files cannot be created: the output is kept in memory, and all of it arrives.
 #[test]
-fn a_disk_that_takes_no_file_costs_nothing_as_long_as_the_server_answers() {
+fn output_is_kept_in_memory_if_no_file_can_be_created() {
     let home = Home::new();
     let serve = home.serve();
     fs::create_dir(home.path("sp")).unwrap();

@@ -64,7 +64,7 @@ fn a_persons_commands() {
 }
 
 #[test]
-fn what_a_stream_holds_in_full() {
+fn xinfo_stream_full_returns_the_whole_stream() {
     against_both(|server| {
         let first = ask(server, &["XADD", "k", "*", "f", "v"]);
         let last = ask(server, &["XADD", "k", "*", "f", "w"]);
@@ -134,7 +134,7 @@ fn mass_insertion() {
 }
 
 #[test]
-fn what_it_looks_into() {
+fn redis_cli_lists_keys_and_info() {
     against_both(|server| {
         for n in 0..3 {
             let _id = ask(server, &["XADD", &format!("task:logs:{n}"), "*", "line", "x"]);
@@ -149,7 +149,7 @@ fn what_it_looks_into() {
 }
 
 #[test]
-fn it_goes_on_after_a_restart() {
+fn redis_cli_reads_the_same_after_a_restart() {
     against_both(|server| {
         let id = ask(server, &["XADD", "kept", "*", "f", "v"]);
         let reader = {

@@ -10,7 +10,7 @@ fn ping() -> Vec<Vec<Vec<u8>>> {
 
 /// Recorded from redis-server 7.0.15 and valkey-server 9.1.2: a PING is answered, nothing else.
 #[test]
-fn what_is_passed_over_is_what_redis_passes_over() {
+fn input_that_redis_skips_is_skipped() {
     let answered: [&[u8]; 16] = [
         b"*1\r\n$4\r\nPING\r\n",
         b"*0\r\nPING\r\n",
@@ -41,7 +41,7 @@ fn what_is_passed_over_is_what_redis_passes_over() {
 
 /// Recorded from both, where they agree; `invalid CRLF` from Valkey alone.
 #[test]
-fn what_is_refused_is_what_redis_refuses_in_its_words() {
+fn protocol_errors_are_those_of_redis() {
     let invalid_count: [&[u8]; 16] = [
         b"*abc\r\n",
         b"*\r\n",
@@ -111,7 +111,7 @@ fn what_is_refused_is_what_redis_refuses_in_its_words() {
 }
 
 #[test]
-fn requests_before_an_error_are_given_and_none_after_it() {
+fn requests_before_an_error_are_executed_and_none_after() {
     let (requests, error) = parse(b"PING\r\n*1\r\n$4\r\nPING\r\n*x\r\nPING\r\n");
     assert_eq!((requests.len(), error), (2, Some(ProtocolError::InvalidMultibulkLength)));
     let mut parser = Parser::new(RequestLimits::default());

@@ -229,7 +229,7 @@ fn round(
 }
 
 #[test]
-fn what_was_answered_survives_kills_at_any_moment_and_no_id_comes_again() {
+fn acknowledged_entries_survive_kills_and_ids_are_not_reused() {
     let rounds = std::env::var("TASKTAIL_CRASH_ROUNDS").ok().map_or(ROUNDS_DEFAULT, |rounds| rounds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -178,7 +178,7 @@ async fn run(redis: &mut Redis, line: &str, key: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_answers_every_client_as_the_table_says() {
+async fn every_command_replies_to_every_client_as_the_table_states() {
     let store = redis_store().await;
     let list: &[&str] = &["COMMAND", "LIST", "FILTERBY", "PATTERN", "*"];
     let names = signed_in(&store, &store.admin).await.pipeline(&[list, &["PING"]], "+PONG\r\n").await;
@@ -234,7 +234,7 @@ async fn every_command_answers_every_client_as_the_table_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signing_in_speaks_redis_words() {
+async fn sign_in_errors_are_those_of_redis() {
     let store = redis_store().await;
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
     let mut redis = Redis::connect(&store.server).await;
@@ -265,7 +265,7 @@ async fn signing_in_speaks_redis_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_hidden_is_in_no_list_of_keys_and_nothing_is_made_of_it() {
+async fn hidden_keys_are_not_listed_and_not_created() {
     let store = redis_store().await;
     for task in ["build-1", "build-2", "deploy-1"] {
         store.line(task, "x").await;

@@ -122,7 +122,7 @@ async fn a_follower_sees_its_own_tasks_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_task_prints_reaches_no_run_but_its_own_where_writers_are_kept_apart() {
+async fn with_separate_writers_a_task_reaches_only_its_own_run() {
     let store = Store::new().await;
     let print = async |token: &str, task: &str, run: &str, id: u32| {
         let event =

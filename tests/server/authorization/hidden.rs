@@ -6,7 +6,7 @@ use tasktail::auth::Scope;
 use crate::authorization::support::Store;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_hidden_answers_as_what_is_not_there() {
+async fn hidden_tasks_answer_like_missing_ones() {
     let store = Store::new().await;
     store.line("deploy-1", "secret").await;
     store.event("deploy-1").await;
@@ -40,7 +40,7 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_show_what_may_be_seen_and_their_pages_fit_together() {
+async fn lists_show_only_permitted_tasks_and_their_pages_join() {
     let store = Store::new().await;
     for n in 0..30 {
         store.line(&format!("build-{n}"), "x").await;
@@ -72,7 +72,7 @@ async fn lists_show_what_may_be_seen_and_their_pages_fit_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_are_for_every_token_and_words_of_errors_are_not() {
+async fn every_token_sees_counts_and_only_admins_see_error_texts() {
     let store = Store::with(|options| options.runs = Some("/nonexistent/secret-folder".into()), |_| {}).await;
     let bad =
         store.ask(&store.admin, Method::POST, "/api/v1/tasks/deploy-1/lines", Some("application/x-ndjson"), "{").await;

@@ -123,7 +123,7 @@ async fn the_first_token_closes_an_open_store_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_lets_nobody_in_until_it_can() {
+async fn an_unreadable_token_file_rejects_everyone_until_it_is_readable() {
     let store = Store::new().await;
     store.line("build-1", "x").await;
     let file = store.folder().join("data/tokens.json");

@@ -145,7 +145,7 @@ async fn ask(store: &Store, row: &Row, who: &[(&str, &str)], id: &str) -> (u16, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_answers_every_caller_as_the_matrix_says() {
+async fn every_route_answers_every_caller_as_the_matrix_states() {
     let place = |method: &str, path: &str| format!("{method} {path}");
     let served: Vec<String> = ROUTES.iter().map(|route| place(route.methods[0], route.path)).collect();
     let listed: Vec<String> = MATRIX.iter().map(|row| place(row.method, row.path)).collect();
@@ -221,7 +221,7 @@ async fn sign_in(store: &Store, token: &str, origin: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_is_signed_in_may_what_its_token_may_from_our_own_pages() {
+async fn a_signed_in_browser_has_the_rights_of_its_token_on_own_pages_only() {
     let store = Store::with(|options| options.allowed_origins = "https://ci.example".parse().unwrap(), |_| {}).await;
     let own = format!("http://{}", store.server.server.addr());
     let mut cookies = Vec::new();

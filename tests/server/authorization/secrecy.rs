@@ -22,7 +22,7 @@ fn get(address: &str, path: &str, header: &str) -> String {
 }
 
 #[test]
-fn no_token_is_ever_told() {
+fn no_token_appears_in_any_output() {
     let home = Home::new();
     let create = |name: &str, scope: &str| {
         let token = home.ok(&["token", "create", "--name", name, "--scope", scope]);

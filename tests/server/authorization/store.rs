@@ -84,7 +84,7 @@ fn processes_that_make_tokens_at_once_lose_none() {
 }
 
 #[test]
-fn commands_come_with_the_token_they_are_given() {
+fn commands_send_the_configured_token() {
     let home = Home::new();
     let token = home.ok(&["token", "create", "--name", "ci", "--scope", "write", "--task", "build-*"]);
     let server = home.serve();
@@ -134,7 +134,7 @@ fn commands_come_with_the_token_they_are_given() {
 }
 
 #[test]
-fn a_worker_that_is_not_let_in_says_so_once_and_does_not_harm_its_command() {
+fn a_rejected_worker_reports_it_once_and_its_command_continues() {
     let home = Home::new();
     let token = home.ok(&["token", "create", "--name", "ci", "--scope", "write", "--task", "build-*"]);
     let server = home.serve();
@@ -154,7 +154,7 @@ fn a_worker_that_is_not_let_in_says_so_once_and_does_not_harm_its_command() {
 }
 
 #[test]
-fn whoever_owns_the_data_folder_needs_no_token_for_a_server_of_its_own() {
+fn the_owner_of_the_data_folder_needs_no_token() {
     let home = Home::new();
     home.ok(&["token", "create", "--name", "ci", "--scope", "read"]);
     let run = home.run(&["run", "--task", "t", "--", "echo", "hello"]);

@@ -17,7 +17,7 @@ fn ok(done: Done) -> Done {
 }
 
 #[test]
-fn every_command_speaks_https() {
+fn every_command_supports_https() {
     let (home, elsewhere, folder) = (Home::new(), Home::new(), Folder::usual());
     let server = serve(&home, &folder);
     assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
@@ -62,7 +62,7 @@ fn commands_on_its_machine_find_it_and_believe_it() {
 }
 
 #[test]
-fn what_does_not_fit_is_said() {
+fn tls_mismatches_are_reported() {
     let (home, folder) = (Home::new(), Folder::usual());
     let server = serve(&home, &folder);
     let elsewhere = Home::new();

@@ -31,7 +31,7 @@ async fn is_served(server: &TestServer, folder: &Folder) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_stops_halfway_blocks_nobody_and_is_given_up() {
+async fn an_unfinished_handshake_blocks_no_one_and_times_out() {
     let folder = Folder::usual();
     let server = secure(&folder, |options| options.limits.handshake_timeout = Duration::from_secs(3)).await;
     let redis: std::net::SocketAddr = server.server.redis_url().unwrap()["rediss://".len()..].parse().unwrap();
@@ -57,7 +57,7 @@ async fn a_handshake_that_stops_halfway_blocks_nobody_and_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_handshakes_that_say_nothing_hold_up_nobody() {
+async fn two_hundred_silent_handshakes_delay_no_one() {
     let folder = Folder::usual();
     let server = secure(&folder, |_| {}).await;
     let mut held = Vec::new();
@@ -88,7 +88,7 @@ async fn a_handshake_counts_as_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_tls_is_told_so_in_its_own_words() {
+async fn a_client_without_tls_gets_an_error_in_its_own_protocol() {
     let folder = Folder::usual();
     let server = secure(&folder, |_| {}).await;
     let say = async |addr: &str, text: &[u8]| {

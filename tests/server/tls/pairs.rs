@@ -49,7 +49,7 @@ async fn a_server_does_not_start_with_a_pair_that_does_not_fit() {
 }
 
 #[test]
-fn what_can_be_used_all_the_same_is_told() {
+fn expired_certificates_and_readable_keys_are_reported() {
     use std::os::unix::fs::PermissionsExt as _;
     let authority = Authority::new();
     let folder = Folder::new(&authority.sign_expired(&["a"]), "");
@@ -64,7 +64,7 @@ fn what_can_be_used_all_the_same_is_told() {
 }
 
 #[test]
-fn what_is_left_for_commands_has_no_key_in_it() {
+fn the_published_chain_has_no_key() {
     let pair = self_signed(&["a"], false);
     let folder = Folder::new(&pair, "");
     folder.put("cert.pem", &format!("{}# words\n{}{}", pair.key, pair.cert, Authority::new().pem));

@@ -34,7 +34,7 @@ fn der(pair: &Pair) -> CertificateDer<'static> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
+async fn a_new_certificate_is_loaded_without_losing_a_request() {
     let authority = Authority::new();
     let (old, new) = (authority.sign(&["127.0.0.1"]), authority.sign(&["127.0.0.1"]));
     let folder = Folder::new(&old, &authority.pem);
@@ -86,7 +86,7 @@ async fn a_new_certificate_is_taken_under_load_without_a_request_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_new_files_is_told_once_a_change() {
+async fn a_fault_of_new_files_is_reported_once_per_change() {
     use tasktail::transport::{Acceptor, ReloadOutcome};
     let authority = Authority::new();
     let (old, new) = (authority.sign(&["a"]), authority.sign(&["a"]));

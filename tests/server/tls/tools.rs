@@ -26,7 +26,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_speaks_to_it() {
+async fn curl_appends_and_reads() {
     let folder = Folder::usual();
     let server = secure(&folder, |_| {}).await;
     let (url, ca) = (server.server.url(), folder.path("ca.pem").display().to_string());
@@ -44,7 +44,7 @@ async fn curl_speaks_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_cli_speaks_to_it() {
+async fn redis_cli_reads_and_appends() {
     let folder = Folder::usual();
     let server = secure(&folder, |_| {}).await;
     let url = server.server.redis_url().unwrap();
@@ -68,7 +68,7 @@ async fn redis_cli_speaks_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cookie_given_over_tls_is_for_this_very_host_and_for_tls_alone() {
+async fn a_cookie_set_over_tls_is_host_only_and_secure() {
     use tasktail::auth::{IdPatterns, NewToken, Scope, Tokens};
     let folder = Folder::usual();
     let mut token = String::new();

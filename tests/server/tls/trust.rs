@@ -63,7 +63,7 @@ async fn a_server_that_cannot_prove_itself_is_not_spoken_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_the_address_or_the_file_is_said() {
+async fn a_wrong_address_or_file_is_reported() {
     let folder = Folder::usual();
     let server = secure(&folder, |_| {}).await;
     let error = async |endpoint: Endpoint| {

@@ -129,7 +129,7 @@ fn check(account: &Account, facts: &Task, lines: u64, newest: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_and_tail_are_kept_and_every_reader_is_told_of_the_middle() {
+async fn head_and_tail_are_kept_and_readers_get_a_gap_for_the_middle() {
     const MAX: u64 = 400_000;
     const LINES: u64 = 30_000;
     let folder = tempfile::tempdir().unwrap();

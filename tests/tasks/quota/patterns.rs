@@ -35,7 +35,7 @@ async fn a_pattern_that_is_too_large_is_refused_and_the_limit_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_search_answers_in_time_with_where_to_go_on_and_misses_nothing() {
+async fn a_long_search_returns_in_time_with_a_cursor_and_misses_nothing() {
     let server = serve_with(|options| {
         options.limits = Limits {
             search_time_max: Duration::from_millis(1),

@@ -44,7 +44,7 @@ fn check(texts: &[String], gaps: &[Value], sent: u64, limit: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_counting_worker_sends_too_fast_is_told_and_acked_and_not_told_twice() {
+async fn lines_over_the_rate_are_counted_acknowledged_and_reported_once() {
     let server = serve_with(|options| options.limits.task_lines_per_second_max = Some(10)).await;
     let burst = 10 * BURST_SECONDS;
     let texts: Vec<String> = (1..=200).map(|n| format!("line {n}")).collect();
@@ -73,7 +73,7 @@ async fn what_a_counting_worker_sends_too_fast_is_told_and_acked_and_not_told_tw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_comes_behind_the_line_that_tells_of_what_was_dropped() {
+async fn the_end_follows_the_line_that_reports_dropped_lines() {
     let server = serve_with(|options| options.limits.task_lines_per_second_max = Some(1)).await;
     let mut worker = server.socket("/ws/v1/worker").await;
     for n in 1..=20 {
@@ -90,7 +90,7 @@ async fn the_end_comes_behind_the_line_that_tells_of_what_was_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_client_is_told_how_far_it_came_and_when_to_come_again() {
+async fn an_http_client_over_its_rate_gets_progress_and_retry_after() {
     let server = serve_with(|options| options.limits.task_bytes_per_second_max = Some(100)).await;
     let body: String = (1..=100).map(|n| format!("line {n}\n")).collect();
     let answer = server.append("t", &body).await;
@@ -123,7 +123,7 @@ async fn an_http_client_is_told_how_far_it_came_and_when_to_come_again() {
 }
 
 #[test]
-fn a_redis_client_is_told_to_wait() {
+fn a_redis_client_over_its_rate_gets_an_error() {
     let server = tasktail::testing::Server::start_with(|options| options.limits.task_lines_per_second_max = Some(1));
     let server = server.unwrap();
     let mut redis = redis::Client::open(server.redis_url()).unwrap().get_connection().unwrap();

@@ -15,7 +15,7 @@ use crate::common::{DEADLINE, plain, serve_with, until, within};
 use crate::quota::log_bytes::text;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_task_more_is_refused_and_the_others_go_on() {
+async fn a_task_above_the_limit_is_rejected_and_the_others_continue() {
     let server = serve_with(|options| options.limits.tasks_max = 2).await;
     assert_eq!(server.append("a", "1\n").await.status, 200);
     let mut worker = server.socket("/ws/v1/worker").await;
@@ -38,7 +38,7 @@ async fn one_task_more_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_run_more_is_refused_and_the_others_go_on() {
+async fn a_run_above_the_limit_is_rejected_and_the_others_continue() {
     let server = serve_with(|options| options.limits.runs_max = 1).await;
     let post = async |run: &str, id: &str| {
         let path = format!("/api/v1/runs/{run}/events");
@@ -99,7 +99,7 @@ fn journal_bytes(folder: &std::path::Path) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ended_first_is_removed_first_but_not_while_it_is_read() {
+async fn the_oldest_ended_task_is_removed_first_unless_it_is_read() {
     const LINES: u64 = 2_000;
     let folder = tempfile::tempdir().unwrap();
     let each = {

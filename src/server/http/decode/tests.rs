@@ -74,7 +74,7 @@ async fn every_coding_is_removed_at_any_chunk_size() {
 }
 
 #[tokio::test]
-async fn damaged_bodies_keep_what_came_before() {
+async fn damaged_bodies_keep_the_lines_before_the_damage() {
     let many: String = (0..10_000).map(|n| format!("{n} {}\n", n * 7919 % 10_007)).collect();
     let whole = gzip(many.as_bytes());
     let mut body: BodyStream<'static> = iter([Ok(Bytes::copy_from_slice(&whole[..whole.len() / 2]))]).boxed();
@@ -132,7 +132,7 @@ async fn charsets_and_byte_order_marks_are_honoured() {
 }
 
 #[test]
-fn what_is_unknown_is_named() {
+fn unknown_codings_and_charsets_are_named() {
     let mut body: BodyStream<'static> = iter([]).boxed();
     for (coding, content_type, header, part) in [
         ("br", "text/plain", "Content-Encoding", "gzip"),
