@@ -159,6 +159,32 @@ test("the colours follow the page", async () => {
   site.head = "";
 });
 
+test("a theme of the element's own, until it is removed", async () => {
+  await server.append("themed", someLines(3));
+  const share = shareOf(await server.share("themed"));
+  site.head = '<meta name="color-scheme" content="light dark">';
+  site.body = element("themed", `share="${share}" theme="dark"`);
+  const page = await open({ colorScheme: "light" });
+  const frame = await frameOf(page);
+  await untilRow(frame, 3);
+  const untilDark = (wanted) => frame.waitForFunction((dark) => matchMedia("(prefers-color-scheme: dark)").matches === dark, wanted, { polling: 20 });
+  const background = () => frame.evaluate(() => getComputedStyle(document.documentElement).getPropertyValue("--bg"));
+  await untilDark(true);
+  const dark = await background();
+  await page.evaluate(() => document.querySelector("tasktail-log").setAttribute("theme", "light"));
+  await untilDark(false);
+  const light = await background();
+  assert.notEqual(light, dark);
+  await page.evaluate(() => document.querySelector("tasktail-log").setAttribute("theme", "dark"));
+  await untilDark(true);
+  await page.evaluate(() => document.querySelector("tasktail-log").removeAttribute("theme"));
+  await untilDark(false);
+  assert.equal(await background(), light, "the colours are those of the page again");
+  assert.equal(await frame.locator(".row[data-n]").count(), 3, "the log was not loaded again");
+  await page.context().close();
+  site.head = "";
+});
+
 test("only the named sites may embed, and only the log", async () => {
   await server.append("framed", someLines(3));
   const policy = async (path) => (await server.ask(path)).headers.get("content-security-policy");

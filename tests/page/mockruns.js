@@ -42,7 +42,9 @@ export class MockRuns {
     this.waiting = new Set();
     /** The status that streams, and what a page asks beside them, are refused with. */
     this.refuse = null;
-    /** Requests for streams, with the Last-Event-ID each bore. */
+    /** What a proxy between page and server does with streams: null, "head" (keeps back all but the start) or "all". */
+    this.storing = null;
+    /** Requests for streams, with the cursor after which each one begins. */
     this.opened = [];
   }
 
@@ -97,13 +99,19 @@ export class MockRuns {
     if (rest === "events/stream") this.stream(server, request, response, decodeURIComponent(id), url.searchParams);
     else if (!run) server.problem(response, 404, "not_found");
     else if (rest === undefined) server.json(response, run.now());
-    else if (rest === "events") server.json(response, this.page(run, url.searchParams));
+    else if (rest === "events") this.page(server, response, run, url.searchParams);
     else server.problem(response, 404, "not_found");
     return true;
   }
 
-  page(run, parameters) {
+  page(server, response, run, parameters) {
     const limit = Number(parameters.get("limit") ?? 1000);
+    const [, born, , at] = parameters.get("after")?.split(".") ?? [];
+    if (born && Number.parseInt(born, 16) !== run.birth) return server.problem(response, 409, "reset");
+    return server.json(response, this.events(run, parameters, limit, at));
+  }
+
+  events(run, parameters, limit, at) {
     const failures = parameters.get("failures") === "1";
     const events = [];
     if (parameters.has("tail") && failures) {
@@ -111,6 +119,8 @@ export class MockRuns {
       return last < 0 ? { events, cursor: run.cursor(run.events.length) } : { events: [run.events[last]], cursor: run.cursor(last + 1) };
     }
     let n = Number(parameters.get("from") ?? 1) - 1;
+    if (parameters.has("tail")) n = Math.max(0, run.events.length - Number(parameters.get("tail")));
+    if (at) n = Number.parseInt(at, 16);
     while (n < run.events.length && events.length < limit) {
       n += 1;
       if (!failures || isFailure(run.events[n - 1])) events.push(run.events[n - 1]);
@@ -119,12 +129,13 @@ export class MockRuns {
   }
 
   stream(server, request, response, id, parameters) {
-    const cursor = request.headers["last-event-id"] || parameters.get("after");
-    this.opened.push({ id, last: request.headers["last-event-id"] ?? null, after: parameters.get("after") });
+    const cursor = parameters.get("after");
+    this.opened.push({ id, after: cursor });
     if (!this.runs.has(id) && parameters.get("wait") !== "1") return server.problem(response, 404, "not_found");
-    response.writeHead(200, { "content-type": "text/event-stream" });
-    response.write(":\n\n");
     this.streams.add(response);
+    if (this.storing === "all") return undefined;
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write(this.storing === null ? ":\n\n:\n\n" : ":\n\n");
     let birth = null;
     let at = 0;
     const pump = () => {
@@ -154,6 +165,7 @@ export class MockRuns {
     });
     this.waiting.add(pump);
     pump();
+    if (this.storing === "head") this.runs.get(id)?.wakers.delete(pump);
     return undefined;
   }
 }

@@ -11,7 +11,7 @@ const log = (message, more = {}) => ({ host: "h1", workload: "fio", repetition: 
 const words = ["alpha", "beta", "gamma", "delta"];
 const mixed = (count, first = 1) => Array.from({ length: count }, (_, i) => log(`${words[(first + i) % 4]} ${first + i}`));
 
-test("a cut stream goes on behind the last event, by Last-Event-ID", async () => {
+test("a cut stream continues after the last event", async () => {
   server.runs.append("cut", mixed(100));
   const page = await open("cut");
   await untilVisible(page, 100);
@@ -20,12 +20,12 @@ test("a cut stream goes on behind the last event, by Last-Event-ID", async () =>
   server.runs.append("cut", mixed(20, 101));
   await untilVisible(page, 120);
   const again = server.runs.opened.filter((stream) => stream.id === "cut").at(-1);
-  assert.equal(again.last, server.runs.make("cut").cursor(100));
+  assert.equal(again.after, server.runs.make("cut").cursor(100));
   await until(page, () => document.documentElement.dataset.connection === "live");
   assert.equal(await page.locator('.row[data-n="100"]').count(), 1);
 });
 
-test("where the browser gives up, the page opens the stream again behind the last event", async () => {
+test("a stream that is refused is opened again after the last event", async () => {
   server.runs.append("refused", mixed(10));
   const page = await open("refused");
   await untilVisible(page, 10);
@@ -51,6 +51,51 @@ test("a click on what says offline tries at once", async () => {
   await page.click("#link");
   await until(page, () => document.documentElement.dataset.connection === "live");
   assert.ok(Date.now() - begun < 2000, "not after the browser's own pause");
+});
+
+const untilPolling = async (page) => {
+  await untilText(page, "#link", "live by polling");
+  assert.match(await page.getAttribute("#link", "title"), /proxy_buffering off/);
+};
+
+for (const storing of ["all", "head"]) {
+  test(`a proxy that stores ${storing === "all" ? "the stream" : "all but the start of the stream"}: the page polls`, async () => {
+    const id = `stored-${storing}`;
+    server.runs.storing = storing;
+    server.runs.append(id, mixed(1500));
+    const page = await open(id);
+    await untilPolling(page);
+    await untilVisible(page, 1500);
+    server.runs.append(id, mixed(4500, 1501));
+    await untilVisible(page, 6000);
+    await page.keyboard.press("g");
+    await untilVisible(page, 1);
+    assert.equal(await rowText(page, 3).textContent(), "delta 3");
+    assert.equal(await row(page, 3).count(), 1);
+    server.runs.replaceLog(id, [log("another log")]);
+    await until(page, () => document.querySelectorAll(".row").length === 1);
+    assert.equal(await rowText(page, 1).textContent(), "another log");
+    server.runs.runs.delete(id);
+    await until(page, () => document.querySelectorAll(".row").length === 0);
+    server.runs.append(id, mixed(2));
+    await untilVisible(page, 2);
+  });
+}
+
+test("a page that polls notices that the server is away, and that its access ended", async () => {
+  server.runs.storing = "all";
+  server.runs.append("polled", mixed(10));
+  const page = await open("polled");
+  await untilPolling(page);
+  await untilVisible(page, 10);
+  await server.away();
+  await untilText(page, "#link", "offline (retry in");
+  await server.back();
+  server.runs.append("polled", mixed(5, 11));
+  await untilVisible(page, 15);
+  await untilPolling(page);
+  server.runs.refuse = 401;
+  await until(page, () => document.documentElement.dataset.connection === "signed_out");
 });
 
 test("events that are sent twice are shown once", async () => {

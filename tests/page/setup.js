@@ -29,7 +29,7 @@ export function setUpMock() {
   setUp(() => MockServer.start());
   beforeEach(() => {
     server.refuse = null;
-    Object.assign(server.runs, { refuse: null, opened: [], pipeline: { hops: [] }, ownPipeline: { hops: [] } });
+    Object.assign(server.runs, { refuse: null, storing: null, opened: [], pipeline: { hops: [] }, ownPipeline: { hops: [] } });
   });
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //! The id of the last event of a log, `end`, is its own: a browser that reconnects with it is answered with 204 and
 //! stops. Events of the types `gap`, `reset` and `end` appear between the lines, with `partial=1` also `partial`, with
-//! `open=1` also `open` and `status`, and a comment at each heartbeat.
+//! `open=1` also `open` and `status`, and a comment at the start, after two seconds, and at each heartbeat.
 //! Only text of the server itself goes into `id` and `event`, and JSON contains no bare newline or carriage
 //! return, so a line of a log cannot end its field.
 
@@ -16,6 +16,7 @@ use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, unfold};
@@ -40,6 +41,10 @@ pub(super) const NO_ID: Option<Cursor> = None;
 /// A comment: it keeps the connection alive, and makes hyper send the head of the response.
 const COMMENT: &[u8] = b":\n\n";
 
+/// Time to the second comment. A client that has the first one and not the second is served through a proxy that
+/// stores responses.
+const PROBE: Duration = Duration::from_secs(2);
+
 /// The header with which a browser continues a stream.
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -53,7 +58,7 @@ pub(super) trait SseSource: Send + 'static {
 /// Returns a response that streams `source` until it ends, the lease ends, or the server shuts down.
 pub(super) fn event_stream(state: SharedState, lease: Lease, source: impl SseSource) -> Response {
     let period = state.options.limits.heartbeat;
-    let heartbeat = interval_at(Instant::now() + period, period);
+    let heartbeat = interval_at(Instant::now() + period.min(PROBE), period);
     let stream = SseStream { source, viewer: ViewerCount::new(state), heartbeat, lease, ended: false };
     let events = unfold(stream, |mut stream| async move { stream.next().await.map(|chunk| (chunk, stream)) });
     let head = futures::stream::iter([Bytes::from_static(COMMENT)]);

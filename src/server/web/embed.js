@@ -1,14 +1,17 @@
-// <tasktail-log server task share renew>: the live log of one task on a page of another site.
+// <tasktail-log server task share renew theme>: the live log of one task on a page of another site.
 //
 // The log is a frame of the server, which permits it with the setting `frame_ancestors`. The share is never part of an
 // address: it is sent to the frame, and only to the server's origin. `renew` is an address of the page's own site that
 // returns a new share as {"share":"..."} when the old one is not valid any more.
+//
+// The log is light or dark as the element's `color-scheme` is; `theme` ("light" or "dark") sets that property.
 //
 // A strict policy of the page needs `script-src SERVER` and `frame-src SERVER`.
 
 (() => {
   const RENEW_MS = 5000;
   const STYLE = ":host { display: block; height: var(--tasktail-height, 24em); } " +
+    ":host([theme=light]) { color-scheme: light; } :host([theme=dark]) { color-scheme: dark; } " +
     "iframe { display: block; width: 100%; height: 100%; border: 0; }";
 
   // The folder of this script's own address, for an element without `server`.

@@ -1,17 +1,16 @@
-// The live events of one run. An EventSource resumes after the last event when the connection breaks
-// (`Last-Event-ID`). If the browser closes it because the server answered with an error, the feed
-// opens a new one after the last event.
+// The live events of one run: opens the stream, resumes after the last event when the connection breaks, and continues
+// by polling where a proxy stores the stream.
 //
 // States passed to `onState`: connecting, live, offline (with the milliseconds to the next attempt),
 // no_access, signed_out.
 
-import { fetchRun, runUrl } from "../shared/api.js";
-import { cursorNumber, parseEvent } from "./events.js";
+import { fetchRun } from "../shared/api.js";
+import { STORING_PROXY, TransportChoice } from "../shared/transport.js";
+import { parseEvent } from "./events.js";
+import { SOURCES } from "./sources.js";
 
 const TAIL_EVENTS = 1000;
 const FAR_BEHIND_EVENTS = 20_000;
-// The browser's delay between two attempts unless the server sets another one.
-const BROWSER_RETRY_MS = 3000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 10_000;
 // More events in one frame would stutter.
@@ -22,7 +21,7 @@ const REFUSED = { 401: "signed_out", 403: "no_access" };
 
 /** The live connection to one run's events. */
 export class RunFeed {
-  /** `handlers`: onEvents(items, initial), onReset(), onState(state, waitMs). */
+  /** `handlers`: onEvents(items, initial), onReset(), onState(state, waitMs), onTransport(name, reason). */
   constructor(id, handlers) {
     this.id = id;
     this.handlers = handlers;
@@ -30,6 +29,8 @@ export class RunFeed {
     this.last = 0;
     this.queue = [];
     this.attempts = 0;
+    const explain = (name) => handlers.onTransport(name, name === "polling" ? STORING_PROXY : "");
+    this.transport = new TransportChoice(Object.keys(SOURCES), explain);
     globalThis.addEventListener?.("online", () => this.retryNow());
     globalThis.addEventListener?.("pagehide", () => this.source?.close());
   }
@@ -39,16 +40,17 @@ export class RunFeed {
     this.timer = null;
     this.refused = false;
     this.source?.close();
-    const start = this.cursor === null ? `tail=${TAIL_EVENTS}` : `after=${encodeURIComponent(this.cursor)}`;
-    const source = new EventSource(`${runUrl(this.id)}/events/stream?wait=1&${start}`);
-    this.source = source;
     this.handlers.onState("connecting");
-    const listen = (type, handler) => source.addEventListener(type, (event) => source === this.source && handler(event));
-    listen("open", () => this.opened());
-    listen("message", (event) => this.receive(event.lastEventId, event.data));
-    listen("reset", () => this.reset());
-    // An error sent by the server is a message of that name.
-    listen("error", (event) => (event.data === undefined ? this.connectionError() : this.reconnect()));
+    const start = this.cursor === null ? { tail: TAIL_EVENTS } : { after: this.cursor };
+    const handlers = {
+      onOpen: () => source === this.source && this.opened(),
+      onProven: () => source === this.source && this.transport.works(),
+      onEvents: (events) => source === this.source && this.receive(events),
+      onReset: () => source === this.source && this.reset(),
+      onClose: (status, failed) => source === this.source && this.closed(status, failed),
+    };
+    const source = SOURCES[this.transport.begin()](this.id, start, handlers);
+    this.source = source;
   }
 
   /** Retries now instead of after the delay. */
@@ -62,30 +64,25 @@ export class RunFeed {
     this.handlers.onState("live");
   }
 
-  connectionError() {
-    this.offline = true;
-    if (this.source.readyState === EventSource.CLOSED) this.reconnect();
-    else this.handlers.onState("offline", BROWSER_RETRY_MS);
-  }
-
-  async reconnect() {
-    const { source } = this;
-    source.close();
+  /** Handles the end of a connection; `failed` if the transport itself is at fault. */
+  closed(status, failed) {
+    this.offline = !(status in REFUSED);
+    this.refused = !this.offline;
+    if (this.refused) return this.handlers.onState(REFUSED[status]);
     const full = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.attempts);
     this.attempts += 1;
-    this.offline = true;
     // Jitter keeps pages from reconnecting all at once after a restart.
     const wait = Math.round(full * (0.75 + Math.random() / 4));
     this.timer = setTimeout(() => this.connect(), wait);
     this.handlers.onState("offline", wait);
-    // An EventSource does not expose the status of a rejected request, so this asks over HTTP.
+    if (failed) this.checkTransport();
+  }
+
+  // If the server answers, the transport does not get through, and another one may.
+  async checkTransport() {
+    const { source } = this;
     const status = await fetchRun(this.id).then(() => 200, (error) => error.status);
-    if (!(status in REFUSED) || source !== this.source) return;
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.offline = false;
-    this.refused = true;
-    this.handlers.onState(REFUSED[status]);
+    if (source === this.source && (status === 200 || status === 404) && this.transport.failed()) this.connect();
   }
 
   /** Reconnects after access was denied. */
@@ -93,9 +90,9 @@ export class RunFeed {
     if (this.refused) this.connect();
   }
 
-  receive(cursor, data) {
+  receive(events) {
     // Events after a reset refer to the new log; `reset` has emptied the queue.
-    this.queue.push([cursor, data]);
+    for (const event of events) this.queue.push(event);
     this.schedule();
   }
 
@@ -133,10 +130,10 @@ export class RunFeed {
   flush() {
     const items = [];
     const initial = this.cursor === null;
-    for (const [cursor, data] of this.queue.splice(0, FRAME_EVENTS_MAX)) {
-      const n = cursorNumber(cursor) ?? this.last + 1;
-      this.cursor = cursor;
-      const item = n > this.last ? parseEvent(n, data) : null;
+    for (const { n: known, cursor, json } of this.queue.splice(0, FRAME_EVENTS_MAX)) {
+      const n = known ?? this.last + 1;
+      this.cursor = cursor ?? this.cursor;
+      const item = n > this.last ? parseEvent(n, json) : null;
       if (item === null) continue;
       this.last = n;
       items.push(item);

@@ -53,6 +53,7 @@ class RunPage extends LogPage {
       onEvents: (items, initial) => this.addEvents(items, initial),
       onReset: () => this.reset(),
       onState: (state, waitMs) => this.setConnection(state, waitMs),
+      onTransport: (name, reason) => this.setTransport(name, reason),
     });
     this.access = new Access(() => this.feed.resume());
   }
@@ -129,6 +130,13 @@ class RunPage extends LogPage {
       linkTasks(this.id);
     }
     if (state === "signed_out" || state === "live") this.access.setLost(state === "signed_out");
+    this.tick();
+  }
+
+  setTransport(name, reason) {
+    this.status.transport = name;
+    document.documentElement.dataset.transport = name;
+    byId("link").title = reason;
     this.tick();
   }
 

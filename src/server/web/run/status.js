@@ -35,6 +35,7 @@ export function stageErrors(stages, now) {
 export class RunStatus {
   constructor() {
     this.connection = "connecting";
+    this.transport = "sse";
     this.retryAt = 0;
     this.run = null;
     this.pipeline = null;
@@ -78,6 +79,7 @@ export class RunStatus {
   }
 
   linkText(now) {
+    if (this.connection === "live" && this.transport === "polling") return "live by polling";
     if (this.connection !== "offline") return "";
     return `offline (retry in ${Math.max(0, Math.ceil((this.retryAt - now) / 1000))} s)`;
   }

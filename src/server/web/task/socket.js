@@ -6,6 +6,7 @@
 
 import { fetchAccess, fetchTask } from "../shared/api.js";
 import { isWide } from "./loader.js";
+import { STORING_PROXY, TransportChoice } from "../shared/transport.js";
 import { TRANSPORTS } from "./transports.js";
 
 const TAIL_LINES = 1000;
@@ -16,10 +17,6 @@ const SILENCE_MS = 250;
 // The server pings every 15 s, but a page does not see pings; it notices a dead connection only when
 // TCP times out.
 const REFUSED = { not_found: "not_found", unauthorized: "signed_out", forbidden: "no_access" };
-// Failures after which a transport that has worked before is replaced: a restart of the server also refuses sockets.
-const FAILURES_MAX = 4;
-// Time after which a worse transport gives way to an attempt with a WebSocket.
-const UPGRADE_MS = 60_000;
 // The close code of a connection whose access ended.
 const CLOSE_SIGNED_OUT = 4401;
 
@@ -33,9 +30,7 @@ export class LiveSocket {
     this.attempts = 0;
     this.ended = false;
     this.opened = false;
-    this.transport = "socket";
-    this.worked = new Set();
-    this.failures = 0;
+    this.transport = new TransportChoice(Object.keys(TRANSPORTS), (name) => this.explain(name));
     globalThis.addEventListener?.("online", () => this.retryNow());
   }
 
@@ -44,37 +39,33 @@ export class LiveSocket {
     this.timer = null;
     this.opened = false;
     this.handlers.onState("connecting");
-    if (this.transport !== "socket" && Date.now() - this.downgradedAt > UPGRADE_MS) this.use("socket");
     const start = this.cursor === null ? { tail: TAIL_LINES } : { after: this.cursor };
     this.connected = false;
     const handlers = {
       onOpen: () => socket === this.socket && this.connectedTo(socket),
+      onProven: () => socket === this.socket && this.transport.works(),
       onMessage: (message) => socket === this.socket && this.receive(message),
       onClose: (code, failed) => socket === this.socket && this.closed(code, failed),
     };
-    const socket = TRANSPORTS[this.transport].create(this.id, start, handlers);
+    const socket = TRANSPORTS[this.transport.begin()](this.id, start, handlers);
     this.socket = socket;
   }
 
   connectedTo(socket) {
     this.connected = true;
-    this.failures = 0;
-    this.worked.add(this.transport);
     this.awaitTask(socket);
   }
 
-  /** Selects a transport, and explains a worse one than a WebSocket. */
-  async use(transport) {
-    this.transport = transport;
-    this.failures = 0;
-    if (transport === "socket") return this.handlers.onTransport("socket", "");
-    this.downgradedAt = Date.now();
-    this.handlers.onTransport(transport, "");
+  // Shows the transport, and why it is a worse one than a WebSocket.
+  async explain(name) {
+    this.handlers.onTransport(name, "");
+    if (name === "socket") return;
     const access = await fetchAccess(undefined, location.origin).catch(() => null);
     const problem = access?.socket_problem;
     const fix = Object.entries(problem?.fix ?? {}).map(([program, line]) => `${program}: ${line}`);
-    const reason = problem ? [problem.detail, ...fix].join("\n") : "A proxy does not pass WebSockets on (Upgrade).";
-    if (this.transport === transport) this.handlers.onTransport(transport, reason);
+    const reasons = problem ? [problem.detail, ...fix] : ["A proxy does not pass WebSockets on (Upgrade)."];
+    if (name === "polling") reasons.push(STORING_PROXY);
+    if (this.transport.current === name) this.handlers.onTransport(name, reasons.join("\n"));
   }
 
   // With `wait=1` the server sends nothing until the task exists.
@@ -186,15 +177,11 @@ export class LiveSocket {
     else this.checkRefusal().then((reachable) => this.continue(failed && reachable));
   }
 
-  // The server answers, and refuses this transport: after some failures, the next one is used.
+  // `refused` if the server answers, and this transport does not get through.
   continue(refused) {
     if (this.refused) return;
-    this.failures += refused ? 1 : 0;
-    const { next } = TRANSPORTS[this.transport];
-    const enough = this.failures >= (this.worked.has(this.transport) ? FAILURES_MAX : 1);
-    if (!enough || next === null) return this.scheduleRetry();
-    this.use(next);
-    this.connect();
+    if (refused && this.transport.failed()) this.connect();
+    else this.scheduleRetry();
   }
 
   // A transport does not expose why it was rejected, so this asks over HTTP. Returns whether the server answers.
