@@ -24,14 +24,20 @@ const untilText = (page, selector, part) =>
   until(page, ([s, p]) => document.querySelector(s)?.textContent.includes(p), [selector, part]);
 const untilTransport = (page, name) => until(page, (wanted) => (document.documentElement.dataset.transport ?? "socket") === wanted, name);
 
-/** Runs `check(address)` with a server behind a proxy. */
+/** Runs `check(url, server, restart)` with a server behind a proxy, which `restart(whileAway)` stops and starts again. */
 async function behind(kind, text, path, check, { start = RealServer.start, flags = [] } = {}) {
   const { port, url } = await reserve(path);
   const server = await start.call(start === RealServer.start ? RealServer : GuardedServer, process.env.TASKTAIL_BIN, ["--public-url", url, ...flags]);
+  const begin = () => startProxy(kind, text, port, new URL(server.url).host);
   let proxy;
   try {
-    proxy = await startProxy(kind, text, port, new URL(server.url).host);
-    await check(url, server);
+    proxy = await begin();
+    const restart = async (whileAway) => {
+      await proxy.stop();
+      await whileAway();
+      proxy = await begin();
+    };
+    await check(url, server, restart);
   } finally {
     await proxy?.stop();
     await server.stop();
@@ -71,6 +77,47 @@ for (const kind of KINDS) {
     });
   });
 }
+
+for (const kind of KINDS) {
+  test(`a restart of ${kind}: pages resume, and no line is lost or repeated`, { skip: !isInstalled(kind) }, async () => {
+    await behind(kind, await block(kind), "", async (url, server, restart) => {
+      await server.append("live", someLines(3));
+      await server.events("bench", [{ event_type: "step.started", step_id: "one", actor: "a", attempt: 0 }]);
+      const [page, runPage] = [await browser.newPage(), await browser.newPage()];
+      await page.goto(`${url}/tasks/live`);
+      await runPage.goto(`${url}/runs/bench`);
+      await untilVisible(page, 3);
+      await untilVisible(runPage, 1);
+      await restart(async () => {
+        for (const one of [page, runPage]) await untilText(one, "#link", "offline");
+        await server.append("live", someLines(2, 4));
+        await server.events("bench", [{ event_type: "step.failed", step_id: "one", actor: "a", attempt: 0 }]);
+      });
+      await untilVisible(page, 5);
+      await untilVisible(runPage, 2);
+      await server.append("live", someLines(1, 6));
+      await untilVisible(page, 6);
+      await untilTransport(page, "socket");
+      await untilTransport(runPage, "socket");
+      assert.deepEqual(await page.locator(".row[data-n]").evaluateAll((rows) => rows.map((one) => one.dataset.n)), ["1", "2", "3", "4", "5", "6"]);
+      for (const one of [page, runPage]) await one.context().close();
+    });
+  });
+}
+
+test("an address that does not exist, below a path: the page leads back", { skip: !isInstalled("nginx") }, async () => {
+  await behind("nginx", await block("nginx prefix"), "/logs", async (url, server) => {
+    await server.append("live", someLines(1));
+    const page = await browser.newPage();
+    const response = await page.goto(`${url}/nowhere`);
+    assert.equal(response.status(), 404);
+    await page.locator("a").first().click();
+    await page.locator("#tasks a").first().click();
+    await untilVisible(page, 1);
+    assert.equal(page.url(), `${url}/tasks/live`);
+    await page.context().close();
+  });
+});
 
 test("a proxy that keeps the path", { skip: !isInstalled("nginx") }, async () => {
   const kept = (await block("nginx prefix")).replace("127.0.0.1:7117/;", "127.0.0.1:7117;");
@@ -136,15 +183,15 @@ async function behindNginx(text, check) {
   }
 }
 
-async function followOver(transport, words, url, server) {
-  await server.append("live", someLines(3));
+async function followOver(transport, words, url, server, first = 3) {
+  await server.append("live", someLines(first));
   const page = await browser.newPage();
   await page.goto(`${url}/tasks/live`);
-  await untilVisible(page, 3);
+  await untilVisible(page, first);
   await untilTransport(page, transport);
   await untilText(page, "#link", words);
-  await server.append("live", someLines(2000, 4));
-  await untilVisible(page, 2003);
+  await server.append("live", someLines(2000, first + 1));
+  await untilVisible(page, first + 2000);
   await until(page, () => document.getElementById("link").title !== "");
   const reason = await page.locator("#link").getAttribute("title");
   await server.end("live", 0);
@@ -153,7 +200,7 @@ async function followOver(transport, words, url, server) {
   await page.context().close();
   const late = await browser.newPage();
   await late.goto(`${url}/tasks/live`);
-  await untilVisible(late, 2003);
+  await untilVisible(late, first + 2000);
   await untilText(late, "#state", "exit 0");
   await late.context().close();
   return reason;
@@ -166,9 +213,45 @@ test("nginx without Upgrade: the page is live over SSE", { skip: !isInstalled("n
   });
 });
 
-test("nginx that stores responses: the page polls", { skip: !isInstalled("nginx") }, async () => {
-  const storing = BARE.replace("proxy_pass", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering; proxy_buffers 64 64k; proxy_pass");
-  await behindNginx(storing, (url, server) => followOver("polling", "live by polling", url, server));
+const STORING = BARE.replace("proxy_pass", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering; proxy_buffers 64 64k; proxy_pass");
+
+// The start of a long log passes at once.
+for (const first of [3, 1500]) {
+  test(`nginx that stores responses: the page of ${first} lines polls`, { skip: !isInstalled("nginx") }, async () => {
+    const check = async (url, server) => {
+      const reason = await followOver("polling", "live by polling", url, server, first);
+      assert.match(reason, /proxy_buffering off;/);
+    };
+    await behindNginx(STORING, check);
+  });
+
+  test(`nginx that stores responses: the page of a run of ${first} events polls`, { skip: !isInstalled("nginx") }, async () => {
+    const events = (count, from) => Array.from({ length: count }, (_, i) => ({ event_type: "step.failed", step_id: `s${from + i}`, actor: "a", attempt: 0 }));
+    await behindNginx(STORING, async (url, server) => {
+      await server.events("bench", events(first, 1));
+      const page = await browser.newPage();
+      await page.goto(`${url}/runs/bench`);
+      await untilText(page, "#link", "live by polling");
+      assert.match(await page.getAttribute("#link", "title"), /proxy_buffering off;/);
+      await untilVisible(page, first);
+      await server.events("bench", events(20, first + 1));
+      await untilVisible(page, first + 20);
+      assert.equal(await row(page, first + 20).locator(".who").textContent(), `s${first + 20}`);
+      await page.context().close();
+    });
+  });
+}
+
+test("nginx without Upgrade: the page of a run is live", { skip: !isInstalled("nginx") }, async () => {
+  await behindNginx(BARE, async (url, server) => {
+    const page = await browser.newPage();
+    await page.goto(`${url}/runs/bench?wait=1`);
+    await untilText(page, "#notice", "Waiting for the run to start");
+    await server.events("bench", [{ event_type: "step.started", step_id: "one", actor: "a", attempt: 0 }]);
+    await untilVisible(page, 1);
+    assert.equal(await page.textContent("#link"), "");
+    await page.context().close();
+  });
 });
 
 test("a Host without its port: the page reports it", { skip: !isInstalled("nginx") }, async () => {

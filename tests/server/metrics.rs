@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::common::{TestServer, serve};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -95,6 +97,26 @@ async fn latencies_and_the_process_are_measured() {
         - value(&text, "process_start_time_seconds");
     assert!((-2.0..3600.0).contains(&age), "the process is {age} s old");
     assert!(text.contains(concat!("tasktail_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_viewer_is_in_the_histogram() {
+    let server = serve().await;
+    server.append("t", "history\n").await;
+    let count = async || value(&scrape(&server, "").await.1, "tasktail_line_to_viewer_seconds_count");
+    let mut socket = server.socket("/ws/v1/follow").await;
+    socket.say(json!({"type":"subscribe","task":"t"})).await;
+    socket.hear_type("lines").await;
+    assert_eq!(count().await, 0.0, "history is not counted");
+    server.append("t", "live\n").await;
+    socket.hear_type("lines").await;
+    assert_eq!(count().await, 1.0, "a socket for many tasks");
+    let mut single = server.socket("/ws/v1/tasks/t?tail=1").await;
+    single.hear_type("lines").await;
+    server.append("t", "live\n").await;
+    single.hear_type("lines").await;
+    socket.hear_type("lines").await;
+    assert_eq!(count().await, 3.0, "and one for a task");
 }
 
 /// Returns the names of metrics in a text, without the parts that a histogram adds.

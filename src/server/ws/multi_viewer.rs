@@ -22,7 +22,7 @@ use super::socket::{
 };
 use super::viewer::ViewedTask;
 use crate::auth::{Caller, Lease};
-use crate::model::TaskId;
+use crate::model::{TaskId, Timestamp};
 use crate::model::limits::Limit;
 use crate::server::http::auth::sees_task;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
@@ -84,6 +84,13 @@ fn parse(message: &[u8]) -> ParsedRequest {
 /// An event of a subscription, with its task.
 type SubscriptionEvent = (TaskId, Result<FollowEvent, TasksError>);
 
+/// A subscription of a connection.
+struct Subscribed {
+    abort: AbortHandle,
+    /// Time of the request.
+    since: Timestamp,
+}
+
 /// The subscriptions of a connection.
 struct Subscriptions {
     state: SharedState,
@@ -91,7 +98,7 @@ struct Subscriptions {
     /// Whether current unterminated lines are wanted.
     partial: bool,
     streams: SelectAll<Abortable<BoxStream<'static, SubscriptionEvent>>>,
-    by_task: HashMap<TaskId, AbortHandle>,
+    by_task: HashMap<TaskId, Subscribed>,
 }
 
 /// Sends the events of all subscriptions, until shutdown, the caller loses access, or the connection fails.
@@ -184,9 +191,9 @@ impl Subscriptions {
                     return Err((Some(id), "too_many", message));
                 }
                 let task = ViewedTask { id: id.clone(), start, wait, partial: self.partial };
-                let (stream, handle) = abortable(subscription(self.state.clone(), self.caller.clone(), task));
+                let (stream, abort) = abortable(subscription(self.state.clone(), self.caller.clone(), task));
                 self.streams.push(stream);
-                self.by_task.insert(id, handle);
+                self.by_task.insert(id, Subscribed { abort, since: Timestamp::now() });
                 self.state.metrics.viewers.inc();
             }
         }
@@ -195,8 +202,8 @@ impl Subscriptions {
 
     /// Removes a subscription, if there is one.
     fn remove(&mut self, id: &TaskId) {
-        if let Some(handle) = self.by_task.remove(id) {
-            handle.abort();
+        if let Some(subscribed) = self.by_task.remove(id) {
+            subscribed.abort.abort();
             self.state.metrics.viewers.dec();
         }
     }
@@ -210,6 +217,9 @@ impl Subscriptions {
             Ok(event) => {
                 if let FollowEvent::Page(page) = &event {
                     let lines = u64::try_from(page.lines.len()).unwrap_or(0);
+                    if let Some(subscribed) = self.by_task.get(&id) {
+                        self.state.metrics.line_to_viewer.observe(page.lines.last(), subscribed.since);
+                    }
                     self.state.metrics.lines_delivered.inc_by(lines);
                     self.state.stages.viewer_socket.delivered(lines);
                 }
