@@ -4,11 +4,15 @@
 //! status in its first line. A `ws` block is a conversation over a new WebSocket,
 //! whose path is in its first line; `>b` is a binary message in hexadecimal.
 
-use crate::common::{Answer, TestServer, serve};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::common::{Answer, TestServer, serve, within};
 use crate::openapi::Exchanges;
 use futures::SinkExt;
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Returns the reference page.
@@ -228,6 +232,40 @@ async fn every_example_of_the_reference_matches_a_server() {
     server.until("the simplest worker's task has ended", ended).await;
     assert_eq!(server.texts("43").await, ["Building..."]);
     exchanges.validate(&server).await;
+}
+
+/// The Python worker of the reference streams a command while it runs, and ends with its exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_of_the_reference_streams_a_command() {
+    let (server, reference) = (serve().await, reference());
+    let is_worker = |block: &&Block<'_>| block.language == "python" && block.text.contains("import connect");
+    let worker = server.folder.path().join("worker.py");
+    std::fs::write(&worker, blocks(&reference).iter().find(is_worker).unwrap().text).unwrap();
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/openapi/venv/bin/python");
+    assert!(python.exists(), "there is no {}: scripts/test installs it", python.display());
+    let work = |task: &str, script: &str| {
+        let mut command = Command::new(&python);
+        let url = server.server.url().replace("http", "ws") + "/ws/v1/worker";
+        command.arg(&worker).args([&url, task, "sh", "-c", script]).kill_on_drop(true).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let go = server.folder.path().join("go");
+    let script = format!("echo first; until [ -e {} ]; do sleep 0.02; done; echo second >&2; exit 3", go.display());
+    let child = work("made", &script);
+    let first = || async { server.get("/api/v1/tasks/made").await.json()["lines"] == 1 };
+    server.until("the first line is there while the command runs", first).await;
+    std::fs::write(go, "").unwrap();
+    let done = within("the worker", child.wait_with_output()).await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(server.texts("made").await, ["first", "second"]);
+    let task = server.get("/api/v1/tasks/made").await.json();
+    assert_eq!((&task["status"], &task["exit_code"]), (&json!("completed"), &json!(3)));
+
+    within("a worker", work("killed", "kill -9 $$").wait_with_output()).await.unwrap();
+    assert_eq!(server.get("/api/v1/tasks/killed").await.json()["signal"], 9);
+    let late = within("a late worker", work("made", "true").wait_with_output()).await.unwrap();
+    assert_eq!(late.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("has ended"), "{}", String::from_utf8_lossy(&late.stderr));
 }
 
 /// Every route that the server has is named in the reference.

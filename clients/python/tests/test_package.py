@@ -37,6 +37,22 @@ print(task.delivery.complete)
     assert run(sys.executable, "-S", "-c", program) == "True\n"
 
 
+def test_members_are_imported_on_their_first_use():
+    program = """
+import sys
+import tasktail.pytest_plugin
+print(sorted(name for name in sys.modules if name.startswith("tasktail")))
+"""
+    assert run(sys.executable, "-c", program) == "['tasktail', 'tasktail.pytest_plugin']\n"
+    modules = "import tasktail; print(tasktail.logging.Handler, tasktail.aio.Worker)"
+    assert "tasktail.logging.Handler" in run(sys.executable, "-c", modules)
+    for name in tasktail.__all__:
+        assert name in dir(tasktail)
+        assert getattr(tasktail, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Wroker'"):
+        tasktail.Wroker  # noqa: B018
+
+
 SIX_LINES = """
 def test_log(tasktail_redis, tasktail_server):
     import tasktail

@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 import pytest
 
-from tasktail._server import Server
-
 if TYPE_CHECKING:
     import redis
 
+    from tasktail import Server
+
 
 @pytest.fixture(scope="session")
-def tasktail_server() -> Iterator[Server]:
+def tasktail_server() -> "Iterator[Server]":
     """The server of this test process, a `tasktail.Server`."""
+    # Not at the top: pytest loads this plugin for every project, and most tests need no server.
+    from tasktail import Server
+
     with Server() as server:
         yield server
 
 
 @pytest.fixture
-def tasktail_url(tasktail_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def tasktail_url(tasktail_server: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of the server; it is also in ``TASKTAIL_URL``, so that workers and commands use it."""
     monkeypatch.setenv("TASKTAIL_URL", tasktail_server.http_url)
     return tasktail_server.http_url
 
 
 @pytest.fixture
-def tasktail_redis(tasktail_server: Server) -> "Iterator[redis.Redis]":
+def tasktail_redis(tasktail_server: "Server") -> "Iterator[redis.Redis]":
     """A client of the package `redis` on the server, which holds no key, task or run at the start of the test.
 
     The server has the commands on streams, strings, hashes and lists, with expiry, MULTI and WATCH, in the databases
