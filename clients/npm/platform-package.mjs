@@ -10,5 +10,7 @@ const manifest = {
   cpu: [cpu],
   ...(os === "linux" && { libc: ["glibc"] }),
   files: ["bin"],
+  // For `npx tasktail`.
+  bin: { tasktail: "bin/tasktail" },
 };
 console.log(JSON.stringify(manifest, null, 2));

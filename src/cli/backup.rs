@@ -134,9 +134,9 @@ async fn first_row(
 fn summary(report: &BackupReport) -> String {
     let archives = |count: u64| format!("{count} archive{}", if count == 1 { "" } else { "s" });
     format!(
-        "copied {} and the journal ({}), linked {}",
+        "copied {} and the journal ({} bytes), linked {}",
         archives(report.copied_archives),
-        units::show_size(report.copied_bytes),
+        units::grouped(report.copied_bytes),
         archives(report.linked_archives)
     )
 }

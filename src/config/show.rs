@@ -17,6 +17,8 @@ const SECRET: &[&str] = &["token"];
 const PAIRS: &[&[&str]] = &[&["tls_cert", "tls_key"], &["token", "token_file"]];
 /// Settings that name a file which must be readable.
 const FILES: &[&str] = &["ca_file", "token_file", "share_jwt_key_file"];
+/// The folder of the credentials of units.
+const CREDENTIALS: &str = "/run/credentials";
 
 /// A setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,18 +87,30 @@ fn unusable_files(settings: &Settings, keys: &[&'static str], sources: &Sources<
     if let Some(files) = &settings.tls
         && let Err(error) = Acceptor::load(files.clone())
     {
-        faults.push(SettingFault { what: error.to_string() });
+        faults.push(SettingFault { what: error.to_string() + credential_remedy(&files.key) });
     }
     for key in keys.iter().filter(|key| FILES.contains(key)) {
         let Ok(Some((at, name))) = sources.find(key) else { continue };
         if name != "off"
             && let Err(error) = std::fs::File::open(&name)
         {
-            let what = format!("{at}: cannot read {}: {error}; use the path of a readable file", name.display());
-            faults.push(SettingFault { what });
+            let remedy = match credential_remedy(Path::new(&name)) {
+                "" => "; use the path of a readable file",
+                remedy => remedy,
+            };
+            faults.push(SettingFault { what: format!("{at}: cannot read {}: {error}{remedy}", name.display()) });
         }
     }
     faults
+}
+
+/// Returns what to do if a file is a credential that is not there: it exists while its unit runs.
+fn credential_remedy(file: &Path) -> &'static str {
+    if file.starts_with(CREDENTIALS) && !file.exists() {
+        "; restart the unit to which the credential belongs, and check again"
+    } else {
+        ""
+    }
 }
 
 fn describe_one(key: &'static str, sources: &Sources<'_>) -> Result<SettingValue, ConfigError> {

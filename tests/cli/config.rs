@@ -28,6 +28,22 @@ fn settings_are_shown_with_their_source() {
 }
 
 #[test]
+fn a_file_that_is_missing_is_reported_with_what_to_do() {
+    let home = Home::new();
+    let check = |settings: &str| {
+        std::fs::write(home.path("t.toml"), settings).unwrap();
+        let done = home.run(&["config", "check", "--config", "t.toml"]);
+        assert_eq!(done.code, Some(1), "{}", done.stdout);
+        done.stdout
+    };
+    std::fs::write(home.path("cert.pem"), "").unwrap();
+    let printed = check("tls_cert = 'cert.pem'\ntls_key = '/run/credentials/tasktail.service/tasktail_key.pem'\n");
+    assert!(printed.contains("restart the unit to which the credential belongs"), "{printed}");
+    let printed = check("share_jwt_key_file = 'none'\n");
+    assert!(printed.contains("cannot read none") && printed.contains("use the path of a readable file"), "{printed}");
+}
+
+#[test]
 fn mistakes_in_the_settings_are_all_reported() {
     let home = Home::new();
     std::fs::write(home.path("t.toml"), "worker_grace = 'soon'\nheartbeet = '5s'\n").unwrap();

@@ -4,14 +4,13 @@
 // address: it is sent to the frame, and only to the server's origin. `renew` is an address of the page's own site that
 // returns a new share as {"share":"..."} when the old one is not valid any more.
 //
-// The log is light or dark as the element's `color-scheme` is; `theme` ("light" or "dark") sets that property.
+// The log is light or dark as the browser prefers, or as `theme` ("light" or "dark") sets it.
 //
 // A strict policy of the page needs `script-src SERVER` and `frame-src SERVER`.
 
 (() => {
   const RENEW_MS = 5000;
   const STYLE = ":host { display: block; height: var(--tasktail-height, 24em); } " +
-    ":host([theme=light]) { color-scheme: light; } :host([theme=dark]) { color-scheme: dark; } " +
     "iframe { display: block; width: 100%; height: 100%; border: 0; }";
 
   // The folder of this script's own address, for an element without `server`.
@@ -19,7 +18,7 @@
   const home = source ? new URL("..", source).href : null;
 
   class TasktailLog extends HTMLElement {
-    static observedAttributes = ["server", "task", "share"];
+    static observedAttributes = ["server", "task", "share", "theme"];
 
     #frame = null;
     #share = null;
@@ -45,6 +44,7 @@
       if (this.#frame === null) return;
       if (name === "server" || name === "task") this.#load();
       if (name === "share") this.#sendShare(this.getAttribute("share"));
+      if (name === "theme") this.#sendTheme();
     }
 
     get #server() {
@@ -68,12 +68,23 @@
 
     #sendShare(share) {
       this.#share = share;
-      this.#frame.contentWindow?.postMessage({ type: "tasktail-share", share }, this.#server.origin);
+      this.#send({ type: "tasktail-share", share });
+    }
+
+    #sendTheme() {
+      this.#send({ type: "tasktail-theme", theme: this.getAttribute("theme") });
+    }
+
+    #send(message) {
+      this.#frame.contentWindow?.postMessage(message, this.#server.origin);
     }
 
     #receive(event) {
       if (event.source === null || event.source !== this.#frame?.contentWindow || event.origin !== this.#server.origin) return;
-      if (event.data?.type === "tasktail-ready") this.#sendShare(this.#share);
+      if (event.data?.type === "tasktail-ready") {
+        if (this.hasAttribute("theme")) this.#sendTheme();
+        this.#sendShare(this.#share);
+      }
       if (event.data?.type === "tasktail-refused") this.#renew();
       if (event.data?.type === "tasktail-state") {
         const { state, status, exit_code } = event.data;

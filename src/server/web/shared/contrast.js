@@ -2,13 +2,28 @@
 
 const RATIO_MIN = 4.5;
 const STEPS = 20;
-const dark = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
+const PREFERENCE = "(prefers-color-scheme: light)";
+const light = globalThis.matchMedia?.(PREFERENCE);
 let theme = new Map();
-dark?.addEventListener("change", () => (theme = new Map()));
+// The rules with the light colours.
+let lightRules = null;
+const listeners = [() => (theme = new Map())];
+const changed = () => {
+  for (const listener of listeners) listener();
+};
+light?.addEventListener("change", changed);
 
-/** Calls `changed()` when the colours of the page change. */
-export function onThemeChange(changed) {
-  dark?.addEventListener("change", changed);
+/** Calls `listener()` when the colours of the page change. */
+export function onThemeChange(listener) {
+  listeners.push(listener);
+}
+
+/** Sets the colours to those of "light" or "dark"; any other name restores those that the browser prefers. */
+export function setTheme(name) {
+  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]);
+  lightRules ??= rules.filter((rule) => rule instanceof CSSMediaRule && rule.media.mediaText === PREFERENCE);
+  for (const rule of lightRules) rule.media.mediaText = { light: "all", dark: "not all" }[name] ?? PREFERENCE;
+  changed();
 }
 
 /** Returns the three channels of "#rrggbb". */

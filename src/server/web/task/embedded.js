@@ -1,7 +1,8 @@
 // The task page in a frame of another site. Cookies do not reach it there, so it reads with a share: that of its own
-// address (`#share=SHARE`), or one that the embedding page sends.
+// address (`#share=SHARE`), or one that the embedding page sends. That page may also set the colours.
 
 import { setShare } from "../shared/api.js";
+import { setTheme } from "../shared/contrast.js";
 import { byId, make } from "../shared/dom.js";
 import { TASK_NOTICES } from "../shared/notices.js";
 import { at } from "../shared/root.js";
@@ -38,7 +39,9 @@ export class EmbeddedAccess {
     if (parent === window) return;
     const received = new Promise((resolve) => {
       addEventListener("message", (event) => {
-        if (event.source !== parent || event.data?.type !== "tasktail-share") return;
+        if (event.source !== parent) return;
+        if (event.data?.type === "tasktail-theme") setTheme(event.data.theme);
+        if (event.data?.type !== "tasktail-share") return;
         this.accept(event.data.share ?? null);
         resolve();
         this.onRestored();
