@@ -39,6 +39,9 @@ const FOLDER_TIMEOUT: Duration = limits::SHUTDOWN_TIMEOUT.saturating_add(Duratio
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Time that a server of another data folder has to restart, before a worker continues with an embedded one. Less than
+/// the time for which a worker waits at its end.
+const FOREIGN_RESTART: Duration = Duration::from_secs(20);
 /// Number of attempts to find a server that is restarting.
 const RESTART_TRIES: u32 = 20;
 
@@ -58,6 +61,11 @@ pub(super) struct Locator {
     purpose: Purpose,
     /// Set if a program at the default address accepts connections but does not respond.
     default_silent: AtomicBool,
+    /// Set if the server at the default address was one of another data folder, such as that of a unit. This process
+    /// must not use its address while it restarts.
+    is_foreign: AtomicBool,
+    /// Time of the first search without success for a foreign server.
+    lost_at: parking_lot::Mutex<Option<Instant>>,
     /// Embedded server. Locked during a search, so that a second search waits for the first.
     own: Mutex<Option<Server>>,
 }
@@ -74,7 +82,15 @@ enum StartFailure {
 
 impl Locator {
     pub(super) fn new(settings: Settings, output: Output, purpose: Purpose) -> Self {
-        Self { settings, output, purpose, default_silent: AtomicBool::new(false), own: Mutex::new(None) }
+        Self {
+            settings,
+            output,
+            purpose,
+            default_silent: AtomicBool::new(false),
+            is_foreign: AtomicBool::new(false),
+            lost_at: parking_lot::Mutex::new(None),
+            own: Mutex::new(None),
+        }
     }
 
     /// Returns the server's current address, starting an embedded server if there is none.
@@ -90,6 +106,7 @@ impl Locator {
             return self.own_endpoint(server);
         }
         let mut listen = match self.purpose {
+            Purpose::Task if self.is_foreign.load(Ordering::Relaxed) => any_port(&self.settings.listen),
             Purpose::Task => self.settings.listen.clone(),
             Purpose::Query => "127.0.0.1:0".to_owned(),
         };
@@ -141,6 +158,23 @@ impl Locator {
                 }
                 sleep(RETRY_DELAY).await;
             }
+        }
+        self.endpoint().await
+    }
+
+    /// Returns the address for a worker whose server was lost. A server of another data folder gets time to restart, such
+    /// as the unit of a package that is upgraded; the worker keeps its lines meanwhile.
+    ///
+    /// # Errors
+    /// As [`Locator::endpoint`], and while a server of another data folder is away.
+    async fn endpoint_of_worker(&self) -> anyhow::Result<Endpoint> {
+        if self.settings.url.is_none() && self.is_foreign.load(Ordering::Relaxed) && !self.is_own().await {
+            if let Some(found) = self.find().await {
+                *self.lost_at.lock() = None;
+                return self.with_token(found);
+            }
+            let lost_at = *self.lost_at.lock().get_or_insert_with(Instant::now);
+            anyhow::ensure!(lost_at.elapsed() >= FOREIGN_RESTART, "the server at {} is away", self.settings.listen);
         }
         self.endpoint().await
     }
@@ -215,7 +249,7 @@ pub(super) fn reconnect(locator: &Arc<Locator>) -> Reconnect {
     Arc::new(move || {
         let locator = Arc::clone(&locator);
         Box::pin(async move {
-            match locator.endpoint().await {
+            match locator.endpoint_of_worker().await {
                 Ok(endpoint) => Some(endpoint),
                 Err(error) => {
                     tracing::debug!("no server: {error:#}");

@@ -130,3 +130,28 @@ fn the_server_file_of_a_killed_server_is_ignored() {
     assert!(home.ok(&["list"]).contains("mine"));
     assert_eq!(other.ok(&["list", "--json"]), "", "the stranger was not spoken to");
 }
+
+/// As the unit of a package that is upgraded.
+#[test]
+fn a_server_of_another_folder_finds_its_address_free_after_a_restart() {
+    let (home, unit) = (Home::new(), Home::new());
+    let server = unit.serve();
+    let listen = server.url.strip_prefix("http://").unwrap().to_owned();
+    let script = "echo one; until [ -e go ]; do sleep 0.05; done; echo two";
+    let mut run = home.command(&["run", "--task", "t", "--pty", "never", "--", "sh", "-c", script]);
+    let said = std::fs::File::create(home.path("said")).unwrap();
+    let mut run = run.env("TASKTAIL_LISTEN", &listen).stderr(said).spawn().unwrap();
+    until("the line is at the server", || unit.ok(&["list", "--json"]).contains("\"lines\":1,"));
+    drop(server);
+    let reported = || std::fs::read_to_string(home.path("said")).unwrap().contains("connection lost");
+    until("the outage is reported", reported);
+    let _server = Serve::start({
+        let mut serve = unit.command(&["serve"]);
+        serve.env("TASKTAIL_LISTEN", &listen);
+        serve
+    });
+    std::fs::write(home.path("go"), "").unwrap();
+    assert_eq!(wait(&mut run), Some(0), "{}", std::fs::read_to_string(home.path("said")).unwrap());
+    assert_eq!(unit.ok(&["export", "t"]), "one\ntwo\n");
+    assert_eq!(home.ok(&["list", "--json"]), "", "nothing is in the folder of the account");
+}

@@ -18,6 +18,7 @@ impl Locator {
         {
             // If it is the server of our data folder, its file has the public URL.
             let file = self.server_file().filter(|file| file.url == found.to_string());
+            self.is_foreign.store(file.is_none(), Ordering::Relaxed);
             return Some(found.with_public_url(file.and_then(|file| file.public_url)));
         }
         self.in_data_folder().await
