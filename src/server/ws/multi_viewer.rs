@@ -22,8 +22,8 @@ use super::socket::{
 };
 use super::viewer::ViewedTask;
 use crate::auth::{Caller, Lease};
-use crate::model::{TaskId, Timestamp};
 use crate::model::limits::Limit;
+use crate::model::{TaskId, Timestamp};
 use crate::server::http::auth::sees_task;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::http::query::QueryParams;
