@@ -9,6 +9,7 @@ const PROBE_COMMENTS = 2;
 const PROBE_MS = 5000;
 // Two heartbeats of the server, and some time.
 const SILENCE_MS = 40_000;
+const BUSY_MS = 500;
 
 /** An open response with server-sent events. */
 export class EventStream {
@@ -77,10 +78,12 @@ export class EventStream {
   awaitBytes(ms) {
     clearTimeout(this.timer);
     if (this.closed) return;
-    this.timer = setTimeout(() => {
+    const expire = () => {
       this.late = true;
       this.abort.abort();
-    }, ms);
+    };
+    // A page that was busy reads first what has arrived meanwhile.
+    this.timer = setTimeout(() => (this.timer = setTimeout(expire, BUSY_MS)), ms);
   }
 
   fail(status) {
