@@ -67,8 +67,9 @@ no name and ends with tasktail. With --spool it is kept in a folder, survives a
 kill of tasktail (a power cut: all but the last 200 ms), and the rest can be
 sent with `tasktail spool send`. Beyond --spool-bytes-max, and on a full disk,
 --overflow decides. After the command's end its output is sent as long as there
-is progress; Ctrl-C stops that. The last line on stderr reports how many lines
-were kept, or what is missing and why.
+is progress, and if no server was ever reached, that is tried for 10 s; Ctrl-C
+stops both. The last line on stderr reports how many lines were kept, or what
+is missing and why.
 
 Examples:
   tasktail run -- make -j8

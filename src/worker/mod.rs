@@ -140,7 +140,7 @@ pub struct WorkerOptions {
     /// How long [`Worker::end`] waits without progress if the server was reached before. 2 min by default; with a
     /// spool, which keeps the rest, at most 10 s.
     pub delivery_timeout: Duration,
-    /// The same if the server was never reached. 2 s by default.
+    /// The same if the server was never reached. 10 s by default; with a spool at most 2 s.
     pub delivery_timeout_unreached: Duration,
     /// Callback for messages to the user; prints them to stderr by default.
     pub notes: NoteFn,
@@ -174,7 +174,7 @@ impl WorkerOptions {
             drain_timeout: Duration::from_secs(2),
             masks: Masks::default(),
             delivery_timeout: Duration::from_mins(2),
-            delivery_timeout_unreached: Duration::from_secs(2),
+            delivery_timeout_unreached: Duration::from_secs(10),
             notes: Arc::new(note_on_stderr),
             progress: None,
             reconnect: None,

@@ -96,7 +96,7 @@ impl Delivery {
                 format!("{rest} is only partly stored in {dir}; send that with `tasktail spool send {dir}`")
             }
             _ if undelivered_lines == 0 => "the end of the task is not recorded".to_owned(),
-            _ => "the rest is lost".to_owned(),
+            _ => "the rest is lost; `--spool DIR` keeps it for `tasktail spool send DIR`".to_owned(),
         };
         let skipped = skipped.map(|text| format!("{text}; ")).unwrap_or_default();
         format!("{kept}: {skipped}{why}; {rest}")

@@ -79,6 +79,9 @@ impl MockServer {
     }
 }
 
+/// The end of the report if nothing keeps the lines that were not sent.
+const LOST: &str = "the rest is lost; `--spool DIR` keeps it for `tasktail spool send DIR`";
+
 fn options(url: &str, notes: &Arc<Mutex<Vec<String>>>) -> WorkerOptions {
     let notes = Arc::clone(notes);
     WorkerOptions {
@@ -231,8 +234,7 @@ async fn the_end_is_resent_after_a_reconnect() {
     let delivery = worker.end(Exit::signal(9)).await;
     assert!(delivery.complete);
     let log = server.log.lock();
-    assert_eq!(log.ends.len(), 2);
-    assert!(log.ends.iter().all(|end| end["signal"] == json!(9)), "{:?}", log.ends);
+    assert!(log.ends.len() == 2 && log.ends.iter().all(|end| end["signal"] == json!(9)), "{:?}", log.ends);
     assert_eq!(log.ends[0]["timestamp"], log.ends[1]["timestamp"]);
 }
 
@@ -251,8 +253,7 @@ async fn overflow_leaves_one_gap_marker_and_the_last_line() {
     assert_eq!(texts[marker], format!("[{} messages skipped]", 100_000 - remaining));
     assert_eq!(texts[..marker], expected(0..marker), "lines that were kept already stay");
     assert_eq!(texts[marker + 1..], expected(100_000 - (remaining - marker)..100_000));
-    assert_eq!(delivery.skipped_lines, (100_000 - remaining) as u64);
-    assert_eq!(delivery.lines, remaining as u64);
+    assert_eq!((delivery.skipped_lines, delivery.lines), ((100_000 - remaining) as u64, remaining as u64));
     let notes = server.notes.lock();
     assert!(notes.len() == 1 && notes[0].contains("limit of"), "{notes:?}");
 }
@@ -294,7 +295,7 @@ async fn waiting_for_acks_is_bounded() {
     assert_eq!((delivery.complete, delivery.undelivered_lines), (false, 10));
     let notes = server.notes.lock();
     let last = notes.last().unwrap();
-    assert_eq!(last, "kept 0 of 10 lines: the server confirms no more lines; the rest is lost");
+    assert_eq!(last, &format!("kept 0 of 10 lines: the server confirms no more lines; {LOST}"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,6 +322,23 @@ async fn an_unreachable_server_causes_two_notes_and_a_short_wait() {
     let notes = notes.lock();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].starts_with("no connection to http://127.0.0.1:"), "{notes:?}");
+    assert_eq!(notes[1], format!("kept 0 of 5 lines: the server was not reached; {LOST}"));
+}
+
+#[tokio::test]
+async fn a_server_that_starts_after_the_end_gets_every_line() {
+    let server = MockServer::new([MockBehavior::Serve]).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (url, notes) = (server.url.clone(), Arc::clone(&server.notes));
+    let is_waiting = move || notes.lock().iter().any(|note| note.starts_with("no server was reached yet: trying for "));
+    let search = move || -> BoxFuture<'static, Option<Endpoint>> {
+        Box::pin(std::future::ready(is_waiting().then(|| url.parse().unwrap())))
+    };
+    let options = options(&format!("http://{closed}"), &server.notes);
+    let worker = Worker::connect(WorkerOptions { reconnect: Some(Arc::new(search)), ..options }).unwrap();
+    lines(&worker, 0..5);
+    assert!(worker.end(Exit::code(0)).await.is_whole());
+    assert_eq!(server.output_lines(), expected(0..5));
 }
 
 #[tokio::test]
@@ -330,8 +348,7 @@ async fn reconnect_can_switch_servers() {
     let url = server.url.clone();
     let options = WorkerOptions {
         reconnect: Some(Arc::new(move || -> BoxFuture<'static, Option<Endpoint>> {
-            let url = url.clone();
-            Box::pin(async move { url.parse().ok() })
+            Box::pin(std::future::ready(url.parse().ok()))
         })),
         ..options(&format!("http://{closed}"), &server.notes)
     };
