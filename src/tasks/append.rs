@@ -8,7 +8,7 @@ use super::maintenance::{ARCHIVE_STEP_LINES, MaintenanceRequest};
 use super::rate_limit::{DroppedLines, MarkerTicket};
 use super::task::{TaskHandle, TaskState};
 use super::{LineBatch, TasksError};
-use crate::journal::{self, JournalError, Stream};
+use crate::journal::{self, JournalError, QueuePermit, Stream};
 use crate::model::{EntryId, Epoch, TaskStatus};
 
 /// The outcome of an append. The line numbers are 0 if all lines were repeats.
@@ -139,6 +139,8 @@ enum OverLimitPolicy {
 enum Admission {
     /// It does. `resumed` if the task was not running before.
     Open { resumed: bool },
+    /// Known once the end that is being committed is durable or has failed.
+    Ending,
     /// Every line was stored before the end; holds the last number of their session.
     Repeat(u64),
 }
@@ -173,34 +175,57 @@ impl TaskHandle {
         mut batch: LineBatch,
         policy: OverLimitPolicy,
     ) -> Result<(LineTicket, Option<RejectedLines>), TasksError> {
-        self.inner.journal.check_can_grow()?;
-        if policy != OverLimitPolicy::Accept {
-            self.has_budget()?;
-        }
-        self.wait_for_archive().await?;
-        let permit = self.inner.journal.reserve(batch.bytes()).await?;
-        let epoch = self.epoch();
-        match self.admit(&batch)? {
-            Admission::Repeat(seq) => return Ok((LineTicket { kind: TicketKind::Repeat(seq), epoch }, None)),
-            Admission::Open { resumed: true } => {
-                drop(self.queue_record()?);
-                self.notify();
+        loop {
+            self.inner.journal.check_can_grow()?;
+            if policy != OverLimitPolicy::Accept {
+                self.has_budget()?;
             }
-            Admission::Open { resumed: false } => {}
+            self.wait_for_archive().await?;
+            let permit = self.inner.journal.reserve(batch.bytes()).await?;
+            let epoch = self.epoch();
+            match self.admit(&batch)? {
+                Admission::Repeat(seq) => return Ok((LineTicket { kind: TicketKind::Repeat(seq), epoch }, None)),
+                Admission::Ending => {
+                    // The end needs room in the queue as well.
+                    drop(permit);
+                    self.wait_end_decided().await?;
+                    continue;
+                }
+                Admission::Open { resumed: true } => {
+                    drop(self.queue_record()?);
+                    self.notify();
+                }
+                Admission::Open { resumed: false } => {}
+            }
+            self.heartbeat();
+            self.detect_events(batch.encoded());
+            self.inner.partials.end_lines(&batch);
+            if let Some((kind, rejected)) = self.queue_lines(&mut batch, policy, permit)? {
+                return Ok((LineTicket { kind, epoch }, rejected));
+            }
         }
-        self.heartbeat();
-        self.detect_events(batch.encoded());
-        self.inner.partials.end_lines(&batch);
+    }
+
+    /// Queues the lines of an admitted batch that are within the rate, or returns `None` if the task is no longer
+    /// running.
+    fn queue_lines(
+        &self,
+        batch: &mut LineBatch,
+        policy: OverLimitPolicy,
+        permit: QueuePermit,
+    ) -> Result<Option<(TicketKind, Option<RejectedLines>)>, TasksError> {
         let mut state = self.inner.state.lock();
-        let Some(stream) = self.stream().filter(|_| !state.ending && !state.record.status.is_final()) else {
-            return Err(TasksError::Ended(self.id().clone()));
-        };
+        let is_running = !state.ending && !state.record.is_closed() && state.record.status == TaskStatus::Running;
+        let Some(stream) = self.stream().filter(|_| is_running) else { return Ok(None) };
         // Limited under the same lock as queued: a marker line follows the lines that were accepted.
-        let excess = self.limit_rate(&mut state, &stream, &mut batch, policy)?;
+        let excess = self.limit_rate(&mut state, &stream, batch, policy)?;
         let all_dropped = batch.is_empty() && matches!(excess, ExcessLines::Dropped(_));
         let accepted = match all_dropped {
             true => AcceptedLines::Stored(journal::AppendAck::default()),
-            false => AcceptedLines::Queued(self.inner.journal.append_reserved(&stream, batch, None, permit)),
+            false => {
+                let lines = std::mem::take(batch);
+                AcceptedLines::Queued(self.inner.journal.append_reserved(&stream, lines, None, permit))
+            }
         };
         drop(state);
         self.archive_if_due(&stream);
@@ -209,7 +234,7 @@ impl TaskHandle {
             ExcessLines::Dropped(dropped) => (Some(dropped), None),
             ExcessLines::Rejected(rejected) => (None, Some(rejected)),
         };
-        Ok((LineTicket { kind: self.ticket_kind(accepted, dropped), epoch }, rejected))
+        Ok(Some((self.ticket_kind(accepted, dropped), rejected)))
     }
 
     /// Checks whether the task accepts a batch, and sets it running if so.
@@ -218,16 +243,14 @@ impl TaskHandle {
         if state.removed {
             return Err(TasksError::Removed(self.id().clone()));
         }
-        if state.record.is_closed() || state.ending {
-            let Some((session, last)) = batch.last_seq() else { return Err(TasksError::Ended(self.id().clone())) };
-            let recorded = state.record.seq_of(session);
-            // While the end is being committed the record does not include the last lines yet.
-            let queued = match state.ending {
-                true => self.stream().map_or(0, |stream| stream.acked_seq(session)),
-                false => 0,
-            };
-            let seen = recorded.max(queued);
-            return if last <= seen { Ok(Admission::Repeat(seen)) } else { Err(TasksError::Ended(self.id().clone())) };
+        if state.ending {
+            return Ok(Admission::Ending);
+        }
+        if state.record.is_closed() {
+            let ended = || TasksError::Ended(self.id().clone());
+            let (session, last) = batch.last_seq().ok_or_else(ended)?;
+            let seen = state.record.seq_of(session);
+            return if last <= seen { Ok(Admission::Repeat(seen)) } else { Err(ended()) };
         }
         (state.pending_end, state.record.ended) = (None, None);
         let before = std::mem::replace(&mut state.record.status, TaskStatus::Running);

@@ -1,12 +1,12 @@
 //! Ending a task, after every line appended before.
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::TasksError;
-use super::backlog::BACKLOG_TIMEOUT;
 use super::maintenance::MaintenanceRequest;
 use super::record::{SessionSeq, TaskRecord};
-use super::task::TaskHandle;
+use super::task::{TaskHandle, TaskState};
 use crate::journal::{self, JournalError};
 use crate::model::{ReportedTotals, TaskStatus, Timestamp};
 
@@ -48,26 +48,32 @@ enum EndAttempt {
     HasUnreportedDrops,
     /// Another end is being committed. Whether it is the same one is known once it is durable.
     InProgress,
+    /// The condition of this end does not hold.
+    NotDue,
 }
 
 impl TaskHandle {
     /// Ends the task after every line appended before. The first end remains.
     pub async fn end(&self, end: EndRequest) -> Result<EndOutcome, TasksError> {
-        let mut changed = self.inner.changed.subscribe();
+        Ok(self.end_if(end, |_, _| true).await?.unwrap_or(EndOutcome::AlreadyEnded))
+    }
+
+    /// Ends the task like [`TaskHandle::end`] if `is_due` holds. It is called under the state lock, so that what it
+    /// has checked cannot change before the end. Returns `None` if it does not hold.
+    pub(super) async fn end_if(
+        &self,
+        end: EndRequest,
+        is_due: impl Fn(&Self, &TaskState) -> bool,
+    ) -> Result<Option<EndOutcome>, TasksError> {
         let next = loop {
             // The marker lines of dropped lines belong before the end.
             self.report_drops().await;
-            // Marked before the attempt, so that any later change wakes the wait below.
-            changed.mark_unchanged();
-            match self.try_start_end(&end)? {
+            match self.try_start_end(&end, &is_due)? {
                 EndAttempt::Started(next) => break *next,
-                EndAttempt::Ended(outcome) => return Ok(outcome),
+                EndAttempt::Ended(outcome) => return Ok(Some(outcome)),
+                EndAttempt::NotDue => return Ok(None),
                 EndAttempt::HasUnreportedDrops => {}
-                EndAttempt::InProgress => {
-                    let waited = tokio::time::timeout(BACKLOG_TIMEOUT, changed.changed()).await;
-                    let waited = waited.map_err(|_| JournalError::Unconfirmed(BACKLOG_TIMEOUT))?;
-                    waited.map_err(|_| TasksError::Closed)?;
-                }
+                EndAttempt::InProgress => self.wait_end_decided().await?,
             }
         };
         // Spawned: an end that has started is completed even if the caller is cancelled.
@@ -77,10 +83,26 @@ impl TaskHandle {
             reply.send(task.finish_end(next, end).await).ok();
         });
         done.await.map_err(|_| TasksError::Closed)??;
-        Ok(EndOutcome::Ended)
+        Ok(Some(EndOutcome::Ended))
     }
 
-    fn try_start_end(&self, end: &EndRequest) -> Result<EndAttempt, TasksError> {
+    /// Waits while an end is being committed, until it is durable or has failed.
+    ///
+    /// # Errors
+    /// It takes longer than `commit_timeout`.
+    pub(super) async fn wait_end_decided(&self) -> Result<(), TasksError> {
+        let limit = self.inner.journal.commit_timeout();
+        let mut changed = self.inner.changed.subscribe();
+        let decided = changed.wait_for(|_| !self.inner.state.lock().ending);
+        let waited = timeout(limit, decided).await.map_err(|_| JournalError::Unconfirmed(limit))?;
+        waited.map(|_| ()).map_err(|_| TasksError::Closed)
+    }
+
+    fn try_start_end(
+        &self,
+        end: &EndRequest,
+        is_due: impl Fn(&Self, &TaskState) -> bool,
+    ) -> Result<EndAttempt, TasksError> {
         let mut state = self.inner.state.lock();
         if state.rate_limiter.as_ref().is_some_and(|limiter| limiter.has_unreported_drops()) {
             return Ok(EndAttempt::HasUnreportedDrops);
@@ -95,6 +117,9 @@ impl TaskHandle {
             let is_repeat = |message: &SessionSeq| state.record.seq_of(&message.session) >= message.seq;
             let repeated = end.session.as_ref().is_some_and(is_repeat);
             return Ok(EndAttempt::Ended(if repeated { EndOutcome::Repeated } else { EndOutcome::AlreadyEnded }));
+        }
+        if !is_due(self, &state) {
+            return Ok(EndAttempt::NotDue);
         }
         state.ending = true;
         self.inner.partials.clear();
@@ -146,3 +171,7 @@ impl TaskHandle {
         Ok(durable.await?)
     }
 }
+
+#[cfg(test)]
+#[path = "end_tests.rs"]
+mod tests;

@@ -6,13 +6,13 @@
 //! can end a task only with DEL (blueprint, "Log Archival"), so a task without a worker ends with its key. A
 //! later entry reopens it.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::TasksError;
+use super::end::EndRequest;
 use super::record::TaskRecord;
 use super::registry::Tasks;
-use super::task::TaskHandle;
+use super::task::{TaskHandle, TaskState};
 use crate::journal::Journal;
 use crate::model::{TaskId, TaskStatus};
 
@@ -26,21 +26,40 @@ pub use crate::journal::{
 /// Maximum time that an entry waits for the seal of a task that it reopens.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A task that is written through its key.
-#[derive(Clone, Debug)]
-pub struct KeyTask(TaskHandle);
+/// A task that is written through its key. Neither the deletion nor the expiry of the key ends an open task before
+/// this is dropped.
+#[derive(Debug)]
+pub struct KeyTask {
+    task: TaskHandle,
+}
+
+impl Drop for KeyTask {
+    fn drop(&mut self) {
+        self.task.inner.state.lock().key_writers -= 1;
+    }
+}
+
+/// The state of a task whose key is about to get an entry.
+enum KeyState {
+    /// It accepts entries, or rejects them for good.
+    Decided(KeyTask),
+    /// An end or a seal is being committed.
+    Ending,
+    /// It ended with its key: an entry reopens it.
+    EndedWithKey,
+}
 
 impl KeyTask {
     /// Checks whether the key accepts an entry of `bytes` bytes now. Called within the transaction that adds it.
     pub fn admit(&self, bytes: u64) -> Result<(), TasksError> {
-        let mut state = self.0.inner.state.lock();
+        let mut state = self.task.inner.state.lock();
         if state.removed {
-            Err(TasksError::Removed(self.0.id().clone()))
+            Err(TasksError::Removed(self.task.id().clone()))
         } else if state.ending || state.record.is_closed() {
-            Err(TasksError::Ended(self.0.id().clone()))
+            Err(TasksError::Ended(self.task.id().clone()))
         } else if let Some(Err(limited)) = state.rate_limiter.as_mut().map(|limiter| limiter.try_acquire(bytes)) {
-            self.0.count_excess(limited.reached, 1);
-            Err(limited.error(self.0.id()))
+            self.task.count_excess(limited.reached, 1);
+            Err(limited.error(self.task.id()))
         } else {
             Ok(())
         }
@@ -48,14 +67,14 @@ impl KeyTask {
 
     /// Looks for events in an entry that is being added.
     pub fn detect_events(&self, bytes: &[u8]) {
-        self.0.detect_events(bytes);
+        self.task.detect_events(bytes);
     }
 
     /// Marks the task as running after entries were added, and requests archiving if it is due.
     pub fn mark_active(&self) {
-        self.0.heartbeat();
+        self.task.heartbeat();
         let resumed = {
-            let mut state = self.0.inner.state.lock();
+            let mut state = self.task.inner.state.lock();
             if !state.ending {
                 state.pending_end = None;
             }
@@ -66,13 +85,13 @@ impl KeyTask {
             }
         };
         if resumed {
-            if let Err(error) = self.0.queue_record() {
-                tracing::warn!(task = %self.0.id(), %error, "failed to write a task's record");
+            if let Err(error) = self.task.queue_record() {
+                tracing::warn!(task = %self.task.id(), %error, "failed to write a task's record");
             }
-            self.0.notify();
+            self.task.notify();
         }
-        if let Some(stream) = self.0.stream() {
-            self.0.archive_if_due(&stream);
+        if let Some(stream) = self.task.stream() {
+            self.task.archive_if_due(&stream);
         }
     }
 }
@@ -113,16 +132,22 @@ impl Tasks {
         let Some(id) = TaskId::from_stream_key(key) else { return Ok(None) };
         self.inner.journal.check_can_grow()?;
         self.has_budget()?;
-        let mut task = self.get_or_create(&id).await?;
-        if task.with_record(TaskRecord::ended_with_its_key) {
-            task = self.reopen(task).await?;
-        }
-        task.wait_for_archive().await?;
-        Ok(Some(KeyTask(task)))
+        let deadline = Instant::now() + SEAL_TIMEOUT;
+        let writer = loop {
+            let task = self.get_or_create(&id).await?;
+            match task.begin_key_write() {
+                KeyState::Decided(writer) => break writer,
+                _ if Instant::now() > deadline => return Err(TasksError::Ended(id)),
+                KeyState::Ending => task.wait_end_decided().await?,
+                KeyState::EndedWithKey => self.reopen(task).await?,
+            }
+        };
+        writer.task.wait_for_archive().await?;
+        Ok(Some(writer))
     }
 
     /// Reopens a task that ended with its key: its sealed archive becomes a growing one.
-    async fn reopen(&self, task: TaskHandle) -> Result<TaskHandle, TasksError> {
+    async fn reopen(&self, task: TaskHandle) -> Result<(), TasksError> {
         let mut changed = task.inner.changed.subscribe();
         let sealed = tokio::time::timeout(SEAL_TIMEOUT, changed.wait_for(|_| task.is_sealed() || task.is_removed()));
         if !matches!(sealed.await, Ok(Ok(_))) {
@@ -133,7 +158,7 @@ impl Tasks {
         let _change = self.begin_archive_change().await;
         let _archive_guard = task.inner.archive_lock.lock().await;
         match self.cached(&id) {
-            Some(now) if !now.with_record(TaskRecord::ended_with_its_key) => return Ok(now),
+            Some(now) if !now.with_record(TaskRecord::ended_with_its_key) => return Ok(()),
             _ => {}
         }
         let mut record = task.with_record(TaskRecord::clone);
@@ -153,7 +178,7 @@ impl Tasks {
         self.inner.sealed.lock().remove(&id);
         self.inner.index.lock().insert((created, id), TaskStatus::Running);
         self.notify_changed();
-        Ok(task)
+        Ok(())
     }
 }
 
@@ -170,12 +195,32 @@ impl TaskRecord {
 }
 
 impl TaskHandle {
-    /// Reports whether the key was deleted and the task has no worker.
-    pub(super) fn is_ended_by_key(&self) -> bool {
+    /// Registers a transaction that may add an entry to the task's key, unless the task is ending or ended with its
+    /// key.
+    fn begin_key_write(&self) -> KeyState {
+        let mut state = self.inner.state.lock();
+        if state.ending && !state.removed {
+            return KeyState::Ending;
+        }
+        if state.record.ended_with_its_key() {
+            return KeyState::EndedWithKey;
+        }
+        state.key_writers += 1;
+        KeyState::Decided(KeyTask { task: self.clone() })
+    }
+
+    /// Reports whether the key had entries and was deleted.
+    pub(super) fn is_key_deleted(&self) -> bool {
         let Some(stream) = self.stream() else { return false };
         let tip = stream.tip();
-        let has_no_worker =
-            self.inner.workers.load(Ordering::Acquire) == 0 && !self.with_record(|record| record.worker);
-        has_no_worker && tip.last_line > 0 && !tip.exists && stream.expires().is_none()
+        tip.last_line > 0 && !tip.exists && stream.expires().is_none()
+    }
+
+    /// Ends the task if its key was deleted, it has no worker, and no entry is being added.
+    pub(super) async fn end_with_key(&self) -> Result<(), TasksError> {
+        let is_due = |task: &Self, state: &TaskState| {
+            state.key_writers == 0 && !state.record.worker && !task.has_worker() && task.is_key_deleted()
+        };
+        self.end_if(EndRequest::default(), is_due).await.map(|_| ())
     }
 }

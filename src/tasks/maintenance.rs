@@ -15,7 +15,7 @@ use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
 use crate::journal::JournalError;
-use crate::model::{TaskId, TaskStatus, Timestamp};
+use crate::model::{TaskId, TaskStatus};
 
 /// Lines beyond the live window that make archiving worthwhile.
 pub(super) const ARCHIVE_STEP_LINES: u64 = 2_000;
@@ -163,7 +163,7 @@ impl Maintenance {
             TaskStatus::Running if task.silence().is_some_and(|silence| silence > grace) => {
                 task.mark_lost_if_due(&self.tasks, grace).await.map(|_| ())
             }
-            TaskStatus::Running if task.is_ended_by_key() => task.end(EndRequest::default()).await.map(|_| ()),
+            TaskStatus::Running if task.is_key_deleted() => task.end_with_key().await,
             _ => self.expire_if_due(task.clone()).await,
         };
         if let Err(error) = done {
@@ -190,27 +190,15 @@ impl Maintenance {
     /// Expires an unfinished task whose journal has reached its age or whose key has expired. Its lines are
     /// archived first.
     async fn expire_if_due(&mut self, task: TaskHandle) -> Result<(), TasksError> {
-        let Some(stream) = task.stream().filter(|_| !task.has_worker()) else { return Ok(()) };
-        let last = Timestamp::from_millis(stream.tip().last_id.ms).max(task.created());
-        let now = self.tasks.inner.clock.now();
-        let age = now.as_millis().saturating_sub(last.as_millis());
-        let key_expired = stream.expires().is_some_and(|at| at <= now) && stream.tip().last_line > 0;
-        // Checked separately: internal lines that the event reader appends renew the age of the last line.
-        let was_expired = task.with_record(|record| record.status == TaskStatus::Lost && record.ended.is_some());
-        if u128::from(age) < self.tasks.inner.limits().journal_expiry.as_millis() && !key_expired && !was_expired {
-            return Ok(());
-        }
+        let (now, age_max) = (self.tasks.inner.clock.now(), self.tasks.inner.limits().journal_expiry);
+        let Some(last) = task.expired_since(now, age_max) else { return Ok(()) };
         let has_reader = task.has_event_reader();
         if task.has_pending_events() && !has_reader {
             // A sealed task would not be found again.
             return Ok(());
         }
-        if !was_expired {
-            task.update_record(|record| {
-                record.status = TaskStatus::Lost;
-                record.ended.get_or_insert(last);
-            })
-            .await?;
+        if !task.expire(now, age_max).await? {
+            return Ok(());
         }
         if has_reader {
             // The reader reads to the end; a later sweep then seals the task.

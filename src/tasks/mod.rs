@@ -24,6 +24,7 @@ mod clock;
 mod details;
 mod end;
 mod event_queue;
+mod expire;
 mod follow;
 mod integrity;
 pub mod keys;

@@ -128,7 +128,10 @@ impl TaskHandle {
 
     /// Marks the task as lost if its worker has been silent for longer than `grace`.
     pub(super) async fn mark_lost_if_due(&self, tasks: &Tasks, grace: Duration) -> Result<bool, TasksError> {
-        let is_running = self.with_record(|record| record.status == TaskStatus::Running);
+        let is_running = {
+            let state = self.inner.state.lock();
+            state.record.status == TaskStatus::Running && !state.ending
+        };
         if !is_running || self.silence().is_none_or(|silence| silence <= grace) {
             return Ok(false);
         }

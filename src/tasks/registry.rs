@@ -282,8 +282,10 @@ impl Tasks {
             AttemptMode::Join => self.find_or_create(&description.id, Some(&description.session)).await?,
             AttemptMode::New | AttemptMode::Replace => self.start_attempt(&description, mode).await?,
         };
-        let acked = task.acked_seq(&description.session);
+        let session = description.session.clone();
         task.describe(description).await?;
+        // After the wait for an end in progress: its lines need not be sent again.
+        let acked = task.acked_seq(&session);
         Ok((task, acked))
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::MutexGuard;
 
 use super::TasksError;
 use super::backup::ArchiveChange;
+use super::record::TaskRecord;
 use super::task::TaskHandle;
 use crate::archive::ArchiveError;
 use crate::journal::Trim;
@@ -38,9 +39,14 @@ impl TaskHandle {
     }
 
     /// Archives the rest, seals, records the seal, and removes the journal. Each step is durable before the
-    /// next.
+    /// next. Does nothing if the task has not ended and is no longer expired.
     pub(super) async fn seal(&self) -> Result<(), TasksError> {
         let _archive_guard = self.lock_archive().await?;
+        let has_ended = self.with_record(TaskRecord::is_closed);
+        let hold = if has_ended { None } else { self.hold_expired().await? };
+        if !has_ended && hold.is_none() {
+            return Ok(());
+        }
         let task = self.clone();
         let tip = self.stream().map(|stream| stream.tip());
         let (artifact, verdict) = blocking(move || task.seal_now()).await?;
@@ -69,6 +75,7 @@ impl TaskHandle {
         if let Some(tasks) = self.registry() {
             tasks.cache(self);
         }
+        drop(hold);
         self.notify();
         Ok(())
     }

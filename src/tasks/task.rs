@@ -63,8 +63,10 @@ pub(super) struct TaskInner {
 #[derive(Debug)]
 pub(super) struct TaskState {
     pub(super) record: TaskRecord,
-    /// Set while the end is being committed.
+    /// Set while the end is being committed, or an expired log is being sealed: appends wait.
     pub(super) ending: bool,
+    /// Transactions that may add an entry to the task's key; see [`super::keys::KeyTask`].
+    pub(super) key_writers: usize,
     /// The record with the end, while its write is queued. Later writes of the record must use it, or they
     /// would reopen the task.
     pub(super) end_queued: Option<Box<TaskRecord>>,
@@ -117,6 +119,7 @@ impl TaskHandle {
             state: Mutex::new(TaskState {
                 record,
                 ending: false,
+                key_writers: 0,
                 end_queued: None,
                 rate_limiter: RateLimiter::new(&registry.options.limits),
                 pending_end: None,
@@ -257,6 +260,7 @@ impl TaskHandle {
     }
 
     pub(super) async fn describe(&self, description: TaskDescription) -> Result<(), TasksError> {
+        self.wait_end_decided().await?;
         {
             let mut state = self.inner.state.lock();
             if state.record.is_closed() || state.ending {

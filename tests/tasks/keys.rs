@@ -2,6 +2,7 @@
 //! opened again by a later entry; what leaves the key stays in the log.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tasktail::model::limits::Limits;
@@ -47,8 +48,8 @@ fn fields(n: u64) -> EntryFields<'static> {
 
 /// Adds lines as XADD does, with `MAXLEN ~ 100` behind each.
 async fn add(tasks: &Tasks, numbers: std::ops::RangeInclusive<u64>) -> Result<(), TasksError> {
-    let task = tasks.key_task(KEY).await?.expect("a task's key");
-    let admitted = task.clone();
+    let task = Arc::new(tasks.key_task(KEY).await?.expect("a task's key"));
+    let admitted = Arc::clone(&task);
     run(tasks, move |keys| {
         for n in numbers {
             admitted.admit(10)?;

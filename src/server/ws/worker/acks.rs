@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::PendingBatch;
 use super::WorkerConnection;
 use crate::server::ws::attached_tasks::IfEnded;
-use crate::tasks::{AppendedLines, LineTicket, TasksError};
-use crate::wire::worker::TaskRef;
+use crate::tasks::{AppendedLines, LineTicket, TaskHandle, TasksError};
+use crate::wire::worker::{ServerReply, TaskRef};
 
 /// Time allowed at shutdown for received lines to become durable and be acknowledged.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +32,13 @@ impl WorkerConnection {
         let (bytes, lines) = (batch.bytes(), batch.len() as u64);
         let if_ended = if self.outbox.replies_enabled() { IfEnded::Reject } else { IfEnded::NewAttempt };
         let appended = match self.attached.handle(&self.state.tasks, &task.id, if_ended).await {
-            Ok(handle) => handle.append(batch).await,
+            Ok(handle) => {
+                let appended = handle.append(batch).await;
+                if matches!(appended, Err(TasksError::Ended(_))) {
+                    self.confirm_stored(&task, &handle);
+                }
+                appended
+            }
             Err(error) => Err(error),
         };
         match appended {
@@ -41,6 +47,14 @@ impl WorkerConnection {
                 self.in_flight.push_back(InFlightBatch { task, ticket, bytes, lines });
             }
             Err(error) => self.failed(&task, &error),
+        }
+    }
+
+    /// Acknowledges, before the error that ends the delivery, the lines that were stored before the task's end.
+    fn confirm_stored(&self, task: &TaskRef, handle: &TaskHandle) {
+        let seq = handle.acked_seq(self.attached.session(&task.id));
+        if seq > 0 {
+            self.outbox.reply(&self.state, ServerReply::Ack { work_request_id: task.clone(), seq });
         }
     }
 
