@@ -245,12 +245,13 @@ impl LineSplitter {
 
     /// Splits `input`. Returns `None` once it is used up, or if UTF-16 was detected.
     fn split(&mut self, input: &mut &[u8]) -> Option<SplitLine> {
+        let was_utf16 = self.utf16.is_some();
         loop {
-            if self.nul_run > 0
-                && input.first().is_some_and(|byte| *byte != 0)
-                && let Some(piece) = self.settle_nuls()
-            {
-                return Some(piece);
+            if self.nul_run > 0 && input.first().is_some_and(|byte| *byte != 0) {
+                let piece = self.settle_nuls();
+                if piece.is_some() || self.utf16.is_some() != was_utf16 {
+                    return piece;
+                }
             }
             // A newline further away than this cannot end the current piece.
             let room = self.bytes_max - self.pending.len();
@@ -283,7 +284,8 @@ impl LineSplitter {
         }
     }
 
-    /// Keeps or counts the NUL bytes read last. Returns a piece if there is no room for them.
+    /// Keeps or counts the NUL bytes read last, or decodes them if UTF-16 was detected. Returns a piece if there is no
+    /// room for them.
     fn settle_nuls(&mut self) -> Option<SplitLine> {
         if self.nul_run >= NUL_RUN {
             self.nuls += std::mem::take(&mut self.nul_run);
@@ -291,7 +293,13 @@ impl LineSplitter {
         }
         while self.nul_run > 0 {
             if self.pending.len() == self.bytes_max {
-                return self.cut(0);
+                let piece = self.cut(0);
+                if let (None, Some(decoder)) = (&piece, &mut self.utf16) {
+                    // Fewer than `NUL_RUN`.
+                    let nuls = vec![0; usize::try_from(std::mem::take(&mut self.nul_run)).unwrap_or_default()];
+                    decoder.push(&mut nuls.as_slice(), &mut self.decoded);
+                }
+                return piece;
             }
             self.pending.push(0);
             self.nul_run -= 1;

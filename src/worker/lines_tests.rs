@@ -117,9 +117,14 @@ fn damaged_utf16_is_replaced_and_marked() {
 
 #[test]
 fn a_long_utf16_line_is_cut_at_the_limit() {
-    let lines = split(&[&utf16(&"ab".repeat(300), false)], 64);
-    assert!(lines.iter().all(|line| line.text.len() <= 64));
-    assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<String>(), "ab".repeat(300));
+    for big_endian in [false, true] {
+        let encoded = utf16(&"ab".repeat(300), big_endian);
+        let lines = split(&[&encoded], 64);
+        assert!(lines.iter().all(|line| line.text.len() <= 64 && !line.lossy));
+        assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<String>(), "ab".repeat(300));
+        let bytes: Vec<&[u8]> = encoded.chunks(1).collect();
+        assert_eq!(split(&bytes, 64), lines, "big endian: {big_endian}");
+    }
 }
 
 #[test]

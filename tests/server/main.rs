@@ -17,6 +17,7 @@ mod pipeline;
 mod prefix;
 mod proxy;
 mod reference;
+mod resend;
 mod runs;
 mod search;
 mod sse;
