@@ -58,6 +58,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/contrast.js",
     "shared/controls.js",
     "shared/dom.js",
+    "shared/drawnrows.js",
     "shared/embed.css",
     "shared/escapes.js",
     "shared/eventstream.js",

@@ -31,7 +31,8 @@ export class RowBuilder {
     this.blocks = null;
     /** Replaces the cells of the first line of a section, and marks the lines of problems, if the log has them. */
     this.outline = null;
-    this.drawnRows = new WeakMap();
+    /** The elements of blocks and of their rows, which are drawn again and again. */
+    this.kept = new WeakMap();
   }
 
   /** Returns the element of a store item; `before` is the line shown above it, if known. */
@@ -72,6 +73,8 @@ export class RowBuilder {
 
   /** Returns the element of a block: its final rows, and a button that shows its lines as written. */
   block(item, before) {
+    const kept = this.keptFor(item);
+    if (kept) return kept;
     const made = element("div", "block");
     made.dataset.n = item.n;
     made.dataset.to = item.to;
@@ -82,13 +85,15 @@ export class RowBuilder {
       above = row.tag ?? above;
     }
     for (const line of item.internals) made.append(this.line(line, null));
+    // What tasktail wrote itself may become a problem of the outline later.
+    if (item.internals.length === 0) this.keep(item, made);
     return made;
   }
 
   // A row that did not change since the block was drawn last keeps its element.
   blockRow(row, item, before) {
-    const kept = this.drawnRows.get(row);
-    if (kept?.timeMode === this.timeMode && this.timeMode !== "delta") return kept.made;
+    const kept = this.keptFor(row);
+    if (kept) return kept;
     const line = row.tag ?? { n: item.n, stream: "stdout" };
     const made = element("div", `row ${line.stream}`);
     made.dataset.n = line.n;
@@ -99,8 +104,17 @@ export class RowBuilder {
     for (const part of withLinks(spans, hidden > 0)) text.append(styled(part));
     made.append(text);
     if (hidden > 0) made.append(mark("cut", "…", `${count(hidden)} more characters, see line ${count(line.n)} in the download`));
-    this.drawnRows.set(row, { timeMode: this.timeMode, made });
+    this.keep(row, made);
     return made;
+  }
+
+  keep(key, made) {
+    this.kept.set(key, { timeMode: this.timeMode, made });
+  }
+
+  keptFor(key) {
+    const kept = this.kept.get(key);
+    return kept?.timeMode === this.timeMode && this.timeMode !== "delta" ? kept.made : null;
   }
 
   fill(cell, line) {

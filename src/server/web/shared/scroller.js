@@ -7,6 +7,8 @@
 // number: small native moves shift the anchor by pixels, large ones jump, and the bar is corrected
 // when the movement ends.
 
+import { DrawnRows, numberOf } from "./drawnrows.js";
+
 const SIZER_PX_MAX = 8_000_000;
 const FOLLOW_MARGIN_ROWS = 8;
 const SELECTED_ROWS_MAX = 2000;
@@ -30,7 +32,8 @@ export class Scroller {
     this.uniform = true;
     /** Whether every number has a row. */
     this.uniformNumbers = true;
-    this.rows = new Map();
+    this.drawn = new DrawnRows(this.body, (item, above) => delegate.build(item, above));
+    this.rows = this.drawn.rows;
     this.list = [];
     this.barTop = 0;
     this.widest = 0;
@@ -49,6 +52,7 @@ export class Scroller {
     this.viewport.addEventListener("scrollend", () => this.scrollEnded());
     this.hasScrollEnd = "onscrollend" in this.viewport;
     this.viewport.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    this.viewport.addEventListener("pointerdown", () => (this.overruled = false), { passive: true });
   }
 
   measureRow() {
@@ -75,10 +79,9 @@ export class Scroller {
     });
   }
 
-  /** Discards all drawn rows and redraws them, after a change of their look. */
+  /** Redraws the rows in the next frame, after a change of their look. */
   rebuild() {
-    for (const row of this.rows.values()) row.element.remove();
-    this.rows.clear();
+    this.drawn.markStale();
     this.invalidate();
   }
 
@@ -86,11 +89,22 @@ export class Scroller {
     this.anchor = { n: this.store.first, offset: 0 };
     this.widest = 0;
     this.body.style.minWidth = "";
-    this.rebuild();
+    this.drawn.clear();
     this.follow(true);
   }
 
+  /** Follows the end of the log, or stops that, by a command of the user. */
   follow(on) {
+    if (on) this.overrule();
+    this.setFollowing(on);
+  }
+
+  // The browser draws a turn of the wheel in many frames. A command that comes meanwhile ends that movement.
+  overrule() {
+    this.overruled = this.moving || this.wheeled;
+  }
+
+  setFollowing(on) {
     this.target = null;
     if (this.following !== on) {
       this.following = on;
@@ -101,10 +115,11 @@ export class Scroller {
 
   /** Scrolls line n into the upper third, unless it is on the screen already. */
   reveal(n) {
-    this.follow(false);
+    this.overrule();
+    this.setFollowing(false);
     const row = this.rows.get(n);
     const top = row ? row.element.offsetTop - this.shift : -1;
-    if (!row || row.item.hole || top < 0 || top > this.height - 3 * this.rowHeight) {
+    if (!row || this.drawn.stale || row.item.hole || top < 0 || top > this.height - 3 * this.rowHeight) {
       // Rows that are still loading may turn out taller, so the target is held until they are loaded.
       this.target = n;
     }
@@ -112,7 +127,12 @@ export class Scroller {
   }
 
   toStart() {
-    this.follow(false);
+    this.overrule();
+    this.showStart();
+  }
+
+  showStart() {
+    this.setFollowing(false);
     this.anchor = { n: this.store.first, offset: 0 };
     this.invalidate();
   }
@@ -120,7 +140,7 @@ export class Scroller {
   moveBy(px) {
     if (px < 0 && this.following) {
       if (this.fits) return;
-      this.follow(false);
+      this.setFollowing(false);
       // Scrolling up needs the rows above the screen.
       this.draw();
     }
@@ -131,12 +151,15 @@ export class Scroller {
   }
 
   moveByPages(pages) {
+    this.overrule();
     this.moveBy(Math.round(pages * (this.height - 2 * this.rowHeight)));
   }
 
   wheel(event) {
     if (event.ctrlKey || event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
-    if (event.deltaY < 0 && this.following && !this.fits) this.follow(false);
+    if (event.deltaY < 0 && this.following && !this.fits) this.setFollowing(false);
+    this.overruled = false;
+    this.wheeled = this.exact && this.hasScrollEnd;
     // If the bar is not exact, native wheel scrolling would move by the wrong scale.
     if (this.exact) return;
     event.preventDefault();
@@ -158,15 +181,19 @@ export class Scroller {
     this.barTop = top;
     // The browser moved the bar to fit another height.
     if (this.viewport.clientHeight !== this.height) return;
+    if (this.overruled) {
+      this.invalidate();
+      return;
+    }
     const end = this.viewport.scrollHeight - this.viewport.clientHeight;
     this.moving = this.hasScrollEnd;
     this.target = null;
-    if (top >= end - 1 && moved > 0) this.follow(true);
+    if (top >= end - 1 && moved > 0) this.setFollowing(true);
     else if (this.exact) this.scrollExactly(top);
-    else if (top <= 0) this.toStart();
+    else if (top <= 0) this.showStart();
     else if (Math.abs(moved) <= this.height) this.moveBy(moved);
     else {
-      this.follow(false);
+      this.setFollowing(false);
       const reach = Math.max(1, this.store.last - this.store.first + 1 - this.rowsOnScreen);
       this.anchor = { n: this.store.first + Math.round((top / end) * reach), offset: 0 };
     }
@@ -174,13 +201,15 @@ export class Scroller {
   }
 
   scrollExactly(top) {
-    this.follow(false);
+    this.setFollowing(false);
     const index = Math.floor(top / this.rowHeight);
     this.anchor = { n: this.store.first + index, offset: top - index * this.rowHeight };
   }
 
   scrollEnded() {
     this.moving = false;
+    this.wheeled = false;
+    this.overruled = false;
     this.invalidate();
   }
 
@@ -189,7 +218,7 @@ export class Scroller {
     if (this.target) this.anchor = { n: this.target, offset: -Math.round(this.height / 3) };
     for (let pass = 0; pass < PASSES_MAX; pass += 1) {
       this.list = this.collect();
-      this.reconcile();
+      this.drawn.draw(this.list, (n) => this.store.prev(n));
       this.bodyHeight = this.body.offsetHeight;
       if (this.following || this.list.length === 0) {
         y = Math.max(0, this.bodyHeight - this.height);
@@ -217,22 +246,22 @@ export class Scroller {
   }
 
   clampToEnd() {
-    if (this.movedDown) this.follow(true);
+    if (this.movedDown) this.setFollowing(true);
     return Math.max(0, this.bodyHeight - this.height);
   }
 
   // Returns the top edge according to the anchor, in the pane's coordinates.
   place() {
     const { n, offset } = this.anchor;
-    const item = this.list.find((one) => (one.to ?? this.numberOf(one)) >= n) ?? this.list[this.list.length - 1];
-    const { element } = this.rows.get(this.numberOf(item));
+    const item = this.list.find((one) => (one.to ?? numberOf(one)) >= n) ?? this.list[this.list.length - 1];
+    const { element } = this.rows.get(numberOf(item));
     const inner = item.block && n > item.n ? element.querySelector(`.row[data-n="${n}"]`) : null;
     return (inner ?? element).offsetTop + offset;
   }
 
   moveAnchorToEdge(y) {
     const edge = y < 0 ? this.list[0] : this.list[this.list.length - 1];
-    const n = this.numberOf(edge);
+    const n = numberOf(edge);
     const top = this.rows.get(n).element.offsetTop;
     if (n === this.anchor.n && this.list.length < 3) return false;
     this.anchor = { n, offset: y - top };
@@ -243,24 +272,20 @@ export class Scroller {
     let low = 0;
     let high = this.list.length - 1;
     if (high < 0) return;
-    const topOf = (index) => this.rows.get(this.numberOf(this.list[index])).element.offsetTop;
+    const topOf = (index) => this.rows.get(numberOf(this.list[index])).element.offsetTop;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (topOf(middle) <= y) low = middle;
       else high = middle - 1;
     }
-    this.anchor = { n: this.numberOf(this.list[low]), offset: y - topOf(low) };
-  }
-
-  numberOf(item) {
-    return item.hole ? item.from : item.n;
+    this.anchor = { n: numberOf(this.list[low]), offset: y - topOf(low) };
   }
 
   reaches(edge) {
     const { store, list } = this;
     if (list.length === 0) return true;
     if (edge === "first") {
-      const before = this.numberOf(list[0]) - 1;
+      const before = numberOf(list[0]) - 1;
       return store.prev(before) === null;
     }
     const last = list[list.length - 1];
@@ -298,7 +323,7 @@ export class Scroller {
           break;
         }
         this.placeholders(found, item, rows, upwards);
-        at = upwards ? this.numberOf(found[found.length - 1]) - 1 : found[found.length - 1].to + 1;
+        at = upwards ? numberOf(found[found.length - 1]) - 1 : found[found.length - 1].to + 1;
         continue;
       }
       found.push(item);
@@ -326,38 +351,6 @@ export class Scroller {
       .filter((row) => row && this.body.contains(row))
       .map((row) => Number(row.dataset.n));
     return numbers.length === 0 ? null : { first: Math.min(...numbers), last: Math.max(...numbers) };
-  }
-
-  reconcile() {
-    const kept = new Set(this.list.map((item) => this.numberOf(item)));
-    for (const [n, row] of this.rows) {
-      if (kept.has(n)) continue;
-      row.element.remove();
-      this.rows.delete(n);
-    }
-    let above = null;
-    let before = null;
-    for (const item of this.list) {
-      const element = this.rowFor(item, before);
-      const place = above ? above.nextSibling : this.body.firstChild;
-      if (element !== place) this.body.insertBefore(element, place);
-      above = element;
-      before = item;
-    }
-  }
-
-  rowFor(item, before) {
-    const n = this.numberOf(item);
-    const row = this.rows.get(n);
-    const beside = before ?? this.store.prev(n - 1);
-    const above = beside && !beside.hole ? beside : null;
-    if (row?.item.hole && item.hole) return row.element;
-    // A row also depends on the line above it, which may have loaded later.
-    if (row?.item === item && (row.above || !above)) return row.element;
-    row?.element.remove();
-    const element = this.delegate.build(item, above);
-    this.rows.set(n, { element, item, above });
-    return element;
   }
 
   fitBar() {

@@ -18,6 +18,7 @@ export class SectionView {
     this.heads = new Map();
     /** Whether sections are shown unfolded for now. */
     this.paused = false;
+    this.key = this.look();
   }
 
   get first() {
@@ -91,8 +92,12 @@ export class SectionView {
     this.sections = sections;
     this.heads = new Map(sections.map((section) => [section.from, section]));
     this.fold();
-    this.key = JSON.stringify([this.sections, this.folded.map((item) => item.n)]);
+    this.key = this.look();
     return this.key !== before;
+  }
+
+  look() {
+    return JSON.stringify([this.sections, this.folded.map((item) => item.n)]);
   }
 
   fold() {
