@@ -1,44 +1,13 @@
-// The states of every page, examined by axe-core with the rules of WCAG 2.2 A and AA and its best practices, in dark and
-// light, and on a phone.
+// The states of every page, examined by axe-core.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 import { contrast } from "../../src/server/web/shared/contrast.js";
+import { examine, examineAll, LOOKS } from "./axe.js";
 import { row, someLines, until, untilVisible } from "./harness.js";
 import { browser, server, setUpMock, untilText } from "./setup.js";
 
 setUpMock();
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const LOOKS = [
-  { colorScheme: "dark" },
-  { colorScheme: "light" },
-  { colorScheme: "light", viewport: { width: 390, height: 780 } },
-];
-
-/** Fails with what axe reports on a page. */
-async function examine(page, state) {
-  // By the protocol, which the policy of the page does not restrict.
-  await page.evaluate(axe);
-  const violations = await page.evaluate(async () => {
-    const { violations: found } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
-    return found.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).slice(0, 3).join("\n")}`);
-  });
-  assert.deepEqual(violations, [], state);
-}
-
-/** Opens a path in every look, waits until `ready(page)`, and examines it. */
-async function examineAll(path, ready, state = path) {
-  for (const look of LOOKS) {
-    const page = await browser.newPage({ reducedMotion: "reduce", ...look });
-    await page.goto(`${server.url}${path}`);
-    await ready(page);
-    await examine(page, `${state}, ${JSON.stringify(look)}`);
-    await page.context().close();
-  }
-}
 
 const E = "\x1b[";
 const colours = [
@@ -138,22 +107,25 @@ test("a task that is not there, that waits, that has no output, and refused acce
 
 test("a server that is gone", async () => {
   await server.append("gone", someLines(10));
-  for (const look of LOOKS) {
+  const opened = await Promise.all(LOOKS.map(async (look) => {
     const page = await browser.newPage({ reducedMotion: "reduce", ...look });
     await page.goto(`${server.url}/tasks/gone`);
     await untilVisible(page, 10);
-    const list = await browser.newPage({ reducedMotion: "reduce", ...look });
+    const list = await browser.another(page.context());
     await list.goto(`${server.url}/`);
     await list.locator('#tasks tr[data-id="gone"]').waitFor();
-    await server.away();
-    try {
+    return { page, list };
+  }));
+  await server.away();
+  try {
+    await Promise.all(opened.map(async ({ page, list }) => {
       await untilText(page, "#link", "offline");
       await examine(page, "task, offline");
       await untilText(list, "#link", "offline");
       await examine(list, "list, offline");
-    } finally {
-      await server.back();
-    }
+    }));
+  } finally {
+    await server.back();
   }
 });
 

@@ -83,7 +83,7 @@ test("50,000 tasks: the first page at once, any place by scrolling, a filter ove
   await page.fill("#filter", "");
   await untilText(page, "#counts", `running · ${all}`);
   await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight / 2));
-  await until(page, () => /^task-2[45]\d{3}$/.test(document.querySelector("#tasks tr[data-id]").dataset.id));
+  await until(page, () => /^task-2[45]\d{3}$/.test(document.querySelector("#tasks tr[data-id]")?.dataset.id));
   assert.ok((await rows(page)).length < 120, "only the rows around the screen are elements");
   const rowPx = await page.evaluate(() => {
     const [a, b] = [...document.querySelectorAll("#tasks tr[data-id]")];

@@ -12,14 +12,17 @@ const timed = (count, ms) => someLines(count).map((line, i) => ({ ...line, times
 
 test("a finished task is replayed, paused, moved and ended", async () => {
   await server.start_task("replayed", { started: new Date(Date.UTC(2026, 0, 1)).toISOString() });
-  await server.append("replayed", timed(2000, 100));
+  await server.append("replayed", timed(20_000, 100));
   const page = await open("replayed");
-  await untilVisible(page, 2000);
+  await untilVisible(page, 20_000);
   assert.equal(await page.locator("#replay-open").isHidden(), true, "it still runs");
   await server.end("replayed", 0);
   await page.click("#replay-open");
-  await until(page, () => [...document.querySelectorAll(".row[data-n]")].length < 40 && document.querySelector('.row[data-n="3"]'));
-  assert.equal(await row(page, 2000).count(), 0, "later lines are not shown yet");
+  await until(page, () => {
+    const at = Number(document.getElementById("replay-at").value);
+    return at >= 3 && at < 19_000 && [...document.querySelectorAll(".row[data-n]")].at(-1)?.dataset.n <= at;
+  });
+  assert.equal(await row(page, 20_000).count(), 0, "later lines are not shown yet");
   await page.keyboard.press("Escape");
   await page.locator("#log").focus();
   await page.keyboard.press("r");
@@ -34,9 +37,9 @@ test("a finished task is replayed, paused, moved and ended", async () => {
   });
   await untilVisible(page, 1000);
   assert.equal(await row(page, 1001).count(), 0);
-  assert.notEqual(at, "2000");
+  assert.notEqual(at, "20000");
   await page.click("#replay-end");
-  await untilVisible(page, 2000);
+  await untilVisible(page, 20_000);
   assert.equal(await page.locator("#replay").isHidden(), true);
 });
 
@@ -47,10 +50,9 @@ test("a long pause is shortened, and the replay ends by itself at the last line"
   await server.end("pause", 0);
   const page = await open("pause");
   await untilVisible(page, 6);
-  const started = Date.now();
+  // A day of waiting would be longer than any test.
   await page.click("#replay-open");
   await until(page, () => document.getElementById("replay-at").value === "6" && document.getElementById("replay-play").textContent === "Play");
-  assert.ok(Date.now() - started < 15_000, "a day passes in two seconds");
 });
 
 test("Ctrl+P prints the whole log", async () => {

@@ -141,17 +141,23 @@ export class RealServer {
   }
 }
 
+// The headless shell is the same engine without the browser's own windows, and needs half of the processor time.
+const BROWSERS = ["/usr/lib/chromium/chromium-headless-shell", "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
 /** A fresh browser; `newPage()` gives a page that fails the test on any script error. */
 export async function startBrowser() {
-  const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+  const executablePath = process.env.CHROMIUM ?? BROWSERS.find(existsSync);
   // A page from disk has no address of its own, and may connect to this host only with this flag.
   const args = process.env.PAGE_ASSETS === "disk" ? [...FLAGS, "--disable-features=LocalNetworkAccessChecks"] : FLAGS;
   const browser = await chromium.launch({ executablePath, args, headless: true });
+  const contexts = new Set();
   return {
     errors: [],
     violations: [],
     async newPage(options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      contexts.add(context);
+      context.once("close", () => contexts.delete(context));
       return this.another(context);
     },
     /** One more tab of a browser. */
@@ -167,6 +173,10 @@ export async function startBrowser() {
         if (/Content Security Policy/.test(message.text())) this.violations.push(`${page.url()}: ${message.text()}`);
       });
       return page;
+    },
+    /** Closes all pages: one that stays open goes on asking the server. */
+    async closePages() {
+      await Promise.all([...contexts].map((context) => context.close()));
     },
     async stop() {
       await browser.close();
@@ -212,6 +222,23 @@ export const rowText = (page, n) => row(page, n).locator(".text");
 
 /** Waits until a function of the page says true. */
 export const until = (page, check, argument) => page.waitForFunction(check, argument, { polling: 20 });
+
+/** Waits until the rows of a log no longer move, as after a turn of the wheel, which the browser draws in several frames. */
+export const untilStill = (page) =>
+  page.evaluate((framesStill) => new Promise((resolve) => {
+    const log = document.getElementById("log");
+    const places = () => JSON.stringify([...log.querySelectorAll(".row")].map((one) => [one.dataset.n, one.getBoundingClientRect().top]));
+    let before = null;
+    let same = 0;
+    const look = () => {
+      const now = places();
+      same = now === before ? same + 1 : 0;
+      before = now;
+      if (same === framesStill) resolve();
+      else requestAnimationFrame(look);
+    };
+    look();
+  }), 6);
 
 /**
  * Returns the longest time, in ms, that a page's main thread computed between two frames while `work` lasted.

@@ -26,11 +26,11 @@ test("no tasks, then tasks, newest first, live, filtered", async () => {
   assert.equal(await page.locator("#empty").isHidden(), true);
   await server.append("second", someLines(1234));
   await untilRows(page, ["second", "first"]);
-  await until(page, () => document.querySelector('tr[data-id="second"] .lines').textContent === "1,234");
+  await until(page, () => document.querySelector('tr[data-id="second"] .lines')?.textContent === "1,234");
   await server.append("first", [...someLines(2), { line: "[13 messages skipped]", stream: "internal" }]);
-  await until(page, () => document.querySelector('tr[data-id="first"] .lines').textContent === "⚠ 2 of 15");
+  await until(page, () => document.querySelector('tr[data-id="first"] .lines')?.textContent === "⚠ 2 of 15");
   await server.end("second", 2);
-  await until(page, () => document.querySelector('tr[data-id="second"] .badge').textContent === "✗ exit 2");
+  await until(page, () => document.querySelector('tr[data-id="second"] .badge')?.textContent === "✗ exit 2");
   assert.equal(await page.textContent('tr[data-id="first"] .command'), "make all");
   assert.equal(await page.textContent('tr[data-id="first"] .chip'), "branch: main");
   await page.keyboard.press("/");

@@ -67,10 +67,23 @@ test("a section is open while it runs, and is not folded under the reader when i
   const task = server.tasks.get("running");
   task.outline = { ...task.outline, sections: [section("Build", 2, 299), section("Test", 300, null)], scanned_to: 310 };
   await server.append("running", someLines(10, 301));
-  await until(page, () => !document.querySelector('.row[data-n="2"] .section-facts').textContent.includes("running"));
+  await until(page, () => document.querySelector('.row[data-n="2"] .section-facts')?.textContent.includes("running") === false);
   await untilVisible(page, 3);
   await row(page, 2).locator(".section-fold").click();
   await untilTitles(page, ["▸ Build", "▾ Test"]);
+});
+
+test("a selection stays when an outline changes other rows", async () => {
+  await make("reading", 300, []);
+  const page = await open("reading");
+  await untilVisible(page, 300);
+  await page.evaluate(() => getSelection().selectAllChildren(document.querySelector('.row[data-n="290"] .text')));
+  await until(page, () => document.documentElement.dataset.following === "false");
+  const task = server.tasks.get("reading");
+  task.outline = { ...task.outline, sections: [section("Build", 280, null)], annotations: [error(295, "late")], errors: 1, scanned_to: 310 };
+  await server.append("reading", someLines(10, 301));
+  await until(page, () => document.querySelectorAll(".row.section, .row.annotated").length === 2);
+  assert.equal(await page.evaluate(() => String(getSelection())), "line 290 of the log");
 });
 
 test("the cause of a failure is above the log, and one key away", async () => {
@@ -131,5 +144,6 @@ test("a server without outlines gives a page without them", async () => {
   await server.append("plain", someLines(5, 31));
   await untilVisible(page, 35);
   assert.equal(await page.locator("#problems").isHidden(), true);
-  assert.ok(asked() <= 3, `${asked()} requests`);
+  // One for each message: the opening, the state, the lines, the new lines.
+  assert.ok(asked() <= 4, `${asked()} requests`);
 });

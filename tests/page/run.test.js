@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { longestFrame, row, rowText, until, untilVisible, visibleNumbers } from "./harness.js";
+import { longestFrame, row, rowText, until, untilStill, untilVisible, visibleNumbers } from "./harness.js";
 import { browser, openRun as open, server, setUp, text, untilText } from "./setup.js";
 
 setUp();
@@ -172,11 +172,13 @@ test("100,000 events: few rows, any place at once", async () => {
     await until(page, () => [...document.querySelectorAll(".row:not(.hole)")].some((e) => Math.abs(e.dataset.n - 50_000) < 3000));
     // What loads afterwards may set the place anew, which ends a wheel's movement.
     await until(page, () => document.querySelector(".row.hole") === null);
+    await untilStill(page);
     await bounded();
     const [first] = await visibleNumbers(page);
     await page.mouse.move(600, 600);
     await page.mouse.wheel(0, 190);
     await until(page, (n) => !document.querySelector(`.row[data-n="${n}"]`) || document.querySelector(`.row[data-n="${n}"]`).getBoundingClientRect().top < document.getElementById("log").getBoundingClientRect().top, first);
+    await untilStill(page);
     const third = (await visibleNumbers(page))[2];
     assert.equal(await rowText(page, third).textContent(), mixed(1, third)[0].message, mode);
     await page.keyboard.press("G");
@@ -212,6 +214,7 @@ test("what is read does not move, the pill counts, the end follows again", async
   await page.keyboard.press("PageUp");
   await until(page, () => document.documentElement.dataset.following === "false");
   await until(page, () => !document.querySelector('.row[data-n="500"]') || document.querySelector('.row[data-n="500"]').getBoundingClientRect().top > innerHeight);
+  await untilStill(page);
   const seen = await visibleNumbers(page);
   await server.events("follow", mixed(120, 501));
   await untilText(page, "#pill", "120 new events");
@@ -253,7 +256,7 @@ test("the keyboard: filter, help, wrap, time, links", async () => {
   await untilVisible(page, 120);
   await until(page, () => document.querySelectorAll(".row.marked").length === 3);
   await row(page, 125).locator(".num").click();
-  assert.equal(new URL(page.url()).hash, "#L125");
+  await until(page, () => location.hash === "#L125");
   await page.keyboard.press("/");
   await page.keyboard.type("needle");
   await until(page, () => document.querySelectorAll(".row:not(.hole)").length === 1);

@@ -45,12 +45,15 @@ test("a click on what says offline tries at once", async () => {
   server.runs.append("click", mixed(10));
   const page = await open("click");
   await untilVisible(page, 10);
+  // The page's own attempts never begin.
+  await page.evaluate(() => {
+    const { setTimeout } = window;
+    window.setTimeout = (run, ms, ...rest) => (ms >= 300 ? 0 : setTimeout(run, ms, ...rest));
+  });
   server.runs.cut();
   await until(page, () => document.documentElement.dataset.connection === "offline");
-  const begun = Date.now();
   await page.click("#link");
   await until(page, () => document.documentElement.dataset.connection === "live");
-  assert.ok(Date.now() - begun < 2000, "not after the browser's own pause");
 });
 
 const untilPolling = async (page) => {

@@ -1,7 +1,7 @@
 // The server and the browser of a test program, and the ways in which tests open and read pages.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach } from "node:test";
+import { after, afterEach, before, beforeEach } from "node:test";
 import { startBrowser, startServer, until } from "./harness.js";
 import { MockServer } from "./mock.js";
 
@@ -16,6 +16,7 @@ export function setUp(start = startServer) {
     server = await start();
     browser = await startBrowser();
   });
+  afterEach(() => browser.closePages());
   after(async () => {
     await browser?.stop();
     await server?.stop();

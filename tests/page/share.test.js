@@ -101,7 +101,8 @@ test("two links in one browser both work", async () => {
 test("a link ends at its time, live", async () => {
   await server.append("brief", someLines(5));
   const page = await browser.newPage();
-  const url = await server.share("brief", "3s");
+  // Long enough to open the page on a loaded machine.
+  const url = await server.share("brief", "6s");
   await page.goto(url);
   await untilVisible(page, 5);
   await untilText(page, "#lost", "This link has expired.");

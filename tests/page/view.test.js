@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { row, someLines, until, untilVisible, visibleNumbers } from "./harness.js";
+import { row, someLines, until, untilStill, untilVisible, visibleNumbers } from "./harness.js";
 import { browser, openTask as open, server, setUp, text, untilText } from "./setup.js";
 
 setUp();
@@ -47,13 +47,13 @@ test("the view is in the address", async () => {
   await page.click("#regex");
   await until(page, () => location.search.includes("regex=1"));
   await row(page, 300).locator(".num").click();
-  const address = new URL(page.url());
+  await until(page, () => location.hash === "#L300");
+  const address = new URL(await page.evaluate(() => location.href));
   assert.deepEqual(Object.fromEntries(address.searchParams), { wait: "1", q: "LINE [1-9]+0", regex: "1", stream: "stderr,internal", time: "clock" });
-  assert.equal(address.hash, "#L300");
   await page.fill("#query", "line [13]+0+");
   await untilText(page, "#hits", "2 matches");
   const other = await browser.newPage();
-  await other.goto(page.url());
+  await other.goto(await page.evaluate(() => location.href));
   await untilVisible(other, 300);
   await untilText(other, "#hits", "2 matches");
   assert.equal(await other.inputValue("#query"), "line [13]+0+");
@@ -94,6 +94,25 @@ test("the wheel scrolls over the pill", async () => {
   await page.hover("#pill");
   await page.mouse.wheel(0, 380);
   await until(page, () => document.querySelector('.row[data-n="21"]')?.getBoundingClientRect().top <= document.getElementById("log").getBoundingClientRect().top + 1);
+});
+
+test("a key that is pressed while the wheel still moves the log ends that movement", async () => {
+  await server.append("wheel", someLines(5000));
+  const page = await open("wheel");
+  await untilVisible(page, 5000);
+  await page.mouse.move(600, 400);
+  for (const [key, line] of [["G", 5000], ["g", 1], ["End", 5000]]) {
+    await page.evaluate(() => {
+      const log = document.getElementById("log");
+      log.scrollTop = (log.scrollHeight - log.clientHeight) / 2;
+    });
+    await until(page, () => [...document.querySelectorAll(".row:not(.hole)")].some((one) => Math.abs(one.dataset.n - 2500) < 50));
+    await untilStill(page);
+    await page.mouse.wheel(0, 190);
+    await page.keyboard.press(key);
+    await untilStill(page);
+    await untilVisible(page, line);
+  }
 });
 
 test("Ctrl+A and Ctrl+C copy the whole log, or the marked lines", async () => {
