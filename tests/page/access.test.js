@@ -58,7 +58,7 @@ test("the cookie is HttpOnly, SameSite=Strict, of limited life, and no script re
   assert.ok(!(await readFile(file, "utf8")).includes(value), "only its hash is kept");
 });
 
-test("a wrong, an expired and a revoked token are told apart, in words", async () => {
+test("a wrong, an expired and a revoked token are distinguished", async () => {
   const page = await browser.newPage();
   await signIn(page, "tt_nonsense", "/runs");
   await untilText(page, "#problem", "Invalid token");
@@ -84,7 +84,7 @@ test("without JavaScript one signs in too", async () => {
   assert.ok(await sessionOf(page.context()));
 });
 
-test("after the sign-in nobody is sent to another site", async () => {
+test("the sign-in does not redirect to another site", async () => {
   const token = await server.tokenFor("wary", "read");
   for (const next of ["//evil.example", "/\\evil.example", "https://evil.example/", "javascript:alert(1)", "/%09/evil.example", "%2F%09%2Fevil.example"]) {
     const page = await browser.newPage();
@@ -114,7 +114,7 @@ test("signed out: programs hear 401, pages redirect", async () => {
   })), "refused");
 });
 
-test("a sign-out in one tab ends the other one live, and a sign-in lets it go on", async () => {
+test("a sign-out in one tab ends the other one live, and a sign-in resumes it", async () => {
   await server.append("tabs", someLines(10));
   const token = await server.tokenFor("carol", "read");
   const one = await browser.newPage();
@@ -203,7 +203,7 @@ test("a revoked token: the open pages say so", async () => {
   assert.equal(await task.inputValue("#next"), "/tasks/watched");
 });
 
-test("a task that has no lines yet says that one is signed out", async () => {
+test("a task without lines reports the sign-out", async () => {
   await server.start_task("silent");
   const token = await server.tokenFor("erin", "read");
   const page = await browser.newPage();
@@ -279,7 +279,7 @@ for (const host of ["localhost", "127.0.0.1"]) {
   });
 }
 
-test("a server that is open to everyone says so on each of its pages", async () => {
+test("a server without authentication is marked on each page", async () => {
   const open = await RealServer.start(process.env.TASKTAIL_BIN, ["--public-url", "https://logs.example", "--insecure"]);
   try {
     await open.append("t", someLines(3));
@@ -298,7 +298,7 @@ test("a server that is open to everyone says so on each of its pages", async () 
   }
 });
 
-test("an injected script does not run, on the sign-in page and behind it", async () => {
+test("an injected script does not run on the sign-in page or after it", async () => {
   const token = await server.tokenFor("grace", "read");
   const page = await browser.newPage();
   const inject = () => page.evaluate(() => {
@@ -322,7 +322,7 @@ test("an injected script does not run, on the sign-in page and behind it", async
   assert.ok(browser.violations.splice(before).length >= 2, "the browser names them");
 });
 
-test("too many wrong tokens from one address are said to be too many, and a good one still signs in", async (t) => {
+test("too many wrong tokens are reported, and a valid one still signs in", async (t) => {
   const strict = await GuardedServer.start(process.env.TASKTAIL_BIN, ["--auth-failures-max", "2"]);
   t.after(() => strict.stop());
   const page = await browser.newPage();

@@ -32,7 +32,7 @@ test("256 and true colours are exact", () => {
   assert.deepEqual(one(`${E}38;5;208;1mx`).style, { fg: "#ff8700", bold: true });
 });
 
-test("attributes are set and taken back", () => {
+test("attributes are set and reset", () => {
   assert.deepEqual(one(`${E}1;2;3;4;7;9mx`).style, { bold: true, dim: true, italic: true, underline: true, reverse: true, strike: true });
   assert.deepEqual(one(`${E}1;3m${E}22mx`).style, { italic: true });
   assert.deepEqual(one(`${E}1;31m${E}mx`).style, {});
@@ -124,7 +124,7 @@ test("titles, queries and jumps are dropped", () => {
   assert.equal(plainText("\x9b31mred"), "red");
 });
 
-test("what is cut short hides nothing of the rest", () => {
+test("an unfinished control sequence hides no other text", () => {
   assert.equal(plainText("a\x1b"), "a");
   assert.equal(plainText("a\x1b[31"), "a");
   assert.equal(plainText("a\x1b]52;c;still here"), "a52;c;still here");

@@ -105,7 +105,7 @@ test("a task that is not there, that waits, that has no output, and refused acce
   await examineAll("/", (page) => untilText(page, "#none", "Your token cannot list tasks"), "list, no access");
 });
 
-test("a server that is gone", async () => {
+test("an unreachable server", async () => {
   await server.append("gone", someLines(10));
   const opened = await Promise.all(LOOKS.map(async (look) => {
     const page = await browser.newPage({ reducedMotion: "reduce", ...look });

@@ -57,7 +57,7 @@ test("live events join the row before them, and pages join at their edges", () =
   assert.equal(paged.rows.next(2), null);
 });
 
-test("the log is bounded, and what is held is not asked for again", async () => {
+test("the log is bounded, and loaded lines are not requested again", async () => {
   const runLog = new RunLog("r", () => {});
   for (let n = 1; n <= 120_000; n += 1) runLog.append(itemOf(n, log(`${n % 7 === 0 ? "a" : "b"} ${n}`)), n, true);
   assert.ok(runLog.raw.lines <= 51_000, String(runLog.raw.lines));
@@ -72,13 +72,13 @@ test("the log is bounded, and what is held is not asked for again", async () => 
   assert.equal(runLog.rows.prev(120_000).n, 119_994);
 });
 
-test("a filter wants all words, whatever their case", () => {
+test("a filter matches all words in any case", () => {
   const item = itemOf(1, log("Request Failed", { level: "WARNING" }));
   assert.ok(matches(item, ["warning", "failed"]) && matches(item, ["h1/dfaas"]) && matches(item, []));
   assert.ok(!matches(item, ["warning", "passed"]));
 });
 
-test("a cursor names the number behind it", () => {
+test("a cursor names the next number", () => {
   assert.equal(cursorNumber("c1.feed.3.78.1778336581000-0"), 0x78);
   assert.equal(cursorNumber("nonsense"), null);
 });
@@ -96,7 +96,7 @@ test("a journal's rows are one for each workload on each host", () => {
   assert.equal(seconds(152), "2m32s");
 });
 
-test("a hop tells what it refused and why", () => {
+test("a stage shows its rejections and their reason", () => {
   const hop = { hop: "extraction", received: 88, parsed: 86, rejected: { not_json: 2 }, deduplicated: 0, stored: 0, delivered: 0, dropped: 0, last: null, last_error: null };
   assert.deepEqual([stageDetails(hop).state, stageDetails(hop).words.join(" · ")], ["bad", "88 · ✗ 2 not_json"]);
   assert.equal(stageDetails({ ...hop, received: 0, parsed: 0, rejected: {} }).state, "idle");

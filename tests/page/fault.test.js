@@ -7,7 +7,7 @@ import { openTask as open, server, setUpMock, untilText } from "./setup.js";
 
 setUpMock();
 
-test("offline is said, and coming back brings each line once", async () => {
+test("an outage is shown, and each line appears once afterwards", async () => {
   await server.append("cut", someLines(100));
   const page = await open("cut");
   await untilVisible(page, 100);
@@ -58,7 +58,7 @@ test("a reset while away is noticed too", async () => {
   await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "line 7 of the log");
 });
 
-test("skipped and lost lines are a ruler in words", async () => {
+test("skipped and lost lines are a labelled ruler", async () => {
   await server.append("gaps", [...someLines(5), { line: "[15 messages skipped]", stream: "internal" }, ...someLines(5, 7), { line: "[1 messages lost in transit]", stream: "internal" }, { line: "[3 messages skipped]" }]);
   const page = await open("gaps");
   await untilVisible(page, 13);
@@ -87,7 +87,7 @@ test("partial lines are marked at the cut", async () => {
   assert.equal(await row(page, 3).locator(".lossy").count(), 1);
 });
 
-test("an unknown task is said to be unknown, and shown once it is there", async () => {
+test("an unknown task is reported, and shown once it exists", async () => {
   const page = await open("nobody");
   await untilText(page, "#notice", "No such task");
   assert.match(await page.title(), /not found/);
@@ -103,7 +103,7 @@ test("a task that is waited for", async () => {
   await untilText(page, "#notice", "Waiting for the first line");
 });
 
-test("no access is said", async () => {
+test("missing access is reported", async () => {
   await server.append("secret", someLines(3));
   server.refuse = 403;
   server.ws.options.verifyClient = () => false;
@@ -158,7 +158,7 @@ const integrity = (state, more = {}) => ({
   said_hash: "xxh3-128-sum:29f6b4a43e0fec848bec1ce32a0d3668", missing_lines: 0, missing: [], ...more,
 });
 
-test("a log that is all there says so, with its sum on hover", async () => {
+test("a complete log is marked, with its sum on hover", async () => {
   await server.append("whole", someLines(20));
   const page = await open("whole");
   await untilVisible(page, 20);
@@ -190,7 +190,7 @@ test("missing lines are named, with the place and the reason", async () => {
   if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/incomplete.png` });
 });
 
-test("a log that is not what the worker sent has a bar that says so", async () => {
+test("a log that differs from the worker's has a bar", async () => {
   await server.append("other", someLines(20));
   Object.assign(server.tasks.get("other").facts, { integrity: integrity("mismatch", { said_lines: 12040 }) });
   await server.end("other", 0);

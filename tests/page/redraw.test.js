@@ -135,7 +135,7 @@ test("fast redraws do not hold the page up", async () => {
   assert.ok(longest < 200, `the longest frame took ${longest} ms`);
 });
 
-test("copying a block gives what it shows", async () => {
+test("copying a block copies the displayed text", async () => {
   await server.append("copy-frames", [...frames(2, 9), { line: "end" }]);
   const page = await open("copy-frames");
   await untilRows(page, ["layer 0: 8%", "layer 1: 8%", "end"]);
@@ -159,7 +159,7 @@ test("a record of several lines is several lines", async () => {
   await untilVisible(page, 304);
 });
 
-test("addresses are links that show their target and tell the other site nothing", async () => {
+test("addresses are links that show their target and send no referrer", async () => {
   await server.append("addresses", [
     { line: "see https://ci.example/1." },
     { line: "\x1b]8;;https://docs.example/x\x1b\\the docs\x1b]8;;\x1b\\" },

@@ -15,7 +15,7 @@ const words = ["alpha", "beta", "gamma", "delta"];
 const mixed = (count, first = 1) => Array.from({ length: count }, (_, i) => log(`${words[(first + i) % 4]} ${first + i}`));
 const real = () => process.env.PAGE_MOCK !== "1";
 
-test("the three panels fill as events come", { skip: !real() }, async () => {
+test("the three panels fill as events arrive", { skip: !real() }, async () => {
   await server.events("panels", [status("running"), log("k6[cfg1] log stream started")]);
   const page = await open("panels");
   await untilVisible(page, 2);
@@ -206,7 +206,7 @@ test("a burst does not hold the page up", async () => {
   assert.ok(longest < 200, `the longest frame took ${longest} ms`);
 });
 
-test("what is read does not move, the pill counts, the end follows again", async () => {
+test("displayed rows do not move, the pill counts, the end follows again", async () => {
   await server.events("follow", mixed(500));
   const page = await open("follow");
   await untilVisible(page, 500);
@@ -229,7 +229,7 @@ test("what is read does not move, the pill counts, the end follows again", async
   await untilVisible(page, 623);
 });
 
-test("e and E go to failures, wherever they are", async () => {
+test("e and E jump to failures at any distance", async () => {
   const events = mixed(12_000);
   for (const n of [300, 6000]) events[n - 1] = log(`boom ${n}`, { level: "ERROR" });
   await server.events("errors", events);
@@ -277,7 +277,7 @@ test("the keyboard: filter, help, wrap, time, links", async () => {
   await untilText(page, "#help-keys", "next, previous failure");
 });
 
-test("a run that is not there is said to be so until it is there", async () => {
+test("an unknown run is reported until it exists", async () => {
   const page = await open("unknown");
   await untilText(page, "#notice", "No such run");
   await untilText(page, "#event-state", "waiting for the first event");
@@ -336,7 +336,7 @@ test("a run with many tasks links to the filtered list", async () => {
   assert.equal(await page.inputValue("#filter"), "run:wide");
 });
 
-test("no script runs that did not come as a file", async () => {
+test("no inline script runs", async () => {
   const page = await open("unknown");
   const refused = await page.evaluate(() => new Promise((resolve) => {
     document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));

@@ -41,7 +41,7 @@ test("a stream that is refused is opened again after the last event", async () =
   assert.equal(await page.locator(".row").count(), 15);
 });
 
-test("a click on what says offline tries at once", async () => {
+test("a click on the offline mark retries at once", async () => {
   server.runs.append("click", mixed(10));
   const page = await open("click");
   await untilVisible(page, 10);
@@ -115,7 +115,7 @@ test("events that are sent twice are shown once", async () => {
   assert.equal(await page.locator(".row").count(), 12, "twelve events, each once");
 });
 
-test("a reset empties the page and begins anew", async () => {
+test("a reset empties the page and starts again", async () => {
   server.runs.append("reset", mixed(50));
   server.runs.make("reset").state = { journal: [{ host: "h1", workload: "fio", repetition: 1, total_repetitions: 1, status: "running", action: "old" }] };
   const page = await open("reset");
@@ -139,7 +139,7 @@ test("a reset while away is noticed too", async () => {
   await until(page, () => document.querySelector('.row[data-n="1"] .text')?.textContent === "delta 7");
 });
 
-test("who was far behind begins with the newest, and the rest is there when looked at", async () => {
+test("a viewer far behind starts with the newest, and the rest is loaded on demand", async () => {
   server.runs.append("far", mixed(100));
   const page = await open("far");
   await untilVisible(page, 100);
@@ -168,7 +168,7 @@ test("states: a run that is waited for, one without events, no access", async ()
   await untilText(secret, "#state", "no access");
 });
 
-test("a server that is away from the beginning is said to be, and found again", async () => {
+test("a server unreachable at the start is reported and found later", async () => {
   server.runs.append("away", mixed(5));
   server.runs.refuse = 503;
   const page = await open("away");

@@ -110,7 +110,7 @@ test("a gap, a mark of skipped lines and a hidden line part redraws", () => {
   assert.deepEqual([block.n, block.to, block.rows.map(textOf), block.internals.length], [1, 3, ["b"], 1]);
 });
 
-test("what follows a finished redraw is not part of it", () => {
+test("text after a finished redraw is not part of it", () => {
   const lines = [...["a", "b", "c", "d"].map((name) => `${name} 1`), `${"\x1b[1A\x1b[2K".repeat(4)}all done`, "", "next", "more"];
   assert.deepEqual(itemsOf(viewOf(lines)).map((item) => [item.n, item.to]), [[1, 5], [6, undefined], [7, undefined], [8, undefined]]);
   assert.deepEqual(drawn(viewOf(lines)), ["all done", "", "next", "more"]);

@@ -40,7 +40,7 @@ test("folded sections are one item, from both directions", () => {
   assert.equal(view.prev(3).to, 4);
 });
 
-test("what is not loaded is asked for only outside of folded sections", () => {
+test("missing lines are requested only outside of folded sections", () => {
   const view = viewOf(100, [[1, 10], [91, 100]]);
   view.update([section(20, 40), section(60, 80)]);
   assert.equal(walk(view), `${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].join(" ")} ?11-19 [20-40] ?41-59 [60-80] ?81-90 ${[91, 92, 93, 94, 95, 96, 97, 98, 99, 100].join(" ")}`);

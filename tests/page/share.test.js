@@ -146,7 +146,7 @@ test("a later task of the same name is not shared", async () => {
   assert.ok(!(await page.content()).includes("another secret"));
 });
 
-test("whoever deletes the key ends all links, those in use too", async () => {
+test("deleting the key ends all links, including those in use", async () => {
   await server.append("rotated", someLines(5));
   const page = await browser.newPage();
   const url = await server.share("rotated");
@@ -185,7 +185,7 @@ test("another system's ticket opens its task", async () => {
   }
 });
 
-test("without JavaScript the link says what it needs", async () => {
+test("without JavaScript the link names its requirement", async () => {
   await server.append("scriptless", someLines(5));
   const page = await browser.newPage({ javaScriptEnabled: false });
   await page.goto(await server.share("scriptless"));
@@ -228,7 +228,7 @@ test("the command prints the link alone, and refuses too long a life", async (t)
   assert.equal(new URL(page.url()).hash, "", "where nobody is asked, the link is a link");
 });
 
-test("a page of an allowed origin reads with what it shows, and with no cookie", async () => {
+test("a page of an allowed origin reads with its token and no cookie", async () => {
   await server.append("embedded", someLines(5));
   const share = shareOf(await server.share("embedded"));
   const page = await browser.newPage();

@@ -7,7 +7,7 @@ import { browser, openTask as open, server, setUp, text, untilText } from "./set
 
 setUp();
 
-test("lines appear as they come, with their channel", async () => {
+test("lines appear as they arrive, with their channel", async () => {
   await server.append("live", [{ line: "first" }]);
   const page = await open("live");
   await untilVisible(page, 1);
@@ -61,7 +61,7 @@ test("a page loaded in the middle has everything", async () => {
   await untilVisible(page, 3010);
 });
 
-test("a finished task says how it ended", async () => {
+test("a finished task shows how it ended", async () => {
   await server.append("good", someLines(3));
   await server.end("good", 0);
   await server.append("bad", someLines(3));
@@ -176,7 +176,7 @@ test("markup in a line is text", async () => {
   assert.equal(await page.evaluate(() => window.hacked), undefined);
 });
 
-test("no script runs that did not come as a file", async () => {
+test("no inline script runs", async () => {
   await server.append("policy", [{ line: "x" }]);
   const page = await open("policy");
   await untilVisible(page, 1);
@@ -248,7 +248,7 @@ test("a link marks its lines, and clicks make links", async () => {
   await until(page, () => document.querySelectorAll(".row.marked").length === 4);
 });
 
-test("search goes through the whole log", async () => {
+test("search covers the whole log", async () => {
   const lines = someLines(5000);
   lines[99].line = "a Needle (1) here";
   lines[2499].line = "a needle (2) here";
@@ -276,7 +276,7 @@ test("search goes through the whole log", async () => {
   await untilText(page, "#hits", "3 matches");
 });
 
-test("e and E go to errors", async () => {
+test("e and E jump to errors", async () => {
   const lines = someLines(4000);
   lines[499] = { line: "fatal: on stderr", stream: "stderr" };
   lines[1999].line = "fatal: it broke";
@@ -397,7 +397,7 @@ test("a fast task does not hold the page up", async () => {
   assert.ok(longest < 200, `the longest frame took ${longest} ms`);
 });
 
-test("a killed server comes back, and each line is there once", async () => {
+test("after a killed server restarts, each line is there once", async () => {
   await server.append("killed", someLines(300));
   const page = await open("killed");
   await untilVisible(page, 300);
@@ -414,14 +414,14 @@ test("a killed server comes back, and each line is there once", async () => {
   await untilText(page, "#counts", "350 lines");
 });
 
-test("an unknown task is said to be unknown until it is there", async () => {
+test("an unknown task is reported until it exists", async () => {
   const page = await open("unknown");
   await untilText(page, "#notice", "No such task");
   await server.append("unknown", someLines(2));
   await untilVisible(page, 2);
 });
 
-test("a task that is removed is said to be removed", async () => {
+test("a removed task is reported", async () => {
   await server.append("removed", someLines(5));
   const page = await open("removed");
   await untilVisible(page, 5);

@@ -10,7 +10,7 @@ import { Store } from "../../src/server/web/shared/store.js";
 const line = (n) => ({ n, line: `line ${n}`, stream: "stdout" });
 const lines = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => line(from + i));
 
-test("the store gives lines, holes and ends", () => {
+test("the store returns lines, holes and ends", () => {
   const store = new Store();
   store.grow(1000);
   assert.deepEqual(store.next(1), { hole: true, from: 1, to: 1000 });
@@ -22,7 +22,7 @@ test("the store gives lines, holes and ends", () => {
   assert.equal(store.prev(0), null);
 });
 
-test("the store keeps what it covers once and fills around it", () => {
+test("the store keeps each line once and fills around it", () => {
   const store = new Store();
   store.grow(30);
   store.put(10, 20, lines(10, 20));
@@ -75,7 +75,7 @@ test("links to lines", () => {
   assert.equal(linkOf(stretch(9, 3)), "#L3-L9");
 });
 
-test("numbers and times in words", () => {
+test("numbers and times as text", () => {
   assert.equal(format.count(1234567), "1,234,567");
   assert.equal(format.counted(1, "line"), "1 line");
   assert.equal(format.bytes(999), "999 B");
@@ -89,14 +89,14 @@ test("numbers and times in words", () => {
   assert.equal(format.verdict({ status: "completed", signal: 9 }).words, "signal KILL");
 });
 
-test("a search is for the words as typed, unless a pattern is asked for", () => {
+test("a search is literal unless a pattern is requested", () => {
   assert.equal(pattern("a.b(", false), "(?i)a\\.b\\(");
   assert.equal(pattern("Err.*", true), "Err.*");
   assert.ok(localPattern("a.b", false).test("xA.By"));
   assert.equal(localPattern("(", true), null);
 });
 
-test("whether a log is what its worker sent, in words", () => {
+test("the integrity of a log as text", () => {
   const said = { hash: "xxh3-128-sum:0", said_lines: 1, said_hash: "xxh3-128-sum:0", missing_lines: 0, missing: [] };
   assert.equal(format.integritySummary(null), null);
   assert.equal(format.integritySummary({ ...said, state: "unknown", lines: 0 }), null);
@@ -109,7 +109,7 @@ test("whether a log is what its worker sent, in words", () => {
   assert.match(sum.alarm, /it has 1 line as sent, but the checksums differ/);
 });
 
-test("copied text is what the page draws", () => {
+test("copied text equals the displayed text", () => {
   const made = (rows) => rows.map((row, i) => ({ n: i + 1, stream: "stdout", ...(typeof row === "string" ? { line: row } : row) }));
   assert.equal(textOf(made(["\x1b[31mred\x1b[0m", "10%\r20%", "a", "\x1b[A\x1b[2Kb"])), "red\n20%\nb\n");
   assert.equal(textOf(made([{ line: "one ", partial: true }, "line"])), "one line\n");

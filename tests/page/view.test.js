@@ -7,7 +7,7 @@ import { browser, openTask as open, server, setUp, text, untilText } from "./set
 
 setUp();
 
-test("Enter before the first answer goes to the first hit when it arrives", async () => {
+test("Enter before the first answer jumps to the first match when it arrives", async () => {
   const lines = someLines(3000);
   lines[1499].line = "a rare word";
   await server.append("early", lines);

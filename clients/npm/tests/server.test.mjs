@@ -29,7 +29,7 @@ test("a server keeps logs until it is stopped", async () => {
   assert.equal(await answers(server.httpUrl), false);
 });
 
-test("options are passed on, and a failed start says why", async () => {
+test("options are passed on, and a failed start reports the cause", async () => {
   const server = await startServer({ redis: false, args: ["--worker-grace", "7s"] });
   assert.equal(server.redisUrl, undefined);
   const metrics = await (await fetch(`${server.httpUrl}/metrics`)).text();

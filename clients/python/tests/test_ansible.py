@@ -66,7 +66,7 @@ def test_example_with_a_run_at_a_server(tmp_path, tasktail_url):
     assert run["status"] == "done"
 
 
-def test_without_a_server_the_playbook_goes_on(monkeypatch):
+def test_without_a_server_the_playbook_continues(monkeypatch):
     monkeypatch.syspath_prepend(callback_plugins())
     module = importlib.import_module("tasktail_events").CallbackModule()
     module._log = EventLog(run="x", url="http://127.0.0.1:9")

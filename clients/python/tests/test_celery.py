@@ -51,7 +51,7 @@ def wait_for_end(url, task):
     return wait_until(ended, 60)
 
 
-def test_what_a_task_logs_and_prints_is_its_log(celery):
+def test_logged_and_printed_lines_are_the_log_of_a_task(celery):
     url, call = celery
     task = call("build", "foo")
     found = wait_for_end(url, task)
@@ -73,7 +73,7 @@ def test_a_failed_task_ends_with_its_traceback(celery):
     assert ("stderr", "RuntimeError: the disk is full") in found
 
 
-def test_a_retried_task_goes_on_with_its_log(celery):
+def test_a_retried_task_continues_its_log(celery):
     url, call = celery
     task = call("retry_once")
     assert wait_for_end(url, task)["exit_code"] == 0

@@ -39,7 +39,7 @@ def test_a_stream_follows_the_log(log):
 
 
 @pytest.mark.parametrize("event", [{}, {"host": "a"}, {"event_type": "x", "value": float("nan")}, {"event_type": b"x"}])
-def test_what_is_not_an_event_is_rejected(log, event):
+def test_non_events_are_rejected(log, event):
     with pytest.raises(ValueError, match="event"):
         log.append(event)
     assert log.read_all() == []

@@ -17,7 +17,7 @@ def test_a_text_is_split_at_newlines():
     assert texts("a\n\n") == [("a", False, False), ("", False, False)]
 
 
-def test_what_cannot_be_stored_is_replaced_and_marked():
+def test_unstorable_characters_are_replaced_and_marked():
     assert texts("a\0b") == [("a\ufffdb", False, True)]
     assert texts(b"caf\xe9!".decode("utf-8", "surrogateescape")) == [("caf\ufffd!", False, True)]
     assert texts("\ud800") == [("?", False, True)]

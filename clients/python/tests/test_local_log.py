@@ -42,7 +42,7 @@ def test_lines_are_read_in_order_and_again_until_they_are_confirmed():
     assert log.unconfirmed_lines == 20_000 - batches[1].first_seq + 1
 
 
-def test_confirmed_space_is_given_back(tmp_path):
+def test_confirmed_space_is_freed(tmp_path):
     log = LocalLog(tmp_path, SPOOL_BYTES_MIN)
     cursor = START
     for n in range(50):
@@ -104,7 +104,7 @@ def test_with_wait_an_append_blocks_until_there_is_space():
     assert [int(text.split()[0]) for text in found] == list(range(3000))
 
 
-def test_on_a_full_disk_memory_takes_the_lines(monkeypatch):
+def test_on_a_full_disk_lines_are_kept_in_memory(monkeypatch):
     log = LocalLog()
     log.append(line("before"))
     assert texts(log) == ["before"]

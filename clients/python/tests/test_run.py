@@ -43,7 +43,7 @@ def test_lines_are_there_while_the_command_runs(tasktail_url):
     assert details(tasktail_url, "live")["exit_code"] == 0
 
 
-def test_output_goes_where_it_is_told_to(tasktail_url, capfd):
+def test_output_is_directed_like_in_subprocess(tasktail_url, capfd):
     run_streamed(["sh", "-c", "echo out; echo err >&2"])
     assert capfd.readouterr() == ("out\n", "err\n")
     run_streamed(["sh", "-c", "echo out; echo err >&2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -56,7 +56,7 @@ def test_output_goes_where_it_is_told_to(tasktail_url, capfd):
     assert done.task.startswith("sh-")
 
 
-def test_a_command_killed_by_a_signal_and_one_that_takes_too_long(tasktail_url):
+def test_a_killed_command_and_a_timeout(tasktail_url):
     done = run_streamed(["sh", "-c", "kill -TERM $$"], task="terminated")
     assert done.returncode == -15
     assert details(tasktail_url, "terminated")["signal"] == 15

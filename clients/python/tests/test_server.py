@@ -21,7 +21,7 @@ def accepts(url):
     return True
 
 
-def test_a_server_is_gone_with_its_data_when_it_is_stopped(monkeypatch, tmp_path):
+def test_a_stopped_server_removes_its_data(monkeypatch, tmp_path):
     # Settings of the user's own server do not apply.
     monkeypatch.setenv("TASKTAIL_LISTEN", "127.0.0.1:1")
     monkeypatch.setenv("TMPDIR", str(tmp_path))

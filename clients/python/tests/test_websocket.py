@@ -67,7 +67,7 @@ def test_fragments_are_joined_and_pings_between_them_answered():
         (b"\x81\x7f" + struct.pack("!Q", 1 << 40), "too large"),
     ],
 )
-def test_what_is_not_a_message_closes_the_connection(data, reason):
+def test_an_invalid_message_closes_the_connection(data, reason):
     with pytest.raises(Closed, match=reason):
         receive(data)
 

@@ -86,7 +86,7 @@ def test_a_name_that_has_ended_is_not_written_to_again(tasktail_url):
     assert lines_of(tasktail_url, "again.3") == [("stdout", "run 2")]
 
 
-def test_detached_lines_are_delivered_and_the_task_goes_on(tasktail_url):
+def test_detached_lines_are_delivered_and_the_task_continues(tasktail_url):
     first = tasktail.Worker("relay")
     first.line("one")
     assert first.detach().complete
@@ -157,7 +157,7 @@ def test_lines_wait_for_a_server_that_starts_later(lasting_server):
     assert lines_of(lasting_server.url, "early") == [("stdout", "nobody listens")]
 
 
-def test_without_a_server_nothing_fails_and_the_result_tells_why(lasting_server, caplog):
+def test_without_a_server_nothing_fails_and_the_result_has_the_cause(lasting_server, caplog):
     with (
         caplog.at_level(logging.WARNING, "tasktail"),
         tasktail.task("absent", url=lasting_server.url, end_timeout=0.3) as task,
@@ -295,7 +295,7 @@ task.end()
     assert b"KeyboardInterrupt" in stderr
 
 
-def test_the_wait_at_the_end_ends_whenever_it_is_given_up(lasting_server):
+def test_the_wait_at_the_end_can_be_cancelled(lasting_server):
     # At any moment of an attempt to connect: asyncio may lose the cancellation of one that just fails.
     program = """
 import sys, tasktail
