@@ -30,7 +30,10 @@ async fn pause_commits(tasks: &Tasks) -> mpsc::Sender<()> {
     release
 }
 
-async fn transact<T: Send + 'static>(tasks: &Tasks, work: impl FnOnce(&mut Transaction<'_>) -> T + Send + 'static) -> T {
+async fn transact<T: Send + 'static>(
+    tasks: &Tasks,
+    work: impl FnOnce(&mut Transaction<'_>) -> T + Send + 'static,
+) -> T {
     let permit = tasks.reserve(1).await.unwrap();
     let (reply, done) = oneshot::channel();
     tasks.submit(permit, move |keys| {
