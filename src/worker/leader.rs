@@ -100,9 +100,9 @@ fn lead(terminal: &OsString, command: &[OsString]) -> io::Result<()> {
     drop(job);
     let pid = pid.ok_or_else(|| io::Error::other("the command has no process id"))?;
     tcsetpgrp(&terminal, pid)?;
-    // A command that used the terminal before it was in the foreground was stopped.
-    kill_process_group(pid, Signal::CONT).ok();
     report(&JobReport::Started(pid))?;
+    // A command that used the terminal before it was in the foreground is stopped, once.
+    let mut may_be_early = true;
     loop {
         let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::STOPPED)?;
         let Some(status) = status else { continue };
@@ -112,8 +112,17 @@ fn lead(terminal: &OsString, command: &[OsString]) -> io::Result<()> {
         if let Some(signal) = status.terminating_signal() {
             return report(&JobReport::Killed(signal));
         }
+        if std::mem::take(&mut may_be_early) && is_use_of_terminal(status.stopping_signal()) {
+            kill_process_group(pid, Signal::CONT).ok();
+            continue;
+        }
         report(&JobReport::Stopped)?;
     }
+}
+
+/// Reports whether the signal stops a process for using the terminal from the background.
+fn is_use_of_terminal(signal: Option<i32>) -> bool {
+    [Signal::TTIN, Signal::TTOU].iter().any(|use_of_terminal| signal == Some(use_of_terminal.as_raw()))
 }
 
 fn report(report: &JobReport) -> io::Result<()> {
