@@ -190,8 +190,8 @@ function linesOf(rows) {
 /** Returns the key bindings of every log. */
 export function scrollKeys(page) {
   const { scroller } = page;
-  const down = () => scroller.moveBy(scroller.rowHeight);
-  const up = () => scroller.moveBy(-scroller.rowHeight);
+  const down = () => scroller.moveByRows(1);
+  const up = () => scroller.moveByRows(-1);
   return {
     g: () => scroller.toStart(),
     Home: () => scroller.toStart(),

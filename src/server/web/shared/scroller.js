@@ -150,6 +150,11 @@ export class Scroller {
     this.invalidate();
   }
 
+  moveByRows(rows) {
+    this.overrule();
+    this.moveBy(rows * this.rowHeight);
+  }
+
   moveByPages(pages) {
     this.overrule();
     this.moveBy(Math.round(pages * (this.height - 2 * this.rowHeight)));
