@@ -78,8 +78,8 @@ impl Checker {
         });
         let hole = (self.found.last_line > 0 && header.first_line > self.found.last_line + 1)
             .then(|| (self.found.last_line + 1, header.first_line - 1));
-        if frame::has_unused_bits(file, &header).unwrap_or(false) {
-            self.fault(format!("the frame at byte {offset} has bits set that were not written"));
+        if frame::has_changed_descriptor(file, &header).unwrap_or(false) {
+            self.fault(format!("the descriptor of the frame at byte {offset} was changed"));
         }
         let mut totals = LogTotals::default();
         match frame::decompress(file, &header) {

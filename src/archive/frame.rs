@@ -211,14 +211,18 @@ pub(super) fn read_header(file: &File, offset: u64, size: u64) -> io::Result<Opt
     Ok(header.filter(|header| header.offset == offset && header.end() <= size))
 }
 
-/// The bits of a zstd frame's descriptor, its fifth byte, that decoders ignore and encoders leave unset.
-const UNUSED_BITS: u8 = 0b0001_1000;
+/// The bits of a zstd frame's descriptor, its fifth byte, that do not change how a frame is read here, and their
+/// value in each written frame: two that decoders ignore, and the one that announces the checksum, without which
+/// the checksum is left unread.
+const FIXED_BITS: u8 = 0b0001_1100;
+const FIXED_BITS_VALUE: u8 = 0b0000_0100;
 
-/// Reports whether a data frame has bits set that its encoder left unset. Its contents can be read all the same.
-pub(super) fn has_unused_bits(file: &File, header: &FrameHeader) -> io::Result<bool> {
+/// Reports whether a bit of a data frame's descriptor was changed that does not change how the frame is read here.
+/// Other programs may reject the frame.
+pub(super) fn has_changed_descriptor(file: &File, header: &FrameHeader) -> io::Result<bool> {
     let mut descriptor = [0; 1];
     file.read_exact_at(&mut descriptor, header.data_offset().saturating_add(4))?;
-    Ok(descriptor[0] & UNUSED_BITS != 0)
+    Ok(descriptor[0] & FIXED_BITS != FIXED_BITS_VALUE)
 }
 
 /// Returns the data of a frame as it is in the file.
