@@ -141,7 +141,7 @@ export class RealServer {
   }
 }
 
-// The headless shell is the same engine without the browser's own windows, and needs half of the processor time.
+// The headless shell is the same engine without the windows of a browser.
 const BROWSERS = ["/usr/lib/chromium/chromium-headless-shell", "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 /** A fresh browser; `newPage()` gives a page that fails the test on any script error. */
