@@ -12,7 +12,6 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -21,7 +20,7 @@ use super::folder::{FILE_MODE, copy_folder, create_folder, remove_rebuild_folder
 use super::pending::PendingWrites;
 use super::space::{DiskSpace, Unavailable};
 use super::tree_id::TreeId;
-use super::trees::Trees;
+use super::trees::{Trees, is_locked, retry_while_locked};
 use super::{GARBAGE, Store, StoreError, StoreOptions};
 use crate::model::Timestamp;
 
@@ -63,13 +62,8 @@ impl Store {
         probe_writable(folder, 0).map_err(not_writable)?;
         remove_partial_snapshots(folder).map_err(not_writable)?;
         let closed_before = CLOSED.lock().contains(folder);
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        let mut opened = Self::try_open(folder, options);
-        while closed_before && opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
-            std::thread::park_timeout(CLOSE_POLL);
-            opened = Self::try_open(folder, options);
-        }
-        match opened {
+        let open = || Self::try_open(folder, options);
+        match if closed_before { retry_while_locked(open) } else { open() } {
             Ok(store) => {
                 CLOSED.lock().remove(folder);
                 Ok(store)
@@ -173,10 +167,6 @@ impl Drop for Store {
 
 /// Folders that this process has opened and closed: sled's threads may hold their locks a little longer.
 static CLOSED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-/// Time to wait for the lock of such a folder.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Interval at which the lock is tried.
-pub(super) const CLOSE_POLL: Duration = Duration::from_millis(2);
 
 /// The `meta` key of the open count.
 const OPEN_COUNT: &[u8] = b"opening";
@@ -205,12 +195,6 @@ fn disk_error(error: StoreError, folder: &Path) -> Result<io::Error, StoreError>
         StoreError::Unavailable(reason) => Ok(io::Error::other(reason.to_string())),
         damage => Err(damage),
     }
-}
-
-/// Reports whether sled could not open because the folder is locked.
-pub(super) fn is_locked(error: &StoreError) -> bool {
-    let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
-    source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
 }
 
 /// Checks that a file of `bytes` bytes can be written to the folder.

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::commit::WalState;
-use super::open::{CLOSE_POLL, CLOSE_TIMEOUT, is_locked, probe_writable};
+use super::open::probe_writable;
 use super::space::Unavailable;
 use super::tree_id::TreeId;
-use super::trees::Trees;
+use super::trees::{CLOSE_POLL, CLOSE_TIMEOUT, Trees, retry_while_locked};
 use super::{Store, StoreError, now_ms};
 
 /// Interval between two attempts to reopen sled.
@@ -150,13 +150,7 @@ impl Store {
             }
         }
         while_closed();
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        let (trees, reopened, replay) = loop {
-            match self.reopen_trees() {
-                Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::park_timeout(CLOSE_POLL),
-                done => break done?,
-            }
-        };
+        let (trees, reopened, replay) = retry_while_locked(|| self.reopen_trees())?;
         let trees = Arc::new(trees);
         // Readers can continue from here, even if there is no space to apply the rest.
         self.pending.set_committing(replay.batch.clone());

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sled::IVec;
@@ -32,6 +33,12 @@ const ROW_BYTES: usize = 512;
 /// number.
 const ID_INTERVAL: u64 = 1_000_000;
 
+/// Time to wait for the lock of a folder that this process has just closed: sled's threads may hold it a little
+/// longer.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which the lock is tried.
+pub(super) const CLOSE_POLL: Duration = Duration::from_millis(2);
+
 /// The open sled database.
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -56,7 +63,7 @@ impl Trees {
         drop(Self::open(folder)?);
         // The saved number is 0, so opening continues at two intervals.
         let interval = (number / 2 / ID_INTERVAL + 1) * ID_INTERVAL;
-        let trees = Self::open_with(folder, interval)?;
+        let trees = retry_while_locked(|| Self::open_with(folder, interval))?;
         match trees.db.generate_id()? >= number {
             true => Ok(trees),
             false => Err(StoreError::Sync(io::Error::other("cannot continue the stream numbers"))),
@@ -153,3 +160,20 @@ impl Trees {
 
 /// The `meta` key of the last commit's frame number.
 const FRAME: &[u8] = b"frame";
+
+/// Opens again what this process has just closed, until sled's threads have released its lock.
+pub(super) fn retry_while_locked<T>(mut open: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    loop {
+        match open() {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::park_timeout(CLOSE_POLL),
+            done => return done,
+        }
+    }
+}
+
+/// Reports whether sled could not open because the folder is locked.
+pub(super) fn is_locked(error: &StoreError) -> bool {
+    let StoreError::Sled(sled::Error::Io(source)) = error else { return false };
+    source.kind() == io::ErrorKind::WouldBlock || source.to_string().contains("could not acquire lock")
+}

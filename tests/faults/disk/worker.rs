@@ -169,11 +169,15 @@ fn without_any_disk_the_output_is_kept_in_memory() {
     let home = Home::new();
     let serve = home.serve();
     let mut command = home.command(&["run", "--url", &serve.url, "--task", "t", "--", "seq", "1", "20000"]);
-    // In a view of the file system in which none of the folders for such files can be written.
+    // In a view of the file system in which none of the folders for such files can be written. The program itself may
+    // be in one of them.
     let args: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
     let mut limited = Command::new("unshare");
     limited.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    limited.arg("for d in /tmp /var/tmp; do mount -t tmpfs -o ro none \"$d\" || exit 99; done; exec \"$0\" \"$@\"");
+    limited.arg(
+        "for d in /tmp /var/tmp; do mount --rbind \"$d\" \"$d\" && mount -o remount,bind,ro \"$d\" || exit 99; done; \
+         exec \"$0\" \"$@\"",
+    );
     limited.arg(command.get_program()).args(args);
     limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.env("TMPDIR", "/proc").current_dir("/").stdin(Stdio::null());
