@@ -77,7 +77,7 @@ pub struct DiffLine {
     pub n: u64,
     /// Its displayed text.
     pub line: String,
-    /// How many lines are equal, apart from what changes from run to run.
+    /// The number of lines that are equal, apart from values that change from run to run.
     pub count: u32,
     /// Whether it reports an error, or looks like it.
     pub error: bool,

@@ -51,7 +51,7 @@ pub struct TellingLine {
     pub n: u64,
     /// Its displayed text, which may be cut.
     pub line: String,
-    /// Why it is shown.
+    /// The reason for showing it.
     pub reason: Reason,
 }
 

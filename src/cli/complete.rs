@@ -29,7 +29,7 @@ pub struct CompleteArgs {
     words: Vec<String>,
 }
 
-/// What can stand at the end.
+/// The parts of a word that can be completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
     /// An id that begins with this.

@@ -95,7 +95,7 @@ pub(super) async fn run(args: ServeArgs, context: Context, source: SettingsSourc
 fn options(settings: &Settings, data: &Path, ephemeral: bool) -> ServeOptions {
     let any_port = ephemeral && !settings.listen_named;
     let options = settings.serve_options(data, if any_port { ANY_PORT } else { &settings.listen });
-    // What is only in memory is lost at the end, like the folder.
+    // Data in memory is lost at the end, like the folder.
     ServeOptions { redis_values: ephemeral, ..options }
 }
 

@@ -175,7 +175,7 @@ impl ManyFollower {
                 _ => Ok(None),
             };
         };
-        // What the server sent before it received an unsubscribe.
+        // A message that the server sent before it received an unsubscribe.
         let Some(subscription) = self.tasks.get_mut(&task) else { return Ok(None) };
         let update = match message {
             ServerMessage::Open { task, first_line, last_line, .. } => {

@@ -1,4 +1,4 @@
-//! What both followers share: receiving a message, and deciding whether a failure is worth a retry.
+//! Parts of both followers: receiving a message, and deciding whether a failure is worth a retry.
 
 use std::time::Duration;
 

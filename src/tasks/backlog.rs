@@ -29,7 +29,7 @@ impl Default for ArchiveBacklog {
     }
 }
 
-/// What the archives have done: an append waits for as long as this changes.
+/// The progress of the archives: an append waits for as long as this changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ArchiveProgress {
     /// Last archived line of this task.

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::stdin;
 use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
-/// How often to look whether this process is in the foreground again. A shell does not always report it.
+/// The interval of checks whether this process is in the foreground again. A shell does not always report it.
 const FOREGROUND_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
 
 /// Reports whether this process is in the foreground of a terminal. The child must then stay in the

@@ -50,7 +50,7 @@ fn group<'t>(found: &Captures<'t>, at: usize) -> &'t str {
     found.get(at).map_or("", |group| group.as_str())
 }
 
-/// What a recognizer found in a row.
+/// A finding of a recognizer in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// An annotation.

@@ -11,7 +11,7 @@ const NAME_CHARS_MAX: usize = 32;
 /// Colours of the names, by their SGR codes.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
-/// What precedes a line.
+/// The prefix of a line.
 #[derive(Clone, Debug)]
 pub(super) struct LeadStyle {
     pub(super) time: Option<TimeMode>,

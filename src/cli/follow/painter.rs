@@ -27,7 +27,7 @@ pub(super) struct Painter {
     colours: bool,
     /// Columns and rows of the terminal.
     size: (usize, usize),
-    /// What is on the terminal of `screen`, from its first row on.
+    /// The rows of `screen` that are on the terminal, from the first on.
     painted: Vec<PaintedRow>,
     /// Whether the cursor is at the end of the last row, not below it.
     open: bool,

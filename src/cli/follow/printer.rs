@@ -31,7 +31,7 @@ pub(super) struct LinePrinter {
     painter: Option<Painter>,
     /// Whether the last piece of each channel was partial, so that its line continues.
     inside_line: [bool; 3],
-    /// What precedes the current line of each channel.
+    /// The prefix of the current line of each channel.
     leads: [Rc<str>; 3],
     /// Task and number of the last line that was printed of a filtered log.
     last_printed: Option<(usize, u64)>,

@@ -61,7 +61,7 @@ struct ApiErrorInner {
     retry_after_s: Option<u64>,
 }
 
-/// What an error response reports: an extension of the response, from which a browser gets a page.
+/// The report of an error response: an extension of the response, from which a browser gets a page.
 #[derive(Clone, Debug)]
 pub(crate) struct ReportedProblem {
     /// The stable code.

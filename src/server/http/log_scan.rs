@@ -65,7 +65,7 @@ pub(super) fn pattern(query: &QueryParams, state: &State) -> Result<Option<Arc<L
     })
 }
 
-/// What a scan looks for, and until when.
+/// The target of a scan, and its deadline.
 #[derive(Clone, Debug)]
 pub(super) struct ScanFilter {
     pub(super) pattern: Arc<LogPattern>,

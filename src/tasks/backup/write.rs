@@ -29,7 +29,7 @@ pub(super) struct BackupFile {
     pub(super) store_format: u8,
 }
 
-/// What was written.
+/// The files and bytes that were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BackupReport {
     /// Folder of the backup.

@@ -49,7 +49,7 @@ pub struct ReceivedLine<'a> {
     pub line: LineText<'a>,
     /// Whether the worker sent no time, or one that is not RFC 3339.
     pub own_time: bool,
-    /// What of the line could not be kept as sent, if anything; the line is `lossy` then.
+    /// The part of the line that could not be kept as sent, if any; the line is `lossy` then.
     pub fault: Option<Box<BadMessage>>,
 }
 

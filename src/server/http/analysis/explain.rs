@@ -69,7 +69,7 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
     Ok(response)
 }
 
-/// What an explanation says besides lines.
+/// The parts of an explanation other than its lines.
 #[derive(Serialize)]
 struct Head {
     task: TaskId,

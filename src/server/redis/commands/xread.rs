@@ -21,7 +21,7 @@ pub(in super::super) struct ReadArgs {
     pub(in super::super) streams: usize,
     /// Maximum number of entries per key.
     pub(super) count: usize,
-    /// How long to block; zero is unlimited.
+    /// The time to block; zero is unlimited.
     pub(super) block: Option<Duration>,
     /// Indexes of the group and the consumer.
     pub(super) group: Option<(usize, usize)>,
