@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -102,13 +102,32 @@ export async function startProxy(kind, text, port, upstream) {
   }
   return {
     async stop() {
+      const workers = await childrenOf(child.pid);
       child.kill("SIGTERM");
       const late = setTimeout(() => child.kill("SIGKILL"), 5000);
       await ended;
       clearTimeout(late);
+      // Under load a worker of Apache can miss the end of its parent. It would hold the port and the pipes.
+      for (const worker of workers) killIfRunning(worker, program);
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Returns the ids of a process' children. */
+async function childrenOf(pid) {
+  const ids = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  return ids.split(" ").filter(Boolean).map(Number);
+}
+
+/** Kills a process that still runs this program. */
+function killIfRunning(pid, program) {
+  try {
+    if (readFileSync(`/proc/${pid}/comm`, "utf8").trim() === program) process.kill(pid, "SIGKILL");
+  } catch (error) {
+    // It has ended.
+    if (!["ENOENT", "ESRCH"].includes(error.code)) throw error;
+  }
 }
 
 function accepts(port) {
