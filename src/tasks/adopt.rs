@@ -18,7 +18,7 @@ impl Tasks {
     /// its archive and removed after it.
     pub(super) async fn adopt_orphans(&self) -> Result<(), TasksOpenError> {
         let mut orphans = self.inner.archives.ids()?;
-        for (_, id) in self.inner.index.lock().keys() {
+        for id in self.inner.index.lock().ids() {
             orphans.remove(id);
         }
         for id in orphans {
@@ -51,7 +51,7 @@ impl Tasks {
         describe_from(&mut record, &self.inner.archives.archive(id, None)?)?;
         let bytes = record.encode().map_err(JournalError::from)?;
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
-        self.inner.index.lock().insert((record.created, id.clone()), record.status);
+        self.inner.index.lock().insert((record.created, id.clone()), record.status, &record.labels);
         if record.artifact.is_none() {
             let task = TaskHandle::load(self, id, record)?;
             self.inner.open.lock().insert(id.clone(), task);

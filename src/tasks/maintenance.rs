@@ -217,9 +217,9 @@ impl Maintenance {
             return Ok(());
         }
         let now = self.tasks.inner.clock.now().as_millis();
-        let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
+        let ids: Vec<TaskId> = self.tasks.inner.index.lock().ids().rev().cloned().collect();
         let (mut count, mut bytes) = (0, 0);
-        for id in keys {
+        for id in ids {
             let stored = self.tasks.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
             let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
             let Some(artifact) = &record.artifact else { continue };

@@ -15,6 +15,7 @@ use super::attempts::AttemptIndex;
 use super::backup::{self, BackupLocks};
 use super::budget::DiskBudget;
 use super::event_queue::EventQueue;
+use super::index::TaskIndex;
 use super::integrity::IntegrityCounts;
 use super::maintenance::MaintenanceRequest;
 use super::record::TaskRecord;
@@ -60,8 +61,8 @@ pub(super) struct TasksInner {
     pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
     /// Sealed tasks in use, so that all their readers share one.
     pub(super) sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
-    /// Every task, ordered by creation time.
-    pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
+    /// Every task. Locked only briefly.
+    pub(super) index: Mutex<TaskIndex>,
     pub(super) attempts: Mutex<AttemptIndex>,
     /// Changes with the listed details of any task.
     pub(super) changes: watch::Sender<u64>,
@@ -171,7 +172,7 @@ impl Tasks {
             if !record.is_closed() && self.inner.archives.sealed_path(&id).is_file() {
                 continue;
             }
-            self.inner.index.lock().insert((record.created, id.clone()), record.status);
+            self.inner.index.lock().insert((record.created, id.clone()), record.status, &record.labels);
             self.inner.attempts.lock().insert(&id, &record);
             if record.artifact.is_none() {
                 match TaskHandle::load(self, &id, record) {
@@ -256,12 +257,13 @@ impl Tasks {
             self.inner.options.hits.count(Limit::tasks_max);
             return Err(TasksError::TooManyTasks(count));
         }
-        let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
-        task.with_record(|record| self.inner.attempts.lock().insert(id, record));
+        task.with_record(|record| {
+            self.inner.attempts.lock().insert(id, record);
+            self.inner.index.lock().insert((record.created, id.clone()), TaskStatus::Running, &record.labels);
+        });
         self.cache(&task);
-        self.inner.index.lock().insert((created, id.clone()), TaskStatus::Running);
         self.notify_changed();
         Ok(task)
     }
@@ -306,7 +308,8 @@ impl Tasks {
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
         self.inner.open.lock().remove(id);
         self.inner.sealed.lock().remove(id);
-        self.inner.index.lock().remove(&(task.created(), id.clone()));
+        // The task is marked as removed, so its labels do not change any more.
+        task.with_record(|record| self.inner.index.lock().remove(&(record.created, id.clone()), &record.labels));
         self.inner.attempts.lock().remove(id);
         self.notify_changed();
         Ok(())

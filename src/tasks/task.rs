@@ -201,9 +201,7 @@ impl TaskHandle {
         self.inner.changed.send_modify(|version| *version += 1);
         if let Some(tasks) = self.registry() {
             let (created, status) = self.with_record(|record| (record.created, record.status));
-            if let Some(listed) = tasks.inner.index.lock().get_mut(&(created, self.id().clone())) {
-                *listed = status;
-            }
+            tasks.inner.index.lock().set_status(&(created, self.id().clone()), status);
             tasks.notify_changed();
         }
     }
@@ -266,8 +264,17 @@ impl TaskHandle {
             if state.record.is_closed() || state.ending {
                 return Ok(());
             }
+            if state.removed {
+                return Err(TasksError::Removed(self.id().clone()));
+            }
             state.record.set_worker_session(description.session.clone());
+            let labels = state.record.labels.clone();
             state.record.describe(description);
+            if let Some(tasks) = self.registry() {
+                // Under the state's lock: a removal reads the labels after it has set `removed`.
+                let key = (state.record.created, self.id().clone());
+                tasks.inner.index.lock().set_labels(&key, &labels, &state.record.labels);
+            }
             state.record.status = TaskStatus::Running;
             state.record.ended = None;
         }
