@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::budget::DiskBudget;
 use super::end::EndRequest;
@@ -51,6 +51,8 @@ pub(super) struct TaskInner {
     /// Recent pages at the live tail, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
+    /// Place in the backlog of seals, from the end to the seal.
+    pub(super) seal_place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The last attempt to archive lines failed.
     pub(super) archive_failed: AtomicBool,
     pub(super) events: EventState,
@@ -131,6 +133,7 @@ impl TaskHandle {
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
+            seal_place: Mutex::default(),
             archive_failed: AtomicBool::new(false),
             events: EventState::default(),
             partials: PartialLines::default(),
