@@ -1,14 +1,13 @@
 //! Appending lines to an archive: collected into frames, written, synced, then published to readers.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::sync::Arc;
 
 use super::frame::{self, FrameHeader, FrameMetadata};
 use super::{Archive, ArchiveError};
 use crate::model::{Line, LogTotals, Origin};
-use crate::store::{FILE_MODE, sync_folder};
+use crate::store::FILE_MODE;
 
 /// Approximate bytes of NDJSON in one frame.
 const FRAME_BYTES: usize = 128 * 1024;
@@ -27,7 +26,7 @@ pub(super) struct FrameWriter {
     /// Reused buffer for checksums of lines.
     buffer: Vec<u8>,
     /// Frames that are written but not synced.
-    unpublished: Vec<FrameHeader>,
+    pub(super) unpublished: Vec<FrameHeader>,
     /// Totals of their lines.
     unpublished_totals: LogTotals,
     /// True until the file's name is durable.
@@ -77,29 +76,33 @@ impl Archive {
             self.sync_name(&mut writer)
         });
         match done {
-            Ok(()) => {
-                let mut frames = self.frames.write();
-                frames.missing += frame::missing_between(frames.headers.last(), writer.unpublished.first());
-                frames.missing += frame::missing_lines(&writer.unpublished);
-                frames.headers.append(&mut writer.unpublished);
-                frames.totals.merge(&std::mem::take(&mut writer.unpublished_totals));
-            }
+            Ok(()) => self.publish(&mut writer),
             Err(_) => self.truncate_unsynced(&mut writer),
         }
         done
     }
 
+    /// Publishes the frames that were written. They must be durable.
+    pub(super) fn publish(&self, writer: &mut FrameWriter) {
+        let mut frames = self.frames.write();
+        frames.missing += frame::missing_between(frames.headers.last(), writer.unpublished.first());
+        frames.missing += frame::missing_lines(&writer.unpublished);
+        frames.headers.append(&mut writer.unpublished);
+        frames.totals.merge(&std::mem::take(&mut writer.unpublished_totals));
+    }
+
+    /// Makes the file's name durable, if it is not. A failed seal publishes lines before.
+    pub fn sync_file_name(&self) -> Result<(), ArchiveError> {
+        self.sync_name(&mut self.writer.lock())
+    }
+
     /// Makes the file's name durable: syncing the file alone does not.
     pub(super) fn sync_name(&self, writer: &mut FrameWriter) -> Result<(), ArchiveError> {
         if writer.name_unsynced {
-            self.sync_parent().map_err(|e| self.error("sync", e))?;
+            self.folder.names.sync().map_err(|e| self.error("sync", e))?;
             writer.name_unsynced = false;
         }
         Ok(())
-    }
-
-    pub(super) fn sync_parent(&self) -> io::Result<()> {
-        self.sealed.parent().map_or(Ok(()), sync_folder)
     }
 
     /// Discards the lines pushed since the last sync.
@@ -111,7 +114,7 @@ impl Archive {
         let frames = self.frames.read();
         let before = writer.len;
         writer.len = frames.headers.last().map_or(0, FrameHeader::end);
-        self.usage.resized(before, writer.len);
+        self.folder.usage.resized(before, writer.len);
         writer.raw.clear();
         writer.next = None;
         writer.metadata = FrameMetadata::default();
@@ -122,7 +125,7 @@ impl Archive {
         }
     }
 
-    fn write_frame(&self, writer: &mut FrameWriter) -> Result<(), ArchiveError> {
+    pub(super) fn write_frame(&self, writer: &mut FrameWriter) -> Result<(), ArchiveError> {
         let Some(mut header) = writer.next.take() else { return Ok(()) };
         let metadata = std::mem::take(&mut writer.metadata);
         let file = self.file_for_write(writer)?;
@@ -130,7 +133,7 @@ impl Archive {
         let bytes = bytes.map_err(|e| self.error("write", e))?;
         file.write_all_at(&bytes, writer.len).map_err(|e| self.error("write", e))?;
         writer.len += bytes.len() as u64;
-        self.usage.resized(0, bytes.len() as u64);
+        self.folder.usage.resized(0, bytes.len() as u64);
         writer.raw.clear();
         writer.unpublished.push(header);
         writer.unpublished_totals.merge(&metadata.totals);

@@ -1,6 +1,6 @@
 //! The folder of all archives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,17 +8,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::folder_sync::FolderSync;
 use super::truncate::NEW_SUFFIX;
 use super::{Archive, ArchiveError};
 use crate::model::TaskId;
-use crate::store::{create_folder, sync_folder};
+use crate::store::create_folder;
+
+/// Ends of the names of archives.
+const SEALED_SUFFIX: &str = ".ndjson.zst";
+const GROWING_SUFFIX: &str = ".ndjson.zst.open";
 
 /// The folder of all archives.
 #[derive(Clone, Debug)]
 pub struct Archives {
     folder: PathBuf,
+    shared: Arc<ArchiveFolder>,
+}
+
+/// What all archives of a folder share.
+#[derive(Debug)]
+pub(super) struct ArchiveFolder {
     /// Bytes of all files in it.
-    usage: Arc<DiskUsage>,
+    pub(super) usage: DiskUsage,
+    pub(super) names: FolderSync,
+}
+
+/// The archives in a folder, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundArchives {
+    /// Tasks with a sealed archive.
+    pub sealed: HashSet<TaskId>,
+    /// Tasks with a growing archive.
+    pub growing: HashSet<TaskId>,
 }
 
 /// An archive file at a moment: its name, and its bytes then. A growing file may have more bytes later.
@@ -40,9 +61,16 @@ impl DiskUsage {
         if now >= before {
             self.0.fetch_add(now - before, Ordering::Relaxed);
         } else {
-            self.0.fetch_sub(before - now, Ordering::Relaxed);
+            // A damaged file may have had fewer bytes than its record.
+            let less = |bytes: u64| Some(bytes.saturating_sub(before - now));
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
         }
     }
+}
+
+/// Reports whether an entry of a folder is a file, or a link to one. Looks at the file only if it is a link.
+fn is_file_or_link_to_one(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_file() || (kind.is_symlink() && entry.path().is_file()))
 }
 
 impl Archives {
@@ -54,23 +82,37 @@ impl Archives {
 
     /// Opens this folder for reading: nothing is created, and nothing may be written through it.
     pub fn open_read_only(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), usage: Arc::default() }
+        let shared = ArchiveFolder { usage: DiskUsage::default(), names: FolderSync::new(folder.to_owned()) };
+        Self { folder: folder.to_owned(), shared: Arc::new(shared) }
     }
 
-    /// Counts the bytes of all files and removes partial ones that a kill left. The process that writes
-    /// here must call it once, before any archive is opened.
-    pub fn scan_usage(&self) -> Result<(), ArchiveError> {
-        let mut bytes = 0;
+    /// Finds all archives in one pass over the folder, and removes partial files that a kill left. Counts the bytes of
+    /// all files but sealed archives, which [`Archives::count_sealed`] adds. The process that writes here must call it
+    /// once, before any archive is opened.
+    pub fn scan(&self) -> Result<FoundArchives, ArchiveError> {
+        let (mut found, mut bytes) = (FoundArchives::default(), 0);
         for entry in fs::read_dir(&self.folder).map_err(|e| self.error("read", e))? {
             let entry = entry.map_err(|e| self.error("read", e))?;
-            if entry.file_name().to_str().is_some_and(|name| name.ends_with(NEW_SUFFIX)) {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let id_of = |suffix: &str| name.strip_suffix(suffix).and_then(|id| id.parse::<TaskId>().ok());
+            if name.ends_with(NEW_SUFFIX) {
                 fs::remove_file(entry.path()).map_err(|e| self.error("read", e))?;
+            } else if let Some(id) = id_of(SEALED_SUFFIX).filter(|_| is_file_or_link_to_one(&entry)) {
+                found.sealed.insert(id);
             } else {
                 bytes += entry.metadata().map_err(|e| self.error("read", e))?.len();
+                found.growing.extend(id_of(GROWING_SUFFIX));
             }
         }
-        self.usage.0.store(bytes, Ordering::Relaxed);
-        Ok(())
+        self.shared.usage.0.store(bytes, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// Adds the bytes of a sealed archive that was found. Its record has them; without one they are read.
+    pub fn count_sealed(&self, id: &TaskId, recorded: Option<u64>) {
+        let bytes = recorded.unwrap_or_else(|| fs::metadata(self.sealed_path(id)).map_or(0, |file| file.len()));
+        self.shared.usage.resized(0, bytes);
     }
 
     fn error(&self, doing: &'static str, source: io::Error) -> ArchiveError {
@@ -79,17 +121,17 @@ impl Archives {
 
     /// Returns the bytes of all archives.
     pub fn bytes(&self) -> u64 {
-        self.usage.0.load(Ordering::Relaxed)
+        self.shared.usage.0.load(Ordering::Relaxed)
     }
 
     /// Returns the path of a task's sealed archive.
     pub fn sealed_path(&self, id: &TaskId) -> PathBuf {
-        self.folder.join(format!("{id}.ndjson.zst"))
+        self.folder.join(format!("{id}{SEALED_SUFFIX}"))
     }
 
     /// Returns the path of a task's growing archive.
     pub(super) fn open_path(&self, id: &TaskId) -> PathBuf {
-        self.folder.join(format!("{id}.ndjson.zst.open"))
+        self.folder.join(format!("{id}{GROWING_SUFFIX}"))
     }
 
     /// Returns the existing files of a task: the sealed one and the growing one.
@@ -106,9 +148,9 @@ impl Archives {
         let sealed = self.sealed_path(id);
         // Anything but a file at this path is not an archive, and the growing one is used.
         if sealed.is_file() {
-            return Archive::open_sealed(sealed, self.usage.clone());
+            return Archive::open_sealed(sealed, self.shared.clone());
         }
-        Archive::open_growing(self.open_path(id), sealed, journal_from, self.usage.clone())
+        Archive::open_growing(self.open_path(id), sealed, journal_from, self.shared.clone())
     }
 
     /// Returns every task that has an archive, sealed or growing. Ignores files of other names.
@@ -117,7 +159,7 @@ impl Archives {
         for entry in fs::read_dir(&self.folder).map_err(|e| self.error("read", e))? {
             let name = entry.map_err(|e| self.error("read", e))?.file_name();
             let Some(name) = name.to_str().map(|name| name.strip_suffix(".open").unwrap_or(name)) else { continue };
-            ids.extend(name.strip_suffix(".ndjson.zst").and_then(|id| id.parse::<TaskId>().ok()));
+            ids.extend(name.strip_suffix(SEALED_SUFFIX).and_then(|id| id.parse::<TaskId>().ok()));
         }
         Ok(ids)
     }
@@ -127,7 +169,7 @@ impl Archives {
         let (sealed, open) = (self.sealed_path(id), self.open_path(id));
         let is_linked = fs::metadata(&sealed).is_ok_and(|file| file.nlink() > 1);
         let moved = if is_linked { copy_and_remove(&sealed, &open) } else { fs::rename(&sealed, &open) };
-        let renamed = moved.and_then(|()| sync_folder(&self.folder));
+        let renamed = moved.and_then(|()| self.shared.names.sync());
         renamed.map_err(|source| ArchiveError::Io { path: sealed, doing: "reopen", source })
     }
 
@@ -154,13 +196,13 @@ impl Archives {
         for path in [self.sealed_path(id), self.open_path(id)] {
             let bytes = fs::metadata(&path).map_or(0, |file| file.len());
             match fs::remove_file(&path) {
-                Ok(()) => self.usage.resized(bytes, 0),
+                Ok(()) => self.shared.usage.resized(bytes, 0),
                 Err(source) if source.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(ArchiveError::Io { path, doing: "remove", source }),
             }
         }
         // Before the task's record is removed: a power cut must not leave an archive without a record.
-        sync_folder(&self.folder).map_err(|e| self.error("sync", e))
+        self.shared.names.sync().map_err(|e| self.error("sync", e))
     }
 }
 

@@ -23,6 +23,7 @@
 mod append;
 mod archives;
 mod checker;
+mod folder_sync;
 mod frame;
 mod read;
 mod recover;
@@ -40,8 +41,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::model::{EntryId, LogTotals};
 use append::FrameWriter;
-use archives::DiskUsage;
-pub use archives::{ArchiveFile, Archives};
+use archives::ArchiveFolder;
+pub use archives::{ArchiveFile, Archives, FoundArchives};
 pub use checker::ArchiveCheck;
 use frame::FrameHeader;
 pub use truncate::Hole;
@@ -84,8 +85,7 @@ pub struct Archive {
     cache: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
     /// True once a read error has been logged.
     error_logged: AtomicBool,
-    /// Bytes of all archives.
-    usage: Arc<DiskUsage>,
+    folder: Arc<ArchiveFolder>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl Archive {
         growing: PathBuf,
         sealed: PathBuf,
         journal_from: Option<u64>,
-        usage: Arc<DiskUsage>,
+        folder: Arc<ArchiveFolder>,
     ) -> Result<Self, ArchiveError> {
         let archive = Self {
             growing,
@@ -115,7 +115,7 @@ impl Archive {
             frames: RwLock::default(),
             cache: Mutex::default(),
             error_logged: AtomicBool::default(),
-            usage,
+            folder,
         };
         if archive.growing.exists() {
             let options = OpenOptions::new().read(true).write(true).open(&archive.growing);
@@ -123,7 +123,7 @@ impl Archive {
             let before = file.metadata().map_err(|e| archive.error("read", e))?.len();
             let (headers, len) = recover::recover_frames(&file, journal_from).map_err(|e| archive.error("read", e))?;
             file.set_len(len).map_err(|e| archive.error("truncate", e))?;
-            archive.usage.resized(before, len);
+            archive.folder.usage.resized(before, len);
             archive.writer.lock().len = len;
             let (missing, totals) = (frame::missing_lines(&headers), frame::totals(&file, &headers));
             let file = Some(Arc::new(file));

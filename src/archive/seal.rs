@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::frame::{self, FrameHeader, INDEX_MAGIC, SKIPPABLE_HEADER_BYTES};
-use super::{Archive, ArchiveError, DiskUsage, FrameWriter, Frames};
+use super::{Archive, ArchiveError, ArchiveFolder, FrameWriter, Frames};
 use crate::model::{Artifact, Integrity};
 use crate::store::codec;
 
@@ -25,38 +25,52 @@ const VERDICT_BYTES_MAX: u64 = 64 * 1024;
 const INDEX_FOOTER_BYTES: u64 = 4;
 
 impl Archive {
-    /// Syncs the lines pushed so far, appends the verdict, index and seek table, makes the file durable and
-    /// renames it. `verdict` compares the log with what its worker reported. Returns the file's size and
+    /// Appends the lines pushed so far, the verdict, index and seek table, makes all of it durable with one sync of the
+    /// file, and renames it. `verdict` compares the log with what its worker reported. Returns the file's size and
     /// SHA-256, also for an archive that is already sealed.
+    ///
+    /// # Errors
+    /// The lines pushed since the last sync are discarded: push them again.
     pub fn seal(&self, verdict: Option<&Integrity>) -> Result<Artifact, ArchiveError> {
-        self.sync()?;
         let mut writer = self.writer.lock();
         if !self.is_sealed() {
-            let file = self.file_for_write(&mut writer)?;
-            let headers = self.frames.read().headers.clone();
-            let done = write_tail(&file, &headers, verdict, writer.len).and_then(|len| {
-                file.sync_all()?;
-                self.rename()?;
-                self.sync_parent()?;
-                Ok(len)
-            });
-            match done {
-                Ok(len) => {
-                    self.usage.resized(writer.len, len);
-                    writer.len = len;
-                }
-                Err(source) => {
-                    // Once renamed, the file must stay complete.
-                    if self.growing.exists() {
-                        self.truncate_unsynced(&mut writer);
-                    }
-                    return Err(self.error("seal", source));
-                }
-            }
-            self.frames.write().sealed = true;
+            self.seal_file(&mut writer, verdict)?;
         }
         let sha256 = hash(&self.sealed).map_err(|e| self.error("read", e))?;
         Ok(Artifact { bytes: writer.len, sha256 })
+    }
+
+    fn seal_file(&self, writer: &mut FrameWriter, verdict: Option<&Integrity>) -> Result<(), ArchiveError> {
+        let renamed = self.write_frame(writer).and_then(|()| {
+            let file = self.file_for_write(writer)?;
+            let headers = [&self.frames.read().headers[..], &writer.unpublished].concat();
+            // An attempt that failed after the rename has written the tail there before.
+            let at = headers.last().map_or(0, FrameHeader::end);
+            let done = write_tail(&file, &headers, verdict, at).and_then(|len| {
+                file.sync_all()?;
+                self.rename()?;
+                Ok(len)
+            });
+            done.map_err(|source| self.error("seal", source))
+        });
+        let len = match renamed {
+            Ok(len) => len,
+            Err(error) => {
+                // Once renamed, the file must stay complete.
+                if !self.sealed.is_file() {
+                    self.truncate_unsynced(writer);
+                }
+                return Err(error);
+            }
+        };
+        // The lines are durable, but not the name: the journal must keep them until `sync_name` succeeds.
+        self.publish(writer);
+        writer.name_unsynced = true;
+        self.sync_name(writer)?;
+        self.folder.usage.resized(writer.len, len);
+        writer.len = len;
+        self.frames.write().sealed = true;
+        Ok(())
     }
 
     /// Renames the file to its final name, unless an earlier attempt already did.
@@ -68,7 +82,7 @@ impl Archive {
     }
 
     /// Opens a sealed archive.
-    pub(super) fn open_sealed(sealed: PathBuf, usage: Arc<DiskUsage>) -> Result<Self, ArchiveError> {
+    pub(super) fn open_sealed(sealed: PathBuf, folder: Arc<ArchiveFolder>) -> Result<Self, ArchiveError> {
         let file =
             File::open(&sealed).map_err(|source| ArchiveError::Io { path: sealed.clone(), doing: "open", source })?;
         let read = read_index(&file).and_then(|headers| Ok((headers, file.metadata()?.len())));
@@ -87,7 +101,7 @@ impl Archive {
             }),
             cache: parking_lot::Mutex::default(),
             error_logged: AtomicBool::default(),
-            usage,
+            folder,
         };
         Ok(archive)
     }

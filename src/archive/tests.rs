@@ -40,6 +40,43 @@ fn zstdcat(path: &Path) -> Vec<Line<'static>> {
 }
 
 #[test]
+fn seal_of_a_short_log_syncs_the_folder_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = Archives::open(folder.path()).unwrap();
+    let id: TaskId = "short".parse().unwrap();
+    let archive = archives.archive(&id, None).unwrap();
+    for n in 1..=20 {
+        archive.push(&line(n), Origin::Unnumbered).unwrap();
+    }
+    let artifact = archive.seal(None).unwrap();
+    assert_eq!(archive.folder.names.count(), 1);
+    assert_eq!(archive.seal(None).unwrap(), artifact);
+    assert_eq!(archives.bytes(), artifact.bytes);
+    for archive in [&archive, &archives.archive(&id, None).unwrap()] {
+        assert_eq!(archive.read(1, 100, usize::MAX).unwrap(), (1..=20).map(line).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn sizes_of_sealed_archives_come_from_their_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, id, archive) = filled(folder.path(), 2_000);
+    let artifact = archive.seal(None).unwrap();
+    fs::write(folder.path().join("growing.ndjson.zst.open"), "12345").unwrap();
+    fs::write(folder.path().join("partial.ndjson.zst.open.new"), "123").unwrap();
+    let archives = Archives::open(folder.path()).unwrap();
+    let found = archives.scan().unwrap();
+    let growing: TaskId = "growing".parse().unwrap();
+    assert_eq!((found.sealed, found.growing), ([id.clone()].into(), [growing].into()));
+    assert_eq!(archives.bytes(), 5, "the size of the sealed one was not read");
+    archives.count_sealed(&id, Some(artifact.bytes));
+    assert_eq!(archives.bytes(), 5 + artifact.bytes);
+    archives.count_sealed(&id, None);
+    assert_eq!(archives.bytes(), 5 + 2 * artifact.bytes, "without a record it is");
+    assert!(!folder.path().join("partial.ndjson.zst.open.new").exists());
+}
+
+#[test]
 fn every_line_is_readable_before_and_after_seal() {
     let folder = tempfile::tempdir().unwrap();
     let (archives, id, archive) = filled(folder.path(), 10_000);

@@ -73,7 +73,7 @@ impl Archive {
         };
         // The path refers to the new file from here on, even if something below fails.
         let len = headers.last().map_or(0, FrameHeader::end);
-        self.usage.resized(writer.len, len);
+        self.folder.usage.resized(writer.len, len);
         (writer.len, writer.name_unsynced) = (len, true);
         {
             let mut frames = self.frames.write();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::command::WriteCommand;
 use super::compact::compact_stream;
+use super::lookup::state_of;
 use super::stream_state::{StreamState, WriteContext};
 use super::transaction::Transaction;
 use super::writer::Writer;
@@ -61,7 +62,7 @@ impl Writer {
             return Err(JournalError::Removed);
         }
         let now = self.clock.read();
-        let state = self.states.entry(stream.number).or_insert_with(|| StreamState::new(stream));
+        let state = state_of(&mut self.states, stream);
         if state.stream.archived && state.tip.exists && state.is_expired(now.time) {
             state.delete_key(now.time);
         }

@@ -1,9 +1,22 @@
 //! Streams by name in the writer: lookup, creation and change notification.
 
-use super::JournalError;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::stream_state::{StreamState, WriteContext};
-use super::writer::Writer;
+use super::writer::{FoundStream, Writer};
+use super::{JournalError, Stream};
 use crate::model::{ClockReading, Timestamp};
+
+/// Returns the state of a stream. A state from before the stream was loaded again is replaced: it would publish to
+/// the readers of the earlier object only.
+pub(super) fn state_of<'s>(states: &'s mut HashMap<u64, StreamState>, stream: &Arc<Stream>) -> &'s mut StreamState {
+    let state = states.entry(stream.number).or_insert_with(|| StreamState::new(stream));
+    if !state.in_commit && !Arc::ptr_eq(&state.stream, stream) {
+        *state = StreamState::new(stream);
+    }
+    state
+}
 
 impl Writer {
     /// Returns the number of the stream with this name. An expired key is deleted first.
@@ -15,14 +28,19 @@ impl Writer {
             return Ok(Some(number));
         }
         let found = self.load_state(name, now)?;
-        self.last_found = found.map(|number| (name.into(), number));
+        self.last_found = found.map(|number| self.found_now(name, number));
         Ok(found)
     }
 
     /// Returns the number found last if it belongs to this name: consecutive commands often use the
     /// same key.
     fn last_found(&self, name: &[u8]) -> Option<u64> {
-        self.last_found.as_ref().filter(|(found, _)| **found == *name).map(|(_, number)| *number)
+        let found = self.last_found.as_ref().filter(|found| *found.name == *name)?;
+        (found.loads == self.streams.loads()).then_some(found.number)
+    }
+
+    fn found_now(&self, name: &[u8], number: u64) -> FoundStream {
+        FoundStream { name: name.into(), number, loads: self.streams.loads() }
     }
 
     fn load_state(&mut self, name: &[u8], now: Timestamp) -> Result<Option<u64>, JournalError> {
@@ -30,7 +48,7 @@ impl Writer {
         if stream.tip().removed {
             return Ok(None);
         }
-        let state = self.states.entry(stream.number).or_insert_with(|| StreamState::new(&stream));
+        let state = state_of(&mut self.states, &stream);
         if state.tip.exists && state.is_expired(now) {
             self.remove_key(&stream)?;
             self.touch(name);
@@ -42,7 +60,7 @@ impl Writer {
     pub(super) fn create_stream(&mut self, name: &[u8]) -> Result<u64, JournalError> {
         let stream = self.streams.create(&self.store, name)?;
         self.states.insert(stream.number, StreamState::new(&stream));
-        self.last_found = Some((name.into(), stream.number));
+        self.last_found = Some(self.found_now(name, stream.number));
         Ok(stream.number)
     }
 

@@ -28,6 +28,13 @@ const RECOVERY_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest wait of the writer when no timer is pending.
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
+/// A lookup by name, which is valid until another stream is loaded.
+pub(super) struct FoundStream {
+    pub(super) name: Box<[u8]>,
+    pub(super) number: u64,
+    pub(super) loads: u64,
+}
+
 pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     durability: Durability,
@@ -40,9 +47,9 @@ pub(super) struct Writer {
     can_grow: Result<(), JournalError>,
     /// Buffer in which an entry is encoded.
     pub(super) encoded: Vec<u8>,
-    /// Name and number of the stream found last.
-    pub(super) last_found: Option<(Box<[u8]>, u64)>,
-    /// Streams that were written to, by number; dropped together with the stream.
+    /// Stream found last.
+    pub(super) last_found: Option<FoundStream>,
+    /// Streams that were written to, by number; dropped when the stream is removed.
     pub(super) states: HashMap<u64, StreamState>,
     pub(super) pending: PendingCommit,
     pub(super) watched: WatchedKeys,
@@ -237,7 +244,6 @@ impl Writer {
                 tracing::warn!(%error, "failed to remove a trimmed block; it will be removed when the store is next opened");
             }
         }
-        self.states.retain(|_, state| Arc::strong_count(&state.stream) > 1);
     }
 
     /// Reverts the changes of a failed commit to the stored state. They were never published, so the

@@ -19,15 +19,15 @@ pub(super) struct RunCount {
 
 impl RunCount {
     /// Adds a run if there are fewer than `max`; else returns their number.
-    pub(super) fn add<E>(
+    pub(super) async fn add<E>(
         &mut self,
         max: u64,
         now: Instant,
-        count: impl FnOnce() -> Result<u64, E>,
+        count: impl AsyncFnOnce() -> Result<u64, E>,
     ) -> Result<Result<(), u64>, E> {
         let age_max = if self.runs >= max { AGE_AT_LIMIT } else { AGE_MAX };
         if self.counted.is_none_or(|counted| now.duration_since(counted) >= age_max) {
-            self.runs = count()?;
+            self.runs = count().await?;
             self.counted = Some(now);
         }
         if self.runs >= max {
@@ -47,23 +47,23 @@ impl RunCount {
 mod tests {
     use super::*;
 
-    #[test]
-    fn runs_are_counted_once_for_many_new_ones_and_again_at_the_limit() {
+    #[tokio::test]
+    async fn runs_are_counted_once_for_many_new_ones_and_again_at_the_limit() {
         let (mut count, mut scans, start) = (RunCount::default(), 0, Instant::now());
-        let mut add = |count: &mut RunCount, at: Duration, real: u64| {
-            let counted = count.add(1_000, start + at, || {
+        let mut add = async |count: &mut RunCount, at: Duration, real: u64| {
+            let counted = count.add(1_000, start + at, async || {
                 scans += 1;
                 Ok::<u64, ()>(real)
             });
-            (counted.unwrap(), scans)
+            (counted.await.unwrap(), scans)
         };
         for _ in 0..990 {
-            assert_eq!(add(&mut count, Duration::ZERO, 10), (Ok(()), 1));
+            assert_eq!(add(&mut count, Duration::ZERO, 10).await, (Ok(()), 1));
         }
-        assert_eq!(add(&mut count, Duration::ZERO, 10), (Err(1_000), 1));
+        assert_eq!(add(&mut count, Duration::ZERO, 10).await, (Err(1_000), 1));
         count.remove();
-        assert_eq!(add(&mut count, Duration::ZERO, 10), (Ok(()), 1), "one was removed");
-        assert_eq!(add(&mut count, Duration::from_millis(100), 7), (Ok(()), 2), "a Redis client removed most");
-        assert_eq!(add(&mut count, Duration::from_secs(31), 2_000), (Err(2_000), 3), "or created many");
+        assert_eq!(add(&mut count, Duration::ZERO, 10).await, (Ok(()), 1), "one was removed");
+        assert_eq!(add(&mut count, Duration::from_millis(100), 7).await, (Ok(()), 2), "a Redis client removed most");
+        assert_eq!(add(&mut count, Duration::from_secs(31), 2_000).await, (Err(2_000), 3), "or created many");
     }
 }

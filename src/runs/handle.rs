@@ -160,7 +160,7 @@ impl RunHandle {
     async fn append_batch(&self, events: &[(Event, IdHash)]) -> Result<u64, RunsError> {
         for _ in 0..ATTEMPTS_MAX {
             let mut guard = self.run.state.lock().await;
-            self.check_can_grow()?;
+            self.check_can_grow().await?;
             let stream = self.runs.journal.stream_or_new(self.id().stream_key().as_bytes())?;
             if self.run.has_unconfirmed.load(Ordering::Acquire) {
                 // Queued after that batch: once it is done, the outcome of the batch is known.
@@ -200,15 +200,18 @@ impl RunHandle {
     }
 
     /// Checks whether events can be added to this run, which may be a new one.
-    fn check_can_grow(&self) -> Result<(), RunsError> {
+    async fn check_can_grow(&self) -> Result<(), RunsError> {
         self.runs.tasks.has_budget()?;
         if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
             return Ok(());
         }
         let (options, max) = (self.runs.tasks.options(), self.runs.tasks.options().limits.runs_max);
-        let count =
-            || Ok::<u64, RunsError>(self.runs.journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())?.len() as u64);
-        match self.runs.count.lock().add(max, Instant::now(), count)? {
+        let count = async || {
+            let journal = self.runs.journal.clone();
+            let keys = tokio::task::spawn_blocking(move || journal.latest_ids(RunId::STREAM_PREFIX.as_bytes())).await;
+            Ok::<u64, RunsError>(keys.map_err(|_| JournalError::Closed)??.len() as u64)
+        };
+        match self.runs.count.lock().await.add(max, Instant::now(), count).await? {
             Ok(()) => Ok(()),
             Err(runs) => {
                 options.hits.count(Limit::runs_max);

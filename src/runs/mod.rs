@@ -101,7 +101,7 @@ struct RunsInner {
     /// Results of the search in the output of tasks. Locked for a lookup only.
     found: Mutex<found::FoundEvents>,
     /// The number of runs. Locked for a scan of all streams now and then.
-    count: Mutex<count::RunCount>,
+    count: tokio::sync::Mutex<count::RunCount>,
     /// Summary of each run when it was last read. Locked for a lookup only.
     summaries: Mutex<HashMap<RunId, list::CachedSummary>>,
     /// Changes when a run has new events or is removed.
@@ -117,7 +117,7 @@ impl Runs {
             meters,
             used: Mutex::default(),
             found: Mutex::default(),
-            count: Mutex::default(),
+            count: tokio::sync::Mutex::default(),
             summaries: Mutex::default(),
             changes: watch::Sender::new(0),
         };
@@ -152,7 +152,7 @@ impl Runs {
             Err(error) => return Err(error.into()),
         }
         self.inner.summaries.lock().remove(id);
-        self.inner.count.lock().remove();
+        self.inner.count.lock().await.remove();
         self.notify_changed();
         Ok(true)
     }

@@ -5,7 +5,7 @@ use super::record::TaskRecord;
 use super::registry::{Tasks, new_incarnation};
 use super::task::TaskHandle;
 use super::{TasksError, TasksOpenError};
-use crate::archive::Archive;
+use crate::archive::{Archive, FoundArchives};
 use crate::journal::JournalError;
 use crate::model::{Channel, GapReason, TaskId, TaskStatus, Timestamp};
 
@@ -14,15 +14,14 @@ const PAGE_LINES: usize = 10_000;
 const PAGE_BYTES: usize = 1024 * 1024;
 
 impl Tasks {
-    /// Creates records for archives that have none. Normally every archive has one: a record is written before
+    /// Creates records for these archives, which have none. Normally every archive has one: a record is written before
     /// its archive and removed after it.
-    pub(super) async fn adopt_orphans(&self) -> Result<(), TasksOpenError> {
-        let mut orphans = self.inner.archives.ids()?;
-        for (_, id) in self.inner.index.lock().keys() {
-            orphans.remove(id);
+    pub(super) async fn adopt_orphans(&self, orphans: FoundArchives) -> Result<(), TasksOpenError> {
+        for id in &orphans.sealed {
+            self.inner.archives.count_sealed(id, None);
         }
-        for id in orphans {
-            match self.adopt(&id).await {
+        for id in orphans.sealed.union(&orphans.growing) {
+            match self.adopt(id).await {
                 Ok(()) => {
                     tracing::error!(task = %id, "restored a task from its archive: a damaged store had lost its record");
                 }
@@ -51,7 +50,7 @@ impl Tasks {
         describe_from(&mut record, &self.inner.archives.archive(id, None)?)?;
         let bytes = record.encode().map_err(JournalError::from)?;
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
-        self.inner.index.lock().insert((record.created, id.clone()), record.status);
+        self.inner.index.lock().insert((record.created, id.clone()), record.status, &record.labels);
         if record.artifact.is_none() {
             let task = TaskHandle::load(self, id, record)?;
             self.inner.open.lock().insert(id.clone(), task);

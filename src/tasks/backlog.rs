@@ -1,4 +1,4 @@
-//! Back-pressure: an append waits while the archive lags.
+//! Back-pressure: an append and an end wait while the archive lags.
 //!
 //! Nothing is trimmed from the journal before it is archived, so without this wait the journal of a flood would
 //! grow without bound. A writer that waits reads no further input, and its sender keeps the lines.
@@ -6,14 +6,17 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::TasksError;
+use super::registry::Tasks;
 use super::task::TaskHandle;
+use crate::model::limits::Limit;
 
 /// Default of [`ArchiveBacklog::lines_max`].
 const LINES_MAX: u64 = 500_000;
-/// Maximum time for which an append waits without progress.
+/// Maximum time for which an append waits without progress, and an end for its place in the backlog.
 pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lines that wait for their archive.
@@ -75,6 +78,40 @@ impl TaskHandle {
         }
     }
 
+    /// Waits until there is room for this ended task among those that wait for their archive, at most
+    /// [`BACKLOG_TIMEOUT`]. Without this wait tasks that end faster than they are sealed would fill the memory.
+    /// After a wait that long, no end waits until a seal has been tried again.
+    pub(super) async fn wait_for_seals(&self) {
+        let Some(tasks) = self.registry() else { return };
+        // Seals wait for space on a full disk, and for a reader of the task's events. Other ends do not wait for those.
+        if self.has_pending_events() || self.inner.journal.check_can_grow().is_err() {
+            return;
+        }
+        let place = match tasks.inner.seal_backlog.clone().try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                tasks.inner.options.hits.count(Limit::seal_backlog_max);
+                tasks.wait_for_seal_place().await
+            }
+        };
+        *self.inner.seal_place.lock() = place;
+        if self.is_sealed() || self.is_removed() {
+            self.leave_seal_backlog();
+        }
+    }
+
+    /// Makes room for another ended task, after an attempt to seal this one. The attempt may have failed, which is not
+    /// a reason to delay other tasks.
+    pub(super) fn seal_was_tried(&self, tasks: &Tasks) {
+        tasks.inner.seals_stalled.store(false, Ordering::Release);
+        self.leave_seal_backlog();
+    }
+
+    /// Makes room for another ended task.
+    pub(super) fn leave_seal_backlog(&self) {
+        drop(self.inner.seal_place.lock().take());
+    }
+
     fn archive_progress(&self) -> ArchiveProgress {
         let failed = self.inner.archive_failed.load(Ordering::Acquire);
         let tasks = self.registry().filter(|_| !failed);
@@ -82,6 +119,20 @@ impl TaskHandle {
             own: self.archived_through(),
             all: tasks.map(|tasks| tasks.inner.archive_steps.load(Ordering::Acquire)),
         }
+    }
+}
+
+impl Tasks {
+    async fn wait_for_seal_place(&self) -> Option<OwnedSemaphorePermit> {
+        if self.inner.seals_stalled.load(Ordering::Acquire) {
+            return None;
+        }
+        let place = tokio::select! {
+            () = self.inner.closing.cancelled() => return None,
+            place = timeout(BACKLOG_TIMEOUT, self.inner.seal_backlog.clone().acquire_owned()) => place,
+        };
+        self.inner.seals_stalled.fetch_or(place.is_err(), Ordering::AcqRel);
+        place.ok()?.ok()
     }
 }
 

@@ -5,8 +5,8 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::limits::Limits;
-use crate::model::{Channel, LineText, Timestamp};
-use crate::tasks::{LineBatch, Tasks, TasksOptions};
+use crate::model::{Channel, LineText, TaskStatus, Timestamp};
+use crate::tasks::{EndOutcome, EndRequest, LineBatch, Tasks, TasksOptions};
 
 const WINDOW: u64 = 200;
 const BACKLOG: u64 = 2_500;
@@ -99,4 +99,61 @@ async fn an_append_that_waits_ends_with_the_store() {
     tasks.inner.closing.cancel();
     assert!(matches!(waiting.await, Err(TasksError::Closed)));
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_waits_while_too_many_tasks_wait_for_their_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { seal_backlog_max: 2, ..Limits::default() };
+    let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
+    // No seal completes while a backup is being made.
+    let held = tasks.inner.backup.archives.clone().write_owned().await;
+    let end = async |n: u32| {
+        let task = tasks.get_or_create(&format!("t{n}").parse().unwrap()).await.unwrap();
+        append(&task, 1).await;
+        tokio::spawn(async move { task.end(EndRequest::default()).await })
+    };
+    for n in 1..=2 {
+        assert_eq!(end(n).await.await.unwrap().unwrap(), EndOutcome::Ended, "there is room for two");
+    }
+    let third = end(3).await;
+    let waits = async {
+        while tasks.options().hits.get(Limit::seal_backlog_max) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waits).await.expect("the third waits");
+    assert!(!third.is_finished());
+    let task = tasks.get(&"t3".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(task.details().status, TaskStatus::Completed, "its end is durable meanwhile");
+    drop(held);
+    assert_eq!(third.await.unwrap().unwrap(), EndOutcome::Ended);
+    tasks.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_do_not_wait_again_for_seals_that_stand_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { seal_backlog_max: 1, ..Limits::default() };
+    let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
+    // No seal completes while a backup is being made.
+    let held = tasks.inner.backup.archives.clone().write_owned().await;
+    // As if an end had waited as long as it may.
+    tasks.inner.seals_stalled.store(true, Ordering::Release);
+    for n in 1..=3 {
+        let task = tasks.get_or_create(&format!("t{n}").parse().unwrap()).await.unwrap();
+        append(&task, 1).await;
+        let end = tokio::time::timeout(BACKLOG_TIMEOUT / 2, task.end(EndRequest::default())).await;
+        assert_eq!(end.expect("it does not wait").unwrap(), EndOutcome::Ended);
+    }
+    drop(held);
+    let sealed = async {
+        while tasks.inner.open.lock().len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), sealed).await.expect("all are sealed");
+    tasks.close().await;
+    assert_eq!(tasks.inner.seal_backlog.available_permits(), 1, "the place is free again");
+    assert!(!tasks.inner.seals_stalled.load(Ordering::Acquire), "the next end waits again");
 }

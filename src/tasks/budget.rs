@@ -131,7 +131,7 @@ impl Tasks {
 
     /// Returns the sealed tasks, the earliest end first.
     fn finished_tasks(&self) -> Result<Vec<FinishedTask>, TasksError> {
-        let ids: Vec<TaskId> = self.inner.index.lock().keys().map(|(_, id)| id.clone()).collect();
+        let ids: Vec<TaskId> = self.inner.index.lock().ids().cloned().collect();
         let mut finished = Vec::new();
         for id in ids {
             let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;

@@ -53,13 +53,18 @@ enum EndAttempt {
 }
 
 impl TaskHandle {
-    /// Ends the task after every line appended before. The first end remains.
+    /// Ends the task after every line appended before. The first end remains. Waits while too many ended tasks wait
+    /// for their archive.
     pub async fn end(&self, end: EndRequest) -> Result<EndOutcome, TasksError> {
-        Ok(self.end_if(end, |_, _| true).await?.unwrap_or(EndOutcome::AlreadyEnded))
+        let outcome = self.end_if(end, |_, _| true).await?.unwrap_or(EndOutcome::AlreadyEnded);
+        if outcome == EndOutcome::Ended {
+            self.wait_for_seals().await;
+        }
+        Ok(outcome)
     }
 
-    /// Ends the task like [`TaskHandle::end`] if `is_due` holds. It is called under the state lock, so that what it
-    /// has checked cannot change before the end. Returns `None` if it does not hold.
+    /// Ends the task if `is_due` holds, without waiting for the archives of other tasks. It is called under the state
+    /// lock, so that what it has checked cannot change before the end. Returns `None` if it does not hold.
     pub(super) async fn end_if(
         &self,
         end: EndRequest,

@@ -164,7 +164,6 @@ impl Tasks {
         let mut record = task.with_record(TaskRecord::clone);
         (record.status, record.ended, record.artifact) = (TaskStatus::Running, None, None);
         record.integrity = None;
-        let created = record.created;
         let bytes = record.encode().map_err(JournalError::from)?;
         // The record first: after a kill in between the next start opens the sealed archive.
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;
@@ -176,7 +175,9 @@ impl Tasks {
         let task = opened.await.map_err(|_| TasksError::Closed)??;
         self.cache(&task);
         self.inner.sealed.lock().remove(&id);
-        self.inner.index.lock().insert((created, id), TaskStatus::Running);
+        task.with_record(|record| {
+            self.inner.index.lock().insert((record.created, id), TaskStatus::Running, &record.labels);
+        });
         self.notify_changed();
         Ok(())
     }

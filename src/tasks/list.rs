@@ -1,27 +1,14 @@
 //! The paged list of tasks, newest first.
 
-use std::ops::Bound;
-
 use super::details::details_of_sealed;
+use super::index::{IndexKey, ListQuery};
 use super::record::TaskRecord;
 use super::{Tasks, TasksError};
 use crate::journal::JournalError;
-use crate::model::{StatusFilter, Task, TaskId, Timestamp};
+use crate::model::{Task, TaskId, Timestamp};
 
-/// A query for a page of tasks.
-#[derive(Clone, Debug, Default)]
-pub struct ListQuery {
-    /// Only tasks with this status or outcome.
-    pub status: Option<StatusFilter>,
-    /// Only tasks with all of these labels and values.
-    pub labels: Vec<(String, String)>,
-    /// Only tasks whose id begins with this text.
-    pub prefix: Option<String>,
-    /// Maximum number of tasks.
-    pub limit: usize,
-    /// Position to continue after: the `next` of an earlier page.
-    pub after: Option<String>,
-}
+/// Maximum records read at once.
+const READ_RECORDS_MAX: usize = 256;
 
 /// A page of tasks, newest first.
 #[derive(Clone, Debug)]
@@ -46,11 +33,12 @@ impl Tasks {
     ) -> Result<TaskPage, TasksError> {
         let mut at = query.after.as_deref().and_then(parse_position);
         let mut page = TaskPage { tasks: Vec::new(), next: None };
+        // One more than fits shows whether there is a next page.
+        let mut count = query.limit.saturating_add(1).min(READ_RECORDS_MAX);
         loop {
-            let rows = self.rows_before(at.as_ref(), query);
-            let Some(last) = rows.last().cloned() else { return Ok(page) };
-            for row in rows.into_iter().filter(|(_, id)| is_visible(id)) {
-                let Some(task) = self.details_of(&row.1).await? else { continue };
+            let scan = self.inner.index.lock().scan(at.as_ref(), query, count);
+            let ids = scan.keys.iter().map(|key| &key.1).filter(|id| is_visible(id)).cloned().collect();
+            for task in self.details_of_all(ids).await? {
                 let has_label = |(key, value): &(String, String)| task.labels.get(key) == Some(value);
                 if query.status.is_some_and(|status| !status.matches(&task)) || !query.labels.iter().all(has_label) {
                     continue;
@@ -61,24 +49,27 @@ impl Tasks {
                 }
                 page.tasks.push(task);
             }
-            at = Some(last);
+            let Some(next) = scan.next else { return Ok(page) };
+            at = Some(IndexKey::clone(&next));
+            count = READ_RECORDS_MAX;
         }
     }
 
-    /// Returns up to 256 tasks created before this position, newest first.
-    fn rows_before(&self, at: Option<&(Timestamp, TaskId)>, query: &ListQuery) -> Vec<(Timestamp, TaskId)> {
-        let index = self.inner.index.lock();
-        let end = at.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = index.range::<(Timestamp, TaskId), _>((Bound::Unbounded, end)).rev();
-        let has_prefix = |id: &TaskId| query.prefix.as_ref().is_none_or(|prefix| id.as_str().starts_with(prefix));
-        rows.filter(|((_, id), found)| query.status.is_none_or(|status| status.may_match(**found)) && has_prefix(id))
-            .map(|(key, _)| key.clone())
-            .take(256)
-            .collect()
+    /// Returns the details of these tasks, without those that were removed meanwhile. Reads them on a thread for
+    /// blocking operations.
+    async fn details_of_all(&self, ids: Vec<TaskId>) -> Result<Vec<Task>, TasksError> {
+        if ids.is_empty() {
+            // Between two scans of a long list.
+            tokio::task::yield_now().await;
+            return Ok(Vec::new());
+        }
+        let tasks = self.clone();
+        let read = move || ids.iter().filter_map(|id| tasks.details_of(id).transpose()).collect();
+        tokio::task::spawn_blocking(read).await.map_err(|_| TasksError::Closed)?
     }
 
     /// Returns a task's details without opening its archive.
-    async fn details_of(&self, id: &TaskId) -> Result<Option<Task>, TasksError> {
+    fn details_of(&self, id: &TaskId) -> Result<Option<Task>, TasksError> {
         if let Some(task) = self.inner.open.lock().get(id) {
             return Ok(Some(task.details()));
         }

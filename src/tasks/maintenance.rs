@@ -29,6 +29,8 @@ const SEAL_RETRY_DELAY: Duration = Duration::from_secs(5);
 pub(super) const REQUESTS_MAX: usize = 1024;
 /// Maximum number of archives written concurrently.
 const ARCHIVERS: usize = 2;
+/// Maximum number of short logs sealed concurrently: these wait for syncs, which they share.
+const SEALERS: usize = 16;
 
 /// A request for work that should not wait for the next sweep.
 #[derive(Debug)]
@@ -41,8 +43,8 @@ pub(super) enum MaintenanceRequest {
 
 /// Runs until the store closes.
 pub(super) async fn run(tasks: Tasks, mut requests: mpsc::Receiver<MaintenanceRequest>) {
-    let archivers = Arc::new(Semaphore::new(ARCHIVERS));
-    let mut maintenance = Maintenance { archivers, seal_retry: HashMap::new(), last_cleanup: None, tasks };
+    let [archivers, sealers] = [ARCHIVERS, SEALERS].map(|count| Arc::new(Semaphore::new(count)));
+    let mut maintenance = Maintenance { archivers, sealers, seal_retry: HashMap::new(), last_cleanup: None, tasks };
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let closing = maintenance.tasks.inner.closing.clone();
@@ -63,6 +65,7 @@ pub(super) async fn run(tasks: Tasks, mut requests: mpsc::Receiver<MaintenanceRe
 struct Maintenance {
     tasks: Tasks,
     archivers: Arc<Semaphore>,
+    sealers: Arc<Semaphore>,
     /// Tasks whose seal failed or is in progress, with the earliest time for another attempt.
     seal_retry: HashMap<TaskId, Instant>,
     /// Time of the last cleanup; none yet after the start, so the first sweep includes one.
@@ -113,11 +116,13 @@ impl Maintenance {
             return;
         }
         self.seal_retry.insert(task.id().clone(), now + SEAL_RETRY_DELAY);
-        let (archivers, tasks) = (self.archivers.clone(), self.tasks.clone());
+        let is_short = task.stream().is_none_or(|stream| stream.tip().len() <= ARCHIVE_STEP_LINES);
+        let (workers, tasks) = (if is_short { &self.sealers } else { &self.archivers }.clone(), self.tasks.clone());
         self.tasks.inner.tracker.spawn(async move {
-            let Ok(_permit) = archivers.acquire().await else { return };
+            let Ok(_permit) = workers.acquire().await else { return };
             let done = task.seal().await;
             task.inner.archiving.store(false, Ordering::Release);
+            task.seal_was_tried(&tasks);
             if let Err(error) = done
                 && !task.is_removed()
             {
@@ -217,9 +222,9 @@ impl Maintenance {
             return Ok(());
         }
         let now = self.tasks.inner.clock.now().as_millis();
-        let keys: Vec<TaskId> = self.tasks.inner.index.lock().keys().rev().map(|(_, id)| id.clone()).collect();
+        let ids: Vec<TaskId> = self.tasks.inner.index.lock().ids().rev().cloned().collect();
         let (mut count, mut bytes) = (0, 0);
-        for id in keys {
+        for id in ids {
             let stored = self.tasks.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
             let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
             let Some(artifact) = &record.artifact else { continue };

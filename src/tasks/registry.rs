@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulid::Ulid;
@@ -15,12 +15,13 @@ use super::attempts::AttemptIndex;
 use super::backup::{self, BackupLocks};
 use super::budget::DiskBudget;
 use super::event_queue::EventQueue;
+use super::index::TaskIndex;
 use super::integrity::IntegrityCounts;
 use super::maintenance::MaintenanceRequest;
 use super::record::TaskRecord;
 use super::task::{TaskHandle, TaskInner};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, maintenance};
-use crate::archive::Archives;
+use crate::archive::{Archives, FoundArchives};
 use crate::journal::{Journal, JournalError, JournalOptions};
 use crate::model::limits::{Limit, Limits};
 use crate::model::{AttemptMode, Clock, TaskId, TaskStatus, Timestamp};
@@ -60,8 +61,8 @@ pub(super) struct TasksInner {
     pub(super) open: Mutex<HashMap<TaskId, TaskHandle>>,
     /// Sealed tasks in use, so that all their readers share one.
     pub(super) sealed: Mutex<HashMap<TaskId, Weak<TaskInner>>>,
-    /// Every task, ordered by creation time.
-    pub(super) index: Mutex<BTreeMap<(Timestamp, TaskId), TaskStatus>>,
+    /// Every task. Locked only briefly.
+    pub(super) index: Mutex<TaskIndex>,
     pub(super) attempts: Mutex<AttemptIndex>,
     /// Changes with the listed details of any task.
     pub(super) changes: watch::Sender<u64>,
@@ -75,6 +76,10 @@ pub(super) struct TasksInner {
     pub(super) closing: CancellationToken,
     pub(super) tracker: TaskTracker,
     pub(super) seal_failures: AtomicU64,
+    /// Room for ended tasks that wait for their archive.
+    pub(super) seal_backlog: Arc<Semaphore>,
+    /// Set when an end has waited too long for room there, until the next seal.
+    pub(super) seals_stalled: AtomicBool,
     /// Completed steps of all archivers.
     pub(super) archive_steps: AtomicU64,
     /// Appends that waited for the archive.
@@ -118,8 +123,10 @@ impl Tasks {
         }
         backup::remove_stale_snapshot(data);
         let archives = Archives::open(&data.join("archive"))?;
-        archives.scan_usage()?;
+        let mut found = archives.scan()?;
         let (maintenance, requests) = mpsc::channel(maintenance::REQUESTS_MAX);
+        let seal_backlog =
+            usize::try_from(options.limits.seal_backlog_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let inner = TasksInner {
             journal,
             archives,
@@ -138,6 +145,8 @@ impl Tasks {
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
             seal_failures: AtomicU64::new(0),
+            seal_backlog: Arc::new(Semaphore::new(seal_backlog)),
+            seals_stalled: AtomicBool::new(false),
             archive_steps: AtomicU64::new(0),
             archive_waits: AtomicU64::new(0),
             tasks_lost: AtomicU64::new(0),
@@ -148,8 +157,8 @@ impl Tasks {
             backup: BackupLocks::default(),
         };
         let tasks = Self { inner: Arc::new(inner) };
-        tasks.load_all()?;
-        tasks.adopt_orphans().await?;
+        tasks.load_all(&mut found)?;
+        tasks.adopt_orphans(found).await?;
         tasks.remove_sealed_journals().await?;
         tasks.resume_workers(last_open).await;
         if tasks.inner.options.events {
@@ -159,7 +168,8 @@ impl Tasks {
         Ok(tasks)
     }
 
-    fn load_all(&self) -> Result<(), TasksOpenError> {
+    /// Loads the records of all tasks, and removes their archives from those that were found.
+    fn load_all(&self, found: &mut FoundArchives) -> Result<(), TasksOpenError> {
         for row in self.inner.journal.store().tasks() {
             let (id, bytes) = row.map_err(|e| TasksOpenError::Journal(e.into()))?;
             let parsed = std::str::from_utf8(&id).ok().and_then(|id| id.parse::<TaskId>().ok());
@@ -168,10 +178,14 @@ impl Tasks {
                 continue;
             };
             // Sealed, but the record has no end: it was lost with a damaged store. `adopt_orphans` restores it.
-            if !record.is_closed() && self.inner.archives.sealed_path(&id).is_file() {
+            if !record.is_closed() && found.sealed.contains(&id) {
                 continue;
             }
-            self.inner.index.lock().insert((record.created, id.clone()), record.status);
+            found.growing.remove(&id);
+            if found.sealed.remove(&id) {
+                self.inner.archives.count_sealed(&id, record.artifact.as_ref().map(|artifact| artifact.bytes));
+            }
+            self.inner.index.lock().insert((record.created, id.clone()), record.status, &record.labels);
             self.inner.attempts.lock().insert(&id, &record);
             if record.artifact.is_none() {
                 match TaskHandle::load(self, &id, record) {
@@ -256,12 +270,13 @@ impl Tasks {
             self.inner.options.hits.count(Limit::tasks_max);
             return Err(TasksError::TooManyTasks(count));
         }
-        let created = record.created;
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
-        task.with_record(|record| self.inner.attempts.lock().insert(id, record));
+        task.with_record(|record| {
+            self.inner.attempts.lock().insert(id, record);
+            self.inner.index.lock().insert((record.created, id.clone()), TaskStatus::Running, &record.labels);
+        });
         self.cache(&task);
-        self.inner.index.lock().insert((created, id.clone()), TaskStatus::Running);
         self.notify_changed();
         Ok(task)
     }
@@ -306,8 +321,11 @@ impl Tasks {
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
         self.inner.open.lock().remove(id);
         self.inner.sealed.lock().remove(id);
-        self.inner.index.lock().remove(&(task.created(), id.clone()));
+        // The task is marked as removed, so its labels do not change any more.
+        task.with_record(|record| self.inner.index.lock().remove(&(record.created, id.clone()), &record.labels));
         self.inner.attempts.lock().remove(id);
+        // A reader may keep the task in memory.
+        task.leave_seal_backlog();
         self.notify_changed();
         Ok(())
     }

@@ -19,6 +19,16 @@ const SYNC_LINES: u64 = 50_000;
 /// Maximum bytes of text between two syncs; for a log with a limit at most a quarter of that limit.
 const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 const SYNC_BYTES_MIN: u64 = 64 * 1024;
+/// Maximum bytes of an archive's next frame, which is written by its next sync.
+const UNWRITTEN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The steps of archiving that sync the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepSync {
+    All,
+    /// The seal syncs the last one.
+    AllButLast,
+}
 
 impl TaskHandle {
     /// Archives lines older than the live window, at most as many as are synced at once, then trims them from the
@@ -30,7 +40,12 @@ impl TaskHandle {
         let step_end = tip.first_line.max(self.archived_through() + 1) + SYNC_LINES - 1;
         let to = tip.last_line.saturating_sub(window_lines).min(step_end);
         let task = self.clone();
-        blocking(move || task.archive_through(to)).await?;
+        blocking(move || {
+            task.archive_through(to, StepSync::All)?;
+            // A seal that failed has published lines without it.
+            Ok(task.archive().sync_file_name()?)
+        })
+        .await?;
         let through = self.archived_through();
         if through >= stream.tip().first_line {
             self.journal().trim(&stream, Trim::ThroughLine(through.min(to))).await?;
@@ -98,7 +113,7 @@ impl TaskHandle {
         if !self.archive().is_sealed()
             && let Some(stream) = self.stream()
         {
-            self.archive_through(stream.tip().last_line)?;
+            self.archive_through(stream.tip().last_line, StepSync::AllButLast)?;
         }
         self.truncate_middle();
         let mut verdict = self.with_record(|record| record.integrity.clone());
@@ -112,22 +127,28 @@ impl TaskHandle {
 
     /// Appends lines up to `to` to the archive, syncing in steps. On an error the lines that were not synced
     /// are discarded there; the journal still has them.
-    fn archive_through(&self, to: u64) -> Result<(), TasksError> {
+    fn archive_through(&self, to: u64, sync: StepSync) -> Result<(), TasksError> {
         let Some(stream) = self.stream() else { return Ok(()) };
         let archive = self.archive();
         let step_bytes = self.inner.bytes_max.map_or(SYNC_BYTES, |max| (max / 4).clamp(SYNC_BYTES_MIN, SYNC_BYTES));
         while archive.last_line() < to {
             let from = archive.last_line() + 1;
             let end = to.min(from.max(stream.tip().first_line) + SYNC_LINES - 1);
-            let mut bytes = 0;
+            let (mut bytes, mut pushed) = (0, 0u64);
             let stopped = self.journal().scan(&stream, from, end, |line, origin| {
                 bytes += line.line.len() as u64;
+                pushed += 1;
                 match archive.push(&line, origin) {
                     Ok(()) if bytes < step_bytes => ControlFlow::Continue(()),
                     Ok(()) => ControlFlow::Break(None),
                     Err(error) => ControlFlow::<Option<ArchiveError>>::Break(Some(error)),
                 }
             });
+            // Without a gap: the verdict lists gaps between published frames.
+            let is_complete = matches!(stopped, Ok(None)) && pushed == to + 1 - from;
+            if sync == StepSync::AllButLast && is_complete && self.fits_unsynced() {
+                return Ok(());
+            }
             let synced = match stopped {
                 Ok(None | Some(None)) => archive.sync().map_err(TasksError::from),
                 Ok(Some(Some(error))) => Err(error.into()),
@@ -144,6 +165,11 @@ impl TaskHandle {
             self.truncate_middle();
         }
         Ok(())
+    }
+
+    /// Reports whether the log with the lines that are not synced is below its limit, so that its middle stays.
+    fn fits_unsynced(&self) -> bool {
+        self.inner.bytes_max.is_none_or(|max| self.archive().bytes() + UNWRITTEN_BYTES_MAX <= max)
     }
 
     /// Truncates the middle of a log that exceeds its limit. On an error the log stays complete and durable,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::budget::DiskBudget;
 use super::end::EndRequest;
@@ -51,6 +51,8 @@ pub(super) struct TaskInner {
     /// Recent pages at the live tail, shared by all followers.
     pub(super) pages: Mutex<SharedPages>,
     pub(super) archiving: AtomicBool,
+    /// Place in the backlog of seals, from the end to the seal.
+    pub(super) seal_place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The last attempt to archive lines failed.
     pub(super) archive_failed: AtomicBool,
     pub(super) events: EventState,
@@ -131,6 +133,7 @@ impl TaskHandle {
             followers: AtomicUsize::new(0),
             pages: Mutex::default(),
             archiving: AtomicBool::new(false),
+            seal_place: Mutex::default(),
             archive_failed: AtomicBool::new(false),
             events: EventState::default(),
             partials: PartialLines::default(),
@@ -201,9 +204,7 @@ impl TaskHandle {
         self.inner.changed.send_modify(|version| *version += 1);
         if let Some(tasks) = self.registry() {
             let (created, status) = self.with_record(|record| (record.created, record.status));
-            if let Some(listed) = tasks.inner.index.lock().get_mut(&(created, self.id().clone())) {
-                *listed = status;
-            }
+            tasks.inner.index.lock().set_status(&(created, self.id().clone()), status);
             tasks.notify_changed();
         }
     }
@@ -266,8 +267,17 @@ impl TaskHandle {
             if state.record.is_closed() || state.ending {
                 return Ok(());
             }
+            if state.removed {
+                return Err(TasksError::Removed(self.id().clone()));
+            }
             state.record.set_worker_session(description.session.clone());
+            let labels = state.record.labels.clone();
             state.record.describe(description);
+            if let Some(tasks) = self.registry() {
+                // Under the state's lock: a removal reads the labels after it has set `removed`.
+                let key = (state.record.created, self.id().clone());
+                tasks.inner.index.lock().set_labels(&key, &labels, &state.record.labels);
+            }
             state.record.status = TaskStatus::Running;
             state.record.ended = None;
         }

@@ -7,6 +7,7 @@
 mod common;
 mod integrity;
 mod keys;
+mod labels;
 mod log;
 mod quota;
 mod removal;

@@ -99,6 +99,8 @@ limits! {
     connection_bytes_per_second_max: BytesOrOff = None;
     /// Maximum number of tasks; existing tasks are unaffected
     tasks_max: Count = 100_000;
+    /// Maximum number of ended tasks that wait for their archive; then an end is answered when there is room
+    seal_backlog_max: Count = 500;
     /// Maximum number of runs; existing runs are unaffected
     runs_max: Count = 100_000;
     /// Maximum size of archives and journal on disk; beyond it, tasks that ended first are deleted

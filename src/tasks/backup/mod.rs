@@ -37,7 +37,7 @@ const STAGE: &str = "backup.stage";
 #[derive(Debug, Default)]
 pub(super) struct BackupLocks {
     /// Shared by every change of an archive together with its record; exclusive while a snapshot is made.
-    archives: Arc<RwLock<()>>,
+    pub(super) archives: Arc<RwLock<()>>,
     /// Locked while a snapshot exists.
     stage: Arc<Mutex<()>>,
 }

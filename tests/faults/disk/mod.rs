@@ -9,5 +9,6 @@ mod full;
 pub(crate) mod machine;
 mod power;
 mod rebuild;
+mod seals;
 pub(crate) mod server;
 mod worker;

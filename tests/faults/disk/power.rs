@@ -33,7 +33,7 @@ struct Known {
 }
 
 #[derive(Clone, Debug)]
-enum Fact {
+pub(crate) enum Fact {
     /// So many lines of a task are acked.
     Lines(String, u64),
     Ended(String),
@@ -47,9 +47,9 @@ enum Fact {
 
 /// What must be there at a cut.
 #[derive(Default)]
-struct Wanted {
-    lines: BTreeMap<String, u64>,
-    ended: Vec<String>,
+pub(crate) struct Wanted {
+    pub(crate) lines: BTreeMap<String, u64>,
+    pub(crate) ended: Vec<String>,
     removing: Vec<String>,
     removed: Vec<String>,
     entries: u64,
@@ -71,13 +71,13 @@ impl Wanted {
     }
 }
 
-struct Recorder {
+pub(crate) struct Recorder {
     log: PathBuf,
     known: Vec<Known>,
 }
 
 impl Recorder {
-    fn knows(&mut self, fact: Fact) {
+    pub(crate) fn knows(&mut self, fact: Fact) {
         let at = std::fs::metadata(&self.log).unwrap().len();
         self.known.push(Known { at, fact });
     }
@@ -137,7 +137,7 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Where the record is just before a sync of a growing archive: several frames are on their way to the
 /// disk then, and with the sync their lines leave the journal.
-fn before_archive_syncs(ops: &[(u64, Op)]) -> Vec<u64> {
+pub(crate) fn before_archive_syncs(ops: &[(u64, Op)]) -> Vec<u64> {
     let (mut archives, mut found, mut last) = (HashSet::new(), Vec::new(), 0);
     for (end, op) in ops {
         match op {
@@ -151,10 +151,12 @@ fn before_archive_syncs(ops: &[(u64, Op)]) -> Vec<u64> {
     found
 }
 
-/// Records what `work` makes a server do, and lets `check` look at the folder after each of some cuts.
+/// Records what `work` makes a server do, and lets `check` look at the folder after each of some cuts. One cut in
+/// four is at one of the `worst` moments.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a cut that was too much is to be repeated")]
-fn cut(
+pub(crate) fn cut(
     flags: &[&str],
+    worst: impl FnOnce(&[(u64, Op)]) -> Vec<u64>,
     work: impl FnOnce(&Server, &mut Recorder, &mut Dice),
     check: impl Fn(&Path, &Wanted) + std::panic::RefUnwindSafe,
 ) {
@@ -174,9 +176,8 @@ fn cut(
 
     let ops = read_log(&recorder.log);
     let end = ops.last().unwrap().0;
-    let worst = before_archive_syncs(&ops);
+    let worst = worst(&ops);
     let mut at: Vec<u64> = (0..cuts).map(|_| dice.roll(end + 1)).collect();
-    // One in four at the worst of times.
     for at in at.iter_mut().step_by(4).filter(|_| !worst.is_empty()) {
         *at = worst[usize::try_from(dice.roll(worst.len() as u64)).unwrap()];
     }
@@ -206,7 +207,7 @@ fn cut(
 
 #[test]
 fn acknowledged_lines_survive_a_power_cut() {
-    cut(&FLAGS, work, check);
+    cut(&FLAGS, before_archive_syncs, work, check);
 }
 
 /// A line that no other is like, so that an archive of them is not small.
@@ -234,7 +235,7 @@ fn a_log_with_a_lost_middle_survives_a_power_cut() {
             recorder.knows(Fact::Lines("long".to_owned(), rounds * LINES));
         }
     };
-    cut(&flags, work, |data, wanted| {
+    cut(&flags, before_archive_syncs, work, |data, wanted| {
         let server = Server::start(data, &flags);
         let Some(acked) = wanted.lines.get("long") else { return };
         let mut next = 1;
