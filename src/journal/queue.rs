@@ -4,7 +4,8 @@
 //! and while it syncs, commands for the next commit gather. Under [`Durability::Interval`] a commit is
 //! one short write, so the thread that submits a transaction drains the queue itself if no other thread
 //! is doing so (flat combining); this saves a thread switch per transaction. The dedicated thread then
-//! runs all other commands and the timers.
+//! runs all other commands and the timers. A caller with several transactions queues all of them first, so that
+//! they share a commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -94,16 +95,19 @@ impl WriteQueue {
         }
     }
 
-    /// Queues a transaction, and under [`Durability::Interval`] drains the queue. The caller must not
-    /// hold a lock that a transaction may acquire.
-    pub(super) fn submit(&self, command: WriteCommand) {
+    /// Queues a transaction without running it: [`WriteQueue::run_queued`] must follow.
+    pub(super) fn enqueue(&self, command: WriteCommand) {
+        self.shared.push(command);
+    }
+
+    /// Runs what is queued: on the dedicated thread, or under [`Durability::Interval`] on this one. The caller
+    /// must not hold a lock that a transaction may acquire.
+    pub(super) fn run_queued(&self) {
         match self.durability {
-            Durability::Commit => self.send(command),
-            Durability::Interval => {
-                if self.shared.push(command) {
-                    self.shared.drain();
-                }
+            Durability::Commit => {
+                self.shared.arrived.notify_one();
             }
+            Durability::Interval => self.shared.drain(),
         }
     }
 

@@ -66,7 +66,23 @@ impl Journal {
         permit: QueuePermit,
         run: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
     ) {
-        self.inner.queue.submit(WriteCommand::Transaction { run: TransactionFn(Box::new(run)), permit });
+        self.enqueue(permit, run);
+        self.run_queued();
+    }
+
+    /// Queues a transaction like [`Journal::submit`], but leaves its start to [`Journal::run_queued`], so that
+    /// several transactions share one commit.
+    pub fn enqueue(
+        &self,
+        permit: QueuePermit,
+        run: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
+    ) {
+        self.inner.queue.enqueue(WriteCommand::Transaction { run: TransactionFn(Box::new(run)), permit });
+    }
+
+    /// Starts the transactions of [`Journal::enqueue`], or runs them on this thread.
+    pub fn run_queued(&self) {
+        self.inner.queue.run_queued();
     }
 
     /// Queues [`Transaction::unblock`] for a client that stopped waiting.

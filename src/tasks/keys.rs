@@ -121,6 +121,20 @@ impl Tasks {
         self.inner.journal.submit(permit, transaction);
     }
 
+    /// Queues a transaction that [`Tasks::run_queued`] starts; see [`crate::journal::Journal::enqueue`].
+    pub fn enqueue(
+        &self,
+        permit: QueuePermit,
+        transaction: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
+    ) {
+        self.inner.journal.enqueue(permit, transaction);
+    }
+
+    /// Starts the transactions of [`Tasks::enqueue`], or runs them on this thread.
+    pub fn run_queued(&self) {
+        self.inner.journal.run_queued();
+    }
+
     /// Ends the wait of a blocked client.
     pub fn unblock(&self, client: u64, reason: WakeReason) {
         self.inner.journal.unblock(client, reason);

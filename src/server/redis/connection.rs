@@ -262,7 +262,7 @@ impl RedisConnection {
             () = self.port.state.shutdown.cancelled() => return Err(shutting_down()),
         };
         let (sender, done) = oneshot::channel();
-        tasks.submit(permit, move |keys: &mut Transaction<'_>| -> CommitCallback {
+        tasks.enqueue(permit, move |keys: &mut Transaction<'_>| -> CommitCallback {
             let pending = batch.run(&mut ExecContext::Write(keys));
             Box::new(move |failed| {
                 if let Some(error) = failed {
@@ -272,6 +272,7 @@ impl RedisConnection {
                 sender.send((batch, pending)).ok();
             })
         });
+        self.port.turn_end.notify_one();
         let commit_timeout = tasks.journal().commit_timeout();
         match timeout(commit_timeout, done).await {
             Ok(done) => done.map_err(|_| shutting_down()),
