@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{RedisPort, accept, close_revoked_clients};
 use crate::model::limits::SHUTDOWN_TIMEOUT;
+use crate::tasks::keys::PreparedTransaction;
 
 /// Starts the thread. It ends after the server has shut down.
 pub(super) fn start(listener: TcpListener, port: Arc<RedisPort>) -> io::Result<()> {
@@ -47,11 +48,19 @@ async fn run(listener: std::net::TcpListener, port: Arc<RedisPort>) -> io::Resul
     }
 }
 
-/// Runs the queued writes each time the connections that are ready have queued theirs: the runtime resumes this
-/// task after those that were woken before it.
+impl RedisPort {
+    /// Queues a write after the connections that are ready have submitted theirs.
+    pub(super) fn submit(&self, write: PreparedTransaction) {
+        self.turn_writes.lock().push(write);
+        self.turn_end.notify_one();
+    }
+}
+
+/// Queues the writes of each turn. The runtime resumes this task after the connections that were woken before it.
 async fn end_turns(port: &RedisPort) -> Infallible {
     loop {
         port.turn_end.notified().await;
-        port.state.tasks.run_queued();
+        let writes = std::mem::take(&mut *port.turn_writes.lock());
+        port.state.tasks.submit_all(writes);
     }
 }

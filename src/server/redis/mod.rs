@@ -44,6 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use super::state::SharedState;
 use crate::model::limits::Limits;
+use crate::tasks::keys::PreparedTransaction;
 use clients::RedisClients;
 use table::CommandTable;
 use values::ValueStore;
@@ -60,7 +61,9 @@ pub(super) struct RedisPort {
     values: Option<Arc<ValueStore>>,
     clients: RedisClients,
     connections: TaskTracker,
-    /// Notified when a connection has queued a write, which runs after the other connections that are ready.
+    /// Writes of this turn of the event loop. Locked only briefly.
+    turn_writes: Mutex<Vec<PreparedTransaction>>,
+    /// Notified if there are any.
     turn_end: Notify,
     addr: SocketAddr,
     started: Instant,
@@ -94,6 +97,7 @@ pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState)
         clients: RedisClients::new(state.metrics.redis.blocked.clone()),
         state,
         connections: TaskTracker::new(),
+        turn_writes: Mutex::default(),
         turn_end: Notify::new(),
         addr,
         started: now,
