@@ -59,7 +59,8 @@
 //! ```
 //!
 //! From a Redis client: `server/redis/connection` (a pipeline is one transaction) -> `tasks/keys` (the task
-//! of the key) -> `journal/transaction` (on the writer) -> the same tip, the same readers.
+//! of the key) -> `server/redis/event_loop` (after the other clients that are ready) -> `journal/transaction` (on
+//! the writer) -> the same tip, the same readers.
 //!
 //! Lines flow in one direction. The only arrow back is the ack, and it means durable.
 //!

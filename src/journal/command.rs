@@ -39,10 +39,7 @@ pub(super) enum WriteCommand {
         stream: Arc<Stream>,
         reply: CommandReply<u64>,
     },
-    Transaction {
-        run: TransactionFn,
-        permit: QueuePermit,
-    },
+    Transaction(PreparedTransaction),
     Unblock {
         client: u64,
         reason: WakeReason,
@@ -57,12 +54,23 @@ pub(super) enum WriteCommand {
     },
 }
 
-/// A closure that the writer runs as one transaction.
-pub(super) struct TransactionFn(pub(super) Box<dyn FnOnce(&mut Transaction<'_>) -> CommitCallback + Send>);
+/// A transaction that can be queued, with its capacity of the queue.
+pub struct PreparedTransaction {
+    pub(super) run: Box<dyn FnOnce(&mut Transaction<'_>) -> CommitCallback + Send>,
+    pub(super) permit: QueuePermit,
+}
 
-impl std::fmt::Debug for TransactionFn {
+impl PreparedTransaction {
+    /// Prepares a closure that the writer runs as one transaction. The callback it returns runs after the
+    /// commit, with the error of a failed commit.
+    pub fn new(permit: QueuePermit, run: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static) -> Self {
+        Self { run: Box::new(run), permit }
+    }
+}
+
+impl std::fmt::Debug for PreparedTransaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TransactionFn")
+        f.debug_struct("PreparedTransaction").finish_non_exhaustive()
     }
 }
 

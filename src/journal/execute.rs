@@ -38,9 +38,9 @@ impl Writer {
                 let result = self.compact(&stream);
                 self.pending.reply_later(reply, result);
             }
-            WriteCommand::Transaction { run, permit } => {
-                self.pending.permits.push(permit);
-                let callback = (run.0)(&mut Transaction::new(self));
+            WriteCommand::Transaction(transaction) => {
+                self.pending.permits.push(transaction.permit);
+                let callback = (transaction.run)(&mut Transaction::new(self));
                 self.pending.callbacks.push(callback);
                 self.serve_blocked();
             }
@@ -131,13 +131,17 @@ impl Writer {
 
     /// Compacts a stream, unless this commit already removes some of its published blocks.
     fn compact(&mut self, stream: &Arc<Stream>) -> Result<u64, JournalError> {
-        self.pending.has_writes = true;
         if self.states.get(&stream.number).is_some_and(StreamState::removes_published_blocks) {
             return Ok(0);
         }
         // Compaction writes the new block before it frees the old ones.
         self.check_can_rewrite()?;
-        self.pending.compacted.push(stream.clone());
-        compact_stream(&self.store, stream)
+        let removed = compact_stream(&self.store, stream);
+        // A stream without small blocks costs no commit.
+        if !matches!(removed, Ok(0)) {
+            self.pending.has_writes = true;
+            self.pending.compacted.push(stream.clone());
+        }
+        removed
     }
 }

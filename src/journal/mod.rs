@@ -87,7 +87,7 @@ pub use crate::store::Unavailable;
 pub use append::CommitTicket;
 pub use batch::{AppendAck, LineBatch};
 pub use blocked::{BlockedClient, RetryFn};
-pub use command::WakeReason;
+pub use command::{PreparedTransaction, WakeReason};
 pub use commit::{CommitCallback, QueuePermit};
 pub use counters::JournalCounters;
 pub use database::Database;

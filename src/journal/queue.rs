@@ -4,7 +4,7 @@
 //! and while it syncs, commands for the next commit gather. Under [`Durability::Interval`] a commit is
 //! one short write, so the thread that submits a transaction drains the queue itself if no other thread
 //! is doing so (flat combining); this saves a thread switch per transaction. The dedicated thread then
-//! runs all other commands and the timers.
+//! runs all other commands and the timers. Transactions that a caller queues together share a commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::command::WriteCommand;
+use super::command::{PreparedTransaction, WriteCommand};
 use super::commit::QueuePermit;
 use super::nodes::SharedNodeLimits;
 use super::streams::Streams;
@@ -89,21 +89,22 @@ impl WriteQueue {
     /// Queues a command for the dedicated thread. A closed journal drops the command and its reply
     /// channel, which the caller sees as `Closed`.
     pub(super) fn send(&self, command: WriteCommand) {
-        if self.shared.push(command) {
+        if self.shared.push([command]) {
             self.shared.arrived.notify_one();
         }
     }
 
-    /// Queues a transaction, and under [`Durability::Interval`] drains the queue. The caller must not
+    /// Queues transactions, and under [`Durability::Interval`] drains the queue. The caller must not
     /// hold a lock that a transaction may acquire.
-    pub(super) fn submit(&self, command: WriteCommand) {
+    pub(super) fn submit(&self, transactions: impl IntoIterator<Item = PreparedTransaction>) {
+        if !self.shared.push(transactions.into_iter().map(WriteCommand::Transaction)) {
+            return;
+        }
         match self.durability {
-            Durability::Commit => self.send(command),
-            Durability::Interval => {
-                if self.shared.push(command) {
-                    self.shared.drain();
-                }
+            Durability::Commit => {
+                self.shared.arrived.notify_one();
             }
+            Durability::Interval => self.shared.drain(),
         }
     }
 
@@ -138,14 +139,14 @@ impl Drop for WriteQueue {
 }
 
 impl QueueShared {
-    /// Queues a command. Returns `false` if the journal is closed.
-    fn push(&self, command: WriteCommand) -> bool {
-        let mut commands = self.commands.lock();
+    /// Queues commands, all at once. Returns `false` if the journal is closed.
+    fn push(&self, commands: impl IntoIterator<Item = WriteCommand>) -> bool {
+        let mut queue = self.commands.lock();
         if self.closed.load(Ordering::Acquire) {
             tracing::debug!("dropped a command sent after the journal was closed");
             return false;
         }
-        commands.push_back(command);
+        queue.extend(commands);
         true
     }
 

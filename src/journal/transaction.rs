@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::blocked::{BlockedClient, RetryFn};
-use super::command::{TransactionFn, WakeReason, WriteCommand};
+use super::command::{PreparedTransaction, WakeReason, WriteCommand};
 use super::commit::{CommitCallback, QueuePermit};
 use super::set_id::{SetIdArgs, SetIdError};
 use super::snapshot::{ForeignKeys, KeyDescription, KeyMetadata, KeyReader};
@@ -66,7 +66,12 @@ impl Journal {
         permit: QueuePermit,
         run: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
     ) {
-        self.inner.queue.submit(WriteCommand::Transaction { run: TransactionFn(Box::new(run)), permit });
+        self.submit_all([PreparedTransaction::new(permit, run)]);
+    }
+
+    /// Queues transactions in order like [`Journal::submit`]. They share a commit, as far as its size permits.
+    pub fn submit_all(&self, transactions: impl IntoIterator<Item = PreparedTransaction>) {
+        self.inner.queue.submit(transactions);
     }
 
     /// Queues [`Transaction::unblock`] for a client that stopped waiting.

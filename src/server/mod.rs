@@ -90,7 +90,7 @@ impl Server {
         server.spawn_run_bridges();
         server.state.tracker.spawn(http::accept::serve(listener, server.state.clone()));
         if let Some((listener, addr)) = redis {
-            redis::start(listener, addr, server.state.clone());
+            redis::start(listener, addr, server.state.clone()).map_err(|source| ServeError::RedisThread { source })?;
         }
         Ok(server)
     }

@@ -110,6 +110,12 @@ pub enum ServeError {
         /// The system's error.
         source: io::Error,
     },
+    /// The thread of the Redis port does not start.
+    #[error("cannot start the thread of the Redis port: {source}")]
+    RedisThread {
+        /// The system's error.
+        source: io::Error,
+    },
     /// The file of the JWT key cannot be read, or holds no valid key.
     #[error("cannot use the JWT key {}: {source}", path.display())]
     JwtKey {

@@ -19,8 +19,8 @@ use crate::model::{TaskId, TaskStatus};
 pub use crate::journal::{
     AddError, AutoClaim, AutoClaimed, BlockedClient, Claim, CommitCallback, ConsumerInfo, Database, ForeignKeys,
     GROUP_NAME_BYTES_MAX, GroupError, GroupInfo, GroupResult, GroupStart, IdRange, JournalError, KeyDescription,
-    KeyMetadata, KeyReader, NewId, NodeLimits, PendingEntry, PendingQuery, PendingSummary, QueuePermit, RetryFn,
-    SetIdArgs, SetIdError, Snapshot, StreamInfo, Transaction, Trim, WakeReason,
+    KeyMetadata, KeyReader, NewId, NodeLimits, PendingEntry, PendingQuery, PendingSummary, PreparedTransaction,
+    QueuePermit, RetryFn, SetIdArgs, SetIdError, Snapshot, StreamInfo, Transaction, Trim, WakeReason,
 };
 
 /// Maximum time that an entry waits for the seal of a task that it reopens.
@@ -119,6 +119,11 @@ impl Tasks {
         transaction: impl FnOnce(&mut Transaction<'_>) -> CommitCallback + Send + 'static,
     ) {
         self.inner.journal.submit(permit, transaction);
+    }
+
+    /// Queues transactions that share a commit; see [`crate::journal::Journal::submit_all`].
+    pub fn submit_all(&self, transactions: impl IntoIterator<Item = PreparedTransaction>) {
+        self.inner.journal.submit_all(transactions);
     }
 
     /// Ends the wait of a blocked client.

@@ -26,4 +26,5 @@ mod port;
 mod protocol;
 mod random;
 mod script;
+mod shared_commits;
 mod wire;

@@ -60,7 +60,8 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<RedisPort>) {
         };
         let Ok(local) = stream.local_addr() else { continue };
         let client = port.clients.add(peer, local);
-        port.state.tracker.spawn(connection::run(stream, client, port.clone(), permits));
+        let connection = connection::run(stream, client, port.clone(), permits);
+        port.state.tracker.spawn(port.connections.track_future(connection));
     }
 }
 

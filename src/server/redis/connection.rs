@@ -24,7 +24,7 @@ use crate::model::limits::Limit;
 use crate::server::net::connection_limit::{GlobalPermit, PerAddressPermit};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::net::tls;
-use crate::tasks::keys::{CommitCallback, JournalError, Transaction, WakeReason};
+use crate::tasks::keys::{CommitCallback, JournalError, PreparedTransaction, Transaction, WakeReason};
 use crate::transport::{AppProtocol, NetStream};
 use crate::wire::resp::{Parser, ProtocolError, Reply, RequestLimits};
 
@@ -262,7 +262,7 @@ impl RedisConnection {
             () = self.port.state.shutdown.cancelled() => return Err(shutting_down()),
         };
         let (sender, done) = oneshot::channel();
-        tasks.submit(permit, move |keys: &mut Transaction<'_>| -> CommitCallback {
+        self.port.submit(PreparedTransaction::new(permit, move |keys: &mut Transaction<'_>| -> CommitCallback {
             let pending = batch.run(&mut ExecContext::Write(keys));
             Box::new(move |failed| {
                 if let Some(error) = failed {
@@ -271,7 +271,7 @@ impl RedisConnection {
                 // Fails only if the connection is closed.
                 sender.send((batch, pending)).ok();
             })
-        });
+        }));
         let commit_timeout = tasks.journal().commit_timeout();
         match timeout(commit_timeout, done).await {
             Ok(done) => done.map_err(|_| shutting_down()),

@@ -4,6 +4,7 @@
 //! accept ── connection ── batch ──┬─ snapshot      read-only batches
 //!                                 └─ transaction   all others, one transaction per batch
 //! ```
+//! - `event_loop` is the thread on which all connections run, so that their writes share commits.
 //! - `connection` reads requests, runs them as a `batch` and sends the replies;
 //!   `plan` determines the resources a batch needs.
 //! - `access` checks permissions for each command before it runs or is queued.
@@ -20,6 +21,7 @@ mod batch;
 mod clients;
 mod commands;
 mod connection;
+mod event_loop;
 mod exec_context;
 mod list;
 mod pending_add;
@@ -30,15 +32,19 @@ mod table;
 mod transaction;
 mod values;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use super::state::SharedState;
 use crate::model::limits::Limits;
+use crate::tasks::keys::PreparedTransaction;
 use clients::RedisClients;
 use table::CommandTable;
 use values::ValueStore;
@@ -54,6 +60,11 @@ pub(super) struct RedisPort {
     /// Strings, hashes and lists; only a temporary server has them.
     values: Option<Arc<ValueStore>>,
     clients: RedisClients,
+    connections: TaskTracker,
+    /// Writes of this turn of the event loop. Locked only briefly.
+    turn_writes: Mutex<Vec<PreparedTransaction>>,
+    /// Notified if there are any.
+    turn_end: Notify,
     addr: SocketAddr,
     started: Instant,
     /// Random, different after every start.
@@ -76,21 +87,25 @@ struct RedisCounters {
 }
 
 /// Starts serving Redis clients in the background, until the server shuts down.
-pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState) {
+///
+/// # Errors
+/// The thread of the port does not start.
+pub(super) fn start(listener: TcpListener, addr: SocketAddr, state: SharedState) -> io::Result<()> {
     let now = Instant::now();
     let port = Arc::new(RedisPort {
         values: state.options.redis_values.then(|| ValueStore::new(state.options.limits.resp_values_bytes_max)),
         clients: RedisClients::new(state.metrics.redis.blocked.clone()),
         state,
+        connections: TaskTracker::new(),
+        turn_writes: Mutex::default(),
+        turn_end: Notify::new(),
         addr,
         started: now,
         run_id: format!("{:040x}", ulid::Ulid::generate().0),
         baseline: Mutex::default(),
         rate: Mutex::new((now, 0, 0)),
     });
-    let tracker = port.state.tracker.clone();
-    tracker.spawn(close_revoked_clients(port.clone()));
-    tracker.spawn(accept::serve(listener, port));
+    event_loop::start(listener, port)
 }
 
 /// Interval between checks for expired tokens.
