@@ -25,7 +25,7 @@ pub struct Archives {
     shared: Arc<ArchiveFolder>,
 }
 
-/// What all archives of a folder share.
+/// The state shared by all archives of a folder.
 #[derive(Debug)]
 pub(super) struct ArchiveFolder {
     /// Bytes of all files in it.

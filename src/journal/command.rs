@@ -10,6 +10,7 @@ use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trim::Trim;
 use crate::model::Timestamp;
+use crate::store::RunRecord;
 
 /// A request to the writer.
 #[derive(Debug)]
@@ -47,6 +48,11 @@ pub(super) enum WriteCommand {
     PutTask {
         id: Box<[u8]>,
         record: Option<Vec<u8>>,
+        reply: CommandReply<()>,
+    },
+    PutSummary {
+        stream: Arc<Stream>,
+        summary: RunRecord,
         reply: CommandReply<()>,
     },
     Stop {

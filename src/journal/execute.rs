@@ -52,6 +52,10 @@ impl Writer {
                 let result = self.flush_streams().and_then(|()| Ok(self.store.put_task(&id, record.as_deref())?));
                 self.pending.reply_later(reply, result);
             }
+            WriteCommand::PutSummary { stream, summary, reply } => {
+                let result = self.put_summary(&stream, &summary);
+                self.pending.reply_later(reply, result);
+            }
             WriteCommand::Stop { .. } => {}
         }
     }

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::incoming::{self, IdHash, IncomingEvent};
 use super::state::LoadedRun;
-use super::{RejectedEvent, RunMeters, RunStage, RunsError, RunsInner, list};
+use super::summary::CachedSummary;
+use super::{RejectedEvent, RunMeters, RunStage, RunsError, RunsInner};
 use crate::journal::{JournalError, LineBatch, Stream, Trim};
 use crate::model::limits::Limit;
 use crate::model::{Cursor, EntryId, Epoch, Event, RunId, RunState, StageCounters, Timestamp};
@@ -233,10 +234,10 @@ impl RunHandle {
         }
         let state = guard.get_or_insert_with(|| LoadedRun::new(self.id(), stream));
         let before = state.next;
-        let counted = self.runs.summaries.lock().get(self.id()).map_or(0, |known| known.line_of(&state.stream));
+        let counted = self.runs.summaries.lock().get(self.id()).map_or(0, |known| known.counted_of(&state.stream));
         state.catch_up(&self.runs, self.stage(|meters| &meters.run_state), counted).await?;
         if state.next != before || counted == 0 {
-            self.runs.summaries.lock().insert(self.id().clone(), list::CachedSummary::new(state));
+            self.runs.summaries.lock().insert(self.id().clone(), CachedSummary::new(state));
         }
         Ok(state)
     }

@@ -28,6 +28,7 @@ mod list;
 mod meters;
 mod page;
 mod state;
+mod summary;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,8 +54,8 @@ pub const IDLE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Maximum memory per event of a run in use, in bytes: the hash of its id, its line number, and its share of a
 /// hash table that has just grown (half of that when the table is full).
 pub const SEEN_BYTES_EACH: usize = 57;
-/// Interval between two evictions of idle runs.
-const EVICTION_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval between two evictions of idle runs, and between two writes of changed summaries.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An error of a run.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ struct RunsInner {
     /// The number of runs. Locked for a scan of all streams now and then.
     count: tokio::sync::Mutex<count::RunCount>,
     /// Summary of each run when it was last read. Locked for a lookup only.
-    summaries: Mutex<HashMap<RunId, list::CachedSummary>>,
+    summaries: Mutex<HashMap<RunId, summary::CachedSummary>>,
     /// Changes when a run has new events or is removed.
     changes: watch::Sender<u64>,
 }
@@ -191,12 +192,15 @@ impl Runs {
         self.inner.found.lock().get(task).cloned().unwrap_or_default()
     }
 
-    /// Evicts idle runs periodically. Never returns; cancel it to stop.
+    /// Evicts idle runs and stores the summaries of changed ones, periodically. Never returns; cancel it to stop.
     pub async fn run_maintenance(&self) {
-        let mut sweep = tokio::time::interval(EVICTION_INTERVAL);
+        let mut sweep = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             sweep.tick().await;
             self.evict_idle(IDLE_MAX);
+            if let Err(error) = self.store_summaries().await {
+                tracing::warn!(%error, "failed to store the summaries of runs; will retry");
+            }
         }
     }
 

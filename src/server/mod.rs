@@ -126,6 +126,9 @@ impl Server {
         let connections = self.state.tracker.len();
         // Before the store is closed: the next process to open the folder writes its own files.
         server_file::remove_all(&self.state.options.data).await;
+        if let Err(error) = self.state.runs.store_summaries().await {
+            tracing::warn!(%error, "failed to store the summaries of runs; the next start reads their events");
+        }
         self.state.tasks.close().await;
         finished.map_err(|_| ServeError::ShutdownTimeout { connections })
     }

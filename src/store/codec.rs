@@ -21,6 +21,8 @@ pub enum RecordKind {
     Task = b'T',
     /// A consumer group, one of its consumers, or one of its pending entries.
     Group = b'G',
+    /// A run's summary.
+    Run = b'R',
 }
 
 /// The current version of most kinds: the second byte of a value.

@@ -7,6 +7,7 @@
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
 //!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
 //!   tree `meta`     `opening`, `frame`, `garbage/` stream number                 -> counters, removals an older version left
+//!                   `summary/` stream number (u64)                               -> a summary of `runs`
 //! ```
 //!
 //! Writes wait in memory (`pending`), where reads see them. [`Store::commit`] makes all of them durable,
@@ -36,6 +37,8 @@ mod rebuild;
 mod record;
 mod recover;
 mod space;
+mod summary;
+mod task_rows;
 mod tree_id;
 mod trees;
 mod wal;
@@ -60,6 +63,7 @@ pub use record::{KeyRecord, StreamRecord};
 use recover::Health;
 use space::DiskSpace;
 pub use space::Unavailable;
+pub use summary::RunRecord;
 use tree_id::TreeId;
 use trees::Trees;
 
@@ -243,10 +247,12 @@ impl Store {
         if !matches!(self.stream(name), Ok(Some(record)) if record.number != number) {
             self.delete(TreeId::Streams, name);
         }
-        self.remove_blocks_and_groups(number)
+        self.remove_content(number)
     }
 
-    fn remove_blocks_and_groups(&self, number: u64) -> Result<(), StoreError> {
+    /// Removes the blocks, the groups and the summary of a stream.
+    fn remove_content(&self, number: u64) -> Result<(), StoreError> {
+        self.remove_summary(number)?;
         for row in self.scan(TreeId::Blocks, &number.to_be_bytes()) {
             self.delete(TreeId::Blocks, &row?.0);
         }
@@ -327,26 +333,6 @@ impl Store {
                 return Some(Ok((first, block)));
             }
         })
-    }
-
-    /// Returns a task's record, as encoded by the layer that owns it.
-    pub fn task(&self, id: &[u8]) -> Result<Option<IVec>, StoreError> {
-        self.get(TreeId::Tasks, id)
-    }
-
-    /// Returns the ids and records of all tasks.
-    pub fn tasks(&self) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
-        self.scan(TreeId::Tasks, &[])
-    }
-
-    /// Writes a task's record; `None` removes it.
-    pub fn put_task(&self, id: &[u8], record: Option<&[u8]>) -> Result<(), StoreError> {
-        self.check_writable()?;
-        match record {
-            Some(record) => self.put(TreeId::Tasks, id, record),
-            None => self.delete(TreeId::Tasks, id),
-        }
-        Ok(())
     }
 }
 

@@ -110,7 +110,7 @@ impl Store {
         for row in store.scan(TreeId::Meta, GARBAGE) {
             let (key, _) = row?;
             if let Ok(number) = <[u8; 8]>::try_from(&key[GARBAGE.len()..]) {
-                store.remove_blocks_and_groups(u64::from_be_bytes(number))?;
+                store.remove_content(u64::from_be_bytes(number))?;
             }
             store.delete(TreeId::Meta, &key);
         }
