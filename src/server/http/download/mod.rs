@@ -13,6 +13,7 @@
 mod coding;
 mod range;
 mod rows;
+mod scan;
 
 use std::io;
 

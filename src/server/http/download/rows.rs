@@ -5,7 +5,8 @@ use futures::StreamExt;
 use futures::stream::unfold;
 
 use super::LogChunks;
-use crate::model::{Channel, ChannelSet, Line};
+use super::scan::RowFields;
+use crate::model::{Channel, ChannelSet};
 
 /// Converts NDJSON chunk by chunk.
 pub(super) fn convert(ndjson: LogChunks, format: RowFormat, streams: ChannelSet) -> LogChunks {
@@ -68,7 +69,7 @@ impl RowConverter {
     }
 
     fn push_row(&mut self, row: &[u8], out: &mut Vec<u8>) {
-        let line: Line<'_> = match serde_json::from_slice(row) {
+        let line = match RowFields::parse(row) {
             Ok(line) => line,
             Err(error) => return tracing::error!(%error, "invalid row in an export"),
         };
@@ -81,7 +82,7 @@ impl RowConverter {
                 }
                 if self.streams.contains(line.channel) {
                     self.push_text(&line, timestamps, out);
-                } else if line.gap().is_some() {
+                } else if line.is_gap {
                     // The rest of a split line may be missing.
                     self.end_line(out);
                 }
@@ -94,14 +95,14 @@ impl RowConverter {
         }
     }
 
-    fn push_text(&mut self, line: &Line<'_>, timestamps: bool, out: &mut Vec<u8>) {
+    fn push_text(&mut self, line: &RowFields<'_>, timestamps: bool, out: &mut Vec<u8>) {
         // A line of another channel, or a gap marker, does not continue it.
         if self.open.is_some_and(|open| open != line.channel) {
             self.end_line(out);
         }
         if self.open.is_none() {
             if timestamps {
-                out.extend_from_slice(line.timestamp.to_string().as_bytes());
+                out.extend_from_slice(line.timestamp.as_bytes());
                 out.push(b' ');
             }
             if line.channel == Channel::Internal {
