@@ -31,6 +31,11 @@ pub(super) fn compact_stream(store: &Store, stream: &Arc<Stream>) -> Result<u64,
     Ok(removed)
 }
 
+/// Reports whether compaction would merge some of these blocks.
+pub(super) fn has_small_blocks(rows: &[BlockRef]) -> bool {
+    (0..rows.len()).any(|start| run_end(rows, start) - start >= RUN_BLOCKS_MIN)
+}
+
 /// Returns the end of the longest run from `start` that fits in one block.
 fn run_end(rows: &[BlockRef], start: usize) -> usize {
     let (mut entries, mut bytes) = (0, 0);
@@ -71,6 +76,7 @@ fn merge(store: &Store, stream: &Arc<Stream>, run: &[BlockRef]) -> Result<(), Jo
         }
     }
     let (header, bytes) = builder.finish(total_bytes, total_skipped)?;
+    stream.unindex(store, run[0].first, header.last_id)?;
     store.put_block(stream.number, run[0].first, &bytes)?;
     let merged = BlockRef::new(run[0].first, &header);
     {

@@ -60,6 +60,7 @@ impl StreamState {
         self.remove_trimmed_blocks();
         for row in self.block_refs(|row| row.last > id) {
             if row.first > id {
+                self.stream.unindex(cx.store, row.first, row.last)?;
                 self.stream.blocks.write().retain(|other| other.first != row.first);
                 self.unpublished.retain(|other| other.first != row.first);
                 cx.store.remove_block(self.stream.number, row.first, row.bytes as usize)?;
@@ -102,6 +103,7 @@ impl StreamState {
             return Err(error.into());
         }
         let (header, bytes) = builder.finish(old.total_bytes, old.total_skipped)?;
+        self.stream.unindex(cx.store, row.first, row.last)?;
         cx.store.put_block(self.stream.number, row.first, &bytes)?;
         cx.store.remove_excess_parts(self.stream.number, row.first, bytes.len(), row.bytes as usize)?;
         self.replace_block_ref(BlockRef::new(row.first, &header));

@@ -1,7 +1,7 @@
 //! Appending a batch to a stream: dropping duplicates, marking gaps, numbering lines.
 
 use super::batch::{AppendAck, BatchItem, LineBatch, LineNumbering};
-use super::stream::touch_session;
+use super::sessions::touch_session;
 use super::stream_state::{StreamState, WriteContext};
 use super::{JournalCounters, JournalError};
 use crate::model::{Channel, EntryBody, GapMarker, GapReason, LineText, Origin};

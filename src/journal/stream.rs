@@ -1,4 +1,4 @@
-//! One stream in memory: its block index and its tip.
+//! One stream in memory: its blocks and its tip.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,10 @@ use tokio::sync::watch;
 use ulid::Ulid;
 
 use super::JournalError;
+use super::load::{IndexedBlocks, LoadedStream};
 use crate::model::{EntryId, Timestamp};
-use crate::store::block::{self, BlockHeader};
+pub(super) use crate::store::BlockRef;
 use crate::store::{KeyRecord, Store, StreamRecord};
-
-/// Maximum number of sessions per stream whose last number is stored; the least recently used is evicted
-/// first. Even with names of 128 bytes they fit in a stored value.
-pub(super) const SESSIONS_MAX: usize = 48;
 
 /// The end of a stream and its totals. Readers watch it; it carries no entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,27 +50,6 @@ impl Tip {
     }
 }
 
-/// A reference to a stored block, with the entries that it spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BlockRef {
-    pub(super) first: EntryId,
-    pub(super) last: EntryId,
-    pub(super) first_line: u64,
-    pub(super) count: u32,
-    pub(super) bytes: u32,
-}
-
-impl BlockRef {
-    pub(super) fn new(first: EntryId, header: &BlockHeader) -> Self {
-        let BlockHeader { last_id: last, first_line, count, bytes, .. } = *header;
-        Self { first, last, first_line, count, bytes }
-    }
-
-    pub(super) fn last_line(&self) -> u64 {
-        self.first_line + u64::from(self.count) - 1
-    }
-}
-
 /// A stream. Shared by readers and the writer.
 #[derive(Debug)]
 pub struct Stream {
@@ -85,6 +61,8 @@ pub struct Stream {
     pub(super) archived: bool,
     /// Published blocks, in order. Locked only briefly.
     pub(super) blocks: RwLock<VecDeque<BlockRef>>,
+    /// Pages of the stored block index, in order, including those of this commit. Used by the writer only.
+    pub(super) index: Mutex<Vec<IndexedBlocks>>,
     /// Last durable number of each session, least recently used first.
     pub(super) sessions: Mutex<Vec<(String, u64)>>,
     pub(super) expires: RwLock<Option<Timestamp>>,
@@ -99,66 +77,17 @@ impl Stream {
         let incarnation = u64::try_from(Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or(number);
         let key = KeyRecord { shown_line: 1, ..KeyRecord::default() };
         let record = StreamRecord { number, incarnation, first_line: 1, key, ..StreamRecord::default() };
-        Self::from_record(name, &record, VecDeque::new(), archived, 0)
+        let (blocks, index) = (VecDeque::new(), Vec::new());
+        Self::from_loaded(name, LoadedStream { record, blocks, index, deleted: 0 }, archived)
     }
 
-    /// Loads a stream from its record and its blocks. Where they differ, the blocks are newer.
-    pub(super) fn load(
-        store: &Store,
-        name: &[u8],
-        mut record: StreamRecord,
-        archived: bool,
-    ) -> Result<Self, JournalError> {
-        let mut blocks: VecDeque<BlockRef> = VecDeque::new();
-        let (known, mut deleted) = (record.last_line, 0);
-        for row in store.blocks_of(record.number) {
-            let (first, bytes) = row?;
-            let header = block::decode_header(&bytes)?;
-            if header.bytes as usize != bytes.len() || header.count == 0 {
-                tracing::error!(stream = %String::from_utf8_lossy(name), block = %first, "skipped an incomplete block");
-                continue;
-            }
-            let found = BlockRef::new(first, &header);
-            // Below the watermark or compacted into the previous block; the process was killed before
-            // removing it.
-            let stale =
-                found.last_line() < record.first_line || blocks.back().is_some_and(|before| before.last >= found.first);
-            if stale {
-                if let Err(error) = store.remove_block(record.number, first, bytes.len()) {
-                    tracing::debug!(%error, "failed to remove a stale block; it remains until the store accepts writes");
-                }
-                continue;
-            }
-            record.last_id = record.last_id.max(header.last_id);
-            record.last_line = record.last_line.max(found.last_line());
-            record.total_bytes = record.total_bytes.max(header.total_bytes);
-            record.total_skipped = record.total_skipped.max(header.total_skipped);
-            for (session, seq) in header.sessions {
-                touch_session(&mut record.sessions, &session, seq);
-            }
-            // A deletion writes the record before the block, so without deletions in the record there are
-            // none in the blocks.
-            if record.key.deleted > 0 {
-                let shown_line = record.key.shown_line;
-                block::decode(first, &bytes, |entry| {
-                    deleted += u64::from(entry.n >= shown_line && entry.body.is_deleted());
-                    true
-                })?;
-            }
-            blocks.push_back(found);
-        }
-        record.key.entries_added += record.last_line - known;
-        record.key.exists |= record.last_line > known;
-        Ok(Self::from_record(name, &record, blocks, archived, deleted))
+    /// Loads a stream from its record and its blocks.
+    pub(super) fn load(store: &Store, name: &[u8], record: StreamRecord, archived: bool) -> Result<Self, JournalError> {
+        Ok(Self::from_loaded(name, LoadedStream::load(store, name, record)?, archived))
     }
 
-    fn from_record(
-        name: &[u8],
-        record: &StreamRecord,
-        blocks: VecDeque<BlockRef>,
-        archived: bool,
-        deleted: u64,
-    ) -> Self {
+    fn from_loaded(name: &[u8], loaded: LoadedStream, archived: bool) -> Self {
+        let LoadedStream { record, blocks, index, deleted } = loaded;
         let span = (record.last_line + 1).saturating_sub(record.key.shown_line);
         let tip = Tip {
             exists: record.key.exists,
@@ -178,7 +107,8 @@ impl Stream {
             incarnation: record.incarnation,
             archived,
             blocks: RwLock::new(blocks),
-            sessions: Mutex::new(record.sessions.clone()),
+            index: Mutex::new(index),
+            sessions: Mutex::new(record.sessions),
             expires: RwLock::new(record.expires_ms.map(Timestamp::from_millis)),
             key: Mutex::new(record.key),
             tip: watch::Sender::new(tip),
@@ -193,6 +123,7 @@ impl Stream {
             None => Self::new(&self.name, self.number, self.archived),
         };
         *self.blocks.write() = stored.blocks.into_inner();
+        *self.index.lock() = stored.index.into_inner();
         *self.expires.write() = stored.expires.into_inner();
         Ok(())
     }
@@ -241,16 +172,4 @@ impl Stream {
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires().is_some_and(|at| at <= now)
     }
-}
-
-/// Moves a session to the most recently used end and raises its number to at least `seq`.
-pub(super) fn touch_session(sessions: &mut Vec<(String, u64)>, session: &str, seq: u64) {
-    let before = match sessions.iter().position(|(name, _)| name == session) {
-        Some(at) => sessions.remove(at).1,
-        None => 0,
-    };
-    if sessions.len() >= SESSIONS_MAX {
-        sessions.remove(0);
-    }
-    sessions.push((session.to_owned(), before.max(seq)));
 }

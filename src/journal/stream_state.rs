@@ -202,6 +202,7 @@ impl StreamState {
     pub(super) fn flush(&mut self, cx: &WriteContext<'_>) -> Result<(), JournalError> {
         self.close_block(cx)?;
         self.remove_trimmed_blocks();
+        self.write_index(cx)?;
         if std::mem::take(&mut self.record_dirty) {
             cx.store.put_stream(&self.stream.name, &self.record())?;
             self.record_stored = true;
@@ -226,6 +227,11 @@ impl StreamState {
         let stale = self.unpublished.iter().take_while(|row| below(row)).count();
         drop(published);
         self.removed_blocks.extend(self.unpublished.drain(..stale));
+    }
+
+    /// Returns the number of published blocks, from the front, that this commit removes.
+    pub(super) fn published_removed(&self) -> usize {
+        self.published_removed
     }
 
     /// Reports whether this commit removes any published block.

@@ -222,12 +222,13 @@ impl Writer {
         });
         self.counters.commit_seconds.observe(begun.elapsed().as_secs_f64());
         JournalCounters::add(&self.counters.commits, 1);
-        let mut removed_blocks = Vec::new();
+        let (mut removed_blocks, mut removed_pages) = (Vec::new(), Vec::new());
         match &committed {
             Ok(()) => {
                 for number in self.pending.streams.drain(..) {
                     let Some(state) = self.states.get_mut(&number) else { continue };
                     removed_blocks.extend(state.publish(&self.counters).into_iter().map(|row| (number, row)));
+                    removed_pages.extend(state.take_trimmed_pages().into_iter().map(|first| (number, first)));
                 }
                 self.pending.removed.clear();
                 self.pending.compacted.clear();
@@ -242,6 +243,11 @@ impl Writer {
         for (number, row) in removed_blocks {
             if let Err(error) = self.store.remove_block(number, row.first, row.bytes as usize) {
                 tracing::warn!(%error, "failed to remove a trimmed block; it will be removed when the store is next opened");
+            }
+        }
+        for (number, first) in removed_pages {
+            if let Err(error) = self.store.remove_index_page(number, first) {
+                tracing::warn!(%error, "failed to remove a page of the block index; it will be removed when the store is next opened");
             }
         }
     }

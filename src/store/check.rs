@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 
+use super::block_rows::parse_block_key;
 use super::folder::copy_folder;
 use super::open::is_partial_snapshot;
 use super::tree_id::TreeId;
-use super::{OpenError, Store, StoreError, StoreOptions, StreamRecord, block, parse_block_key};
+use super::{BlockRef, OpenError, Store, StoreError, StoreOptions, StreamRecord, block};
 use crate::model::EntryId;
 
 /// Maximum number of faults listed per stream.
@@ -105,6 +106,12 @@ impl Store {
                 Err(error) => return stream.fault(format!("cannot read its blocks: {error}")),
             }
         }
+        match self.wrong_index_entries(record, &stream.blocks) {
+            Ok(wrong) => wrong.into_iter().for_each(|first| {
+                stream.fault(format!("the block index has a block {first} that is not stored like that"));
+            }),
+            Err(error) => stream.fault(format!("cannot read its block index: {error}")),
+        }
         stream.end(record);
     }
 }
@@ -115,6 +122,8 @@ struct StreamCheck {
     first_line: u64,
     entries: u64,
     faults: Vec<String>,
+    /// The blocks so far.
+    blocks: Vec<BlockRef>,
     /// The line expected at the start of the next block.
     next: Option<u64>,
     last_id: EntryId,
@@ -128,6 +137,7 @@ impl StreamCheck {
             first_line: record.first_line,
             entries: 0,
             faults: Vec::new(),
+            blocks: Vec::new(),
             next: None,
             last_id: EntryId::MIN,
             total_bytes: None,
@@ -153,6 +163,7 @@ impl StreamCheck {
         if header.bytes as usize != bytes.len() || header.count == 0 {
             return self.fault(format!("block {first} is incomplete: {} of {} bytes", bytes.len(), header.bytes));
         }
+        self.blocks.push(BlockRef::new(first, &header));
         let expected = self.next.unwrap_or(self.first_line);
         let gap = if self.next.is_some() { header.first_line != expected } else { header.first_line > expected };
         if self.dense && gap {
@@ -253,10 +264,17 @@ mod tests {
         ] {
             store.put_block(7, second, &change).unwrap();
             if change.is_empty() {
-                store.put(TreeId::Blocks, &super::super::block_key(7, second, 0), &[]);
+                store.put(TreeId::Blocks, &super::super::block_rows::block_key(7, second, 0), &[]);
             }
             assert!(faults(&store).contains(wanted), "{wanted}: {}", faults(&store));
         }
+        store.put_block(7, second, &whole).unwrap();
+        let right = BlockRef::new(second, &block::decode_header(&whole).unwrap());
+        for (indexed, wanted) in [(BlockRef { count: 4, ..right }, "block index has a block 6-0"), (right, "")] {
+            store.put_index_page(7, &[indexed]).unwrap();
+            assert!(faults(&store).contains(wanted) && faults(&store).is_empty() == wanted.is_empty(), "{wanted}");
+        }
+        store.remove_index_page(7, second).unwrap();
         store.remove_block(7, second, whole.len()).unwrap();
         assert_eq!(faults(&store), "its record ends with line 10, its blocks with line 5\n");
         store.put_block(7, second, &whole).unwrap();

@@ -21,6 +21,8 @@ pub enum RecordKind {
     Task = b'T',
     /// A consumer group, one of its consumers, or one of its pending entries.
     Group = b'G',
+    /// A page of a stream's block index.
+    Index = b'I',
     /// A run's summary.
     Run = b'R',
 }

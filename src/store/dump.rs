@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::block_rows::parse_block_key;
 use super::tree_id::TreeId;
-use super::{GARBAGE, Store, StoreError, VALUE_BYTES_MAX, block, parse_block_key};
+use super::{GARBAGE, Store, StoreError, VALUE_BYTES_MAX, block};
 
 /// All streams of a store, and counts of what belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

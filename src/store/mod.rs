@@ -8,6 +8,7 @@
 //!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
 //!   tree `meta`     `opening`, `frame`, `garbage/` stream number                 -> counters, removals an older version left
 //!                   `summary/` stream number (u64)                               -> a summary of `runs`
+//!                   `index/` stream number (u64) . first entry of a page         -> see `block_index`
 //! ```
 //!
 //! Writes wait in memory (`pending`), where reads see them. [`Store::commit`] makes all of them durable,
@@ -25,6 +26,8 @@
 
 mod batch;
 pub mod block;
+mod block_index;
+mod block_rows;
 mod check;
 pub mod codec;
 mod commit;
@@ -51,14 +54,15 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use sled::IVec;
 
+use crate::model::Timestamp;
 use crate::model::limits::Limits;
-use crate::model::{EntryId, Timestamp};
 
+pub use block_index::{BlockRef, INDEX_PAGE_BLOCKS, are_consecutive};
 pub use check::StoreCheck;
 use commit::WalState;
 pub use folder::{FILE_MODE, create_folder, make_private, restrict, sync_folder, write_private};
 pub use open::OpenError;
-use pending::{PendingWrites, TreeRow};
+use pending::{MergedScan, PendingWrites, TreeRow};
 pub use record::{KeyRecord, StreamRecord};
 use recover::Health;
 use space::DiskSpace;
@@ -187,7 +191,20 @@ impl Store {
 
     /// Returns the rows of a tree whose keys begin with `prefix`, in key order.
     fn scan(&self, tree: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
-        let scan = self.trees().map(|trees| self.pending.scan(tree, trees.of(tree), prefix));
+        Self::rows(self.trees().map(|trees| self.pending.scan(tree, trees.of(tree), prefix)))
+    }
+
+    /// Returns the rows of a tree from the key `from` to before the key `end`, in key order.
+    fn scan_between(
+        &self,
+        tree: TreeId,
+        from: &[u8],
+        end: &[u8],
+    ) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
+        Self::rows(self.trees().map(|trees| self.pending.scan_between(tree, trees.of(tree), from, end)))
+    }
+
+    fn rows(scan: Result<MergedScan, StoreError>) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
         let (scan, failed) = match scan {
             Ok(scan) => (Some(scan), None),
             Err(error) => (None, Some(Err(error))),
@@ -233,14 +250,6 @@ impl Store {
         })
     }
 
-    /// Returns the first id of a stream's last block, if it has one.
-    pub fn last_block(&self, number: u64) -> Result<Option<EntryId>, StoreError> {
-        let trees = self.trees()?;
-        let key = self.pending.last_key(TreeId::Blocks, trees.of(TreeId::Blocks), &number.to_be_bytes());
-        let key = key.map_err(read_error)?;
-        Ok(key.and_then(|key| parse_block_key(&key)).map(|(first, _)| first))
-    }
-
     /// Removes a stream and its blocks. A newer stream of the same name is left alone.
     pub fn remove_stream(&self, name: &[u8], number: u64) -> Result<(), StoreError> {
         self.check_writable()?;
@@ -250,119 +259,15 @@ impl Store {
         self.remove_content(number)
     }
 
-    /// Removes the blocks, the groups and the summary of a stream.
+    /// Removes the blocks, the groups, the index and the summary of a stream.
     fn remove_content(&self, number: u64) -> Result<(), StoreError> {
         self.remove_summary(number)?;
+        self.remove_index(number)?;
         for row in self.scan(TreeId::Blocks, &number.to_be_bytes()) {
             self.delete(TreeId::Blocks, &row?.0);
         }
         self.remove_groups(number)
     }
-
-    /// Writes a block. A block larger than a value is stored in parts.
-    pub fn put_block(&self, number: u64, first: EntryId, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check_writable()?;
-        for (part, bytes) in bytes.chunks(VALUE_BYTES_MAX).enumerate() {
-            self.put(TreeId::Blocks, &part_key(number, first, part)?, bytes);
-        }
-        Ok(())
-    }
-
-    /// Reads a block of `bytes` bytes. Returns `None` if it was trimmed, or packed into another block,
-    /// since the caller learned of it.
-    pub fn block(&self, number: u64, first: EntryId, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(head) = self.get(TreeId::Blocks, &block_key(number, first, 0))? else { return Ok(None) };
-        let mut block = head.to_vec();
-        let mut part = 1;
-        while block.len() < bytes {
-            let Some(more) = self.get(TreeId::Blocks, &block_key(number, first, part))? else { return Ok(None) };
-            block.extend_from_slice(&more);
-            part += 1;
-        }
-        Ok(Some(block))
-    }
-
-    /// Removes a block of `bytes` bytes.
-    pub fn remove_block(&self, number: u64, first: EntryId, bytes: usize) -> Result<(), StoreError> {
-        self.check_writable()?;
-        for part in 0..part_count(bytes) {
-            self.delete(TreeId::Blocks, &part_key(number, first, part)?);
-        }
-        Ok(())
-    }
-
-    /// Removes the parts that a block no longer needs after shrinking from `before` to `bytes` bytes.
-    pub fn remove_excess_parts(
-        &self,
-        number: u64,
-        first: EntryId,
-        bytes: usize,
-        before: usize,
-    ) -> Result<(), StoreError> {
-        self.check_writable()?;
-        for part in part_count(bytes)..part_count(before) {
-            self.delete(TreeId::Blocks, &part_key(number, first, part)?);
-        }
-        Ok(())
-    }
-
-    /// Returns all blocks of a stream in order, each with the id in its key and all its parts joined.
-    /// Skips parts without a first part, as a kill can leave them.
-    pub fn blocks_of(&self, number: u64) -> impl Iterator<Item = Result<(EntryId, Vec<u8>), StoreError>> + use<> {
-        let mut rows = self.scan(TreeId::Blocks, &number.to_be_bytes()).peekable();
-        std::iter::from_fn(move || {
-            loop {
-                let (first, part, value) = match rows.next()? {
-                    Ok((key, value)) => match parse_block_key(&key) {
-                        Some((first, part)) => (first, part, value),
-                        None => continue,
-                    },
-                    Err(error) => return Some(Err(error)),
-                };
-                if part != 0 {
-                    continue;
-                }
-                let mut block = value.to_vec();
-                while let Some(Ok((key, more))) = rows.peek() {
-                    match parse_block_key(key) {
-                        Some((of, part)) if of == first && part > 0 => block.extend_from_slice(more),
-                        _ => break,
-                    }
-                    rows.next();
-                }
-                return Some(Ok((first, block)));
-            }
-        })
-    }
-}
-
-/// Returns the key of a block's part. Keys sort by stream, then entry, then part.
-fn block_key(number: u64, first: EntryId, part: u16) -> [u8; 26] {
-    let mut key = [0; 26];
-    key[..8].copy_from_slice(&number.to_be_bytes());
-    key[8..24].copy_from_slice(&first.to_be_bytes());
-    key[24..].copy_from_slice(&part.to_be_bytes());
-    key
-}
-
-/// As [`block_key`], for a part number that may be too large.
-fn part_key(number: u64, first: EntryId, part: usize) -> Result<[u8; 26], StoreError> {
-    let part = u16::try_from(part).map_err(|_| StoreError::Damaged {
-        at: format!("stream {number}, block {first}"),
-        what: "over 65,536 parts".to_owned(),
-    })?;
-    Ok(block_key(number, first, part))
-}
-
-/// Returns the number of parts that a block of `bytes` bytes is stored in.
-fn part_count(bytes: usize) -> usize {
-    bytes.div_ceil(VALUE_BYTES_MAX).max(1)
-}
-
-fn parse_block_key(key: &[u8]) -> Option<(EntryId, u16)> {
-    let id: [u8; 16] = key.get(8..24)?.try_into().ok()?;
-    let part: [u8; 2] = key.get(24..26)?.try_into().ok()?;
-    Some((EntryId::from_be_bytes(id), u16::from_be_bytes(part)))
 }
 
 /// Returns the current time in milliseconds since 1970.

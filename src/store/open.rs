@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::block_index::check_index;
 use super::commit::{Replay, WalState};
 use super::folder::{FILE_MODE, copy_folder, create_folder, remove_rebuild_folder, sync_folder};
 use super::pending::PendingWrites;
@@ -94,6 +95,7 @@ impl Store {
         let (wal, replay) = WalState::open(folder, &trees, 0)?;
         replay.apply(&trees)?;
         trees.of(TreeId::Meta).insert(OPEN_COUNT, &open_count.to_be_bytes())?;
+        check_index(&trees, open_count, read_open_count(folder))?;
         let store = Self {
             trees: RwLock::new(Some(Arc::new(trees))),
             pending: PendingWrites::default(),

@@ -48,6 +48,17 @@ impl PendingWrites {
         self.0.read().of(tree).find_map(|writes| writes.get(key).cloned())
     }
 
+    /// Returns a copy of the pending writes whose keys are from `from` on and before `end`.
+    fn range(&self, tree: TreeId, from: &[u8], end: &[u8]) -> TreeWrites {
+        let mut found = TreeWrites::new();
+        // The newer layer is inserted last and wins.
+        for writes in self.0.read().of(tree).rev() {
+            let rows = writes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(end)));
+            found.extend(rows.map(|(key, value)| (key.clone(), value.clone())));
+        }
+        found
+    }
+
     /// Returns a copy of the pending writes whose keys begin with `prefix`.
     fn prefix_range(&self, tree: TreeId, prefix: &[u8]) -> TreeWrites {
         let mut found = TreeWrites::new();
@@ -90,6 +101,13 @@ impl PendingWrites {
     pub(super) fn scan(&self, id: TreeId, tree: &sled::Tree, prefix: &[u8]) -> MergedScan {
         let pending = self.prefix_range(id, prefix);
         MergedScan { stored: tree.scan_prefix(prefix).peekable(), pending: pending.into_iter().peekable() }
+    }
+
+    /// Returns the rows of a tree whose keys are from `from` on and before `end`, in key order.
+    pub(super) fn scan_between(&self, id: TreeId, tree: &sled::Tree, from: &[u8], end: &[u8]) -> MergedScan {
+        let end = end.max(from);
+        let pending = self.range(id, from, end);
+        MergedScan { stored: tree.range(from..end).peekable(), pending: pending.into_iter().peekable() }
     }
 
     /// Returns the last key of a tree that begins with `prefix`.
@@ -163,6 +181,8 @@ mod tests {
         let wanted: Vec<(Vec<u8>, Vec<u8>)> =
             [("a1", "old"), ("a2", "second"), ("a3", "new")].map(|(k, v)| (k.into(), v.into())).to_vec();
         assert_eq!(keys(pending.scan(TreeId::Blocks, &tree, b"a")), wanted);
+        assert_eq!(keys(pending.scan_between(TreeId::Blocks, &tree, b"a2", b"a4")), wanted[1..]);
+        assert_eq!(keys(pending.scan_between(TreeId::Blocks, &tree, b"a4", b"a2")), []);
         assert_eq!(pending.last_key(TreeId::Blocks, &tree, b"a").unwrap().unwrap(), b"a3");
         assert_eq!(pending.last_key(TreeId::Blocks, &tree, b"c").unwrap(), None);
         assert_eq!(pending.get(TreeId::Blocks, b"a5"), Some(None));
