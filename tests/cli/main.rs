@@ -11,6 +11,7 @@ mod explain;
 mod find;
 mod follow;
 mod machine;
+mod mcp;
 mod run_events;
 mod ship;
 mod support;

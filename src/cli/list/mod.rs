@@ -15,7 +15,7 @@ use super::output::Output;
 use super::terminal_size::terminal_columns;
 use super::values::{key_value, status_filter};
 use crate::model::{StatusFilter, Task};
-pub(super) use select::{TaskQuery, select};
+pub(super) use select::{TaskQuery, list_page, select};
 
 /// `tasktail list`.
 #[derive(Debug, Args)]
