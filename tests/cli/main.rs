@@ -12,6 +12,7 @@ mod find;
 mod follow;
 mod machine;
 mod mcp;
+mod notices;
 mod run_events;
 mod ship;
 mod support;
