@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
 use super::http::analysis::cache::OutlineCache;
+use super::http::analysis::counter::OutlineCounter;
 use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
@@ -132,6 +133,7 @@ impl State {
 async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         backlog: ArchiveBacklog::default(),
+        counter: Some(Arc::new(OutlineCounter::new(options.limits.analysis_time_max))),
         durability: options.durability,
         limits: options.limits.clone(),
         hits: limit_counters.clone(),

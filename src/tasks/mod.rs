@@ -21,6 +21,7 @@ mod backlog;
 pub mod backup;
 mod budget;
 mod clock;
+mod count;
 mod details;
 mod end;
 mod event_queue;
@@ -61,6 +62,7 @@ pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use append::{AppendedLines, LineTicket, RejectedLines};
 pub use backlog::ArchiveBacklog;
 pub use budget::Evicted;
+pub use count::LogCounter;
 pub use end::{EndOutcome, EndRequest};
 pub use event_queue::{EVENTS_LABEL, EventsGuard, TasksWithEvents};
 pub use follow::{FollowEvent, FollowStart, TaskFollower};
@@ -92,6 +94,8 @@ pub struct TasksOptions {
     pub reconnect_window: Duration,
     /// Lines that may wait for their archive.
     pub backlog: ArchiveBacklog,
+    /// Counts the errors of a log at its end, if it is set.
+    pub counter: Option<Arc<dyn LogCounter>>,
 }
 
 /// An error of a task operation.

@@ -136,6 +136,8 @@ pub(super) fn task(task: &Task) -> Value {
     let known = [
         ("exit_code", task.exit_code.map(Value::from)),
         ("signal", task.signal.map(Value::from)),
+        ("errors", task.errors.map(Value::from)),
+        ("warnings", task.warnings.map(Value::from)),
         ("loss", task.loss().map(Value::from)),
     ];
     for (name, value) in known {
