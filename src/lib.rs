@@ -38,13 +38,14 @@
 //!                                     analysis   what lines show: search, errors, sections
 //! auth     tokens and permissions
 //! runs     a run's events             client     connecting to a server
+//! notices  what rules report
 //! server   net, http, ws, web, redis  worker     process, lines, buffer, uplink
 //!                                     dashboard, doctor
 //! config, testing, cli, main
 //! ```
 //!
 //! `client`, `worker`, `dashboard` and `doctor` never import the layers on the left except `model`: they
-//! could be a separate program. `events` and `analysis` are used on both sides.
+//! could be a separate program. `events` and `analysis` are used on both sides; `notices` sends with `client`.
 //!
 //! # The path of a line
 //!
@@ -96,6 +97,7 @@ pub mod events;
 pub mod guide;
 pub mod journal;
 pub mod model;
+pub mod notices;
 pub mod runs;
 pub mod server;
 pub mod store;

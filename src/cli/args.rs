@@ -19,6 +19,7 @@ use super::follow::FollowArgs;
 use super::grep::GrepCommandArgs;
 use super::list::ListArgs;
 use super::man::ManArgs;
+use super::mcp::McpArgs;
 use super::open::OpenArgs;
 use super::replay::ReplayArgs;
 use super::rm::RmArgs;
@@ -104,6 +105,8 @@ pub enum CliCommand {
     Events(EventsArgs),
     /// Watch a run full-screen
     Dashboard(DashboardArgs),
+    /// Serve the logs to a language model over stdio (Model Context Protocol)
+    Mcp(McpArgs),
     /// Send a test message through every stage and report where it stops
     Doctor(DoctorArgs),
     /// Create, list and revoke the access tokens of a data folder

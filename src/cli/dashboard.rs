@@ -16,7 +16,8 @@ use crate::model::{RunId, RunStatus};
 /// `tasktail dashboard`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Shows three panels: the Run Journal (the state of every repetition or step),
+Shows three panels: the Run Journal (the state of every repetition or step, or
+the play, the task and the hosts of an ordinary playbook),
 the Event Status (whether the stream is live, and how many events each stage
 has seen, so that a loss shows as a lower number) and the Log Stream. Shows
 events live from a run at a server, from text on stdin (LB_EVENT lines in the
@@ -117,6 +118,9 @@ async fn print(
 fn print_result(state: &DashboardState, output: Output) {
     if let Some(recap) = state.recap().summary() {
         output.note(recap);
+        if state.run().is_none() {
+            return;
+        }
     }
     let Some(run) = state.run() else {
         let counts = state.counts();

@@ -2,21 +2,17 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use anyhow::Context as _;
-use bytes::BytesMut;
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
 
 use super::locate::{Locator, Purpose};
 use super::output::Output;
+use super::search::{FoundLine, FoundLines, LogSearchQuery};
 use super::task_ref::resolve_id;
 use super::values::{channels, key_value};
 use super::when::when;
 use super::{Context, EXIT_INTERRUPTED, interrupted, text};
 use crate::analysis::{LogPattern, PatternLimits, displayed};
-use crate::client::HttpClient;
 use crate::model::{ChannelSet, TaskId, Timestamp};
 
 /// Exit code if nothing matches, as of grep.
@@ -75,24 +71,6 @@ pub struct GrepCommandArgs {
     max_count: Option<u64>,
 }
 
-/// A row of the search route: a line, or the end of a response.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum SearchRow {
-    Line(FoundLine),
-    End { next: Option<String> },
-}
-
-/// A line that was found, or one around it.
-#[derive(Debug, Deserialize, Serialize)]
-struct FoundLine {
-    task: String,
-    n: u64,
-    line: String,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    context: bool,
-}
-
 pub(super) async fn run(args: GrepCommandArgs, context: Context) -> anyhow::Result<u8> {
     let Context { settings, output } = context;
     let locator = Locator::new(settings, output, Purpose::Query);
@@ -115,64 +93,22 @@ async fn grep(args: &GrepCommandArgs, locator: &Locator, output: Output) -> anyh
         tasks.push(resolve_id(&client, Some(name)).await?);
     }
     let mut printer = GrepPrinter::new(output, pattern, args);
-    let search = GrepSearch { args, client: &client, pattern: &text, tasks: &tasks };
+    let search = LogSearchQuery {
+        pattern: &text,
+        raw: args.raw,
+        tasks: &tasks,
+        label: args.label.as_ref().map(|(key, value)| (key.as_str(), value.as_str())),
+        since: args.since,
+        streams: args.stream,
+        around: [args.before_context, args.after_context].map(|lines| lines.max(args.context)),
+    };
     let mut after = None;
     loop {
         let left = args.max_count.map_or(REQUEST_HITS, |max| max - printer.found);
-        after = search.request(left.min(REQUEST_HITS), after, &mut printer).await?;
+        after = search.request(&client, left.min(REQUEST_HITS), after, &mut printer).await?;
         if after.is_none() || args.max_count.is_some_and(|max| printer.found >= max) {
             return Ok(printer.found > 0);
         }
-    }
-}
-
-/// A search, over several requests.
-struct GrepSearch<'a> {
-    args: &'a GrepCommandArgs,
-    client: &'a HttpClient,
-    pattern: &'a str,
-    tasks: &'a [TaskId],
-}
-
-impl GrepSearch<'_> {
-    /// Sends one request and prints its rows as they arrive. Returns the cursor to continue with.
-    async fn request(
-        &self,
-        limit: u64,
-        after: Option<String>,
-        printer: &mut GrepPrinter,
-    ) -> anyhow::Result<Option<String>> {
-        let args = self.args;
-        let lines =
-            |lines: u64| Some(lines.max(args.context)).filter(|lines| *lines > 0).map(|lines| lines.to_string());
-        let mut query = vec![
-            ("q", Some(self.pattern.to_owned())),
-            ("raw", args.raw.then(|| "1".to_owned())),
-            ("label", args.label.as_ref().map(|(key, value)| format!("{key}:{value}"))),
-            ("since", args.since.map(|since| since.to_string())),
-            ("stream", args.stream.map(|streams| streams.to_string())),
-            ("before", lines(args.before_context)),
-            ("behind", lines(args.after_context)),
-            ("limit", Some(limit.to_string())),
-            ("after", after),
-        ];
-        query.extend(self.tasks.iter().map(|task| ("task", Some(task.to_string()))));
-        let (_, chunks) = self.client.download("/api/v1/search", &query).await?;
-        let mut chunks = std::pin::pin!(chunks);
-        let mut rest = BytesMut::new();
-        let mut end = None;
-        while let Some(chunk) = chunks.next().await {
-            rest.extend_from_slice(&chunk?);
-            while let Some(at) = memchr::memchr(b'\n', &rest) {
-                let row = rest.split_to(at + 1);
-                match serde_json::from_slice(&row).context("the server's answer is not that of a search")? {
-                    SearchRow::Line(line) => printer.print(&line)?,
-                    SearchRow::End { next } => end = Some(next),
-                }
-            }
-            printer.flush()?;
-        }
-        end.context("the server ended the search early; some lines were not searched")
     }
 }
 
@@ -240,8 +176,14 @@ impl GrepPrinter {
         marked.push_str(row.get(at..).unwrap_or_default());
         marked
     }
+}
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
+impl FoundLines for GrepPrinter {
+    fn line(&mut self, line: FoundLine) -> anyhow::Result<()> {
+        self.print(&line)
+    }
+
+    fn pause(&mut self) -> anyhow::Result<()> {
+        Ok(self.out.flush()?)
     }
 }

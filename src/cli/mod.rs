@@ -23,6 +23,7 @@ mod list;
 mod locate;
 mod man;
 mod mask;
+mod mcp;
 mod notify;
 mod open;
 mod output;
@@ -33,6 +34,7 @@ mod replay;
 mod rm;
 mod run;
 mod screen;
+mod search;
 mod sender;
 mod serve;
 mod service;
@@ -158,6 +160,7 @@ async fn dispatch(command: CliCommand, context: Context, source: SettingsSource)
         CliCommand::Ship(args) => Box::pin(ship::run(args, context)).await,
         CliCommand::Spool(args) => Box::pin(spool::run(args, context)).await,
         CliCommand::Events(args) => Box::pin(events::run(args, context)).await,
+        CliCommand::Mcp(args) => Box::pin(mcp::run(args, context)).await,
         CliCommand::Dashboard(args) => Box::pin(dashboard::run(args, context)).await,
         CliCommand::Doctor(args) => Box::pin(doctor::run(args, context)).await,
         CliCommand::Token(args) => token::run(args, &context),

@@ -28,7 +28,8 @@ with --resp `redis on redis://ADDR` after it. SIGTERM and SIGINT shut it down
 cleanly; SIGHUP reads the settings again and reports those that need a restart.
 With --ephemeral it also ends with the process that started it, unless SIGHUP
 is ignored, as with nohup. Every setting can also be set in the settings file
-(worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE).
+(worker_grace = '60s') and in the environment (TASKTAIL_WORKER_GRACE). Rules of
+notices, [[notify]], are set in the file alone; `tasktail config template` has one.
 
 Examples:
   tasktail serve

@@ -133,6 +133,8 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         ("duration", Some(text::duration(ran_for(task)))),
         ("lines", Some(lines)),
         ("bytes", Some(task.bytes.to_string())),
+        ("errors", task.errors.map(|errors| errors.to_string())),
+        ("warnings", task.warnings.map(|warnings| warnings.to_string())),
         ("skipped lines", Some(task.skipped_lines).filter(|n| *n > 0).map(|n| n.to_string())),
         ("trimmed lines", Some(task.trimmed_lines).filter(|n| *n > 0).map(|n| n.to_string())),
         ("integrity", integrity(task)),

@@ -1,8 +1,8 @@
-//! The settings file: a TOML table without sections, and the line of each setting in it.
+//! The settings file: a TOML table, and the line of each setting in it. Its only sections are the rules of notices.
 
 use std::path::{Path, PathBuf};
 
-use super::names::{known_keys, nearest};
+use super::names::{NOTICE_TABLES, known_keys, nearest};
 use super::{ConfigError, RawSetting, SettingSource};
 
 /// A settings file that has been read.
@@ -37,7 +37,8 @@ impl SettingsFile {
 
     /// Returns an error for each unknown key, in the order of the names.
     pub(super) fn unknown_keys(&self) -> Vec<ConfigError> {
-        let unknown = self.table.keys().filter(|key| !known_keys().any(|known| known == key.as_str()));
+        let is_known = |key: &str| key == NOTICE_TABLES || known_keys().any(|known| known == key);
+        let unknown = self.table.keys().filter(|key| !is_known(key));
         let error = |key: &String| ConfigError::UnknownKey {
             path: self.path.clone(),
             line: self.line_of(key),
@@ -45,6 +46,19 @@ impl SettingsFile {
             key: key.clone(),
         };
         unknown.map(error).collect()
+    }
+
+    /// Returns the value of a key.
+    pub(super) fn value(&self, key: &str) -> Option<&toml::Value> {
+        self.table.get(key)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Returns the value of a setting and its place.
@@ -63,7 +77,7 @@ impl SettingsFile {
     }
 
     /// Returns the line of a key, from 1.
-    fn line_of(&self, key: &str) -> usize {
+    pub(super) fn line_of(&self, key: &str) -> usize {
         let table = toml::de::DeTable::parse(&self.text).ok();
         let start = table.as_ref().and_then(|table| {
             table.get_ref().keys().find(|known| known.get_ref() == key).map(|found| found.span().start)

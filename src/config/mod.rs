@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod names;
+mod notices;
 mod show;
 mod sources;
 mod token;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::client::Endpoint;
 use crate::model::limits::{self, Limit, Limits};
 use crate::model::{Overflow, PtyMode, units};
+use crate::notices::NoticeRules;
 use crate::server::{Origins, PublicUrl, ServeOptions, TrustedProxies};
 use crate::tasks::Durability;
 use crate::transport::CertificateFiles;
@@ -29,7 +31,7 @@ pub use show::{SettingFault, SettingValue};
 pub use token::TokenSource;
 
 /// The effective settings: all sources merged and every value checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Server to use. Without it, commands look for a local server, and `run` may start one.
     pub url: Option<Endpoint>,
@@ -71,6 +73,8 @@ pub struct Settings {
     pub share_jwt_key_file: Option<PathBuf>,
     /// Audience that these JWTs must name, if any.
     pub share_jwt_audience: Option<String>,
+    /// What the server reports to other programs.
+    pub notices: NoticeRules,
     /// Folder where `run` spools lines until the server confirms them, if any.
     pub spool: Option<PathBuf>,
     /// When `run` allocates a terminal for its command.
@@ -99,7 +103,9 @@ impl Settings {
         file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
         let sources = Sources::new(flags, &env, file, SettingsFile::read)?;
-        Self::merge(&sources, &|key| sources.find(key))
+        let settings = Self::merge(&sources, &|key| sources.find(key))?;
+        let rules = sources.file.iter().flat_map(SettingsFile::rules).collect::<Result<NoticeRules, _>>()?;
+        Ok(Self { notices: rules, ..settings })
     }
 
     /// Parses what `find` returns for each setting, and fills in the defaults.
@@ -152,6 +158,7 @@ impl Settings {
                 .unwrap_or_default(),
             share_jwt_key_file: path_or_off(find("share_jwt_key_file")?, "file")?,
             share_jwt_audience: parse(find("share_jwt_audience")?, or_off(audience))?.flatten(),
+            notices: NoticeRules::from([]),
             spool: path_or_off(find("spool")?, "folder")?,
             pty: parse(find("pty")?, str::parse::<PtyMode>)?.unwrap_or_default(),
             spool_bytes_max: parse(find("spool_bytes_max")?, units::size)?,
@@ -184,6 +191,7 @@ impl Settings {
             frame_ancestors: self.frame_ancestors.clone(),
             share_jwt_key_file: self.share_jwt_key_file.clone(),
             share_jwt_audience: self.share_jwt_audience.clone(),
+            notices: self.notices.clone(),
             redis_values: false,
             embedded: false,
         }

@@ -30,6 +30,9 @@ const KEYS: &[&str] = &[
     "overflow",
 ];
 
+/// The name of the tables with the rules of notices.
+pub(super) const NOTICE_TABLES: &str = "notify";
+
 /// Prefix of the names of environment variables.
 const PREFIX: &str = "TASKTAIL_";
 /// Environment variables that are not settings: for diagnostics, set by `run` for its command, or read by clients.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::file::SettingsFile;
-use super::names::{default_of, known_keys};
+use super::names::{NOTICE_TABLES, default_of, known_keys};
 use super::sources::Sources;
 use super::{ConfigError, FlagValues, SettingSource, Settings};
 use crate::transport::Acceptor;
@@ -52,7 +52,9 @@ impl Settings {
         file: Option<&Path>,
     ) -> Result<Vec<SettingValue>, ConfigError> {
         let sources = Sources::new(flags, &env, file, SettingsFile::read)?;
-        known_keys().map(|key| describe_one(key, &sources)).collect()
+        let mut settings = known_keys().map(|key| describe_one(key, &sources)).collect::<Result<Vec<_>, _>>()?;
+        settings.extend(describe_rules(&sources)?);
+        Ok(settings)
     }
 
     /// Returns every mistake in the settings, not only the first.
@@ -77,7 +79,46 @@ impl Settings {
                 Err(error) => faults.push(fault(error)),
             }
         }
+        faults.extend(rule_faults(&sources));
         faults
+    }
+}
+
+/// Returns the names of the rules of notices, if there are any.
+fn describe_rules(sources: &Sources<'_>) -> Result<Option<SettingValue>, ConfigError> {
+    let Some(file) = &sources.file else { return Ok(None) };
+    let rules = file.rules().into_iter().collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let at = Some(short_place(&file.place_of_rule(0)));
+    let value = SettingValue { name: NOTICE_TABLES, value: Some(names.join(", ")), source: "file", at };
+    Ok((!rules.is_empty()).then_some(value))
+}
+
+/// Returns the faults of the rules of notices, and of the files that they name.
+fn rule_faults(sources: &Sources<'_>) -> Vec<SettingFault> {
+    let rules = sources.file.iter().flat_map(|file| file.rules().into_iter().enumerate().map(move |rule| (file, rule)));
+    let mut faults = Vec::new();
+    for (file, (at, rule)) in rules {
+        match rule {
+            Err(error) => faults.push(SettingFault { what: error.to_string() }),
+            Ok(rule) => {
+                let broken = rule.actions.iter().filter_map(|action| action.check_file().err());
+                faults.extend(broken.map(|(path, error)| {
+                    let place = file.place_of_rule(at);
+                    let (path, remedy) = (path.display(), credential_remedy(path));
+                    SettingFault { what: format!("{place}: rule `{}`: cannot use {path}: {error}{remedy}", rule.name) }
+                }));
+            }
+        }
+    }
+    faults
+}
+
+/// Returns a place in a file without the name of the setting.
+fn short_place(at: &SettingSource) -> String {
+    match at {
+        SettingSource::File(path, line, _) => format!("{}:{line}", path.display()),
+        at => at.to_string(),
     }
 }
 
@@ -128,11 +169,7 @@ fn describe_one(key: &'static str, sources: &Sources<'_>) -> Result<SettingValue
     };
     let value = value.to_string_lossy();
     let shown = if SECRET.contains(&key) { "***".to_owned() } else { without_password(&value) };
-    let at = match at {
-        SettingSource::File(path, line, _) => format!("{}:{line}", path.display()),
-        at => at.to_string(),
-    };
-    Ok(SettingValue { name: key, value: Some(shown), source, at: Some(at) })
+    Ok(SettingValue { name: key, value: Some(shown), source, at: Some(short_place(&at)) })
 }
 
 /// Masks the user information of a URL, and the value of a query parameter that may be a secret.

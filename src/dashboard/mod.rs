@@ -21,6 +21,7 @@ mod log;
 mod normal;
 mod panels;
 mod plain;
+mod playbook;
 mod recap;
 mod row;
 mod screen;

@@ -3,6 +3,7 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::playbook::{PlaybookHost, PlaybookView};
 use super::state::{DashboardState, LinkState};
 use super::text::{duration, fit, pad, width, wrap};
 use super::{counts, hint};
@@ -38,14 +39,31 @@ pub(super) fn journal(
     }
     let pipeline = entries.iter().all(|entry| entry.label[1].is_empty());
     let widths = Widths::new(entries, columns, pipeline);
-    let mut lines = vec![widths.header(pipeline)];
+    let words = match (state.run().is_some(), pipeline) {
+        (true, true) => ["Step", "", "State", "Try", "Reason", "Took"],
+        (true, false) => ["Host", "Workload", "State", "Progress", "Action", "Last"],
+        (false, _) => ["Host", "Play", "State", "Tasks", "Task", ""],
+    };
+    let mut lines = vec![widths.header(words)];
     lines.extend(choose(entries, rows).into_iter().map(|entry| widths.line(entry)));
     (title, lines)
 }
 
 /// Returns all rows of the journal.
 pub(super) fn entries(state: &DashboardState) -> Vec<JournalRow> {
-    state.run().map(run_entries).unwrap_or_default()
+    state.run().map_or_else(|| state.playbook.hosts.iter().map(host).collect(), run_entries)
+}
+
+/// Returns the row of a host of an ordinary playbook.
+fn host(host: &PlaybookHost) -> JournalRow {
+    JournalRow {
+        label: [clean(&host.name), host.play.clone()],
+        status: host.status,
+        word: None,
+        progress: (0, host.tasks, 0),
+        action: clean(&host.action),
+        last: String::new(),
+    }
 }
 
 fn journal_title(state: &DashboardState, left_out: usize) -> String {
@@ -61,8 +79,24 @@ fn journal_title(state: &DashboardState, left_out: usize) -> String {
             title.push_str(&format!(": {}", clean(reason)));
         }
     }
+    if state.run().is_none() && state.playbook.is_seen() {
+        title = playbook_title(&state.playbook);
+    }
     if left_out > 0 {
         title.push_str(&format!(" · {left_out} more rows"));
+    }
+    title
+}
+
+/// Returns the play and the task that run, or the outcome.
+fn playbook_title(playbook: &PlaybookView) -> String {
+    let status = playbook.status();
+    let mut title = format!("Playbook {} {status}", mark(status));
+    if !playbook.ended {
+        title.push_str(&format!(" · {}", playbook.play));
+        if !playbook.task.is_empty() {
+            title.push_str(&format!(" · task {}: {}", playbook.tasks, playbook.task));
+        }
     }
     title
 }
@@ -179,12 +213,7 @@ impl Widths {
         parts.iter().filter(|part| **part > 0).map(|part| part + 1).sum()
     }
 
-    fn header(&self, pipeline: bool) -> Line<'static> {
-        let words = if pipeline {
-            ["Step", "", "State", "Try", "Reason", "Took"]
-        } else {
-            ["Host", "Workload", "State", "Progress", "Action", "Last"]
-        };
+    fn header(&self, words: [&str; 6]) -> Line<'static> {
         let widths = [self.label[0], self.label[1], self.state, self.progress, self.action, self.last];
         let mut text = String::new();
         for (word, columns) in words.iter().zip(widths).filter(|(_, columns)| *columns > 0) {

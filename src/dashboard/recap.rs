@@ -76,7 +76,7 @@ fn json_name(name: &str) -> &str {
 }
 
 /// Returns the number after a name.
-fn count(text: &str, name: &str) -> Option<u64> {
+pub(super) fn count(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.split_once(name)?;
     let digits = rest.trim_start();
     digits[..digits.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()

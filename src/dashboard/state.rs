@@ -12,6 +12,7 @@ use super::item::DashboardItem;
 use super::keys::Action;
 use super::log::LogPanel;
 use super::normal::{ResultTracker, is_failure_text, normalise, phase_and_host};
+use super::playbook::PlaybookView;
 use super::recap::PlayRecap;
 use super::row::{LogRow, RowLevel};
 use super::text::thousands;
@@ -78,6 +79,8 @@ pub struct DashboardState {
     /// The server has no such run yet.
     pub(super) is_missing: bool,
     pub(super) recap: PlayRecap,
+    /// What Ansible prints of an ordinary playbook.
+    pub(super) playbook: PlaybookView,
     pub(super) link: LinkState,
     /// Time and source of the newest event.
     pub(super) last: Option<(Timestamp, String)>,
@@ -110,6 +113,7 @@ impl DashboardState {
             pipeline: None,
             is_missing: false,
             recap: PlayRecap::default(),
+            playbook: PlaybookView::default(),
             link: LinkState::Open,
             last: None,
             input_failure: None,
@@ -171,7 +175,8 @@ impl DashboardState {
 
     /// Returns what the dashboard looks for, if the text has contained nothing of it.
     pub(super) fn nothing_found(&self) -> Option<String> {
-        (self.of_text && self.counts.found == 0 && self.counts.rejected_all() == 0).then(|| {
+        let is_empty = self.counts.found == 0 && self.counts.rejected_all() == 0 && !self.playbook.is_seen();
+        (self.of_text && is_empty).then(|| {
             format!(
                 "no events in {} lines: an event is a line with {TOKEN} and a JSON object; `tasktail dashboard --help` shows one",
                 thousands(self.counts.input)
@@ -318,6 +323,7 @@ impl DashboardState {
         self.counts.named_only += u64::from(text.contains(TOKEN));
         let text = anstream::adapter::strip_str(text).to_string();
         self.recap.read(&text);
+        self.playbook.read(text.trim_end());
         let failed = is_failure_text(&text);
         let row = LogRow::text(&text, if failed { RowLevel::Error } else { RowLevel::Text }, now);
         let blank = text.trim().is_empty();

@@ -52,7 +52,7 @@ pub use run_state::{
 pub use shell::command_line;
 pub use signal::{signal_name, signal_number};
 pub use stage::{Pipeline, Stage, StageCounters, StageError};
-pub use task::{Artifact, BadStatus, StatusFilter, Task, TaskStatus};
+pub use task::{Artifact, BadStatus, ErrorCounts, StatusFilter, Task, TaskStatus};
 pub use task_events::{RejectedText, TaskEventCounts};
 pub use time::{BadTimestamp, Timestamp};
 pub use view::{EventText, EventTime, EventView, WholeNumber};

@@ -126,6 +126,15 @@ pub struct Artifact {
     pub sha256: String,
 }
 
+/// How many errors and warnings a log reports, in the formats that are recognized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorCounts {
+    /// Number of errors.
+    pub errors: u64,
+    /// Number of warnings.
+    pub warnings: u64,
+}
+
 /// The details of one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -174,6 +183,12 @@ pub struct Task {
     /// Whether the log holds every line of the command; `None` while that is not known.
     #[serde(default)]
     pub complete: Option<bool>,
+    /// Errors and warnings in its log, once it has ended and they are counted.
+    #[serde(default)]
+    pub errors: Option<u64>,
+    /// Warnings in its log.
+    #[serde(default)]
+    pub warnings: Option<u64>,
     /// Its place among the logs of its name, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,

@@ -88,6 +88,7 @@ impl Server {
         server.write_files().await?;
         server.spawn_maintenance();
         server.spawn_run_bridges();
+        server.spawn_notices();
         server.state.tracker.spawn(http::accept::serve(listener, server.state.clone()));
         if let Some((listener, addr)) = redis {
             redis::start(listener, addr, server.state.clone()).map_err(|source| ServeError::RedisThread { source })?;
@@ -168,6 +169,15 @@ impl Server {
                 () = state.runs.run_maintenance() => {}
             }
         });
+    }
+
+    /// Spawns what applies the rules of notices.
+    fn spawn_notices(&self) {
+        let state = self.state.clone();
+        let public_url = state.options.public_url.as_ref().map(ToString::to_string);
+        let base = public_url.unwrap_or_else(|| self.url());
+        state.notices.set_rules(&state.options.notices, &state.options.limits, &state.tracker);
+        self.state.tracker.spawn(async move { state.notices.run(state.tasks.clone(), base).await });
     }
 
     /// Spawns the tasks that copy events into runs, from tasks' logs and from the folder of runs.

@@ -7,6 +7,7 @@ use super::http::client_addr::TrustedProxies;
 use super::http::cors::Origins;
 use super::http::public_url::PublicUrl;
 use crate::model::limits::{self, Limits};
+use crate::notices::NoticeRules;
 use crate::tasks::Durability;
 use crate::transport::{CertificateFiles, TlsError};
 
@@ -41,6 +42,8 @@ pub struct ServeOptions {
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience required in these JWTs, or `None` if they must have no audience.
     pub share_jwt_audience: Option<String>,
+    /// What is reported to other programs.
+    pub notices: NoticeRules,
     /// Serves strings, hashes and lists on the Redis port, in memory. Only for a temporary server: they are lost
     /// at its end.
     pub redis_values: bool,
@@ -66,6 +69,7 @@ impl Default for ServeOptions {
             frame_ancestors: Origins::default(),
             share_jwt_key_file: None,
             share_jwt_audience: None,
+            notices: NoticeRules::from([]),
             redis_values: false,
             embedded: false,
         }

@@ -1,7 +1,7 @@
 //! Applying changed settings to a running server.
 //!
-//! Tokens and certificates are reloaded when their files change, and at once by a reload. Of the settings, those
-//! in [`LIVE_LIMITS`] take effect; the others require a restart.
+//! Tokens and certificates are reloaded when their files change, and at once by a reload. Of the settings, the
+//! rules of notices and those in [`LIVE_LIMITS`] take effect; the others require a restart.
 
 use super::Server;
 use super::net::tls;
@@ -51,6 +51,10 @@ impl Server {
             }
         }
         state.tasks.set_limits(next);
+        if state.notices.set_rules(&options.notices, &options.limits, &state.tracker) {
+            let names: Vec<&str> = options.notices.iter().map(|rule| rule.name.as_str()).collect();
+            report.applied.push(("notify", names.join(", ")));
+        }
         report.restart.extend(changed_options(&self.configured, options));
         report
     }

@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
 use super::http::analysis::cache::OutlineCache;
+use super::http::analysis::counter::OutlineCounter;
 use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
@@ -18,6 +19,7 @@ use super::options::{ServeError, ServeOptions};
 use super::stages::StageMeters;
 use crate::auth::{AuthError, Authenticator, TokenDigest};
 use crate::model::limits::{self, Limit, LimitCounters};
+use crate::notices::NoticeEngine;
 use crate::runs::Runs;
 use crate::tasks::{ArchiveBacklog, OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
@@ -53,6 +55,8 @@ pub(crate) struct State {
     pub(crate) searches: Arc<Semaphore>,
     /// The outlines of logs that were asked for last.
     pub(crate) outlines: OutlineCache,
+    /// What rules of the settings report to other programs.
+    pub(crate) notices: NoticeEngine,
     /// Counters of every stage.
     pub(crate) stages: StageMeters,
     /// Cancelled at shutdown: sockets close with 1001, streams end.
@@ -79,12 +83,13 @@ impl State {
             .map_err(|source| ServeError::DataFolder { data: options.data.clone(), source })?;
         let searches_max = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
         let stages = StageMeters::default();
+        let shutdown = CancellationToken::new();
         Ok(Arc::new(State {
             instance: Ulid::generate().to_string(),
             runs: Runs::new(&tasks, stages.runs.clone()),
             tasks,
             stages,
-            limit_counters,
+            limit_counters: limit_counters.clone(),
             options,
             browser_auth,
             auth: Arc::new(authenticator),
@@ -95,7 +100,8 @@ impl State {
             metrics: Metrics::default(),
             searches: Arc::new(Semaphore::new(searches_max.min(Semaphore::MAX_PERMITS))),
             outlines: OutlineCache::default(),
-            shutdown: CancellationToken::new(),
+            notices: NoticeEngine::new(limit_counters, shutdown.clone()),
+            shutdown,
             tracker: TaskTracker::new(),
         }))
     }
@@ -127,6 +133,7 @@ impl State {
 async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         backlog: ArchiveBacklog::default(),
+        counter: Some(Arc::new(OutlineCounter::new(options.limits.analysis_time_max))),
         durability: options.durability,
         limits: options.limits.clone(),
         hits: limit_counters.clone(),

@@ -31,7 +31,7 @@ pub enum RecordKind {
 pub const VERSION: u8 = 1;
 
 /// The version of the store's format: the highest version of any stored record. All lower versions can be read.
-pub const STORE_FORMAT: u8 = 3;
+pub const STORE_FORMAT: u8 = 4;
 
 /// Maximum bytes of a record.
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;

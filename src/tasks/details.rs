@@ -64,6 +64,8 @@ pub(super) fn details_of_sealed(id: &TaskId, record: &TaskRecord) -> Task {
         artifact: record.artifact.clone(),
         integrity: integrity_of(record, record.first_line),
         complete: None,
+        errors: record.counts.map(|counts| counts.errors),
+        warnings: record.counts.map(|counts| counts.warnings),
         attempt: None,
     };
     task.complete = task.known_complete();

@@ -137,6 +137,7 @@ impl TaskHandle {
 
     async fn finish_end(&self, mut next: TaskRecord, end: EndRequest) -> Result<(), TasksError> {
         let done = self.commit_end(&mut next, end).await;
+        let is_counted = next.counts.is_some();
         {
             let mut state = self.inner.state.lock();
             (state.ending, state.end_queued) = (false, None);
@@ -146,6 +147,9 @@ impl TaskHandle {
         }
         self.notify();
         done?;
+        if !is_counted {
+            self.count_after_end();
+        }
         self.request_maintenance(MaintenanceRequest::Seal(self.clone()));
         Ok(())
     }
@@ -165,6 +169,7 @@ impl TaskHandle {
         let integrity = self.check_integrity(session.as_ref(), reported).await?;
         next.sessions = sessions.into_iter().map(|(session, seq)| SessionSeq { session, seq }).collect();
         next.integrity = Some(integrity);
+        next.counts = self.count_at_end().await;
         if let Some(SessionSeq { session, seq }) = session {
             next.set_session_seq(session, seq);
         }

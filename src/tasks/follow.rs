@@ -130,7 +130,7 @@ impl TaskHandle {
     }
 
     /// Returns the status, and whether a worker is attached.
-    fn live_status(&self) -> (TaskStatus, bool) {
+    pub fn live_status(&self) -> (TaskStatus, bool) {
         (self.with_record(|record| record.status), self.has_worker())
     }
 

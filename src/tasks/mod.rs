@@ -21,17 +21,20 @@ mod backlog;
 pub mod backup;
 mod budget;
 mod clock;
+mod count;
 mod details;
 mod end;
 mod event_queue;
 mod expire;
 mod follow;
+mod good_runs;
 mod index;
 mod integrity;
 pub mod keys;
 mod list;
 mod log;
 mod maintenance;
+mod new_tasks;
 mod partial;
 mod presence;
 mod private;
@@ -59,12 +62,14 @@ pub use crate::journal::{Durability, LineBatch, PageLimits};
 pub use append::{AppendedLines, LineTicket, RejectedLines};
 pub use backlog::ArchiveBacklog;
 pub use budget::Evicted;
+pub use count::LogCounter;
 pub use end::{EndOutcome, EndRequest};
 pub use event_queue::{EVENTS_LABEL, EventsGuard, TasksWithEvents};
 pub use follow::{FollowEvent, FollowStart, TaskFollower};
 pub use index::ListQuery;
 pub use list::TaskPage;
 pub use log::LogPage;
+pub use new_tasks::NewTasks;
 pub use presence::WorkerGuard;
 pub use private::make_data_private;
 pub use record::SessionSeq;
@@ -89,6 +94,8 @@ pub struct TasksOptions {
     pub reconnect_window: Duration,
     /// Lines that may wait for their archive.
     pub backlog: ArchiveBacklog,
+    /// Counts the errors of a log at its end, if it is set.
+    pub counter: Option<Arc<dyn LogCounter>>,
 }
 
 /// An error of a task operation.

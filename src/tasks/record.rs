@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 mod old;
 
-use self::old::{TaskRecordV1, TaskRecordV2};
+use self::old::{TaskRecordV1, TaskRecordV2, TaskRecordV3};
 use super::TaskDescription;
-use crate::model::{Artifact, Integrity, TaskId, TaskStatus, Timestamp};
+use crate::model::{Artifact, ErrorCounts, Integrity, TaskId, TaskStatus, Timestamp};
 use crate::store::codec::{self, RecordKind};
 use crate::store::{StoreError, VALUE_BYTES_MAX};
 
@@ -69,6 +69,8 @@ pub(super) struct TaskRecord {
     pub(super) last_seen: Option<Timestamp>,
     /// Lines of tasktail itself among `lines`.
     pub(super) own_lines: u64,
+    /// Errors and warnings in the log, once it has ended and they are counted.
+    pub(super) counts: Option<ErrorCounts>,
 }
 
 /// The name and the number of an attempt.
@@ -79,7 +81,7 @@ pub(super) struct StoredAttempt {
 }
 
 /// Version that is written.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 impl TaskRecord {
     pub(super) fn new(incarnation: u64) -> Self {
@@ -112,6 +114,7 @@ impl TaskRecord {
             attempt: None,
             last_seen: None,
             own_lines: 0,
+            counts: None,
         }
     }
 
@@ -173,6 +176,7 @@ impl TaskRecord {
         match bytes {
             [_, 1, ..] => codec::decode_as::<TaskRecordV1>(RecordKind::Task, 1, bytes).map(Self::from),
             [_, 2, ..] => codec::decode_as::<TaskRecordV2>(RecordKind::Task, 2, bytes).map(Self::from),
+            [_, 3, ..] => codec::decode_as::<TaskRecordV3>(RecordKind::Task, 3, bytes).map(Self::from),
             _ => codec::decode_as(RecordKind::Task, VERSION, bytes),
         }
     }
@@ -237,16 +241,20 @@ mod tests {
             attempt: Some(StoredAttempt { name: "nightly".parse().unwrap(), number: 2 }),
             last_seen: Some(Timestamp::from_millis(1_778_336_599_000)),
             own_lines: 7,
+            counts: Some(ErrorCounts { errors: 3, warnings: 300 }),
         };
-        let kept = codec::golden::check("v3", "task_record", &record.encode().unwrap());
+        let kept = codec::golden::check("v4", "task_record", &record.encode().unwrap());
         assert_eq!(TaskRecord::decode(&kept).unwrap(), record);
+        let old = TaskRecord::decode(&codec::golden::stored("v3", "task_record")).unwrap();
+        let before = TaskRecord { counts: None, ..record.clone() };
+        assert_eq!(old, before, "a record of version 3 is read");
         let old = TaskRecord::decode(&codec::golden::stored("v2", "task_record")).unwrap();
-        let before = TaskRecord { attempt: None, last_seen: None, own_lines: 0, ..record.clone() };
+        let before = TaskRecord { attempt: None, last_seen: None, own_lines: 0, ..before };
         assert_eq!(old, before, "a record of version 2 is read");
         let old = TaskRecord::decode(&codec::golden::stored("v1", "task_record")).unwrap();
         let before = TaskRecord { integrity: None, worker_session: None, other_workers: 0, ..before };
         assert_eq!(old, before, "a record of version 1 is read");
-        assert!(TaskRecord::decode(&[b'T', 4]).is_err(), "a later version is rejected");
+        assert!(TaskRecord::decode(&[b'T', 5]).is_err(), "a later version is rejected");
         // States and reasons are stored by their index.
         let states =
             [IntegrityState::Complete, IntegrityState::Incomplete, IntegrityState::Mismatch, IntegrityState::Unknown];

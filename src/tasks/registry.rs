@@ -18,6 +18,7 @@ use super::event_queue::EventQueue;
 use super::index::TaskIndex;
 use super::integrity::IntegrityCounts;
 use super::maintenance::MaintenanceRequest;
+use super::new_tasks::NewTaskQueue;
 use super::record::TaskRecord;
 use super::task::{TaskHandle, TaskInner};
 use super::{TasksError, TasksOpenError, TasksOptions, clock, maintenance};
@@ -91,6 +92,8 @@ pub(super) struct TasksInner {
     pub(super) budget: Arc<DiskBudget>,
     /// Tasks with events that wait for a reader.
     pub(super) event_queue: EventQueue,
+    /// New tasks that wait for their reader.
+    pub(super) new_tasks: NewTaskQueue,
     /// Locked while a task is created, loaded or removed: one at a time.
     pub(super) create_lock: tokio::sync::Mutex<()>,
     pub(super) backup: BackupLocks,
@@ -131,6 +134,7 @@ impl Tasks {
             journal,
             archives,
             event_queue: EventQueue::new(options.events),
+            new_tasks: NewTaskQueue::default(),
             limits: RwLock::new(Arc::new(options.limits.clone())),
             options,
             open: Mutex::default(),
@@ -277,6 +281,7 @@ impl Tasks {
             self.inner.index.lock().insert((record.created, id.clone()), TaskStatus::Running, &record.labels);
         });
         self.cache(&task);
+        self.inner.new_tasks.push(&task);
         self.notify_changed();
         Ok(task)
     }

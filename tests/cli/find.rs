@@ -56,7 +56,7 @@ fn diff_shows_the_one_new_line_first() {
     let rows: Vec<&str> = done.stdout.lines().collect();
     assert!(rows[0].starts_with("+ ") && rows[0].ends_with(": error: disk full"), "{rows:?}");
     assert!(rows[1].ends_with(": note: new"), "{rows:?}");
-    assert!(done.stderr.contains("nightly.2 has 2 lines that nightly does not have"), "{}", done.stderr);
+    assert!(done.stderr.contains("nightly.2 has 2 lines that nightly.1 does not have"), "{}", done.stderr);
     let back = home.run(&["diff", "nightly.1", "nightly.2", "--json"]);
     let back: serde_json::Value = serde_json::from_str(&back.stdout).unwrap();
     assert_eq!((&back["new_count"], &back["missing_count"]), (&0.into(), &2.into()));

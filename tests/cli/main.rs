@@ -11,6 +11,8 @@ mod explain;
 mod find;
 mod follow;
 mod machine;
+mod mcp;
+mod notices;
 mod run_events;
 mod ship;
 mod support;

@@ -1,6 +1,6 @@
 //! `list`, `rm` and `export`: selection, sorting, removal by condition, formats.
 
-use crate::support::Home;
+use crate::support::{Home, until};
 
 /// A home with tasks of all outcomes.
 fn with_outcomes() -> (Home, crate::support::Serve) {
@@ -45,6 +45,48 @@ fn tasks_are_selected_and_sorted() {
     }
     let watch = home.run(&["list", "--watch"]);
     assert!(watch.code == Some(1) && watch.stderr.contains("terminal"), "{}", watch.stderr);
+}
+
+#[test]
+fn errors_and_warnings_of_ended_logs_are_stored_listed_and_sorted() {
+    let home = Home::new();
+    let counts = |home: &Home| -> Vec<(String, serde_json::Value)> {
+        let rows = home.ok(&["list", "--json", "--sort", "errors"]);
+        let row = |row: &str| serde_json::from_str::<serde_json::Value>(row).unwrap();
+        rows.lines()
+            .map(row)
+            .map(|task| {
+                (task["id"].as_str().unwrap().to_owned(), serde_json::json!([task["errors"], task["warnings"]]))
+            })
+            .collect()
+    };
+    // Without a server, by the process that ends the task.
+    let compiler = "echo 'a.c:1:2: error: x'; echo 'a.c:3:4: warning: y'; echo 'a.c:5:6: warning: z'";
+    home.run(&["run", "-q", "--task", "one", "--", "sh", "-c", &format!("{compiler}; exit 1")]);
+    home.run(&["run", "-q", "--task", "two", "--", "sh", "-c", &format!("{compiler}; echo 'b.c:1:1: error: x'")]);
+    home.ok(&["run", "-q", "--task", "none", "--", "echo", "a log that mentions an error: none"]);
+    let wanted = |ids: &[(&str, [u64; 2])]| -> Vec<(String, serde_json::Value)> {
+        ids.iter().map(|(id, counts)| ((*id).to_owned(), serde_json::json!(counts))).collect()
+    };
+    assert_eq!(counts(&home), wanted(&[("two", [2, 2]), ("one", [1, 2]), ("none", [0, 0])]));
+    let serve = home.serve();
+    assert_eq!(counts(&home), wanted(&[("two", [2, 2]), ("one", [1, 2]), ("none", [0, 0])]), "stored");
+    let table = home.ok(&["list"]);
+    let row = table.lines().find(|row| row.starts_with("two ")).unwrap();
+    assert!(
+        table.starts_with("TASK") && table.lines().next().unwrap().contains("ERRORS") && row.contains(" 2+2 "),
+        "{table}"
+    );
+    let shown = home.ok(&["show", "one"]);
+    assert!(shown.lines().any(|line| line.split_whitespace().eq(["warnings:", "2"])), "{shown}");
+    home.ok(&["append", "--task", "open", "a.c:1:2: error: x"]);
+    assert_eq!(counts(&home)[3], ("open".to_owned(), serde_json::json!([null, null])), "it runs");
+    // A log that is too long to be counted before its end is stored.
+    std::fs::write(home.path("long"), "a line of the log\n".repeat(60_000) + "a.c:1:2: error: x\n").unwrap();
+    home.ok(&["run", "-q", "--task", "long", "--", "cat", "long"]);
+    until("the long log is counted", || counts(&home).contains(&("long".to_owned(), serde_json::json!([1, 0]))));
+    drop(serve);
+    assert!(counts(&home).contains(&("long".to_owned(), serde_json::json!([1, 0]))), "stored");
 }
 
 #[test]

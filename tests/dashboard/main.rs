@@ -5,6 +5,7 @@
 
 mod follow;
 mod plain;
+mod playbook;
 mod repetition;
 mod run;
 mod screens;

@@ -119,12 +119,12 @@ fn playbook(failed: u32, unreachable: u32) -> String {
 }
 
 #[test]
-fn an_ordinary_playbook_is_explained_and_its_recap_is_the_result() {
+fn the_recap_of_an_ordinary_playbook_is_the_result() {
     for (failed, unreachable, code) in [(0, 0, 0), (1, 0, 1), (0, 1, 1)] {
         let output = dashboard(&["--exit", "--exit-status"], &playbook(failed, unreachable));
         let stderr = words(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("no events in 9 lines") && stderr.contains("dashboard --help"), "{stderr}");
+        assert!(!stderr.contains("no events"), "a playbook need not have events: {stderr}");
         let summary = if code == 0 { "without a failed host" } else { "the playbook failed on 1 host: db1" };
         assert!(stderr.contains(summary), "{stderr}");
     }

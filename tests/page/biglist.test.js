@@ -16,6 +16,7 @@ const untilRows = (page, wanted) =>
 test("last lines, relative times, states, order and the address", async () => {
   await server.start_task("old", { labels: { env: "prod" }, started: new Date(Date.now() - 7_200_000).toISOString() });
   await server.append("old", [...someLines(50), { line: " 10 %\r\x1b[32m100 %\x1b[0m done <b>" }, { line: "worker away", stream: "internal" }]);
+  await server.start_task("failed", { errors: 1_003, warnings: 14 });
   await server.append("failed", someLines(3));
   await server.end("failed", 2);
   await server.append("good", someLines(9));
@@ -25,6 +26,13 @@ test("last lines, relative times, states, order and the address", async () => {
   await untilText(page, 'tr[data-id="old"] .last-line', "100 % done <b>");
   assert.equal(await text(page, 'tr[data-id="old"] .started'), "2 h ago");
   assert.match(await page.getAttribute('tr[data-id="old"] .started', "title"), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/);
+  assert.equal(await text(page, 'tr[data-id="failed"] .errors'), "1,003 + 14");
+  assert.equal(await page.getAttribute('tr[data-id="failed"] .errors', "title"), "1,003 errors, 14 warnings");
+  assert.equal(await text(page, 'tr[data-id="old"] .errors'), "", "not counted while it runs");
+  await page.click('[data-sort="errors"]');
+  await untilRows(page, ["failed", "good", "old"]);
+  await page.click('[data-sort="errors"]');
+  await page.click('[data-sort="errors"]');
   await page.click('[data-kind="failed"]');
   await untilRows(page, ["failed"]);
   assert.equal(new URL(page.url()).search, "?state=failed");

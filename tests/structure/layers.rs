@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that each layer may import. A layer may always import itself.
-const ALLOWED_IMPORTS: [(&str, &[&str]); 22] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -17,12 +17,13 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 22] = [
     ("auth", &["model"]),
     ("tasks", &["model", "store", "journal", "archive"]),
     ("runs", &["model", "journal", "events", "tasks"]),
-    ("server", &["model", "transport", "wire", "events", "analysis", "tasks", "runs", "auth"]),
+    ("notices", &["model", "analysis", "tasks", "client"]),
+    ("server", &["model", "transport", "wire", "events", "analysis", "tasks", "runs", "auth", "notices"]),
     ("client", &["model", "transport", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("dashboard", &["model", "events", "client"]),
     ("doctor", &["model", "wire", "events", "client"]),
-    ("config", &["model", "transport", "client", "server", "tasks"]),
+    ("config", &["model", "transport", "client", "server", "tasks", "notices"]),
     ("testing", &["model", "server", "tasks", "config"]),
     (
         "cli",

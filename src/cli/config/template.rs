@@ -16,6 +16,22 @@ const HEAD: &str = "\
 # SIGHUP makes a server read this file again.
 ";
 
+/// A rule of notices, at the end: TOML has no settings after a section.
+const RULE: &str = "
+# Rules of notices, each with one condition and one action or more; see the guide. To use one, write it
+# without the `# ` at its beginning, after all settings.
+#
+# [[notify]]
+# name = \"nightly failed\"
+# tasks = \"nightly*\"                # ids or names; all tasks if left out
+# labels = [\"branch=main\"]          # all of them; none if left out
+# status = [\"failed\", \"aborted\"]   # or pattern = \"panic\", silence = \"10m\", slower = 1.5
+# webhook = \"https://hooks.example/tasktail\"
+# secret_file = \"/etc/tasktail/webhook-secret\"
+# ntfy = \"https://ntfy.example/builds\"
+# command = [\"/usr/local/bin/page-me\"]
+";
+
 /// Examples for settings without a default as text.
 const EXAMPLES: [(&str, &str); 4] =
     [("url", "http://127.0.0.1:7117"), ("token", "tt_..."), ("data", "/var/lib/tasktail"), ("spool_bytes_max", "4GiB")];
@@ -33,6 +49,7 @@ pub(super) fn render(definitions: clap::Command) -> String {
         }
         file.push_str(&format!("#{key} = {}\n", value(key)));
     }
+    file.push_str(RULE);
     file
 }
 

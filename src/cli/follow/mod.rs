@@ -34,6 +34,7 @@ use super::{Context, EXIT_INTERRUPTED, interrupted, task_ref};
 use crate::client::follow::Relocate;
 use crate::model::{ChannelSet, Cursor, TaskId, Timestamp};
 use grep::GrepArgs;
+pub(super) use pages::LogPages;
 use printer::LinePrinter;
 use session::FollowSession;
 use stamp::TimeMode;
@@ -211,7 +212,7 @@ async fn deadline(until: Option<Timestamp>) {
 
 /// Returns a function that locates the server again: an embedded server ends with its `run`, and then this
 /// process serves the log.
-fn relocate(locator: &Arc<Locator>) -> Relocate {
+pub(super) fn relocate(locator: &Arc<Locator>) -> Relocate {
     let locator = Arc::clone(locator);
     Box::new(move || {
         let locator = Arc::clone(&locator);

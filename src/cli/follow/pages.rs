@@ -4,17 +4,23 @@ use serde::Deserialize;
 
 use super::super::output::task_error;
 use crate::client::{ClientError, HttpClient};
-use crate::model::{Line, TaskId, Timestamp};
+use crate::model::{Gap, Line, TaskId, Timestamp};
 
+/// The lines of one request, and what is missing among them.
 #[derive(Debug, Deserialize)]
-struct LineListPage {
-    lines: Vec<Line<'static>>,
+pub(in crate::cli) struct LineListPage {
+    pub(in crate::cli) lines: Vec<Line<'static>>,
+    #[serde(default)]
+    pub(in crate::cli) gaps: Vec<Gap>,
+    /// The number after the last line that was examined.
+    #[serde(default)]
+    pub(in crate::cli) next_line: u64,
 }
 
 /// The pages of a task's log.
-pub(super) struct LogPages<'a> {
-    pub(super) task: &'a TaskId,
-    pub(super) client: &'a HttpClient,
+pub(in crate::cli) struct LogPages<'a> {
+    pub(in crate::cli) task: &'a TaskId,
+    pub(in crate::cli) client: &'a HttpClient,
 }
 
 impl LogPages<'_> {
@@ -28,9 +34,17 @@ impl LogPages<'_> {
         if !with_limit {
             query.push(("limit", Some("1".to_owned())));
         }
+        Ok(self.request(&query).await?.lines)
+    }
+
+    /// Returns the lines and the gaps of one request.
+    ///
+    /// # Errors
+    /// There is no response.
+    pub(in crate::cli) async fn request(&self, query: &[(&str, Option<String>)]) -> anyhow::Result<LineListPage> {
         let page: Result<LineListPage, ClientError> =
-            self.client.get(&format!("/api/v1/tasks/{}/lines", self.task), &query).await;
-        Ok(page.map_err(|error| task_error(error, self.task, self.client.endpoint()))?.lines)
+            self.client.get(&format!("/api/v1/tasks/{}/lines", self.task), query).await;
+        page.map_err(|error| task_error(error, self.task, self.client.endpoint()))
     }
 
     /// Returns the first line that is not older than `since`, by binary search: the times of a task's

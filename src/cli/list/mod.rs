@@ -15,14 +15,15 @@ use super::output::Output;
 use super::terminal_size::terminal_columns;
 use super::values::{key_value, status_filter};
 use crate::model::{StatusFilter, Task};
-pub(super) use select::{TaskQuery, select};
+pub(super) use select::{TaskQuery, list_page, select};
 
 /// `tasktail list`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 LINES counts the lines of the command. `! 1253 of 15021` means that lines are
 missing; `tasktail show TASK` prints which and why. A task failed if its exit
-code is not 0, if a signal ended it, or if it is lost.
+code is not 0, if a signal ended it, or if it is lost. ERRORS counts the errors
+of known formats in an ended log, and after a plus the warnings.
 On a terminal each task has one row: columns that do not fit are left out, and
 ids are shortened to beginnings that name one task of the table.
 
@@ -31,6 +32,7 @@ Examples:
   tasktail list --status failed --status running
   tasktail list --label branch=main --label os=linux --limit 500 --json | jq -r .id
   tasktail list --sort duration
+  tasktail list --sort errors
   tasktail list --watch")]
 pub struct ListArgs {
     /// List only tasks with this status: running, completed, failed, aborted or lost; repeatable
@@ -66,6 +68,8 @@ enum SortKey {
     Lines,
     /// Most bytes first
     Bytes,
+    /// Most errors first, then most warnings
+    Errors,
     /// By id
     Name,
 }
@@ -79,6 +83,7 @@ impl SortKey {
             SortKey::Duration => super::show::ran_for(b).cmp(&super::show::ran_for(a)),
             SortKey::Lines => b.lines.cmp(&a.lines),
             SortKey::Bytes => b.bytes.cmp(&a.bytes),
+            SortKey::Errors => (b.errors, b.warnings).cmp(&(a.errors, a.warnings)),
             SortKey::Name => a.id.as_str().cmp(b.id.as_str()),
         };
         first.then(newest_first)

@@ -37,7 +37,7 @@ pub(in crate::cli) async fn select(
     for status in &each {
         let (mut after, mut count) = (None, 0);
         loop {
-            let page = page(client, *status, query.labels, (limit - count).min(PAGE_TASKS), after).await?;
+            let page = list_page(client, *status, query.labels, (limit - count).min(PAGE_TASKS), after).await?;
             let is_empty = page.tasks.is_empty();
             count += page.tasks.len();
             tasks.extend(page.tasks.into_iter().filter(|task| known.insert(task.id.clone())));
@@ -56,7 +56,11 @@ pub(in crate::cli) async fn select(
     Ok((tasks, more))
 }
 
-async fn page(
+/// Returns one page of the list.
+///
+/// # Errors
+/// There is no response.
+pub(in crate::cli) async fn list_page(
     client: &HttpClient,
     status: Option<StatusFilter>,
     labels: &[(String, String)],

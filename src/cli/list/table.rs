@@ -8,14 +8,15 @@ use super::super::screen::{columns, rows_of_line};
 use super::super::{show, text};
 use crate::model::{Task, TaskStatus, Timestamp, command_line};
 
-const COLUMNS: usize = 7;
-const HEAD: [&str; COLUMNS] = ["TASK", "STATUS", "EXIT", "LINES", "STARTED", "DURATION", "COMMAND"];
+const COLUMNS: usize = 8;
+const HEAD: [&str; COLUMNS] = ["TASK", "STATUS", "EXIT", "LINES", "ERRORS", "STARTED", "DURATION", "COMMAND"];
 const TASK: usize = 0;
 const STATUS: usize = 1;
 const LINES: usize = 3;
-const COMMAND: usize = 6;
+const ERRORS: usize = 4;
+const COMMAND: usize = 7;
 /// Columns that are left out if there is not enough room, in this order.
-const DISPENSABLE: [usize; 4] = [5, LINES, 4, 2];
+const DISPENSABLE: [usize; 5] = [6, LINES, 5, ERRORS, 2];
 /// Minimum width of the command's column.
 const COMMAND_COLUMNS_MIN: usize = 16;
 /// Minimum length of a shortened id.
@@ -95,6 +96,7 @@ fn row(task: &Task) -> [String; COLUMNS] {
         task.status.to_string(),
         show::exit(task).unwrap_or_else(|| "-".to_owned()),
         lines(task),
+        errors(task),
         format!("{} ago", text::age(ago)),
         text::duration(show::ran_for(task)),
         text::words(&command_line(&task.command)).into_owned(),
@@ -107,6 +109,15 @@ fn lines(task: &Task) -> String {
         _ if task.complete != Some(false) => task.kept_lines().to_string(),
         0 => format!("! {}", task.kept_lines()),
         missing => format!("! {} of {}", task.kept_lines(), task.kept_lines().saturating_add(missing)),
+    }
+}
+
+/// Returns the number of errors, and that of warnings after a plus.
+fn errors(task: &Task) -> String {
+    match (task.errors, task.warnings) {
+        (None, _) => "-".to_owned(),
+        (Some(errors), None | Some(0)) => errors.to_string(),
+        (Some(errors), Some(warnings)) => format!("{errors}+{warnings}"),
     }
 }
 

@@ -157,6 +157,10 @@ limits! {
     session_life: Time = Duration::from_hours(12);
     /// Maximum number of browser sessions; a further one ends the oldest
     sessions_max: Count = 1000;
+    /// Maximum number of notices that wait for one receiver; further ones are dropped
+    notices_queued_max: Count = 1000;
+    /// Maximum number of attempts to deliver a notice to a webhook or to ntfy
+    notice_attempts_max: Count = 7;
     /// Maximum lifetime of a share link
     share_life_max: Time = Duration::from_hours(90 * 24);
 }

@@ -62,6 +62,7 @@ fn collect(state: &State) -> Registry {
     process::register(&mut all);
     let registry = all.sub_registry_with_prefix("tasktail");
     state.metrics.register(registry);
+    state.notices.meters().register(registry);
     let commits = state.tasks.commit_seconds();
     registry.register("commit_seconds", "Time of a group commit until it is durable", commits);
     register_server(state, registry);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{SessionSeq, TaskRecord};
+use super::{SessionSeq, StoredAttempt, TaskRecord};
 use crate::model::{Artifact, Integrity, TaskStatus, Timestamp};
 
 /// A record of version 1, without checksum totals.
@@ -38,6 +38,15 @@ pub(super) struct TaskRecordV2 {
     other_workers: u32,
 }
 
+/// A record of version 3, without counts of errors.
+#[derive(Deserialize)]
+pub(super) struct TaskRecordV3 {
+    v2: TaskRecordV2,
+    attempt: Option<StoredAttempt>,
+    last_seen: Option<Timestamp>,
+    own_lines: u64,
+}
+
 impl From<TaskRecordV1> for TaskRecord {
     fn from(old: TaskRecordV1) -> Self {
         Self {
@@ -65,5 +74,12 @@ impl From<TaskRecordV2> for TaskRecord {
     fn from(old: TaskRecordV2) -> Self {
         let TaskRecordV2 { v1, integrity, worker_session, other_workers } = old;
         Self { integrity, worker_session, other_workers, ..v1.into() }
+    }
+}
+
+impl From<TaskRecordV3> for TaskRecord {
+    fn from(old: TaskRecordV3) -> Self {
+        let TaskRecordV3 { v2, attempt, last_seen, own_lines } = old;
+        Self { attempt, last_seen, own_lines, ..v2.into() }
     }
 }

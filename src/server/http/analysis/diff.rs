@@ -52,8 +52,8 @@ pub(crate) async fn diff(request: RouteRequest) -> Result<Response, ApiError> {
         }
         let truncated = !whole || !other_whole || lines.is_truncated() || other_lines.is_truncated();
         Ok(json!({
-            "task": task.task.id(),
-            "with": other.task.id(),
+            "task": task.task.details().exact_id(),
+            "with": other.task.details().exact_id(),
             "new": new,
             "missing": missing,
             "new_count": new_count,

@@ -12,7 +12,7 @@ use super::good_run;
 use super::reader::{WholeLogReader, blocking};
 use crate::analysis::{BUDGET_MIN, LogExplainer, Reason, TellingLine};
 use crate::model::limits::Limit;
-use crate::model::{Task, TaskId, TaskStatus};
+use crate::model::{Task, TaskStatus};
 use crate::server::http::error::ApiError;
 use crate::server::http::log_scan::acquire_search;
 use crate::server::http::route_request::RouteRequest;
@@ -54,7 +54,7 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
         if next <= facts.last_line {
             counters.count(Limit::analysis_time_max);
         }
-        let mut head = Head::new(&facts, good.map(|good| good.id().clone()), next);
+        let mut head = Head::new(&facts, good.map(|good| good.details().exact_id()), next);
         (head.errors, head.warnings) = explainer.counts();
         Ok(format.render(&head, explainer, budget))
     });
@@ -72,7 +72,7 @@ pub(crate) async fn explain(request: RouteRequest) -> Result<Response, ApiError>
 /// The parts of an explanation other than its lines.
 #[derive(Serialize)]
 struct Head {
-    task: TaskId,
+    task: String,
     status: TaskStatus,
     exit_code: Option<i32>,
     signal: Option<i32>,
@@ -83,13 +83,13 @@ struct Head {
     errors: u64,
     warnings: u64,
     /// The last good run, which has none of the new lines.
-    good: Option<TaskId>,
+    good: Option<String>,
 }
 
 impl Head {
-    fn new(task: &Task, good: Option<TaskId>, next: u64) -> Self {
+    fn new(task: &Task, good: Option<String>, next: u64) -> Self {
         Self {
-            task: task.id.clone(),
+            task: task.exact_id(),
             status: task.status,
             exit_code: task.exit_code,
             signal: task.signal,

@@ -2,12 +2,12 @@
 
 import { exactId, fetchTask, fetchTasks } from "../shared/api.js";
 import { byId, setText } from "../shared/dom.js";
-import { ago, bytes, commandLine, count, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
+import { ago, bytes, commandLine, count, counted, dateTime, duration, elapsed, keptLines, lossSummary, verdict } from "../shared/format.js";
 import { LiveList, makeRow } from "../shared/livelist.js";
 import { at } from "../shared/root.js";
 import { LastLines } from "./lastline.js";
 
-const COLUMNS = ["state", "id", "command", "last-line", "labels", "started", "duration right", "lines right"];
+const COLUMNS = ["state", "id", "command", "last-line", "labels", "started", "duration right", "errors right", "lines right"];
 // The states to filter by.
 const KINDS = { running: "running", ok: "passed", failed: "failed", aborted: "failed", lost: "failed" };
 const ORDER = { failed: 5, lost: 4, aborted: 3, running: 2, ok: 1 };
@@ -23,6 +23,13 @@ const lastLines = new LastLines((id, text) => {
 function showLastLine(row, text) {
   setText(row["last-line"], text);
   row["last-line"].title = text;
+}
+
+/** Shows how many errors an ended log has, and after a plus its warnings. */
+function showCounts(cell, { errors = null, warnings }) {
+  setText(cell, errors === null ? "" : `${count(errors)}${warnings > 0 ? ` + ${count(warnings)}` : ""}`);
+  cell.classList.toggle("some", errors > 0);
+  cell.title = errors === null ? "" : `${counted(errors, "error")}, ${counted(warnings ?? 0, "warning")}`;
 }
 
 function fill(row) {
@@ -49,6 +56,7 @@ function fill(row) {
   setText(row.lines, loss === null ? count(keptLines(task)) : `⚠ ${loss}`);
   row.lines.classList.toggle("loss", loss !== null);
   row.lines.title = [loss === null ? "" : "Lines are missing or differ from what the worker sent", bytes(task.bytes)].filter(Boolean).join(", ");
+  showCounts(row.errors, task);
   if (row["last-line"].offsetWidth > 0 || row.fresh) showLastLine(row, lastLines.of(task));
   row.fresh = false;
   tick(row);
@@ -82,6 +90,7 @@ const list = new LiveList({
     task: (task) => task.id,
     started: startOf,
     duration: (task) => elapsed(task, Date.now()),
+    errors: (task) => (task.errors ?? -1) + (task.warnings ?? 0) / 1e9,
     lines: keptLines,
   },
   make: (task) => {
