@@ -79,7 +79,7 @@ pub struct DashboardState {
     /// The server has no such run yet.
     pub(super) is_missing: bool,
     pub(super) recap: PlayRecap,
-    /// What Ansible prints of an ordinary playbook.
+    /// The output of Ansible for an ordinary playbook.
     pub(super) playbook: PlaybookView,
     pub(super) link: LinkState,
     /// Time and source of the newest event.

@@ -10,13 +10,16 @@ use super::{JournalError, Stream};
 use crate::model::Timestamp;
 use crate::store::{Store, StreamRecord};
 
+/// A lock that is held while a stream is loaded.
+type LoadingLock = Arc<Mutex<()>>;
+
 /// The streams that were loaded since the journal was opened. Shared by readers and the writer.
 #[derive(Debug)]
 pub(super) struct Streams {
     /// Locked only briefly.
     names: Mutex<HashMap<Box<[u8]>, Arc<Stream>>>,
     /// A lock for each stream that is being loaded: a long one takes a while, and others must not wait for it.
-    loading: Mutex<HashMap<Box<[u8]>, Arc<Mutex<()>>>>,
+    loading: Mutex<HashMap<Box<[u8]>, LoadingLock>>,
     /// Number of streams loaded so far. A load may give a stream a second object in memory.
     loads: AtomicU64,
     /// Reports whether a stream is archived.
@@ -46,7 +49,7 @@ impl Streams {
     }
 
     /// Returns the lock of a stream that is to be loaded.
-    fn loading_lock(&self, name: &[u8]) -> Arc<Mutex<()>> {
+    fn loading_lock(&self, name: &[u8]) -> LoadingLock {
         self.loading.lock().entry(name.into()).or_default().clone()
     }
 

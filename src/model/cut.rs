@@ -1,4 +1,4 @@
-//! Where a line that is too long may be cut: between the characters and the escape sequences that a terminal sees.
+//! The places at which a line that is too long may be cut: between the characters and the escape sequences that a terminal sees.
 
 use memchr::memchr2;
 use unicode_segmentation::UnicodeSegmentation as _;

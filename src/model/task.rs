@@ -126,7 +126,7 @@ pub struct Artifact {
     pub sha256: String,
 }
 
-/// How many errors and warnings a log reports, in the formats that are recognized.
+/// The numbers of errors and warnings that a log reports, in the formats that are recognized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorCounts {
     /// Number of errors.

@@ -108,15 +108,17 @@ async fn an_end_waits_while_too_many_tasks_wait_for_their_archive() {
     let tasks = Tasks::open(folder.path(), TasksOptions { limits, ..TasksOptions::default() }).await.unwrap();
     // No seal completes while a backup is being made.
     let held = tasks.inner.backup.archives.clone().write_owned().await;
-    let end = async |n: u32| {
+    let started = async |n: u32| {
         let task = tasks.get_or_create(&format!("t{n}").parse().unwrap()).await.unwrap();
         append(&task, 1).await;
-        tokio::spawn(async move { task.end(EndRequest::default()).await })
+        task
     };
     for n in 1..=2 {
-        assert_eq!(end(n).await.await.unwrap().unwrap(), EndOutcome::Ended, "there is room for two");
+        let end = started(n).await.end(EndRequest::default()).await;
+        assert_eq!(end.unwrap(), EndOutcome::Ended, "there is room for two");
     }
-    let third = end(3).await;
+    let task = started(3).await;
+    let third = tokio::spawn(async move { task.end(EndRequest::default()).await });
     let waits = async {
         while tasks.options().hits.get(Limit::seal_backlog_max) == 0 {
             tokio::task::yield_now().await;
@@ -148,7 +150,7 @@ async fn ends_do_not_wait_again_for_seals_that_stand_still() {
     }
     drop(held);
     let sealed = async {
-        while tasks.inner.open.lock().len() > 0 {
+        while !tasks.inner.open.lock().is_empty() {
             tokio::task::yield_now().await;
         }
     };

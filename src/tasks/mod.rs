@@ -41,6 +41,7 @@ mod private;
 mod rate_limit;
 mod record;
 mod registry;
+mod remove;
 mod seal;
 mod stats;
 mod task;

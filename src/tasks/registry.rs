@@ -1,4 +1,4 @@
-//! The tasks of a store: lookup, creation, removal.
+//! The tasks of a store: lookup and creation.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -307,32 +307,6 @@ impl Tasks {
         // After the wait for an end in progress: its lines need not be sent again.
         let acked = task.acked_seq(&session);
         Ok((task, acked))
-    }
-
-    /// Removes a task, its journal and its archive. Returns whether it existed. The record is removed last,
-    /// so that an interrupted removal can be repeated.
-    pub async fn remove(&self, id: &TaskId) -> Result<bool, TasksError> {
-        let Some(task) = self.get(id).await? else { return Ok(false) };
-        let _creating = self.inner.create_lock.lock().await;
-        self.remove_loaded(&task).await?;
-        Ok(true)
-    }
-
-    /// Removes a task. The caller holds the `create_lock`.
-    pub(super) async fn remove_loaded(&self, task: &TaskHandle) -> Result<(), TasksError> {
-        let _change = self.begin_archive_change().await;
-        let id = task.id();
-        task.remove_content().await?;
-        self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
-        self.inner.open.lock().remove(id);
-        self.inner.sealed.lock().remove(id);
-        // The task is marked as removed, so its labels do not change any more.
-        task.with_record(|record| self.inner.index.lock().remove(&(record.created, id.clone()), &record.labels));
-        self.inner.attempts.lock().remove(id);
-        // A reader may keep the task in memory.
-        task.leave_seal_backlog();
-        self.notify_changed();
-        Ok(())
     }
 
     /// Waits until a task with this id exists. Cancel-safe.

@@ -105,7 +105,7 @@ pub struct WorkerOptions {
     pub task: TaskId,
     /// The log to get if the id is in use.
     pub attempt: AttemptMode,
-    /// How long [`Worker::run`] waits, before it starts the command, for the server to assign the attempt, so
+    /// Maximum time that [`Worker::run`] waits, before it starts the command, for the server to assign the attempt, so
     /// that `TASKTAIL_TASK` names it. 500 ms by default.
     pub start_wait: Duration,
     /// Called by [`Worker::run`] before the command starts.
@@ -120,7 +120,7 @@ pub struct WorkerOptions {
     pub token: Option<String>,
     /// File that also receives the child's raw output of both channels; created or truncated.
     pub tee: Option<PathBuf>,
-    /// Where output is kept until the server has confirmed it.
+    /// The place that keeps output until the server has confirmed it.
     pub local_log: LocalLogOptions,
     /// Runs the child on its own terminal: one stream (`stdout`), exact order, colours, and no buffering. If stdout
     /// is a terminal and stderr is not, the child's stderr stays apart.
@@ -132,12 +132,12 @@ pub struct WorkerOptions {
     pub show: bool,
     /// Time from a forwarded SIGINT or SIGTERM to SIGKILL. 10 s by default.
     pub kill_grace: Duration,
-    /// How long to read a pipe that another process holds open after the child's exit. 2 s by default.
+    /// Maximum time to read a pipe that another process holds open after the child's exit. 2 s by default.
     pub drain_timeout: Duration,
     /// Secrets to replace by `***` everywhere: in the output (also the displayed output and the tee), the
     /// command, the labels, the host, and the worker's internal lines and messages.
     pub masks: Masks,
-    /// How long [`Worker::end`] waits without progress if the server was reached before. 2 min by default; with a
+    /// Maximum time that [`Worker::end`] waits without progress if the server was reached before. 2 min by default; with a
     /// spool, which keeps the rest, at most 10 s.
     pub delivery_timeout: Duration,
     /// The same if the server was never reached. 10 s by default; with a spool at most 2 s.

@@ -17,7 +17,7 @@ pub struct Delivery {
     pub skipped_lines: u64,
     /// The reason for the end of the delivery.
     pub end: DeliveryEnd,
-    /// Where the undelivered lines are.
+    /// The place of the undelivered lines.
     pub retained: Retained,
 }
 

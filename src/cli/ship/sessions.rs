@@ -45,7 +45,7 @@ struct ShipRecord {
 pub(super) struct ShipSessions {
     task: TaskId,
     path: PathBuf,
-    /// Where the record is, if there is a data folder.
+    /// Path of the record, if there is a data folder.
     record: Option<PathBuf>,
     saved_at: Option<Instant>,
     /// A save has failed, which was reported.

@@ -247,7 +247,7 @@ where
 struct Browser {
     /// The front page, relative to the address.
     root: String,
-    /// Whether the address is one of data.
+    /// True if the address is one of data.
     data: bool,
 }
 

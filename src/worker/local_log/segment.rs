@@ -12,7 +12,7 @@ use super::record::MAGIC;
 /// Extension of a named segment.
 const EXTENSION: &str = "log";
 
-/// Where segments are created.
+/// The place in which segments are created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SegmentSource {
     /// Files without a name in this folder; the system removes them with the process.

@@ -47,6 +47,7 @@ fn work(server: &Server, recorder: &mut Recorder, dice: &mut Dice) {
 }
 
 /// Waits until each of these tasks that has ended is sealed.
+#[expect(clippy::disallowed_methods, reason = "another process's progress cannot be waited for otherwise")]
 fn wait_until_sealed(server: &Server, tasks: impl Iterator<Item = String>) {
     let deadline = Instant::now() + SEAL_TIMEOUT;
     for task in tasks {
