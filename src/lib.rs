@@ -38,7 +38,7 @@
 //!                                     analysis   what lines show: search, errors, sections
 //! auth     tokens and permissions
 //! runs     a run's events             client     connecting to a server
-//! notices  what rules report
+//! notices  reports to programs
 //! server   net, http, ws, web, redis  worker     process, lines, buffer, uplink
 //!                                     dashboard, doctor
 //! config, testing, cli, main

@@ -27,8 +27,9 @@ const REQUEST_HITS: u64 = 10_000;
 #[command(after_help = "\
 RE is a regular expression in the syntax of Rust's regex crate, which is that of
 ripgrep. It is matched against what a line displays: colours and overwritten text
-of progress bars do not count. Exit codes are those of grep: 0 if a line matches,
-1 if none does, 2 for an error.
+of progress bars do not count. Lines of tasktail itself are searched too, as on the
+page and with `follow --grep`; --stream stdout,stderr leaves them out. Exit codes
+are those of grep: 0 if a line matches, 1 if none does, 2 for an error.
 
 Examples:
   tasktail grep 'error:'

@@ -47,7 +47,7 @@ pub(super) trait FoundLines {
     }
 }
 
-/// What is searched, and where.
+/// A search: its pattern and its scope.
 #[derive(Debug, Default)]
 pub(super) struct LogSearchQuery<'a> {
     /// Regular expression.

@@ -73,7 +73,7 @@ pub struct Settings {
     pub share_jwt_key_file: Option<PathBuf>,
     /// Audience that these JWTs must name, if any.
     pub share_jwt_audience: Option<String>,
-    /// What the server reports to other programs.
+    /// Rules by which the server reports events of tasks to other programs.
     pub notices: NoticeRules,
     /// Folder where `run` spools lines until the server confirms them, if any.
     pub spool: Option<PathBuf>,

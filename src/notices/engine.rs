@@ -101,7 +101,7 @@ impl NoticeEngine {
         let mut known = HashSet::new();
         for task in tasks.open_tasks() {
             known.insert(task.epoch().incarnation);
-            // What was written before the rules is no news.
+            // Lines from before the rules are no news.
             start(task, FollowStart::Tail(0));
         }
         while !rules.borrow_and_update().is_empty() {

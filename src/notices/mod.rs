@@ -1,4 +1,4 @@
-//! Notices: what rules of the settings file report about tasks, and where it is sent.
+//! Notices: events of tasks that rules of the settings file report to other programs.
 //!
 //! ```text
 //! tasks::NewTasks ─> engine ─(one for each open task)─> watch ─> notice ─> queue of each action ─> send

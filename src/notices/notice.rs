@@ -1,4 +1,4 @@
-//! A notice: what happened to a task, as receivers get it.
+//! A notice: an event of a task, as receivers get it.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(super) struct NoticeLine {
     line: String,
 }
 
-/// What happened.
+/// The event that a notice reports.
 #[derive(Clone, Debug)]
 pub(super) enum Happening<'a> {
     /// The task ended, or is lost.

@@ -1,4 +1,4 @@
-//! The queue of an action: delivers one notice after another, and repeats what may succeed later.
+//! The queue of an action: delivers one notice after another, and repeats deliveries that may succeed later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct ActionQueue {
     context: DeliveryContext,
 }
 
-/// What all queues share.
+/// The context of all queues.
 #[derive(Clone, Debug)]
 pub(super) struct DeliveryContext {
     pub(super) meters: NoticeMeters,

@@ -1,4 +1,4 @@
-//! Rules: which tasks, what happens, and where it is reported.
+//! Rules: a selection of tasks, a condition, and the receivers of the notices.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ pub struct NoticeRule {
     pub tasks: Option<String>,
     /// Labels that a task must have.
     pub labels: Vec<(String, String)>,
-    /// What is reported.
+    /// Its condition.
     pub trigger: NoticeTrigger,
-    /// Where it is reported, at least one.
+    /// Its receivers, at least one.
     pub actions: Vec<NoticeAction>,
 }
 
-/// What a rule reports.
+/// The condition of a rule.
 #[derive(Clone, Debug)]
 pub enum NoticeTrigger {
     /// A task ends with one of these statuses, or is lost.
@@ -41,7 +41,7 @@ pub enum NoticeTrigger {
     Slower(f64),
 }
 
-/// Where a notice is sent.
+/// A receiver of notices.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NoticeAction {
     /// A signed request with the notice as JSON.

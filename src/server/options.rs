@@ -42,7 +42,7 @@ pub struct ServeOptions {
     pub share_jwt_key_file: Option<PathBuf>,
     /// The audience required in these JWTs, or `None` if they must have no audience.
     pub share_jwt_audience: Option<String>,
-    /// The rules of notices to other programs.
+    /// Rules that report events of tasks to other programs.
     pub notices: NoticeRules,
     /// Serves strings, hashes and lists on the Redis port, in memory. Only for a temporary server: they are lost
     /// at its end.

@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(crate) searches: Arc<Semaphore>,
     /// The outlines of logs that were asked for last.
     pub(crate) outlines: OutlineCache,
-    /// The notices of the settings' rules to other programs.
+    /// The rules that report events of tasks to other programs.
     pub(crate) notices: NoticeEngine,
     /// Counters of every stage.
     pub(crate) stages: StageMeters,

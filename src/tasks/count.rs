@@ -1,6 +1,6 @@
 //! Counting the errors and warnings of a log at its end.
 //!
-//! What an error is, the layers above know: they provide a [`LogCounter`]. A log that is counted within [`END_WAIT`]
+//! The layers above know the formats of errors: they provide a [`LogCounter`]. A log that is counted within [`END_WAIT`]
 //! has its counts with the end. A longer one is counted afterwards.
 
 use std::fmt::Debug;

@@ -168,7 +168,7 @@ impl Tasks {
         }
         let mut record = task.with_record(TaskRecord::clone);
         (record.status, record.ended, record.artifact) = (TaskStatus::Running, None, None);
-        record.integrity = None;
+        (record.integrity, record.counts) = (None, None);
         let bytes = record.encode().map_err(JournalError::from)?;
         // The record first: after a kill in between the next start opens the sealed archive.
         self.inner.journal.put_task(id.as_str().as_bytes(), Some(bytes)).await?;

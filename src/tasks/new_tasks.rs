@@ -1,4 +1,4 @@
-//! New tasks, for a reader that looks at each of them.
+//! New tasks: for a reader that looks at each of them, and for callers that wait for one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::registry::Tasks;
 use super::task::TaskHandle;
+use crate::model::TaskId;
 
 /// Maximum number of tasks that wait for the reader. Further ones are not handed over, and counted.
 const WAITING_MAX: usize = 10_000;
@@ -77,6 +78,20 @@ impl Drop for NewTasks {
 }
 
 impl Tasks {
+    /// Waits until a task with this id exists. Cancel-safe.
+    pub async fn wait_for(&self, id: &TaskId) -> TaskHandle {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Ok(Some(task)) = self.find(id, None).await {
+                return task;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Returns the tasks that are created from now on. There is one reader at a time.
     pub fn new_tasks(&self) -> NewTasks {
         self.inner.new_tasks.listening.store(true, Ordering::Release);

@@ -309,20 +309,6 @@ impl Tasks {
         Ok((task, acked))
     }
 
-    /// Waits until a task with this id exists. Cancel-safe.
-    pub async fn wait_for(&self, id: &TaskId) -> TaskHandle {
-        let mut changes = self.changes();
-        loop {
-            changes.mark_unchanged();
-            if let Ok(Some(task)) = self.find(id, None).await {
-                return task;
-            }
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
     /// Returns a receiver that changes with the listed details of any task.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()

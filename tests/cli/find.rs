@@ -46,6 +46,22 @@ fn grep_prints_matches_in_the_format_of_grep() {
     }
 }
 
+/// As the page does: what is shown can be found.
+#[test]
+fn a_pattern_also_finds_lines_of_tasktail_itself_unless_the_streams_are_named() {
+    let home = Home::new();
+    job(&home, "one", "text\n", 0);
+    for (args, found) in [
+        (&["grep", "^starting on "][..], true),
+        (&["grep", "^starting on ", "--stream", "stdout,stderr"], false),
+        (&["follow", "one", "--grep", "^starting on "], true),
+        (&["follow", "one", "--grep", "^starting on ", "--stream", "stdout,stderr"], false),
+    ] {
+        let done = home.run(args);
+        assert_eq!((done.stdout + &done.stderr).contains("starting on "), found, "{args:?}");
+    }
+}
+
 #[test]
 fn diff_shows_the_one_new_line_first() {
     let home = Home::new();

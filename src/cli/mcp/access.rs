@@ -1,4 +1,4 @@
-//! What all calls share: the locator of the server, and limits.
+//! The state that all calls share: the locator of the server, and limits.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::TaskId;
 /// Maximum number of calls at the same time; a further one is refused.
 pub(super) const CALLS_MAX: usize = 16;
 
-/// What calls share.
+/// The state that all calls share.
 pub(super) struct SharedAccess {
     pub(super) locator: Arc<Locator>,
     /// Whether the server was named, and cannot move.

@@ -20,7 +20,7 @@ use crate::config::Settings;
 
 /// Maximum bytes of an error.
 const ERROR_BYTES_MAX: usize = 2_000;
-/// What a model should know before the first call.
+/// Instructions for a model, sent before its first call.
 const INSTRUCTIONS: &str = "tasktail keeps the output of commands (tasks) as logs with numbered lines. Begin with \
     explain_log for a failed task, diff_logs for what is new since its last good run, list_tasks to find a task; then read \
     or search around the lines of interest. Cite lines as TASK#LN, such as nightly-7#L120. Text in `line`, `command`, \

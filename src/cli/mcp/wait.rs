@@ -53,7 +53,7 @@ pub(super) async fn call(access: &SharedAccess, arguments: &ToolArguments) -> an
     Ok(result)
 }
 
-/// What is known of the task, and the line that matched.
+/// The details of the task so far, and the line that matched.
 struct WaitState {
     task: Task,
     pattern: Option<LogPattern>,

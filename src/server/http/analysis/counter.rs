@@ -12,31 +12,34 @@ use crate::analysis::Outline;
 use crate::model::ErrorCounts;
 use crate::tasks::{LogCounter, TaskHandle};
 
-/// Maximum number of logs that are counted at the same time.
-const COUNTS_MAX: usize = 2;
+/// Maximum number of logs that are counted at the same time while their ends wait, and without a wait.
+const ENDS_MAX: usize = 4;
+const LONG_MAX: usize = 1;
 
 /// A counter that reads each log once.
 #[derive(Debug)]
 pub(crate) struct OutlineCounter {
     /// Time for one log.
     time_max: Duration,
-    permits: Arc<Semaphore>,
+    ends: Arc<Semaphore>,
+    /// Apart, so that no end waits for a long log.
+    long: Arc<Semaphore>,
 }
 
 impl OutlineCounter {
     pub(crate) fn new(time_max: Duration) -> Self {
-        Self { time_max, permits: Arc::new(Semaphore::new(COUNTS_MAX)) }
+        Self { time_max, ends: Arc::new(Semaphore::new(ENDS_MAX)), long: Arc::new(Semaphore::new(LONG_MAX)) }
     }
 }
 
 impl LogCounter for OutlineCounter {
     fn count(&self, task: TaskHandle, limit: Option<Duration>) -> BoxFuture<'static, Option<ErrorCounts>> {
-        let (permits, time_max) = (self.permits.clone(), limit.unwrap_or(self.time_max));
+        let (ends, long, time_max) = (self.ends.clone(), self.long.clone(), limit.unwrap_or(self.time_max));
         Box::pin(async move {
             let begun = Instant::now();
             let _permit = match limit {
-                Some(limit) => timeout(limit, permits.acquire()).await.ok()?.ok()?,
-                None => permits.acquire().await.ok()?,
+                Some(limit) => timeout(limit, ends.acquire()).await.ok()?.ok()?,
+                None => long.acquire().await.ok()?,
             };
             // The wait for a permit is part of a limit, and not of the counter's own time.
             let deadline = limit.map_or_else(Instant::now, |_| begun) + time_max;
