@@ -43,3 +43,22 @@ test("no tasks, then tasks, newest first, live, filtered", async () => {
   await until(page, () => document.querySelectorAll(".row").length > 10);
   assert.equal(new URL(page.url()).pathname, "/tasks/second");
 });
+
+test("each cell is below its heading, at every width, also of a task without labels", async () => {
+  await server.start_task("labelled", { command: ["make"], labels: { branch: "main" } });
+  await server.append("plain", someLines(3));
+  await server.end("plain", 0);
+  const page = await browser.newPage();
+  await page.goto(server.url);
+  await page.locator('tr[data-id="plain"]').waitFor();
+  for (const width of [1400, 1000, 700, 390]) {
+    await page.setViewportSize({ width, height: 600 });
+    const apart = await page.evaluate(() => {
+      const edges = (row) => [...row.cells].filter((cell) => cell.offsetWidth > 0).map((cell) => Math.round(cell.getBoundingClientRect().left));
+      const [head, ...rows] = document.querySelectorAll("#tasks tr:not(.space)");
+      return rows.filter((row) => edges(row).join() !== edges(head).join()).map((row) => [row.dataset.id, edges(row), edges(head)]);
+    });
+    assert.deepEqual(apart, [], `at ${width} pixels`);
+  }
+  await page.close();
+});
