@@ -13,7 +13,10 @@ use super::task::TaskHandle;
 use crate::model::ErrorCounts;
 
 /// Time by which the end of a task waits for its counts.
-const END_WAIT: Duration = Duration::from_millis(300);
+const END_WAIT: Duration = Duration::from_secs(1);
+
+/// Time by which the closing of the store waits for counts.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// A counter of the errors and warnings of logs.
 pub trait LogCounter: Debug + Send + Sync {
@@ -38,7 +41,10 @@ impl TaskHandle {
         tasks.inner.tracker.spawn(async move {
             let counts = tokio::select! {
                 counts = counter.count(task.clone(), None) => counts,
-                () = closing.cancelled() => None,
+                () = async {
+                    closing.cancelled().await;
+                    tokio::time::sleep(CLOSE_WAIT).await;
+                } => None,
             };
             let Some(counts) = counts else { return };
             match task.update_record(|record| record.counts = Some(counts)).await {
