@@ -6,7 +6,7 @@
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
 //!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
-//!   tree `meta`     `opening`, `frame`, `garbage/` stream number                 -> counters, removals an older version left
+//!   tree `meta`     `opening`, `frame`, `indexed`, `garbage/` stream number      -> counters, removals an older version left
 //!                   `summary/` stream number (u64)                               -> a summary of `runs`
 //!                   `index/` stream number (u64) . first entry of a page         -> see `block_index`
 //! ```
