@@ -20,8 +20,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+use tokio::time::timeout;
 
 use super::registry::Tasks;
 use crate::archive::ArchiveFile;
@@ -32,6 +34,8 @@ pub use write::{BackupError, BackupReport, write_backup};
 
 /// Name of the folder of a snapshot.
 const STAGE: &str = "backup.stage";
+/// Maximum time that a snapshot waits for the one before it, which is removed in the background.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The locks of backups.
 #[derive(Debug, Default)]
@@ -80,9 +84,10 @@ impl Tasks {
     /// Makes a snapshot of the data folder `data`, with every line that has been acknowledged.
     ///
     /// # Errors
-    /// There is another snapshot, or the disk failed.
+    /// There is another snapshot for longer than [`STAGE_TIMEOUT`], or the disk failed.
     pub async fn data_snapshot(&self, data: &Path) -> Result<DataSnapshot, DataSnapshotError> {
-        let stage = self.inner.backup.stage.clone().try_lock_owned().map_err(|_| DataSnapshotError::InProgress)?;
+        let stage = timeout(STAGE_TIMEOUT, self.inner.backup.stage.clone().lock_owned());
+        let stage = stage.await.map_err(|_| DataSnapshotError::InProgress)?;
         let snapshot = DataSnapshot { folder: data.join(STAGE), files: Vec::new(), stage: Some(stage) };
         let _archives_unchanged = self.inner.backup.archives.clone().write_owned().await;
         let tasks = self.clone();
