@@ -84,7 +84,7 @@ impl Tasks {
     /// Makes a snapshot of the data folder `data`, with every line that has been acknowledged.
     ///
     /// # Errors
-    /// There is another snapshot for longer than [`STAGE_TIMEOUT`], or the disk failed.
+    /// There is another snapshot for longer than 5 s, or the disk failed.
     pub async fn data_snapshot(&self, data: &Path) -> Result<DataSnapshot, DataSnapshotError> {
         let stage = timeout(STAGE_TIMEOUT, self.inner.backup.stage.clone().lock_owned());
         let stage = stage.await.map_err(|_| DataSnapshotError::InProgress)?;
