@@ -129,7 +129,9 @@ impl Extractor {
             held.raw.push('\n');
         }
         held.raw.push_str(scalar);
-        held.positions.extend(positions(physical));
+        let has_escapes = matches!(held.style, ScalarStyle::Flow(Quoting::Double));
+        let is_token = |position: &TokenPosition| !has_escapes || !is_escaped(physical, position);
+        held.positions.extend(positions(physical).filter(is_token));
         let text = if self.options.texts { shown(physical) } else { Cow::Borrowed("") };
         held.lines.push((physical.line, text.into_owned()));
         let closed = part.end.is_some();
@@ -274,6 +276,12 @@ fn decoded(held: &PartialScalar) -> (String, Vec<usize>) {
 fn positions(physical: &PhysicalLine<'_>) -> impl Iterator<Item = TokenPosition> {
     let (line, offset) = (physical.line, physical.offset);
     scan::tokens(physical.bytes).map(move |at| TokenPosition { line, offset: offset + at as u64 })
+}
+
+/// Reports whether the first letter of a token is part of an escape sequence: `\L` is U+2028 between double quotes.
+fn is_escaped(physical: &PhysicalLine<'_>, position: &TokenPosition) -> bool {
+    let before = usize::try_from(position.offset - physical.offset).map_or(physical.bytes, |at| &physical.bytes[..at]);
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn shown<'a>(physical: &PhysicalLine<'a>) -> Cow<'a, str> {

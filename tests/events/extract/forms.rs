@@ -227,3 +227,16 @@ fn events_around_a_scalar_are_found() {
     let behind = format!("ok: [h] => \n    msg: 'LB_EVENT {folded}' LB_EVENT {two}\n");
     assert_eq!(found(&behind), [(2, offsets(&behind)[0]), (3, offsets(&behind)[1])]);
 }
+
+#[test]
+fn an_escape_sequence_that_consumes_the_start_of_a_token_shifts_no_position() {
+    let text = "ok: [h1] =>\n    msg: \"LB_EVENT {bad} \\LB_EVENT {\n        LB_EVENT {bad}\"\n";
+    let rejected: Vec<_> = all(text)
+        .into_iter()
+        .filter_map(|item| match item {
+            Item::Rejected(rejected) => Some((rejected.line, rejected.offset)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rejected, [(2, 22), (3, text.rfind("LB_EVENT").unwrap() as u64)]);
+}
