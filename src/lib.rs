@@ -95,6 +95,7 @@ pub mod dashboard;
 pub mod doctor;
 pub mod events;
 pub mod guide;
+pub mod home;
 pub mod journal;
 pub mod model;
 pub mod notices;

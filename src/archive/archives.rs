@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,6 +162,29 @@ impl Archives {
             ids.extend(name.strip_suffix(SEALED_SUFFIX).and_then(|id| id.parse::<TaskId>().ok()));
         }
         Ok(ids)
+    }
+
+    /// Writes the growing archive of a task, which must not be open.
+    pub fn write_growing(&self, id: &TaskId, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let path = self.open_path(id);
+        let before = fs::metadata(&path).map_or(0, |file| file.len());
+        let error = |source| ArchiveError::Io { path: path.clone(), doing: "write", source };
+        fs::write(&path, bytes).map_err(error)?;
+        self.shared.usage.resized(before, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Returns the bytes of the growing archive of a task from this offset on.
+    pub fn read_growing(&self, id: &TaskId, offset: u64) -> Result<Vec<u8>, ArchiveError> {
+        let path = self.open_path(id);
+        let read = || {
+            let file = File::open(&path)?;
+            let len = file.metadata()?.len().saturating_sub(offset);
+            let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+            file.read_exact_at(&mut bytes, offset)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| ArchiveError::Io { path: path.clone(), doing: "read", source })
     }
 
     /// Turns a sealed archive into a growing one. Its index and seek table are removed when it is opened.

@@ -81,6 +81,28 @@ impl Archive {
         }
     }
 
+    /// Replaces the growing file by the sealed one, which another process has written.
+    pub fn become_sealed(&self) -> Result<(), ArchiveError> {
+        let sealed = Self::open_sealed(self.sealed.clone(), self.folder.clone())?;
+        let mut writer = self.writer.lock();
+        let before = std::mem::replace(&mut *writer, sealed.writer.into_inner()).len;
+        *self.frames.write() = sealed.frames.into_inner();
+        self.drop_cache();
+        match fs::remove_file(&self.growing) {
+            Ok(()) => self.folder.usage.resized(before, 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(self.error("remove", error)),
+        }
+        Ok(())
+    }
+
+    /// Forgets all lines. The growing file must be removed.
+    pub fn clear(&self) {
+        *self.writer.lock() = FrameWriter::default();
+        *self.frames.write() = Frames::default();
+        self.drop_cache();
+    }
+
     /// Opens a sealed archive.
     pub(super) fn open_sealed(sealed: PathBuf, folder: Arc<ArchiveFolder>) -> Result<Self, ArchiveError> {
         let file =

@@ -140,6 +140,28 @@ pub(super) struct SettingArgs {
     /// Also serve Redis clients on this address; port 0 picks a free one [default: off]
     #[arg(long, value_name = "ADDR")]
     resp: Option<OsString>,
+    /// Keep tasks in this Redis or Valkey, which several servers share: redis://, rediss://, redis+sentinel://H:P,../NAME
+    /// or redis+cluster://; needs --archive. Set one with a password in the environment or in the settings file
+    /// [env: TASKTAIL_JOURNAL] [default: off]
+    #[arg(long, value_name = "URL")]
+    journal: Option<OsString>,
+    /// Confirm a line after this number of Redis replicas has it [env: TASKTAIL_JOURNAL_ACKS]
+    /// [default: 1 if there is a replica]
+    #[arg(long, value_name = "N")]
+    journal_acks: Option<OsString>,
+    /// Also trust these certificates (PEM) for rediss [env: TASKTAIL_JOURNAL_CA_FILE] [default: off]
+    #[arg(long, value_name = "FILE")]
+    journal_ca_file: Option<OsString>,
+    /// Keep archives in this object store, which several servers share: s3://BUCKET/PREFIX, or file:///DIR for a shared
+    /// folder; needs --journal [env: TASKTAIL_ARCHIVE] [default: off]
+    #[arg(long, value_name = "URL")]
+    archive: Option<OsString>,
+    /// Use this S3 service, such as https://s3.example [env: TASKTAIL_ARCHIVE_ENDPOINT] [default: off, that of AWS]
+    #[arg(long, value_name = "URL")]
+    archive_endpoint: Option<OsString>,
+    /// Use this S3 region [env: TASKTAIL_ARCHIVE_REGION] [default: off, that of the environment]
+    #[arg(long, value_name = "NAME")]
+    archive_region: Option<OsString>,
     /// Serve https, and rediss on the Redis port, with this certificate chain (PEM); reloaded when the file changes
     /// [env: TASKTAIL_TLS_CERT] [default: off]
     #[arg(long, value_name = "FILE")]
@@ -186,6 +208,12 @@ impl SettingArgs {
             ("listen", &self.listen),
             ("durability", &self.durability),
             ("resp", &self.resp),
+            ("journal", &self.journal),
+            ("journal_acks", &self.journal_acks),
+            ("journal_ca_file", &self.journal_ca_file),
+            ("archive", &self.archive),
+            ("archive_endpoint", &self.archive_endpoint),
+            ("archive_region", &self.archive_region),
             ("tls_cert", &self.tls_cert),
             ("tls_key", &self.tls_key),
             ("public_url", &self.public_url),

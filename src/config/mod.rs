@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod home;
 mod names;
 mod notices;
 mod show;
@@ -15,6 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::client::Endpoint;
+use crate::home::HomeOptions;
 use crate::model::limits::{self, Limit, Limits};
 use crate::model::{Overflow, PtyMode, units};
 use crate::notices::NoticeRules;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Address of the Redis port, if any.
     pub resp: Option<String>,
+    /// Store that several servers share, if any.
+    pub home: Option<HomeOptions>,
     /// Folder to read events from, as `RUN/events.jsonl`, if any.
     pub runs: Option<PathBuf>,
     /// Certificate of the server; TLS is on if set.
@@ -143,6 +147,7 @@ impl Settings {
             durability: parse(find("durability")?, durability)?.unwrap_or(defaults.durability),
             limits,
             resp: parse(find("resp")?, or_off(address))?.flatten(),
+            home: home::options(find)?,
             runs: path_or_off(find("runs")?, "folder")?,
             tls: certificate_files(find("tls_cert")?, find("tls_key")?)?,
             insecure: parse(find("insecure")?, yes_or_no)?.unwrap_or_default(),
@@ -182,6 +187,7 @@ impl Settings {
             durability: self.durability,
             limits: self.limits.clone(),
             resp: self.resp.clone(),
+            home: self.home.clone(),
             runs: self.runs.clone(),
             tls: self.tls.clone(),
             insecure: self.insecure,

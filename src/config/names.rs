@@ -14,6 +14,12 @@ const KEYS: &[&str] = &[
     "listen",
     "durability",
     "resp",
+    "journal",
+    "journal_acks",
+    "journal_ca_file",
+    "archive",
+    "archive_endpoint",
+    "archive_region",
     "runs",
     "tls_cert",
     "tls_key",
@@ -56,7 +62,7 @@ pub fn default_of(key: &str) -> Option<String> {
         return Some(Limits::default().show(limit));
     }
     match key {
-        "url" | "token" | "data" | "spool_bytes_max" => None,
+        "url" | "token" | "data" | "spool_bytes_max" | "journal_acks" => None,
         "listen" => Some(limits::LISTEN_DEFAULT.to_owned()),
         "durability" => Some("commit".to_owned()),
         "insecure" => Some("false".to_owned()),

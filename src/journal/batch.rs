@@ -35,7 +35,7 @@ pub(super) struct BatchItem {
 
 /// The relation of an entry to the sequence numbers of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LineNumbering {
+pub enum LineNumbering {
     /// A new line with the next number.
     Next,
     /// A further piece of the previous line, under the same number.
@@ -162,6 +162,30 @@ impl LineBatch {
     /// Reports whether the batch has no entries.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Returns the entries, each with its relation to the numbers of the session.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(EntryBody<'_>, LineNumbering), JournalError>> {
+        self.items.iter().scan(0, |start, item| {
+            let body = &self.encoded[*start..item.end];
+            *start = item.end;
+            Some(block::decode_body(body).map(|body| (body, item.numbering)).map_err(JournalError::from))
+        })
+    }
+
+    /// Returns the session and the number of its first line, if the lines are numbered.
+    pub fn session(&self) -> Option<(&str, u64)> {
+        self.session.as_ref().map(|session| (session.name.as_str(), session.first_seq))
+    }
+
+    /// Reports whether the session ends with this batch.
+    pub fn ends_session(&self) -> bool {
+        self.ends_session
+    }
+
+    /// Returns the limit that the numbers before the first exceeded.
+    pub fn exceeded_limit(&self) -> Option<&str> {
+        self.over_limit.as_deref()
     }
 
     /// Returns the session and the number of the last line, if the lines are numbered.

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{AppendAck, LineBatch};
 use super::commit::{CommandReply, CommitCallback, QueuePermit};
+use super::replica::ReplicaBatch;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trim::Trim;
@@ -21,6 +22,12 @@ pub(super) enum WriteCommand {
         trim: Option<Trim>,
         permit: QueuePermit,
         reply: CommandReply<AppendAck>,
+    },
+    Replicate {
+        stream: Arc<Stream>,
+        batch: ReplicaBatch,
+        permit: QueuePermit,
+        reply: CommandReply<u64>,
     },
     Trim {
         stream: Arc<Stream>,

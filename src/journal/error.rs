@@ -20,6 +20,12 @@ pub enum JournalError {
     /// The key is not a stream. Redis: `WRONGTYPE Operation against a key holding the wrong kind of value`.
     #[error("the key is not a stream")]
     WrongType,
+    /// The entries of another journal cannot follow those of its copy.
+    #[error("the copy differs from its source after line {line}")]
+    Diverged {
+        /// Last line of the copy.
+        line: u64,
+    },
     /// The journal is closed.
     #[error("the journal is closed")]
     Closed,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::WriteCommand;
 use super::compact::compact_stream;
 use super::lookup::state_of;
+use super::replica::ReplicaBatch;
 use super::stream_state::{StreamState, WriteContext};
 use super::transaction::Transaction;
 use super::writer::Writer;
@@ -21,6 +22,12 @@ impl Writer {
                 let result = self.append(&stream, &batch, trim);
                 self.pending.reply_later(reply, result);
                 self.serve_blocked();
+            }
+            WriteCommand::Replicate { stream, batch, permit, reply } => {
+                self.pending.bytes += batch.bytes();
+                self.pending.permits.push(permit);
+                let result = self.replicate(&stream, &batch);
+                self.pending.reply_later(reply, result);
             }
             WriteCommand::Trim { stream, trim, reply } => {
                 let result = self.trim(&stream, trim);
@@ -95,6 +102,14 @@ impl Writer {
         }
         self.mark_changed(&stream.name);
         Ok(ack)
+    }
+
+    fn replicate(&mut self, stream: &Arc<Stream>, batch: &ReplicaBatch) -> Result<u64, JournalError> {
+        self.check_can_grow()?;
+        let (state, cx) = self.state_for_write(stream)?;
+        let last_line = state.replicate(&cx, batch)?;
+        self.mark_changed(&stream.name);
+        Ok(last_line)
     }
 
     fn trim(&mut self, stream: &Arc<Stream>, trim: Trim) -> Result<u64, JournalError> {

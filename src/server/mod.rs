@@ -12,12 +12,14 @@
 //!   `browser_auth` hold its parts. `process`: metrics of this process.
 //! - These refer to each other: a request becomes a socket or a page, which report errors as `http` does, and `state`
 //!   holds types of `net` and `options`.
+//! - `home`: the store that several servers share.
 //! - `options`: the options of a server, and the errors of starting it.
 //! - `server_file`: files that let local commands find the server. `reload`: settings that change while it runs.
 //!
 //! No part of the server stores lines: a viewer's position is in its follower, the lines are in the journal.
 
 mod browser_auth;
+mod home;
 mod http;
 mod metrics;
 mod net;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::http::client_addr::TrustedProxies;
 use super::http::cors::Origins;
 use super::http::public_url::PublicUrl;
+use crate::home::HomeOptions;
 use crate::model::limits::{self, Limits};
 use crate::notices::NoticeRules;
 use crate::tasks::Durability;
@@ -32,6 +33,8 @@ pub struct ServeOptions {
     pub trusted_proxy: TrustedProxies,
     /// Address and port for Redis clients, or `None` for no Redis port.
     pub resp: Option<String>,
+    /// The store of tasks that several servers share, or `None` for one in the data folder.
+    pub home: Option<HomeOptions>,
     /// A folder of `RUN/events.jsonl` files to import into their runs. It may be created later.
     pub runs: Option<PathBuf>,
     /// Other origins whose pages may read.
@@ -64,6 +67,7 @@ impl Default for ServeOptions {
             public_url: None,
             trusted_proxy: TrustedProxies::default(),
             resp: None,
+            home: None,
             runs: None,
             allowed_origins: Origins::default(),
             frame_ancestors: Origins::default(),
@@ -119,6 +123,12 @@ pub enum ServeError {
     RedisThread {
         /// The system's error.
         source: io::Error,
+    },
+    /// The store that several servers share cannot be used.
+    #[error("cannot use the shared store: {reason}")]
+    Home {
+        /// The fault, with the remedy.
+        reason: String,
     },
     /// The file of the JWT key cannot be read, or holds no valid key.
     #[error("cannot use the JWT key {}: {source}", path.display())]

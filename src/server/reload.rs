@@ -71,6 +71,7 @@ fn changed_options(before: &ServeOptions, after: &ServeOptions) -> impl Iterator
         ("data", before.data != after.data),
         ("durability", before.durability != after.durability),
         ("resp", before.resp != after.resp),
+        ("journal, archive", before.home != after.home),
         ("runs", before.runs != after.runs),
         ("tls_cert, tls_key", before.tls != after.tls),
         ("insecure", before.insecure != after.insecure),

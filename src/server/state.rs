@@ -12,6 +12,7 @@ use ulid::Ulid;
 use super::browser_auth::BrowserAuth;
 use super::http::analysis::cache::OutlineCache;
 use super::http::analysis::counter::OutlineCounter;
+use super::home::SharedHome;
 use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};
@@ -21,7 +22,7 @@ use crate::auth::{AuthError, Authenticator, TokenDigest};
 use crate::model::limits::{self, Limit, LimitCounters};
 use crate::notices::NoticeEngine;
 use crate::runs::Runs;
-use crate::tasks::{ArchiveBacklog, OpenError, Tasks, TasksOpenError, TasksOptions};
+use crate::tasks::{ArchiveBacklog, Durability, OpenError, Tasks, TasksOpenError, TasksOptions};
 use crate::transport::Acceptor;
 
 /// State shared by all connections. It lives as long as the last of them.
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) instance: String,
     /// The tasks and their logs.
     pub(crate) tasks: Tasks,
+    /// The store that several servers share, if there is one.
+    pub(crate) home: Option<SharedHome>,
     /// The runs and their events.
     pub(crate) runs: Runs,
     /// The options that the server was started with.
@@ -78,7 +81,11 @@ impl State {
     ) -> Result<SharedState, ServeError> {
         let browser_auth = BrowserAuth::open(&options)?;
         let limit_counters = Arc::<LimitCounters>::default();
-        let tasks = open_tasks(&options, &limit_counters).await?;
+        let home = match &options.home {
+            Some(home) => Some(SharedHome::open(&options, home).await?),
+            None => None,
+        };
+        let tasks = open_tasks(&options, home.as_ref(), &limit_counters).await?;
         let authenticator = Authenticator::open(&options.data)
             .map_err(|source| ServeError::DataFolder { data: options.data.clone(), source })?;
         let searches_max = usize::try_from(options.limits.searches_max).unwrap_or(Semaphore::MAX_PERMITS);
@@ -88,6 +95,7 @@ impl State {
             instance: Ulid::generate().to_string(),
             runs: Runs::new(&tasks, stages.runs.clone()),
             tasks,
+            home,
             stages,
             limit_counters: limit_counters.clone(),
             options,
@@ -130,18 +138,24 @@ impl State {
 }
 
 /// Opens the store.
-async fn open_tasks(options: &ServeOptions, limit_counters: &Arc<LimitCounters>) -> Result<Tasks, ServeError> {
+async fn open_tasks(
+    options: &ServeOptions,
+    home: Option<&SharedHome>,
+    limit_counters: &Arc<LimitCounters>,
+) -> Result<Tasks, ServeError> {
     let tasks_options = TasksOptions {
         backlog: ArchiveBacklog::default(),
         counter: Some(Arc::new(OutlineCounter::new(options.limits.analysis_time_max))),
-        durability: options.durability,
+        // A copy of what others keep need not survive.
+        durability: if home.is_some() { Durability::Interval } else { options.durability },
+        shared: home.map(|home| home.store.clone()),
         limits: options.limits.clone(),
         hits: limit_counters.clone(),
         events: true,
         reconnect_window: if options.embedded { Duration::ZERO } else { limits::RECONNECT_WINDOW },
     };
-    let opened = Tasks::open(&options.data, tasks_options).await;
-    let data = options.data.clone();
+    let data = home.map_or(options.data.as_path(), SharedHome::folder).to_owned();
+    let opened = Tasks::open(&data, tasks_options).await;
     opened.map_err(|error| match error {
         TasksOpenError::Store(OpenError::InUse { .. }) => ServeError::InUse { data },
         other => ServeError::Data { data, reason: other.to_string() },

@@ -1,14 +1,16 @@
 //! Appending lines to a task.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::maintenance::{ARCHIVE_STEP_LINES, MaintenanceRequest};
 use super::rate_limit::{DroppedLines, MarkerTicket};
+use super::shared::{AppendReceiver, WritePermit};
 use super::task::{TaskHandle, TaskState};
 use super::{LineBatch, TasksError};
-use crate::journal::{self, JournalError, QueuePermit, Stream};
+use crate::journal::{self, QueuePermit, Stream};
 use crate::model::{EntryId, Epoch, TaskStatus};
 
 /// The outcome of an append. The line numbers are 0 if all lines were repeats.
@@ -40,6 +42,8 @@ pub struct LineTicket {
 #[derive(Debug)]
 enum TicketKind {
     Queued(journal::CommitTicket),
+    /// Queued for the store that several servers share.
+    Shared(AppendReceiver),
     /// Every line was stored before the end; holds the last number of its session.
     Repeat(u64),
     /// The first lines are queued. The others were dropped, and a later marker line reports them.
@@ -66,6 +70,7 @@ struct RateLimitedTicket {
 #[derive(Debug)]
 enum AcceptedLines {
     Queued(journal::CommitTicket),
+    Shared(AppendReceiver),
     /// They are durable, or there were none.
     Stored(journal::AppendAck),
 }
@@ -78,17 +83,20 @@ impl Future for LineTicket {
         let done = match &mut self.kind {
             TicketKind::Queued(ticket) => match Pin::new(ticket).poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(done) => done,
+                Poll::Ready(done) => done.map_err(TasksError::from),
             },
             TicketKind::RateLimited(ticket) => match ticket.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(done) => done,
             },
+            TicketKind::Shared(receiver) => {
+                return Pin::new(receiver).poll(cx).map(|done| done.unwrap_or(Err(TasksError::Closed)));
+            }
             TicketKind::Repeat(seq) => {
                 Ok(journal::AppendAck { acked_seq: Some(*seq), ..journal::AppendAck::default() })
             }
         };
-        Poll::Ready(done.map_err(TasksError::from).map(|done| AppendedLines {
+        Poll::Ready(done.map(|done| AppendedLines {
             first_line: done.first_line,
             last_line: done.last_line,
             last_id: done.last_id,
@@ -104,7 +112,7 @@ impl Future for LineTicket {
 }
 
 impl RateLimitedTicket {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::AppendAck, JournalError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<journal::AppendAck, TasksError>> {
         let stored = match &mut self.accepted {
             AcceptedLines::Stored(stored) => *stored,
             AcceptedLines::Queued(ticket) => match Pin::new(ticket).poll(cx) {
@@ -113,12 +121,20 @@ impl RateLimitedTicket {
                     self.accepted = AcceptedLines::Stored(stored);
                     stored
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            },
+            AcceptedLines::Shared(receiver) => match Pin::new(receiver).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => {
+                    let stored = journal::AppendAck::from(done.unwrap_or(Err(TasksError::Closed))?);
+                    self.accepted = AcceptedLines::Stored(stored);
+                    stored
+                }
             },
         };
         let marker = match Pin::new(&mut self.marker).poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(marker) => marker.unwrap_or(Err(JournalError::Closed))?,
+            Poll::Ready(marker) => marker.unwrap_or(Err(journal::JournalError::Closed))?,
         };
         Poll::Ready(Ok(journal::AppendAck { acked_seq: marker.acked_seq.max(stored.acked_seq), ..stored }))
     }
@@ -133,6 +149,19 @@ enum OverLimitPolicy {
     Reject,
     /// They are accepted: the server's own lines have no limit.
     Accept,
+}
+
+/// Room for lines in the queue that they go to.
+enum AppendPermit {
+    Local(QueuePermit),
+    Shared(WritePermit),
+}
+
+impl From<AppendedLines> for journal::AppendAck {
+    fn from(lines: AppendedLines) -> Self {
+        let AppendedLines { first_line, last_line, last_id, count, acked_seq, .. } = lines;
+        Self { first_line, last_line, last_id, count, acked_seq }
+    }
 }
 
 /// The outcome of [`TaskHandle::admit`].
@@ -181,7 +210,7 @@ impl TaskHandle {
                 self.has_budget()?;
             }
             self.wait_for_archive().await?;
-            let permit = self.inner.journal.reserve(batch.bytes()).await?;
+            let permit = self.reserve(batch.bytes()).await?;
             let epoch = self.epoch();
             match self.admit(&batch)? {
                 Admission::Repeat(seq) => return Ok((LineTicket { kind: TicketKind::Repeat(seq), epoch }, None)),
@@ -212,7 +241,7 @@ impl TaskHandle {
         &self,
         batch: &mut LineBatch,
         policy: OverLimitPolicy,
-        permit: QueuePermit,
+        permit: AppendPermit,
     ) -> Result<Option<(TicketKind, Option<RejectedLines>)>, TasksError> {
         let mut state = self.inner.state.lock();
         let is_running = !state.ending && !state.record.is_closed() && state.record.status == TaskStatus::Running;
@@ -224,7 +253,7 @@ impl TaskHandle {
             true => AcceptedLines::Stored(journal::AppendAck::default()),
             false => {
                 let lines = std::mem::take(batch);
-                AcceptedLines::Queued(self.inner.journal.append_reserved(&stream, lines, None, permit))
+                self.enqueue(&stream, lines, permit)?
             }
         };
         drop(state);
@@ -235,6 +264,29 @@ impl TaskHandle {
             ExcessLines::Rejected(rejected) => (None, Some(rejected)),
         };
         Ok(Some((self.ticket_kind(accepted, dropped), rejected)))
+    }
+
+    /// Waits for room in the queue.
+    async fn reserve(&self, bytes: usize) -> Result<AppendPermit, TasksError> {
+        match &self.inner.shared {
+            Some(shared) => shared.reserve(bytes).await.map(AppendPermit::Shared),
+            None => Ok(AppendPermit::Local(self.inner.journal.reserve(bytes).await?)),
+        }
+    }
+
+    /// Queues lines, for this server's journal or for the store that several servers share.
+    fn enqueue(
+        &self,
+        stream: &Arc<Stream>,
+        lines: LineBatch,
+        permit: AppendPermit,
+    ) -> Result<AcceptedLines, TasksError> {
+        match permit {
+            AppendPermit::Local(permit) => {
+                Ok(AcceptedLines::Queued(self.inner.journal.append_reserved(stream, lines, None, permit)))
+            }
+            AppendPermit::Shared(permit) => self.append_shared(&lines, permit).map(AcceptedLines::Shared),
+        }
     }
 
     /// Checks whether the task accepts a batch, and sets it running if so.
@@ -291,6 +343,7 @@ impl TaskHandle {
         let Some(dropped) = dropped else {
             return match accepted {
                 AcceptedLines::Queued(ticket) => TicketKind::Queued(ticket),
+                AcceptedLines::Shared(receiver) => TicketKind::Shared(receiver),
                 AcceptedLines::Stored(_) => TicketKind::Repeat(0),
             };
         };

@@ -70,6 +70,14 @@ impl AttemptIndex {
 impl Tasks {
     /// Returns the task that `id` means to a reader. `incarnation` is that of the reader's cursor, if it has one.
     pub async fn find(&self, id: &TaskId, incarnation: Option<u64>) -> Result<Option<TaskHandle>, TasksError> {
+        let found = self.find_current(id, incarnation).await?;
+        if let Some(task) = &found {
+            task.catch_up().await?;
+        }
+        Ok(found)
+    }
+
+    async fn find_current(&self, id: &TaskId, incarnation: Option<u64>) -> Result<Option<TaskHandle>, TasksError> {
         let newest = self.inner.attempts.lock().newest(id);
         let Some((_, newest)) = newest else {
             let found = self.get(id).await?;
@@ -162,13 +170,19 @@ impl Tasks {
         let mut number = match newest {
             Some((number, _)) => number + 1,
             None if self.load(name).await?.is_some() => 2,
-            None => return self.create(name, TaskRecord::new(new_incarnation())),
+            None => return self.create(name, TaskRecord::new(new_incarnation())).await,
         };
         loop {
             let id = name.attempt(number);
             if self.load(&id).await?.is_none() {
                 let attempt = Some(StoredAttempt { name: name.clone(), number });
-                return self.create(&id, TaskRecord { attempt, ..TaskRecord::new(new_incarnation()) });
+                let record = TaskRecord { attempt, ..TaskRecord::new(new_incarnation()) };
+                let incarnation = record.incarnation;
+                let task = self.create(&id, record).await?;
+                // Otherwise another server has created a task with this id meanwhile.
+                if task.epoch().incarnation == incarnation {
+                    return Ok(task);
+                }
             }
             // A task was created by this id.
             number += 1;

@@ -56,6 +56,9 @@ impl TaskHandle {
     /// Ends the task after every line appended before. The first end remains. Waits while too many ended tasks wait
     /// for their archive.
     pub async fn end(&self, end: EndRequest) -> Result<EndOutcome, TasksError> {
+        if self.inner.shared.is_some() {
+            return self.end_shared(end).await;
+        }
         let outcome = self.end_if(end, |_, _| true).await?.unwrap_or(EndOutcome::AlreadyEnded);
         if outcome == EndOutcome::Ended {
             self.wait_for_seals().await;
@@ -178,7 +181,7 @@ impl TaskHandle {
             state.end_queued = Some(Box::new(next.clone()));
             self.queue(&state, next)?
         };
-        Ok(durable.await?)
+        durable.await
     }
 }
 

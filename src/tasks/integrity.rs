@@ -85,7 +85,7 @@ impl TaskHandle {
         Ok(())
     }
 
-    fn count_integrity(&self, integrity: &Integrity) {
+    pub(super) fn count_integrity(&self, integrity: &Integrity) {
         let Some(tasks) = self.registry() else { return };
         let counts = &tasks.inner.integrity;
         let count = match integrity.state {

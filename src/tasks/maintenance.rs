@@ -101,6 +101,9 @@ impl Maintenance {
     }
 
     fn seal(&mut self, task: TaskHandle) {
+        if self.tasks.is_shared() {
+            return;
+        }
         // An archive is written before its journal is removed, so on a full disk the seal waits.
         if self.tasks.inner.journal.check_can_grow().is_err() {
             return;
@@ -138,7 +141,9 @@ impl Maintenance {
         let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
         let is_cleanup_due = self.last_cleanup.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL);
         let can_compact = is_cleanup_due && self.tasks.inner.journal.check_can_grow().is_ok();
-        if let Err(error) = self.tasks.enforce_budget().await {
+        if !self.tasks.is_shared()
+            && let Err(error) = self.tasks.enforce_budget().await
+        {
             tracing::warn!(%error, "failed to remove tasks to stay within disk_max; will retry");
         }
         for task in open {
@@ -163,6 +168,9 @@ impl Maintenance {
                 tracing::warn!(task = %task.id(), %error, "failed to compact small blocks");
             }
         }
+        if self.tasks.is_shared() {
+            return;
+        }
         let grace = self.tasks.inner.limits().worker_grace;
         let done = match status {
             TaskStatus::Running if task.silence().is_some_and(|silence| silence > grace) => {
@@ -178,7 +186,9 @@ impl Maintenance {
 
     /// Applies retention, saves the clock, expires keys and compacts the journals of all streams.
     async fn clean_up(&self, can_compact: bool) {
-        if let Err(error) = self.apply_retention().await {
+        if !self.tasks.is_shared()
+            && let Err(error) = self.apply_retention().await
+        {
             tracing::warn!(%error, "failed to apply retention; will retry");
         }
         clock::save(&self.tasks.inner.clock, &self.tasks.inner.clock_file).await;

@@ -43,6 +43,7 @@ mod record;
 mod registry;
 mod remove;
 mod seal;
+mod shared;
 mod stats;
 mod task;
 mod verify;
@@ -52,6 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::archive::ArchiveError;
+use crate::home::ObjectError;
 use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::model::limits::{LimitCounters, Limits};
@@ -75,6 +77,7 @@ pub use presence::WorkerGuard;
 pub use private::make_data_private;
 pub use record::SessionSeq;
 pub use registry::{TaskDescription, Tasks};
+pub use shared::SharedStore;
 pub use stats::Stats;
 pub use task::TaskHandle;
 pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};
@@ -97,6 +100,8 @@ pub struct TasksOptions {
     pub backlog: ArchiveBacklog,
     /// Counts the errors of a log at its end, if it is set.
     pub counter: Option<Arc<dyn LogCounter>>,
+    /// The store that several servers share; `None` if this server alone has its tasks.
+    pub shared: Option<SharedStore>,
 }
 
 /// An error of a task operation.
@@ -142,6 +147,9 @@ pub enum TasksError {
     /// Error of the archive.
     #[error("{0}")]
     Archive(Arc<ArchiveError>),
+    /// Error of the object store.
+    #[error("{0}")]
+    Objects(Arc<ObjectError>),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -159,6 +167,9 @@ pub enum TasksOpenError {
     /// Error on reading the store.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Error of the shared store.
+    #[error(transparent)]
+    Shared(#[from] TasksError),
     /// The path of the data folder is not a folder.
     #[error("cannot use {0} as the data folder: not a folder")]
     NotAFolder(PathBuf),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::registry::Tasks;
+use super::shared::SharedTask;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError};
 use crate::model::{Channel, LineText, TaskStatus, Timestamp};
@@ -36,6 +37,7 @@ impl Drop for WorkerGuard {
         if task.inner.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
             task.inner.partials.clear();
             task.record_last_seen(Timestamp::now());
+            task.announce_worker(false);
         }
         task.notify();
     }
@@ -44,7 +46,9 @@ impl Drop for WorkerGuard {
 impl TaskHandle {
     /// Attaches a worker until the guard is dropped.
     pub fn attach(&self) -> WorkerGuard {
-        self.inner.workers.fetch_add(1, Ordering::AcqRel);
+        if self.inner.workers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.announce_worker(true);
+        }
         self.heartbeat();
         let changed = {
             let record = &mut self.inner.state.lock().record;
@@ -73,7 +77,8 @@ impl TaskHandle {
     }
 
     pub(super) fn has_worker(&self) -> bool {
-        self.inner.workers.load(Ordering::Acquire) > 0
+        let is_remote = self.inner.shared.as_ref().is_some_and(SharedTask::has_remote_worker);
+        is_remote || self.inner.workers.load(Ordering::Acquire) > 0
     }
 
     /// Stores the time of the last sign of life, unless the task has ended.

@@ -8,13 +8,15 @@
 //! dropped line with a number is acked once its marker is durable. If it is sent again it is recognized
 //! as a repeat and not counted twice.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::TasksError;
 use super::task::TaskHandle;
-use crate::journal::{AppendAck, JournalError, LineBatch};
+use crate::journal::{AppendAck, JournalError, LineBatch, Stream};
 use crate::model::limits::{Limit, Limits};
 use crate::model::rate::{RateLimits, RateUnit, TokenBuckets};
 use crate::model::{Channel, GapMarker, LineText, TaskId, Timestamp};
@@ -216,6 +218,22 @@ impl TaskHandle {
         });
     }
 
+    /// Queues a marker line.
+    fn append_marker(
+        &self,
+        stream: &Arc<Stream>,
+        marker: LineBatch,
+    ) -> Result<BoxFuture<'static, AppendResult>, TasksError> {
+        if self.inner.shared.is_some() {
+            let stored = self.append_marker_shared(&marker)?;
+            return Ok(Box::pin(async move {
+                let done = stored.await.unwrap_or(Err(TasksError::Closed));
+                done.map(AppendAck::from).map_err(|_| JournalError::Closed)
+            }));
+        }
+        Ok(Box::pin(self.journal().append_small(stream, marker)?))
+    }
+
     /// Appends the marker lines of dropped lines and lets lines pass again.
     pub(super) async fn report_drops(&self) {
         let mut pending = Vec::new();
@@ -226,7 +244,7 @@ impl TaskHandle {
             // Removed or sealed: the dropped senders of the markers end every wait.
             let Some(stream) = self.stream().filter(|_| !state.removed) else { return };
             for dropped in throttled.dropped {
-                match self.journal().append_small(&stream, dropped.marker(&throttled.limit)) {
+                match self.append_marker(&stream, dropped.marker(&throttled.limit)) {
                     Ok(ticket) => pending.push((ticket, dropped.waiting)),
                     Err(error) => tracing::warn!(task = %self.id(), %error, "could not report dropped lines"),
                 }

@@ -162,6 +162,7 @@ impl Tasks {
         };
         let tasks = Self { inner: Arc::new(inner) };
         tasks.load_all(&mut found)?;
+        tasks.open_shared(data.join("keep")).await?;
         tasks.adopt_orphans(found).await?;
         tasks.remove_sealed_journals().await?;
         tasks.resume_workers(last_open).await;
@@ -210,7 +211,7 @@ impl Tasks {
         }
         let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
         if stored.is_none() {
-            return Ok(None);
+            return self.find_shared(id).await;
         }
         let _creating = self.inner.create_lock.lock().await;
         self.load(id).await
@@ -224,10 +225,12 @@ impl Tasks {
         let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
         let Some(bytes) = stored else { return Ok(None) };
         let record = TaskRecord::decode(&bytes).map_err(JournalError::from)?;
+        self.fetch_sealed(id, &record).await?;
         let (tasks, of) = (self.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || TaskHandle::load(&tasks, &of, record)).await;
         let task = loaded.map_err(|_| TasksError::Closed)??;
         self.cache(&task);
+        self.start_mirror(&task);
         Ok(Some(task))
     }
 
@@ -262,17 +265,20 @@ impl Tasks {
         if let Some(task) = self.cached(id) {
             return Ok(task);
         }
-        self.create(id, TaskRecord::new(new_incarnation()))
+        self.create(id, TaskRecord::new(new_incarnation())).await
     }
 
     /// Creates a task that does not exist. The caller holds the `create_lock`.
-    pub(super) fn create(&self, id: &TaskId, record: TaskRecord) -> Result<TaskHandle, TasksError> {
+    pub(super) async fn create(&self, id: &TaskId, record: TaskRecord) -> Result<TaskHandle, TasksError> {
         self.inner.journal.check_can_grow()?;
         self.has_budget()?;
         let (count, limits) = (self.inner.index.lock().len() as u64, &self.inner.options.limits);
         if count >= limits.tasks_max {
             self.inner.options.hits.count(Limit::tasks_max);
             return Err(TasksError::TooManyTasks(count));
+        }
+        if let Some(existing) = self.create_shared(id, &record).await? {
+            return Ok(existing);
         }
         let task = TaskHandle::load(self, id, record)?;
         drop(task.queue_record()?);
@@ -281,6 +287,7 @@ impl Tasks {
             self.inner.index.lock().insert((record.created, id.clone()), TaskStatus::Running, &record.labels);
         });
         self.cache(&task);
+        self.start_mirror(&task);
         self.inner.new_tasks.push(&task);
         self.notify_changed();
         Ok(task)
@@ -305,7 +312,7 @@ impl Tasks {
         let session = description.session.clone();
         task.describe(description).await?;
         // After the wait for an end in progress: its lines need not be sent again.
-        let acked = task.acked_seq(&session);
+        let acked = task.shared_acked_seq(&session).await?;
         Ok((task, acked))
     }
 

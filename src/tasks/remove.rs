@@ -17,8 +17,12 @@ impl Tasks {
 
     /// Removes a task. The caller holds the `create_lock`.
     pub(super) async fn remove_loaded(&self, task: &TaskHandle) -> Result<(), TasksError> {
-        let _change = self.begin_archive_change().await;
         let id = task.id();
+        if self.shared().is_some() {
+            self.remove_shared(task).await?;
+            return self.remove_copy(id).await;
+        }
+        let _change = self.begin_archive_change().await;
         task.remove_content().await?;
         self.inner.journal.put_task(id.as_str().as_bytes(), None).await?;
         self.inner.open.lock().remove(id);

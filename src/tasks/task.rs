@@ -16,6 +16,7 @@ use super::presence::Silence;
 use super::rate_limit::RateLimiter;
 use super::record::TaskRecord;
 use super::registry::{Tasks, TasksInner};
+use super::shared::SharedTask;
 use super::{TaskDescription, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
@@ -40,7 +41,7 @@ pub(super) struct TaskInner {
     /// Lines of tasktail itself when the task was loaded, less those in the journal's tip.
     own_lines_loaded: u64,
     /// The journal; `None` once the archive is sealed and holds everything.
-    stream: RwLock<Option<Arc<Stream>>>,
+    pub(super) stream: RwLock<Option<Arc<Stream>>>,
     /// Locked only briefly. Appends are queued under this lock, so that none follows the end.
     pub(super) state: Mutex<TaskState>,
     /// Changes with the details, except for the growth of the log.
@@ -60,6 +61,8 @@ pub(super) struct TaskInner {
     pub(super) partials: PartialLines,
     /// Locked while lines move to the archive, and during removal, so that the two never overlap.
     pub(super) archive_lock: tokio::sync::Mutex<()>,
+    /// The side of the task that several servers share; `None` if this server alone has it.
+    pub(super) shared: Option<SharedTask>,
 }
 
 #[derive(Debug)]
@@ -108,6 +111,7 @@ impl TaskHandle {
             Some(stream) => own_lines(&registry.journal, stream, &archive)?,
             None => 0,
         };
+        let shared = registry.options.shared.as_ref().map(|store| SharedTask::new(store, id, &record));
         let inner = TaskInner {
             id: id.clone(),
             journal: registry.journal.clone(),
@@ -138,6 +142,7 @@ impl TaskHandle {
             events: EventState::default(),
             partials: PartialLines::default(),
             archive_lock: tokio::sync::Mutex::default(),
+            shared,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -223,7 +228,10 @@ impl TaskHandle {
     pub fn epoch(&self) -> Epoch {
         Epoch {
             incarnation: self.with_record(|record| record.incarnation),
-            generation: self.inner.journal.store().open_count(),
+            generation: match &self.inner.shared {
+                Some(shared) => shared.epoch(),
+                None => self.inner.journal.store().open_count(),
+            },
         }
     }
 
@@ -241,7 +249,7 @@ impl TaskHandle {
     /// Queues a write of the current record. Anything queued later becomes durable later.
     pub(super) fn queue_record(
         &self,
-    ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
+    ) -> Result<impl Future<Output = Result<(), TasksError>> + Send + 'static + use<>, TasksError> {
         let state = self.inner.state.lock();
         self.queue(&state, state.end_queued.as_deref().unwrap_or(&state.record))
     }
@@ -252,12 +260,19 @@ impl TaskHandle {
         &self,
         state: &TaskState,
         record: &TaskRecord,
-    ) -> Result<impl Future<Output = Result<(), JournalError>> + Send + 'static + use<>, TasksError> {
+    ) -> Result<impl Future<Output = Result<(), TasksError>> + Send + 'static + use<>, TasksError> {
         if state.removed {
             return Err(TasksError::Removed(self.id().clone()));
         }
         let bytes = record.encode().map_err(JournalError::from)?;
-        Ok(self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes)))
+        let written = self.inner.shared.as_ref().map(|shared| shared.write_record(record));
+        let stored = self.inner.journal.put_task(self.inner.id.as_str().as_bytes(), Some(bytes));
+        Ok(async move {
+            if let Some(written) = written {
+                written.await.map_err(|_| TasksError::Closed)??;
+            }
+            Ok(stored.await?)
+        })
     }
 
     pub(super) async fn describe(&self, description: TaskDescription) -> Result<(), TasksError> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that each layer may import. A layer may always import itself.
-const ALLOWED_IMPORTS: [(&str, &[&str]); 23] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 24] = [
     ("model", &[]),
     ("transport", &[]),
     ("wire", &["model"]),
@@ -15,15 +15,16 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 23] = [
     ("analysis", &["model"]),
     ("guide", &[]),
     ("auth", &["model"]),
-    ("tasks", &["model", "store", "journal", "archive"]),
+    ("home", &["model"]),
+    ("tasks", &["model", "store", "journal", "archive", "home"]),
     ("runs", &["model", "journal", "events", "tasks"]),
     ("notices", &["model", "analysis", "tasks", "client"]),
-    ("server", &["model", "transport", "wire", "events", "analysis", "tasks", "runs", "auth", "notices"]),
+    ("server", &["model", "home", "transport", "wire", "events", "analysis", "tasks", "runs", "auth", "notices"]),
     ("client", &["model", "transport", "wire"]),
     ("worker", &["model", "wire", "client"]),
     ("dashboard", &["model", "events", "client"]),
     ("doctor", &["model", "wire", "events", "client"]),
-    ("config", &["model", "transport", "client", "server", "tasks", "notices"]),
+    ("config", &["model", "home", "transport", "client", "server", "tasks", "notices"]),
     ("testing", &["model", "server", "tasks", "config"]),
     (
         "cli",

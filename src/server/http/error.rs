@@ -233,6 +233,7 @@ fn classify(error: &TasksError) -> ErrorClass {
         TasksError::RateLimited { .. } => (429, "rate_limited", None),
         TasksError::TooManyTasks(_) => (429, "too_many_tasks", None),
         TasksError::Closed => (503, "closing", Some(CloseCode::Away)),
+        TasksError::Objects(_) => (503, "archive_unavailable", Some(CloseCode::Again)),
         TasksError::Journal(_) | TasksError::Archive(_) => (500, "internal", Some(CloseCode::Error)),
     };
     ErrorClass { status, code, close }

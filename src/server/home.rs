@@ -1,0 +1,91 @@
+//! The store that several servers share, and the folder with this server's copy of it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+
+use super::options::{ServeError, ServeOptions};
+use crate::home::{Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
+use crate::tasks::{SharedStore, create_folder};
+
+/// Beginning of the names of folders with copies.
+const COPY_PREFIX: &str = "copy-";
+/// Name of the file in such a folder that a server locks while it uses the folder.
+const LOCK_FILE: &str = "lock";
+
+/// The shared store, as opened by this server.
+#[derive(Debug)]
+pub(crate) struct SharedHome {
+    /// The store.
+    pub(crate) store: SharedStore,
+    /// The copy of this server, deleted with it.
+    copy: TempDir,
+    /// Locked while the copy is in use.
+    _lock: File,
+}
+
+impl SharedHome {
+    /// Connects to the store, checks that it can be used, and creates the folder of the copy.
+    pub(super) async fn open(options: &ServeOptions, home: &HomeOptions) -> Result<Self, ServeError> {
+        let unusable = |reason: String| ServeError::Home { reason };
+        let engine_options = EngineOptions {
+            acks: home.journal_acks,
+            ca_file: home.journal_ca_file.clone(),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
+        for warning in engine.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let object_options = ObjectOptions {
+            endpoint: home.archive_endpoint.clone(),
+            region: home.archive_region.clone(),
+            ..ObjectOptions::default()
+        };
+        let objects = ObjectStore::open(&home.archive, object_options).map_err(|error| unusable(error.to_string()))?;
+        let check = objects.check_writable().await.map_err(|error| unusable(error.to_string()))?;
+        if !check.conditional_put {
+            tracing::warn!(
+                archive = %objects,
+                "the object store ignores If-None-Match: two servers that seal the same log may both write its objects"
+            );
+        }
+        let data = options.data.clone();
+        let folder = create_copy(&data).map_err(|source| ServeError::DataFolder { data, source });
+        let (copy, lock) = folder?;
+        Ok(Self { store: SharedStore { engine, objects }, copy, _lock: lock })
+    }
+
+    /// Returns the folder of the copy.
+    pub(super) fn folder(&self) -> &Path {
+        self.copy.path()
+    }
+}
+
+/// Creates a locked folder for a copy, and removes those of servers that were killed.
+fn create_copy(data: &Path) -> io::Result<(TempDir, File)> {
+    create_folder(data)?;
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) && !is_in_use(&entry.path()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    let copy = tempfile::Builder::new().prefix(COPY_PREFIX).tempdir_in(data)?;
+    let lock = File::create(lock_file(copy.path()))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok((copy, lock))
+}
+
+fn is_in_use(copy: &Path) -> bool {
+    // Without the file the folder is being created or removed; a new one is younger than its lock.
+    let Ok(lock) = File::open(lock_file(copy)) else { return false };
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+fn lock_file(copy: &Path) -> PathBuf {
+    copy.join(LOCK_FILE)
+}

@@ -1,0 +1,343 @@
+//! Keeping the tasks whose buckets this server has leased: archiving, sealing and losing them.
+//!
+//! A step reads the lines from Redis, not from the copy, so that another server can continue it at any point:
+//!
+//! ```text
+//! running, beyond the live window: lines ─> frames of the working file ─> segment object ─> `archived`, which trims the stream
+//! ended: the rest ─> working file, sealed ─> log object ─> record object ─> `sealed`, which removes the stream ─> segments deleted
+//! ```
+//!
+//! The last step of each row is a compare-and-set. An object whose step was refused is deleted.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::super::record::TaskRecord;
+use super::super::registry::Tasks;
+use super::super::task::TaskHandle;
+use super::super::{LineBatch, TasksError};
+use super::SharedStore;
+use super::mirror::{body_of, origin_of};
+use super::record::{RecordFields, object_field, sealed_fields};
+use crate::archive::{Archive, ArchiveError, Archives};
+use crate::home::{Fence, ObjectName, ObjectPrefix, SealReply, SegmentReply, SharedStatus, TaskState};
+use crate::model::{Channel, EntryId, Integrity, Line, LineText, TaskId, TaskStatus, Timestamp};
+
+/// Interval between two rounds over the leased tasks.
+const ROUND_INTERVAL: Duration = Duration::from_millis(500);
+/// Lines beyond the live window that make a segment worthwhile, and the most in one.
+const SEGMENT_LINES_MIN: u64 = 10_000;
+const SEGMENT_LINES_MAX: u64 = 100_000;
+/// Entries that are read at once.
+const READ_ENTRIES: usize = 1_000;
+/// Tasks that are archived or sealed concurrently.
+const CONCURRENT_STEPS: usize = 8;
+/// Delay before a failed step is repeated.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Longest wait for the copy before the errors of an ended log are counted.
+const COUNT_WAIT: Duration = Duration::from_secs(2);
+
+/// Keeps the tasks of the leased buckets.
+pub(super) struct Keeper {
+    tasks: Tasks,
+    shared: SharedStore,
+    /// Working files.
+    files: Archives,
+    steps: Arc<Semaphore>,
+    /// Earliest time of the next step of a task.
+    busy: Arc<parking_lot::Mutex<HashMap<TaskId, Instant>>>,
+}
+
+impl Keeper {
+    /// Creates the keeper with working files in this folder.
+    pub(super) fn open(tasks: Tasks, shared: SharedStore, folder: PathBuf) -> Result<Self, ArchiveError> {
+        let files = Archives::open(&folder)?;
+        Ok(Self { tasks, shared, files, steps: Arc::new(Semaphore::new(CONCURRENT_STEPS)), busy: Arc::default() })
+    }
+
+    /// Runs until the store closes.
+    pub(super) async fn run(self) {
+        let closing = self.tasks.inner.closing.clone();
+        let mut leases = self.shared.engine.leases();
+        let mut changed = self.tasks.inner.changes.subscribe();
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => break,
+                () = tokio::time::sleep(ROUND_INTERVAL) => {}
+                // An ended task need not wait for the next round.
+                _ = changed.changed() => tokio::time::sleep(ROUND_INTERVAL / 25).await,
+            }
+            changed.mark_unchanged();
+            if let Err(error) = leases.renew().await {
+                tracing::warn!(%error, "failed to renew the leases of tasks; another server keeps them");
+                continue;
+            }
+            let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
+            for task in open {
+                if let Some(fence) = leases.fence_of(task.id()) {
+                    self.keep(task, fence);
+                }
+            }
+        }
+        leases.release().await;
+    }
+
+    /// Starts the next step of a task, if there is one.
+    fn keep(&self, task: TaskHandle, fence: Fence) {
+        let Some(state) = task.inner.shared.as_ref().and_then(|shared| shared.state()) else { return };
+        let window = self.tasks.inner.options.limits.live_window_lines;
+        let step = match state.status {
+            SharedStatus::Ended => Step::Seal,
+            SharedStatus::Running if state.last_line - state.archived > window + SEGMENT_LINES_MIN => {
+                Step::Archive(state.last_line - window)
+            }
+            SharedStatus::Running if task.is_lost(&state, self.tasks.limits().worker_grace) => Step::Lose,
+            SharedStatus::Running | SharedStatus::Sealed => return,
+        };
+        let now = Instant::now();
+        let mut busy = self.busy.lock();
+        busy.retain(|_, until| *until > now);
+        if busy.contains_key(task.id()) {
+            return;
+        }
+        // Longer than a step takes; removed when it is done.
+        busy.insert(task.id().clone(), now + Duration::from_secs(3600));
+        drop(busy);
+        let work = Work { tasks: self.tasks.clone(), shared: self.shared.clone(), files: self.files.clone(), task, fence };
+        let (busy, steps) = (self.busy.clone(), self.steps.clone());
+        self.tasks.inner.tracker.spawn(async move {
+            let Ok(_permit) = steps.acquire().await else { return };
+            let done = Box::pin(work.run(step, state)).await;
+            let id = work.task.id();
+            match done {
+                Ok(()) => busy.lock().remove(id),
+                Err(error) => {
+                    if !work.task.is_removed() {
+                        tracing::warn!(task = %id, %error, "failed to archive a task; will retry");
+                    }
+                    busy.lock().insert(id.clone(), Instant::now() + RETRY_DELAY)
+                }
+            };
+        });
+    }
+}
+
+impl TaskHandle {
+    /// Reports whether the task's worker has been silent for longer than `grace`.
+    fn is_lost(&self, state: &TaskState, grace: Duration) -> bool {
+        if self.has_worker() || !state.workers.is_empty() {
+            return false;
+        }
+        let now = Timestamp::now().as_millis();
+        self.with_record(|record| {
+            let seen = record.last_seen.unwrap_or(record.created).as_millis().max(state.last_id.ms);
+            let silent = u128::from(now.saturating_sub(seen)) > grace.as_millis();
+            record.worker && record.status == TaskStatus::Running && silent
+        })
+    }
+}
+
+/// A step of keeping a task.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Archive the lines up to this one.
+    Archive(u64),
+    Seal,
+    Lose,
+}
+
+/// One step of one task.
+struct Work {
+    tasks: Tasks,
+    shared: SharedStore,
+    files: Archives,
+    task: TaskHandle,
+    fence: Fence,
+}
+
+impl Work {
+    async fn run(&self, step: Step, state: TaskState) -> Result<(), TasksError> {
+        match step {
+            Step::Archive(through) => self.archive(&state, through).await,
+            Step::Seal => self.seal(&state).await,
+            Step::Lose => self.lose().await,
+        }
+    }
+
+    /// Writes a segment.
+    async fn archive(&self, state: &TaskState, through: u64) -> Result<(), TasksError> {
+        let id = self.task.id();
+        let archive = self.working_file(state).await?;
+        let (first, before) = (state.archived + 1, archive.bytes());
+        let last_id = self.push_lines(&archive, through.min(state.archived + SEGMENT_LINES_MAX)).await?;
+        let last = archive.last_line();
+        let Some(last_id) = last_id.filter(|_| last >= first) else { return Ok(()) };
+        let (files, of) = (self.files.clone(), id.clone());
+        let bytes = tokio::task::spawn_blocking(move || files.read_growing(&of, before)).await;
+        let bytes = bytes.map_err(|_| TasksError::Closed)??;
+        let name = ObjectName::Segment { task: id.clone(), birth: state.birth, first, last, fence: self.fence.number() };
+        self.shared.objects.put_new(&name, bytes.into()).await?;
+        let (engine, object) = (&self.shared.engine, name.to_string());
+        let reply = engine.archived(id, state.birth, first, last, &object, last_id, self.fence).await?;
+        match reply {
+            SegmentReply::Done => tracing::debug!(task = %id, first, last, "archived lines"),
+            SegmentReply::Stale => {
+                tracing::info!(task = %id, first, last, "another server archived the same lines");
+                self.shared.objects.delete(&name).await?;
+                self.files.remove(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals an ended log.
+    async fn seal(&self, state: &TaskState) -> Result<(), TasksError> {
+        let id = self.task.id();
+        let fields = RecordFields::from_pairs(&state.record);
+        let blank = TaskRecord::new(state.birth);
+        let mut record = fields.record(&blank)?;
+        let archive = self.working_file(state).await?;
+        self.push_lines(&archive, state.last_line).await?;
+        let (mut tally, report) = (archive.totals().1, fields.report());
+        let after = archive.last_line();
+        if after < state.last_line {
+            tally.add_hole(after + 1, state.last_line, crate::model::GapReason::Trimmed);
+        }
+        let session = report.session.as_ref().map(|last| last.session.as_str());
+        let mut integrity = Integrity::compare(&tally, session, report.totals, record.other_workers == 0);
+        if let Some(max) = self.tasks.inner.options.limits.task_bytes_max {
+            archive.truncate_middle(max)?;
+            for hole in archive.holes() {
+                integrity.add_hole(hole.from, hole.to, crate::model::GapReason::Quota);
+            }
+        }
+        record.counts = self.counts(state.last_line).await;
+        record.first_line = archive.first_line();
+        (record.lines, record.bytes, record.skipped_lines) = (state.last_line, state.bytes, state.skipped);
+        record.own_lines = tally.own_lines().unwrap_or(0);
+        for (session, seq) in &state.sessions {
+            record.set_session_seq(session.clone(), *seq);
+        }
+        if let Some(last) = report.session {
+            record.set_session_seq(last.session, last.seq);
+        }
+        let verdict = integrity.clone();
+        let sealed = tokio::task::spawn_blocking(move || archive.seal(Some(&verdict))).await;
+        record.artifact = Some(sealed.map_err(|_| TasksError::Closed)??);
+        record.integrity = Some(integrity.clone());
+        let published = self.publish(state, &record).await;
+        self.files.remove(id)?;
+        if published? {
+            self.task.count_integrity(&integrity);
+        }
+        Ok(())
+    }
+
+    /// Writes the sealed log and its record as objects, then ends the life of the task in Redis. Returns whether this
+    /// server did it.
+    async fn publish(&self, state: &TaskState, record: &TaskRecord) -> Result<bool, TasksError> {
+        let id = self.task.id();
+        let name = ObjectName::Log { task: id.clone(), birth: state.birth, fence: self.fence.number() };
+        self.shared.objects.put_file_new(&name, &self.files.sealed_path(id)).await?;
+        let mut fields = sealed_fields(record);
+        fields.push(object_field(&name.to_string()));
+        let stored = ObjectName::Record { task: id.clone(), birth: state.birth };
+        let json: std::collections::BTreeMap<_, _> = fields.iter().cloned().collect();
+        self.shared.objects.put_new(&stored, serde_json::to_vec(&json).unwrap_or_default().into()).await?;
+        let reply = self.shared.engine.sealed(id, state.birth, state.last_line, &fields, self.fence).await?;
+        match reply {
+            SealReply::Done => {
+                let segments = ObjectPrefix::Segments(id.clone(), state.birth);
+                if let Err(error) = self.shared.objects.delete_prefix(&segments).await {
+                    tracing::warn!(task = %id, %error, "failed to delete the segments of a sealed log");
+                }
+                Ok(true)
+            }
+            SealReply::Stale => {
+                tracing::info!(task = %id, "another server sealed the log");
+                self.shared.objects.delete(&name).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Counts the errors of the log, if the copy has it.
+    async fn counts(&self, last_line: u64) -> Option<crate::model::ErrorCounts> {
+        let stream = self.task.stream()?;
+        let mut tip = stream.watch();
+        let arrived = tip.wait_for(|tip| tip.removed || tip.last_line >= last_line);
+        tokio::time::timeout(COUNT_WAIT, arrived).await.ok()?.ok()?;
+        self.task.count_at_end().await
+    }
+
+    /// Returns the working file with the lines that are archived.
+    async fn working_file(&self, state: &TaskState) -> Result<Arc<Archive>, TasksError> {
+        let id = self.task.id();
+        let existing = self.files.archive(id, None)?;
+        if existing.last_line() == state.archived && !existing.is_sealed() {
+            return Ok(Arc::new(existing));
+        }
+        drop(existing);
+        self.files.remove(id)?;
+        let mut bytes = Vec::new();
+        for segment in &state.segments {
+            let name = segment.parse().map_err(|_| super::mirror::damaged(id, segment))?;
+            bytes.extend_from_slice(&self.shared.objects.get(&name).await?);
+        }
+        if !bytes.is_empty() {
+            let (files, of) = (self.files.clone(), id.clone());
+            let written = tokio::task::spawn_blocking(move || files.write_growing(&of, &bytes)).await;
+            written.map_err(|_| TasksError::Closed)??;
+        }
+        Ok(Arc::new(self.files.archive(id, None)?))
+    }
+
+    /// Appends lines from Redis to the working file, through this one. Returns the id of the last one.
+    async fn push_lines(&self, archive: &Arc<Archive>, through: u64) -> Result<Option<EntryId>, TasksError> {
+        let (id, birth) = (self.task.id(), self.task.birth());
+        let mut after = archive.id_range().map_or(EntryId::MIN, |(_, last)| last);
+        let (mut last, mut done) = (None, archive.last_line());
+        while done < through {
+            let entries = self.shared.engine.read(id, birth, after, READ_ENTRIES).await?;
+            let Some(end) = entries.last() else { break };
+            (after, done) = (end.id, end.n);
+            let archive = archive.clone();
+            let pushed = tokio::task::spawn_blocking(move || {
+                let mut last = None;
+                for entry in entries.iter().filter(|entry| entry.n <= through) {
+                    let body = body_of(entry);
+                    let line = body.to_line(entry.id);
+                    archive.push(&line_of(entry.n, entry.id, line), origin_of(entry))?;
+                    last = Some(entry.id);
+                }
+                Ok::<_, ArchiveError>(last)
+            });
+            last = pushed.await.map_err(|_| TasksError::Closed)??.or(last);
+        }
+        let archive = archive.clone();
+        tokio::task::spawn_blocking(move || archive.sync()).await.map_err(|_| TasksError::Closed)??;
+        Ok(last)
+    }
+
+    /// Marks a task as lost.
+    async fn lose(&self) -> Result<(), TasksError> {
+        let grace = self.tasks.limits().worker_grace;
+        let text = format!("the worker has been silent for {grace:?}: the task is lost unless the worker reconnects");
+        let mut batch = LineBatch::new();
+        let (timestamp, channel) = (Timestamp::now(), Channel::Internal);
+        batch.push(&LineText { timestamp, channel, text: text.into(), ..LineText::default() });
+        self.task.append_unlimited(batch).await?.await?;
+        self.task.update_record(|record| record.status = TaskStatus::Lost).await?;
+        self.tasks.inner.tasks_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn line_of(n: u64, id: EntryId, line: LineText<'_>) -> Line<'_> {
+    let LineText { timestamp, channel, partial, lossy, text } = line;
+    Line { n, id, timestamp, channel, line: text, partial, lossy }
+}

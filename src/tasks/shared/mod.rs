@@ -1,0 +1,171 @@
+//! Tasks of several servers: their truth is in Redis and in an object store, and each server has a copy of them.
+//!
+//! ```text
+//! TaskHandle::append ──> writes (one queue per task) ──EVALSHA──> Redis ──tail──> mirror ──> journal of this server ──> readers
+//!                                                                  │
+//!                     keeper (holds the lease of the task's bucket) ┴──> segments, sealed log ──> object store ──> mirror
+//! ```
+//!
+//! - `writes`: every change of a task is a script that runs in Redis. Its reply is the acknowledgement.
+//! - `mirror`: copies lines and records of running tasks into the journal of this server, with the same line numbers and
+//!   ids, and fetches sealed logs when they are read. All reading code works on the copy.
+//! - `keeper`: archives, seals, loses and expires tasks. One server does so for a bucket of tasks, under a lease. The
+//!   lease only saves work: each step is a compare-and-set, so that two servers at once do no harm.
+//! - `index`: the records of all tasks.
+//! - `changes`: what this server does to a task.
+//! - `record`: a record as fields of the task's hash.
+//!
+//! The copy is in a folder that is emptied at the start: a server holds nothing that cannot be read again.
+
+mod changes;
+mod index;
+mod keeper;
+mod mirror;
+mod record;
+mod writes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::record::TaskRecord;
+use super::registry::Tasks;
+use super::task::TaskHandle;
+use super::{TasksError, TasksOpenError};
+use crate::home::{Engine, EngineError, ObjectError, ObjectStore, TaskState};
+use crate::model::{EntryId, TaskId};
+use record::RecordFields;
+pub(super) use writes::{AppendReceiver, WritePermit};
+use writes::WriteQueue;
+
+/// Longest wait until the copy of a task has the lines that Redis has.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
+/// The store that several servers share.
+#[derive(Clone, Debug)]
+pub struct SharedStore {
+    /// Tasks and their live lines.
+    pub engine: Engine,
+    /// Archives.
+    pub objects: ObjectStore,
+}
+
+/// The shared side of a task.
+#[derive(Debug)]
+pub(super) struct SharedTask {
+    store: SharedStore,
+    writes: WriteQueue,
+    /// The record as it was last written or read.
+    known: Mutex<RecordFields>,
+    /// The state as last read.
+    state: watch::Sender<Option<TaskState>>,
+    /// Set once the copying has started.
+    mirrored: AtomicBool,
+    /// Workers of other servers.
+    remote_workers: AtomicUsize,
+}
+
+impl SharedTask {
+    /// Creates the shared side of a task with this record.
+    pub(super) fn new(store: &SharedStore, id: &TaskId, record: &TaskRecord) -> Self {
+        Self {
+            store: store.clone(),
+            writes: WriteQueue::new(store.engine.clone(), id.clone(), record.incarnation),
+            known: Mutex::new(RecordFields::of(record)),
+            state: watch::Sender::new(None),
+            mirrored: AtomicBool::new(false),
+            remote_workers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reports whether a worker is attached to another server.
+    pub(super) fn has_remote_worker(&self) -> bool {
+        self.remote_workers.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns the epoch of the task's shard.
+    pub(super) fn epoch(&self) -> u64 {
+        self.state.borrow().as_ref().map_or(0, |state| state.epoch)
+    }
+
+    /// Returns the state as last read.
+    fn state(&self) -> Option<TaskState> {
+        self.state.borrow().clone()
+    }
+}
+
+impl TaskHandle {
+    /// Returns the last number of a session, read from Redis. The copy of this server may be older.
+    pub(super) async fn shared_acked_seq(&self, session: &str) -> Result<u64, TasksError> {
+        let Some(shared) = &self.inner.shared else { return Ok(self.acked_seq(session)) };
+        let state = shared.store.engine.open(self.id()).await?;
+        let known = state.filter(|state| state.birth == self.birth());
+        let seq = known.and_then(|state| state.sessions.into_iter().find(|(name, _)| name == session));
+        Ok(seq.map_or(0, |(_, seq)| seq).max(self.acked_seq(session)))
+    }
+
+    /// Waits until the copy of this server has the lines that the task has now. Does nothing without a shared store.
+    pub(super) async fn catch_up(&self) -> Result<(), TasksError> {
+        let Some(shared) = &self.inner.shared else { return Ok(()) };
+        let Some(stream) = self.stream() else { return Ok(()) };
+        match shared.store.engine.last_line(self.id()).await? {
+            Some(last_line) => self.wait_mirrored(&stream, last_line).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the copy has a line.
+    async fn wait_mirrored(&self, stream: &crate::journal::Stream, line: u64) -> Result<(), TasksError> {
+        let mut tip = stream.watch();
+        let arrived = tip.wait_for(|tip| tip.removed || tip.last_line >= line);
+        match tokio::time::timeout(CATCH_UP_MAX, arrived).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let why = format!("this server is {CATCH_UP_MAX:?} late with the lines of task {}; retry", self.id());
+                Err(TasksError::ReadOnly(why))
+            }
+        }
+    }
+
+    /// Returns the number that distinguishes this task from earlier ones with the same id.
+    fn birth(&self) -> u64 {
+        self.with_record(|record| record.incarnation)
+    }
+}
+
+impl Tasks {
+    /// Returns the shared store, if there is one.
+    pub(super) fn shared(&self) -> Option<&SharedStore> {
+        self.inner.options.shared.as_ref()
+    }
+
+    /// Reads the index of the shared store, and starts what keeps the copy current.
+    pub(super) async fn open_shared(&self, keep: PathBuf) -> Result<(), TasksOpenError> {
+        let Some(shared) = self.shared().cloned() else { return Ok(()) };
+        let watch = index::load(self, &shared).await?;
+        let keeper = keeper::Keeper::open(self.clone(), shared.clone(), keep)?;
+        self.inner.tracker.spawn(index::follow(self.clone(), shared.clone(), watch));
+        self.inner.tracker.spawn(keeper.run());
+        self.inner.tracker.spawn(mirror::announce_workers(self.clone()));
+        Ok(())
+    }
+}
+
+impl From<EngineError> for TasksError {
+    fn from(error: EngineError) -> Self {
+        TasksError::ReadOnly(error.to_string())
+    }
+}
+
+impl From<ObjectError> for TasksError {
+    fn from(error: ObjectError) -> Self {
+        TasksError::Objects(Arc::new(error))
+    }
+}
+
+/// Returns the position before the first line.
+const START: (EntryId, u64) = (EntryId::MIN, 0);
