@@ -20,7 +20,7 @@ use super::{IdPatterns, Scope, Secret, Token, TokenName};
 use crate::model::Timestamp;
 
 /// The file, in the data folder.
-pub(super) const FILE: &str = "tokens.json";
+pub const FILE: &str = "tokens.json";
 /// The file that is locked while tokens are changed.
 const LOCK: &str = "tokens.lock";
 /// The version of the file format.
@@ -183,6 +183,14 @@ impl Tokens {
         text.push(b'\n');
         replace(&self.path(), &text, true).map_err(|source| io_error(&self.path(), source))
     }
+}
+
+/// Replaces a file of the data folder atomically and durably, readable only by the owner of the folder.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, true)
 }
 
 /// Replaces a file atomically. The new file gets the owner of its folder, so that root can create tokens for a

@@ -55,7 +55,7 @@ mod used;
 
 pub use authenticator::Authenticator;
 pub use caller::{Caller, Decision, Resource};
-pub use file::{NewToken, Tokens, TokensError};
+pub use file::{FILE as TOKENS_FILE, NewToken, Tokens, TokensError, replace_private};
 pub use keyring::{AuthError, Keyring, TokenEntry};
 pub use lease::{Lease, LeaseEnd};
 pub use pattern::{BadIdPattern, IdPattern, IdPatterns};

@@ -148,6 +148,27 @@ impl BrowserSessions {
         Ok((id, displaced))
     }
 
+    /// Reads the file again, which another server has changed. Sessions that are missing from it end.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed; the sessions stay as they are.
+    pub fn reload(&self) -> io::Result<()> {
+        let _file = self.file.lock();
+        let stored = read(&std::fs::read(&self.path)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        let mut all = self.all.lock();
+        for (hash, session) in stored.iter() {
+            all.entry(*hash).or_insert_with(|| session.clone());
+        }
+        all.retain(|hash, session| {
+            let is_stored = stored.contains_key(hash);
+            if !is_stored {
+                session.end.cancel();
+            }
+            is_stored
+        });
+        Ok(())
+    }
+
     /// Returns the session with the id from a cookie, if it exists and has not expired.
     pub fn find(&self, id: &str, now: Timestamp) -> Option<BrowserSession> {
         if id.len() != ID_CHARS {

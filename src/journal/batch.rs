@@ -164,12 +164,14 @@ impl LineBatch {
         self.items.is_empty()
     }
 
-    /// Returns the entries, each with its relation to the numbers of the session.
-    pub fn entries(&self) -> impl Iterator<Item = Result<(EntryBody<'_>, LineNumbering), JournalError>> {
+    /// Returns the entries, each with its relation to the numbers of the session and the number of lines that it
+    /// reports as dropped.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(EntryBody<'_>, LineNumbering, u64), JournalError>> {
         self.items.iter().scan(0, |start, item| {
             let body = &self.encoded[*start..item.end];
             *start = item.end;
-            Some(block::decode_body(body).map(|body| (body, item.numbering)).map_err(JournalError::from))
+            let decoded = block::decode_body(body).map_err(JournalError::from);
+            Some(decoded.map(|body| (body, item.numbering, item.skipped)))
         })
     }
 

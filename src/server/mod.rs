@@ -162,6 +162,12 @@ impl Server {
         tracker.spawn(self.state.auth.clone().follow(self.state.shutdown.clone()));
         let state = self.state.clone();
         tracker.spawn(async move { state.browser_auth.maintain(&state.auth, &state.shutdown).await });
+        let state = self.state.clone();
+        tracker.spawn(async move {
+            if let Some(home) = &state.home {
+                home.share_secrets(&state.browser_auth.sessions, &state.shutdown).await;
+            }
+        });
         tracker.spawn(tls::reload_certificates(self.state.clone()));
         tracker.spawn(bind::warn_hourly(self.state.clone()));
         let state = self.state.clone();

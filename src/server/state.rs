@@ -79,12 +79,13 @@ impl State {
         loopback: bool,
         insecure: Vec<String>,
     ) -> Result<SharedState, ServeError> {
-        let browser_auth = BrowserAuth::open(&options)?;
-        let limit_counters = Arc::<LimitCounters>::default();
         let home = match &options.home {
             Some(home) => Some(SharedHome::open(&options, home).await?),
             None => None,
         };
+        // After the secrets of the other servers are in the data folder.
+        let browser_auth = BrowserAuth::open(&options)?;
+        let limit_counters = Arc::<LimitCounters>::default();
         let tasks = open_tasks(&options, home.as_ref(), &limit_counters).await?;
         let authenticator = Authenticator::open(&options.data)
             .map_err(|source| ServeError::DataFolder { data: options.data.clone(), source })?;

@@ -90,7 +90,8 @@ impl Future for LineTicket {
                 Poll::Ready(done) => done,
             },
             TicketKind::Shared(receiver) => {
-                return Pin::new(receiver).poll(cx).map(|done| done.unwrap_or(Err(TasksError::Closed)));
+                let done = Pin::new(receiver).poll(cx).map(|done| done.unwrap_or(Err(TasksError::Closed)));
+                return done.map_ok(|lines| AppendedLines { epoch, ..lines });
             }
             TicketKind::Repeat(seq) => {
                 Ok(journal::AppendAck { acked_seq: Some(*seq), ..journal::AppendAck::default() })

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::registry::Tasks;
-use super::shared::SharedTask;
+use super::shared::SharedHandle;
 use super::task::TaskHandle;
 use super::{LineBatch, TasksError};
 use crate::model::{Channel, LineText, TaskStatus, Timestamp};
@@ -77,7 +77,7 @@ impl TaskHandle {
     }
 
     pub(super) fn has_worker(&self) -> bool {
-        let is_remote = self.inner.shared.as_ref().is_some_and(SharedTask::has_remote_worker);
+        let is_remote = self.inner.shared.as_ref().is_some_and(SharedHandle::has_remote_worker);
         is_remote || self.inner.workers.load(Ordering::Acquire) > 0
     }
 

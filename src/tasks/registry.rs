@@ -345,6 +345,9 @@ impl Tasks {
         if self.inner.closing.is_cancelled() {
             return Err("server shutting down".to_owned());
         }
+        if let Some(shared) = self.shared() {
+            shared.health()?;
+        }
         self.has_budget().map_err(|error| error.to_string())?;
         self.inner.journal.check_can_grow().map_err(|error| error.to_string())
     }

@@ -16,7 +16,7 @@ use super::presence::Silence;
 use super::rate_limit::RateLimiter;
 use super::record::TaskRecord;
 use super::registry::{Tasks, TasksInner};
-use super::shared::SharedTask;
+use super::shared::SharedHandle;
 use super::{TaskDescription, TasksError};
 use crate::archive::Archive;
 use crate::journal::{Journal, JournalError, Stream};
@@ -62,7 +62,7 @@ pub(super) struct TaskInner {
     /// Locked while lines move to the archive, and during removal, so that the two never overlap.
     pub(super) archive_lock: tokio::sync::Mutex<()>,
     /// The side of the task that several servers share; `None` if this server alone has it.
-    pub(super) shared: Option<SharedTask>,
+    pub(super) shared: Option<SharedHandle>,
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl TaskHandle {
             Some(stream) => own_lines(&registry.journal, stream, &archive)?,
             None => 0,
         };
-        let shared = registry.options.shared.as_ref().map(|store| SharedTask::new(store, id, &record));
+        let shared = registry.options.shared.as_ref().map(|store| SharedHandle::new(store, id, &record));
         let inner = TaskInner {
             id: id.clone(),
             journal: registry.journal.clone(),

@@ -2,6 +2,8 @@
 //! what is waited for has a deadline.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+pub(crate) mod home;
+
 use std::future::Future;
 use std::time::Duration;
 

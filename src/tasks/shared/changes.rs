@@ -11,16 +11,17 @@ use super::super::record::{SessionSeq, TaskRecord};
 use super::super::registry::Tasks;
 use super::super::task::TaskHandle;
 use super::super::{LineBatch, TasksError};
-use super::SharedTask;
+use super::SharedHandle;
 use super::record::{EndReport, RecordFields, report_field};
 use super::writes::{AppendReceiver, EndWritten, WritePermit, shared_batch};
-use crate::home::{CreateReply, ObjectPrefix};
+use crate::home::ObjectPrefix;
+use crate::home::redis::CreateReply;
 use crate::model::{TaskId, TaskStatus, Timestamp};
 
 /// Longest wait of an end for the seal.
 const SEAL_WAIT: Duration = Duration::from_secs(5);
 
-impl SharedTask {
+impl SharedHandle {
     /// Queues the fields of a record that have changed.
     pub(in crate::tasks) fn write_record(&self, record: &TaskRecord) -> oneshot::Receiver<Result<(), TasksError>> {
         let changed = self.known.lock().update(&RecordFields::of(record));
@@ -49,8 +50,8 @@ impl Tasks {
         let Some(shared) = self.shared().cloned() else { return Ok(None) };
         let fields = RecordFields::of(record).pairs();
         match shared.engine.create(id, record.created.as_millis(), record.incarnation, &fields).await? {
-            CreateReply::Created => Ok(None),
-            CreateReply::Exists(state) => Ok(Some(self.load_existing(id, state).await?)),
+            CreateReply::Created(_) => Ok(None),
+            CreateReply::Exists(state) => Ok(Some(self.load_existing(id, *state).await?)),
         }
     }
 
@@ -60,7 +61,8 @@ impl Tasks {
         let (id, birth) = (task.id(), task.birth());
         shared.engine.remove(id, birth).await?;
         // A server that seals it meanwhile is refused, and deletes its object itself.
-        Ok(shared.objects.delete_prefix(&ObjectPrefix::Birth(id.clone(), birth)).await?)
+        shared.objects.delete_prefix(&ObjectPrefix::Birth(id.clone(), birth)).await?;
+        Ok(())
     }
 }
 
@@ -124,7 +126,7 @@ impl TaskHandle {
         fields.push(report_field(&report));
         let session = end.session.as_ref().map(|last| (last.session.clone(), last.seq));
         match shared.writes.end(fields, session).await? {
-            EndWritten::Ended(_) => {
+            EndWritten::Ended => {
                 self.wait_sealed().await;
                 Ok(EndOutcome::Ended)
             }

@@ -1,15 +1,20 @@
 //! The records of all tasks of the shared store: read at the start, then followed.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use futures::StreamExt as _;
 
 use super::super::registry::Tasks;
 use super::super::{TasksError, TasksOpenError};
 use super::SharedStore;
-use crate::home::IndexWatch;
+use crate::home::redis::{IndexChange, IndexWatch, bucket_of};
 use crate::model::TaskId;
 
 /// Tasks that are read concurrently.
 const CONCURRENT_READS: usize = 64;
+/// Pause after a failed read.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads all tasks. Returns what reports later changes.
 pub(super) async fn load(tasks: &Tasks, shared: &SharedStore) -> Result<IndexWatch, TasksOpenError> {
@@ -34,10 +39,30 @@ pub(super) async fn follow(tasks: Tasks, shared: SharedStore, mut watch: IndexWa
             () = closing.cancelled() => return,
             changed = watch.next() => changed,
         };
-        for id in changed {
-            if let Err(error) = update(&tasks, &shared, &id).await {
-                tracing::warn!(task = %id, %error, "failed to read a changed task of the shared store");
+        let applied = match changed {
+            Ok(change) => apply(&tasks, &shared, change).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = applied {
+            tracing::warn!(%error, "failed to follow the tasks of the shared store; will retry");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+/// Applies one change.
+async fn apply(tasks: &Tasks, shared: &SharedStore, change: IndexChange) -> Result<(), TasksError> {
+    match change {
+        IndexChange::Task(id) => update(tasks, shared, &id).await,
+        IndexChange::Bucket(bucket) => {
+            let stored: HashSet<TaskId> =
+                shared.engine.index_bucket(bucket).await?.into_iter().map(|(id, _)| id).collect();
+            let own = |id: &&TaskId| bucket_of(id) == bucket;
+            let known: Vec<TaskId> = tasks.inner.index.lock().ids().filter(own).cloned().collect();
+            for id in stored.iter().chain(known.iter().filter(|id| !stored.contains(*id))) {
+                update(tasks, shared, id).await?;
             }
+            Ok(())
         }
     }
 }

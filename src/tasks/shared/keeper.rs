@@ -21,10 +21,12 @@ use super::super::registry::Tasks;
 use super::super::task::TaskHandle;
 use super::super::{LineBatch, TasksError};
 use super::SharedStore;
+use super::leases::Leases;
 use super::mirror::{body_of, origin_of};
 use super::record::{RecordFields, object_field, sealed_fields};
 use crate::archive::{Archive, ArchiveError, Archives};
-use crate::home::{Fence, ObjectName, ObjectPrefix, SealReply, SegmentReply, SharedStatus, TaskState};
+use crate::home::redis::{ArchivedLines, Fence, KeepReply, SharedEntry, SharedEvent, SharedStatus, SharedTask};
+use crate::home::{ObjectName, ObjectPrefix};
 use crate::model::{Channel, EntryId, Integrity, Line, LineText, TaskId, TaskStatus, Timestamp};
 
 /// Interval between two rounds over the leased tasks.
@@ -32,8 +34,6 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Lines beyond the live window that make a segment worthwhile, and the most in one.
 const SEGMENT_LINES_MIN: u64 = 10_000;
 const SEGMENT_LINES_MAX: u64 = 100_000;
-/// Entries that are read at once.
-const READ_ENTRIES: usize = 1_000;
 /// Tasks that are archived or sealed concurrently.
 const CONCURRENT_STEPS: usize = 8;
 /// Delay before a failed step is repeated.
@@ -62,7 +62,7 @@ impl Keeper {
     /// Runs until the store closes.
     pub(super) async fn run(self) {
         let closing = self.tasks.inner.closing.clone();
-        let mut leases = self.shared.engine.leases();
+        let mut leases = Leases::new(self.shared.engine.clone());
         let mut changed = self.tasks.inner.changes.subscribe();
         loop {
             tokio::select! {
@@ -88,7 +88,12 @@ impl Keeper {
 
     /// Starts the next step of a task, if there is one.
     fn keep(&self, task: TaskHandle, fence: Fence) {
-        let Some(state) = task.inner.shared.as_ref().and_then(|shared| shared.state()) else { return };
+        let Some(mut state) = task.inner.shared.as_ref().and_then(|shared| shared.state()) else { return };
+        if let Some(stream) = task.stream() {
+            // The state is reported when anything but the lines changes.
+            let tip = stream.tip();
+            (state.last_line, state.last_id) = (state.last_line.max(tip.last_line), state.last_id.max(tip.last_id));
+        }
         let window = self.tasks.inner.options.limits.live_window_lines;
         let step = match state.status {
             SharedStatus::Ended => Step::Seal,
@@ -128,7 +133,7 @@ impl Keeper {
 
 impl TaskHandle {
     /// Reports whether the task's worker has been silent for longer than `grace`.
-    fn is_lost(&self, state: &TaskState, grace: Duration) -> bool {
+    fn is_lost(&self, state: &SharedTask, grace: Duration) -> bool {
         if self.has_worker() || !state.workers.is_empty() {
             return false;
         }
@@ -160,7 +165,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(&self, step: Step, state: TaskState) -> Result<(), TasksError> {
+    async fn run(&self, step: Step, state: SharedTask) -> Result<(), TasksError> {
         match step {
             Step::Archive(through) => self.archive(&state, through).await,
             Step::Seal => self.seal(&state).await,
@@ -169,7 +174,7 @@ impl Work {
     }
 
     /// Writes a segment.
-    async fn archive(&self, state: &TaskState, through: u64) -> Result<(), TasksError> {
+    async fn archive(&self, state: &SharedTask, through: u64) -> Result<(), TasksError> {
         let id = self.task.id();
         let archive = self.working_file(state).await?;
         let (first, before) = (state.archived + 1, archive.bytes());
@@ -179,13 +184,13 @@ impl Work {
         let (files, of) = (self.files.clone(), id.clone());
         let bytes = tokio::task::spawn_blocking(move || files.read_growing(&of, before)).await;
         let bytes = bytes.map_err(|_| TasksError::Closed)??;
-        let name = ObjectName::Segment { task: id.clone(), birth: state.birth, first, last, fence: self.fence.number() };
+        let name = ObjectName::Segment { task: id.clone(), birth: state.birth, first, last, fence: self.fence };
         self.shared.objects.put_new(&name, bytes.into()).await?;
-        let (engine, object) = (&self.shared.engine, name.to_string());
-        let reply = engine.archived(id, state.birth, first, last, &object, last_id, self.fence).await?;
-        match reply {
-            SegmentReply::Done => tracing::debug!(task = %id, first, last, "archived lines"),
-            SegmentReply::Stale => {
+        let object = name.to_string();
+        let lines = ArchivedLines { from: first, to: last, object: &object, last_id };
+        match self.shared.engine.archived(id, state.birth, &lines, self.fence).await? {
+            KeepReply::Done => tracing::debug!(task = %id, first, last, "archived lines"),
+            KeepReply::Stale(_) | KeepReply::Removed => {
                 tracing::info!(task = %id, first, last, "another server archived the same lines");
                 self.shared.objects.delete(&name).await?;
                 self.files.remove(id)?;
@@ -195,7 +200,7 @@ impl Work {
     }
 
     /// Seals an ended log.
-    async fn seal(&self, state: &TaskState) -> Result<(), TasksError> {
+    async fn seal(&self, state: &SharedTask) -> Result<(), TasksError> {
         let id = self.task.id();
         let fields = RecordFields::from_pairs(&state.record);
         let blank = TaskRecord::new(state.birth);
@@ -239,9 +244,9 @@ impl Work {
 
     /// Writes the sealed log and its record as objects, then ends the life of the task in Redis. Returns whether this
     /// server did it.
-    async fn publish(&self, state: &TaskState, record: &TaskRecord) -> Result<bool, TasksError> {
+    async fn publish(&self, state: &SharedTask, record: &TaskRecord) -> Result<bool, TasksError> {
         let id = self.task.id();
-        let name = ObjectName::Log { task: id.clone(), birth: state.birth, fence: self.fence.number() };
+        let name = ObjectName::Log { task: id.clone(), birth: state.birth, fence: self.fence };
         self.shared.objects.put_file_new(&name, &self.files.sealed_path(id)).await?;
         let mut fields = sealed_fields(record);
         fields.push(object_field(&name.to_string()));
@@ -250,14 +255,14 @@ impl Work {
         self.shared.objects.put_new(&stored, serde_json::to_vec(&json).unwrap_or_default().into()).await?;
         let reply = self.shared.engine.sealed(id, state.birth, state.last_line, &fields, self.fence).await?;
         match reply {
-            SealReply::Done => {
+            KeepReply::Done => {
                 let segments = ObjectPrefix::Segments(id.clone(), state.birth);
                 if let Err(error) = self.shared.objects.delete_prefix(&segments).await {
                     tracing::warn!(task = %id, %error, "failed to delete the segments of a sealed log");
                 }
                 Ok(true)
             }
-            SealReply::Stale => {
+            KeepReply::Stale(_) | KeepReply::Removed => {
                 tracing::info!(task = %id, "another server sealed the log");
                 self.shared.objects.delete(&name).await?;
                 Ok(false)
@@ -275,7 +280,7 @@ impl Work {
     }
 
     /// Returns the working file with the lines that are archived.
-    async fn working_file(&self, state: &TaskState) -> Result<Arc<Archive>, TasksError> {
+    async fn working_file(&self, state: &SharedTask) -> Result<Arc<Archive>, TasksError> {
         let id = self.task.id();
         let existing = self.files.archive(id, None)?;
         if existing.last_line() == state.archived && !existing.is_sealed() {
@@ -299,23 +304,20 @@ impl Work {
     /// Appends lines from Redis to the working file, through this one. Returns the id of the last one.
     async fn push_lines(&self, archive: &Arc<Archive>, through: u64) -> Result<Option<EntryId>, TasksError> {
         let (id, birth) = (self.task.id(), self.task.birth());
-        let mut after = archive.id_range().map_or(EntryId::MIN, |(_, last)| last);
+        let after = archive.id_range().map_or(EntryId::MIN, |(_, last)| last);
         let (mut last, mut done) = (None, archive.last_line());
+        let mut tail = self.shared.engine.tail(id, birth, after, done);
         while done < through {
-            let entries = self.shared.engine.read(id, birth, after, READ_ENTRIES).await?;
-            let Some(end) = entries.last() else { break };
-            (after, done) = (end.id, end.n);
+            let entries = match tail.next().await? {
+                SharedEvent::Entries(entries) => entries,
+                // It has all entries of this moment.
+                SharedEvent::State(state) if state.last_line <= done => break,
+                SharedEvent::State(_) => continue,
+                SharedEvent::Truncated { .. } | SharedEvent::Gone => return Err(TasksError::Removed(id.clone())),
+            };
+            done = entries.last().map_or(done, |entry| entry.n);
             let archive = archive.clone();
-            let pushed = tokio::task::spawn_blocking(move || {
-                let mut last = None;
-                for entry in entries.iter().filter(|entry| entry.n <= through) {
-                    let body = body_of(entry);
-                    let line = body.to_line(entry.id);
-                    archive.push(&line_of(entry.n, entry.id, line), origin_of(entry))?;
-                    last = Some(entry.id);
-                }
-                Ok::<_, ArchiveError>(last)
-            });
+            let pushed = tokio::task::spawn_blocking(move || push_entries(&archive, &entries, through));
             last = pushed.await.map_err(|_| TasksError::Closed)??.or(last);
         }
         let archive = archive.clone();
@@ -335,6 +337,17 @@ impl Work {
         self.tasks.inner.tasks_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Appends entries to an archive, through this line. Returns the id of the last one.
+fn push_entries(archive: &Archive, entries: &[SharedEntry], through: u64) -> Result<Option<EntryId>, ArchiveError> {
+    let mut last = None;
+    for entry in entries.iter().filter(|entry| entry.n <= through) {
+        let body = body_of(entry);
+        archive.push(&line_of(entry.n, entry.id, body.to_line(entry.id)), origin_of(entry))?;
+        last = Some(entry.id);
+    }
+    Ok(last)
 }
 
 fn line_of(n: u64, id: EntryId, line: LineText<'_>) -> Line<'_> {

@@ -9,8 +9,8 @@ use super::super::registry::Tasks;
 use super::super::task::TaskHandle;
 use super::super::TasksError;
 use super::record::RecordFields;
-use super::{SharedStore, SharedTask};
-use crate::home::{SharedEntry, SharedStatus, Tail, TailEvent, TaskState};
+use super::{SharedStore, SharedHandle};
+use crate::home::redis::{SharedEntry, SharedEvent, SharedStatus, SharedTask, Tail};
 use crate::journal::{JournalError, ReplicaBatch, Stream};
 use crate::model::{ByteStr, EntryBody, EntryId, LineText, Origin, TaskId};
 
@@ -24,7 +24,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 /// Returns the body of an entry as a journal stores it.
 pub(super) fn body_of(entry: &SharedEntry) -> EntryBody<'_> {
     let fields = || entry.fields.iter().map(|(name, value)| (ByteStr::from(name), ByteStr::from(value))).collect();
-    if !entry.is_own_form {
+    if !entry.own {
         return EntryBody::Fields(fields());
     }
     let as_fields = EntryBody::Fields(fields());
@@ -52,12 +52,12 @@ impl Tasks {
     }
 
     /// Adds a task with this state to those of this server, or replaces an earlier task of the same id.
-    pub(in crate::tasks) async fn adopt_state(&self, id: &TaskId, state: TaskState) -> Result<(), TasksError> {
+    pub(in crate::tasks) async fn adopt_state(&self, id: &TaskId, state: SharedTask) -> Result<(), TasksError> {
         let _creating = self.inner.create_lock.lock().await;
         self.insert_state(id, state).await
     }
 
-    async fn insert_state(&self, id: &TaskId, state: TaskState) -> Result<(), TasksError> {
+    async fn insert_state(&self, id: &TaskId, state: SharedTask) -> Result<(), TasksError> {
         match self.stored_record(id)? {
             Some(record) if record.incarnation == state.birth => return Ok(()),
             Some(_) => self.remove_copy(id).await?,
@@ -81,7 +81,7 @@ impl Tasks {
         &self,
         id: &TaskId,
         record: TaskRecord,
-        state: TaskState,
+        state: SharedTask,
     ) -> Result<TaskHandle, TasksError> {
         if let Some(shared) = self.shared() {
             self.fetch_segments(shared, id, &state).await?;
@@ -97,7 +97,7 @@ impl Tasks {
     }
 
     /// Returns a task of the shared store that exists. The caller holds the `create_lock`.
-    pub(in crate::tasks) async fn load_existing(&self, id: &TaskId, state: TaskState) -> Result<TaskHandle, TasksError> {
+    pub(in crate::tasks) async fn load_existing(&self, id: &TaskId, state: SharedTask) -> Result<TaskHandle, TasksError> {
         self.insert_state(id, state).await?;
         self.load(id).await?.ok_or_else(|| TasksError::Removed(id.clone()))
     }
@@ -118,7 +118,7 @@ impl Tasks {
     }
 
     /// Writes the archived lines of a running task to its growing archive.
-    async fn fetch_segments(&self, shared: &SharedStore, id: &TaskId, state: &TaskState) -> Result<(), TasksError> {
+    async fn fetch_segments(&self, shared: &SharedStore, id: &TaskId, state: &SharedTask) -> Result<(), TasksError> {
         if state.segments.is_empty() {
             return Ok(());
         }
@@ -171,9 +171,9 @@ pub(super) fn damaged(id: &TaskId, object: &str) -> TasksError {
     TasksError::ReadOnly(format!("task {id} refers to the object `{object}`, which is not a log; run `tasktail verify --archive`"))
 }
 
-impl SharedTask {
+impl SharedHandle {
     /// Takes over a state as the last one that was read.
-    fn read_state(&self, state: &TaskState) {
+    fn read_state(&self, state: &SharedTask) {
         let own = self.store.engine.server();
         let others = state.workers.iter().filter(|(server, _)| server != own).count();
         self.remote_workers.store(others, Ordering::Release);
@@ -221,18 +221,18 @@ async fn mirror_from_tip(tasks: &Tasks, task: &TaskHandle) -> Result<MirrorEnd, 
     let mut tail: Tail = shared.store.engine.tail(task.id(), task.birth(), tip.last_id, tip.last_line);
     loop {
         match tail.next().await? {
-            TailEvent::Entries(entries) => copy_entries(task, &entries).await?,
-            TailEvent::State(state) if state.birth != task.birth() => return Ok(MirrorEnd::Removed),
-            TailEvent::State(state) => {
+            SharedEvent::Entries(entries) => copy_entries(task, &entries).await?,
+            SharedEvent::State(state) if state.birth != task.birth() => return Ok(MirrorEnd::Removed),
+            SharedEvent::State(state) => {
                 if task.apply_state(tasks, *state).await? {
                     return Ok(MirrorEnd::Sealed);
                 }
             }
-            TailEvent::Truncated { last_line } => {
+            SharedEvent::Truncated { last_line } => {
                 task.truncate_copy(last_line).await?;
                 return Ok(MirrorEnd::Restart);
             }
-            TailEvent::Gone => return Ok(MirrorEnd::Removed),
+            SharedEvent::Gone => return Ok(MirrorEnd::Removed),
         }
     }
 }
@@ -271,7 +271,7 @@ impl TaskHandle {
     }
 
     /// Takes over a state. Returns whether the task is sealed and this server has what it needs of it.
-    async fn apply_state(&self, tasks: &Tasks, state: TaskState) -> Result<bool, TasksError> {
+    async fn apply_state(&self, tasks: &Tasks, state: SharedTask) -> Result<bool, TasksError> {
         let Some(shared) = &self.inner.shared else { return Ok(true) };
         shared.read_state(&state);
         let record = {

@@ -20,6 +20,7 @@
 mod changes;
 mod index;
 mod keeper;
+mod leases;
 mod mirror;
 mod record;
 mod writes;
@@ -36,12 +37,16 @@ use super::record::TaskRecord;
 use super::registry::Tasks;
 use super::task::TaskHandle;
 use super::{TasksError, TasksOpenError};
-use crate::home::{Engine, EngineError, ObjectError, ObjectStore, TaskState};
-use crate::model::{EntryId, TaskId};
+use crate::home::redis::{SharedStatus, SharedTask};
+use crate::home::{Engine, EngineError, ObjectError, ObjectStore};
+use crate::model::TaskId;
 use record::RecordFields;
 pub(super) use writes::{AppendReceiver, WritePermit};
 use writes::WriteQueue;
 
+/// Interval between two checks of Redis, and the longest wait for its answer.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait until the copy of a task has the lines that Redis has.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
@@ -52,24 +57,60 @@ pub struct SharedStore {
     pub engine: Engine,
     /// Archives.
     pub objects: ObjectStore,
+    health: Arc<Mutex<Result<(), String>>>,
+}
+
+impl SharedStore {
+    /// Returns the store with these parts.
+    pub fn new(engine: Engine, objects: ObjectStore) -> Self {
+        Self { engine, objects, health: Arc::new(Mutex::new(Ok(()))) }
+    }
+
+    /// Returns the reason if Redis does not respond.
+    pub(super) fn health(&self) -> Result<(), String> {
+        self.health.lock().clone()
+    }
+
+    /// Checks Redis again and again, until the store closes.
+    async fn watch_health(self, tasks: Tasks) {
+        let mut tick = tokio::time::interval(HEALTH_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = tasks.inner.closing.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let health = match tokio::time::timeout(HEALTH_TIMEOUT, self.engine.now_ms()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("the shared Redis is not available: {error}")),
+                Err(_) => Err(format!("the shared Redis does not respond within {HEALTH_TIMEOUT:?}")),
+            };
+            let before = std::mem::replace(&mut *self.health.lock(), health.clone());
+            match (before, health) {
+                (Ok(()), Err(why)) => tracing::error!("{why}; lines are not acknowledged, and workers keep them"),
+                (Err(_), Ok(())) => tracing::info!("the shared Redis is available again"),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The shared side of a task.
 #[derive(Debug)]
-pub(super) struct SharedTask {
+pub(super) struct SharedHandle {
     store: SharedStore,
     writes: WriteQueue,
     /// The record as it was last written or read.
     known: Mutex<RecordFields>,
     /// The state as last read.
-    state: watch::Sender<Option<TaskState>>,
+    state: watch::Sender<Option<SharedTask>>,
     /// Set once the copying has started.
     mirrored: AtomicBool,
     /// Workers of other servers.
     remote_workers: AtomicUsize,
 }
 
-impl SharedTask {
+impl SharedHandle {
     /// Creates the shared side of a task with this record.
     pub(super) fn new(store: &SharedStore, id: &TaskId, record: &TaskRecord) -> Self {
         Self {
@@ -93,7 +134,7 @@ impl SharedTask {
     }
 
     /// Returns the state as last read.
-    fn state(&self) -> Option<TaskState> {
+    fn state(&self) -> Option<SharedTask> {
         self.state.borrow().clone()
     }
 }
@@ -102,6 +143,7 @@ impl TaskHandle {
     /// Returns the last number of a session, read from Redis. The copy of this server may be older.
     pub(super) async fn shared_acked_seq(&self, session: &str) -> Result<u64, TasksError> {
         let Some(shared) = &self.inner.shared else { return Ok(self.acked_seq(session)) };
+        shared.writes.resume(session);
         let state = shared.store.engine.open(self.id()).await?;
         let known = state.filter(|state| state.birth == self.birth());
         let seq = known.and_then(|state| state.sessions.into_iter().find(|(name, _)| name == session));
@@ -112,9 +154,9 @@ impl TaskHandle {
     pub(super) async fn catch_up(&self) -> Result<(), TasksError> {
         let Some(shared) = &self.inner.shared else { return Ok(()) };
         let Some(stream) = self.stream() else { return Ok(()) };
-        match shared.store.engine.last_line(self.id()).await? {
-            Some(last_line) => self.wait_mirrored(&stream, last_line).await,
-            None => Ok(()),
+        match shared.store.engine.open(self.id()).await?.filter(|state| state.birth == self.birth()) {
+            Some(state) if state.status != SharedStatus::Sealed => self.wait_mirrored(&stream, state.last_line).await,
+            _ => Ok(()),
         }
     }
 
@@ -150,6 +192,7 @@ impl Tasks {
         let keeper = keeper::Keeper::open(self.clone(), shared.clone(), keep)?;
         self.inner.tracker.spawn(index::follow(self.clone(), shared.clone(), watch));
         self.inner.tracker.spawn(keeper.run());
+        self.inner.tracker.spawn(shared.watch_health(self.clone()));
         self.inner.tracker.spawn(mirror::announce_workers(self.clone()));
         Ok(())
     }
@@ -166,6 +209,3 @@ impl From<ObjectError> for TasksError {
         TasksError::Objects(Arc::new(error))
     }
 }
-
-/// Returns the position before the first line.
-const START: (EntryId, u64) = (EntryId::MIN, 0);

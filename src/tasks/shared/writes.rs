@@ -1,7 +1,7 @@
 //! The queue of a task's writes. They run one after another, in the order in which they were queued.
 //!
 //! A write that fails because Redis is not available is repeated, since a repeated script changes nothing: lines are
-//! known by their session and number. Lines without a number get one in a session of this server.
+//! known by their session and number, which the engine gives to lines without one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
-use ulid::Ulid;
 
 use super::super::{AppendedLines, LineBatch, TasksError};
-use crate::home::{AppendReply, EndReply, Engine, EngineError, PatchReply, SharedBatch, SharedLine, TaskState};
+use crate::home::redis::{EndReply, PatchReply, SharedAck, SharedBatch, SharedLine, SharedNumbering, SharedTask, StoreReply};
+use crate::home::{Engine, EngineError};
 use crate::journal::LineNumbering;
 use crate::model::{EntryBody, Epoch, TaskId};
 
@@ -36,10 +36,10 @@ pub(super) type Fields = Vec<(String, String)>;
 /// The outcome of an end.
 #[derive(Debug)]
 pub(super) enum EndWritten {
-    /// It ended the task, whose last line is this one.
-    Ended(u64),
+    /// It ended the task.
+    Ended,
     /// Another end came first.
-    Before(Box<TaskState>),
+    Before(Box<SharedTask>),
 }
 
 /// The queue of one task. Its runner starts with the first write and ends with the queue.
@@ -50,6 +50,7 @@ pub(super) struct WriteQueue {
     birth: u64,
     capacity: Arc<Semaphore>,
     sender: Mutex<Option<mpsc::UnboundedSender<Write>>>,
+    resumed: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub(in crate::tasks) struct WritePermit(OwnedSemaphorePermit);
 impl WriteQueue {
     pub(super) fn new(engine: Engine, id: TaskId, birth: u64) -> Self {
         let capacity = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Self { engine, id, birth, capacity, sender: Mutex::default() }
+        Self { engine, id, birth, capacity, sender: Mutex::default(), resumed: Arc::default() }
     }
 
     /// Waits for room for `bytes`.
@@ -121,6 +122,14 @@ impl WriteQueue {
         receiver.await.map_err(|_| TasksError::Closed)?
     }
 
+    /// Notes that a session was told its last stored number. Numbers missing before its next lines are lost.
+    pub(super) fn resume(&self, session: &str) {
+        let mut resumed = self.resumed.lock();
+        if !resumed.iter().any(|name| name == session) {
+            resumed.push(session.to_owned());
+        }
+    }
+
     /// Announces a worker of this server for a time, or withdraws it.
     pub(super) fn announce_worker(&self, time: Option<Duration>) {
         self.send(Write::Worker(time));
@@ -130,8 +139,8 @@ impl WriteQueue {
         let mut sender = self.sender.lock();
         let queue = sender.get_or_insert_with(|| {
             let (sender, writes) = mpsc::unbounded_channel();
-            let session = format!("server:{}", Ulid::generate());
-            let runner = Runner { engine: self.engine.clone(), id: self.id.clone(), birth: self.birth, session, sent: 0 };
+            let (engine, id, resumed) = (self.engine.clone(), self.id.clone(), self.resumed.clone());
+            let runner = Runner { engine, id, birth: self.birth, resumed };
             tokio::spawn(runner.run(writes));
             sender
         });
@@ -146,14 +155,12 @@ struct Runner {
     engine: Engine,
     id: TaskId,
     birth: u64,
-    /// Session of the lines without a number.
-    session: String,
-    /// Last number in it.
-    sent: u64,
+    /// Sessions whose next lines are the first after their start.
+    resumed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Runner {
-    async fn run(mut self, mut writes: mpsc::UnboundedReceiver<Write>) {
+    async fn run(self, mut writes: mpsc::UnboundedReceiver<Write>) {
         let mut next = None;
         loop {
             let write = match next.take() {
@@ -180,7 +187,7 @@ impl Runner {
 
     /// Appends lines, together with those that follow in the queue and continue their numbers. Returns the write after
     /// them.
-    async fn append(&mut self, lines: QueuedLines, writes: &mut mpsc::UnboundedReceiver<Write>) -> Option<Write> {
+    async fn append(&self, lines: QueuedLines, writes: &mut mpsc::UnboundedReceiver<Write>) -> Option<Write> {
         let QueuedLines { mut batch, reply, _permit } = lines;
         let (mut waiting, mut next) = (vec![(reply, batch.lines.len() as u64, _permit)], None);
         let is_numbered = batch.session.is_some();
@@ -197,14 +204,8 @@ impl Runner {
                 Err(_) => break,
             }
         }
-        if !is_numbered {
-            batch.session = Some((self.session.clone(), self.sent + 1));
-            self.sent += batch.numbered();
-        }
-        let done = self.store(&batch).await.map(|stored| AppendedLines {
-            acked_seq: stored.acked_seq.filter(|_| is_numbered),
-            ..stored
-        });
+        batch.resumes = self.takes_resumed(&batch);
+        let done = self.store(&batch).await;
         let mut count = done.as_ref().map_or(0, |stored| stored.count);
         for (reply, lines, _) in waiting {
             // Repeats are at the front: the last lines are the new ones.
@@ -216,27 +217,33 @@ impl Runner {
         next
     }
 
+    /// Reports whether a batch is the first of a session that has just started or resumed.
+    fn takes_resumed(&self, batch: &SharedBatch) -> bool {
+        let mut resumed = self.resumed.lock();
+        let Some((session, _)) = &batch.session else { return false };
+        let at = resumed.iter().position(|name| name == session);
+        at.map(|at| resumed.swap_remove(at)).is_some()
+    }
+
+    fn appended(&self, ack: SharedAck) -> AppendedLines {
+        let SharedAck { first_line, last_line, last_id, count, acked_seq } = ack;
+        // The ticket sets the epoch.
+        let epoch = Epoch { incarnation: self.birth, generation: 0 };
+        AppendedLines { first_line, last_line, last_id, count, dropped: 0, acked_seq, epoch }
+    }
+
     async fn store(&self, batch: &SharedBatch) -> Result<AppendedLines, TasksError> {
-        let reply = self.repeat("append lines", || self.engine.append(&self.id, self.birth, batch)).await?;
+        let reply = self.repeat("append lines", || self.engine.append(&self.id, self.birth, batch.clone())).await?;
         match reply {
-            AppendReply::Stored { first_line, last_line, last_id, count, acked_seq } => {
-                let epoch = Epoch { incarnation: self.birth, generation: self.engine.epoch(&self.id) };
-                Ok(AppendedLines { first_line, last_line, last_id, count, dropped: 0, acked_seq, epoch })
+            StoreReply::Stored(ack) => Ok(self.appended(ack)),
+            StoreReply::Ended { acked_seq } if acked_seq.is_some() && acked_seq >= last_seq(batch) => {
+                // All of them were stored before the end.
+                Ok(self.appended(SharedAck { acked_seq, ..SharedAck::default() }))
             }
-            AppendReply::Ended { acked_seq } => match batch.last_seq().filter(|last| acked_seq >= *last) {
-                Some(_) => Ok(AppendedLines {
-                    first_line: 0,
-                    last_line: 0,
-                    last_id: crate::model::EntryId::MIN,
-                    count: 0,
-                    dropped: 0,
-                    acked_seq: Some(acked_seq),
-                    epoch: Epoch { incarnation: self.birth, generation: self.engine.epoch(&self.id) },
-                }),
-                None => Err(TasksError::Ended(self.id.clone())),
-            },
-            AppendReply::Removed => Err(TasksError::Removed(self.id.clone())),
-            AppendReply::Full => Err(unavailable("the lines of this task wait for the object store")),
+            StoreReply::Ended { .. } => Err(TasksError::Ended(self.id.clone())),
+            StoreReply::Removed => Err(TasksError::Removed(self.id.clone())),
+            StoreReply::Full { .. } => Err(unavailable("the lines of this task wait for the object store")),
+            StoreReply::Behind { acked_seq } => Err(behind(acked_seq)),
         }
     }
 
@@ -249,7 +256,7 @@ impl Runner {
 
     async fn announce_worker(&self, time: Option<Duration>) {
         let done = match time {
-            Some(time) => self.engine.attach(&self.id, self.birth, time).await,
+            Some(time) => self.engine.attach(&self.id, self.birth, millis(time)).await,
             None => self.engine.detach(&self.id, self.birth).await,
         };
         if let Err(error) = done {
@@ -258,11 +265,12 @@ impl Runner {
     }
 
     async fn end(&self, fields: &Fields, session: Option<(String, u64)>) -> Result<EndWritten, TasksError> {
-        let end = || self.engine.end(&self.id, self.birth, fields, session.as_ref());
+        let end = || self.engine.end(&self.id, self.birth, fields, session.clone());
         match self.repeat("end a task", end).await? {
-            EndReply::Ended { last_line } => Ok(EndWritten::Ended(last_line)),
-            EndReply::AlreadyEnded(state) => Ok(EndWritten::Before(Box::new(state))),
+            EndReply::Ended { .. } => Ok(EndWritten::Ended),
+            EndReply::AlreadyEnded(state) => Ok(EndWritten::Before(state)),
             EndReply::Removed => Err(TasksError::Removed(self.id.clone())),
+            EndReply::Behind { acked_seq } => Err(behind(acked_seq)),
         }
     }
 
@@ -279,7 +287,7 @@ impl Runner {
             match done {
                 Ok(reply) if reply.is_final() || !may_repeat => return Ok(reply),
                 Ok(_) => {}
-                Err(error) if error.is_retryable() && may_repeat => {
+                Err(error) if error.is_temporary() && may_repeat => {
                     tracing::debug!(task = %self.id, %error, "failed to {doing}; will retry");
                 }
                 Err(error) => return Err(error.into()),
@@ -288,6 +296,12 @@ impl Runner {
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
+}
+
+/// Returns the error for lines that Redis cannot store before earlier ones of their session, which it has lost. The
+/// worker is asked to connect again, and continues after the last line that is stored.
+fn behind(acked_seq: Option<u64>) -> TasksError {
+    unavailable(&format!("the shared store has the lines up to {} of this session", acked_seq.unwrap_or(0)))
 }
 
 /// A reply that may ask for another attempt.
@@ -300,18 +314,28 @@ trait Reply {
 
 impl Reply for PatchReply {}
 impl Reply for EndReply {}
-impl Reply for AppendReply {
+impl Reply for StoreReply {
     fn is_final(&self) -> bool {
-        !matches!(self, AppendReply::Full)
+        !matches!(self, StoreReply::Full { .. })
     }
 }
 
 /// Reports whether `more` continues the numbers of a batch.
 fn continues(batch: &SharedBatch, more: &SharedBatch) -> bool {
-    let (Some((session, _)), Some(last), Some((other, first))) = (&batch.session, batch.last_seq(), &more.session) else {
+    let (Some((session, _)), Some(last), Some((other, first))) = (&batch.session, last_seq(batch), &more.session) else {
         return false;
     };
     session == other && last + 1 == *first && !more.ends_session && more.over_limit.is_none()
+}
+
+/// Returns the number of the last line, if the lines are numbered.
+fn last_seq(batch: &SharedBatch) -> Option<u64> {
+    let numbered = batch.lines.iter().filter(|line| line.numbering == SharedNumbering::Next).count() as u64;
+    batch.session.as_ref().map(|(_, first)| (first + numbered).saturating_sub(1))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unavailable(why: &str) -> TasksError {
@@ -325,18 +349,19 @@ fn unavailable(why: &str) -> TasksError {
 pub(super) fn shared_batch(batch: &LineBatch) -> Result<SharedBatch, TasksError> {
     let mut lines = Vec::with_capacity(batch.len());
     for entry in batch.entries() {
-        let (body, numbering) = entry.map_err(TasksError::from)?;
+        let (body, numbering, skipped) = entry.map_err(TasksError::from)?;
         let EntryBody::Line(line) = body else { continue };
         lines.push(SharedLine {
             channel: line.channel,
-            timestamp: line.timestamp,
-            text: line.text.into_owned(),
+            timestamp: line.timestamp.to_string(),
+            text: line.text.into_owned().into_bytes(),
             partial: line.partial,
             lossy: line.lossy,
+            skipped,
             numbering: match numbering {
-                LineNumbering::Next => crate::home::LineNumbering::Next,
-                LineNumbering::Continuation => crate::home::LineNumbering::Continuation,
-                LineNumbering::Unnumbered => crate::home::LineNumbering::Unnumbered,
+                LineNumbering::Next => SharedNumbering::Next,
+                LineNumbering::Continuation => SharedNumbering::Continuation,
+                LineNumbering::Unnumbered => SharedNumbering::Unnumbered,
             },
         });
     }
@@ -344,6 +369,7 @@ pub(super) fn shared_batch(batch: &LineBatch) -> Result<SharedBatch, TasksError>
         session: batch.session().map(|(name, first)| (name.to_owned(), first)),
         ends_session: batch.ends_session(),
         over_limit: batch.exceeded_limit().map(str::to_owned),
+        resumes: false,
         lines,
     })
 }

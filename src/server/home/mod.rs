@@ -1,14 +1,21 @@
 //! The store that several servers share, and the folder with this server's copy of it.
 
+mod secrets;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
 
+use self::secrets::SharedSecrets;
 use super::options::{ServeError, ServeOptions};
-use crate::home::{Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
+use crate::auth::session::BrowserSessions;
+use crate::home::{AwsEnvironment, Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
 use crate::tasks::{SharedStore, create_folder};
 
 /// Beginning of the names of folders with copies.
@@ -21,6 +28,8 @@ const LOCK_FILE: &str = "lock";
 pub(crate) struct SharedHome {
     /// The store.
     pub(crate) store: SharedStore,
+    /// Tokens, sessions and the key of links, until they are kept the same.
+    secrets: Mutex<Option<SharedSecrets>>,
     /// The copy of this server, deleted with it.
     copy: TempDir,
     /// Locked while the copy is in use.
@@ -31,21 +40,23 @@ impl SharedHome {
     /// Connects to the store, checks that it can be used, and creates the folder of the copy.
     pub(super) async fn open(options: &ServeOptions, home: &HomeOptions) -> Result<Self, ServeError> {
         let unusable = |reason: String| ServeError::Home { reason };
+        let server = Ulid::generate().to_string();
         let engine_options = EngineOptions {
             acks: home.journal_acks,
             ca_file: home.journal_ca_file.clone(),
-            ..EngineOptions::default()
+            ..EngineOptions::new(&server)
         };
         let engine = Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
-        for warning in engine.warnings() {
+        for warning in &engine.durability().warnings {
             tracing::warn!("{warning}");
         }
         let object_options = ObjectOptions {
             endpoint: home.archive_endpoint.clone(),
             region: home.archive_region.clone(),
+            environment: AwsEnvironment::of_process(),
             ..ObjectOptions::default()
         };
-        let objects = ObjectStore::open(&home.archive, object_options).map_err(|error| unusable(error.to_string()))?;
+        let objects = ObjectStore::open(&home.archive.to_string(), object_options).map_err(|error| unusable(error.to_string()))?;
         let check = objects.check_writable().await.map_err(|error| unusable(error.to_string()))?;
         if !check.conditional_put {
             tracing::warn!(
@@ -56,7 +67,17 @@ impl SharedHome {
         let data = options.data.clone();
         let folder = create_copy(&data).map_err(|source| ServeError::DataFolder { data, source });
         let (copy, lock) = folder?;
-        Ok(Self { store: SharedStore { engine, objects }, copy, _lock: lock })
+        let secrets = SharedSecrets::open(engine.clone(), &options.data).await;
+        let secrets = Mutex::new(Some(secrets.map_err(|error| unusable(error.to_string()))?));
+        Ok(Self { store: SharedStore::new(engine, objects), secrets, copy, _lock: lock })
+    }
+
+    /// Keeps tokens, sessions and the key of links the same on all servers until `shutdown`.
+    pub(super) async fn share_secrets(&self, sessions: &BrowserSessions, shutdown: &CancellationToken) {
+        let secrets = self.secrets.lock().take();
+        if let Some(secrets) = secrets {
+            secrets.run(sessions, shutdown).await;
+        }
     }
 
     /// Returns the folder of the copy.

@@ -1,0 +1,126 @@
+//! Steps that move a task's log to the archive, and its removal. Each is a compare-and-set in the task's slot: a
+//! lease only saves work that would be done twice.
+
+use super::engine::Engine;
+use super::error::EngineError;
+use super::keys::{TaskKeys, bucket_key, bucket_of};
+use super::limits::BUCKET_CHANGES_MAX;
+use super::script;
+use super::state::{SharedTask, hex};
+use super::task::field_args;
+use crate::model::{EntryId, TaskId};
+
+/// The answer to a change of a task's archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepReply {
+    /// It is recorded.
+    Done,
+    /// The task is not as the caller assumed, or another server has a higher fence.
+    Stale(Box<SharedTask>),
+    /// The task was removed, or another one has its id.
+    Removed,
+}
+
+/// A segment in the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedLines<'a> {
+    /// Number of its first line.
+    pub from: u64,
+    /// Number of its last line.
+    pub to: u64,
+    /// Name of the object.
+    pub object: &'a str,
+    /// Id of its last line.
+    pub last_id: EntryId,
+}
+
+impl Engine {
+    /// Records a segment in the archive and drops its lines from the stream.
+    pub async fn archived(
+        &self,
+        id: &TaskId,
+        birth: u64,
+        lines: &ArchivedLines<'_>,
+        fence: u64,
+    ) -> Result<KeepReply, EngineError> {
+        let ArchivedLines { from, to, object, last_id } = lines;
+        let args = |_: &str| {
+            let args = [
+                hex(birth),
+                from.to_string(),
+                to.to_string(),
+                (*object).to_owned(),
+                last_id.to_string(),
+                fence.to_string(),
+            ];
+            args.map(String::into_bytes).into()
+        };
+        let mut reply = self.router().script(&script::ARCHIVED, &TaskKeys::new(id).stream_first(), args).await?;
+        match reply.word.as_str() {
+            "OK" => Ok(KeepReply::Done),
+            "STALE" => Ok(KeepReply::Stale(Box::new(SharedTask::parse(reply.fields()?)?.unwrap_or_default()))),
+            "REMOVED" => Ok(KeepReply::Removed),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Records that the whole log of an ended task is in the archive, and frees its stream.
+    pub async fn sealed(
+        &self,
+        id: &TaskId,
+        birth: u64,
+        last_line: u64,
+        fields: &[(String, String)],
+        fence: u64,
+    ) -> Result<KeepReply, EngineError> {
+        let keys = TaskKeys::new(id);
+        let args = |_: &str| {
+            let head = [hex(birth), last_line.to_string(), fence.to_string()];
+            head.into_iter().map(String::into_bytes).chain(field_args(fields)).collect()
+        };
+        loop {
+            let mut reply = self.router().script(&script::SEALED, &keys.stream_first(), args).await?;
+            return match reply.word.as_str() {
+                "ACCOUNT" => {
+                    self.router().account(&keys, birth).await?;
+                    continue;
+                }
+                "OK" => {
+                    self.announce(id).await?;
+                    Ok(KeepReply::Done)
+                }
+                "STALE" => Ok(KeepReply::Stale(Box::new(SharedTask::parse(reply.fields()?)?.unwrap_or_default()))),
+                "REMOVED" => Ok(KeepReply::Removed),
+                _ => Err(reply.unexpected()),
+            };
+        }
+    }
+
+    /// Removes a task. Returns whether it existed; a listed id without a task is taken from the index.
+    pub async fn remove(&self, id: &TaskId, birth: u64) -> Result<bool, EngineError> {
+        let TaskKeys { stream, hash, foreign } = TaskKeys::new(id);
+        let mut reply =
+            self.router().script(&script::REMOVE, &[hash, stream, foreign], |_| vec![hex(birth).into_bytes()]).await?;
+        let bucket = bucket_of(id);
+        let (tasks, changes) = (bucket_key(bucket, "tasks"), bucket_key(bucket, "changes"));
+        let created = match reply.word.as_str() {
+            "OK" => reply.text()?,
+            "NONE" => match self.listed(&tasks, id).await? {
+                Some(created) => created,
+                None => return Ok(false),
+            },
+            _ => return Ok(false),
+        };
+        let args =
+            |_: &str| [id.to_string(), created.clone(), BUCKET_CHANGES_MAX.to_string()].map(String::into_bytes).into();
+        self.router().script(&script::UNLIST, &[tasks, changes], args).await?;
+        Ok(reply.word == "OK")
+    }
+
+    async fn listed(&self, tasks: &str, id: &TaskId) -> Result<Option<String>, EngineError> {
+        let mut command = redis::cmd("ZSCORE");
+        command.arg(tasks).arg(id.as_str());
+        let score = self.router().command(tasks, super::node::LinkUse::Scripts, command).await?;
+        Ok(super::value::into_text(score))
+    }
+}

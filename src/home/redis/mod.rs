@@ -1,0 +1,53 @@
+//! The shared journal: tasks in a Redis or Valkey that several servers use.
+//!
+//! Each task is a stream, as other clients know it, and a hash with its facts. A change of a task is one Lua script in
+//! the task's slot, so no server owns a task and no change depends on a lease. Readers are woken by client tracking
+//! and read what changed; they number the entries of other clients before they show them.
+//!
+//! ```text
+//! Engine -> lane (appends and the end of a task, in order) ---> router -> node (connections) -> Redis
+//!        -> task, keep, lease, index (other steps) -----------/     ^ topology (who holds a key)
+//!        -> tail, index watch (registered in signals) -------/
+//! ```
+
+mod batch;
+mod calls;
+mod checks;
+mod engine;
+mod entry;
+mod error;
+mod index;
+mod keep;
+mod keys;
+mod lane;
+mod lease;
+pub mod limits;
+mod node;
+mod reopen;
+mod router;
+mod script;
+mod secrets;
+mod signals;
+mod state;
+mod tail;
+mod task;
+mod topology;
+mod url;
+mod value;
+
+pub use batch::{SharedAck, SharedBatch, SharedLine, SharedNumbering, StoreReply};
+pub use calls::EndReply;
+pub use checks::JournalDurability;
+pub use engine::{Engine, EngineOptions};
+pub use entry::{SharedEntry, SharedOrigin};
+pub use error::EngineError;
+pub use index::{IndexChange, IndexWatch};
+pub use keep::{ArchivedLines, KeepReply};
+pub use keys::bucket_of;
+pub use lease::Fence;
+pub use secrets::SecretWatch;
+pub use state::{SharedStatus, SharedTask};
+pub use tail::{SharedEvent, Tail};
+pub use task::{CreateReply, PatchReply};
+pub use url::{BadJournalUrl, JournalUrl, NodeAddress};
+pub use value::FieldBytes;
