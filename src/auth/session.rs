@@ -154,7 +154,8 @@ impl BrowserSessions {
     /// The file cannot be read or parsed; the sessions stay as they are.
     pub fn reload(&self) -> io::Result<()> {
         let _file = self.file.lock();
-        let stored = read(&std::fs::read(&self.path)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        let stored =
+            read(&std::fs::read(&self.path)?).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
         let mut all = self.all.lock();
         for (hash, session) in stored.iter() {
             all.entry(*hash).or_insert_with(|| session.clone());

@@ -222,7 +222,8 @@ mod tests {
         batch.push(EntryId::new(9, 0), 5, &line("e"), Origin::Unnumbered).unwrap();
         assert_eq!(journal.replicate(&stream, batch).await.unwrap(), 5);
         let page = journal.read(&stream, 1, PageLimits::default()).unwrap();
-        let found: Vec<_> = page.lines.iter().map(|line| (line.n, line.id.to_string(), line.line.to_string())).collect();
+        let found: Vec<_> =
+            page.lines.iter().map(|line| (line.n, line.id.to_string(), line.line.to_string())).collect();
         let deleted = "[line deleted]".to_owned();
         let expected = [
             (1, "5-0".to_owned(), "a".to_owned()),

@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 
 use super::browser_auth::BrowserAuth;
+use super::home::SharedHome;
 use super::http::analysis::cache::OutlineCache;
 use super::http::analysis::counter::OutlineCounter;
-use super::home::SharedHome;
 use super::http::public_url::PublicUrl;
 use super::metrics::Metrics;
 use super::net::login_attempts::{AttemptOutcome, LoginAttempts};

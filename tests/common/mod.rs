@@ -31,7 +31,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct TestServer {
     pub(crate) server: Server,
     pub(crate) folder: TempDir,
+    /// The shared store that the whole run of tests uses in place of the folder; see [`SHARED_VARIABLE`].
+    pub(crate) home: Option<home::TestHome>,
 }
+
+/// Set to run the tests over a shared store: each server has a Redis and a folder of objects of its own.
+const SHARED_VARIABLE: &str = "TASKTAIL_TEST_SHARED";
 
 /// Options for a server on a free port over this folder.
 pub(crate) fn options(folder: &TempDir) -> ServeOptions {
@@ -47,8 +52,18 @@ pub(crate) async fn serve() -> TestServer {
 pub(crate) async fn serve_with(change: impl FnOnce(&mut ServeOptions)) -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&folder);
+    let home = std::env::var_os(SHARED_VARIABLE).map(|_| home::TestHome::start());
     change(&mut options);
-    TestServer { server: Server::start(options).await.unwrap(), folder }
+    started(options, folder, home).await
+}
+
+/// A server with these options over its folder, or over its shared store if it has one.
+pub(crate) async fn started(mut options: ServeOptions, folder: TempDir, home: Option<home::TestHome>) -> TestServer {
+    // A server with a Redis port has its tasks in its folder.
+    if let Some(home) = home.as_ref().filter(|_| options.resp.is_none()) {
+        options.home.get_or_insert_with(|| home.options());
+    }
+    TestServer { server: Server::start(options).await.unwrap(), folder, home }
 }
 
 /// Waits for something, with a deadline.

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{TestServer, options, serve, serve_with};
+use crate::common::{TestServer, options, serve, serve_with, started};
 use hyper::Method;
 use serde_json::{Value, json};
 use tasktail::events::Identities;
 use tasktail::model::{Event, LineText};
 use tasktail::runs::{RunMeters, Runs};
-use tasktail::server::Server;
 use tasktail::tasks::{EndRequest, LineBatch, Tasks, TasksOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,11 +52,11 @@ async fn post(server: &TestServer, run: &str, rows: String) -> Value {
 }
 
 async fn again(server: TestServer) -> TestServer {
-    let TestServer { server, folder } = server;
+    let TestServer { server, folder, home } = server;
     let mut options = options(&folder);
     options.runs = Some(folder.path().join("runs"));
     server.shutdown().await.unwrap();
-    TestServer { server: Server::start(options).await.unwrap(), folder }
+    started(options, folder, home).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,12 +428,12 @@ async fn lines_that_went_with_their_archive_are_counted_where_events_are_looked_
     until_events(&server, "r", 1).await;
     let folder = server.folder.path().join("data/archive");
     server.until("lines in the archive", || async { has_files(&folder) }).await;
-    let TestServer { server, folder } = server;
+    let TestServer { server, folder, home } = server;
     let mut options = options(&folder);
     options.limits.live_window_lines = 100;
     server.shutdown().await.unwrap();
     std::fs::remove_dir_all(folder.path().join("data/archive")).unwrap();
-    let server = TestServer { server: Server::start(options).await.unwrap(), folder };
+    let server = started(options, folder, home).await;
     server.until("the gap", || async { hop(&server, "extraction").await["dropped"].as_u64() > Some(0) }).await;
     let told = hop(&server, "extraction").await["last_error"]["message"].as_str().unwrap().to_owned();
     assert!(told.contains("are missing"), "{told}");

@@ -1,12 +1,11 @@
 //! Runs over HTTP: events in, each once; their pages, their stream, their state.
 
-use crate::common::{Answer, TestServer, options, serve, serve_with, within};
+use crate::common::{Answer, TestServer, options, serve, serve_with, started, within};
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
-use tasktail::server::Server;
 
 const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
 
@@ -165,9 +164,9 @@ async fn an_event_stream_continues_across_a_server_restart() {
     post(&server, "/api/v1/runs/r/events", rows(&[log("INFO", "c")])).await;
     assert_eq!(sse.next().await.1["message"], "c");
     drop(sse);
-    let TestServer { server, folder } = server;
+    let TestServer { server, folder, home } = server;
     server.shutdown().await.unwrap();
-    let server = TestServer { server: Server::start(options(&folder)).await.unwrap(), folder };
+    let server = started(options(&folder), folder, home).await;
     post(&server, "/api/v1/runs/r/events", rows(&[log("INFO", "d")])).await;
     let headers = [("last-event-id", cursor.as_str())];
     let mut sse = Sse::open(&server, "/api/v1/runs/r/events/stream?tail=1", &headers).await;

@@ -271,7 +271,7 @@ async fn a_shutdown_closes_everything_in_order_and_in_time() {
     worker.acked(1).await;
     let stream = server.open(Method::GET, "/api/v1/tasks/t/stream", &[], "".into()).await;
     let _stuck = server.socket("/ws/v1/tasks/t").await;
-    let TestServer { server, folder } = server;
+    let TestServer { server, folder, home: _home } = server;
     assert!(folder.path().join("data/server.json").exists());
     let begun = std::time::Instant::now();
     let end = async { server.shutdown().await.unwrap() };

@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
-use crate::common::{TestServer, numbered, options, plain, serve, serve_with, texts};
+use crate::common::{TestServer, numbered, options, plain, serve, serve_with, started, texts};
 use hyper::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tasktail::model::limits::Limits;
 use tasktail::model::{Channel, GapReason, IntegrityState, LineChecksum, LineText, ReportedTotals, TaskId, Timestamp};
-use tasktail::server::Server;
 use tasktail::tasks::{EndRequest, LineBatch, ListQuery, SessionSeq, TaskHandle, Tasks, TasksOptions, VerifyFault};
 
 /// The time of [`numbered`] lines.
@@ -194,12 +193,12 @@ async fn lines_lost_in_transit_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sum_survives_a_restart_in_the_middle() {
-    let TestServer { server, folder } = serve_with(|options| options.limits.live_window_lines = 500).await;
+    let TestServer { server, folder, home } = serve_with(|options| options.limits.live_window_lines = 500).await;
     let texts: Vec<String> = (1..=9_000).map(|n| format!("line {n}")).collect();
     let part = |from: usize, to: usize| {
         numbered("r", from as u64, &texts[from - 1..to].iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let mut server = TestServer { server, folder };
+    let mut server = TestServer { server, folder, home };
     for (from, to) in [(1, 4_000), (3_500, 6_000), (5_999, 9_000)] {
         let mut worker = server.socket("/ws/v1/worker").await;
         worker.hello().await;
@@ -214,11 +213,11 @@ async fn the_sum_survives_a_restart_in_the_middle() {
             worker.acked(to as u64 + 1).await;
         } else {
             drop(worker);
-            let TestServer { server: old, folder } = server;
+            let TestServer { server: old, folder, home } = server;
             old.shutdown().await.unwrap();
             let mut options = options(&folder);
             options.limits.live_window_lines = 500;
-            server = TestServer { server: Server::start(options).await.unwrap(), folder };
+            server = started(options, folder, home).await;
         }
     }
     let integrity = facts(&server, "r").await["integrity"].clone();
@@ -246,11 +245,11 @@ async fn own_lines_are_counted_across_a_restart() {
         let task = facts(&server, "r").await;
         assert_eq!((&task["lines"], &task["own_lines"]), (&json!(round * 6_000), &json!(own)));
         if round == 1 {
-            let TestServer { server: old, folder } = server;
+            let TestServer { server: old, folder, home } = server;
             old.shutdown().await.unwrap();
             let mut options = options(&folder);
             options.limits.live_window_lines = 500;
-            server = TestServer { server: Server::start(options).await.unwrap(), folder };
+            server = started(options, folder, home).await;
             assert_eq!(facts(&server, "r").await["own_lines"], json!(own));
         }
     }

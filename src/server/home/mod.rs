@@ -46,7 +46,8 @@ impl SharedHome {
             ca_file: home.journal_ca_file.clone(),
             ..EngineOptions::new(&server)
         };
-        let engine = Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
+        let engine =
+            Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
         for warning in &engine.durability().warnings {
             tracing::warn!("{warning}");
         }
@@ -56,7 +57,8 @@ impl SharedHome {
             environment: AwsEnvironment::of_process(),
             ..ObjectOptions::default()
         };
-        let objects = ObjectStore::open(&home.archive.to_string(), object_options).map_err(|error| unusable(error.to_string()))?;
+        let objects = ObjectStore::open(&home.archive.to_string(), object_options)
+            .map_err(|error| unusable(error.to_string()))?;
         let check = objects.check_writable().await.map_err(|error| unusable(error.to_string()))?;
         if !check.conditional_put {
             tracing::warn!(

@@ -112,7 +112,8 @@ impl Keeper {
         // Longer than a step takes; removed when it is done.
         busy.insert(task.id().clone(), now + Duration::from_secs(3600));
         drop(busy);
-        let work = Work { tasks: self.tasks.clone(), shared: self.shared.clone(), files: self.files.clone(), task, fence };
+        let work =
+            Work { tasks: self.tasks.clone(), shared: self.shared.clone(), files: self.files.clone(), task, fence };
         let (busy, steps) = (self.busy.clone(), self.steps.clone());
         self.tasks.inner.tracker.spawn(async move {
             let Ok(_permit) = steps.acquire().await else { return };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::super::TasksError;
 use super::super::record::TaskRecord;
 use super::super::registry::Tasks;
 use super::super::task::TaskHandle;
-use super::super::TasksError;
 use super::record::RecordFields;
-use super::{SharedStore, SharedHandle};
+use super::{SharedHandle, SharedStore};
 use crate::home::redis::{SharedEntry, SharedEvent, SharedStatus, SharedTask, Tail};
 use crate::journal::{JournalError, ReplicaBatch, Stream};
 use crate::model::{ByteStr, EntryBody, EntryId, LineText, Origin, TaskId};
@@ -97,7 +97,11 @@ impl Tasks {
     }
 
     /// Returns a task of the shared store that exists. The caller holds the `create_lock`.
-    pub(in crate::tasks) async fn load_existing(&self, id: &TaskId, state: SharedTask) -> Result<TaskHandle, TasksError> {
+    pub(in crate::tasks) async fn load_existing(
+        &self,
+        id: &TaskId,
+        state: SharedTask,
+    ) -> Result<TaskHandle, TasksError> {
         self.insert_state(id, state).await?;
         self.load(id).await?.ok_or_else(|| TasksError::Removed(id.clone()))
     }
@@ -168,7 +172,9 @@ impl Tasks {
 }
 
 pub(super) fn damaged(id: &TaskId, object: &str) -> TasksError {
-    TasksError::ReadOnly(format!("task {id} refers to the object `{object}`, which is not a log; run `tasktail verify --archive`"))
+    TasksError::ReadOnly(format!(
+        "task {id} refers to the object `{object}`, which is not a log; run `tasktail verify --archive`"
+    ))
 }
 
 impl SharedHandle {
@@ -278,7 +284,8 @@ impl TaskHandle {
             let mut own = self.inner.state.lock();
             let before = own.record.labels.clone();
             let record = RecordFields::from_pairs(&state.record).record(&own.record)?;
-            let record = if state.status == SharedStatus::Sealed { record } else { TaskRecord { artifact: None, ..record } };
+            let record =
+                if state.status == SharedStatus::Sealed { record } else { TaskRecord { artifact: None, ..record } };
             tasks.inner.index.lock().set_labels(&(record.created, self.id().clone()), &before, &record.labels);
             if state.status != SharedStatus::Sealed {
                 own.record = record.clone();

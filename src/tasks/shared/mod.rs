@@ -41,8 +41,8 @@ use crate::home::redis::{SharedStatus, SharedTask};
 use crate::home::{Engine, EngineError, ObjectError, ObjectStore};
 use crate::model::TaskId;
 use record::RecordFields;
-pub(super) use writes::{AppendReceiver, WritePermit};
 use writes::WriteQueue;
+pub(super) use writes::{AppendReceiver, WritePermit};
 
 /// Interval between two checks of Redis, and the longest wait for its answer.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);

@@ -51,8 +51,12 @@ impl RecordFields {
 
     /// Sets the fields that differ in `now`. Returns them.
     pub(super) fn update(&mut self, now: &RecordFields) -> Vec<(String, String)> {
-        let changed: Vec<(String, String)> =
-            now.0.iter().filter(|(name, value)| self.0.get(*name) != Some(*value)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let changed: Vec<(String, String)> = now
+            .0
+            .iter()
+            .filter(|(name, value)| self.0.get(*name) != Some(*value))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
         self.0.extend(changed.iter().cloned());
         changed
     }

@@ -11,7 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::super::{AppendedLines, LineBatch, TasksError};
-use crate::home::redis::{EndReply, PatchReply, SharedAck, SharedBatch, SharedLine, SharedNumbering, SharedTask, StoreReply};
+use crate::home::redis::{
+    EndReply, PatchReply, SharedAck, SharedBatch, SharedLine, SharedNumbering, SharedTask, StoreReply,
+};
 use crate::home::{Engine, EngineError};
 use crate::journal::LineNumbering;
 use crate::model::{EntryBody, Epoch, TaskId};
@@ -56,10 +58,17 @@ pub(super) struct WriteQueue {
 #[derive(Debug)]
 enum Write {
     Append(QueuedLines),
-    Patch { fields: Fields, reply: oneshot::Sender<Result<(), TasksError>> },
+    Patch {
+        fields: Fields,
+        reply: oneshot::Sender<Result<(), TasksError>>,
+    },
     /// Announces a worker of this server for a time, or withdraws it.
     Worker(Option<Duration>),
-    End { fields: Fields, session: Option<(String, u64)>, reply: oneshot::Sender<Result<EndWritten, TasksError>> },
+    End {
+        fields: Fields,
+        session: Option<(String, u64)>,
+        reply: oneshot::Sender<Result<EndWritten, TasksError>>,
+    },
 }
 
 #[derive(Debug)]
@@ -322,7 +331,8 @@ impl Reply for StoreReply {
 
 /// Reports whether `more` continues the numbers of a batch.
 fn continues(batch: &SharedBatch, more: &SharedBatch) -> bool {
-    let (Some((session, _)), Some(last), Some((other, first))) = (&batch.session, last_seq(batch), &more.session) else {
+    let (Some((session, _)), Some(last), Some((other, first))) = (&batch.session, last_seq(batch), &more.session)
+    else {
         return false;
     };
     session == other && last + 1 == *first && !more.ends_session && more.over_limit.is_none()
