@@ -58,6 +58,10 @@ impl Tasks {
     }
 
     async fn insert_state(&self, id: &TaskId, state: SharedTask) -> Result<(), TasksError> {
+        // The record of a task that was just created is still being written.
+        if self.cached(id).is_some_and(|task| task.birth() == state.birth) {
+            return Ok(());
+        }
         match self.stored_record(id)? {
             Some(record) if record.incarnation == state.birth => return Ok(()),
             Some(_) => self.remove_copy(id).await?,
