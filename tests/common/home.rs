@@ -3,12 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tasktail::home::HomeOptions;
 use tempfile::TempDir;
 
-use super::DEADLINE;
+use super::until;
 
 /// Program of the engine: `redis-server`, or another one for the whole run of the tests.
 const ENGINE_VARIABLE: &str = "TASKTAIL_TEST_ENGINE";
@@ -23,16 +22,16 @@ pub(crate) struct TestHome {
 
 impl TestHome {
     /// Starts a Redis that keeps what it has confirmed.
-    pub(crate) fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("objects")).unwrap();
         let mut home = Self { engine: None, port: free_port(), folder };
-        home.restart();
+        home.restart().await;
         home
     }
 
     /// Starts Redis, again after [`TestHome::kill`].
-    pub(crate) fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.kill();
         let program = std::env::var(ENGINE_VARIABLE).unwrap_or_else(|_| "redis-server".to_owned());
         let log = self.folder.path().join("redis.log");
@@ -45,12 +44,9 @@ impl TestHome {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn();
-        self.engine = Some(started.expect("redis-server is installed by scripts/test"));
-        let begun = Instant::now();
-        while self.connect().is_err() {
-            assert!(begun.elapsed() < DEADLINE, "redis-server does not accept connections");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.engine =
+            Some(started.unwrap_or_else(|error| panic!("redis-server, which scripts/test installs: {error}")));
+        until("redis-server accepts connections", async || self.connect().is_ok()).await;
     }
 
     /// Kills Redis.

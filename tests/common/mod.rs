@@ -52,7 +52,10 @@ pub(crate) async fn serve() -> TestServer {
 pub(crate) async fn serve_with(change: impl FnOnce(&mut ServeOptions)) -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&folder);
-    let home = std::env::var_os(SHARED_VARIABLE).map(|_| home::TestHome::start());
+    let home = match std::env::var_os(SHARED_VARIABLE) {
+        Some(_) => Some(home::TestHome::start().await),
+        None => None,
+    };
     change(&mut options);
     started(options, folder, home).await
 }

@@ -13,7 +13,7 @@ fn token(name: &str) -> NewToken {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_valid_on_all_servers_until_it_is_revoked_on_one() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     let tokens = Tokens::at(&one.folder.path().join("data"));
     let (secret, row) = tokens.create(token("ci")).unwrap();
@@ -29,7 +29,7 @@ async fn token_is_valid_on_all_servers_until_it_is_revoked_on_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn share_link_of_one_server_opens_at_another() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     let key = |server: &crate::common::TestServer| std::fs::read(server.folder.path().join("data/share.key")).unwrap();
     assert_eq!(key(&one), key(&two));

@@ -31,7 +31,7 @@ async fn sealed(server: &TestServer, task: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_and_the_end_reach_a_viewer_of_another_server() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     let mut viewer = two.socket("/ws/v1/tasks/t?wait=1").await;
     let (mut worker, acked) = start(&one, "t", "s1").await;
@@ -62,7 +62,7 @@ async fn lines_and_the_end_reach_a_viewer_of_another_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_resumes_at_another_server() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     let (mut worker, _) = start(&one, "t", "s1").await;
     worker.say(numbered("t", 1, &["1", "2", "3"])).await;
@@ -83,7 +83,7 @@ async fn worker_resumes_at_another_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn task_of_another_client_is_the_same_task() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     let mut redis = home.client();
     let mut add = |line: &str| {
@@ -113,7 +113,7 @@ async fn task_of_another_client_is_the_same_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn long_log_moves_to_segments_and_a_new_server_reads_all_of_it() {
     const LINES: usize = 30_000;
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let one = serve(&home).await;
     let lines: Vec<String> = (1..=LINES).map(|n| format!("line {n}")).collect();
     for part in lines.chunks(5_000) {
@@ -136,7 +136,7 @@ async fn long_log_moves_to_segments_and_a_new_server_reads_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_task_is_gone_everywhere() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let (one, two) = (serve(&home).await, serve(&home).await);
     assert_eq!(one.append("sealed", "a\n").await.status, 200);
     assert_eq!(one.end("sealed").await.status, 200);
@@ -155,7 +155,7 @@ async fn removed_task_is_gone_everywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_that_restarts_loses_nothing() {
-    let mut home = TestHome::start();
+    let mut home = TestHome::start().await;
     let server = serve(&home).await;
     let (mut worker, _) = start(&server, "t", "s1").await;
     worker.say(numbered("t", 1, &["1"])).await;
@@ -163,7 +163,7 @@ async fn redis_that_restarts_loses_nothing() {
     home.kill();
     worker.say(numbered("t", 2, &["2"])).await;
     until("it is not ready", async || server.get("/readyz").await.status == 503).await;
-    home.restart();
+    home.restart().await;
     worker.acked(2).await;
     worker.say(numbered("t", 3, &["3"])).await;
     worker.acked(3).await;
@@ -174,7 +174,7 @@ async fn redis_that_restarts_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn list_and_attempts_are_the_same_on_all_servers() {
-    let home = TestHome::start();
+    let home = TestHome::start().await;
     let one = serve(&home).await;
     for task in ["a", "b"] {
         assert_eq!(one.append(task, "x\n").await.status, 200);

@@ -44,8 +44,8 @@ impl Leases {
         let share = usize::from(BUCKETS).div_ceil(servers);
         let own = before.keys().copied();
         // Those held before first, then the others from a place of their own, so that servers rarely meet.
-        let start = before.len() as u64 ^ self.engine.server().bytes().map(u64::from).sum::<u64>();
-        let others = (0..BUCKETS).map(|at| ((u64::from(at) + start) % u64::from(BUCKETS)) as u8);
+        let start = self.engine.server().bytes().fold(0, u8::wrapping_add) % BUCKETS;
+        let others = (start..BUCKETS).chain(0..start);
         for bucket in own.chain(others.filter(|bucket| !before.contains_key(bucket))) {
             if self.held.len() < share {
                 if let Some(fence) = self.engine.lease(bucket, ttl).await? {
