@@ -145,13 +145,16 @@ pub(super) struct SettingArgs {
     /// [env: TASKTAIL_JOURNAL] [default: off]
     #[arg(long, value_name = "URL")]
     journal: Option<OsString>,
-    /// Confirm a line after this number of Redis replicas has it [env: TASKTAIL_JOURNAL_ACKS]
-    /// [default: 1 if there is a replica]
+    /// Confirm a line after this number of Redis replicas has it; `auto` is 1 if there is a replica
+    /// [env: TASKTAIL_JOURNAL_ACKS] [default: auto]
     #[arg(long, value_name = "N")]
     journal_acks: Option<OsString>,
     /// Also trust these certificates (PEM) for rediss [env: TASKTAIL_JOURNAL_CA_FILE] [default: off]
     #[arg(long, value_name = "FILE")]
     journal_ca_file: Option<OsString>,
+    /// Start although the settings of that Redis cannot be read, or may lose lines
+    #[arg(long)]
+    journal_trust: bool,
     /// Keep archives in this object store, which several servers share: s3://BUCKET/PREFIX, or file:///DIR for a shared
     /// folder; needs --journal [env: TASKTAIL_ARCHIVE] [default: off]
     #[arg(long, value_name = "URL")]
@@ -226,6 +229,9 @@ impl SettingArgs {
         ]);
         if self.insecure {
             flags.push(("insecure", "true".into()));
+        }
+        if self.journal_trust {
+            flags.push(("journal_trust", "true".into()));
         }
         flags.extend(self.limits.0.iter().cloned());
         flags

@@ -1,6 +1,6 @@
 //! The settings of the store that several servers share: two addresses, which need each other.
 
-use super::{ConfigError, RawSetting, SettingSource, or_off, parse, path_or_off};
+use super::{ConfigError, RawSetting, SettingSource, or_off, parse, path_or_off, yes_or_no};
 use crate::home::{HomeOptions, JournalUrl, StoreUrl};
 
 /// Finds a setting by its name.
@@ -14,8 +14,8 @@ pub(super) fn options(find: Find<'_>) -> Result<Option<HomeOptions>, ConfigError
     let journal = parse(journal, or_off(url))?.flatten();
     let store = |text: &str| text.parse::<StoreUrl>().map_err(|error| error.to_string());
     let archive = parse(archive, or_off(store))?.flatten();
-    let acks = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is not a number of replicas"));
-    let journal_acks = parse(find("journal_acks")?, acks)?;
+    let journal_acks = parse(find("journal_acks")?, replicas)?.flatten();
+    let journal_trust = parse(find("journal_trust")?, yes_or_no)?.unwrap_or_default();
     let journal_ca_file = path_or_off(find("journal_ca_file")?, "file")?;
     let text = |text: &str| Ok(text.to_owned());
     let archive_endpoint = parse(find("archive_endpoint")?, or_off(text))?.flatten();
@@ -33,7 +33,23 @@ pub(super) fn options(find: Find<'_>) -> Result<Option<HomeOptions>, ConfigError
         _ => return Ok(None),
     };
     refuse_redis_port(find("resp")?)?;
-    Ok(Some(HomeOptions { journal, journal_acks, journal_ca_file, archive, archive_endpoint, archive_region }))
+    Ok(Some(HomeOptions {
+        journal,
+        journal_acks,
+        journal_ca_file,
+        journal_trust,
+        archive,
+        archive_endpoint,
+        archive_region,
+    }))
+}
+
+/// Parses a number of replicas; `auto` is one if there is a replica.
+fn replicas(text: &str) -> Result<Option<u32>, String> {
+    match text {
+        "auto" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| format!("`{text}` is not a number of replicas, nor auto")),
+    }
 }
 
 /// Returns an error if the Redis port is set.

@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "journal",
     "journal_acks",
     "journal_ca_file",
+    "journal_trust",
     "archive",
     "archive_endpoint",
     "archive_region",
@@ -62,10 +63,11 @@ pub fn default_of(key: &str) -> Option<String> {
         return Some(Limits::default().show(limit));
     }
     match key {
-        "url" | "token" | "data" | "spool_bytes_max" | "journal_acks" => None,
+        "url" | "token" | "data" | "spool_bytes_max" => None,
         "listen" => Some(limits::LISTEN_DEFAULT.to_owned()),
         "durability" => Some("commit".to_owned()),
-        "insecure" => Some("false".to_owned()),
+        "journal_acks" => Some("auto".to_owned()),
+        "insecure" | "journal_trust" => Some("false".to_owned()),
         "pty" => Some("auto".to_owned()),
         "overflow" => Some("skip".to_owned()),
         _ => Some("off".to_owned()),

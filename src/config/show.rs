@@ -16,8 +16,16 @@ const SECRET: &[&str] = &["token"];
 /// Settings that are only valid together.
 const PAIRS: &[&[&str]] = &[&["tls_cert", "tls_key"], &["token", "token_file"], HOME];
 /// Settings of the store that several servers share.
-const HOME: &[&str] =
-    &["journal", "journal_acks", "journal_ca_file", "archive", "archive_endpoint", "archive_region", "resp"];
+const HOME: &[&str] = &[
+    "journal",
+    "journal_acks",
+    "journal_ca_file",
+    "journal_trust",
+    "archive",
+    "archive_endpoint",
+    "archive_region",
+    "resp",
+];
 /// Settings that name a file which must be readable.
 const FILES: &[&str] = &["ca_file", "token_file", "share_jwt_key_file", "journal_ca_file"];
 /// The folder of the credentials of units.

@@ -13,6 +13,8 @@ pub struct HomeOptions {
     pub journal_acks: Option<u32>,
     /// Certificates of the authorities to trust for Redis, besides those of the system.
     pub journal_ca_file: Option<PathBuf>,
+    /// Start although the settings of Redis cannot be read or are not safe.
+    pub journal_trust: bool,
     /// The object store with the archives.
     pub archive: StoreUrl,
     /// Address of the S3 service; `None` for that of AWS.

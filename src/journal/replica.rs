@@ -11,7 +11,7 @@ use super::sessions::touch_session;
 use super::stream_state::{StreamState, WriteContext};
 use super::{Journal, JournalError, Stream};
 use crate::model::{Channel, EntryBody, EntryId, GapMarker, GapReason, Origin};
-use crate::store::block;
+use crate::store::{KeyRecord, StreamRecord, block};
 
 /// Maximum tombstones between two copied entries.
 const TOMBSTONES_MAX: u64 = 10_000;
@@ -179,6 +179,22 @@ impl StreamState {
 }
 
 impl Journal {
+    /// Returns the stream with this name and incarnation for a copy of another journal. A stream of another incarnation is
+    /// replaced, and its readers see it as removed.
+    pub async fn replica_stream(&self, name: &[u8], incarnation: u64) -> Result<Arc<Stream>, JournalError> {
+        if let Some(stream) = self.stream(name)? {
+            if stream.incarnation() == incarnation {
+                return Ok(stream);
+            }
+            self.remove(&stream).await?;
+        }
+        let number = self.inner.store.next_stream_number()?;
+        let key = KeyRecord { shown_line: 1, ..KeyRecord::default() };
+        let record = StreamRecord { number, incarnation, first_line: 1, key, ..StreamRecord::default() };
+        self.inner.store.put_stream(name, &record)?;
+        self.inner.streams.replace(&self.inner.store, name, record)
+    }
+
     /// Appends the entries of another journal that are after the last line of `stream`. Returns the last line number
     /// once they are published.
     ///

@@ -160,6 +160,9 @@ impl RunHandle {
 
     async fn append_batch(&self, events: &[(Event, IdHash)]) -> Result<u64, RunsError> {
         for _ in 0..ATTEMPTS_MAX {
+            if let Some(appended) = self.append_shared(events).await? {
+                return Ok(appended);
+            }
             let mut guard = self.run.state.lock().await;
             self.check_can_grow().await?;
             let stream = self.runs.journal.stream_or_new(self.id().stream_key().as_bytes())?;
@@ -201,7 +204,7 @@ impl RunHandle {
     }
 
     /// Checks whether events can be added to this run, which may be a new one.
-    async fn check_can_grow(&self) -> Result<(), RunsError> {
+    pub(super) async fn check_can_grow(&self) -> Result<(), RunsError> {
         self.runs.tasks.has_budget()?;
         if self.stream()?.is_some_and(|stream| stream.tip().last_line > 0) {
             return Ok(());

@@ -34,6 +34,11 @@ pub struct IncomingEvent {
 pub(super) struct IdHash(u64, u64);
 
 impl IdHash {
+    /// Returns its bytes.
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.0) << 64 | u128::from(self.1)).to_be_bytes()
+    }
+
     /// Returns the hash of `id`: the first 16 bytes of its SHA-256.
     pub(super) fn new(id: &str) -> Self {
         let digest = Sha256::digest(id.as_bytes());

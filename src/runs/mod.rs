@@ -27,6 +27,7 @@ mod line_events;
 mod list;
 mod meters;
 mod page;
+mod shared;
 mod state;
 mod summary;
 
@@ -147,6 +148,7 @@ impl Runs {
     /// The journal is not writable.
     pub async fn remove(&self, id: &RunId) -> Result<bool, RunsError> {
         let Some(stream) = self.inner.journal.stream(id.stream_key().as_bytes())? else { return Ok(false) };
+        self.remove_shared(id, stream.incarnation()).await?;
         match self.inner.journal.remove(&stream).await {
             Ok(()) => {}
             Err(JournalError::Removed) => return Ok(false),

@@ -86,6 +86,8 @@ impl Server {
         cap_heartbeat(&mut options.limits);
         prepare_data_folder(&options.data).await?;
         let state = State::open(options, acceptor, bind::is_loopback(addr), insecure).await?;
+        let copied = state.runs.copy_shared(state.shutdown.clone(), state.tracker.clone()).await;
+        copied.map_err(|error| ServeError::Home { reason: error.to_string() })?;
         let server = Server { addr, redis_addr: redis.as_ref().map(|(_, addr)| *addr), configured, state };
         server.write_files().await?;
         server.spawn_maintenance();

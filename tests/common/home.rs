@@ -84,6 +84,7 @@ impl TestHome {
             journal: self.url().parse().unwrap(),
             journal_acks: None,
             journal_ca_file: None,
+            journal_trust: false,
             archive: format!("file://{}", self.objects().display()).parse().unwrap(),
             archive_endpoint: None,
             archive_region: None,

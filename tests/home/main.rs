@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod runs;
 mod secrets;
 mod tasks;
 

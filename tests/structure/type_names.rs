@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::layers::rust_files;
 
 /// Names of associated types, which their traits define.
-const ASSOCIATED: [&str; 6] = ["Err", "Error", "Item", "Output", "Target", "Value"];
+const ASSOCIATED: [&str; 8] = ["Credential", "Data", "Err", "Error", "Item", "Output", "Target", "Value"];
 
 /// Names that several types share, with the reason.
 const SHARED: [(&str, &str); 2] = [

@@ -8,6 +8,7 @@ use super::error::EngineError;
 use super::node::RequestError;
 use super::router::Router;
 use super::state::{OWN_SESSION, SharedTask};
+use super::url::NodeAddress;
 use super::value::ScriptReply;
 
 /// The end of a task.
@@ -55,14 +56,29 @@ pub(super) enum Settled<T> {
     Again(NextStep),
 }
 
+impl Settled<StoreReply> {
+    /// Returns the outcome of a call in a batch that ends with a number: a full stream does not refuse what it has.
+    pub(super) fn or_stored(self, last_seq: u64) -> Self {
+        match self {
+            Settled::Done(StoreReply::Full { acked_seq: Some(acked) }) if acked >= last_seq => {
+                Settled::Done(StoreReply::Stored(SharedAck { acked_seq: Some(acked), ..SharedAck::default() }))
+            }
+            other => other,
+        }
+    }
+}
+
 /// What to do before the next round.
 #[derive(Debug)]
 pub(super) enum NextStep {
     Continue,
-    Load,
+    /// The server does not know the script.
+    SendWhole,
     Account,
     Reopen(String),
     Pause(String),
+    /// Another server has the task while its slot moves.
+    Ask(NodeAddress),
 }
 
 impl AppendCall {
@@ -180,7 +196,8 @@ fn settle_error(
 ) -> Result<Result<ScriptReply, NextStep>, EngineError> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
-        Err(RequestError::NoScript) => Ok(Err(NextStep::Load)),
+        Err(RequestError::NoScript) => Ok(Err(NextStep::SendWhole)),
+        Err(RequestError::Ask(address)) => Ok(Err(NextStep::Ask(address))),
         Err(error) => router.retry_reason(error).map(|reason| Err(NextStep::Pause(reason))),
     }
 }

@@ -3,9 +3,8 @@
 use redis::Value;
 
 use super::error::EngineError;
-use super::keys::SERVERS_KEY;
 use super::limits::POLL_INTERVAL;
-use super::node::{LinkUse, info_field};
+use super::node::{Link, LinkUse, RedisNode, RequestError, info_field};
 use super::router::Router;
 use super::value::{into_fields, into_text};
 
@@ -24,21 +23,69 @@ pub struct JournalDurability {
     pub is_tracking: bool,
 }
 
-/// Checks the primary of a key that every engine uses.
+/// Checks every primary. Connecting is retried like any operation.
 pub(super) async fn check(router: &Router, trust: bool) -> Result<JournalDurability, EngineError> {
-    let info = info(router).await?;
-    let mut durability = JournalDurability { version: version(&info)?, ..JournalDurability::default() };
-    durability.replicas = info_field(&info, "connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0);
-    let Some(policy) = setting(router, "maxmemory-policy").await? else {
+    let mut attempts = router.attempts();
+    loop {
+        let error = match check_all(router, trust).await {
+            Ok(durability) => return Ok(durability),
+            Err(error) => error,
+        };
+        attempts.next(router.retry_reason(error)?).await?;
+    }
+}
+
+async fn check_all(router: &Router, trust: bool) -> Result<JournalDurability, RequestError> {
+    let mut all: Option<JournalDurability> = None;
+    for node in router.primaries().await? {
+        let link = node.link(LinkUse::Scripts).await.inspect_err(|_| router.forget())?;
+        let mut one = check_node(&node, &link, trust).await?;
+        one.is_tracking = node.link(LinkUse::Reads).await?.is_tracking;
+        all = Some(match all {
+            None => one,
+            Some(all) => all.merged(one),
+        });
+    }
+    let mut all = all.unwrap_or_default();
+    if !all.is_tracking {
+        all.warnings.push(format!(
+            "the journal's Redis does not report changes (CLIENT TRACKING): it is asked every {} ms",
+            POLL_INTERVAL.as_millis()
+        ));
+    }
+    Ok(all)
+}
+
+impl JournalDurability {
+    /// Returns what holds for both of two servers.
+    fn merged(mut self, other: Self) -> Self {
+        self.warnings
+            .extend(other.warnings.into_iter().filter(|warning| !self.warnings.contains(warning)).collect::<Vec<_>>());
+        self.replicas = self.replicas.min(other.replicas);
+        self.is_fsynced &= other.is_fsynced;
+        self.is_tracking &= other.is_tracking;
+        self
+    }
+}
+
+/// Checks the version and the settings of one server.
+async fn check_node(node: &RedisNode, link: &Link, trust: bool) -> Result<JournalDurability, RequestError> {
+    let mut info = String::new();
+    for section in ["server", "replication"] {
+        info.push_str(&into_text(run(node, link, &["INFO", section]).await?).unwrap_or_default());
+    }
+    let version = version(&info).map_err(RequestError::Fatal)?;
+    let replicas = info_field(&info, "connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0);
+    let mut durability = JournalDurability { version, replicas, ..JournalDurability::default() };
+    let Some(policy) = setting(node, link, "maxmemory-policy").await? else {
+        let text = "the settings of the journal's Redis cannot be read (CONFIG GET)";
         if !trust {
-            return Err(EngineError::Config(
-                "the settings of the journal's Redis cannot be read (CONFIG GET): allow it, or pass \
-                 --journal-trust if maxmemory-policy is noeviction and appendfsync is always"
-                    .to_owned(),
-            ));
+            return Err(RequestError::Fatal(EngineError::Config(format!(
+                "{text}: allow it, or pass --journal-trust if maxmemory-policy is noeviction and appendfsync is always"
+            ))));
         }
-        durability.warnings.push("the settings of the journal's Redis cannot be read and are trusted".to_owned());
-        return tracked(router, durability).await;
+        durability.warnings.push(format!("{text} and are trusted"));
+        return Ok(durability);
     };
     if policy != "noeviction" {
         let text = format!(
@@ -46,12 +93,12 @@ pub(super) async fn check(router: &Router, trust: bool) -> Result<JournalDurabil
              noeviction"
         );
         if !trust {
-            return Err(EngineError::Config(text));
+            return Err(RequestError::Fatal(EngineError::Config(text)));
         }
         durability.warnings.push(text);
     }
-    let is_kept = setting(router, "appendonly").await?.as_deref() == Some("yes");
-    let fsync = setting(router, "appendfsync").await?.unwrap_or_default();
+    let is_kept = setting(node, link, "appendonly").await?.as_deref() == Some("yes");
+    let fsync = setting(node, link, "appendfsync").await?.unwrap_or_default();
     durability.is_fsynced = is_kept && fsync == "always";
     if !is_kept {
         durability.warnings.push(
@@ -65,32 +112,16 @@ pub(super) async fn check(router: &Router, trust: bool) -> Result<JournalDurabil
              last seconds; set it to always"
         ));
     }
-    tracked(router, durability).await
-}
-
-async fn tracked(router: &Router, mut durability: JournalDurability) -> Result<JournalDurability, EngineError> {
-    router.command(SERVERS_KEY, LinkUse::Reads, redis::cmd("PING")).await?;
-    if let Ok((_, link)) = router.link(SERVERS_KEY, LinkUse::Reads).await {
-        durability.is_tracking = link.is_tracking;
-    }
-    if !durability.is_tracking {
-        durability.warnings.push(format!(
-            "the journal's Redis does not report changes (CLIENT TRACKING): it is asked every {} ms",
-            POLL_INTERVAL.as_millis()
-        ));
-    }
     Ok(durability)
 }
 
-async fn info(router: &Router) -> Result<String, EngineError> {
-    let mut all = String::new();
-    for section in ["server", "replication"] {
-        let mut command = redis::cmd("INFO");
-        command.arg(section);
-        let answer = router.command(SERVERS_KEY, LinkUse::Scripts, command).await?;
-        all.push_str(&into_text(answer).unwrap_or_default());
+async fn run(node: &RedisNode, link: &Link, words: &[&str]) -> Result<Value, RequestError> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd(words[0]).arg(&words[1..]);
+    match link.send(&pipeline).await?.pop().unwrap_or_default() {
+        Value::ServerError(error) => Err(RequestError::of_server(&error, &node.address)),
+        answer => Ok(answer),
     }
-    Ok(all)
 }
 
 /// Returns the name and version, if the version is new enough: Redis 7.0, Valkey 7.2.
@@ -110,17 +141,14 @@ fn version(info: &str) -> Result<String, EngineError> {
 }
 
 /// Returns a setting of the server; `None` if it does not allow to read settings.
-async fn setting(router: &Router, name: &str) -> Result<Option<String>, EngineError> {
-    let mut command = redis::cmd("CONFIG");
-    command.arg("GET").arg(name);
-    match router.command(SERVERS_KEY, LinkUse::Scripts, command).await {
-        Ok(Value::Nil) => Ok(None),
+async fn setting(node: &RedisNode, link: &Link, name: &str) -> Result<Option<String>, RequestError> {
+    match run(node, link, &["CONFIG", "GET", name]).await {
         Ok(answer) => {
-            let mut fields = into_fields(answer)?;
+            let mut fields = into_fields(answer).map_err(RequestError::Fatal)?;
             Ok(fields.pop().and_then(|(_, value)| String::from_utf8(value).ok()))
         }
         // A user without the right, or a service without the command.
-        Err(EngineError::Config(_) | EngineError::Protocol(_)) => Ok(None),
+        Err(RequestError::Fatal(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

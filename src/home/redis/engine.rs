@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{SharedBatch, StoreReply};
 use super::calls::{EndCall, EndReply};
 use super::checks::{JournalDurability, check};
+use super::connect::{NodeLogin, NodeSettings};
 use super::error::EngineError;
+use super::keys::{LogName, SERVERS_KEY};
 use super::lane::{AppendLane, LaneMap, LaneRequest, LaneTask};
-use super::limits::{LANE_CALLS_MAX, STREAM_LINES_MAX};
-use super::node::NodeSettings;
+use super::limits::{LANE_CALLS_MAX, OPERATION_TIMEOUT, STREAM_LINES_MAX};
+use super::node::LinkUse;
 use super::router::Router;
 use super::state::OWN_SESSION;
 use super::url::JournalUrl;
+use super::value::{into_text, into_values};
 use crate::model::TaskId;
 
 /// Settings of the engine.
@@ -31,12 +35,21 @@ pub struct EngineOptions {
     pub server: String,
     /// Lines of a stream above which appends are refused.
     pub stream_lines_max: u64,
+    /// Time in which an operation is retried before it fails.
+    pub operation_timeout: Duration,
 }
 
 impl EngineOptions {
     /// Returns the default settings of a server.
     pub fn new(server: &str) -> Self {
-        Self { acks: None, ca_file: None, trust: false, server: server.to_owned(), stream_lines_max: STREAM_LINES_MAX }
+        Self {
+            acks: None,
+            ca_file: None,
+            trust: false,
+            server: server.to_owned(),
+            stream_lines_max: STREAM_LINES_MAX,
+            operation_timeout: OPERATION_TIMEOUT,
+        }
     }
 }
 
@@ -52,6 +65,8 @@ pub(super) struct EngineInner {
     pub(super) server: String,
     stream_lines_max: u64,
     durability: JournalDurability,
+    /// The server's name and a random number.
+    process: String,
     /// Last number used for a token.
     counter: AtomicU64,
     /// Session of lines without numbers.
@@ -69,18 +84,22 @@ impl Engine {
             })?),
         };
         let JournalUrl { tls, username, password, database, .. } = url.clone();
-        let router = Arc::new(Router::new(url, NodeSettings { tls, username, password, database, ca_pem }));
+        let login = password.map(|password| NodeLogin { username, password });
+        let settings = NodeSettings { tls, login, database, ca_pem };
+        let router = Arc::new(Router::new(url, settings, options.operation_timeout));
         let durability = check(&router, options.trust).await?;
         let acks = options.acks.unwrap_or_else(|| u32::from(durability.replicas > 0));
         router.acks.store(acks, Ordering::Relaxed);
-        let own_session = format!("{OWN_SESSION}{}", options.server);
+        // A server that is started again under its name must not use numbers of the one before it.
+        let process = format!("{}.{:x}", options.server, random()?);
         let inner = EngineInner {
             router,
             server: options.server,
             stream_lines_max: options.stream_lines_max,
             durability,
             counter: AtomicU64::new(0),
-            own_session: own_session.into(),
+            own_session: format!("{OWN_SESSION}{process}").into(),
+            process,
             lanes: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -125,19 +144,31 @@ impl Engine {
         self.submit(id, birth, LaneRequest::End(end, reply)).await;
         let reply = answer.await.unwrap_or_else(|_| Err(closed()))?;
         if matches!(reply, EndReply::Ended { .. }) {
-            self.announce(id).await?;
+            self.announce(LogName::Task(id)).await?;
         }
         Ok(reply)
     }
 
+    /// Returns the time of Redis, in milliseconds since 1970.
+    pub async fn now_ms(&self) -> Result<u64, EngineError> {
+        let answer = self.router().command(SERVERS_KEY, LinkUse::Scripts, redis::cmd("TIME")).await?;
+        let mut parts =
+            into_values(answer)?.into_iter().filter_map(into_text).filter_map(|part| part.parse::<u64>().ok());
+        match (parts.next(), parts.next()) {
+            (Some(seconds), Some(micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            _ => Err(EngineError::Protocol("a bad answer to TIME".to_owned())),
+        }
+    }
+
     /// Returns a text that no other call of any server uses.
     pub(super) fn token(&self) -> String {
-        format!("{}:{}", self.inner.server, self.inner.counter.fetch_add(1, Ordering::Relaxed) + 1)
+        format!("{}:{}", self.inner.process, self.inner.counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     async fn submit(&self, id: &TaskId, birth: u64, request: LaneRequest) {
         // A lane only closes while no one holds a sender; a failed one drops the request and so answers it.
-        drop(self.lane(id, birth).send(request).await);
+        // Unconstrained: a caller that polls many of them must not have some put off, and so overtaken.
+        drop(tokio::task::unconstrained(self.lane(id, birth).send(request)).await);
     }
 
     /// Returns the lane of a task, started if needed.
@@ -162,4 +193,9 @@ impl Engine {
 
 fn closed() -> EngineError {
     EngineError::Protocol("the engine was shut down".to_owned())
+}
+
+/// Returns a random number.
+pub(super) fn random() -> Result<u64, EngineError> {
+    getrandom::u64().map_err(|error| EngineError::Config(format!("the system has no random numbers: {error}")))
 }

@@ -19,9 +19,6 @@ pub enum EngineError {
     /// Redis refused the operation as a whole (memory, replicas, disk); nothing was applied.
     #[error("the journal's Redis refused a write: {0}")]
     Refused(String),
-    /// An earlier batch of the same session is not stored, so this one was not sent.
-    #[error("an earlier batch of this session is not stored: resume the session from its last confirmed number")]
-    Behind,
     /// An argument exceeds what the journal can store.
     #[error("{0}")]
     Invalid(String),
@@ -33,6 +30,6 @@ pub enum EngineError {
 impl EngineError {
     /// Reports whether the same operation can succeed later without a change of settings.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, EngineError::Unavailable { .. } | EngineError::Refused(_) | EngineError::Behind)
+        matches!(self, EngineError::Unavailable { .. } | EngineError::Refused(_))
     }
 }

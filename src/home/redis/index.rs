@@ -1,6 +1,7 @@
 //! The index of all tasks, and the reports of changed ones.
 
 use std::collections::VecDeque;
+use std::str::FromStr;
 
 use redis::Value;
 use tokio::time::timeout;
@@ -8,18 +9,20 @@ use tokio::time::timeout;
 use super::engine::Engine;
 use super::entry::{field_text, read_entries};
 use super::error::EngineError;
-use super::keys::bucket_key;
+use super::keys::{RUN_CHANGE, TASK_CHANGE, bucket_key};
 use super::limits::{BUCKET_CHANGES_MAX, BUCKETS, POLL_INTERVAL, REREAD_INTERVAL};
 use super::node::LinkUse;
 use super::signals::Registration;
 use super::value::{into_number, into_text, into_values};
-use crate::model::{EntryId, TaskId};
+use crate::model::{EntryId, RunId, TaskId};
 
 /// A report of the watch over the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexChange {
     /// The facts of a task changed: it was created, patched, ended, sealed or removed.
     Task(TaskId),
+    /// A run was created or removed, or has new events.
+    Run(RunId),
     /// Changes of a bucket were missed: its tasks must be read again.
     Bucket(u8),
 }
@@ -53,10 +56,27 @@ impl Engine {
 
     /// Returns the tasks of one bucket and their time of creation in milliseconds.
     pub async fn index_bucket(&self, bucket: u8) -> Result<Vec<(TaskId, u64)>, EngineError> {
-        let key = bucket_key(bucket, "tasks");
+        self.listed(&bucket_key(bucket, "tasks")).await
+    }
+
+    /// Returns the runs of one bucket and their time of creation in milliseconds.
+    pub async fn run_index_bucket(&self, bucket: u8) -> Result<Vec<(RunId, u64)>, EngineError> {
+        self.listed(&bucket_key(bucket, "runs")).await
+    }
+
+    /// Returns all runs and their time of creation in milliseconds, in no particular order.
+    pub async fn run_index(&self) -> Result<Vec<(RunId, u64)>, EngineError> {
+        let mut all = Vec::new();
+        for bucket in 0..BUCKETS {
+            all.extend(self.run_index_bucket(bucket).await?);
+        }
+        Ok(all)
+    }
+
+    async fn listed<I: FromStr>(&self, key: &str) -> Result<Vec<(I, u64)>, EngineError> {
         let mut command = redis::cmd("ZRANGE");
-        command.arg(&key).arg(0).arg(-1).arg("WITHSCORES");
-        let answer = self.router().command(&key, LinkUse::Scripts, command).await?;
+        command.arg(key).arg(0).arg(-1).arg("WITHSCORES");
+        let answer = self.router().command(key, LinkUse::Scripts, command).await?;
         let mut values = into_values(answer)?.into_iter();
         let mut tasks = Vec::with_capacity(values.len() / 2);
         while let (Some(id), Some(created)) = (values.next(), values.next()) {
@@ -123,8 +143,9 @@ impl IndexWatch {
             self.ready.push_back(IndexChange::Bucket(bucket.number));
             return Ok(());
         }
-        for id in entries.iter().filter_map(|entry| field_text(entry, "id")?.parse().ok()) {
-            let change = IndexChange::Task(id);
+        let task = |entry| Some(IndexChange::Task(field_text(entry, TASK_CHANGE)?.parse().ok()?));
+        let run = |entry| Some(IndexChange::Run(field_text(entry, RUN_CHANGE)?.parse().ok()?));
+        for change in entries.iter().filter_map(|entry| task(entry).or_else(|| run(entry))) {
             if !self.ready.contains(&change) {
                 self.ready.push_back(change);
             }

@@ -3,11 +3,10 @@
 
 use super::engine::Engine;
 use super::error::EngineError;
-use super::keys::{TaskKeys, bucket_key, bucket_of};
-use super::limits::BUCKET_CHANGES_MAX;
+use super::keys::{LogKeys, LogName};
+use super::open::field_args;
 use super::script;
 use super::state::{SharedTask, hex};
-use super::task::field_args;
 use crate::model::{EntryId, TaskId};
 
 /// The answer to a change of a task's archive.
@@ -55,7 +54,7 @@ impl Engine {
             ];
             args.map(String::into_bytes).into()
         };
-        let mut reply = self.router().script(&script::ARCHIVED, &TaskKeys::new(id).stream_first(), args).await?;
+        let mut reply = self.router().script(&script::ARCHIVED, &LogKeys::of_task(id).stream_first(), args).await?;
         match reply.word.as_str() {
             "OK" => Ok(KeepReply::Done),
             "STALE" => Ok(KeepReply::Stale(Box::new(SharedTask::parse(reply.fields()?)?.unwrap_or_default()))),
@@ -73,7 +72,7 @@ impl Engine {
         fields: &[(String, String)],
         fence: u64,
     ) -> Result<KeepReply, EngineError> {
-        let keys = TaskKeys::new(id);
+        let keys = LogKeys::of_task(id);
         let args = |_: &str| {
             let head = [hex(birth), last_line.to_string(), fence.to_string()];
             head.into_iter().map(String::into_bytes).chain(field_args(fields)).collect()
@@ -86,7 +85,7 @@ impl Engine {
                     continue;
                 }
                 "OK" => {
-                    self.announce(id).await?;
+                    self.announce(LogName::Task(id)).await?;
                     Ok(KeepReply::Done)
                 }
                 "STALE" => Ok(KeepReply::Stale(Box::new(SharedTask::parse(reply.fields()?)?.unwrap_or_default()))),
@@ -98,29 +97,7 @@ impl Engine {
 
     /// Removes a task. Returns whether it existed; a listed id without a task is taken from the index.
     pub async fn remove(&self, id: &TaskId, birth: u64) -> Result<bool, EngineError> {
-        let TaskKeys { stream, hash, foreign } = TaskKeys::new(id);
-        let mut reply =
-            self.router().script(&script::REMOVE, &[hash, stream, foreign], |_| vec![hex(birth).into_bytes()]).await?;
-        let bucket = bucket_of(id);
-        let (tasks, changes) = (bucket_key(bucket, "tasks"), bucket_key(bucket, "changes"));
-        let created = match reply.word.as_str() {
-            "OK" => reply.text()?,
-            "NONE" => match self.listed(&tasks, id).await? {
-                Some(created) => created,
-                None => return Ok(false),
-            },
-            _ => return Ok(false),
-        };
-        let args =
-            |_: &str| [id.to_string(), created.clone(), BUCKET_CHANGES_MAX.to_string()].map(String::into_bytes).into();
-        self.router().script(&script::UNLIST, &[tasks, changes], args).await?;
-        Ok(reply.word == "OK")
-    }
-
-    async fn listed(&self, tasks: &str, id: &TaskId) -> Result<Option<String>, EngineError> {
-        let mut command = redis::cmd("ZSCORE");
-        command.arg(tasks).arg(id.as_str());
-        let score = self.router().command(tasks, super::node::LinkUse::Scripts, command).await?;
-        Ok(super::value::into_text(score))
+        let LogKeys { stream, hash, foreign } = LogKeys::of_task(id);
+        self.remove_log(LogName::Task(id), &[hash, stream, foreign], birth).await
     }
 }

@@ -15,16 +15,18 @@ use tokio::time::timeout;
 
 use super::batch::{SharedAck, SharedBatch, StoreReply};
 use super::calls::{AppendCall, EndCall, EndReply, NextStep, Settled};
-use super::calls::{append_args, end_args, missing, settle_append, settle_end};
+use super::calls::{missing, settle_append, settle_end};
 use super::error::EngineError;
-use super::keys::TaskKeys;
-use super::limits::{LANE_IDLE, LANE_SESSIONS_MAX, ROUND_CALLS_MAX};
+use super::keys::LogKeys;
+use super::limits::{LANE_IDLE, ROUND_CALLS_MAX};
 use super::node::{LinkUse, RequestError};
-use super::router::{Attempts, Router};
-use super::script;
+use super::round::{Job, JobKind, answer, build_round};
+use super::router::{Router, asking};
+use super::sessions::LaneSessions;
 use super::state::{OWN_SESSION, hex};
+use super::url::NodeAddress;
 use super::value::ScriptReply;
-use crate::model::{TaskId, Timestamp};
+use crate::model::TaskId;
 
 /// A request to a lane.
 #[derive(Debug)]
@@ -55,41 +57,42 @@ static OWN_SEQ: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(super) struct AppendLane {
     router: Arc<Router>,
-    keys: TaskKeys,
+    keys: LogKeys,
     task: LaneTask,
     requests: mpsc::Receiver<LaneRequest>,
     waiting: VecDeque<Job>,
-    /// What is known of each session, by name.
-    sessions: HashMap<String, LaneSession>,
+    /// Number of the last request.
+    accepted: u64,
+    sessions: LaneSessions,
+    /// The server to ask in the next round, which imports the slot of the task.
+    ask_at: Option<NodeAddress>,
+    /// Whether the next round contains the text of the scripts.
+    whole: bool,
 }
 
-#[derive(Debug, Default)]
-struct LaneSession {
-    /// Last number that was confirmed.
-    acked: u64,
-    /// First number of the batch that failed; later ones are refused until it is sent again.
-    failed_first: Option<u64>,
-}
-
-/// A request that is not finished.
+/// What the answers of a round have in common.
 #[derive(Debug)]
-enum Job {
-    Append {
-        batch: SharedBatch,
-        calls: VecDeque<AppendCall>,
-        ack: SharedAck,
-        reply: oneshot::Sender<Result<StoreReply, EngineError>>,
-    },
-    End {
-        end: EndCall,
-        reply: oneshot::Sender<Result<EndReply, EngineError>>,
-    },
+struct RoundContext {
+    /// The reason why what was stored is not confirmed by enough replicas, if so.
+    unconfirmed: Option<String>,
+    /// Whether an earlier job of the round must be sent again.
+    has_unfinished: bool,
 }
 
 impl AppendLane {
     pub(super) fn new(router: Arc<Router>, task: LaneTask, requests: mpsc::Receiver<LaneRequest>) -> Self {
-        let keys = TaskKeys::new(&task.id);
-        Self { router, keys, task, requests, waiting: VecDeque::new(), sessions: HashMap::new() }
+        let keys = LogKeys::of_task(&task.id);
+        Self {
+            router,
+            keys,
+            task,
+            requests,
+            waiting: VecDeque::new(),
+            accepted: 0,
+            sessions: LaneSessions::default(),
+            ask_at: None,
+            whole: false,
+        }
     }
 
     /// Serves requests until there were none for a while, or no one can send any.
@@ -123,8 +126,9 @@ impl AppendLane {
     }
 
     fn accept(&mut self, request: LaneRequest) {
-        let job = match request {
-            LaneRequest::End(end, reply) => Job::End { end, reply },
+        self.accepted += 1;
+        let kind = match request {
+            LaneRequest::End(end, reply) => JobKind::End { end, reply },
             LaneRequest::Append(mut batch, reply) => {
                 if batch.session.is_none() {
                     // Sending them again after a broken connection must be exact for these lines too.
@@ -132,50 +136,33 @@ impl AppendLane {
                     let first = OWN_SEQ.fetch_add(count, Ordering::Relaxed) + 1;
                     batch.session = Some((self.task.own_session.to_string(), first));
                 }
-                if let Some(refused) = self.refused(&batch) {
-                    return answer(reply, Ok(refused));
-                }
                 let calls = AppendCall::split(&batch);
-                Job::Append { batch, calls, ack: SharedAck::default(), reply }
+                JobKind::Append { batch, calls, ack: SharedAck::default(), reply }
             }
         };
-        self.waiting.push_back(job);
-    }
-
-    /// Returns the answer to a batch that follows a failed one of its session.
-    fn refused(&mut self, batch: &SharedBatch) -> Option<StoreReply> {
-        let (name, first) = batch.session.as_ref()?;
-        let session = self.sessions.get_mut(name)?;
-        let failed_first = session.failed_first?;
-        if batch.resumes || *first <= failed_first {
-            session.failed_first = None;
-            return None;
-        }
-        Some(StoreReply::Behind { acked_seq: Some(session.acked).filter(|acked| *acked < failed_first) })
+        self.waiting.push_back(Job { number: self.accepted, kind });
     }
 
     /// Finishes every waiting job.
     async fn work(&mut self) {
-        let mut attempts = Attempts::start();
+        let mut attempts = self.router.attempts();
         while !self.waiting.is_empty() {
             let before = self.waiting.len();
             let step = self.round().await;
             if self.waiting.len() < before {
-                attempts = Attempts::start();
+                attempts = self.router.attempts();
             }
             let done = match step {
                 NextStep::Continue => Ok(()),
                 NextStep::Pause(reason) => attempts.next(reason).await,
-                NextStep::Load => {
-                    let loaded = async {
-                        self.router.load(&self.keys.stream, &script::APPEND).await?;
-                        self.router.load(&self.keys.stream, &script::END).await
-                    };
-                    match loaded.await.map_err(|error| self.router.retry_reason(error)) {
-                        Ok(()) => Ok(()),
-                        Err(Ok(reason)) => attempts.next(reason).await,
-                        Err(Err(error)) => Err(error),
-                    }
+                NextStep::Ask(address) => {
+                    let reason = format!("the task is moving to {address}");
+                    self.ask_at = Some(address);
+                    attempts.next(reason).await
+                }
+                NextStep::SendWhole => {
+                    self.whole = true;
+                    Ok(())
                 }
                 NextStep::Account => self.router.account(&self.keys, self.task.birth).await,
                 NextStep::Reopen(found) => match self.router.reopen(&self.keys, self.task.birth, &found).await {
@@ -192,36 +179,53 @@ impl AppendLane {
 
     /// Sends the first waiting calls together and handles their answers.
     async fn round(&mut self) -> NextStep {
-        let link = match self.router.link(&self.keys.stream, LinkUse::Scripts).await {
+        self.refuse_followers();
+        if self.waiting.is_empty() {
+            return NextStep::Continue;
+        }
+        let asked = self.ask_at.take();
+        let link = match &asked {
+            Some(address) => self.router.link_at(address, LinkUse::Scripts).await,
+            None => self.router.link(&self.keys.stream, LinkUse::Scripts).await,
+        };
+        let (node, link) = match link {
             Ok(link) => link,
             Err(error) => return self.failed_round(error),
         };
-        let (node, link) = link;
-        let (mut pipeline, counts) = self.pipeline(&link.epoch);
+        let whole = std::mem::take(&mut self.whole);
+        let head = [hex(self.task.birth), link.epoch.to_string()];
+        let (mut pipeline, counts) =
+            build_round(&self.waiting, &self.sessions, &self.keys, &head, self.task.bound, whole);
+        if asked.is_some() {
+            pipeline = asking(&pipeline);
+        }
         let calls = pipeline.len();
         self.router.append_wait(&mut pipeline);
         let mut answers = match link.send(&pipeline).await {
             Ok(answers) => answers,
             Err(error) => return self.failed_round(error),
         };
-        if let Err(reason) = self.router.check_wait(&mut answers, pipeline.len() > calls) {
-            return NextStep::Pause(reason);
-        }
-        let mut answers = answers.into_iter();
+        let unconfirmed = self.router.check_wait(&mut answers, pipeline.len() > calls).err();
+        let mut context = RoundContext { unconfirmed, has_unfinished: false };
+        // Each call comes after an ASKING.
+        let per_call = if asked.is_some() { 2 } else { 1 };
+        let mut answers = answers.into_iter().skip(per_call - 1).step_by(per_call);
         let mut step = NextStep::Continue;
         let mut unfinished = VecDeque::new();
         for count in counts {
             let Some(job) = self.waiting.pop_front() else { break };
             let own: Vec<_> = answers.by_ref().take(count).collect();
+            let (router, key) = (self.router.clone(), self.keys.stream.clone());
             let mut replies = own.into_iter().map(|answer| match answer {
                 Value::ServerError(error) => {
                     let error = RequestError::of_server(&error, &node.address);
-                    self.router.learn(&self.keys.stream, &link, &error);
+                    router.learn(&key, &link, &error);
                     Err(error)
                 }
                 answer => ScriptReply::parse(answer).map_err(RequestError::Fatal),
             });
-            let (rest, next) = Self::settle(&mut self.sessions, &self.router, job, &mut replies, unfinished.is_empty());
+            let (rest, next) = self.settle(job, &mut replies, &context);
+            context.has_unfinished |= rest.is_some();
             unfinished.extend(rest);
             if matches!(step, NextStep::Continue) {
                 step = next;
@@ -230,113 +234,118 @@ impl AppendLane {
         while let Some(job) = unfinished.pop_back() {
             self.waiting.push_front(job);
         }
+        if matches!(step, NextStep::SendWhole) {
+            self.ask_at = asked;
+        }
         step
     }
 
-    /// Builds the calls of a round. Returns the number of calls of each job.
-    fn pipeline(&self, epoch: &str) -> (redis::Pipeline, Vec<usize>) {
-        let mut pipeline = redis::pipe();
-        let mut counts = Vec::new();
-        let mut sent: HashMap<&str, u64> = HashMap::new();
-        let keys = self.keys.stream_first();
-        let head = [hex(self.task.birth), epoch.to_owned()];
-        let marker_time = Timestamp::now().to_string();
-        for job in &self.waiting {
-            match job {
-                // An end must not overtake an append that has to be sent again.
-                Job::End { end, .. } if counts.is_empty() => {
-                    let session = end.session.as_ref().and_then(|(name, _)| self.sessions.get(name));
-                    let args = end_args(&head, &marker_time, end, session.map_or(0, |session| session.acked));
-                    pipeline.add_command(script::END.call(&keys, &args));
-                    counts.push(1);
-                    break;
-                }
-                Job::End { .. } => break,
-                Job::Append { batch, calls, .. } => {
-                    for call in calls {
-                        let name = batch.session.as_ref().map_or("", |(name, _)| name.as_str());
-                        let acked = self.sessions.get(name).map_or(0, |session| session.acked);
-                        let before = sent.get(name).copied().unwrap_or(0);
-                        let needed = match batch.resumes && call.is_first {
-                            true => before,
-                            false if name.starts_with(OWN_SESSION) => before,
-                            false => acked.max(before).min(call.first_seq - 1),
-                        };
-                        let bound = if call.is_first { self.task.bound } else { 0 };
-                        let args = append_args(&head, &marker_time, batch, call, needed, bound);
-                        pipeline.add_command(script::APPEND.call(&keys, &args));
-                        sent.insert(name, call.last_seq.max(before));
+    /// Answers the requests that follow a failed batch of their session.
+    fn refuse_followers(&mut self) {
+        for Job { number, kind } in std::mem::take(&mut self.waiting) {
+            let kind = match kind {
+                JobKind::Append { batch, calls, ack, reply } => match self.sessions.refusal(&batch, number) {
+                    Some(acked_seq) => {
+                        answer(reply, Ok(StoreReply::Behind { acked_seq }));
+                        continue;
                     }
-                    counts.push(calls.len());
-                }
-            }
-            if pipeline.len() >= ROUND_CALLS_MAX {
-                break;
-            }
+                    None => JobKind::Append { batch, calls, ack, reply },
+                },
+                JobKind::End { end, reply } => match self.sessions.end_refusal(&end) {
+                    Some(acked_seq) => {
+                        answer(reply, Ok(EndReply::Behind { acked_seq }));
+                        continue;
+                    }
+                    None => JobKind::End { end, reply },
+                },
+            };
+            self.waiting.push_back(Job { number, kind });
         }
-        (pipeline, counts)
     }
 
     /// Handles the answers to one job. Returns the job if it is not finished, and what to do next.
     fn settle(
-        sessions: &mut HashMap<String, LaneSession>,
-        router: &Router,
+        &mut self,
         job: Job,
         replies: &mut dyn Iterator<Item = Result<ScriptReply, RequestError>>,
-        is_head: bool,
+        context: &RoundContext,
     ) -> (Option<Job>, NextStep) {
-        let (batch, mut calls, mut ack, reply) = match job {
-            Job::End { end, reply } => {
-                return match replies.next().map_or_else(missing, |answer| settle_end(answer, router)) {
-                    Ok(Settled::Done(done)) => {
-                        answer(reply, Ok(done));
-                        (None, NextStep::Continue)
-                    }
-                    Ok(Settled::Again(step)) => (Some(Job::End { end, reply }), step),
-                    Err(error) => {
-                        answer(reply, Err(error));
-                        (None, NextStep::Continue)
-                    }
-                };
+        let number = job.number;
+        let (batch, mut calls, mut ack, reply) = match job.kind {
+            JobKind::End { end, reply } => {
+                let (rest, step) = self.settle_end(end, reply, replies.next(), context);
+                return (rest.map(|kind| Job { number, kind }), step);
             }
-            Job::Append { batch, calls, ack, reply } => (batch, calls, ack, reply),
+            JobKind::Append { batch, calls, ack, reply } => (batch, calls, ack, reply),
         };
         let session = batch.session.as_ref().map(|(name, _)| name.as_str());
         let is_own = session.is_some_and(|name| name.starts_with(OWN_SESSION));
-        while !calls.is_empty() {
-            let settled = replies.next().map_or_else(missing, |answer| settle_append(answer, router, session));
-            match settled {
+        let mut unconfirmed = 0;
+        while unconfirmed < calls.len() {
+            let settled = replies.next().map_or_else(missing, |answer| settle_append(answer, &self.router, session));
+            let last_seq = calls.back().map_or(0, |call| call.last_seq);
+            match settled.map(|settled| settled.or_stored(last_seq)) {
                 Ok(Settled::Done(StoreReply::Stored(stored))) => {
                     ack.merge(stored);
                     if let (Some(name), Some(acked)) = (session, stored.acked_seq) {
-                        remember(sessions, name, acked);
+                        self.sessions.confirm(name, acked);
                     }
-                    calls.pop_front();
+                    match context.unconfirmed {
+                        None => drop(calls.pop_front()),
+                        Some(_) => unconfirmed += 1,
+                    }
                 }
                 // An earlier call is sent again, and this one after it.
-                Ok(Settled::Done(StoreReply::Behind { .. })) if !is_head || is_own => {
+                Ok(Settled::Done(StoreReply::Behind { .. })) if context.has_unfinished || is_own => {
                     let step = NextStep::Pause("an earlier batch is not stored".to_owned());
-                    return (Some(Job::Append { batch, calls, ack, reply }), step);
+                    return (Some(Job { number, kind: JobKind::Append { batch, calls, ack, reply } }), step);
                 }
                 Ok(Settled::Done(refused)) => {
-                    if let Some((name, first)) = &batch.session {
-                        refuse_later(sessions, name, *first, &refused);
-                    }
+                    self.sessions.refused(&batch, &refused, number);
                     answer(reply, Ok(refused));
                     return (None, NextStep::Continue);
                 }
-                Ok(Settled::Again(step)) => return (Some(Job::Append { batch, calls, ack, reply }), step),
+                Ok(Settled::Again(step)) => {
+                    return (Some(Job { number, kind: JobKind::Append { batch, calls, ack, reply } }), step);
+                }
                 Err(error) => {
-                    if let Some((name, first)) = &batch.session {
-                        sessions.entry(name.clone()).or_default().failed_first = Some(*first);
-                    }
+                    self.sessions.failed(&batch, number);
                     answer(reply, Err(error));
                     return (None, NextStep::Continue);
                 }
             }
         }
+        if let Some(reason) = &context.unconfirmed {
+            // Sent again, it stores nothing, and waits for the replicas again.
+            let job = Job { number, kind: JobKind::Append { batch, calls, ack, reply } };
+            return (Some(job), NextStep::Pause(reason.clone()));
+        }
         answer(reply, Ok(StoreReply::Stored(ack)));
         (None, NextStep::Continue)
+    }
+
+    fn settle_end(
+        &self,
+        end: EndCall,
+        reply: oneshot::Sender<Result<EndReply, EngineError>>,
+        answered: Option<Result<ScriptReply, RequestError>>,
+        context: &RoundContext,
+    ) -> (Option<JobKind>, NextStep) {
+        let step = match answered.map_or_else(missing, |answer| settle_end(answer, &self.router)) {
+            Ok(Settled::Again(step)) => step,
+            Ok(Settled::Done(done)) => match (&done, &context.unconfirmed) {
+                (EndReply::Ended { .. }, Some(reason)) => NextStep::Pause(reason.clone()),
+                _ => {
+                    answer(reply, Ok(done));
+                    return (None, NextStep::Continue);
+                }
+            },
+            Err(error) => {
+                answer(reply, Err(error));
+                return (None, NextStep::Continue);
+            }
+        };
+        (Some(JobKind::End { end, reply }), step)
     }
 
     fn failed_round(&mut self, error: RequestError) -> NextStep {
@@ -351,48 +360,14 @@ impl AppendLane {
 
     /// Gives up everything that waits.
     fn fail_all(&mut self, error: &EngineError) {
-        for job in std::mem::take(&mut self.waiting) {
-            match job {
-                Job::End { reply, .. } => answer(reply, Err(error.clone())),
-                Job::Append { batch, reply, .. } => {
-                    if let Some((name, first)) = batch.session {
-                        let failed = &mut self.sessions.entry(name).or_default().failed_first;
-                        *failed = Some(failed.map_or(first, |earlier| earlier.min(first)));
-                    }
+        for Job { number, kind } in std::mem::take(&mut self.waiting) {
+            match kind {
+                JobKind::End { reply, .. } => answer(reply, Err(error.clone())),
+                JobKind::Append { batch, reply, .. } => {
+                    self.sessions.failed(&batch, number);
                     answer(reply, Err(error.clone()));
                 }
             }
         }
     }
-}
-
-/// Raises the confirmed number of a session.
-fn remember(sessions: &mut HashMap<String, LaneSession>, name: &str, acked: u64) {
-    if sessions.len() >= LANE_SESSIONS_MAX && !sessions.contains_key(name) {
-        // Forgetting only means that a loss in a failover is marked instead of resent.
-        sessions.retain(|_, session| session.failed_first.is_some());
-    }
-    let session = sessions.entry(name.to_owned()).or_default();
-    session.acked = session.acked.max(acked);
-}
-
-/// Makes later batches of a session wait until a refused one is sent again.
-fn refuse_later(sessions: &mut HashMap<String, LaneSession>, name: &str, first: u64, refused: &StoreReply) {
-    if name.starts_with(OWN_SESSION) {
-        return;
-    }
-    let session = sessions.entry(name.to_owned()).or_default();
-    session.failed_first = match refused {
-        StoreReply::Behind { acked_seq } => {
-            session.acked = acked_seq.unwrap_or(0);
-            Some(session.acked + 1)
-        }
-        StoreReply::Full { .. } => Some(first),
-        _ => None,
-    };
-}
-
-/// Answers a caller, which may have given up.
-fn answer<T>(reply: oneshot::Sender<T>, value: T) {
-    drop(reply.send(value));
 }

@@ -3,7 +3,6 @@
 use super::engine::Engine;
 use super::error::EngineError;
 use super::keys::{SERVERS_KEY, bucket_key};
-use super::node::LinkUse;
 use super::script::{self, LuaScript};
 use super::value::{ScriptReply, into_text, into_values};
 
@@ -45,16 +44,5 @@ impl Engine {
         let args = |_: &str| [self.server().to_owned(), ttl_ms.to_string()].map(String::into_bytes).into();
         let answer = self.router().script_value(script, &[SERVERS_KEY.to_owned()], args).await?;
         Ok(into_values(answer)?.into_iter().filter_map(into_text).collect())
-    }
-
-    /// Returns the time of Redis, in milliseconds since 1970.
-    pub async fn now_ms(&self) -> Result<u64, EngineError> {
-        let answer = self.router().command(SERVERS_KEY, LinkUse::Scripts, redis::cmd("TIME")).await?;
-        let mut parts =
-            into_values(answer)?.into_iter().filter_map(into_text).filter_map(|part| part.parse::<u64>().ok());
-        match (parts.next(), parts.next()) {
-            (Some(seconds), Some(micros)) => Ok(seconds * 1_000 + micros / 1_000),
-            _ => Err(EngineError::Protocol("a bad answer to TIME".to_owned())),
-        }
     }
 }

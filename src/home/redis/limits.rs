@@ -21,7 +21,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Time in which a connection must be established, including its start-up commands.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time in which Redis must answer one request.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time in which an operation is retried before it fails.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 /// First and longest pause between two attempts.
@@ -39,3 +39,5 @@ pub(super) const NUMBER_MAX: u64 = 1 << 53;
 pub(super) const LANE_SESSIONS_MAX: usize = 64;
 /// Time in which replicas must confirm a write; then it is sent again.
 pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Fields of an event's entry; Lua passes no more than a few thousand values to a command.
+pub const EVENT_FIELDS_MAX: usize = 1_000;

@@ -4,28 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion};
-use redis::{PushInfo, PushKind, RedisConnectionInfo, RedisError, ServerError, TlsCertificates, Value};
+use redis::{Pipeline, PushInfo, PushKind, RedisError, ServerError, Value};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::connect::{NodeSettings, connect};
 use super::error::EngineError;
 use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 use super::signals::ChangeSignals;
 use super::state::hex;
 use super::url::NodeAddress;
 use super::value::{into_bytes, into_text, into_values};
-
-/// How to log in to the servers.
-#[derive(Debug)]
-pub(super) struct NodeSettings {
-    pub(super) tls: bool,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) database: i64,
-    /// Certificates of the authority, PEM.
-    pub(super) ca_pem: Option<Vec<u8>>,
-}
 
 /// One Redis server.
 #[derive(Debug)]
@@ -34,9 +23,16 @@ pub(super) struct RedisNode {
     settings: Arc<NodeSettings>,
     signals: Arc<ChangeSignals>,
     /// Held while connecting: callers share one attempt.
-    scripts: Mutex<Option<Link>>,
+    scripts: Mutex<LinkSlot>,
     /// Likewise.
-    reads: Mutex<Option<Link>>,
+    reads: Mutex<LinkSlot>,
+}
+
+/// A connection, or what the last attempt to establish it came to.
+#[derive(Debug, Default)]
+struct LinkSlot {
+    link: Option<Link>,
+    failed: Option<(Instant, RequestError)>,
 }
 
 /// The use of a connection.
@@ -59,11 +55,11 @@ pub(super) struct Link {
 }
 
 /// The reason why one attempt failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum RequestError {
     /// The same request may succeed later or on a new connection.
     Retry(String),
-    /// The script must be loaded first.
+    /// The server does not know the script: its text must be sent.
     NoScript,
     /// Another server holds the slot.
     Moved(NodeAddress),
@@ -92,7 +88,7 @@ impl RequestError {
                 RequestError::Retry(text())
             }
             "OOM" | "NOREPLICAS" | "MISCONF" => RequestError::Fatal(EngineError::Refused(text())),
-            "NOAUTH" | "WRONGPASS" | "NOPERM" => RequestError::Fatal(EngineError::Config(format!(
+            _ if is_forbidden(error) => RequestError::Fatal(EngineError::Config(format!(
                 "the journal's Redis refused the user or a command: {}",
                 text()
             ))),
@@ -100,7 +96,7 @@ impl RequestError {
         }
     }
 
-    fn of_client(error: &RedisError) -> Self {
+    pub(super) fn of_client(error: &RedisError) -> Self {
         match error.kind() {
             redis::ErrorKind::AuthenticationFailed => {
                 RequestError::Fatal(EngineError::Config(format!("the journal's Redis refused the login: {error}")))
@@ -143,34 +139,45 @@ impl RedisNode {
 
     /// Returns the connection for a use, established if needed.
     pub(super) async fn link(&self, purpose: LinkUse) -> Result<Link, RequestError> {
+        let asked_at = Instant::now();
         let mut slot = match purpose {
             LinkUse::Scripts => self.scripts.lock().await,
             LinkUse::Reads => self.reads.lock().await,
         };
-        if let Some(link) = slot.as_ref().filter(|link| !link.is_broken.load(Ordering::Acquire)) {
+        if let Some(link) = slot.link.as_ref().filter(|link| !link.is_broken.load(Ordering::Acquire)) {
             return Ok(link.clone());
         }
-        *slot = None;
-        let link = timeout(CONNECT_TIMEOUT, self.establish(purpose)).await;
-        let link = link.unwrap_or_else(|_| Err(RequestError::Retry(format!("no connection to {}", self.address))))?;
-        *slot = Some(link.clone());
-        if purpose == LinkUse::Reads {
+        if let Some((_, error)) = slot.failed.as_ref().filter(|(at, _)| *at > asked_at) {
+            // It failed while this caller waited: one attempt is enough for all who did.
+            return Err(error.clone());
+        }
+        slot.link = None;
+        let link = timeout(CONNECT_TIMEOUT, Box::pin(self.establish(purpose))).await;
+        let link = link.unwrap_or_else(|_| Err(RequestError::Retry(format!("no connection to {}", self.address))));
+        match &link {
+            Ok(link) => slot.link = Some(link.clone()),
+            Err(error) => slot.failed = Some((Instant::now(), error.clone())),
+        }
+        if purpose == LinkUse::Reads && link.is_ok() {
             // Changes between the two connections were reported to neither.
             self.signals.all_changed();
         }
-        Ok(link)
+        link
     }
 
     async fn establish(&self, purpose: LinkUse) -> Result<Link, RequestError> {
         let is_broken = Arc::new(AtomicBool::new(false));
         let connection = match purpose {
-            LinkUse::Scripts => self.connect(ProtocolVersion::RESP2, &is_broken).await,
-            LinkUse::Reads => match self.connect(ProtocolVersion::RESP3, &is_broken).await {
-                Err(error) if error.kind() == redis::ErrorKind::RESP3NotSupported => {
-                    self.connect(ProtocolVersion::RESP2, &is_broken).await
+            LinkUse::Scripts => connect(&self.address, &self.settings, None).await,
+            LinkUse::Reads => {
+                let pushes = Arc::new(receiver(self.signals.clone(), is_broken.clone()));
+                match connect(&self.address, &self.settings, Some(pushes)).await {
+                    Err(error) if error.kind() == redis::ErrorKind::RESP3NotSupported => {
+                        connect(&self.address, &self.settings, None).await
+                    }
+                    connection => connection,
                 }
-                connection => connection,
-            },
+            }
         };
         let connection = connection.map_err(|error| RequestError::of_client(&error))?;
         let mut link = Link { connection, is_broken, epoch: "".into(), is_tracking: false };
@@ -180,40 +187,6 @@ impl RedisNode {
             link.is_tracking = matches!(answers.first(), Some(Value::Okay));
         }
         Ok(link)
-    }
-
-    async fn connect(
-        &self,
-        protocol: ProtocolVersion,
-        is_broken: &Arc<AtomicBool>,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let NodeSettings { tls, username, password, database, ca_pem } = &*self.settings;
-        let NodeAddress { host, port } = self.address.clone();
-        let addr = match tls {
-            true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-            false => ConnectionAddr::Tcp(host, port),
-        };
-        let mut login = RedisConnectionInfo::default().set_db(*database).set_protocol(protocol);
-        login = login.set_lib_name("tasktail", env!("CARGO_PKG_VERSION"));
-        if let Some(username) = username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = password {
-            login = login.set_password(password);
-        }
-        let info = addr.into_connection_info()?.set_redis_settings(login);
-        let client = match ca_pem {
-            Some(pem) => {
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
-                Client::build_with_tls(info, certificates)?
-            }
-            None => Client::open(info)?,
-        };
-        let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        if protocol == ProtocolVersion::RESP3 {
-            config = config.set_push_sender(receiver(self.signals.clone(), is_broken.clone()));
-        }
-        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Returns the epoch of the server, which must be a primary.
@@ -233,6 +206,14 @@ impl RedisNode {
         let epoch = id.get(..16).and_then(|start| u64::from_str_radix(start, 16).ok()).unwrap_or(0);
         Ok(hex(epoch))
     }
+}
+
+/// Reports whether an error is that of a user without the right. A script reports it in its own words.
+fn is_forbidden(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&error.code())
+        || details.starts_with("The user executing the script can't run")
+        || details.starts_with("ACL failure in script")
 }
 
 /// Returns a field of the answer to INFO.

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, ServerError, Value};
 use tokio::time::{Instant, sleep};
 
+use super::connect::NodeSettings;
 use super::error::EngineError;
-use super::limits::{OPERATION_TIMEOUT, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, WAIT_TIMEOUT};
-use super::node::{Link, LinkUse, NodeSettings, RedisNode, RequestError};
+use super::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, WAIT_TIMEOUT};
+use super::node::{Link, LinkUse, RedisNode, RequestError};
 use super::script::LuaScript;
 use super::signals::ChangeSignals;
 use super::topology::Topology;
@@ -28,6 +29,15 @@ pub(super) struct Router {
     nodes: Mutex<HashMap<NodeAddress, Arc<RedisNode>>>,
     /// Replicas that must confirm a write.
     pub(super) acks: AtomicU32,
+    operation_timeout: Duration,
+}
+
+/// Answers without an error, and who gave them.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) answers: Vec<Value>,
+    pub(super) node: Arc<RedisNode>,
+    pub(super) link: Link,
 }
 
 /// The attempts of one operation.
@@ -35,17 +45,14 @@ pub(super) struct Router {
 pub(super) struct Attempts {
     started: Instant,
     pause: Duration,
+    timeout: Duration,
 }
 
 impl Attempts {
-    pub(super) fn start() -> Self {
-        Self { started: Instant::now(), pause: RETRY_PAUSE_MIN }
-    }
-
     /// Waits before the next attempt, or returns the error if it is too late for one.
     pub(super) async fn next(&mut self, reason: String) -> Result<(), EngineError> {
         let waited = self.started.elapsed();
-        if waited + self.pause > OPERATION_TIMEOUT {
+        if waited + self.pause > self.timeout {
             return Err(EngineError::Unavailable { reason, waited });
         }
         sleep(self.pause).await;
@@ -55,7 +62,7 @@ impl Attempts {
 }
 
 impl Router {
-    pub(super) fn new(url: &JournalUrl, settings: NodeSettings) -> Self {
+    pub(super) fn new(url: &JournalUrl, settings: NodeSettings, operation_timeout: Duration) -> Self {
         let topology = Topology::new(url);
         Self {
             topology,
@@ -63,7 +70,13 @@ impl Router {
             signals: Arc::default(),
             nodes: Mutex::default(),
             acks: AtomicU32::new(0),
+            operation_timeout,
         }
+    }
+
+    /// Starts the attempts of an operation.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts { started: Instant::now(), pause: RETRY_PAUSE_MIN, timeout: self.operation_timeout }
     }
 
     fn node(&self, address: &NodeAddress) -> Arc<RedisNode> {
@@ -85,26 +98,53 @@ impl Router {
         }
     }
 
-    /// Sends commands about one key together, once. An answer can be an error of the server.
-    pub(super) async fn once(
+    /// Sends commands about one key together, once, to the server that holds the key or to `ask_at`, which imports it.
+    async fn once(
         &self,
         key: &str,
         purpose: LinkUse,
-        pipeline: &Pipeline,
-    ) -> Result<Vec<Value>, RequestError> {
-        let (node, link) = self.link(key, purpose).await?;
-        let answers = link.send(pipeline).await?;
-        match answers.first() {
-            Some(Value::ServerError(error)) => {
+        ask_at: Option<&NodeAddress>,
+        pipeline: impl Fn(&str) -> Pipeline,
+    ) -> Result<Answered, RequestError> {
+        let (node, link) = match ask_at {
+            Some(address) => self.link_at(address, purpose).await?,
+            None => self.link(key, purpose).await?,
+        };
+        let pipeline = pipeline(&link.epoch);
+        let answers = match ask_at {
+            Some(_) => link.send(&asking(&pipeline)).await?.into_iter().skip(1).step_by(2).collect(),
+            None => link.send(&pipeline).await?,
+        };
+        match answers.iter().find_map(server_error) {
+            None => Ok(Answered { answers, node, link }),
+            Some(error) => {
                 let error = RequestError::of_server(error, &node.address);
                 self.learn(key, &link, &error);
-                match error {
-                    RequestError::Ask(address) if pipeline.len() == 1 => self.asking(&address, purpose, pipeline).await,
-                    error => Err(error),
-                }
+                Err(error)
             }
-            _ => Ok(answers),
         }
+    }
+
+    /// Returns a connection to a certain server.
+    pub(super) async fn link_at(
+        &self,
+        address: &NodeAddress,
+        purpose: LinkUse,
+    ) -> Result<(Arc<RedisNode>, Link), RequestError> {
+        let node = self.node(address);
+        let link = node.link(purpose).await?;
+        Ok((node, link))
+    }
+
+    /// Returns the primaries.
+    pub(super) async fn primaries(&self) -> Result<Vec<Arc<RedisNode>>, RequestError> {
+        let addresses = self.topology.primaries(&self.settings).await?;
+        Ok(addresses.iter().map(|address| self.node(address)).collect())
+    }
+
+    /// Makes the next request ask again which server holds what.
+    pub(super) fn forget(&self) {
+        self.topology.forget();
     }
 
     /// Draws the conclusions of an error for later requests.
@@ -119,26 +159,6 @@ impl Router {
         }
     }
 
-    /// Sends one command to a server that imports the slot of its key.
-    async fn asking(
-        &self,
-        address: &NodeAddress,
-        purpose: LinkUse,
-        pipeline: &Pipeline,
-    ) -> Result<Vec<Value>, RequestError> {
-        let link = self.node(address).link(purpose).await?;
-        let mut asking = redis::pipe();
-        asking.cmd("ASKING");
-        for command in pipeline.cmd_iter() {
-            asking.add_command(command.clone());
-        }
-        let mut answers = link.send(&asking).await?;
-        match answers.last() {
-            Some(Value::ServerError(error)) => Err(RequestError::of_server(error, address)),
-            _ => Ok(answers.split_off(1)),
-        }
-    }
-
     /// Sends commands about one key together until all are answered without an error.
     pub(super) async fn all(
         &self,
@@ -146,18 +166,25 @@ impl Router {
         purpose: LinkUse,
         pipeline: &Pipeline,
     ) -> Result<Vec<Value>, EngineError> {
-        let mut attempts = Attempts::start();
+        Ok(self.answered(key, purpose, pipeline).await?.answers)
+    }
+
+    /// Sends commands like [`Router::all`]. Returns who answered too.
+    pub(super) async fn answered(
+        &self,
+        key: &str,
+        purpose: LinkUse,
+        pipeline: &Pipeline,
+    ) -> Result<Answered, EngineError> {
+        let mut attempts = self.attempts();
+        let mut ask_at = None;
         loop {
-            let error = match self.once(key, purpose, pipeline).await {
-                Ok(answers) => {
-                    let failed = answers.iter().find_map(|answer| match answer {
-                        Value::ServerError(error) => Some(error.clone()),
-                        _ => None,
-                    });
-                    match failed {
-                        None => return Ok(answers),
-                        Some(error) => RequestError::of_server(&error, &NodeAddress { host: String::new(), port: 0 }),
-                    }
+            let asked = ask_at.take();
+            let error = match self.once(key, purpose, asked.as_ref(), |_| pipeline.clone()).await {
+                Ok(answered) => return Ok(answered),
+                Err(RequestError::Ask(address)) if asked.is_none() => {
+                    ask_at = Some(address);
+                    continue;
                 }
                 Err(error) => error,
             };
@@ -190,32 +217,30 @@ impl Router {
         args: impl Fn(&str) -> Vec<Vec<u8>>,
     ) -> Result<Value, EngineError> {
         let key = keys.first().map_or("", String::as_str);
-        let mut attempts = Attempts::start();
+        let mut attempts = self.attempts();
+        let mut whole = false;
+        let mut ask_at = None;
         loop {
-            let error = match self.link(key, LinkUse::Scripts).await {
-                Ok((_, link)) => {
-                    let mut pipeline = redis::pipe();
-                    pipeline.add_command(script.call(keys, &args(&link.epoch)));
-                    match self.once(key, LinkUse::Scripts, &pipeline).await {
-                        Ok(mut answers) => return Ok(answers.pop().unwrap_or_default()),
-                        Err(RequestError::NoScript) => match self.load(key, script).await {
-                            Ok(()) => RequestError::Retry(format!("the script {} is not known", script.name)),
-                            Err(error) => error,
-                        },
-                        Err(error) => error,
-                    }
+            let asked = ask_at.take();
+            let pipeline = |epoch: &str| {
+                let mut pipeline = redis::pipe();
+                pipeline.add_command(script.call(whole, keys, &args(epoch)));
+                pipeline
+            };
+            let error = match self.once(key, LinkUse::Scripts, asked.as_ref(), pipeline).await {
+                Ok(Answered { mut answers, .. }) => return Ok(answers.pop().unwrap_or_default()),
+                Err(RequestError::Ask(address)) if asked.is_none() => {
+                    ask_at = Some(address);
+                    continue;
+                }
+                Err(RequestError::NoScript) if !whole => {
+                    (whole, ask_at) = (true, asked);
+                    continue;
                 }
                 Err(error) => error,
             };
             attempts.next(self.retry_reason(error)?).await?;
         }
-    }
-
-    /// Loads a script on the server that holds a key.
-    pub(super) async fn load(&self, key: &str, script: &LuaScript) -> Result<(), RequestError> {
-        let mut pipeline = redis::pipe();
-        pipeline.add_command(script.load());
-        self.once(key, LinkUse::Scripts, &pipeline).await.map(drop)
     }
 
     /// Adds the wait for replicas, if confirmations need them.
@@ -247,4 +272,21 @@ impl Router {
             RequestError::Fatal(error) => Err(error),
         }
     }
+}
+
+/// Returns the error in an answer.
+fn server_error(answer: &Value) -> Option<&ServerError> {
+    match answer {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// Returns the commands for a server that imports the slot of their key.
+pub(super) fn asking(pipeline: &Pipeline) -> Pipeline {
+    let mut asking = redis::pipe();
+    for command in pipeline.cmd_iter() {
+        asking.cmd("ASKING").add_command(command.clone());
+    }
+    asking
 }

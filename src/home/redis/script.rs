@@ -5,13 +5,6 @@ use std::sync::LazyLock;
 /// A script, called by its hash.
 #[derive(Debug)]
 pub(super) struct LuaScript {
-    text: LazyLock<ScriptText>,
-    /// Name, for messages.
-    pub(super) name: &'static str,
-}
-
-#[derive(Debug)]
-struct ScriptText {
     code: String,
     sha1: String,
 }
@@ -19,19 +12,17 @@ struct ScriptText {
 const PRELUDE: &str = include_str!("scripts/prelude.lua");
 
 /// Inserts the shared functions after the first line, which must stay the first.
-fn assembled(body: &str) -> ScriptText {
+fn assembled(body: &str) -> LuaScript {
     let (head, rest) = body.split_once('\n').unwrap_or((body, ""));
     let code = format!("{head}\n{PRELUDE}\n{rest}");
     let sha1 = redis::Script::new(&code).get_hash().to_owned();
-    ScriptText { code, sha1 }
+    LuaScript { code, sha1 }
 }
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
-        $(pub(super) static $name: LuaScript = LuaScript {
-            text: LazyLock::new(|| assembled(include_str!(concat!("scripts/", $file, ".lua")))),
-            name: $file,
-        };)*
+        $(pub(super) static $name: LazyLock<LuaScript> =
+            LazyLock::new(|| assembled(include_str!(concat!("scripts/", $file, ".lua"))));)*
     };
 }
 
@@ -47,23 +38,20 @@ scripts! {
     PRESENT = "present";
     REMOVE = "remove";
     REOPEN = "reopen";
+    RUN_APPEND = "run_append";
+    RUN_PRINTS = "run_prints";
     SEALED = "sealed";
     SECRET = "secret";
     UNLIST = "unlist";
 }
 
 impl LuaScript {
-    /// Returns the command that calls the script.
-    pub(super) fn call<A: redis::ToRedisArgs>(&self, keys: &[String], args: &[A]) -> redis::Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.text.sha1).arg(keys.len()).arg(keys).arg(args);
-        command
-    }
-
-    /// Returns the command that loads the script.
-    pub(super) fn load(&self) -> redis::Cmd {
-        let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(&self.text.code);
+    /// Returns the command that calls the script: by its hash, or with its text for a server that does not know it,
+    /// which then does.
+    pub(super) fn call<A: redis::ToRedisArgs>(&self, whole: bool, keys: &[String], args: &[A]) -> redis::Cmd {
+        let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
+        command.arg(if whole { &self.code } else { &self.sha1 });
+        command.arg(keys.len()).arg(keys).arg(args);
         command
     }
 }

@@ -49,6 +49,35 @@ pub(super) struct Registration {
     pub(super) signal: Arc<ChangeSignal>,
 }
 
+/// A look at what a signal reported: the signal is set again unless the look is done.
+#[derive(Debug)]
+pub(super) struct UnreadChange {
+    signal: Option<Arc<ChangeSignal>>,
+}
+
+impl Registration {
+    /// Clears the signal to look at what changed. A change during the look sets it again.
+    pub(super) fn unread(&self) -> UnreadChange {
+        self.signal.take();
+        UnreadChange { signal: Some(self.signal.clone()) }
+    }
+}
+
+impl UnreadChange {
+    /// Ends the look.
+    pub(super) fn done(mut self) {
+        self.signal = None;
+    }
+}
+
+impl Drop for UnreadChange {
+    fn drop(&mut self) {
+        if let Some(signal) = &self.signal {
+            signal.set();
+        }
+    }
+}
+
 impl ChangeSignals {
     /// Registers for changes of keys.
     pub(super) fn register(self: &Arc<Self>, keys: &[&str]) -> Registration {

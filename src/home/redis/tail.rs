@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use super::engine::Engine;
 use super::entry::{SharedEntry, StreamEntry, read_entries};
 use super::error::EngineError;
-use super::keys::TaskKeys;
+use super::keys::LogKeys;
 use super::limits::{POLL_INTERVAL, READ_ENTRIES_MAX, REREAD_INTERVAL};
 use super::node::LinkUse;
 use super::signals::Registration;
@@ -17,11 +17,17 @@ use crate::model::{EntryId, TaskId};
 #[derive(Debug)]
 pub struct Tail {
     engine: Engine,
-    keys: TaskKeys,
+    keys: LogKeys,
     birth: u64,
     after: EntryId,
     after_line: u64,
+    /// Epoch in which the last entry was read; `None` before the first read.
+    epoch: Option<u64>,
+    /// Lines up to this one were returned before the journal was truncated, and are not returned again.
+    skip_through: u64,
     registration: Registration,
+    /// Epoch of the task for which it was continued in that of the primary.
+    reopened: Option<u64>,
     /// The facts that were returned last.
     returned: Option<SharedTask>,
     /// Facts to return once the entries up to them were returned.
@@ -50,15 +56,45 @@ pub enum SharedEvent {
 impl Engine {
     /// Follows a task from after an entry.
     pub fn tail(&self, id: &TaskId, birth: u64, after: EntryId, after_line: u64) -> Tail {
-        let keys = TaskKeys::new(id);
+        self.tail_log(LogKeys::of_task(id), birth, after, after_line)
+    }
+
+    /// Follows the keys of a task or a run from after an entry.
+    pub(super) fn tail_log(&self, keys: LogKeys, birth: u64, after: EntryId, after_line: u64) -> Tail {
         let registration = self.router().signals.register(&[&keys.stream, &keys.hash]);
         registration.signal.set();
         let engine = self.clone();
-        Tail { engine, keys, birth, after, after_line, registration, returned: None, pending: None, has_more: false }
+        Tail {
+            engine,
+            keys,
+            birth,
+            after,
+            after_line,
+            epoch: None,
+            skip_through: 0,
+            registration,
+            reopened: None,
+            returned: None,
+            pending: None,
+            has_more: false,
+        }
     }
 }
 
 impl Tail {
+    /// Makes the entry after which the tail starts one that was read in `epoch`: what was lost since then is
+    /// reported. Without it, the entry is taken to exist.
+    #[must_use]
+    pub fn from_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Returns the epoch in which the last entry was read.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
     /// Waits for the next event. Can be dropped and called again without losing one. After an error it can be
     /// called again; the journal was unavailable for longer than an operation waits.
     pub async fn next(&mut self) -> Result<SharedEvent, EngineError> {
@@ -96,15 +132,29 @@ impl Tail {
         let read = pipeline.cmd("XREAD").arg("COUNT").arg(READ_ENTRIES_MAX);
         read.arg("STREAMS").arg(&keys.stream).arg(self.after.to_string());
         // A change during the read must be seen as one after it. If this call is dropped, the next one reads again.
-        let mut unread = Unread { registration: &self.registration, is_read: false };
-        self.registration.signal.take();
-        let answers = self.engine.router().all(&keys.stream, LinkUse::Reads, &pipeline).await?;
-        let mut answers = answers.into_iter();
+        let unread = self.registration.unread();
+        let mut answered = self.engine.router().answered(&keys.stream, LinkUse::Reads, &pipeline).await?;
+        let mut answers = std::mem::take(&mut answered.answers).into_iter();
         let state = SharedTask::parse(into_fields(answers.next().unwrap_or_default())?)?;
         let Some(state) = state.filter(|state| state.birth == self.birth) else {
-            unread.is_read = true;
+            unread.done();
             return Ok(Some(SharedEvent::Gone));
         };
+        // Once for each epoch found: if it stays, a connection is behind, and the facts are right.
+        if self.reopened != Some(state.epoch)
+            && let Some(other) = self.engine.router().other_epoch(&answered, &state).await
+        {
+            self.engine.router().reopen(keys, self.birth, &other).await?;
+            drop(unread);
+            self.reopened = Some(state.epoch);
+            return Ok(None);
+        }
+        if let Some(last_line) = self.lost_after(&state) {
+            drop(unread);
+            (self.epoch, self.after, self.after_line) = (Some(state.epoch), EntryId::MIN, 0);
+            self.skip_through = last_line;
+            return Ok(Some(SharedEvent::Truncated { last_line }));
+        }
         let entries = read_entries(answers.next().unwrap_or_default())?;
         let is_full = entries.len() >= READ_ENTRIES_MAX;
         if entries.iter().any(|entry| entry.has_unknown_session(&state)) {
@@ -112,13 +162,14 @@ impl Tail {
             return Ok(None);
         }
         let numbers = self.foreign_numbers(&entries).await?;
-        unread.is_read = true;
-        drop(unread);
+        unread.done();
         self.has_more = is_full;
+        self.epoch = Some(state.epoch);
         let is_changed = self.returned.as_ref().is_none_or(|old| !old.is_same_apart_from_lines(&state));
         let last_id = entries.last().map(|entry| entry.id);
         let entries = entries.into_iter().zip(numbers);
-        let entries: Vec<_> = entries.filter_map(|(entry, n)| entry.numbered(n, &state)).collect();
+        let entries = entries.filter_map(|(entry, n)| entry.numbered(n, &state));
+        let entries: Vec<_> = entries.filter(|entry| entry.n > self.skip_through).collect();
         if is_changed && (state.status == SharedStatus::Running || !is_full) {
             self.pending = Some(state);
         }
@@ -126,6 +177,16 @@ impl Tail {
         let Some(last) = entries.last() else { return Ok(None) };
         self.after_line = last.n;
         Ok(Some(SharedEvent::Entries(entries)))
+    }
+
+    /// Returns the last line that remains of those returned, if some of them are lost.
+    fn lost_after(&self, state: &SharedTask) -> Option<u64> {
+        let epoch = self.epoch.filter(|epoch| *epoch != state.epoch)?;
+        // Lines after the end of an epoch were lost by the change to the next one.
+        let ends = state.epochs.iter().skip_while(|(past, _)| *past != epoch).map(|(_, last_line)| *last_line);
+        let end = ends.min().unwrap_or(0);
+        let returned = self.after_line.max(self.skip_through);
+        (returned > end).then_some(end)
     }
 
     /// Returns the numbers of entries of other clients; `None` for ours.
@@ -163,20 +224,6 @@ impl Tail {
             }
             self.engine.router().account(&self.keys, self.birth).await?;
             is_accounted = true;
-        }
-    }
-}
-
-/// Marks the signal again unless what it reported was read.
-struct Unread<'a> {
-    registration: &'a Registration,
-    is_read: bool,
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        if !self.is_read {
-            self.registration.signal.set();
         }
     }
 }

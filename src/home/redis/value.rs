@@ -28,6 +28,11 @@ impl ScriptReply {
         self.text()?.parse().map_err(|_| EngineError::Protocol(format!("a bad number after {}", self.word)))
     }
 
+    /// Returns the next part as a birth.
+    pub(super) fn hex(&mut self) -> Result<u64, EngineError> {
+        u64::from_str_radix(&self.text()?, 16).map_err(|_| EngineError::Protocol("a bad birth".to_owned()))
+    }
+
     /// Returns the next part as text.
     pub(super) fn text(&mut self) -> Result<String, EngineError> {
         let part = self.rest.next().and_then(into_text);
@@ -96,6 +101,21 @@ pub(super) fn into_fields(value: Value) -> Result<FieldBytes, EngineError> {
         }
         Value::Nil => Ok(Vec::new()),
         value => Err(unexpected(&value)),
+    }
+}
+
+/// Returns pairs of a map whose values are of any form.
+pub(super) fn into_fields_of(value: Value) -> Option<Vec<(Vec<u8>, Value)>> {
+    match value {
+        Value::Map(pairs) => pairs.into_iter().map(|(name, value)| Some((into_bytes(name)?, value))).collect(),
+        value => {
+            let mut values = into_values(value).ok()?.into_iter();
+            let mut pairs = Vec::with_capacity(values.len() / 2);
+            while let (Some(name), Some(value)) = (values.next(), values.next()) {
+                pairs.push((into_bytes(name)?, value));
+            }
+            Some(pairs)
+        }
     }
 }
 

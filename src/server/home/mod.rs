@@ -44,6 +44,7 @@ impl SharedHome {
         let engine_options = EngineOptions {
             acks: home.journal_acks,
             ca_file: home.journal_ca_file.clone(),
+            trust: home.journal_trust,
             ..EngineOptions::new(&server)
         };
         let engine =

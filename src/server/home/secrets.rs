@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::session::{BrowserSessions, SESSIONS_FILE};
 use crate::auth::share::{SHARE_KEY_FILE, ShareKeyFile};
 use crate::auth::{TOKENS_FILE, replace_private};
+use crate::home::redis::StoredSecret;
 use crate::home::{Engine, EngineError};
 
 /// Interval at which the files are checked. A check is one `stat` of each.
@@ -94,19 +95,23 @@ impl SharedSecrets {
 
     /// Keeps them the same until `shutdown`.
     pub(crate) async fn run(mut self, sessions: &BrowserSessions, shutdown: &CancellationToken) {
-        let mut watch = self.engine.watch_secrets(&self.files.each_ref().map(|file| file.name));
+        let [mut tokens, mut sessions_watch, mut share] =
+            self.files.each_ref().map(|file| self.engine.watch_secret(file.name));
         let mut last_read = tokio::time::Instant::now();
         loop {
-            let is_changed = tokio::select! {
+            let changed = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = watch.changed() => true,
-                () = tokio::time::sleep(POLL_INTERVAL) => last_read.elapsed() >= READ_INTERVAL,
+                read = tokens.next() => read.is_ok(),
+                read = sessions_watch.next() => read.is_ok(),
+                read = share.next() => read.is_ok(),
+                () = tokio::time::sleep(POLL_INTERVAL) => false,
             };
-            if is_changed {
+            let is_due = changed || last_read.elapsed() >= READ_INTERVAL;
+            if is_due {
                 last_read = tokio::time::Instant::now();
             }
             for file in &mut self.files {
-                if !is_changed && !file.has_changed() {
+                if !is_due && !file.has_changed() {
                     continue;
                 }
                 match file.sync(&self.engine).await {
@@ -129,10 +134,14 @@ impl SyncedFile {
     /// Applies the changes of each side to the other. Returns whether the file has changed.
     async fn sync(&mut self, engine: &Engine) -> Result<bool, SyncError> {
         for _ in 0..ATTEMPTS_MAX {
-            let (remote, local) = (engine.secret(self.name).await?, self.read()?);
+            let (stored, local) = (engine.secret(self.name).await?, self.read()?);
+            let (remote, version) = match stored {
+                Some(StoredSecret { value, version }) => (Some(value), version),
+                None => (None, 0),
+            };
             let Some(merged) = self.merge(local.as_deref(), remote.as_deref()) else { return Ok(false) };
             if !self.is_same(remote.as_deref(), &merged)
-                && !engine.set_secret(self.name, remote.as_deref(), &merged).await?
+                && engine.set_secret(self.name, version, Some(&merged), None).await?.is_none()
             {
                 continue;
             }

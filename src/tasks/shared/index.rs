@@ -54,6 +54,8 @@ pub(super) async fn follow(tasks: Tasks, shared: SharedStore, mut watch: IndexWa
 async fn apply(tasks: &Tasks, shared: &SharedStore, change: IndexChange) -> Result<(), TasksError> {
     match change {
         IndexChange::Task(id) => update(tasks, shared, &id).await,
+        // The layer of runs follows them.
+        IndexChange::Run(_) => Ok(()),
         IndexChange::Bucket(bucket) => {
             let stored: HashSet<TaskId> =
                 shared.engine.index_bucket(bucket).await?.into_iter().map(|(id, _)| id).collect();

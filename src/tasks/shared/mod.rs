@@ -181,7 +181,7 @@ impl TaskHandle {
 
 impl Tasks {
     /// Returns the shared store, if there is one.
-    pub(super) fn shared(&self) -> Option<&SharedStore> {
+    pub fn shared(&self) -> Option<&SharedStore> {
         self.inner.options.shared.as_ref()
     }
 

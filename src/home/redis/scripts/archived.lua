@@ -15,7 +15,7 @@ if task.status == 'sealed' or task.archived ~= from - 1 or to < from or to > tas
 end
 local ms, seq = parts_of(ARGV[5])
 redis.call('XTRIM', KEYS[1], 'MINID', '=', ms .. '-' .. int(tonumber(seq) + 1))
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '(0', ARGV[3])
 redis.call('HSET', hash, 'arc', ARGV[3], 'f', ARGV[6],
   'seg', segments == '' and ARGV[4] or segments .. '\n' .. ARGV[4])
 return { 'OK' }

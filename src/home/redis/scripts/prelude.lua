@@ -5,7 +5,8 @@
 --   n last number   ea entries-added of the stream at that time   li last id   by, sk bytes, skipped lines
 --   s:SESSION `SEQ INDEX USED`   sc sessions   x:INDEX session   xn next index   w:SERVER attached until, ms
 --   arc archived through   seg object names, one a line   f highest fence   r:NAME fact   et token of the end
--- The sorted set `{task:logs:ID}:fx` holds the numbers of entries that other clients added.
+-- The sorted set `{task:logs:ID}:fx` holds the numbers of entries that other clients added, and a member with number 0:
+-- all keys of a task exist, since a cluster refuses scripts with a missing key while their slot moves.
 -- An entry of ours has the fields line, timestamp, stream and tt: `N [INDEX.SEQ[.PIECE] | -] [FLAGS | -] [SESSION]`.
 
 local SESSIONS_MAX = 48

@@ -6,7 +6,7 @@
 local hash = KEYS[2]
 local f = redis.call('HMGET', hash, 'b', 'ep', 'n', 'arc', 'eps')
 if f[1] ~= ARGV[1] then return { 'REMOVED' } end
-if f[2] ~= ARGV[2] then return { 'OK', f[2] } end
+if f[2] ~= ARGV[2] or f[2] == ARGV[3] then return { 'OK', f[2] } end
 local n = math.max(tonumber(f[3]) or 0, tonumber(f[4]) or 0)
 local past = ARGV[2] .. ':' .. int(n)
 local all = f[5] and f[5] .. ' ' .. past or past
