@@ -17,7 +17,7 @@ use super::mask::{Masker, Masks};
 use super::partial::PendingLines;
 use super::{Delivery, Exit};
 use crate::model::{Channel, LineText, TaskId, Timestamp};
-use crate::wire::worker::OutgoingMessage;
+use crate::wire::worker::{OutgoingMessage, RetainLimits};
 
 /// A task's output on its way to the server. Pushing never waits for the network, unless the local log is full and
 /// its policy is to wait.
@@ -236,7 +236,8 @@ impl SharedBuffer {
     }
 
     /// Starts a new connection: everything up to `acked_seq` is durable, the rest is sent again in this form.
-    pub(super) fn resume(&self, acked_seq: u64, form: BatchForm, partials: bool) {
+    /// Acknowledged lines are kept as `retain` says.
+    pub(super) fn resume(&self, acked_seq: u64, form: BatchForm, partials: bool, retain: Option<RetainLimits>) {
         self.reached.store(true, Ordering::Relaxed);
         let mut sender = self.sender.lock();
         // Also drops lines of a message that was not sent.
@@ -245,6 +246,7 @@ impl SharedBuffer {
         if let Some((exit, message)) = sender.deferred_end.take() {
             self.log.push_end(&RecordedEnd { floor: acked_seq, exit, message }, Timestamp::now());
         }
+        sender.reader.retain(retain);
         sender.reader.resume(acked_seq);
     }
 

@@ -25,7 +25,7 @@ pub struct UnsentSession {
     pub path: PathBuf,
     /// Details of the session.
     pub session: WorkerSession,
-    /// Lines of the command that the server had not confirmed.
+    /// Lines of the command that the server had not confirmed, or had asked to keep.
     pub lines: u64,
     /// Bytes on disk.
     pub bytes: u64,

@@ -5,6 +5,8 @@
 //!      ^                                                        |
 //!      +--- backoff, perhaps another server <--- lost: note ----+
 //! ```
+//! A server that may lose acknowledged lines in a failure has them kept (`retain`): `acked_seq` is then lower than the
+//! last ack, and the uplink continues there.
 
 mod finish;
 mod notes;
@@ -225,14 +227,14 @@ impl Uplink {
     /// Sends and receives until everything is confirmed (`Ok`) or the connection ends.
     async fn exchange(&self, session: OpenSession) -> Result<(), Disconnect> {
         let OpenSession { socket, start } = session;
-        let SessionStart { task, acked_seq, blocks, partials } = start;
+        let SessionStart { task, acked_seq, blocks, partials, retain } = start;
         self.assign.send_replace(Some(task));
         let form = match (blocks, is_loopback(&self.server)) {
             (false, _) => BatchForm::Lines,
             (true, true) => BatchForm::Block,
             (true, false) => BatchForm::CompressedBlock,
         };
-        self.shared.resume(acked_seq, form, partials);
+        self.shared.resume(acked_seq, form, partials, retain);
         if self.shared.is_complete() {
             return Ok(());
         }
@@ -299,7 +301,7 @@ impl Uplink {
             let message = message.map_err(|_| format!("no response for {} s", SILENCE_MAX.as_secs()))?;
             let Some(text) = text_of(message)? else { continue };
             match serde_json::from_str(&text) {
-                Ok(ServerReply::Ack { work_request_id, seq })
+                Ok(ServerReply::Ack { work_request_id, seq, .. })
                     if work_request_id.id == self.options.task && self.shared.ack(seq) =>
                 {
                     return Ok(());
@@ -375,6 +377,9 @@ fn is_loopback(server: &Endpoint) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+#[cfg(test)]
+#[path = "retain_tests.rs"]
+mod retain_tests;
 #[cfg(test)]
 #[path = "uplink_tests.rs"]
 mod tests;

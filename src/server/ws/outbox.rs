@@ -134,7 +134,11 @@ impl ReplyOutbox {
         let acks = std::mem::take(&mut queue.acks);
         let closing = queue.close;
         drop(queue);
-        replies.extend(acks.into_iter().map(|(work_request_id, seq)| ServerReply::Ack { work_request_id, seq }));
+        replies.extend(acks.into_iter().map(|(work_request_id, seq)| ServerReply::Ack {
+            work_request_id,
+            seq,
+            sealed: false,
+        }));
         let messages = replies.iter().map(|reply| {
             let mut json = Vec::new();
             frames::push_json(&mut json, reply);

@@ -213,6 +213,7 @@ impl WorkerConnection {
             heartbeat_s: self.state.options.limits.heartbeat.as_secs().max(1),
             line_bytes_max: limits::LINE_BYTES_MAX,
             features: [FEATURE_LOG_BLOCK, FEATURE_PARTIAL].map(Cow::Borrowed).to_vec(),
+            retain: None,
         };
         self.outbox.reply(&self.state, welcome);
     }

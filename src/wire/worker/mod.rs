@@ -136,6 +136,9 @@ pub enum ServerReply {
         /// Optional messages that the server accepts.
         #[serde(default)]
         features: Vec<Cow<'static, str>>,
+        /// Acknowledged lines that the worker keeps; none without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retain: Option<RetainLimits>,
     },
     /// The reply to `task_start`: which lines of the session are durable.
     Resume {
@@ -148,6 +151,9 @@ pub enum ServerReply {
         /// Id of the task's log, if it differs: the id of a later attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskId>,
+        /// Acknowledged lines that the worker keeps; without it, as in `welcome`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retain: Option<RetainLimits>,
     },
     /// Every line up to a number is durable.
     Ack {
@@ -155,6 +161,9 @@ pub enum ServerReply {
         work_request_id: TaskRef,
         /// Number of the last durable line.
         seq: u64,
+        /// The log of the task is sealed: no failure of a server can remove a line of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sealed: bool,
     },
     /// A message or a line was rejected.
     Error {
@@ -166,6 +175,16 @@ pub enum ServerReply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work_request_id: Option<TaskRef>,
     },
+}
+
+/// Acknowledged lines that a worker keeps, because the server may lose some in a failure and ask for them again:
+/// at least `lines`, but no more than `bytes` of its local log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainLimits {
+    /// Number of lines.
+    pub lines: u64,
+    /// Size in bytes.
+    pub bytes: u64,
 }
 
 /// The error for a rejected message, or for one line of it.

@@ -125,3 +125,22 @@ fn ids_are_echoed_in_their_original_form() {
         assert_eq!(serde_json::to_string(&task).unwrap(), id);
     }
 }
+
+#[test]
+fn a_server_may_ask_to_retain_lines_and_report_a_seal() {
+    let parse = |text: &str| serde_json::from_str::<ServerReply>(text).unwrap();
+    let welcome = r#"{"type":"welcome","protocol":1,"heartbeat_s":15,"line_bytes_max":65536,"features":[],"retain":{"lines":10000,"bytes":8388608}}"#;
+    let limits = Some(RetainLimits { lines: 10_000, bytes: 8_388_608 });
+    assert!(matches!(parse(welcome), ServerReply::Welcome { retain, .. } if retain == limits));
+    assert_eq!(serde_json::to_string(&parse(welcome)).unwrap(), welcome);
+    let resume = r#"{"type":"resume","work_request_id":"44","session":"01J","acked_seq":7,"retain":{"lines":10000,"bytes":8388608}}"#;
+    assert!(matches!(parse(resume), ServerReply::Resume { retain, acked_seq: 7, .. } if retain == limits));
+    assert_eq!(serde_json::to_string(&parse(resume)).unwrap(), resume);
+    for (text, is_sealed) in [
+        (r#"{"type":"ack","work_request_id":44,"seq":3}"#, false),
+        (r#"{"type":"ack","work_request_id":44,"seq":3,"sealed":true}"#, true),
+    ] {
+        assert!(matches!(parse(text), ServerReply::Ack { seq: 3, sealed, .. } if sealed == is_sealed));
+        assert_eq!(serde_json::to_string(&parse(text)).unwrap(), text, "absent fields stay absent");
+    }
+}

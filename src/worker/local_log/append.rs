@@ -31,6 +31,7 @@ impl LocalLog {
                 skipping.tails[channel as usize].push(bytes, at);
                 break;
             }
+            state.make_room();
             let kept = state.append_output(channel, bytes, at);
             bytes = bytes.get(kept..).unwrap_or_default();
             if bytes.is_empty() || kept == BODY_BYTES_MAX {
@@ -89,15 +90,22 @@ impl LocalLog {
         self.room.notify_all();
     }
 
-    /// Records that everything before this state of the reader is durable at the server, and returns its space.
-    pub(super) fn confirm(&self, cursor: &LogCursor) {
+    /// Records that everything before the state `confirmed` of the reader is durable at the server. Returns the space
+    /// before the state `kept`, which is the same one or an earlier one.
+    pub(super) fn confirm(&self, kept: &LogCursor, confirmed: &LogCursor) {
         let mut state = self.state.lock();
+        // The writers may have given up the history since.
+        let is_usable = kept.offset >= state.kept_from && !state.needs_room(kept.offset);
+        let kept = if is_usable { kept } else { confirmed };
+        state.kept_from = kept.offset;
+        let has_history = kept.numbering.last_seq < confirmed.numbering.last_seq;
+        state.history_end = has_history.then(|| confirmed.clone());
         if self.checked {
             // Its space is returned once the position is on disk.
-            state.confirmed = Some(cursor.clone());
+            state.confirmed = Some(kept.clone());
             self.keeper.notify_one();
         } else {
-            self.release(&mut state, cursor.offset);
+            self.release(&mut state, kept.offset);
         }
         self.unlock(state);
     }

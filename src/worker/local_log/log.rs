@@ -1,9 +1,9 @@
 //! The log itself: segments in order, the positions of the writers and of what the server has confirmed.
 //!
 //! ```text
-//!   returned to the system   in flight         waiting            end
-//! ..........................|-----------------|------------------|
-//!                           ^ released        ^ the reader        ^ the writers
+//!   returned to the system   history   in flight         waiting            end
+//! ..........................|---------|-----------------|------------------|
+//!                           ^ released                  ^ the reader        ^ the writers
 //! ```
 
 use std::collections::VecDeque;
@@ -51,15 +51,15 @@ pub(super) struct LogState {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// Position after the last record.
     pub(super) end: u64,
-    /// Everything before this position is durable at the server.
+    /// Everything before this position is durable at the server, and not kept.
     pub(super) released: u64,
     source: SegmentSource,
-    checked: bool,
+    pub(super) checked: bool,
     segment_bytes: u64,
     pub(super) bytes_max: u64,
     memory_max: u64,
     /// Time of the last failed write, until one succeeds.
-    failed_at: Option<Instant>,
+    pub(super) failed_at: Option<Instant>,
     pub(super) overflow: Overflow,
     pub(super) skipping: Option<Skipping>,
     /// Lines that the log lacks, without those of `skipping`.
@@ -70,8 +70,12 @@ pub(super) struct LogState {
     pub(super) discarding: bool,
     /// Writers no longer wait for room.
     pub(super) waits_ended: bool,
-    /// Named log: state of the reader at the first line that the server has not confirmed.
+    /// Named log: state of the reader at the first line that is kept.
     pub(super) confirmed: Option<LogCursor>,
+    /// Lines before this state are confirmed, and kept only as history.
+    pub(super) history_end: Option<LogCursor>,
+    /// Position of the first line that can be read again.
+    pub(super) kept_from: u64,
     /// Named log: everything before this position is synced.
     pub(super) synced: u64,
     /// Named log: its keeper is to end, and whether everything was delivered.
@@ -120,6 +124,8 @@ impl LocalLog {
             discarding: false,
             waits_ended: false,
             confirmed: None,
+            history_end: None,
+            kept_from: 0,
             synced: 0,
             closing: None,
             notes: Vec::new(),

@@ -6,6 +6,7 @@
 //! log       segments in order, positions, space
 //! append    the writers' side: output, internal lines, the end
 //! overflow  what happens beyond the limit
+//! history   acknowledged lines that are kept for a while
 //! cursor    the state of reading: numbers, checksum, unterminated lines
 //! keep      the side of the thread that keeps a named log
 //! reader    the uplink's side: numbered lines, resending, counting
@@ -13,13 +14,17 @@
 //! ```
 //! The writers append raw output, masked already, and only wait for a copy to the page cache. The uplink reads
 //! it later, splits it into lines and numbers them. It keeps no copy of lines in flight: after a
-//! reconnection it reads them again. Space is returned segment by segment once the server has confirmed it.
+//! reconnection it reads them again. Space is returned segment by segment once the server has confirmed it, or
+//! later if the server asked to keep a history.
 //!
 //! Without a spool the files have no name and end with the process. With one they are named, have checksums and
 //! are synced by a thread of their own, so that `spool send` can continue after a kill.
 
 mod append;
 mod cursor;
+mod history;
+#[cfg(test)]
+mod history_tests;
 mod keep;
 mod log;
 mod overflow;

@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::cursor::{LineSink, LogCursor, LogNumbering};
+use super::history::History;
 use super::log::{LocalLog, LogRead};
 use super::record::{self, HEAD_BYTES, LogRecord, LogRecordKind, NextRecord};
 use crate::model::{Channel, LineChecksum, LineText, Timestamp};
+use crate::wire::worker::RetainLimits;
 use crate::worker::Exit;
 
 /// Bytes per read of the log; more than a record has.
@@ -31,6 +33,8 @@ pub(in crate::worker) struct LogReader {
     buffer_at: u64,
     /// State before each batch that is not confirmed as a whole.
     in_flight: VecDeque<LogCursor>,
+    /// States before that, for a server that has lost lines.
+    history: History,
     /// Highest number that is durable at the server.
     acked: u64,
     end: Option<LogEnd>,
@@ -89,6 +93,7 @@ impl LogReader {
             acked: cursor.numbering.last_seq,
             cursor,
             in_flight: VecDeque::new(),
+            history: History::default(),
             end: None,
             scratch: Vec::new(),
         }
@@ -124,35 +129,43 @@ impl LogReader {
         Some(SentTotals { seq: last_seq + 1, exit: end.exit, at: end.at, sum })
     }
 
+    /// Sets which confirmed lines are kept; without limits none are, after the next [`LogReader::resume`].
+    pub(in crate::worker) fn retain(&mut self, limits: Option<RetainLimits>) {
+        self.history.set_limits(limits);
+    }
+
     /// Records that everything up to `seq` is durable.
     pub(in crate::worker) fn ack(&mut self, seq: u64) {
         self.acked = self.acked.max(seq);
-        let confirmed = |cursor: &LogCursor| cursor.numbering.last_seq <= self.acked;
-        if confirmed(&self.cursor) {
-            self.in_flight.clear();
-            self.log.confirm(&self.cursor);
-            return;
-        }
-        let covered = self.in_flight.iter().take_while(|cursor| confirmed(cursor)).count();
-        if covered > 1 {
-            self.in_flight.drain(..covered - 1);
-        }
-        if let Some(first) = self.in_flight.front().filter(|_| covered > 0) {
-            self.log.confirm(first);
-        }
+        let is_confirmed = |cursor: &LogCursor| cursor.numbering.last_seq <= self.acked;
+        let covered = self.in_flight.iter().take_while(|cursor| is_confirmed(cursor)).count();
+        let confirmed = if is_confirmed(&self.cursor) {
+            self.in_flight.drain(..).for_each(|state| self.history.push(state));
+            &self.cursor
+        } else {
+            self.in_flight.drain(..covered.saturating_sub(1)).for_each(|state| self.history.push(state));
+            let Some(first) = self.in_flight.front().filter(|_| covered > 0) else { return };
+            first
+        };
+        let kept = self.history.trim(self.log.kept_from(), confirmed).unwrap_or(confirmed);
+        self.log.confirm(kept, confirmed);
     }
 
-    /// Starts a new connection: the server has everything up to `acked`, the rest is read again.
+    /// Starts a new connection: the server has everything up to `acked`, the rest is read again. Lines that are no
+    /// longer kept are left out, which the server sees by the numbers.
     pub(in crate::worker) fn resume(&mut self, acked: u64) {
         self.acked = acked;
         if acked < self.cursor.numbering.last_seq {
-            let covered = self.in_flight.iter().take_while(|cursor| cursor.numbering.last_seq <= acked).count();
-            self.in_flight.truncate(covered.max(1));
-            if let Some(first) = self.in_flight.pop_back() {
+            let mut states: VecDeque<_> = self.history.take(self.log.hold_history()).collect();
+            states.append(&mut self.in_flight);
+            let covered = states.iter().take_while(|cursor| cursor.numbering.last_seq <= acked).count();
+            states.truncate(covered.max(1));
+            if let Some(first) = states.pop_back() {
                 self.buffer.clear();
                 self.buffer_at = first.offset;
                 self.cursor = first;
             }
+            states.into_iter().for_each(|state| self.history.push(state));
         }
         self.end = None;
         self.ack(acked);

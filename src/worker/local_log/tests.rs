@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::reader::LineCount;
 use super::*;
 use crate::model::{Channel, GapMarker, LineText, Timestamp};
+use crate::wire::worker::RetainLimits;
 use crate::worker::Exit;
 
 /// Collects a batch.
@@ -25,7 +26,7 @@ impl LineSink for Batch {
     }
 }
 
-fn batch(reader: &mut LogReader, lines_max: usize) -> Vec<(u64, Channel, String)> {
+pub(super) fn batch(reader: &mut LogReader, lines_max: usize) -> Vec<(u64, Channel, String)> {
     let mut batch = Batch { lines_max, ..Batch::default() };
     let first_seq = reader.next_batch(&mut batch).unwrap();
     assert_eq!(first_seq, batch.lines.first().map(|line| line.0));
@@ -33,7 +34,7 @@ fn batch(reader: &mut LogReader, lines_max: usize) -> Vec<(u64, Channel, String)
 }
 
 /// Reads and acknowledges everything.
-fn read_all(reader: &mut LogReader) -> Vec<(u64, Channel, String)> {
+pub(super) fn read_all(reader: &mut LogReader) -> Vec<(u64, Channel, String)> {
     let mut all = Vec::new();
     loop {
         let lines = batch(reader, 500);
@@ -47,15 +48,15 @@ fn texts(lines: &[(u64, Channel, String)], channel: Channel) -> Vec<&str> {
     lines.iter().filter(|line| line.1 == channel).map(|line| line.2.as_str()).collect()
 }
 
-fn in_memory(bytes_max: u64, overflow: Overflow) -> Arc<LocalLog> {
+pub(super) fn in_memory(bytes_max: u64, overflow: Overflow) -> Arc<LocalLog> {
     Arc::new(LocalLog::new(SegmentSource::Memory, bytes_max, overflow, Arc::new(|_| {})))
 }
 
-fn in_folder(folder: &Path) -> Arc<LocalLog> {
+pub(super) fn in_folder(folder: &Path) -> Arc<LocalLog> {
     Arc::new(LocalLog::new(SegmentSource::Named(folder.to_owned()), 256 * 1024, Overflow::Skip, Arc::new(|_| {})))
 }
 
-fn reader(log: &Arc<LocalLog>) -> LogReader {
+pub(super) fn reader(log: &Arc<LocalLog>) -> LogReader {
     LogReader::new(Arc::clone(log), LogCursor::default())
 }
 
@@ -63,12 +64,22 @@ fn end(exit: Exit) -> RecordedEnd {
     RecordedEnd { floor: 0, exit, message: "over".to_owned() }
 }
 
-fn at(ms: u64) -> Timestamp {
+pub(super) fn at(ms: u64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 
 #[test]
 fn lines_keep_their_numbers_through_any_resume() {
+    resume_at_random(false);
+}
+
+#[test]
+fn acknowledged_lines_that_the_server_has_lost_are_read_again() {
+    resume_at_random(true);
+}
+
+/// Reads a log through a connection that breaks at random. With a history, the server also loses acknowledged lines.
+fn resume_at_random(with_history: bool) {
     let log = in_memory(1 << 20, Overflow::Skip);
     let text: String = (0..900).map(|n| format!("line {n} {}\n", "é".repeat(n % 50))).collect();
     let mut seed = 7u32;
@@ -95,9 +106,13 @@ fn lines_keep_their_numbers_through_any_resume() {
         (all, totals)
     };
     let mut uplink = reader(&log);
+    uplink.retain(with_history.then_some(RetainLimits { lines: u64::MAX, bytes: u64::MAX }));
     let mut received = Vec::new();
     // The server has a prefix of what was sent, whatever was acknowledged before.
+    let mut rounds = 0;
     while received.len() < wanted.0.len() {
+        rounds += 1;
+        assert!(rounds < 100_000, "no progress after {} lines", received.len());
         for _ in 0..random(4) {
             let lines = batch(&mut uplink, 1 + random(60));
             for line in lines {
@@ -107,11 +122,13 @@ fn lines_keep_their_numbers_through_any_resume() {
             }
         }
         match random(3) {
+            0 if with_history => uplink.ack(received.len() as u64),
             0 => uplink.ack(random(received.len() + 1) as u64),
             1 => {
                 // Lines that were sent last are lost with the connection.
-                let known =
-                    received.len() - random(30).min(received.len() - usize::try_from(uplink.acked_seq()).unwrap());
+                let acked = if with_history { 0 } else { usize::try_from(uplink.acked_seq()).unwrap() };
+                let loss = if with_history { random(300) } else { random(30) };
+                let known = received.len() - loss.min(received.len() - acked);
                 received.truncate(known);
                 uplink.resume(known as u64);
             }

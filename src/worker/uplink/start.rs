@@ -8,7 +8,7 @@ use super::{Disconnect, PATH, TASK_ENDED, text_of, with_send_timeout};
 use crate::client::Endpoint;
 use crate::client::connect::{CONNECT_TIMEOUT, ClientSocket, ConnectError, connect};
 use crate::model::TaskId;
-use crate::wire::worker::{FEATURE_LOG_BLOCK, FEATURE_PARTIAL, OutgoingMessage, PROTOCOL, ServerReply};
+use crate::wire::worker::{FEATURE_LOG_BLOCK, FEATURE_PARTIAL, OutgoingMessage, PROTOCOL, RetainLimits, ServerReply};
 use crate::worker::session::WorkerSession;
 
 /// A connection on which the session was resumed.
@@ -27,6 +27,8 @@ pub(super) struct SessionStart {
     pub(super) blocks: bool,
     /// The server accepts `partial`.
     pub(super) partials: bool,
+    /// Acknowledged lines to keep.
+    pub(super) retain: Option<RetainLimits>,
 }
 
 /// Connects, sends the session, and returns the connection with the server's position in the session.
@@ -60,19 +62,21 @@ pub(super) async fn open_session(server: Endpoint, session: WorkerSession) -> Re
 /// Waits for the server's answer to a session.
 async fn wait_resume(socket: &mut ClientSocket, own: &WorkerSession) -> Result<SessionStart, Disconnect> {
     let own_id = own.id.to_string();
-    let (mut blocks, mut partials) = (false, false);
+    let (mut blocks, mut partials, mut welcome_retain) = (false, false, None);
     loop {
         let Some(text) = text_of(socket.next().await)? else { continue };
         match serde_json::from_str(&text) {
-            Ok(ServerReply::Welcome { features, .. }) => {
+            Ok(ServerReply::Welcome { features, retain, .. }) => {
                 blocks = features.iter().any(|feature| feature == FEATURE_LOG_BLOCK);
                 partials = features.iter().any(|feature| feature == FEATURE_PARTIAL);
+                welcome_retain = retain;
             }
-            Ok(ServerReply::Resume { work_request_id, session, acked_seq, task })
+            Ok(ServerReply::Resume { work_request_id, session, acked_seq, task, retain })
                 if work_request_id.id == own.task && session == own_id =>
             {
                 let task = task.unwrap_or(work_request_id.id);
-                return Ok(SessionStart { task, acked_seq, blocks, partials });
+                let retain = retain.or(welcome_retain);
+                return Ok(SessionStart { task, acked_seq, blocks, partials, retain });
             }
             Ok(ServerReply::Error { code, .. }) if code == TASK_ENDED => return Err(Disconnect::TaskEnded),
             Ok(ServerReply::Error { code, message, .. }) if ["not_found", "forbidden"].contains(&code.as_str()) => {

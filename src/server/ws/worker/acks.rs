@@ -54,7 +54,7 @@ impl WorkerConnection {
     fn confirm_stored(&self, task: &TaskRef, handle: &TaskHandle) {
         let seq = handle.acked_seq(self.attached.session(&task.id));
         if seq > 0 {
-            self.outbox.reply(&self.state, ServerReply::Ack { work_request_id: task.clone(), seq });
+            self.outbox.reply(&self.state, ServerReply::Ack { work_request_id: task.clone(), seq, sealed: false });
         }
     }
 

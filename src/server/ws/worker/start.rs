@@ -63,7 +63,8 @@ impl WorkerConnection {
             Ok((handle, acked_seq)) => {
                 let assigned = Some(handle.id().clone()).filter(|id| *id != task.id);
                 self.attached.attach(&task.id, handle, Some(session.clone()));
-                let resume = ServerReply::Resume { work_request_id: task, session, acked_seq, task: assigned };
+                let resume =
+                    ServerReply::Resume { work_request_id: task, session, acked_seq, task: assigned, retain: None };
                 self.outbox.reply(&self.state, resume);
             }
             Err(error) => self.failed(&task, &error),
