@@ -17,7 +17,10 @@ use super::options::{ServeError, ServeOptions};
 use crate::auth::session::BrowserSessions;
 use crate::home::{AwsEnvironment, Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
 use crate::tasks::{SharedStore, create_folder};
+use crate::wire::worker::RetainLimits;
 
+/// What workers keep of the acknowledged lines: a failover of Redis may lose the last ones.
+pub(crate) const RETAIN: RetainLimits = RetainLimits { lines: 10_000, bytes: 8 * 1024 * 1024 };
 /// Beginning of the names of folders with copies.
 const COPY_PREFIX: &str = "copy-";
 /// Name of the file in such a folder that a server locks while it uses the folder.

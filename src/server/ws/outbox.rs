@@ -32,6 +32,15 @@ pub(in crate::server) struct ReplyOutbox {
     filled: Notify,
 }
 
+/// An unsent acknowledgement.
+#[derive(Debug)]
+struct QueuedAck {
+    task: TaskRef,
+    seq: u64,
+    /// Whether the log is sealed.
+    sealed: bool,
+}
+
 /// The unsent replies.
 #[derive(Debug, Default)]
 struct ReplyQueue {
@@ -39,7 +48,7 @@ struct ReplyQueue {
     replies_enabled: bool,
     replies: VecDeque<ServerReply>,
     /// The highest durable sequence number of each task.
-    acks: Vec<(TaskRef, u64)>,
+    acks: Vec<QueuedAck>,
     close: Option<(CloseCode, &'static str)>,
     /// Start of the current second, and the error replies in it.
     errors: Option<(Instant, u32)>,
@@ -58,10 +67,19 @@ impl ReplyOutbox {
 
     /// Acknowledges everything up to `seq` as durable.
     pub(in crate::server) fn ack(&self, task: &TaskRef, seq: u64) {
+        self.ack_as(task, seq, false);
+    }
+
+    /// Acknowledges the end of a task, whose log may be sealed in a store that several servers share.
+    pub(in crate::server) fn ack_end(&self, task: &TaskRef, seq: u64, sealed: bool) {
+        self.ack_as(task, seq, sealed);
+    }
+
+    fn ack_as(&self, task: &TaskRef, seq: u64, sealed: bool) {
         let mut queue = self.queue.lock();
-        match queue.acks.iter_mut().find(|(known, _)| known == task) {
-            Some((_, newest)) => *newest = seq.max(*newest),
-            None => queue.acks.push((task.clone(), seq)),
+        match queue.acks.iter_mut().find(|known| known.task == *task) {
+            Some(known) => (known.seq, known.sealed) = (seq.max(known.seq), sealed || known.sealed),
+            None => queue.acks.push(QueuedAck { task: task.clone(), seq, sealed }),
         }
         drop(queue);
         self.filled.notify_one();
@@ -134,11 +152,8 @@ impl ReplyOutbox {
         let acks = std::mem::take(&mut queue.acks);
         let closing = queue.close;
         drop(queue);
-        replies.extend(acks.into_iter().map(|(work_request_id, seq)| ServerReply::Ack {
-            work_request_id,
-            seq,
-            sealed: false,
-        }));
+        let ack = |QueuedAck { task, seq, sealed }| ServerReply::Ack { work_request_id: task, seq, sealed };
+        replies.extend(acks.into_iter().map(ack));
         let messages = replies.iter().map(|reply| {
             let mut json = Vec::new();
             frames::push_json(&mut json, reply);

@@ -31,6 +31,7 @@ use super::socket::{BufferSizes, Peer, SocketSource, Upgrade, run_duplex};
 use crate::auth::{Caller, Lease};
 use crate::model::limits::Limit;
 use crate::model::{Timestamp, limits};
+use crate::server::home;
 use crate::server::http::error::{self, ApiError, CLOSE_UNAUTHORIZED};
 use crate::server::net::rate_limit::ConnectionRate;
 use crate::server::state::SharedState;
@@ -213,7 +214,7 @@ impl WorkerConnection {
             heartbeat_s: self.state.options.limits.heartbeat.as_secs().max(1),
             line_bytes_max: limits::LINE_BYTES_MAX,
             features: [FEATURE_LOG_BLOCK, FEATURE_PARTIAL].map(Cow::Borrowed).to_vec(),
-            retain: None,
+            retain: self.state.home.as_ref().map(|_| home::RETAIN),
         };
         self.outbox.reply(&self.state, welcome);
     }
@@ -229,6 +230,7 @@ impl WorkerConnection {
             return;
         }
         let session = seq.map(|seq| SessionSeq::new(self.attached.session(&task.id), seq));
+        let mut sealed = false;
         let ended = match self.attached.handle(&self.state.tasks, &task.id, IfEnded::Reject).await {
             Ok(handle) => {
                 let ended =
@@ -236,13 +238,15 @@ impl WorkerConnection {
                 if let (Ok(EndOutcome::Ended), Some(fault)) = (&ended, handle.integrity_fault()) {
                     self.state.stages.worker_socket.rejected("log_mismatch", &format!("task {}: {fault}", task.id));
                 }
+                // In this server's own store the seal makes no difference to the worker.
+                sealed = self.state.home.is_some() && handle.details().artifact.is_some();
                 ended
             }
             Err(error) => Err(error),
         };
         self.attached.mark_ended(&task.id);
         match (ended, seq) {
-            (Ok(EndOutcome::Ended | EndOutcome::Repeated), Some(seq)) => self.outbox.ack(&task, seq),
+            (Ok(EndOutcome::Ended | EndOutcome::Repeated), Some(seq)) => self.outbox.ack_end(&task, seq, sealed),
             (Ok(EndOutcome::Ended), None) => {}
             (Ok(EndOutcome::Repeated | EndOutcome::AlreadyEnded), _) => {
                 let error = TasksError::Ended(task.id.clone());

@@ -3,6 +3,7 @@
 use super::WorkerConnection;
 use crate::auth::{Resource, Scope};
 use crate::model::{AttemptMode, RunId};
+use crate::server::home;
 use crate::server::http::auth::{self, check_task_access};
 use crate::server::http::error::ApiError;
 use crate::tasks::TaskDescription;
@@ -63,8 +64,8 @@ impl WorkerConnection {
             Ok((handle, acked_seq)) => {
                 let assigned = Some(handle.id().clone()).filter(|id| *id != task.id);
                 self.attached.attach(&task.id, handle, Some(session.clone()));
-                let resume =
-                    ServerReply::Resume { work_request_id: task, session, acked_seq, task: assigned, retain: None };
+                let retain = self.state.home.as_ref().map(|_| home::RETAIN);
+                let resume = ServerReply::Resume { work_request_id: task, session, acked_seq, task: assigned, retain };
                 self.outbox.reply(&self.state, resume);
             }
             Err(error) => self.failed(&task, &error),
