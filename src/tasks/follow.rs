@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::log::LogPage;
 use super::partial::PartialReader;
+use super::shared::SharedHandle;
 use super::task::TaskHandle;
 use super::{PageLimits, TasksError};
 use crate::journal::{TailEvent, TailReader};
@@ -94,6 +95,8 @@ pub struct TaskFollower {
     partials: Option<PartialReader>,
     /// Earliest time of the next partial line.
     partial_due: Instant,
+    /// Number of times that the log had lost lines; see [`TaskFollower::restart_if_truncated`].
+    truncations: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,13 @@ impl TaskHandle {
         let reported = self.live_status();
         let tail = self.stream().map(|stream| TailReader::new(self.journal(), &stream, next));
         let (task, phase, partial_due) = (self.clone(), FollowPhase::Opening, Instant::now());
-        TaskFollower { task, next, reset, phase, changed, tail, reported, partials: None, partial_due }
+        let truncations = task.truncations().0;
+        TaskFollower { task, next, reset, phase, changed, tail, reported, partials: None, partial_due, truncations }
+    }
+
+    /// Returns the number of times that the log has lost lines in a failover of the shared store, and its last line then.
+    fn truncations(&self) -> (u64, u64) {
+        self.inner.shared.as_ref().map_or((0, 0), SharedHandle::truncated)
     }
 
     /// Returns the status, and whether a worker is attached.
@@ -232,6 +241,9 @@ impl TaskFollower {
         loop {
             // Marked before the read: any later change wakes the wait below.
             self.changed.mark_unchanged();
+            if let Some(reset) = self.restart_if_truncated() {
+                return Ok(Some(reset));
+            }
             let has_ended = self.has_ended();
             if let Some(due) = self.task.page_due(self.next) {
                 tokio::time::sleep_until(due).await;
@@ -259,6 +271,24 @@ impl TaskFollower {
             }
             self.wait().await;
         }
+    }
+
+    /// Moves to the end of the log if a failover of the shared store has lost lines, and returns the event that reports it
+    /// to a reader of the lost ones. The same lines, sent again, follow.
+    fn restart_if_truncated(&mut self) -> Option<FollowEvent> {
+        let (truncations, last_line) = self.task.truncations();
+        if truncations == self.truncations {
+            return None;
+        }
+        self.truncations = truncations;
+        // The stream that the reader waits for was replaced.
+        self.tail = self.task.stream().map(|stream| TailReader::new(self.task.journal(), &stream, self.next));
+        if self.next <= last_line + 1 {
+            return None;
+        }
+        let reason = format!("a failover lost the lines after {last_line}; those that their worker has follow again");
+        self.next = last_line + 1;
+        Some(FollowEvent::Reset { epoch: self.task.epoch(), reason })
     }
 
     /// Returns a partial line that was not returned yet, if one is due.

@@ -187,7 +187,7 @@ impl Maintenance {
     /// Applies retention, saves the clock, expires keys and compacts the journals of all streams.
     async fn clean_up(&self, can_compact: bool) {
         if !self.tasks.is_shared()
-            && let Err(error) = self.apply_retention().await
+            && let Err(error) = self.tasks.apply_retention().await
         {
             tracing::warn!(%error, "failed to apply retention; will retry");
         }
@@ -223,19 +223,21 @@ impl Maintenance {
         }
         Ok(())
     }
+}
 
+impl Tasks {
     /// Removes finished tasks that exceed retention, oldest first.
-    async fn apply_retention(&self) -> Result<(), TasksError> {
-        let limits = self.tasks.inner.limits();
+    pub(super) async fn apply_retention(&self) -> Result<(), TasksError> {
+        let limits = self.inner.limits();
         let (age_max, count_max, bytes_max) = (limits.retention_age, limits.retention_count, limits.retention_bytes);
         if (age_max, count_max, bytes_max) == (None, None, None) {
             return Ok(());
         }
-        let now = self.tasks.inner.clock.now().as_millis();
-        let ids: Vec<TaskId> = self.tasks.inner.index.lock().ids().rev().cloned().collect();
+        let now = self.inner.clock.now().as_millis();
+        let ids: Vec<TaskId> = self.inner.index.lock().ids().rev().cloned().collect();
         let (mut count, mut bytes) = (0, 0);
         for id in ids {
-            let stored = self.tasks.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
+            let stored = self.inner.journal.store().task(id.as_str().as_bytes()).map_err(JournalError::from)?;
             let Some(Ok(record)) = stored.map(|bytes| TaskRecord::decode(&bytes)) else { continue };
             let Some(artifact) = &record.artifact else { continue };
             count += 1;
@@ -244,7 +246,7 @@ impl Maintenance {
             let is_old = age_max.is_some_and(|max| u128::from(age) > max.as_millis());
             if is_old || count_max.is_some_and(|max| count > max) || bytes_max.is_some_and(|max| bytes > max) {
                 tracing::info!(task = %id, "task removed by retention");
-                self.tasks.remove(&id).await?;
+                self.remove(&id).await?;
             }
         }
         Ok(())

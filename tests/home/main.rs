@@ -11,13 +11,20 @@ mod tasks;
 
 use common::home::TestHome;
 use common::{TestServer, serve_with};
+use tasktail::model::limits::Limits;
 
 /// A server over a shared store.
 pub(crate) async fn serve(home: &TestHome) -> TestServer {
+    serve_limited(home, |_| {}).await
+}
+
+/// A server over a shared store, with limits of the test's own.
+pub(crate) async fn serve_limited(home: &TestHome, change: impl FnOnce(&mut Limits)) -> TestServer {
     let options = home.options();
     serve_with(|serve| {
         serve.home = Some(options);
         serve.limits.live_window_lines = 2_000;
+        change(&mut serve.limits);
     })
     .await
 }

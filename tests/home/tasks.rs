@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::home::TestHome;
 use crate::common::{TestServer, numbered, plain, texts, until};
-use crate::serve;
+use crate::{serve, serve_limited};
 
 /// Starts a task for a worker of this session.
 async fn start(server: &TestServer, task: &str, session: &str) -> (crate::common::Socket, u64) {
@@ -192,4 +192,28 @@ async fn list_and_attempts_are_the_same_on_all_servers() {
     until("the attempt", async || ids(&one).await.len() == 3).await;
     until("its line", async || one.texts("a").await == ["second"]).await;
     assert_eq!(one.texts("a.1").await, ["x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_and_expiry_apply_to_the_tasks_of_all_servers() {
+    let home = TestHome::start().await;
+    let one = serve(&home).await;
+    for task in ["old", "new"] {
+        assert_eq!(one.append(task, "x\n").await.status, 200);
+        assert_eq!(one.end(task).await.status, 200);
+        sealed(&one, task).await;
+    }
+    assert_eq!(one.append("idle", "x\n").await.status, 200);
+    one.server.shutdown().await.unwrap();
+    let two = serve_limited(&home, |limits| {
+        limits.retention_count = Some(1);
+        limits.journal_expiry = std::time::Duration::from_secs(1);
+    })
+    .await;
+    until("the older task is removed", async || two.get("/api/v1/tasks/old").await.status == 404).await;
+    assert_eq!(home.object_names("tasks/old"), Vec::<String>::new());
+    assert_eq!(two.texts("new").await, ["x"]);
+    sealed(&two, "idle").await;
+    assert_eq!(details(&two, "idle").await["status"], "lost");
+    assert_eq!(two.texts("idle").await, ["x"]);
 }

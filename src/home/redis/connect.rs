@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
-use redis::{RedisConnectionInfo, RedisError, TlsCertificates, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+use redis::{RedisConnectionInfo, RedisError, Value};
 use tokio::time::timeout;
 
 use super::limits::CONNECT_TIMEOUT;
@@ -54,18 +54,32 @@ pub(super) async fn connect(
         }
     }
     let info = addr.into_connection_info()?.set_redis_settings(login);
-    let client = match &settings.ca_pem {
-        Some(pem) => {
-            let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
-            Client::build_with_tls(info, certificates)?
-        }
-        None => Client::open(info)?,
-    };
+    let client = client_of(info, settings)?;
     let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     if let Some(pushes) = pushes {
         config = config.set_push_sender(pushes);
     }
     client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+#[cfg(feature = "tls")]
+fn client_of(info: ConnectionInfo, settings: &NodeSettings) -> Result<Client, RedisError> {
+    match &settings.ca_pem {
+        Some(pem) => {
+            let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+            Client::build_with_tls(info, certificates)
+        }
+        None => Client::open(info),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn client_of(info: ConnectionInfo, settings: &NodeSettings) -> Result<Client, RedisError> {
+    if settings.tls || settings.ca_pem.is_some() {
+        let text = "this program is built without TLS: use redis://, or a build with the feature tls";
+        return Err((redis::ErrorKind::InvalidClientConfig, text).into());
+    }
+    Client::open(info)
 }
 
 /// Sends one command on a connection of its own.

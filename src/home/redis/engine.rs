@@ -11,6 +11,7 @@ use super::batch::{SharedBatch, StoreReply};
 use super::calls::{EndCall, EndReply};
 use super::checks::{JournalDurability, check};
 use super::connect::{NodeLogin, NodeSettings};
+use super::counters::EngineCounts;
 use super::error::EngineError;
 use super::keys::{LogName, SERVERS_KEY};
 use super::lane::{AppendLane, LaneMap, LaneRequest, LaneTask};
@@ -110,6 +111,11 @@ impl Engine {
         &self.inner.durability
     }
 
+    /// Returns the counters of this engine.
+    pub fn counts(&self) -> EngineCounts {
+        self.inner.router.counters.snapshot()
+    }
+
     /// Returns the name of this server.
     pub fn server(&self) -> &str {
         &self.inner.server
@@ -166,7 +172,7 @@ impl Engine {
     }
 
     async fn submit(&self, id: &TaskId, birth: u64, request: LaneRequest) {
-        // A lane only closes while no one holds a sender; a failed one drops the request and so answers it.
+        // A lane closes only without senders. If it failed, the request is dropped, which answers the caller.
         // Unconstrained: a caller that polls many of them must not have some put off, and so overtaken.
         drop(tokio::task::unconstrained(self.lane(id, birth).send(request)).await);
     }

@@ -82,6 +82,11 @@ impl EntryTag {
 }
 
 impl StreamEntry {
+    /// Returns the bytes of its fields.
+    pub(super) fn bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// Reports whether the session of the entry is missing from the facts.
     pub(super) fn has_unknown_session(&self, state: &SharedTask) -> bool {
         let origin = self.tag.as_ref().and_then(|tag| tag.origin.as_ref());

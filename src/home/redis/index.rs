@@ -120,8 +120,11 @@ impl IndexWatch {
             let waits = self.buckets.iter().map(|bucket| Box::pin(bucket.registration.signal.wait()));
             let is_due = timeout(pause, futures::future::select_all(waits)).await.is_err();
             for at in 0..self.buckets.len() {
-                if self.buckets[at].registration.signal.take() || is_due {
-                    self.read(at).await.inspect_err(|_| self.buckets[at].registration.signal.set())?;
+                let registration = &self.buckets[at].registration;
+                if registration.signal.is_set() || is_due {
+                    let unread = registration.unread();
+                    self.read(at).await?;
+                    unread.done();
                 }
             }
         }

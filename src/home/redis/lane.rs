@@ -95,7 +95,7 @@ impl AppendLane {
         }
     }
 
-    /// Serves requests until there were none for a while, or no one can send any.
+    /// Serves requests until there were none for a while, or the engine was dropped.
     pub(super) async fn run(mut self, lanes: Weak<LaneMap>) {
         loop {
             match timeout(LANE_IDLE, self.requests.recv()).await {

@@ -14,6 +14,9 @@ pub(super) const LANE_CALLS_MAX: usize = 256;
 pub(super) const LANE_IDLE: Duration = Duration::from_secs(60);
 /// Entries that one read returns.
 pub const READ_ENTRIES_MAX: usize = 1_000;
+/// Bytes of entries above which the next read returns fewer, and the least number of them.
+pub(super) const READ_BYTES_TARGET: usize = 4 * 1024 * 1024;
+pub(super) const READ_ENTRIES_MIN: usize = 16;
 /// Time after which everything followed is read again, whether or not it was reported as changed.
 pub const REREAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval between two reads where Redis cannot report changes.

@@ -5,15 +5,19 @@
 //! and read what changed; they number the entries of other clients before they show them.
 //!
 //! ```text
-//! Engine -> lane (appends and the end of a task, in order) ---> router -> node (connections) -> Redis
-//!        -> task, keep, lease, index (other steps) -----------/     ^ topology (who holds a key)
-//!        -> tail, index watch (registered in signals) -------/
+//! Engine -> lane (appends and the end of a task, in order; round, calls, sessions) -> router -> node -> Redis
+//!        -> task, open, keep, lease, index, runs, secrets (other steps) -----------/     ^ topology (who holds a key)
+//!        -> tail, watches (woken by signals, which a node sets) ------------------/
 //! ```
+//!
+//! A server that gives up a request does not know whether it was applied. So every script can be sent again: lines
+//! have sessions and numbers, ends have a token, creations a birth, events a print.
 
 mod batch;
 mod calls;
 mod checks;
 mod connect;
+mod counters;
 mod engine;
 mod entry;
 mod error;
@@ -43,6 +47,7 @@ mod value;
 pub use batch::{SharedAck, SharedBatch, SharedLine, SharedNumbering, StoreReply};
 pub use calls::EndReply;
 pub use checks::JournalDurability;
+pub use counters::EngineCounts;
 pub use engine::{Engine, EngineOptions};
 pub use entry::{SharedEntry, SharedOrigin};
 pub use error::EngineError;

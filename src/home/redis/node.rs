@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{NodeSettings, connect};
+use super::counters::EngineCounters;
 use super::error::EngineError;
 use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 use super::signals::ChangeSignals;
@@ -20,6 +21,7 @@ use super::value::{into_bytes, into_text, into_values};
 #[derive(Debug)]
 pub(super) struct RedisNode {
     pub(super) address: NodeAddress,
+    counters: Arc<EngineCounters>,
     settings: Arc<NodeSettings>,
     signals: Arc<ChangeSignals>,
     /// Held while connecting: callers share one attempt.
@@ -28,7 +30,7 @@ pub(super) struct RedisNode {
     reads: Mutex<LinkSlot>,
 }
 
-/// A connection, or what the last attempt to establish it came to.
+/// A connection, or the error of the last attempt to establish it.
 #[derive(Debug, Default)]
 struct LinkSlot {
     link: Option<Link>,
@@ -47,6 +49,7 @@ pub(super) enum LinkUse {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     connection: MultiplexedConnection,
+    counters: Arc<EngineCounters>,
     is_broken: Arc<AtomicBool>,
     /// Start of the primary's replication id, as the scripts compare it.
     pub(super) epoch: Arc<str>,
@@ -110,6 +113,7 @@ impl RequestError {
 impl Link {
     /// Sends commands together. Returns an answer for each, which may be an error of the server.
     pub(super) async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RequestError> {
+        EngineCounters::count(&self.counters.requests);
         let mut connection = self.connection.clone();
         let answer = timeout(ANSWER_TIMEOUT, connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
         match answer {
@@ -133,8 +137,13 @@ impl Link {
 }
 
 impl RedisNode {
-    pub(super) fn new(address: NodeAddress, settings: Arc<NodeSettings>, signals: Arc<ChangeSignals>) -> Self {
-        Self { address, settings, signals, scripts: Mutex::default(), reads: Mutex::default() }
+    pub(super) fn new(
+        address: NodeAddress,
+        settings: Arc<NodeSettings>,
+        signals: Arc<ChangeSignals>,
+        counters: Arc<EngineCounters>,
+    ) -> Self {
+        Self { address, counters, settings, signals, scripts: Mutex::default(), reads: Mutex::default() }
     }
 
     /// Returns the connection for a use, established if needed.
@@ -155,7 +164,10 @@ impl RedisNode {
         let link = timeout(CONNECT_TIMEOUT, Box::pin(self.establish(purpose))).await;
         let link = link.unwrap_or_else(|_| Err(RequestError::Retry(format!("no connection to {}", self.address))));
         match &link {
-            Ok(link) => slot.link = Some(link.clone()),
+            Ok(link) => {
+                EngineCounters::count(&self.counters.connections);
+                slot.link = Some(link.clone());
+            }
             Err(error) => slot.failed = Some((Instant::now(), error.clone())),
         }
         if purpose == LinkUse::Reads && link.is_ok() {
@@ -170,7 +182,7 @@ impl RedisNode {
         let connection = match purpose {
             LinkUse::Scripts => connect(&self.address, &self.settings, None).await,
             LinkUse::Reads => {
-                let pushes = Arc::new(receiver(self.signals.clone(), is_broken.clone()));
+                let pushes = Arc::new(receiver(self.signals.clone(), self.counters.clone(), is_broken.clone()));
                 match connect(&self.address, &self.settings, Some(pushes)).await {
                     Err(error) if error.kind() == redis::ErrorKind::RESP3NotSupported => {
                         connect(&self.address, &self.settings, None).await
@@ -180,7 +192,8 @@ impl RedisNode {
             }
         };
         let connection = connection.map_err(|error| RequestError::of_client(&error))?;
-        let mut link = Link { connection, is_broken, epoch: "".into(), is_tracking: false };
+        let mut link =
+            Link { connection, counters: self.counters.clone(), is_broken, epoch: "".into(), is_tracking: false };
         link.epoch = self.epoch(&link).await?.into();
         if purpose == LinkUse::Reads {
             let answers = link.send(redis::pipe().cmd("CLIENT").arg("TRACKING").arg("ON")).await?;
@@ -224,6 +237,7 @@ pub(super) fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 /// Returns the receiver of what a server sends unasked. It runs on the connection's task and must not wait.
 fn receiver(
     signals: Arc<ChangeSignals>,
+    counters: Arc<EngineCounters>,
     is_broken: Arc<AtomicBool>,
 ) -> impl Fn(PushInfo) -> Result<(), EngineError> + Send + Sync + 'static {
     move |PushInfo { kind, mut data }| {
@@ -232,13 +246,16 @@ fn receiver(
                 is_broken.store(true, Ordering::Release);
                 signals.all_changed();
             }
-            PushKind::Invalidate => match into_values(data.pop().unwrap_or_default()) {
-                Ok(keys) if !keys.is_empty() => {
-                    keys.into_iter().filter_map(into_bytes).for_each(|key| signals.changed(&key));
+            PushKind::Invalidate => {
+                EngineCounters::count(&counters.changes);
+                match into_values(data.pop().unwrap_or_default()) {
+                    Ok(keys) if !keys.is_empty() => {
+                        keys.into_iter().filter_map(into_bytes).for_each(|key| signals.changed(&key));
+                    }
+                    // Nil: all keys (FLUSHALL).
+                    _ => signals.all_changed(),
                 }
-                // Nil: all keys (FLUSHALL).
-                _ => signals.all_changed(),
-            },
+            }
             _ => {}
         }
         Ok(())

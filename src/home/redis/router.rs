@@ -10,6 +10,7 @@ use redis::{Cmd, Pipeline, ServerError, Value};
 use tokio::time::{Instant, sleep};
 
 use super::connect::NodeSettings;
+use super::counters::EngineCounters;
 use super::error::EngineError;
 use super::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, WAIT_TIMEOUT};
 use super::node::{Link, LinkUse, RedisNode, RequestError};
@@ -25,6 +26,7 @@ pub(super) struct Router {
     topology: Topology,
     settings: Arc<NodeSettings>,
     pub(super) signals: Arc<ChangeSignals>,
+    pub(super) counters: Arc<EngineCounters>,
     /// Held for a few instructions.
     nodes: Mutex<HashMap<NodeAddress, Arc<RedisNode>>>,
     /// Replicas that must confirm a write.
@@ -46,6 +48,7 @@ pub(super) struct Attempts {
     started: Instant,
     pause: Duration,
     timeout: Duration,
+    counters: Arc<EngineCounters>,
 }
 
 impl Attempts {
@@ -55,6 +58,7 @@ impl Attempts {
         if waited + self.pause > self.timeout {
             return Err(EngineError::Unavailable { reason, waited });
         }
+        EngineCounters::count(&self.counters.retries);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
         Ok(())
@@ -68,6 +72,7 @@ impl Router {
             topology,
             settings: Arc::new(settings),
             signals: Arc::default(),
+            counters: Arc::default(),
             nodes: Mutex::default(),
             acks: AtomicU32::new(0),
             operation_timeout,
@@ -76,12 +81,16 @@ impl Router {
 
     /// Starts the attempts of an operation.
     pub(super) fn attempts(&self) -> Attempts {
-        Attempts { started: Instant::now(), pause: RETRY_PAUSE_MIN, timeout: self.operation_timeout }
+        let counters = self.counters.clone();
+        Attempts { started: Instant::now(), pause: RETRY_PAUSE_MIN, timeout: self.operation_timeout, counters }
     }
 
     fn node(&self, address: &NodeAddress) -> Arc<RedisNode> {
         let mut nodes = self.nodes.lock();
-        let new = || Arc::new(RedisNode::new(address.clone(), self.settings.clone(), self.signals.clone()));
+        let new = || {
+            let (settings, signals, counters) = (self.settings.clone(), self.signals.clone(), self.counters.clone());
+            Arc::new(RedisNode::new(address.clone(), settings, signals, counters))
+        };
         nodes.entry(address.clone()).or_insert_with(new).clone()
     }
 

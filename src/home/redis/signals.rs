@@ -21,14 +21,18 @@ impl ChangeSignal {
         self.notify.notify_one();
     }
 
-    /// Returns the flag and clears it.
-    pub(super) fn take(&self) -> bool {
-        self.is_set.swap(false, Ordering::AcqRel)
+    /// Returns the flag.
+    pub(super) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    fn clear(&self) {
+        self.is_set.store(false, Ordering::Release);
     }
 
     /// Waits until the flag is set. Does not clear it; at most one task waits.
     pub(super) async fn wait(&self) {
-        while !self.is_set.load(Ordering::Acquire) {
+        while !self.is_set() {
             self.notify.notified().await;
         }
     }
@@ -58,7 +62,7 @@ pub(super) struct UnreadChange {
 impl Registration {
     /// Clears the signal to look at what changed. A change during the look sets it again.
     pub(super) fn unread(&self) -> UnreadChange {
-        self.signal.take();
+        self.signal.clear();
         UnreadChange { signal: Some(self.signal.clone()) }
     }
 }

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::entry::{SharedEntry, StreamEntry, read_entries};
 use super::error::EngineError;
 use super::keys::LogKeys;
-use super::limits::{POLL_INTERVAL, READ_ENTRIES_MAX, REREAD_INTERVAL};
+use super::limits::{POLL_INTERVAL, READ_BYTES_TARGET, READ_ENTRIES_MAX, READ_ENTRIES_MIN, REREAD_INTERVAL};
 use super::node::LinkUse;
 use super::signals::Registration;
 use super::state::{SharedStatus, SharedTask};
@@ -25,6 +25,8 @@ pub struct Tail {
     epoch: Option<u64>,
     /// Lines up to this one were returned before the journal was truncated, and are not returned again.
     skip_through: u64,
+    /// Entries that the next read may return.
+    page_entries: usize,
     registration: Registration,
     /// Epoch of the task for which it was continued in that of the primary.
     reopened: Option<u64>,
@@ -72,6 +74,7 @@ impl Engine {
             after_line,
             epoch: None,
             skip_through: 0,
+            page_entries: READ_ENTRIES_MAX,
             registration,
             reopened: None,
             returned: None,
@@ -129,7 +132,7 @@ impl Tail {
         let keys = &self.keys;
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(&keys.hash);
-        let read = pipeline.cmd("XREAD").arg("COUNT").arg(READ_ENTRIES_MAX);
+        let read = pipeline.cmd("XREAD").arg("COUNT").arg(self.page_entries);
         read.arg("STREAMS").arg(&keys.stream).arg(self.after.to_string());
         // A change during the read must be seen as one after it. If this call is dropped, the next one reads again.
         let unread = self.registration.unread();
@@ -140,7 +143,7 @@ impl Tail {
             unread.done();
             return Ok(Some(SharedEvent::Gone));
         };
-        // Once for each epoch found: if it stays, a connection is behind, and the facts are right.
+        // Once for each epoch found: if it remains, the connection is of an older epoch, and the facts are right.
         if self.reopened != Some(state.epoch)
             && let Some(other) = self.engine.router().other_epoch(&answered, &state).await
         {
@@ -156,7 +159,7 @@ impl Tail {
             return Ok(Some(SharedEvent::Truncated { last_line }));
         }
         let entries = read_entries(answers.next().unwrap_or_default())?;
-        let is_full = entries.len() >= READ_ENTRIES_MAX;
+        let is_full = entries.len() >= self.page_entries;
         if entries.iter().any(|entry| entry.has_unknown_session(&state)) {
             // A session that began after the facts were read.
             return Ok(None);
@@ -164,6 +167,10 @@ impl Tail {
         let numbers = self.foreign_numbers(&entries).await?;
         unread.done();
         self.has_more = is_full;
+        self.page_entries = match entries.iter().map(StreamEntry::bytes).sum::<usize>() > READ_BYTES_TARGET {
+            true => (self.page_entries / 2).max(READ_ENTRIES_MIN),
+            false => (self.page_entries * 2).min(READ_ENTRIES_MAX),
+        };
         self.epoch = Some(state.epoch);
         let is_changed = self.returned.as_ref().is_none_or(|old| !old.is_same_apart_from_lines(&state));
         let last_id = entries.last().map(|entry| entry.id);

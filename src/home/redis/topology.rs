@@ -96,7 +96,7 @@ impl Topology {
         self.known.lock().is_stale = self.kind != JournalKind::Single;
     }
 
-    /// Asks for the arrangement if it may be out of date. What is known stays if no one answers.
+    /// Asks for the arrangement if it may be out of date. Without an answer the known one remains.
     async fn refresh(&self, settings: &NodeSettings) -> Result<(), RequestError> {
         if !self.known.lock().is_stale {
             return Ok(());

@@ -8,11 +8,14 @@ use futures::StreamExt as _;
 use super::super::registry::Tasks;
 use super::super::{TasksError, TasksOpenError};
 use super::SharedStore;
+use crate::home::redis::limits::BUCKETS;
 use crate::home::redis::{IndexChange, IndexWatch, bucket_of};
 use crate::model::TaskId;
 
 /// Tasks that are read concurrently.
 const CONCURRENT_READS: usize = 64;
+/// Interval at which a bucket is read.
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,13 +34,18 @@ pub(super) async fn load(tasks: &Tasks, shared: &SharedStore) -> Result<IndexWat
     Ok(watch)
 }
 
-/// Applies changes of the index until the store closes.
+/// Applies changes of the index until the store closes. Reads one bucket after another as well: a server that is killed
+/// may have changed a task without announcing it.
 pub(super) async fn follow(tasks: Tasks, shared: SharedStore, mut watch: IndexWatch) {
     let closing = tasks.inner.closing.clone();
+    let mut tick = tokio::time::interval(REREAD_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut buckets = (0..BUCKETS).cycle();
     loop {
         let changed = tokio::select! {
             () = closing.cancelled() => return,
             changed = watch.next() => changed,
+            _ = tick.tick() => Ok(IndexChange::Bucket(buckets.next().unwrap_or_default())),
         };
         let applied = match changed {
             Ok(change) => apply(&tasks, &shared, change).await,
@@ -61,7 +69,9 @@ async fn apply(tasks: &Tasks, shared: &SharedStore, change: IndexChange) -> Resu
                 shared.engine.index_bucket(bucket).await?.into_iter().map(|(id, _)| id).collect();
             let own = |id: &&TaskId| bucket_of(id) == bucket;
             let known: Vec<TaskId> = tasks.inner.index.lock().ids().filter(own).cloned().collect();
-            for id in stored.iter().chain(known.iter().filter(|id| !stored.contains(*id))) {
+            let known_set: HashSet<&TaskId> = known.iter().collect();
+            let added = stored.iter().filter(|id| !known_set.contains(id));
+            for id in added.chain(known.iter().filter(|id| !stored.contains(*id))) {
                 update(tasks, shared, id).await?;
             }
             Ok(())

@@ -38,6 +38,8 @@ const SEGMENT_LINES_MAX: u64 = 100_000;
 const CONCURRENT_STEPS: usize = 8;
 /// Delay before a failed step is repeated.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Interval between two checks of retention.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest wait for the copy before the errors of an ended log are counted.
 const COUNT_WAIT: Duration = Duration::from_secs(2);
 
@@ -64,6 +66,7 @@ impl Keeper {
         let closing = self.tasks.inner.closing.clone();
         let mut leases = Leases::new(self.shared.engine.clone());
         let mut changed = self.tasks.inner.changes.subscribe();
+        let mut last_cleanup: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
@@ -75,6 +78,13 @@ impl Keeper {
             if let Err(error) = leases.renew().await {
                 tracing::warn!(%error, "failed to renew the leases of tasks; another server keeps them");
                 continue;
+            }
+            // Retention counts all tasks: one server applies it.
+            if leases.holds(0) && last_cleanup.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL) {
+                last_cleanup = Some(Instant::now());
+                if let Err(error) = self.tasks.apply_retention().await {
+                    tracing::warn!(%error, "failed to apply retention; will retry");
+                }
             }
             let open: Vec<TaskHandle> = self.tasks.inner.open.lock().values().cloned().collect();
             for task in open {
@@ -101,6 +111,7 @@ impl Keeper {
                 Step::Archive(state.last_line - window)
             }
             SharedStatus::Running if task.is_lost(&state, self.tasks.limits().worker_grace) => Step::Lose,
+            SharedStatus::Running if task.has_expired(&state, self.tasks.limits().journal_expiry) => Step::Expire,
             SharedStatus::Running | SharedStatus::Sealed => return,
         };
         let now = Instant::now();
@@ -133,6 +144,13 @@ impl Keeper {
 }
 
 impl TaskHandle {
+    /// Reports whether nothing was written to the task for `age_max`, and no worker is attached.
+    fn has_expired(&self, state: &SharedTask, age_max: Duration) -> bool {
+        let last = state.last_id.ms.max(state.created_ms);
+        let age = Timestamp::now().as_millis().saturating_sub(last);
+        !self.has_worker() && state.workers.is_empty() && u128::from(age) >= age_max.as_millis()
+    }
+
     /// Reports whether the task's worker has been silent for longer than `grace`.
     fn is_lost(&self, state: &SharedTask, grace: Duration) -> bool {
         if self.has_worker() || !state.workers.is_empty() {
@@ -154,6 +172,8 @@ enum Step {
     Archive(u64),
     Seal,
     Lose,
+    /// End without a result: nothing was written for long.
+    Expire,
 }
 
 /// One step of one task.
@@ -171,6 +191,7 @@ impl Work {
             Step::Archive(through) => self.archive(&state, through).await,
             Step::Seal => self.seal(&state).await,
             Step::Lose => self.lose().await,
+            Step::Expire => self.expire(&state).await,
         }
     }
 
@@ -324,6 +345,16 @@ impl Work {
         let archive = archive.clone();
         tokio::task::spawn_blocking(move || archive.sync()).await.map_err(|_| TasksError::Closed)??;
         Ok(last)
+    }
+
+    /// Ends a task that nothing was written to for long. It stays lost, and its log is sealed.
+    async fn expire(&self, state: &SharedTask) -> Result<(), TasksError> {
+        let last = Timestamp::from_millis(state.last_id.ms.max(state.created_ms));
+        let before = self.task.with_record(TaskRecord::clone);
+        let lost = TaskRecord { status: TaskStatus::Lost, ended: Some(before.ended.unwrap_or(last)), ..before.clone() };
+        let fields = RecordFields::of(&before).changed(&lost);
+        self.shared.engine.end(self.task.id(), state.birth, &fields, None).await?;
+        Ok(())
     }
 
     /// Marks a task as lost.

@@ -29,6 +29,11 @@ impl Leases {
         self.held.get(&bucket_of(id)).copied()
     }
 
+    /// Reports whether a bucket is leased.
+    pub(super) fn holds(&self, bucket: u8) -> bool {
+        self.held.contains_key(&bucket)
+    }
+
     /// Renews the leases if it is time, takes free ones up to the share of this server, and releases those beyond it.
     ///
     /// # Errors

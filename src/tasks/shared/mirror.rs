@@ -337,6 +337,10 @@ impl TaskHandle {
         };
         *self.inner.stream.write() = Some(stream);
         self.inner.pages.lock().clear();
+        if let Some(shared) = &self.inner.shared {
+            let mut truncated = shared.truncated.lock();
+            *truncated = (truncated.0 + 1, last_line);
+        }
         self.notify();
         Ok(())
     }

@@ -108,6 +108,8 @@ pub(super) struct SharedHandle {
     mirrored: AtomicBool,
     /// Workers of other servers.
     remote_workers: AtomicUsize,
+    /// Number of times that the copy was cut because a failover had lost lines, and its last line then.
+    truncated: Mutex<(u64, u64)>,
 }
 
 impl SharedHandle {
@@ -120,12 +122,18 @@ impl SharedHandle {
             state: watch::Sender::new(None),
             mirrored: AtomicBool::new(false),
             remote_workers: AtomicUsize::new(0),
+            truncated: Mutex::default(),
         }
     }
 
     /// Reports whether a worker is attached to another server.
     pub(super) fn has_remote_worker(&self) -> bool {
         self.remote_workers.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns the number of times that the copy was cut, and its last line then.
+    pub(super) fn truncated(&self) -> (u64, u64) {
+        *self.truncated.lock()
     }
 
     /// Returns the epoch of the task's shard.

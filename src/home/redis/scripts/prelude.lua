@@ -88,7 +88,7 @@ local function account(keys, task)
   return true
 end
 
--- The id of the next entry: greater than every id that the stream ever had, whatever the clock says.
+-- Returns the id of the next entry: greater than every id that the stream ever had, independent of the clock.
 local function next_id(task, now)
   local ms, seq = parts_of(task.last_id)
   if tonumber(ms) < now then

@@ -1,5 +1,5 @@
 #!lua
--- Records that a task goes on in another epoch: a primary with another replication id holds it.
+-- Continues a task in another epoch: a primary with another replication id holds it.
 -- KEYS stream, hash, foreign numbers
 -- ARGV birth, epoch to leave, epoch
 -- Replies OK epoch | REMOVED
