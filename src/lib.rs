@@ -34,6 +34,7 @@
 //! model    domain types, no I/O       transport  TCP and TLS streams
 //! store    sled, write-ahead log      wire       messages and codecs, no I/O
 //! journal  ordered logs               archive    zstd files
+//! home     Redis and an object store that several servers share
 //! tasks    tasks over both            events     parsing events, the state of a run
 //!                                     analysis   what lines show: search, errors, sections
 //! auth     tokens and permissions
@@ -62,6 +63,9 @@
 //! From a Redis client: `server/redis/connection` (a pipeline is one transaction) -> `tasks/keys` (the task
 //! of the key) -> `server/redis/event_loop` (after the other clients that are ready) -> `journal/transaction` (on
 //! the writer) -> the same tip, the same readers.
+//!
+//! With a shared store (`--journal`): `tasks/append` -> `tasks/shared/writes` -> `home/redis` (a script numbers and stores
+//! the lines) -> `tasks/shared/mirror` copies them into the journal of every server -> the same tip, the same readers.
 //!
 //! Lines flow in one direction. The only arrow back is the ack, and it means durable.
 //!
