@@ -41,7 +41,7 @@ use crate::home::redis::{SharedStatus, SharedTask};
 use crate::home::{Engine, EngineError, ObjectError, ObjectStore};
 use crate::model::TaskId;
 use record::RecordFields;
-use writes::WriteQueue;
+use writes::TaskWriteQueue;
 pub(super) use writes::{AppendReceiver, WritePermit};
 
 /// Interval between two checks of Redis, and the longest wait for its answer.
@@ -99,7 +99,7 @@ impl SharedStore {
 #[derive(Debug)]
 pub(super) struct SharedHandle {
     store: SharedStore,
-    writes: WriteQueue,
+    writes: TaskWriteQueue,
     /// The record as it was last written or read.
     known: Mutex<RecordFields>,
     /// The state as last read.
@@ -117,7 +117,7 @@ impl SharedHandle {
     pub(super) fn new(store: &SharedStore, id: &TaskId, record: &TaskRecord) -> Self {
         Self {
             store: store.clone(),
-            writes: WriteQueue::new(store.engine.clone(), id.clone(), record.incarnation),
+            writes: TaskWriteQueue::new(store.engine.clone(), id.clone(), record.incarnation),
             known: Mutex::new(RecordFields::of(record)),
             state: watch::Sender::new(None),
             mirrored: AtomicBool::new(false),

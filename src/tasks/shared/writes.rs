@@ -46,7 +46,7 @@ pub(super) enum EndWritten {
 
 /// The queue of one task. Its runner starts with the first write and ends with the queue.
 #[derive(Debug)]
-pub(super) struct WriteQueue {
+pub(super) struct TaskWriteQueue {
     engine: Engine,
     id: TaskId,
     birth: u64,
@@ -82,7 +82,7 @@ struct QueuedLines {
 #[derive(Debug)]
 pub(in crate::tasks) struct WritePermit(OwnedSemaphorePermit);
 
-impl WriteQueue {
+impl TaskWriteQueue {
     pub(super) fn new(engine: Engine, id: TaskId, birth: u64) -> Self {
         let capacity = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         Self { engine, id, birth, capacity, sender: Mutex::default(), resumed: Arc::default() }
@@ -284,7 +284,7 @@ impl Runner {
     }
 
     /// Runs a script, again after a pause while Redis is not available, and while the task has no room.
-    async fn repeat<T: Reply, F: Future<Output = Result<T, EngineError>>>(
+    async fn repeat<T: RetriedReply, F: Future<Output = Result<T, EngineError>>>(
         &self,
         doing: &str,
         script: impl Fn() -> F,
@@ -314,16 +314,16 @@ fn behind(acked_seq: Option<u64>) -> TasksError {
 }
 
 /// A reply that may ask for another attempt.
-trait Reply {
+trait RetriedReply {
     /// Reports whether another attempt would have the same reply.
     fn is_final(&self) -> bool {
         true
     }
 }
 
-impl Reply for PatchReply {}
-impl Reply for EndReply {}
-impl Reply for StoreReply {
+impl RetriedReply for PatchReply {}
+impl RetriedReply for EndReply {}
+impl RetriedReply for StoreReply {
     fn is_final(&self) -> bool {
         !matches!(self, StoreReply::Full { .. })
     }
