@@ -122,6 +122,9 @@ impl Tasks {
         if journal.check_can_grow().is_err() {
             return;
         }
+        if let Err(error) = journal.reclaim(true).await {
+            tracing::warn!(%error, "failed to free space of the journal; will retry");
+        }
         match tokio::task::spawn_blocking(move || journal.store().rebuild_if_mostly_free()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "failed to rebuild the journal's files"),
