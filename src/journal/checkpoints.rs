@@ -16,13 +16,13 @@ pub(super) struct CheckpointThread {
 
 #[derive(Default)]
 struct CheckpointSignal {
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<CheckpointRequests>,
     changed: Condvar,
 }
 
 /// Requests to the thread. A request while it is busy is carried out afterwards, once.
 #[derive(Clone, Copy, Default)]
-struct Wanted {
+struct CheckpointRequests {
     checkpoint: bool,
     stop: bool,
 }

@@ -38,7 +38,8 @@ impl Store {
 
     fn lag_exceeds(&self, factor: usize) -> bool {
         let bytes = self.unapplied_bytes.load(Ordering::Acquire);
-        bytes > LAG_BYTES * factor as u64 || self.pending.unapplied_rows() > LAG_ROWS * factor
+        bytes > self.options.segment_bytes.saturating_mul(factor as u64)
+            || self.pending.unapplied_rows() > LAG_ROWS * factor
     }
 
     /// Makes sled receive all commits so far, durably.

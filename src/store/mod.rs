@@ -104,9 +104,6 @@ use trees::Trees;
 /// would become a separate file that no commit syncs.
 pub const VALUE_BYTES_MAX: usize = 7 * 1024;
 
-const SEGMENT_BYTES: u64 = 32 << 20;
-const SEGMENT_DEAD_PERCENT: u64 = 50;
-
 /// Options of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
@@ -114,7 +111,7 @@ pub struct StoreOptions {
     pub disk_free_min: Option<u64>,
     /// Time after which a pending commit is reported as hung.
     pub commit_timeout: Duration,
-    /// Bytes of a segment after which the next is begun.
+    /// Bytes of a segment after which the next is begun, and of the log after which a checkpoint is due.
     pub segment_bytes: u64,
     /// Part of a segment, in percent, that must be dead before its live blocks are copied.
     pub segment_dead_percent: u64,
@@ -125,8 +122,8 @@ impl From<&Limits> for StoreOptions {
         Self {
             disk_free_min: limits.disk_free_min,
             commit_timeout: limits.commit_timeout,
-            segment_bytes: SEGMENT_BYTES,
-            segment_dead_percent: SEGMENT_DEAD_PERCENT,
+            segment_bytes: limits.journal_segment_bytes,
+            segment_dead_percent: limits.journal_dead_percent,
         }
     }
 }
