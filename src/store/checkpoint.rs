@@ -15,7 +15,6 @@ use super::pending::FrozenCommits;
 use super::{Store, StoreError};
 
 /// Bytes of the log that sled may lack before a checkpoint is due: about as much is replayed after a kill.
-const LAG_BYTES: u64 = if cfg!(test) { 256 * 1024 } else { 32 * 1024 * 1024 };
 /// Rows in memory before a checkpoint is due.
 const LAG_ROWS: usize = if cfg!(test) { 2_000 } else { 100_000 };
 /// Bytes of removed blocks that are worth a checkpoint on a full disk.

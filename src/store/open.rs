@@ -124,6 +124,8 @@ impl Store {
         }
         store.commit()?;
         store.checkpoint()?;
+        // The open count and the mark of the index are no part of a commit.
+        store.trees()?.make_durable()?;
         write_open_count(folder, open_count).map_err(StoreError::Sync)?;
         Ok(store)
     }
