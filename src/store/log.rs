@@ -40,6 +40,8 @@ struct ActiveSegment {
     end: u64,
     /// Size of the file, with its trailing zeros.
     size: u64,
+    /// Size up to which zeros are added.
+    usual_size: u64,
 }
 
 /// A frame that was appended.
@@ -91,8 +93,9 @@ impl CommitLog {
         }
         if self.active.is_none() {
             let made = self.segments.create(SegmentKind::Log, self.next)?;
-            let start = SEGMENT_HEADER_BYTES as u64;
-            self.active = Some(ActiveSegment { header: made.header, file: made.file, end: start, size: start });
+            let (start, usual_size) = (SEGMENT_HEADER_BYTES as u64, self.segment_bytes);
+            let (header, file) = (made.header, made.file);
+            self.active = Some(ActiveSegment { header, file, end: start, size: start, usual_size });
         }
         let Some(active) = self.active.as_mut() else { return Err(io::Error::other("no segment is open")) };
         let (frame, blocks) = self.encoder.finish(active.header.salt, self.next);
@@ -151,8 +154,9 @@ impl ActiveSegment {
     /// the frame itself may still fit.
     fn grow(&mut self, end: u64) -> io::Result<()> {
         while self.size < end {
-            match self.file.write_all_at(&[0; GROW_BYTES], self.size) {
-                Ok(()) => self.size += GROW_BYTES as u64,
+            let bytes = GROW_BYTES.min(usize::try_from(self.usual_size.max(end) - self.size).unwrap_or(GROW_BYTES));
+            match self.file.write_all_at(&[0; GROW_BYTES][..bytes], self.size) {
+                Ok(()) => self.size += bytes as u64,
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
                 Err(error) => return Err(error),
             }

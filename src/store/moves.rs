@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use sled::IVec;
 
 use super::batch::{RowWrite, WriteBatch};
+use super::block_rows::stored_position;
 use super::frame::{FrameEncoder, FrameReader};
 use super::position::BlockPosition;
 use super::segments::{NewSegment, SEGMENT_HEADER_BYTES, SegmentKind};
@@ -127,7 +128,7 @@ impl Store {
             Some(RowWrite::Position { at: found, .. }) => Ok(found == *at),
             Some(_) => Ok(false),
             None => match trees.of(TreeId::Blocks).get(key)? {
-                Some(value) => Ok(BlockPosition::decode(&value)? == Some(*at)),
+                Some(value) => Ok(stored_position(key, &value) == Some(*at)),
                 None => Ok(false),
             },
         }

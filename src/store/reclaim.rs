@@ -117,3 +117,159 @@ impl Store {
         Ok(found.into_iter().map_while(fits).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EntryId;
+    use crate::store::{StoreOptions, StreamRecord};
+    use std::path::Path;
+
+    const BLOCK_BYTES: usize = 4_000;
+
+    fn open(folder: &Path) -> Store {
+        let options = StoreOptions { segment_bytes: 100_000, ..StoreOptions::default() };
+        Store::open(folder, options).unwrap()
+    }
+
+    fn block(n: u64) -> Vec<u8> {
+        n.to_be_bytes().repeat(BLOCK_BYTES / 8)
+    }
+
+    /// Stores a hundred blocks of a stream.
+    fn fill(store: &Store) {
+        store.put_stream(b"one", &StreamRecord { number: 1, ..StreamRecord::default() }).unwrap();
+        for n in 1..=100 {
+            store.put_new_block(1, EntryId::new(n, 0), &block(n)).unwrap();
+            store.flush().unwrap();
+        }
+    }
+
+    fn remove(store: &Store, from: u64, to: u64) {
+        for n in from..=to {
+            store.remove_block(1, EntryId::new(n, 0), BLOCK_BYTES).unwrap();
+        }
+        store.commit().unwrap();
+    }
+
+    fn check(store: &Store, wanted: impl Iterator<Item = u64>) {
+        let found: Vec<_> = store.blocks_of(1).map(Result::unwrap).collect();
+        assert_eq!(found, wanted.map(|n| (EntryId::new(n, 0), block(n))).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn dead_segments_are_removed_after_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store);
+        store.checkpoint().unwrap();
+        let before = store.usage().segments;
+        assert!(before >= 4, "{before}");
+        remove(&store, 1, 60);
+        assert!(store.usage().segments >= before, "sled still has their positions");
+        store.reclaim_if_due().unwrap();
+        assert!(store.usage().segments >= before, "little was removed");
+        store.reclaim(false).unwrap();
+        assert_eq!(store.usage().removed_segments, 2, "{:?}", store.usage());
+        check(&store, 61..=100);
+        drop(store);
+        check(&open(folder.path()), 61..=100);
+    }
+
+    #[test]
+    fn live_blocks_of_mostly_dead_segments_are_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store);
+        store.checkpoint().unwrap();
+        for n in (1..=100).filter(|n| n % 10 != 0) {
+            store.remove_block(1, EntryId::new(n, 0), BLOCK_BYTES).unwrap();
+        }
+        store.commit().unwrap();
+        store.reclaim(true).unwrap();
+        let usage = store.usage();
+        // Ten blocks, and a new segment with the removals of the others and their moves.
+        assert!(usage.segments == 2 && usage.segment_bytes < 150_000 && usage.copied_bytes > 0, "{usage:?}");
+        check(&store, (10..=100).step_by(10));
+        // Twice: a move of what was moved.
+        remove(&store, 1, 70);
+        store.reclaim(true).unwrap();
+        check(&store, (80..=100).step_by(10));
+        drop(store);
+        let store = open(folder.path());
+        check(&store, (80..=100).step_by(10));
+        assert_eq!(store.check_all(|_| false).faults.len(), 0);
+        store.remove_stream(b"one", 1).unwrap();
+        store.commit().unwrap();
+        store.reclaim(true).unwrap();
+        assert_eq!(store.usage().segments, 0, "nothing is live");
+    }
+
+    #[test]
+    fn move_does_not_undo_a_change_made_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store);
+        store.checkpoint_with(&mut store.live.lock(), true).unwrap();
+        let victims: Vec<u64> = store.segments.states().iter().map(|state| state.number).collect();
+        // The copies are made while these are not committed yet, or known to the log only.
+        remove(&store, 1, 40);
+        store.put_block(1, EntryId::new(50, 0), &block(7)).unwrap();
+        store.move_live_blocks(&victims).unwrap();
+        assert_eq!(store.block(1, EntryId::new(50, 0), BLOCK_BYTES).unwrap(), Some(block(7)));
+        store.commit().unwrap();
+        store.reclaim(true).unwrap();
+        let wanted: Vec<_> = (41..=100).map(|n| (EntryId::new(n, 0), block(if n == 50 { 7 } else { n }))).collect();
+        assert_eq!(store.blocks_of(1).map(Result::unwrap).collect::<Vec<_>>(), wanted);
+        drop(store);
+        assert_eq!(open(folder.path()).blocks_of(1).map(Result::unwrap).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn blocks_of_earlier_formats_are_read_replaced_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let id = |n| EntryId::new(n, 0);
+        let long = [b"B\x02".as_slice(), &[b'P'; 20_000]].concat();
+        for n in [1, 2, 3] {
+            for (part, bytes) in long.chunks(super::super::VALUE_BYTES_MAX).enumerate() {
+                let key = super::super::block_rows::block_key(1, id(n), u16::try_from(part).unwrap());
+                store.trees().unwrap().of(TreeId::Blocks).insert(key, bytes).unwrap();
+            }
+        }
+        for n in [1, 2, 3] {
+            assert_eq!(store.block(1, id(n), long.len()).unwrap().as_ref(), Some(&long));
+        }
+        assert!(store.blocks_of(1).map(Result::unwrap).eq([1, 2, 3].map(|n| (id(n), long.clone()))));
+        store.put_block(1, id(1), &block(1)).unwrap();
+        store.remove_excess_parts(1, id(1), long.len()).unwrap();
+        store.remove_block(1, id(2), long.len()).unwrap();
+        store.commit().unwrap();
+        store.reclaim(true).unwrap();
+        assert!(store.blocks_of(1).map(Result::unwrap).eq([(id(1), block(1)), (id(3), long.clone())]));
+        store.remove_blocks(1).unwrap();
+        store.commit().unwrap();
+        store.checkpoint().unwrap();
+        assert_eq!(store.trees().unwrap().of(TreeId::Blocks).len(), 0, "no part remains");
+    }
+
+    #[test]
+    fn flipped_bit_of_a_block_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        fill(&store);
+        drop(store);
+        let path = folder.path().join("segment.0000000001");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(8).position(|word| word == 5u64.to_be_bytes()).unwrap();
+        bytes[at + 100] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let store = open(folder.path());
+        let faults: Vec<_> = store.blocks_of(1).filter_map(Result::err).collect();
+        assert!(
+            matches!(&faults[..], [StoreError::Damaged { what, .. }] if what == "its checksum is wrong"),
+            "{faults:?}"
+        );
+        assert_eq!(store.blocks_of(1).filter(Result::is_ok).count(), 99);
+    }
+}
