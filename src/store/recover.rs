@@ -149,6 +149,7 @@ impl Store {
         live.forget();
         let applied = std::panic::catch_unwind(AssertUnwindSafe(|| {
             trees.skip_numbers(self.number_max.load(Ordering::Acquire))?;
+            trees.make_durable()?;
             if let Some(frozen) = self.pending.frozen() {
                 trees.apply_durably(&frozen)?;
                 self.set_applied(&frozen);
