@@ -226,7 +226,10 @@ impl QueueShared {
             return;
         }
         let begin = last_commit.map_or_else(Instant::now, |last| last + interval);
-        while !self.closed.load(Ordering::Acquire) && !self.arrived.wait_until(commands, begin).timed_out() {}
+        let mut may_begin = self.closed.load(Ordering::Acquire);
+        while !may_begin {
+            may_begin = self.arrived.wait_until(commands, begin).timed_out() || self.closed.load(Ordering::Acquire);
+        }
         *last_commit = Some(Instant::now());
     }
 
