@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rustix::io::Errno;
+
 use super::batch::WriteBatch;
 use super::log::CommitLog;
 use super::space::Unavailable;
@@ -77,6 +79,9 @@ impl Store {
 
     /// Returns the error of a commit whose frame could not be written; nothing of the frame remains.
     pub(super) fn unavailable_or_poisoned(&self, error: io::Error) -> StoreError {
+        if is_out_of_files(&error) {
+            return StoreError::Unavailable(Unavailable::Reopening(error.to_string()));
+        }
         match Unavailable::from_io(&error, &self.folder) {
             Some(reason) => {
                 tracing::warn!(%reason, "commit failed; its writes were discarded");
@@ -90,6 +95,11 @@ impl Store {
             }
         }
     }
+}
+
+/// Reports whether the process or the system has too many open files.
+fn is_out_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 #[cfg(test)]

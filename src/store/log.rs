@@ -88,14 +88,8 @@ impl CommitLog {
     pub(super) fn append(&mut self, batch: &WriteBatch) -> io::Result<AppendedFrame> {
         self.encoder.clear();
         self.encoder.push_batch(batch).map_err(io::Error::other)?;
-        if self.active.as_ref().is_some_and(|active| active.end >= self.segment_bytes) {
-            self.seal()?;
-        }
-        if self.active.is_none() {
-            let made = self.segments.create(SegmentKind::Log, self.next)?;
-            let (start, usual_size) = (SEGMENT_HEADER_BYTES as u64, self.segment_bytes);
-            let (header, file) = (made.header, made.file);
-            self.active = Some(ActiveSegment { header, file, end: start, size: start, usual_size });
+        if self.active.as_ref().is_none_or(|active| active.end >= self.segment_bytes) {
+            self.begin_segment()?;
         }
         let Some(active) = self.active.as_mut() else { return Err(io::Error::other("no segment is open")) };
         let (frame, blocks) = self.encoder.finish(active.header.salt, self.next);
@@ -112,6 +106,26 @@ impl CommitLog {
         self.segments.set_bytes(segment, active.size);
         self.next += 1;
         Ok(appended)
+    }
+
+    /// Begins the next segment. If that fails, for example because too many files are open, the last one is used on.
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let made = match self.segments.create(SegmentKind::Log, self.next) {
+            Ok(made) => made,
+            Err(error) if self.active.is_some() => {
+                tracing::debug!(%error, "cannot begin the next segment of the journal; will retry");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        // Frames that go on in the last segment would not be looked for there if another followed it.
+        self.seal().inspect_err(|_| {
+            self.segments.remove(made.header.number).ok();
+        })?;
+        let (start, usual_size) = (SEGMENT_HEADER_BYTES as u64, self.segment_bytes);
+        let (header, file) = (made.header, made.file);
+        self.active = Some(ActiveSegment { header, file, end: start, size: start, usual_size });
+        Ok(())
     }
 
     /// Returns the file that frames are appended to; `None` if the last frame is in a sealed segment, and thus durable.

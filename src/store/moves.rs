@@ -96,6 +96,7 @@ impl Store {
         // What was not moved is dead there.
         let last_frame = self.log.lock().next() - 1;
         self.segments.set_sealed(number, writer.end, last_frame);
+        self.space.add_written(writer.end);
         self.counters.copied_bytes.fetch_add(writer.end, Ordering::Relaxed);
         moved
     }

@@ -46,14 +46,17 @@ impl Store {
         let _one = self.reclaiming.lock();
         self.check_writable()?;
         self.freed_bytes.store(0, Ordering::Release);
-        let all = all || self.space.unavailable().is_some_and(|reason| reason.is_full());
+        let is_full = self.space.unavailable().is_some_and(|reason| reason.is_full());
+        let all = all || is_full;
         self.checkpoint_with(&mut self.live.lock(), all)?;
         self.remove_dead_segments()?;
         let victims = self.mostly_dead_segments()?;
-        if victims.is_empty() || self.check_can_grow().is_err() {
+        let copied_bytes: u64 = victims.iter().map(|(_, live)| live).sum();
+        // Also on a full disk, within what is kept free: it frees more than it takes.
+        if victims.is_empty() || self.free_bytes() < 2 * copied_bytes + FREED_BYTES_MIN {
             return Ok(());
         }
-        let victims: Vec<u64> = victims.iter().map(|state| state.number).collect();
+        let victims: Vec<u64> = victims.iter().map(|(state, _)| state.number).collect();
         self.move_live_blocks(&victims)?;
         self.checkpoint()?;
         self.remove_dead_segments()
@@ -98,8 +101,8 @@ impl Store {
         Ok(false)
     }
 
-    /// Returns the segments whose live blocks should be copied, those with the fewest first.
-    fn mostly_dead_segments(&self) -> Result<Vec<SegmentState>, StoreError> {
+    /// Returns the segments whose live blocks should be copied, those with the fewest first, with their live bytes.
+    fn mostly_dead_segments(&self) -> Result<Vec<(SegmentState, u64)>, StoreError> {
         let (percent, usual) = (self.options.segment_dead_percent, self.options.segment_bytes);
         let mut found: Vec<_> = self.applied_segments()?.into_iter().filter(|(_, live)| *live > 0).collect();
         let is_small = |state: &SegmentState| state.bytes < usual / SMALL_SEGMENT_PART;
@@ -112,7 +115,7 @@ impl Store {
         let mut left = COPIED_BYTES_MAX;
         let fits = |(state, live): (SegmentState, u64)| {
             left = left.checked_sub(live)?;
-            Some(state)
+            Some((state, live))
         };
         Ok(found.into_iter().map_while(fits).collect())
     }

@@ -175,7 +175,9 @@ impl Segments {
     /// Reads a block. Returns `None` if its segment was removed since the position was found: the block was removed, or
     /// has another position now.
     pub(super) fn read(&self, at: &BlockPosition) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(file) = self.file(at.segment).map_err(StoreError::Sync)? else { return Ok(None) };
+        let Some(file) = self.file(at.segment).map_err(|error| StoreError::Sled(error.into()))? else {
+            return Ok(None);
+        };
         let mut contents = vec![0; at.bytes as usize];
         file.read_exact_at(&mut contents, at.offset).map_err(|error| self.unreadable(at, &error.to_string()))?;
         match crc32fast::hash(&contents) == at.crc {
