@@ -18,6 +18,8 @@ use super::segments::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, Segments
 const GROW_BYTES: usize = 1024 * 1024;
 /// Frames from this length on extend the file themselves: zeros would double what is written.
 const GROW_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Number of shorter frames one after another after which the file grows by zeros.
+const GROW_FRAMES_MIN: u32 = 8;
 
 /// The log of commits.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ struct ActiveSegment {
     size: u64,
     /// Size up to which zeros are added.
     usual_size: u64,
+    /// Number of short frames since the last long one.
+    short_frames: u32,
 }
 
 /// A frame that was appended.
@@ -124,7 +128,7 @@ impl CommitLog {
         })?;
         let (start, usual_size) = (SEGMENT_HEADER_BYTES as u64, self.segment_bytes);
         let (header, file) = (made.header, made.file);
-        self.active = Some(ActiveSegment { header, file, end: start, size: start, usual_size });
+        self.active = Some(ActiveSegment { header, file, end: start, size: start, usual_size, short_frames: 0 });
         Ok(())
     }
 
@@ -150,7 +154,8 @@ impl ActiveSegment {
     /// Writes a frame at the end.
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
         let end = self.end + frame.len() as u64;
-        if frame.len() < GROW_FRAME_BYTES_MAX {
+        self.short_frames = if frame.len() < GROW_FRAME_BYTES_MAX { self.short_frames.saturating_add(1) } else { 0 };
+        if self.short_frames >= GROW_FRAMES_MIN {
             self.grow(end)?;
         }
         if let Err(error) = self.file.write_all_at(frame, self.end) {
