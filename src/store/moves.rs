@@ -158,3 +158,38 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EntryId;
+    use crate::store::StoreOptions;
+
+    #[test]
+    fn block_changed_after_it_was_copied_is_not_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        let id = |n| EntryId::new(n, 0);
+        for n in 1..=3 {
+            store.put_new_block(1, id(n), b"old").unwrap();
+        }
+        store.commit().unwrap();
+        store.checkpoint_with(&mut store.live.lock(), true).unwrap();
+        let trees = store.trees().unwrap();
+        let mut writer = CopiesWriter::new(store.segments.create(SegmentKind::Copies, 1).unwrap());
+        store.copy_live_blocks(&trees, 1, &mut writer).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(writer.copied.len(), 3);
+        store.remove_block(1, id(1), 3).unwrap();
+        store.put_block(1, id(2), b"new").unwrap();
+        store.commit().unwrap();
+        // One of the changes is known to the log only, then to sled.
+        for _ in 0..2 {
+            store.record_moves(&trees, &writer.copied).unwrap();
+            let found: Vec<_> = store.blocks_of(1).map(Result::unwrap).collect();
+            assert_eq!(found, [(id(2), b"new".to_vec()), (id(3), b"old".to_vec())]);
+            store.checkpoint().unwrap();
+        }
+        assert_eq!(store.block(1, id(1), 3).unwrap(), None);
+    }
+}
