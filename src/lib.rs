@@ -32,7 +32,7 @@
 //!
 //! ```text
 //! model    domain types, no I/O       transport  TCP and TLS streams
-//! store    sled, write-ahead log      wire       messages and codecs, no I/O
+//! store    segments, sled             wire       messages and codecs, no I/O
 //! journal  ordered logs               archive    zstd files
 //! home     Redis and an object store that several servers share
 //! tasks    tasks over both            events     parsing events, the state of a run
@@ -55,7 +55,7 @@
 //!    -> worker/local_log/reader (worker/lines, numbers) -> worker/encode -> worker/uplink
 //!    ===== socket: wire/worker =====
 //! server/ws/worker (authorized? duplicate?) -> tasks/append -> tasks/rate_limit -> journal/append
-//!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/wal (durable)
+//!    -> journal/queue -> journal/writer -> journal/stream_state (id, line number) -> store/commit -> store/log (durable)
 //!    -> the tip moves --ack--> worker/uplink -> worker/local_log returns the space
 //! tip -> tasks/follow (reads a page) -> server/ws/viewer -> wire/viewer -> browser
 //! ```

@@ -105,7 +105,7 @@ impl StreamState {
         let (header, bytes) = builder.finish(old.total_bytes, old.total_skipped)?;
         self.stream.unindex(cx.store, row.first, row.last)?;
         cx.store.put_block(self.stream.number, row.first, &bytes)?;
-        cx.store.remove_excess_parts(self.stream.number, row.first, bytes.len(), row.bytes as usize)?;
+        cx.store.remove_excess_parts(self.stream.number, row.first, row.bytes as usize)?;
         self.replace_block_ref(BlockRef::new(row.first, &header));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Periodic maintenance: deleting expired keys, compacting small blocks.
+//! Periodic maintenance: deleting expired keys, compacting small blocks, freeing space.
 
 use tokio::sync::oneshot;
 
@@ -37,6 +37,13 @@ impl Journal {
             })
         });
         self.with_timeout(receiver).await
+    }
+
+    /// Frees the space of removed blocks: if much was removed, or all of it.
+    pub async fn reclaim(&self, all: bool) -> Result<(), JournalError> {
+        let store = self.inner.store.clone();
+        let done = tokio::task::spawn_blocking(move || if all { store.reclaim(true) } else { store.reclaim_if_due() });
+        Ok(done.await.map_err(|_| JournalError::Closed)??)
     }
 
     /// Compacts all loaded streams that are not archived. Returns the number of removed blocks.

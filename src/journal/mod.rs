@@ -39,6 +39,7 @@
 mod append;
 mod batch;
 mod blocked;
+mod checkpoints;
 mod command;
 mod commit;
 mod compact;

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
@@ -48,6 +48,8 @@ struct QueueShared {
     /// Set, under the lock of `commands`, if the dedicated thread must recompute its timer.
     timer_changed: AtomicBool,
     closed: AtomicBool,
+    /// Minimum time between the starts of two commits of the dedicated thread.
+    commit_interval: Option<Duration>,
 }
 
 impl std::fmt::Debug for QueueShared {
@@ -72,6 +74,7 @@ impl WriteQueue {
             writer: Mutex::new(Some(writer)),
             timer_changed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            commit_interval: options.limits.commit_interval_min.filter(|_| options.durability == Durability::Commit),
         });
         let thread = std::thread::Builder::new().name("journal-writer".into());
         let of_thread = shared.clone();
@@ -181,6 +184,7 @@ impl QueueShared {
 
     /// Runs queued commands and timers until the journal is closed. The body of the dedicated thread.
     fn run(&self) {
+        let mut last_commit = None;
         loop {
             let Some(wait) = self.writer.lock().as_ref().map(Writer::time_to_next_timer) else { return };
             {
@@ -193,6 +197,7 @@ impl QueueShared {
                 if commands.is_empty() && !self.timer_changed.swap(false, Ordering::AcqRel) {
                     self.arrived.wait_for(&mut commands, wait);
                 }
+                self.gather(&mut commands, &mut last_commit);
             }
             let mut guard = self.writer.lock();
             let Some(writer) = guard.as_mut() else { return };
@@ -211,6 +216,21 @@ impl QueueShared {
                 tracing::error!(%error, "failed to sync the store");
             }
         }
+    }
+
+    /// Waits while commands arrive until a commit may begin, so that they share it. The first after a pause waits for
+    /// nothing.
+    fn gather(&self, commands: &mut MutexGuard<'_, VecDeque<WriteCommand>>, last_commit: &mut Option<Instant>) {
+        let Some(interval) = self.commit_interval else { return };
+        if commands.is_empty() {
+            return;
+        }
+        let begin = last_commit.map_or_else(Instant::now, |last| last + interval);
+        let mut may_begin = self.closed.load(Ordering::Acquire);
+        while !may_begin {
+            may_begin = self.arrived.wait_until(commands, begin).timed_out() || self.closed.load(Ordering::Acquire);
+        }
+        *last_commit = Some(Instant::now());
     }
 
     /// Syncs everything, releases the store, then notifies the caller that asked to stop: it may reopen

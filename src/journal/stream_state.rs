@@ -193,7 +193,7 @@ impl StreamState {
         }
         let first = open.first();
         let (header, bytes) = open.finish(self.tip.total_bytes, self.tip.total_skipped)?;
-        cx.store.put_block(self.stream.number, first, &bytes)?;
+        cx.store.put_new_block(self.stream.number, first, &bytes)?;
         self.unpublished.push(BlockRef::new(first, &header));
         Ok(())
     }

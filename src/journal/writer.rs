@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::blocked::{BlockedClients, EXPIRY_INTERVAL};
+use super::checkpoints::CheckpointThread;
 use super::command::WriteCommand;
 use super::commit::PendingCommit;
 use super::nodes::SharedNodeLimits;
@@ -36,6 +37,8 @@ pub(super) struct FoundStream {
 }
 
 pub(super) struct Writer {
+    /// First, so that the store is released last.
+    checkpoints: CheckpointThread,
     pub(super) store: Arc<Store>,
     durability: Durability,
     pub(super) counters: Arc<JournalCounters>,
@@ -67,6 +70,7 @@ impl Writer {
         node_limits: Arc<SharedNodeLimits>,
     ) -> Self {
         Self {
+            checkpoints: CheckpointThread::start(store.clone()),
             clock: options.clock.clone(),
             store,
             durability: options.durability,
@@ -159,6 +163,7 @@ impl Writer {
         if let Err(error) = self.store.commit() {
             tracing::error!(%error, "failed to sync the store on shutdown");
         }
+        drop(self.checkpoints);
     }
 
     /// Notifies the clients that are blocked on an expired key, which no command may ever touch.
@@ -236,8 +241,9 @@ impl Writer {
             Err(_) => self.rollback(),
         }
         self.pending.run_callbacks(committed.err().as_ref());
-        // After the callbacks, so that no caller waits for this.
-        self.store.apply_committed();
+        if self.store.needs_checkpoint() {
+            self.checkpoints.wake();
+        }
         // After publishing, so that no reader can still find them. If the process is killed first, the
         // next open removes them.
         for (number, row) in removed_blocks {

@@ -25,13 +25,16 @@ pub enum RecordKind {
     Index = b'I',
     /// A run's summary.
     Run = b'R',
+    /// The position of a block.
+    Position = b'P',
 }
 
 /// The current version of most kinds: the second byte of a value.
 pub const VERSION: u8 = 1;
 
-/// The version of the store's format: the highest version of any stored record. All lower versions can be read.
-pub const STORE_FORMAT: u8 = 4;
+/// The version of the store's format, which rises when an earlier version could not read what is stored. All lower
+/// versions can be read. Since version 5 segments have the contents of blocks.
+pub const STORE_FORMAT: u8 = 5;
 
 /// Maximum bytes of a record.
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;

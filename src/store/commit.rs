@@ -1,87 +1,18 @@
-//! Commits: written to the write-ahead log, made durable there, then applied to sled.
+//! Commits: appended to the log and made durable there. sled receives them later (`checkpoint`).
 //!
-//! ```text
-//! commit            apply the previous one, if sled has not got it -> log -> sync    done: callers are answered
-//! apply_committed                                                     -> sled         afterwards, or with the next commit
-//! ```
-//! Until sled has a commit, readers find it among the pending writes (`pending`).
+//! Until sled has a commit, readers find its rows among the pending writes (`pending`).
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+
+use rustix::io::Errno;
 
 use super::batch::WriteBatch;
-use super::record::StreamRecord;
+use super::log::CommitLog;
 use super::space::Unavailable;
-use super::tree_id::TreeId;
-use super::trees::Trees;
-use super::wal::{Wal, WalWrite};
 use super::{Store, StoreError, now_ms};
-
-/// The write-ahead log, and the work between it and sled.
-#[derive(Debug)]
-pub(super) struct WalState {
-    wal: Wal,
-    /// The last commit and its frame number, until sled has it.
-    unapplied: Option<(Arc<WriteBatch>, u64)>,
-    /// Thread that makes sled's own file durable, so that the log's other file can be reused.
-    checkpoint: Option<JoinHandle<Result<(), StoreError>>>,
-}
-
-/// Commits that the log has and sled has lost.
-#[derive(Debug)]
-pub(super) struct Replay {
-    pub(super) batch: Arc<WriteBatch>,
-    /// Number of commits.
-    commits: u64,
-    /// Number of the last frame.
-    frame: u64,
-    /// The highest stream number assigned so far.
-    number_max: u64,
-}
-
-impl Replay {
-    /// Applies the commits to sled and makes them durable there.
-    pub(super) fn apply(&self, trees: &Trees) -> Result<(), StoreError> {
-        if self.commits > 0 {
-            trees.apply(&self.batch, self.frame)?;
-        }
-        // sled may have lost its id counter together with the writes.
-        while trees.db.generate_id()? <= self.number_max {}
-        trees.make_durable()?;
-        if self.commits > 0 {
-            tracing::info!(commits = self.commits, "replayed the last commits from the write-ahead log");
-        }
-        Ok(())
-    }
-}
-
-impl WalState {
-    /// Opens the log and collects the commits that sled has lost. They must be applied before the log is
-    /// written to. `number_min` is a lower bound for the highest stream number assigned so far.
-    pub(super) fn open(folder: &Path, trees: &Trees, number_min: u64) -> Result<(Self, Replay), StoreError> {
-        let (mut batch, mut number_max) = (WriteBatch::default(), number_min);
-        let (wal, commits) = Wal::open(folder, trees.frame()?, |write| {
-            number_max = number_max.max(stream_number(&write));
-            batch.put(write.tree, write.key, write.value);
-        })
-        .map_err(StoreError::Sync)?;
-        let replay = Replay { batch: Arc::new(batch), commits, frame: wal.next() - 1, number_max };
-        Ok((Self { wal, unapplied: None, checkpoint: None }, replay))
-    }
-
-    /// Waits for a running checkpoint.
-    pub(super) fn join_checkpoint(&mut self) -> Result<(), StoreError> {
-        match self.checkpoint.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(done)) => done,
-            Some(Err(_)) => Err(StoreError::Sync(io::Error::other("a checkpoint failed"))),
-        }
-    }
-}
 
 impl Store {
     /// Makes all writes so far durable: they survive a kill and a power cut.
@@ -104,25 +35,19 @@ impl Store {
     /// Makes all flushed writes durable without committing anything; commits may run at the same time.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.check_writable()?;
-        let file = self.wal.lock().wal.active().clone();
-        self.sync_file(&file)
+        let file = self.log.lock().active_file();
+        file.map_or(Ok(()), |file| self.sync_file(&file))
     }
 
     fn write(&self, durable: bool) -> Result<(), StoreError> {
         // A failed commit must never reach disk later: its caller has already received the error.
         self.check_writable().inspect_err(|_| self.pending.discard_next())?;
-        let mut wal = self.wal.lock();
-        self.apply_last(&mut wal);
-        // Again: if sled failed to apply the previous commit, readers must continue to find it in `pending`.
-        self.check_writable().inspect_err(|_| self.pending.discard_next())?;
+        if self.must_checkpoint() {
+            self.track_in_flight(|| self.checkpoint()).inspect_err(|_| self.pending.discard_next())?;
+        }
+        let mut log = self.log.lock();
         let Some(batch) = self.pending.begin_commit() else { return Ok(()) };
-        self.track_in_flight(|| self.write_batch(&mut wal, batch, durable))
-    }
-
-    /// Applies the last commit to sled, if that has not happened yet. Call it after the commit's callers
-    /// have been answered.
-    pub fn apply_committed(&self) {
-        self.apply_last(&mut self.wal.lock());
+        self.track_in_flight(|| self.append_commit(&mut log, batch, durable))
     }
 
     /// Runs a disk operation and records when it started, so that a hung disk is noticed.
@@ -133,55 +58,33 @@ impl Store {
         done
     }
 
-    fn write_batch(&self, wal: &mut WalState, batch: Arc<WriteBatch>, durable: bool) -> Result<(), StoreError> {
-        let (frame, bytes) = wal.wal.append(&batch).map_err(|error| {
-            self.pending.end_commit();
+    fn append_commit(&self, log: &mut CommitLog, batch: Arc<WriteBatch>, durable: bool) -> Result<(), StoreError> {
+        let appended = log.append(&batch).map_err(|error| {
+            self.pending.discard_commit();
             self.unavailable_or_poisoned(error)
         })?;
-        self.space.add_written(bytes);
-        let file = wal.wal.active().clone();
-        if durable {
-            self.sync_file(&file).inspect_err(|_| self.pending.end_commit())?;
+        self.space.add_written(appended.bytes);
+        self.unapplied_bytes.fetch_add(appended.bytes, Ordering::AcqRel);
+        if durable && let Some(file) = log.active_file() {
+            self.sync_file(&file).inspect_err(|_| self.pending.discard_commit())?;
         }
-        // The commit is durable from here on, even if sled fails: the next start replays it from the log.
-        wal.unapplied = Some((batch, frame));
+        self.pending.end_commit(batch, &appended.positions);
         Ok(())
     }
 
-    pub(super) fn apply_last(&self, wal: &mut WalState) {
-        let Some((batch, frame)) = wal.unapplied.take() else { return };
-        self.track_in_flight(|| {
-            match self.trees().and_then(|trees| Ok(trees.apply(&batch, frame)?)) {
-                Ok(()) => self.pending.end_commit(),
-                Err(error) => self.sled_failed(&error),
-            }
-            if wal.wal.is_full()
-                && let Err(error) = self.rotate(wal)
-            {
-                self.sled_failed(&error);
-            }
-        });
-    }
-
-    fn sync_file(&self, file: &File) -> Result<(), StoreError> {
+    /// Makes a file of the log durable.
+    pub(super) fn sync_file(&self, file: &File) -> Result<(), StoreError> {
         file.sync_data().map_err(StoreError::Sync).inspect_err(|error| self.poison(error))
     }
 
-    /// Switches to the log's other file, after sled has everything of that file on disk.
-    fn rotate(&self, wal: &mut WalState) -> Result<(), StoreError> {
-        wal.join_checkpoint()?;
-        let trees = self.trees()?;
-        let thread = std::thread::Builder::new().name("journal-checkpoint".into());
-        wal.checkpoint = Some(thread.spawn(move || trees.make_durable()).map_err(StoreError::Sync)?);
-        wal.wal.rotate();
-        Ok(())
-    }
-
     /// Returns the error of a commit whose frame could not be written; nothing of the frame remains.
-    fn unavailable_or_poisoned(&self, error: io::Error) -> StoreError {
+    pub(super) fn unavailable_or_poisoned(&self, error: io::Error) -> StoreError {
+        if is_out_of_files(&error) {
+            return StoreError::Unavailable(Unavailable::Reopening(error.to_string()));
+        }
         match Unavailable::from_io(&error, &self.folder) {
             Some(reason) => {
-                tracing::error!(%reason, "commit failed; its writes were discarded");
+                tracing::warn!(%reason, "commit failed; its writes were discarded");
                 self.space.set_unavailable(reason.clone());
                 StoreError::Unavailable(reason)
             }
@@ -192,33 +95,19 @@ impl Store {
             }
         }
     }
-
-    /// Waits for a running checkpoint and makes a last one, so that the next start has nothing to replay.
-    pub(super) fn final_checkpoint(&self) {
-        self.apply_committed();
-        let joined = self.wal.lock().join_checkpoint();
-        let done = joined.and_then(|()| self.trees()?.make_durable());
-        if let Err(error) = done {
-            tracing::error!(%error, "checkpoint failed; the next start replays the last commits");
-        }
-    }
 }
 
-/// Returns the number of the stream that a write belongs to; 0 if there is none.
-fn stream_number(write: &WalWrite<'_>) -> u64 {
-    let key = write.key.first_chunk::<8>().map_or(0, |number| u64::from_be_bytes(*number));
-    match (write.tree, write.value) {
-        (TreeId::Blocks | TreeId::Groups, _) => key,
-        (TreeId::Streams, Some(record)) => StreamRecord::decode(record).map_or(0, |record| record.number),
-        _ => 0,
-    }
+/// Reports whether the process or the system has too many open files.
+fn is_out_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreOptions;
+    use crate::store::{StoreOptions, StreamRecord};
     use std::fs;
+    use std::path::Path;
 
     fn record(number: u64) -> StreamRecord {
         StreamRecord { number, ..StreamRecord::default() }
@@ -249,9 +138,11 @@ mod tests {
         store.remove_stream(b"s7", 7).unwrap();
         store.commit().unwrap();
         store.put_stream(b"never committed", &record(51)).unwrap();
-        // The uncommitted write must not reach the disk even if sled writes everything it has.
-        store.trees().unwrap().make_durable().unwrap();
         let killed = as_killed(folder.path());
+        // Neither must it reach the disk with a checkpoint.
+        store.checkpoint().unwrap();
+        let applied = Store::open(as_killed(folder.path()).path(), StoreOptions::default()).unwrap();
+        assert_eq!(applied.stream_names().unwrap().len(), 49);
         let found = Store::open(killed.path(), StoreOptions::default()).unwrap();
         assert_eq!(found.stream_names().unwrap().len(), 49);
         assert_eq!(found.stream(b"s50").unwrap(), Some(record(50)));
@@ -264,25 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn log_rotates_between_its_two_files() {
+    fn segments_do_not_grow_forever() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        let options = StoreOptions { segment_bytes: 1 << 20, ..StoreOptions::default() };
+        let store = Store::open(folder.path(), options).unwrap();
         let block = vec![7; 6_000];
+        let id = |n: u64| crate::model::EntryId::new(n, 0);
         for n in 1..=9_000u64 {
-            store.put_block(n % 10 + 1, crate::model::EntryId::new(n, 0), &block).unwrap();
+            store.put_new_block(n % 10 + 1, id(n), &block).unwrap();
             if n > 10 {
-                store.remove_block((n - 10) % 10 + 1, crate::model::EntryId::new(n - 10, 0), block.len()).unwrap();
+                store.remove_block((n - 10) % 10 + 1, id(n - 10), block.len()).unwrap();
             }
             store.put_task(b"last", Some(&n.to_be_bytes())).unwrap();
             if n % 20 == 0 {
                 store.flush().unwrap();
             }
+            if n % 1_000 == 0 {
+                store.reclaim_if_due().unwrap();
+            }
         }
+        let usage = store.usage();
+        assert!(usage.segment_bytes < 8 << 20, "the segments do not grow forever: {usage:?}");
+        assert!(usage.index_bytes < 4 << 20, "removed blocks never reach sled: {usage:?}");
         let killed = as_killed(folder.path());
-        for name in ["wal.0", "wal.1"] {
-            assert!(fs::metadata(killed.path().join(name)).unwrap().len() < 20 << 20, "the log does not grow forever");
-        }
-        let found = Store::open(killed.path(), StoreOptions::default()).unwrap();
+        let found = Store::open(killed.path(), options).unwrap();
         assert_eq!(found.task(b"last").unwrap().unwrap(), 9_000u64.to_be_bytes());
         let blocks: usize = (1..=10).map(|number| found.blocks_of(number).count()).sum();
         assert_eq!(blocks, 10);

@@ -42,9 +42,7 @@ pub struct BlockDump {
     pub first_line: u64,
     /// Entries in the block.
     pub count: u32,
-    /// Values that the block is stored in.
-    pub parts: usize,
-    /// Total bytes of those values.
+    /// Length of the block.
     pub bytes: usize,
     /// Bytes of all lines of the stream up to the end of the block.
     pub total_bytes: u64,
@@ -57,7 +55,7 @@ impl Store {
     pub fn dump(&self) -> Result<StoreDump, StoreError> {
         let mut dump = StoreDump { unfinished: self.scan(TreeId::Meta, GARBAGE).count(), ..StoreDump::default() };
         let mut blocks: BTreeMap<u64, usize> = BTreeMap::new();
-        for row in self.scan(TreeId::Blocks, &[]) {
+        for row in self.scan_rows(TreeId::Blocks, &[]) {
             let key = row?.0;
             if let (Some(number), Some((_, 0))) = (key.first_chunk(), parse_block_key(&key)) {
                 *blocks.entry(u64::from_be_bytes(*number)).or_default() += 1;
@@ -85,7 +83,6 @@ fn dump_block(bytes: &[u8]) -> Result<BlockDump, StoreError> {
     Ok(BlockDump {
         first_line: header.first_line,
         count: header.count,
-        parts: bytes.len().div_ceil(VALUE_BYTES_MAX),
         bytes: bytes.len(),
         total_bytes: header.total_bytes,
         sessions: header.sessions,
@@ -103,9 +100,6 @@ impl fmt::Display for BlockDump {
             _ => "over 7 KiB",
         };
         write!(f, "block {}..{last}, {} of all bytes, {class}", self.first_line, self.total_bytes)?;
-        if self.parts > 1 {
-            write!(f, " in {} parts", self.parts)?;
-        }
         write_sessions(f, &self.sessions)
     }
 }
@@ -166,7 +160,7 @@ mod tests {
         store.put(TreeId::Meta, &[GARBAGE, &7u64.to_be_bytes()].concat(), &[]);
         store.delete(TreeId::Streams, b"a");
         let whole = "stream b: record of 1..0\n  block 1..1, 9 of all bytes, under 1 KiB, session s to 1\n  \
-                     block 2..2, 9 of all bytes, over 7 KiB in 3 parts, session s to 2\n";
+                     block 2..2, 9 of all bytes, over 7 KiB, session s to 2\n";
         let cut = store.dump().unwrap();
         assert_eq!(cut.to_string(), format!("{whole}2 blocks of no stream, 1 removals unfinished\n"));
         store.commit().unwrap();

@@ -1,8 +1,10 @@
-//! The bytes on disk: sled trees, the keys in them, and the encoding of every stored value.
+//! The bytes on disk: segments with the contents of blocks, sled with everything else, and the encoding of every stored
+//! value.
 //!
 //! ```text
-//! DATA/journal/         sled
-//!   tree `blocks`   stream number (u64) . first entry id (2 x u64) . part (u16)  -> packed entries
+//! DATA/journal/segment.N   commits, with the contents of their blocks (`log`), or copies of blocks (`moves`)
+//! DATA/journal/            sled
+//!   tree `blocks`   stream number (u64) . first entry id (2 x u64) . part (u16)  -> position of packed entries in a segment
 //!   tree `streams`  stream name                                                  -> StreamRecord
 //!   tree `tasks`    task id                                                      -> a record of `tasks`
 //!   tree `groups`   stream number (u64) . group . kind . ..                       -> see `groups`
@@ -11,17 +13,32 @@
 //!                   `index/` stream number (u64) . first entry of a page         -> see `block_index`
 //! ```
 //!
-//! Writes wait in memory (`pending`), where reads see them. [`Store::commit`] makes all of them durable,
-//! or none: one write to the write-ahead log (`wal`) and one sync. Then sled applies them and writes to
-//! its own file at its own pace.
+//! # Life of a block
 //!
-//! Disk failures:
+//! ```text
+//! put_block -> pending.next -- commit --> a frame of the log, synced -> pending.recent (position) -- checkpoint --> sled
+//! remove_block -> pending.next -- commit --> pending.recent (deleted) -- checkpoint --> its bytes are dead
+//! reclaim: no live bytes -> the segment is removed; mostly dead -> live blocks are copied, then it is removed
+//! ```
+//!
+//! - Writes wait in memory (`pending`), where reads see them. [`Store::commit`] makes all of them durable, or none: one
+//!   frame at the end of the log, and one sync. The frame is where the contents of its blocks remain.
+//! - sled is an index, and receives commits in batches (`checkpoint`), so a commit waits neither for it nor for its
+//!   file. A block that is removed before a checkpoint never reaches it.
+//! - After a kill, the commits that sled lacks are replayed from the log, which restores the positions of their blocks.
+//! - A segment is removed only after sled has durably forgotten every position in it, and has every commit in it. Dead
+//!   bytes are at most about a configured part of all segments.
+//! - Every position has the CRC of its block, which each read checks.
+//! - Blocks of format 4 and earlier remain in the tree `blocks`, in parts of [`VALUE_BYTES_MAX`], until they are removed
+//!   or rewritten. The two files of the earlier write-ahead log are replayed and removed by the next opening.
+//!
+//! # Disk failures
 //!
 //! | failure | effect |
 //! |---|---|
 //! | little space is left (`space`) | [`Store::check_can_grow`] fails; removals are still accepted |
 //! | a frame cannot be written: disk full, read-only | the commit is discarded; the next may succeed |
-//! | sled meets a full or read-only disk | writes are rejected and reads continue (except for pages that sled has evicted from memory and not written: [`Unavailable::NoSpace`]); sled is reopened (`recover`) once there is space for it; the log has every commit |
+//! | sled meets a full or read-only disk in a checkpoint | writes are rejected and reads continue (except for pages that sled has evicted from memory and not written: [`Unavailable::NoSpace`]); sled is reopened (`recover`) once there is space for it; memory and the log have every commit |
 //! | a sync fails, or any other error | the store is poisoned: the state on disk is unknown, so it accepts no writes until the next start |
 
 mod batch;
@@ -29,22 +46,31 @@ pub mod block;
 mod block_index;
 mod block_rows;
 mod check;
+mod checkpoint;
 pub mod codec;
 mod commit;
 pub mod dump;
 mod folder;
+mod frame;
 pub mod groups;
+mod legacy_log;
+mod live;
+mod log;
+mod moves;
 mod open;
 mod pending;
+mod position;
 mod rebuild;
+mod reclaim;
 mod record;
 mod recover;
+mod replay;
+mod segments;
 mod space;
 mod summary;
 mod task_rows;
 mod tree_id;
 mod trees;
-mod wal;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,22 +82,25 @@ use sled::IVec;
 
 use crate::model::Timestamp;
 use crate::model::limits::Limits;
+use batch::RowWrite;
 
 pub use block_index::{BlockRef, INDEX_PAGE_BLOCKS, are_consecutive};
 pub use check::StoreCheck;
-use commit::WalState;
 pub use folder::{FILE_MODE, create_folder, make_private, restrict, sync_folder, write_private};
+use live::LiveBlocks;
+use log::CommitLog;
 pub use open::OpenError;
 use pending::{MergedScan, PendingWrites, TreeRow};
 pub use record::{KeyRecord, StreamRecord};
 use recover::Health;
+use segments::Segments;
 use space::DiskSpace;
 pub use space::Unavailable;
 pub use summary::RunRecord;
 use tree_id::TreeId;
 use trees::Trees;
 
-/// Maximum bytes of one stored value. A leaf of sled holds up to 17 of them, and a page over 128 KiB
+/// Maximum bytes of a value in sled. A leaf of sled holds up to 17 of them, and a page over 128 KiB
 /// would become a separate file that no commit syncs.
 pub const VALUE_BYTES_MAX: usize = 7 * 1024;
 
@@ -82,11 +111,20 @@ pub struct StoreOptions {
     pub disk_free_min: Option<u64>,
     /// Time after which a pending commit is reported as hung.
     pub commit_timeout: Duration,
+    /// Bytes of a segment after which the next is begun, and of the log after which a checkpoint is due.
+    pub segment_bytes: u64,
+    /// Part of a segment, in percent, that must be dead before its live blocks are copied.
+    pub segment_dead_percent: u64,
 }
 
 impl From<&Limits> for StoreOptions {
     fn from(limits: &Limits) -> Self {
-        Self { disk_free_min: limits.disk_free_min, commit_timeout: limits.commit_timeout }
+        Self {
+            disk_free_min: limits.disk_free_min,
+            commit_timeout: limits.commit_timeout,
+            segment_bytes: limits.journal_segment_bytes,
+            segment_dead_percent: limits.journal_dead_percent,
+        }
     }
 }
 
@@ -103,8 +141,20 @@ pub struct Store {
     /// reopened.
     trees: RwLock<Option<Arc<Trees>>>,
     pending: PendingWrites,
-    /// The write-ahead log. Locked during a commit.
-    wal: Mutex<WalState>,
+    segments: Arc<Segments>,
+    /// The log of commits. Locked during a commit.
+    log: Mutex<CommitLog>,
+    /// Locked during a checkpoint, so that there is one at a time. Locked before `log`.
+    live: Mutex<LiveBlocks>,
+    /// Locked while space is reclaimed. Locked before `live`.
+    reclaiming: Mutex<()>,
+    /// Number of the last frame that sled has durably.
+    applied_frame: AtomicU64,
+    /// Bytes of the log since the last checkpoint.
+    unapplied_bytes: AtomicU64,
+    /// Bytes of blocks removed since space was reclaimed.
+    freed_bytes: AtomicU64,
+    counters: StoreCounters,
     space: DiskSpace,
     /// Health of sled and the log, which decides if writes are accepted.
     health: RwLock<Health>,
@@ -117,6 +167,34 @@ pub struct Store {
     in_flight_since_ms: AtomicU64,
     /// Sizes after the last rebuild of sled's files, or before one that failed.
     last_rebuild: Mutex<Option<rebuild::Sizes>>,
+}
+
+/// Counters since the store was opened.
+#[derive(Debug, Default)]
+struct StoreCounters {
+    /// Checkpoints.
+    checkpoints: AtomicU64,
+    /// Segments that were removed.
+    removed_segments: AtomicU64,
+    /// Bytes copied from mostly dead segments.
+    copied_bytes: AtomicU64,
+}
+
+/// Sizes of a store and counters since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreUse {
+    /// Bytes of sled's files.
+    pub index_bytes: u64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub segment_bytes: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Segments that were removed.
+    pub removed_segments: u64,
+    /// Bytes copied from mostly dead segments.
+    pub copied_bytes: u64,
 }
 
 /// An error of the store.
@@ -157,9 +235,23 @@ impl Store {
         Ok(number)
     }
 
-    /// Returns the bytes that sled uses on disk.
+    /// Returns the bytes that the store uses on disk.
     pub fn size_on_disk(&self) -> u64 {
-        self.trees().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0))
+        let StoreUse { index_bytes, segment_bytes, .. } = self.usage();
+        index_bytes + segment_bytes
+    }
+
+    /// Returns the sizes of the store and its counters.
+    pub fn usage(&self) -> StoreUse {
+        let states = self.segments.states();
+        StoreUse {
+            index_bytes: self.trees().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0)),
+            segments: states.len() as u64,
+            segment_bytes: states.iter().map(|state| state.bytes).sum(),
+            checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
+            removed_segments: self.counters.removed_segments.load(Ordering::Relaxed),
+            copied_bytes: self.counters.copied_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Returns the free bytes of the file system, as last sampled.
@@ -173,29 +265,41 @@ impl Store {
     }
 
     fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) {
-        self.pending.put(tree, key, Some(value));
+        self.pending.put(tree, key, RowWrite::Value(value.into()));
     }
 
     fn delete(&self, tree: TreeId, key: &[u8]) {
-        self.pending.put(tree, key, None);
+        self.pending.put(tree, key, RowWrite::Delete);
     }
 
-    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+    /// Returns a row as it is stored or will be; `None` if there is none.
+    fn row(&self, tree: TreeId, key: &[u8]) -> Result<Option<RowWrite>, StoreError> {
         // The handle first: while it is held sled is not reopened, so the pending writes match it.
         let trees = self.trees();
         match self.pending.get(tree, key) {
-            Some(found) => Ok(found),
-            None => trees?.of(tree).get(key).map_err(read_error),
+            Some(RowWrite::Delete) => Ok(None),
+            Some(found) => Ok(Some(found)),
+            None => Ok(trees?.of(tree).get(key).map_err(read_error)?.map(RowWrite::Value)),
         }
     }
 
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.row(tree, key)?.map_or(Ok(None), |row| row.stored())
+    }
+
     /// Returns the rows of a tree whose keys begin with `prefix`, in key order.
-    fn scan(&self, tree: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
+    fn scan(&self, tree: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
+        let stored = |(key, row): TreeRow| Ok(row.stored()?.map(|value| (key, value)));
+        self.scan_rows(tree, prefix).filter_map(move |row| row.and_then(stored).transpose())
+    }
+
+    /// Returns the rows of a tree whose keys begin with `prefix`, in key order, as they are stored or will be.
+    fn scan_rows(&self, tree: TreeId, prefix: &[u8]) -> impl Iterator<Item = Result<TreeRow, StoreError>> + use<> {
         Self::rows(self.trees().map(|trees| self.pending.scan(tree, trees.of(tree), prefix)))
     }
 
-    /// Returns the rows of a tree from the key `from` to before the key `end`, in key order.
-    fn scan_between(
+    /// Returns the rows of a tree from the key `from` to before the key `end`, as [`Self::scan_rows`].
+    fn scan_rows_between(
         &self,
         tree: TreeId,
         from: &[u8],
@@ -263,9 +367,7 @@ impl Store {
     fn remove_content(&self, number: u64) -> Result<(), StoreError> {
         self.remove_summary(number)?;
         self.remove_index(number)?;
-        for row in self.scan(TreeId::Blocks, &number.to_be_bytes()) {
-            self.delete(TreeId::Blocks, &row?.0);
-        }
+        self.remove_blocks(number)?;
         self.remove_groups(number)
     }
 }

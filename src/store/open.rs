@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::block_index::check_index;
-use super::commit::{Replay, WalState};
 use super::folder::{FILE_MODE, copy_folder, create_folder, remove_rebuild_folder, sync_folder};
 use super::pending::PendingWrites;
+use super::replay::OpenedLog;
 use super::space::{DiskSpace, Unavailable};
 use super::tree_id::TreeId;
 use super::trees::{Trees, is_locked, retry_while_locked};
-use super::{GARBAGE, Store, StoreError, StoreOptions};
+use super::{GARBAGE, Store, StoreCounters, StoreError, StoreOptions};
 use crate::model::Timestamp;
 
 /// An error of opening a store.
@@ -92,14 +92,20 @@ impl Store {
         if open_count <= read_open_count(folder) {
             return Err(damaged(folder, DATA_LOST));
         }
-        let (wal, replay) = WalState::open(folder, &trees, 0)?;
-        replay.apply(&trees)?;
+        let OpenedLog { segments, log } = OpenedLog::open(folder, &trees, options.segment_bytes)?;
         trees.of(TreeId::Meta).insert(OPEN_COUNT, &open_count.to_be_bytes())?;
         check_index(&trees, open_count, read_open_count(folder))?;
         let store = Self {
             trees: RwLock::new(Some(Arc::new(trees))),
             pending: PendingWrites::default(),
-            wal: Mutex::new(wal),
+            segments,
+            applied_frame: AtomicU64::new(log.next() - 1),
+            log: Mutex::new(log),
+            live: Mutex::default(),
+            reclaiming: Mutex::default(),
+            unapplied_bytes: AtomicU64::new(0),
+            freed_bytes: AtomicU64::new(0),
+            counters: StoreCounters::default(),
             space: DiskSpace::new(folder, options.disk_free_min),
             health: RwLock::default(),
             folder: folder.to_owned(),
@@ -117,24 +123,22 @@ impl Store {
             store.delete(TreeId::Meta, &key);
         }
         store.commit()?;
-        store.apply_committed();
+        store.checkpoint()?;
+        // The open count and the mark of the index are no part of a commit.
         store.trees()?.make_durable()?;
         write_open_count(folder, open_count).map_err(StoreError::Sync)?;
         Ok(store)
     }
 
-    /// Opens sled again after it failed. Writes that it did not persist are returned for replay.
-    pub(super) fn reopen_trees(&self) -> Result<(Trees, WalState, Replay), StoreError> {
-        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let trees = Trees::open(&self.folder)?;
-            let (wal, replay) = WalState::open(&self.folder, &trees, self.number_max.load(Ordering::Acquire))?;
-            Ok((trees, wal, replay))
-        }));
-        let opened = opened.unwrap_or_else(|_| Err(damaged(&self.folder, RECOVERY_FAILED)))?;
-        if opened.0.number(OPEN_COUNT)? != self.open_count {
+    /// Opens sled again after it was closed.
+    pub(super) fn reopen_trees(&self) -> Result<Trees, StoreError> {
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Trees::open(&self.folder)));
+        let trees = opened.unwrap_or_else(|_| Err(damaged(&self.folder, RECOVERY_FAILED)))?;
+        let lacks_commits = trees.frame()? < self.applied_frame.load(Ordering::Acquire);
+        if trees.number(OPEN_COUNT)? != self.open_count || lacks_commits {
             return Err(damaged(&self.folder, DATA_LOST));
         }
-        Ok(opened)
+        Ok(trees)
     }
 }
 
@@ -334,12 +338,15 @@ mod tests {
         assert_eq!(
             Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(),
             Some(record(7)),
-            "it is replayed from the write-ahead log"
+            "it is replayed from the log"
         );
         assert_eq!(moved_aside(parent.path()), before + 1);
 
-        for name in ["db", "wal.0", "wal.1"] {
-            fs::write(folder.join(name), b"").unwrap();
+        fs::write(folder.join("db"), b"").unwrap();
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.file_name().unwrap().to_string_lossy().starts_with("segment.") {
+                fs::write(entry, b"").unwrap();
+            }
         }
         assert_eq!(Store::open(&folder, StoreOptions::default()).unwrap().stream(b"a").unwrap(), None);
         assert_eq!(moved_aside(parent.path()), before + 2);

@@ -1,17 +1,15 @@
 //! Rebuilding sled's files to return free space to the file system.
 //!
 //! sled reuses the free segments of its file but rarely truncates it, so the file stays about as large as it ever
-//! was. A rebuild copies all rows to a new database in a folder beside the journal's, and then
-//! exchanges the two folders atomically. A kill before the exchange leaves the old files, a kill after it the new
-//! ones; the next opening removes the other folder.
+//! was: after many removals, or in a store of an earlier version, which had the contents of blocks in it. A rebuild
+//! copies all rows to a new database in a folder beside the journal's, and then puts its file in place of the old one.
+//! A kill before that leaves the old file, a kill after it the new one; the next opening removes the other folder.
 
 use std::fs;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::folder::{create_folder, rebuild_folder, remove_rebuild_folder, sync_folder};
 use super::open::write_open_count;
@@ -46,24 +44,24 @@ impl Sizes {
 impl Store {
     /// Rebuilds sled's files if most of their bytes are free. Returns whether it did.
     ///
-    /// Commits wait until it is done, readers only while sled is reopened.
+    /// Checkpoints wait until it is done, readers only while sled is reopened.
     ///
     /// # Errors
-    /// The rebuild failed. Every commit is in the files, old or new.
+    /// The rebuild failed. Every commit is in the files, old or new, or in the log.
     pub fn rebuild_if_mostly_free(&self) -> Result<bool, StoreError> {
         self.check_can_grow()?;
-        let mut wal = self.wal.lock();
-        self.apply_last(&mut wal);
+        let _no_reclaiming = self.reclaiming.lock();
+        self.checkpoint()?;
+        let mut live = self.live.lock();
         self.check_writable()?;
         let trees = self.trees()?;
-        let before = Sizes { files: file_bytes(&self.folder), live: trees.live_bytes()? };
+        let before = Sizes { files: index_file_bytes(&self.folder), live: trees.live_bytes()? };
         let mut last = self.last_rebuild.lock();
         let has_space = self.free_bytes() > 3 * before.live + OVERHEAD_BYTES;
         if !before.is_mostly_free() || !before.has_changed_since(*last) || !has_space {
             return Ok(false);
         }
         *last = Some(before);
-        wal.join_checkpoint().and_then(|()| trees.make_durable()).inspect_err(|error| self.sled_failed(error))?;
         let new_folder = rebuild_folder(&self.folder);
         remove_rebuild_folder(&self.folder).map_err(StoreError::Sync)?;
         let copied = std::panic::catch_unwind(AssertUnwindSafe(|| self.copy_to(&trees, &new_folder)));
@@ -74,7 +72,7 @@ impl Store {
             return Err(error);
         }
         let mut exchanged = None;
-        let reopened = self.reopen(&mut wal, || exchanged = Some(exchange(&new_folder, &self.folder)));
+        let reopened = self.reopen(&mut live, || exchanged = Some(exchange(&new_folder, &self.folder)));
         if let Err(error) = reopened {
             // Without an exchange sled was not closed.
             if exchanged.is_some() {
@@ -84,24 +82,27 @@ impl Store {
         }
         remove_rebuild_folder(&self.folder).map_err(StoreError::Sync)?;
         exchanged.unwrap_or(Ok(())).map_err(StoreError::Sync)?;
-        let files = file_bytes(&self.folder);
+        let files = index_file_bytes(&self.folder);
         *last = Some(Sizes { files, live: before.live });
         tracing::info!(before = before.files, after = files, "rebuilt the journal's files to free disk space");
         Ok(true)
     }
 
-    /// Copies every commit so far to a new store in this folder, which must not exist. Commits wait until it is done;
-    /// readers continue.
+    /// Copies every commit so far to a new store in this folder, which must not exist. Segments are linked. Checkpoints
+    /// wait until it is done; readers and commits continue.
     ///
     /// # Errors
     /// The store accepts no writes, or the copy failed; what is left of it is of no use.
     pub fn copy_commits(&self, folder: &Path) -> Result<(), StoreError> {
-        let mut wal = self.wal.lock();
-        self.apply_last(&mut wal);
-        // A failed sled may lack commits that the log has.
-        self.check_writable()?;
+        let _no_reclaiming = self.reclaiming.lock();
+        // A later commit must not be in a segment that is linked.
+        let mut live = self.live.lock();
+        self.checkpoint_with(&mut live, true)?;
         let trees = self.trees()?;
-        let copied = std::panic::catch_unwind(AssertUnwindSafe(|| self.copy_to(&trees, folder)));
+        let copied = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.copy_to(&trees, folder)?;
+            self.segments.link_sealed(folder, self.applied_frame.load(Ordering::Acquire)).map_err(StoreError::Sync)
+        }));
         copied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("copying sled failed"))))
     }
 
@@ -117,16 +118,31 @@ impl Store {
     }
 }
 
-/// Exchanges two folders atomically and syncs their parent.
-fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
-    sync_folder(other.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+/// Replaces sled's files in a folder by those in another. sled must be closed. Its snapshots only make the next opening
+/// faster, so they are removed first: with the file that follows, they would be damage.
+fn exchange(new: &Path, folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SNAPSHOT) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    sync_folder(folder)?;
+    fs::rename(new.join(INDEX_FILE), folder.join(INDEX_FILE))?;
+    sync_folder(folder)
 }
 
-/// Returns the bytes of the files in a folder.
-fn file_bytes(folder: &Path) -> u64 {
+/// Name of sled's own file.
+const INDEX_FILE: &str = "db";
+/// Start of the names of sled's snapshots.
+const SNAPSHOT: &str = "snap.";
+
+/// Returns the bytes of sled's files in a folder.
+fn index_file_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file).map(|meta| meta.len()).sum()
+    let is_index = |name: &str| name == INDEX_FILE || name.starts_with(SNAPSHOT);
+    let files = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_index));
+    files.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
 #[cfg(test)]
@@ -141,29 +157,30 @@ mod tests {
         n.to_be_bytes().repeat(BLOCK_BYTES / 8)
     }
 
-    /// Returns a store with ten blocks of stream 1, after a thousand blocks of stream 2 were removed.
+    /// Returns a store with ten blocks of stream 1, after a thousand large records were removed.
     fn mostly_free(folder: &Path) -> Store {
         let store = Store::open(folder, StoreOptions::default()).unwrap();
         store.put_stream(b"one", &StreamRecord { number: 1, ..StreamRecord::default() }).unwrap();
         store.put_task(b"task", Some(b"record")).unwrap();
-        for n in 1..=1_000 {
-            store.put_block(1 + u64::from(n > 10), EntryId::new(n, 0), &block(n)).unwrap();
-            if n % 50 == 0 {
-                store.flush().unwrap();
+        for n in 1..=10 {
+            store.put_new_block(1, EntryId::new(n, 0), &block(n)).unwrap();
+        }
+        for change in [Some(&block(7)[..]), None] {
+            for n in 1..=1_000u64 {
+                store.put_task(&n.to_be_bytes(), change).unwrap();
+                if n % 50 == 0 {
+                    store.flush().unwrap();
+                }
             }
+            store.checkpoint().unwrap();
         }
-        for n in 11..=1_000 {
-            store.remove_block(2, EntryId::new(n, 0), BLOCK_BYTES).unwrap();
-        }
-        store.commit().unwrap();
-        store.apply_committed();
         store
     }
 
     fn check(store: &Store) {
         let blocks: Vec<_> = store.blocks_of(1).map(Result::unwrap).collect();
         assert_eq!(blocks, (1..=10).map(|n| (EntryId::new(n, 0), block(n))).collect::<Vec<_>>());
-        assert_eq!(store.blocks_of(2).count(), 0, "removed blocks stay removed");
+        assert_eq!(store.task(&7u64.to_be_bytes()).unwrap(), None, "removed records stay removed");
         assert_eq!(store.stream(b"one").unwrap().map(|record| record.number), Some(1));
         assert_eq!(store.task(b"task").unwrap().unwrap(), b"record");
     }
@@ -174,9 +191,9 @@ mod tests {
         let folder = parent.path().join("journal");
         let store = mostly_free(&folder);
         let number = store.next_stream_number().unwrap();
-        let before = file_bytes(&folder);
+        let before = index_file_bytes(&folder);
         assert!(store.rebuild_if_mostly_free().unwrap(), "most of {before} bytes is free");
-        let after = file_bytes(&folder);
+        let after = index_file_bytes(&folder);
         assert!(after < OVERHEAD_BYTES, "{before} bytes have become {after}, expected less than {OVERHEAD_BYTES}");
         assert!(!rebuild_folder(&folder).exists(), "expected the old files to be removed");
         check(&store);
@@ -211,18 +228,38 @@ mod tests {
         let store = mostly_free(&folder);
         store.copy_to(&store.trees().unwrap(), &rebuild_folder(&folder)).unwrap();
         drop(store);
+        // A kill before or after the new file is put in the place of the old one.
         let copy = parent.path().join("copy");
-        fs::create_dir(&copy).unwrap();
-        for entry in fs::read_dir(rebuild_folder(&folder)).unwrap().map(Result::unwrap) {
-            if entry.path().is_file() {
-                fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-            }
-        }
-        check(&Store::open(&folder, StoreOptions::default()).unwrap());
+        crate::store::folder::copy_folder(&folder, &copy, &|_| false).unwrap();
+        exchange(&rebuild_folder(&folder), &copy).unwrap();
+        let store = Store::open(&folder, StoreOptions::default()).unwrap();
+        check(&store);
         assert!(!rebuild_folder(&folder).exists(), "expected the unfinished rebuild to be removed");
-        // A kill right after the exchange leaves the new files.
+        drop(store);
         let store = Store::open(&copy, StoreOptions::default()).unwrap();
         check(&store);
         assert_eq!(store.open_count(), 2, "the open count continues");
+    }
+
+    #[test]
+    fn a_copy_has_every_commit_before_it_and_none_after_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let store = Store::open(&parent.path().join("journal"), StoreOptions::default()).unwrap();
+        store.put_stream(b"one", &StreamRecord { number: 1, ..StreamRecord::default() }).unwrap();
+        store.put_task(b"task", Some(b"record")).unwrap();
+        for n in 1..=10 {
+            store.put_new_block(1, EntryId::new(n, 0), &block(n)).unwrap();
+            store.commit().unwrap();
+        }
+        let copy = parent.path().join("copy");
+        store.copy_commits(&copy).unwrap();
+        for n in 1..=10 {
+            store.remove_block(1, EntryId::new(n, 0), BLOCK_BYTES).unwrap();
+        }
+        store.put_task(b"later", Some(b"record")).unwrap();
+        store.commit().unwrap();
+        store.reclaim(true).unwrap();
+        assert_eq!(store.blocks_of(1).count(), 0);
+        check(&Store::open(&copy, StoreOptions::default()).unwrap());
     }
 }

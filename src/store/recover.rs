@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::commit::WalState;
+use super::live::LiveBlocks;
 use super::open::probe_writable;
 use super::space::Unavailable;
-use super::tree_id::TreeId;
 use super::trees::{CLOSE_POLL, CLOSE_TIMEOUT, Trees, retry_while_locked};
 use super::{Store, StoreError, now_ms};
 
@@ -19,8 +18,6 @@ use super::{Store, StoreError, now_ms};
 const RETRY: Duration = Duration::from_secs(1);
 /// Bytes that opening sled may write besides its snapshot.
 const OPENING_BYTES: u64 = 2 * 1024 * 1024;
-/// A `meta` key without meaning, written to find out whether sled works.
-const PROBE: &[u8] = b"probe";
 
 /// Health of the store; only a good one accepts writes.
 #[derive(Debug, Default)]
@@ -123,7 +120,7 @@ impl Store {
         if can_read && (self.space.unavailable().is_some() || probe_space(&self.folder).is_err()) {
             return;
         }
-        match self.reopen(&mut self.wal.lock(), || {}) {
+        match self.reopen(&mut self.live.lock(), || {}) {
             Ok(()) => {
                 *self.health.write() = Health::Good;
                 tracing::warn!(folder = %self.folder.display(), "the store accepts writes again");
@@ -134,34 +131,32 @@ impl Store {
         }
     }
 
-    /// Closes sled and opens it again. `while_closed` is called in between. Readers wait until sled is open.
-    pub(super) fn reopen(&self, wal: &mut WalState, while_closed: impl FnOnce()) -> Result<(), StoreError> {
+    /// Closes sled and opens it again, and makes it receive the commits that it failed to apply. `while_closed` is called
+    /// in between. Readers wait until sled is open.
+    pub(super) fn reopen(&self, live: &mut LiveBlocks, while_closed: impl FnOnce()) -> Result<(), StoreError> {
         let mut slot = self.trees.write();
-        if let Some(old) = slot.take() {
-            // This write fails and thereby wakes a checkpoint that waits for sled.
-            let probe = old.of(TreeId::Meta).insert(PROBE, &[]);
-            tracing::debug!(?probe, "closing sled in order to reopen it");
-            if let Err(error) = wal.join_checkpoint() {
-                tracing::debug!(%error, "the running checkpoint failed");
-            }
-            if let Err(old) = close(old) {
-                *slot = Some(old);
-                return Err(StoreError::Sync(io::Error::other("timed out waiting for readers")));
-            }
+        if let Some(old) = slot.take()
+            && let Err(old) = close(old)
+        {
+            *slot = Some(old);
+            return Err(StoreError::Sync(io::Error::other("timed out waiting for readers")));
         }
         while_closed();
-        let (trees, reopened, replay) = retry_while_locked(|| self.reopen_trees())?;
-        let trees = Arc::new(trees);
+        let trees = Arc::new(retry_while_locked(|| self.reopen_trees())?);
         // Readers can continue from here, even if there is no space to apply the rest.
-        self.pending.set_committing(replay.batch.clone());
         *slot = Some(trees.clone());
         drop(slot);
-        let applied = std::panic::catch_unwind(AssertUnwindSafe(|| replay.apply(&trees)));
-        applied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("sled failed to replay the log"))))?;
-        // Not earlier: the next frame overwrites those that had to be replayed.
-        *wal = reopened;
-        self.pending.end_commit();
-        Ok(())
+        live.forget();
+        let applied = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            trees.skip_numbers(self.number_max.load(Ordering::Acquire))?;
+            trees.make_durable()?;
+            if let Some(frozen) = self.pending.frozen() {
+                trees.apply_durably(&frozen)?;
+                self.set_applied(&frozen);
+            }
+            Ok(())
+        }));
+        applied.unwrap_or_else(|_| Err(StoreError::Sync(io::Error::other("sled failed to apply the last commits"))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Disk space: whether the store may grow.
 //!
 //! Writes that add data are rejected before the disk is full, while there is still space for what must
-//! continue: the two files of the write-ahead log, sled's buffers, and the records that remove something.
+//! continue: the log of commits, sled's buffers, and the records that remove something.
 //! sled's own thread stops for good when it meets a full disk, so it should never meet one.
 //!
 //! The file system is queried at most every [`SAMPLE_EVERY`], or after a number of bytes written.

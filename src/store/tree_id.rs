@@ -1,4 +1,4 @@
-//! Names of the store's trees, as the write-ahead log encodes them.
+//! Names of the store's trees, as the log of commits encodes them.
 
 /// A tree of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sled::IVec;
 
 use super::StoreError;
-use super::batch::WriteBatch;
+use super::live::LiveChange;
+use super::pending::FrozenCommits;
 use super::tree_id::{TREE_COUNT, TreeId};
 
 /// Bytes of sled's page cache.
@@ -85,28 +87,37 @@ impl Trees {
         &self.trees[tree as usize]
     }
 
-    /// Applies a commit. The number of its frame is written last: if sled has that, it has all the rest.
-    pub(super) fn apply(&self, batch: &WriteBatch, frame: u64) -> Result<(), sled::Error> {
+    /// Applies commits and makes them durable. The number of the last frame is written last: if sled has that, it has
+    /// all the rest. Returns how the live bytes of segments change.
+    pub(super) fn apply_durably(&self, frozen: &FrozenCommits) -> Result<LiveChange, StoreError> {
+        let mut change = LiveChange::default();
         let mut live = self.live_bytes.lock();
-        for (tree, key, value) in batch.iter() {
-            let previous = match value {
+        for (tree, key, write) in frozen.batch.iter() {
+            let value = write.stored()?;
+            let previous = match &value {
                 Some(value) => self.of(tree).insert(key, value.clone())?,
                 None => self.of(tree).remove(key)?,
             };
+            if tree == TreeId::Blocks {
+                change.add(key, previous.as_deref(), value.as_deref());
+            }
             if let Some(live) = live.as_mut() {
                 let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
-                *live = (*live + bytes(value)).saturating_sub(bytes(previous.as_ref()));
+                *live = (*live + bytes(value.as_ref())).saturating_sub(bytes(previous.as_ref()));
             }
             self.flush_if_due(key.len() + value.map_or(0, |value| value.len()))?;
         }
-        self.of(TreeId::Meta).insert(FRAME, &frame.to_be_bytes()).map(|_| ())
+        drop(live);
+        self.of(TreeId::Meta).insert(FRAME, &frozen.frame.to_be_bytes())?;
+        self.make_durable()?;
+        Ok(change)
     }
 
     /// Adds a row to the bytes passed to sled since the last flush, and flushes above the limit.
     fn flush_if_due(&self, row_bytes: usize) -> Result<(), sled::Error> {
         let bytes = row_bytes + ROW_BYTES;
         if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes > UNWRITTEN_BYTES_MAX {
-            self.db.flush()?;
+            self.flush()?;
             self.unwritten.store(0, Ordering::Relaxed);
         }
         Ok(())
@@ -151,13 +162,40 @@ impl Trees {
         Ok(value.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok()).map_or(0, u64::from_be_bytes))
     }
 
+    /// Makes sled continue its generated ids above this number: it may have lost its counter together with writes.
+    pub(super) fn skip_numbers(&self, number: u64) -> Result<(), sled::Error> {
+        while self.db.generate_id()? <= number {}
+        Ok(())
+    }
+
     /// Makes sled's own file durable, with everything that was applied.
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
-        self.db.flush()?;
+        self.flush()?;
         self.file.sync_data().map_err(StoreError::Sync)
+    }
+
+    /// Makes sled write everything to its file. A thread of sled that fails may leave this waiting for it; a write, which
+    /// then fails too, ends the wait.
+    fn flush(&self) -> Result<(), sled::Error> {
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while matches!(is_done.recv_timeout(FLUSH_PROBE), Err(RecvTimeoutError::Timeout)) {
+                    let probe = self.of(TreeId::Meta).insert(PROBE, &[]);
+                    tracing::debug!(?probe, "sled is slow to write to its file");
+                }
+            });
+            let flushed = self.db.flush().map(|_| ());
+            drop(done);
+            flushed
+        })
     }
 }
 
+/// Time after which a flush is taken for one that waits for a failed thread.
+const FLUSH_PROBE: Duration = Duration::from_secs(1);
+/// A `meta` key without meaning.
+const PROBE: &[u8] = b"probe";
 /// The `meta` key of the last commit's frame number.
 const FRAME: &[u8] = b"frame";
 

@@ -77,6 +77,13 @@ impl Tasks {
         let Some(max) = self.inner.limits().disk_max else { return Ok(()) };
         let budget = &self.inner.budget;
         let used = || self.inner.archives.bytes() + folder_bytes(&budget.journal);
+        // No task is removed for what is dead in the journal.
+        if used() > max
+            && self.inner.journal.check_can_grow().is_ok()
+            && let Err(error) = self.inner.journal.reclaim(true).await
+        {
+            tracing::warn!(%error, "failed to free space of the journal; will retry");
+        }
         if used() > max {
             self.inner.options.hits.count(Limit::disk_max);
             let finished = self.finished_tasks()?;
@@ -121,6 +128,10 @@ impl Tasks {
         let journal = self.inner.journal.clone();
         if journal.check_can_grow().is_err() {
             return;
+        }
+        // The removal of tasks has left more.
+        if let Err(error) = journal.reclaim(true).await {
+            tracing::warn!(%error, "failed to free space of the journal; will retry");
         }
         match tokio::task::spawn_blocking(move || journal.store().rebuild_if_mostly_free()).await {
             Ok(Ok(_)) => {}

@@ -200,6 +200,10 @@ impl Maintenance {
             Ok(_) | Err(JournalError::Removed) => {}
             Err(error) => tracing::warn!(%error, "failed to compact small blocks; will retry"),
         }
+        // After compaction: the small blocks then never reach the index of the store.
+        if can_compact && let Err(error) = journal.reclaim(false).await {
+            tracing::warn!(%error, "failed to free space of the journal; will retry");
+        }
     }
 
     /// Expires an unfinished task whose journal has reached its age or whose key has expired. Its lines are

@@ -7,6 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::budget::Evicted;
 use super::registry::Tasks;
 use crate::model::Timestamp;
+use crate::store::StoreUse;
 
 /// Counters since the start, and current gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Stats {
     pub queued_bytes: u64,
     /// Size of the journals on disk, in bytes.
     pub journal_bytes: u64,
+    /// Files of the journals, and what freeing their space took.
+    pub store: StoreUse,
     /// Size of the archives on disk, in bytes.
     pub archive_bytes: u64,
     /// Free bytes of the data folder's file system.
@@ -71,6 +74,7 @@ impl Tasks {
             repeats_dropped: counters.repeats.load(Ordering::Relaxed),
             queued_bytes: self.inner.journal.queued_bytes() as u64,
             journal_bytes: self.inner.journal.store().size_on_disk(),
+            store: self.inner.journal.store().usage(),
             archive_bytes: self.inner.archives.bytes(),
             disk_free_bytes: self.inner.journal.store().free_bytes(),
             tasks: self.inner.index.lock().len() as u64,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod commit_interval;
 mod golden;
 mod journal_model;
 mod keys;

@@ -1,5 +1,5 @@
 //! A store as an earlier build wrote it opens for ever: `data/formats/v1`, `data/formats/v2` (lines are
-//! summed).
+//! summed), `data/formats/v5` (blocks are in segments).
 //!
 //! `MAKE_FORMATS_STORE=v2` writes it anew; that is for a new version's folder, never for an old one.
 
@@ -175,6 +175,7 @@ async fn a_store_of_every_version_opens_with_all_that_is_in_it() {
     // The first version knew nothing of sums.
     check_store("v1", IntegrityState::Unknown).await;
     check_store("v2", IntegrityState::Complete).await;
+    check_store("v5", IntegrityState::Complete).await;
 }
 
 async fn check_store(version: &str, integrity: IntegrityState) {

@@ -89,6 +89,12 @@ limits! {
     disk_free_min: BytesOrOff = Some(64 * 1024 * 1024);
     /// Time allowed for a commit; on timeout its lines get an error, and may or may not have been stored
     commit_timeout: Time = Duration::from_secs(30);
+    /// Minimum time between two commits, so that many slow writers share one; adds to their latency
+    commit_interval_min: TimeOrOff = None;
+    /// Size of a file of the journal, and of what is replayed from it after a kill
+    journal_segment_bytes: Bytes = 32 << 20;
+    /// Part of a file of the journal, in percent, that must be dead before the rest is copied to free it
+    journal_dead_percent: Count = 50;
     /// Maximum lines per second of a task; excess lines from a worker are dropped, and the log records how many
     task_lines_per_second_max: CountOrOff = None;
     /// Maximum bytes per second of a task's lines; excess lines from a worker are dropped, and the log records how many

@@ -120,6 +120,13 @@ fn register_store(stats: &Stats, registry: &mut Registry) {
     let counters = [
         ("lines_stored", "Lines made durable in all journals", stats.lines_stored),
         ("commits", "Group commits of the journal", stats.commits),
+        ("journal_checkpoints", "Times that the journal's index received commits", stats.store.checkpoints),
+        (
+            "journal_segments_removed",
+            "Segments of the journal removed after nothing in them was live",
+            stats.store.removed_segments,
+        ),
+        ("journal_bytes_copied", "Bytes of live blocks copied out of mostly dead segments", stats.store.copied_bytes),
         ("repeats_dropped", "Duplicate lines dropped after a worker sent them again", stats.repeats_dropped),
         ("archive_waits", "Appends that waited until older lines of their task were archived", stats.archive_waits),
         ("seal_failures", "Failed seals, which are retried", stats.seal_failures),
@@ -143,6 +150,9 @@ fn register_store(stats: &Stats, registry: &mut Registry) {
     let gauges = [
         ("journal_queued_bytes", "Bytes queued for writing", stats.queued_bytes),
         ("journal_disk_bytes", "Bytes of the journals on disk", stats.journal_bytes),
+        ("journal_segments", "Segments of the journal: files with lines", stats.store.segments),
+        ("journal_segment_bytes", "Bytes of these segments", stats.store.segment_bytes),
+        ("journal_index_bytes", "Bytes of the journal's index", stats.store.index_bytes),
         ("archive_disk_bytes", "Bytes of the archives on disk", stats.archive_bytes),
         ("disk_free_bytes", "Free bytes of the file system with the data folder", stats.disk_free_bytes),
         ("tasks", "All tasks", stats.tasks),

@@ -11,7 +11,8 @@ use crate::disk::machine::shim;
 use crate::disk::server::{Server, command};
 
 const ROUNDS_DEFAULT: u64 = 165;
-const FLAGS: [&str; 2] = ["--live-window-lines", "300"];
+/// Small segments, so that they are often begun, checkpointed, copied and removed.
+const FLAGS: [&str; 4] = ["--live-window-lines", "300", "--journal-segment-bytes", "64KiB"];
 /// What the server does by itself has this long, until it is killed anyway.
 const WORK_TIME: Duration = Duration::from_millis(1_500);
 
@@ -38,10 +39,12 @@ enum Work {
     None,
 }
 
-const PHASES: [Phase; 14] = [
-    Phase { name: "append: frame", operation: "write", file: "journal/wal", count: 30, work: Work::All },
-    Phase { name: "append: sync", operation: "sync", file: "journal/wal", count: 30, work: Work::All },
+const PHASES: [Phase; 16] = [
+    Phase { name: "append: frame", operation: "write", file: "journal/segment", count: 30, work: Work::All },
+    Phase { name: "append: sync", operation: "sync", file: "journal/segment", count: 30, work: Work::All },
     Phase { name: "sled: write", operation: "write", file: "journal/db", count: 3, work: Work::Many },
+    Phase { name: "segment: begin", operation: "create", file: "journal/segment", count: 4, work: Work::Many },
+    Phase { name: "segment: remove", operation: "unlink", file: "journal/segment", count: 3, work: Work::Many },
     Phase { name: "archive: begin", operation: "create", file: "archive/", count: 1, work: Work::Many },
     Phase { name: "archive: write", operation: "write", file: ".zst.open", count: 2, work: Work::Many },
     // Once the archive has the lines the journal lets them go.
@@ -50,7 +53,7 @@ const PHASES: [Phase; 14] = [
     Phase { name: "seal: sync", operation: "sync", file: ".zst.open", count: 3, work: Work::Ends },
     Phase { name: "seal: name", operation: "rename", file: ".zst", count: 1, work: Work::Ends },
     Phase { name: "delete", operation: "unlink", file: "archive/", count: 1, work: Work::Removals },
-    Phase { name: "expiry and packing", operation: "write", file: "journal/wal", count: 3, work: Work::Trickle },
+    Phase { name: "expiry and packing", operation: "write", file: "journal/segment", count: 3, work: Work::Trickle },
     Phase { name: "open: snapshot", operation: "rename", file: "journal/snap", count: 1, work: Work::None },
     Phase { name: "open: store", operation: "write", file: "journal/", count: 4, work: Work::None },
     Phase { name: "open: sync", operation: "sync", file: "journal", count: 8, work: Work::None },

@@ -14,7 +14,8 @@ use crate::disk::server::{Server, command};
 use crate::wire::{Client, Frame};
 
 const CUTS_DEFAULT: u64 = 50;
-const FLAGS: [&str; 2] = ["--live-window-lines", "300"];
+/// Small segments, so that they are often begun, checkpointed, copied and removed.
+const FLAGS: [&str; 4] = ["--live-window-lines", "300", "--journal-segment-bytes", "64KiB"];
 
 /// A small generator.
 pub(crate) struct Dice(pub(crate) u64);
