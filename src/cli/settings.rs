@@ -152,7 +152,7 @@ pub(super) struct SettingArgs {
     /// Also trust these certificates (PEM) for rediss [env: TASKTAIL_JOURNAL_CA_FILE] [default: off]
     #[arg(long, value_name = "FILE")]
     journal_ca_file: Option<OsString>,
-    /// Start although the settings of that Redis cannot be read, or may lose lines
+    /// Start although the settings of that Redis cannot be read, or let it evict tasks
     #[arg(long)]
     journal_trust: bool,
     /// Keep archives in this object store, which several servers share: s3://BUCKET/PREFIX, or file:///DIR for a shared

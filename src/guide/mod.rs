@@ -12,6 +12,9 @@ pub mod files {}
 #[doc = include_str!("operations.md")]
 pub mod operations {}
 
+#[doc = include_str!("many_servers.md")]
+pub mod many_servers {}
+
 #[doc = include_str!("terminal.md")]
 pub mod terminal {}
 
