@@ -5,7 +5,9 @@
 #[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod rights;
 mod runs;
+mod script;
 mod secrets;
 mod tasks;
 
