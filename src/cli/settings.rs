@@ -162,6 +162,9 @@ pub(super) struct SettingArgs {
     /// Use this S3 service, such as https://s3.example [env: TASKTAIL_ARCHIVE_ENDPOINT] [default: off, that of AWS]
     #[arg(long, value_name = "URL")]
     archive_endpoint: Option<OsString>,
+    /// Also trust these certificates (PEM) for an S3 service over https [env: TASKTAIL_ARCHIVE_CA_FILE] [default: off]
+    #[arg(long, value_name = "FILE")]
+    archive_ca_file: Option<OsString>,
     /// Use this S3 region [env: TASKTAIL_ARCHIVE_REGION] [default: off, that of the environment]
     #[arg(long, value_name = "NAME")]
     archive_region: Option<OsString>,
@@ -216,6 +219,7 @@ impl SettingArgs {
             ("journal_ca_file", &self.journal_ca_file),
             ("archive", &self.archive),
             ("archive_endpoint", &self.archive_endpoint),
+            ("archive_ca_file", &self.archive_ca_file),
             ("archive_region", &self.archive_region),
             ("tls_cert", &self.tls_cert),
             ("tls_key", &self.tls_key),

@@ -17,6 +17,7 @@ pub(super) fn options(find: Find<'_>) -> Result<Option<HomeOptions>, ConfigError
     let journal_acks = parse(find("journal_acks")?, replicas)?.flatten();
     let journal_trust = parse(find("journal_trust")?, yes_or_no)?.unwrap_or_default();
     let journal_ca_file = path_or_off(find("journal_ca_file")?, "file")?;
+    let archive_ca_file = path_or_off(find("archive_ca_file")?, "file")?;
     let text = |text: &str| Ok(text.to_owned());
     let archive_endpoint = parse(find("archive_endpoint")?, or_off(text))?.flatten();
     let archive_region = parse(find("archive_region")?, or_off(text))?.flatten();
@@ -34,6 +35,7 @@ pub(super) fn options(find: Find<'_>) -> Result<Option<HomeOptions>, ConfigError
     };
     refuse_redis_port(find("resp")?)?;
     Ok(Some(HomeOptions {
+        archive_ca_file,
         journal,
         journal_acks,
         journal_ca_file,

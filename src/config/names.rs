@@ -20,6 +20,7 @@ const KEYS: &[&str] = &[
     "journal_trust",
     "archive",
     "archive_endpoint",
+    "archive_ca_file",
     "archive_region",
     "runs",
     "tls_cert",

@@ -23,11 +23,12 @@ const HOME: &[&str] = &[
     "journal_trust",
     "archive",
     "archive_endpoint",
+    "archive_ca_file",
     "archive_region",
     "resp",
 ];
 /// Settings that name a file which must be readable.
-const FILES: &[&str] = &["ca_file", "token_file", "share_jwt_key_file", "journal_ca_file"];
+const FILES: &[&str] = &["ca_file", "token_file", "share_jwt_key_file", "journal_ca_file", "archive_ca_file"];
 /// The folder of the credentials of units.
 const CREDENTIALS: &str = "/run/credentials";
 

@@ -19,6 +19,8 @@ pub struct HomeOptions {
     pub archive: StoreUrl,
     /// Address of the S3 service; `None` for that of AWS.
     pub archive_endpoint: Option<String>,
+    /// Certificates of the authorities to trust for the object store, besides those of the system.
+    pub archive_ca_file: Option<PathBuf>,
     /// Region of the bucket; `None` for that of the environment.
     pub archive_region: Option<String>,
 }

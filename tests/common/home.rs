@@ -87,6 +87,7 @@ impl TestHome {
             journal_trust: false,
             archive: format!("file://{}", self.objects().display()).parse().unwrap(),
             archive_endpoint: None,
+            archive_ca_file: None,
             archive_region: None,
         }
     }

@@ -19,6 +19,8 @@ use crate::home::{AwsEnvironment, Engine, EngineOptions, HomeOptions, ObjectOpti
 use crate::tasks::{SharedStore, create_folder};
 use crate::wire::worker::RetainLimits;
 
+/// Lines of a stream beyond the live window from which appends wait for the archive. Above the lines of a segment.
+const STREAM_LINES_BEYOND: u64 = 20_000;
 /// What workers keep of the acknowledged lines: a failover of Redis may lose the last ones.
 pub(crate) const RETAIN: RetainLimits = RetainLimits { lines: 10_000, bytes: 8 * 1024 * 1024 };
 /// Beginning of the names of folders with copies.
@@ -48,6 +50,7 @@ impl SharedHome {
             acks: home.journal_acks,
             ca_file: home.journal_ca_file.clone(),
             trust: home.journal_trust,
+            stream_lines_max: options.limits.live_window_lines.saturating_add(STREAM_LINES_BEYOND),
             ..EngineOptions::new(&server)
         };
         let engine =
@@ -58,6 +61,7 @@ impl SharedHome {
         let object_options = ObjectOptions {
             endpoint: home.archive_endpoint.clone(),
             region: home.archive_region.clone(),
+            ca_file: home.archive_ca_file.clone(),
             environment: AwsEnvironment::of_process(),
             ..ObjectOptions::default()
         };

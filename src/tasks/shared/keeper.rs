@@ -22,7 +22,7 @@ use super::super::task::TaskHandle;
 use super::super::{LineBatch, TasksError};
 use super::SharedStore;
 use super::leases::Leases;
-use super::mirror::{body_of, origin_of};
+use super::mirror::{WORKER_TTL, body_of, origin_of};
 use super::record::{RecordFields, object_field, sealed_fields};
 use crate::archive::{Archive, ArchiveError, Archives};
 use crate::home::redis::{ArchivedLines, Fence, KeepReply, SharedEntry, SharedEvent, SharedStatus, SharedTask};
@@ -34,6 +34,8 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Lines beyond the live window that make a segment worthwhile, and the most in one.
 const SEGMENT_LINES_MIN: u64 = 10_000;
 const SEGMENT_LINES_MAX: u64 = 100_000;
+/// Approximate maximum bytes of a segment, which is read as a whole.
+const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Tasks that are archived or sealed concurrently.
 const CONCURRENT_STEPS: usize = 8;
 /// Delay before a failed step is repeated.
@@ -104,14 +106,16 @@ impl Keeper {
             let tip = stream.tip();
             (state.last_line, state.last_id) = (state.last_line.max(tip.last_line), state.last_id.max(tip.last_id));
         }
-        let window = self.tasks.inner.options.limits.live_window_lines;
+        let (window, now_ms) = (self.tasks.inner.options.limits.live_window_lines, self.shared.now_ms());
         let step = match state.status {
             SharedStatus::Ended => Step::Seal,
             SharedStatus::Running if state.last_line - state.archived > window + SEGMENT_LINES_MIN => {
                 Step::Archive(state.last_line - window)
             }
-            SharedStatus::Running if task.is_lost(&state, self.tasks.limits().worker_grace) => Step::Lose,
-            SharedStatus::Running if task.has_expired(&state, self.tasks.limits().journal_expiry) => Step::Expire,
+            SharedStatus::Running if task.is_lost(&state, now_ms, self.tasks.limits().worker_grace) => Step::Lose,
+            SharedStatus::Running if task.has_expired(&state, now_ms, self.tasks.limits().journal_expiry) => {
+                Step::Expire
+            }
             SharedStatus::Running | SharedStatus::Sealed => return,
         };
         let now = Instant::now();
@@ -145,22 +149,23 @@ impl Keeper {
 
 impl TaskHandle {
     /// Reports whether nothing was written to the task for `age_max`, and no worker is attached.
-    fn has_expired(&self, state: &SharedTask, age_max: Duration) -> bool {
-        let last = state.last_id.ms.max(state.created_ms);
-        let age = Timestamp::now().as_millis().saturating_sub(last);
-        !self.has_worker() && state.workers.is_empty() && u128::from(age) >= age_max.as_millis()
+    fn has_expired(&self, state: &SharedTask, now_ms: u64, age_max: Duration) -> bool {
+        let age = now_ms.saturating_sub(state.last_id.ms.max(state.created_ms));
+        !self.has_worker() && u128::from(age) >= age_max.as_millis()
     }
 
     /// Reports whether the task's worker has been silent for longer than `grace`.
-    fn is_lost(&self, state: &SharedTask, grace: Duration) -> bool {
-        if self.has_worker() || !state.workers.is_empty() {
+    fn is_lost(&self, state: &SharedTask, now_ms: u64, grace: Duration) -> bool {
+        if self.has_worker() {
             return false;
         }
-        let now = Timestamp::now().as_millis();
+        // A server that was killed has not withdrawn its workers.
+        let ttl = u64::try_from(WORKER_TTL.as_millis()).unwrap_or(u64::MAX);
+        let announced = state.workers.iter().map(|(_, until)| until.saturating_sub(ttl)).max();
         self.with_record(|record| {
             let seen = record.last_seen.unwrap_or(record.created).as_millis().max(state.last_id.ms);
-            let silent = u128::from(now.saturating_sub(seen)) > grace.as_millis();
-            record.worker && record.status == TaskStatus::Running && silent
+            let silence = now_ms.saturating_sub(seen.max(announced.unwrap_or_default()));
+            record.worker && record.status == TaskStatus::Running && u128::from(silence) > grace.as_millis()
         })
     }
 }
@@ -200,7 +205,8 @@ impl Work {
         let id = self.task.id();
         let archive = self.working_file(state).await?;
         let (first, before) = (state.archived + 1, archive.bytes());
-        let last_id = self.push_lines(&archive, through.min(state.archived + SEGMENT_LINES_MAX)).await?;
+        let last_id =
+            self.push_lines(&archive, through.min(state.archived + SEGMENT_LINES_MAX), SEGMENT_BYTES_MAX).await?;
         let last = archive.last_line();
         let Some(last_id) = last_id.filter(|_| last >= first) else { return Ok(()) };
         let (files, of) = (self.files.clone(), id.clone());
@@ -228,7 +234,7 @@ impl Work {
         let blank = TaskRecord::new(state.birth);
         let mut record = fields.record(&blank)?;
         let archive = self.working_file(state).await?;
-        self.push_lines(&archive, state.last_line).await?;
+        self.push_lines(&archive, state.last_line, u64::MAX).await?;
         let (mut tally, report) = (archive.totals().1, fields.report());
         let after = archive.last_line();
         if after < state.last_line {
@@ -323,13 +329,20 @@ impl Work {
         Ok(Arc::new(self.files.archive(id, None)?))
     }
 
-    /// Appends lines from Redis to the working file, through this one. Returns the id of the last one.
-    async fn push_lines(&self, archive: &Arc<Archive>, through: u64) -> Result<Option<EntryId>, TasksError> {
+    /// Appends lines from Redis to the working file, through this one, or until about `bytes` were written. Returns the id
+    /// of the last one.
+    async fn push_lines(
+        &self,
+        archive: &Arc<Archive>,
+        through: u64,
+        bytes: u64,
+    ) -> Result<Option<EntryId>, TasksError> {
         let (id, birth) = (self.task.id(), self.task.birth());
         let after = archive.id_range().map_or(EntryId::MIN, |(_, last)| last);
         let (mut last, mut done) = (None, archive.last_line());
         let mut tail = self.shared.engine.tail(id, birth, after, done);
-        while done < through {
+        let begin = archive.bytes();
+        while done < through && archive.bytes() - begin < bytes {
             let entries = match tail.next().await? {
                 SharedEvent::Entries(entries) => entries,
                 // It has all entries of this moment.

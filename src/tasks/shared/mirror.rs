@@ -17,7 +17,7 @@ use crate::model::{ByteStr, EntryBody, EntryId, LineText, Origin, TaskId};
 /// Pause after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long an announced worker counts as attached.
-const WORKER_TTL: Duration = Duration::from_secs(30);
+pub(super) const WORKER_TTL: Duration = Duration::from_secs(30);
 /// Interval between two announcements.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -184,9 +184,6 @@ pub(super) fn damaged(id: &TaskId, object: &str) -> TasksError {
 impl SharedHandle {
     /// Takes over a state as the last one that was read.
     fn read_state(&self, state: &SharedTask) {
-        let own = self.store.engine.server();
-        let others = state.workers.iter().filter(|(server, _)| server != own).count();
-        self.remote_workers.store(others, Ordering::Release);
         *self.known.lock() = RecordFields::from_pairs(&state.record);
         self.state.send_replace(Some(state.clone()));
     }

@@ -27,7 +27,7 @@ mod writes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ use super::task::TaskHandle;
 use super::{TasksError, TasksOpenError};
 use crate::home::redis::{SharedStatus, SharedTask};
 use crate::home::{Engine, EngineError, ObjectError, ObjectStore};
-use crate::model::TaskId;
+use crate::model::{TaskId, Timestamp};
 use record::RecordFields;
 use writes::TaskWriteQueue;
 pub(super) use writes::{AppendReceiver, WritePermit};
@@ -58,12 +58,19 @@ pub struct SharedStore {
     /// Archives.
     pub objects: ObjectStore,
     health: Arc<Mutex<Result<(), String>>>,
+    /// Milliseconds by which the clock of Redis is ahead of this server's.
+    clock_offset: Arc<AtomicI64>,
 }
 
 impl SharedStore {
     /// Returns the store with these parts.
     pub fn new(engine: Engine, objects: ObjectStore) -> Self {
-        Self { engine, objects, health: Arc::new(Mutex::new(Ok(()))) }
+        Self { engine, objects, health: Arc::new(Mutex::new(Ok(()))), clock_offset: Arc::default() }
+    }
+
+    /// Returns the time by the clock of Redis, in milliseconds, as far as it is known.
+    pub(super) fn now_ms(&self) -> u64 {
+        Timestamp::now().as_millis().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
     }
 
     /// Returns the reason if Redis does not respond.
@@ -81,7 +88,11 @@ impl SharedStore {
                 _ = tick.tick() => {}
             }
             let health = match tokio::time::timeout(HEALTH_TIMEOUT, self.engine.now_ms()).await {
-                Ok(Ok(_)) => Ok(()),
+                Ok(Ok(now)) => {
+                    let offset = i128::from(now) - i128::from(Timestamp::now().as_millis());
+                    self.clock_offset.store(i64::try_from(offset).unwrap_or(0), Ordering::Relaxed);
+                    Ok(())
+                }
                 Ok(Err(error)) => Err(format!("the shared Redis is not available: {error}")),
                 Err(_) => Err(format!("the shared Redis does not respond within {HEALTH_TIMEOUT:?}")),
             };
@@ -106,8 +117,6 @@ pub(super) struct SharedHandle {
     state: watch::Sender<Option<SharedTask>>,
     /// Set once the copying has started.
     mirrored: AtomicBool,
-    /// Workers of other servers.
-    remote_workers: AtomicUsize,
     /// Number of times that the copy was cut because a failover had lost lines, and its last line then.
     truncated: Mutex<(u64, u64)>,
 }
@@ -121,14 +130,16 @@ impl SharedHandle {
             known: Mutex::new(RecordFields::of(record)),
             state: watch::Sender::new(None),
             mirrored: AtomicBool::new(false),
-            remote_workers: AtomicUsize::new(0),
             truncated: Mutex::default(),
         }
     }
 
     /// Reports whether a worker is attached to another server.
     pub(super) fn has_remote_worker(&self) -> bool {
-        self.remote_workers.load(Ordering::Acquire) > 0
+        let (own, now) = (self.store.engine.server(), self.store.now_ms());
+        let state = self.state.borrow();
+        let workers = state.iter().flat_map(|state| &state.workers);
+        workers.into_iter().any(|(server, until)| server != own && *until > now)
     }
 
     /// Returns the number of times that the copy was cut, and its last line then.
