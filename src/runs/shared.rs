@@ -135,12 +135,11 @@ impl RunCopier {
         let copier = self.clone();
         self.tracker.spawn(async move {
             let shutdown = copier.shutdown.clone();
-            let done = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = Box::pin(copier.copy(&id, birth)) => {}
-            };
+            }
             copier.copied.lock().remove(&(id, birth));
-            done
         });
     }
 
