@@ -15,7 +15,7 @@ use ulid::Ulid;
 use self::secrets::SharedSecrets;
 use super::options::{ServeError, ServeOptions};
 use crate::auth::session::BrowserSessions;
-use crate::home::{AwsEnvironment, Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
+use crate::home::{Engine, HomeOptions};
 use crate::tasks::{SharedStore, create_folder};
 use crate::wire::worker::RetainLimits;
 
@@ -44,25 +44,13 @@ impl SharedHome {
     pub(super) async fn open(options: &ServeOptions, home: &HomeOptions) -> Result<Self, ServeError> {
         let unusable = |reason: String| ServeError::Home { reason };
         let server = Ulid::generate().to_string();
-        let engine_options = EngineOptions {
-            acks: home.journal_acks,
-            ca_file: home.journal_ca_file.clone(),
-            trust: home.journal_trust,
-            ..EngineOptions::new(&server)
-        };
-        let engine =
-            Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
+        let engine = Engine::connect(&home.journal, home.engine_options(&server))
+            .await
+            .map_err(|error| unusable(error.to_string()))?;
         for warning in &engine.durability().warnings {
             tracing::warn!("{warning}");
         }
-        let object_options = ObjectOptions {
-            endpoint: home.archive_endpoint.clone(),
-            region: home.archive_region.clone(),
-            environment: AwsEnvironment::of_process(),
-            ..ObjectOptions::default()
-        };
-        let objects = ObjectStore::open(&home.archive.to_string(), object_options)
-            .map_err(|error| unusable(error.to_string()))?;
+        let objects = home.open_archive().map_err(|error| unusable(error.to_string()))?;
         let check = objects.check_writable().await.map_err(|error| unusable(error.to_string()))?;
         if !check.conditional_put {
             tracing::warn!(
