@@ -4,6 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::adopt::AdoptArgs;
 use super::append::{AppendArgs, EndArgs};
 use super::backup::{BackupArgs, RestoreArgs};
 use super::complete::CompleteArgs;
@@ -115,8 +116,10 @@ pub enum CliCommand {
     Backup(BackupArgs),
     /// Copy a backup to a new data folder
     Restore(RestoreArgs),
-    /// Check a data folder offline: every archive and every journal
+    /// Check a data folder offline, or the logs in an object store
     Verify(VerifyArgs),
+    /// List the logs of an object store again in a Redis that has lost them
+    Adopt(AdoptArgs),
     /// Show and check the settings, and print a settings file
     Config(ConfigArgs),
     /// Print the manual page, or write the pages of all commands

@@ -5,6 +5,7 @@
 //! failure, 2 for an invalid command line; `grep` and `diff` return those of grep and diff, `run` and
 //! `follow --exit-status` return the task's code.
 
+mod adopt;
 mod append;
 mod args;
 mod backup;
@@ -167,6 +168,7 @@ async fn dispatch(command: CliCommand, context: Context, source: SettingsSource)
         CliCommand::Backup(args) => Box::pin(backup::run(args, context)).await,
         CliCommand::Restore(args) => Box::pin(backup::restore(args, context)).await,
         CliCommand::Verify(args) => Box::pin(verify::run(args, context)).await,
+        CliCommand::Adopt(args) => Box::pin(adopt::run(args, context)).await,
         CliCommand::Complete(args) => Box::pin(complete::run(args, context)).await,
         CliCommand::Completions(_) | CliCommand::Man(_) | CliCommand::Config(_) => Ok(0),
     }
@@ -192,6 +194,9 @@ impl SettingsSource {
         if let CliCommand::Run(args) = &cli.command {
             flags.extend(args.spool.flags());
             flags.extend(args.pty.flags());
+        }
+        if let CliCommand::Adopt(args) = &cli.command {
+            flags.extend(args.flags());
         }
         let env = |name: &str| std::env::var_os(name);
         let named = cli.global.config.clone();

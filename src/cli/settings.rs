@@ -281,6 +281,6 @@ impl FromArgMatches for LimitArgs {
     }
 }
 
-fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> FlagValues {
+pub(super) fn pick<const N: usize>(values: [(&'static str, &Option<OsString>); N]) -> FlagValues {
     values.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
 }

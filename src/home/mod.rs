@@ -11,5 +11,5 @@ mod options;
 pub mod redis;
 
 pub use objects::{AwsEnvironment, ObjectError, ObjectName, ObjectOptions, ObjectPrefix, ObjectStore, StoreUrl};
-pub use options::HomeOptions;
+pub use options::{HomeOptions, open_archive};
 pub use redis::{Engine, EngineError, EngineOptions, JournalUrl};

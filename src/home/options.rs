@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{JournalUrl, StoreUrl};
+use super::{AwsEnvironment, EngineOptions, JournalUrl, ObjectError, ObjectOptions, ObjectStore, StoreUrl};
 
 /// A store that several servers share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,4 +23,40 @@ pub struct HomeOptions {
     pub archive_ca_file: Option<PathBuf>,
     /// Region of the bucket; `None` for that of the environment.
     pub archive_region: Option<String>,
+}
+
+impl HomeOptions {
+    /// Returns the options of the engine for a server of this name.
+    pub fn engine_options(&self, server: &str) -> EngineOptions {
+        EngineOptions {
+            acks: self.journal_acks,
+            ca_file: self.journal_ca_file.clone(),
+            trust: self.journal_trust,
+            ..EngineOptions::new(server)
+        }
+    }
+
+    /// Opens the object store, with the credentials of this process.
+    ///
+    /// # Errors
+    /// As [`open_archive`].
+    pub fn open_archive(&self) -> Result<ObjectStore, ObjectError> {
+        let (endpoint, region) = (self.archive_endpoint.clone(), self.archive_region.clone());
+        open_archive(&self.archive, endpoint, region, self.archive_ca_file.clone())
+    }
+}
+
+/// Opens an object store, with the credentials of this process.
+///
+/// # Errors
+/// As [`ObjectStore::open`].
+pub fn open_archive(
+    archive: &StoreUrl,
+    endpoint: Option<String>,
+    region: Option<String>,
+    ca_file: Option<PathBuf>,
+) -> Result<ObjectStore, ObjectError> {
+    let environment = AwsEnvironment::of_process();
+    let options = ObjectOptions { endpoint, region, ca_file, environment, ..ObjectOptions::default() };
+    ObjectStore::open(&archive.to_string(), options)
 }

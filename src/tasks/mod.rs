@@ -77,7 +77,7 @@ pub use presence::WorkerGuard;
 pub use private::make_data_private;
 pub use record::SessionSeq;
 pub use registry::{TaskDescription, Tasks};
-pub use shared::SharedStore;
+pub use shared::{AdoptReport, SharedStore, adopt_archive, verify_objects};
 pub use stats::Stats;
 pub use task::TaskHandle;
 pub use verify::{VerifyError, VerifyFault, VerifyReport, verify};

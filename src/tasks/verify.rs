@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::record::TaskRecord;
 use crate::archive::{ArchiveCheck, Archives};
-use crate::model::TaskId;
+use crate::model::{Artifact, TaskId};
 use crate::store::{OpenError, Store};
 
 /// The result of a verification.
@@ -199,33 +199,8 @@ impl DataVerifier {
     ) {
         match (&record.artifact, is_sealed) {
             (Some(artifact), true) => {
-                if artifact.bytes != check.bytes {
-                    self.fault(
-                        at,
-                        Some(id),
-                        format!("it has {} bytes, but {} were sealed", check.bytes, artifact.bytes),
-                    );
-                } else if artifact.sha256 != check.sha256 {
-                    let (is, was) = (&check.sha256, &artifact.sha256);
-                    self.fault(at, Some(id), format!("its SHA-256 is {is}, but {was} was sealed"));
-                }
-                if check.last_line > 0 && (record.first_line, record.lines) != (check.first_line, check.last_line) {
-                    let (first, last) = (check.first_line, check.last_line);
-                    let what = format!(
-                        "it has lines {first} to {last}, but its record has {} to {}",
-                        record.first_line, record.lines
-                    );
+                for what in sealed_faults(record, artifact, check) {
                     self.fault(at, Some(id), what);
-                }
-                if check.last_line == 0 && record.first_line > 0 {
-                    self.fault(
-                        at,
-                        Some(id),
-                        format!("it has no lines, but its record has {} to {}", record.first_line, record.lines),
-                    );
-                }
-                if check.verdict.is_some() && check.verdict != record.integrity {
-                    self.fault(at, Some(id), "the verification result in its seal differs from its record");
                 }
             }
             (Some(_), false) => self.fault(at, Some(id), "it is not sealed, but its record is"),
@@ -272,4 +247,29 @@ impl DataVerifier {
             self.fault(at, task.as_ref(), what);
         }
     }
+}
+
+/// Returns the differences between a sealed archive and its record.
+pub(super) fn sealed_faults(record: &TaskRecord, artifact: &Artifact, check: &ArchiveCheck) -> Vec<String> {
+    let mut faults = Vec::new();
+    if artifact.bytes != check.bytes {
+        faults.push(format!("it has {} bytes, but {} were sealed", check.bytes, artifact.bytes));
+    } else if artifact.sha256 != check.sha256 {
+        faults.push(format!("its SHA-256 is {}, but {} was sealed", check.sha256, artifact.sha256));
+    }
+    let recorded = (record.first_line, record.lines);
+    if check.last_line > 0 && recorded != (check.first_line, check.last_line) {
+        let (first, last) = (check.first_line, check.last_line);
+        faults.push(format!(
+            "it has lines {first} to {last}, but its record has {} to {}",
+            record.first_line, record.lines
+        ));
+    }
+    if check.last_line == 0 && record.first_line > 0 {
+        faults.push(format!("it has no lines, but its record has {} to {}", record.first_line, record.lines));
+    }
+    if check.verdict.is_some() && check.verdict != record.integrity {
+        faults.push("the verification result in its seal differs from its record".to_owned());
+    }
+    faults
 }

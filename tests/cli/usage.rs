@@ -20,6 +20,7 @@ const COMMANDS: [&str; 20] = [
     "backup",
     "restore",
     "verify",
+    "adopt",
     "config",
     "man",
     "completions",

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod adopt;
 #[allow(dead_code, reason = "not every test program uses all helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
+mod processes;
 mod rights;
 mod runs;
 mod script;
@@ -26,6 +29,7 @@ pub(crate) async fn serve_limited(home: &TestHome, change: impl FnOnce(&mut Limi
     serve_with(|serve| {
         serve.home = Some(options);
         serve.limits.live_window_lines = 2_000;
+        serve.limits.keeper_lease = std::time::Duration::from_secs(1);
         change(&mut serve.limits);
     })
     .await

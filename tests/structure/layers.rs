@@ -30,6 +30,7 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 24] = [
         "cli",
         &[
             "model",
+            "home",
             "wire",
             "events",
             "analysis",

@@ -13,6 +13,7 @@
 //! A server that gives up a request does not know whether it was applied. So every script can be sent again: lines
 //! have sessions and numbers, ends have a token, creations a birth, events a print.
 
+mod adopt;
 mod batch;
 mod calls;
 mod checks;
@@ -44,6 +45,7 @@ mod topology;
 mod url;
 mod value;
 
+pub use adopt::{AdoptReply, SealedTask};
 pub use batch::{SharedAck, SharedBatch, SharedLine, SharedNumbering, StoreReply};
 pub use calls::EndReply;
 pub use checks::JournalDurability;

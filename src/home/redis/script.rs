@@ -28,6 +28,7 @@ macro_rules! scripts {
 
 scripts! {
     ACCOUNT = "account";
+    ADOPT = "adopt";
     APPEND = "append";
     ARCHIVED = "archived";
     ATTACH = "attach";

@@ -77,6 +77,8 @@ limits! {
     journal_expiry: Time = Duration::from_hours(24);
     /// Mark a task lost when its worker is silent this long; it may still reconnect
     worker_grace: Time = Duration::from_secs(60);
+    /// With a shared store: let another server archive the tasks of one that is silent this long
+    keeper_lease: Time = Duration::from_secs(15);
     /// Delete finished tasks this long after their end, such as 30d
     retention_age: TimeOrOff = None;
     /// Keep at most this many finished tasks, the newest

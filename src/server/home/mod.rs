@@ -15,7 +15,7 @@ use ulid::Ulid;
 use self::secrets::SharedSecrets;
 use super::options::{ServeError, ServeOptions};
 use crate::auth::session::BrowserSessions;
-use crate::home::{AwsEnvironment, Engine, EngineOptions, HomeOptions, ObjectOptions, ObjectStore};
+use crate::home::{Engine, EngineOptions, HomeOptions};
 use crate::tasks::{SharedStore, create_folder};
 use crate::wire::worker::RetainLimits;
 
@@ -47,26 +47,15 @@ impl SharedHome {
         let unusable = |reason: String| ServeError::Home { reason };
         let server = Ulid::generate().to_string();
         let engine_options = EngineOptions {
-            acks: home.journal_acks,
-            ca_file: home.journal_ca_file.clone(),
-            trust: home.journal_trust,
             stream_lines_max: options.limits.live_window_lines.saturating_add(STREAM_LINES_BEYOND),
-            ..EngineOptions::new(&server)
+            ..home.engine_options(&server)
         };
         let engine =
             Engine::connect(&home.journal, engine_options).await.map_err(|error| unusable(error.to_string()))?;
         for warning in &engine.durability().warnings {
             tracing::warn!("{warning}");
         }
-        let object_options = ObjectOptions {
-            endpoint: home.archive_endpoint.clone(),
-            region: home.archive_region.clone(),
-            ca_file: home.archive_ca_file.clone(),
-            environment: AwsEnvironment::of_process(),
-            ..ObjectOptions::default()
-        };
-        let objects = ObjectStore::open(&home.archive.to_string(), object_options)
-            .map_err(|error| unusable(error.to_string()))?;
+        let objects = home.open_archive().map_err(|error| unusable(error.to_string()))?;
         let check = objects.check_writable().await.map_err(|error| unusable(error.to_string()))?;
         if !check.conditional_put {
             tracing::warn!(

@@ -23,10 +23,11 @@ use super::super::{LineBatch, TasksError};
 use super::SharedStore;
 use super::leases::Leases;
 use super::mirror::{WORKER_TTL, body_of, origin_of};
-use super::record::{RecordFields, object_field, sealed_fields};
+use super::publish::SealedLog;
+use super::record::RecordFields;
 use crate::archive::{Archive, ArchiveError, Archives};
+use crate::home::ObjectName;
 use crate::home::redis::{ArchivedLines, Fence, KeepReply, SharedEntry, SharedEvent, SharedStatus, SharedTask};
-use crate::home::{ObjectName, ObjectPrefix};
 use crate::model::{Channel, EntryId, Integrity, Line, LineText, TaskId, TaskStatus, Timestamp};
 
 /// Interval between two rounds over the leased tasks.
@@ -66,7 +67,7 @@ impl Keeper {
     /// Runs until the store closes.
     pub(super) async fn run(self) {
         let closing = self.tasks.inner.closing.clone();
-        let mut leases = Leases::new(self.shared.engine.clone());
+        let mut leases = Leases::new(self.shared.engine.clone(), self.tasks.limits().keeper_lease);
         let mut changed = self.tasks.inner.changes.subscribe();
         let mut last_cleanup: Option<Instant> = None;
         loop {
@@ -262,40 +263,14 @@ impl Work {
         let sealed = tokio::task::spawn_blocking(move || archive.seal(Some(&verdict))).await;
         record.artifact = Some(sealed.map_err(|_| TasksError::Closed)??);
         record.integrity = Some(integrity.clone());
-        let published = self.publish(state, &record).await;
+        let log =
+            SealedLog { shared: &self.shared, id, birth: state.birth, last_line: state.last_line, fence: self.fence };
+        let published = log.publish(&self.files.sealed_path(id), &record).await;
         self.files.remove(id)?;
         if published? {
             self.task.count_integrity(&integrity);
         }
         Ok(())
-    }
-
-    /// Writes the sealed log and its record as objects, then ends the life of the task in Redis. Returns whether this
-    /// server did it.
-    async fn publish(&self, state: &SharedTask, record: &TaskRecord) -> Result<bool, TasksError> {
-        let id = self.task.id();
-        let name = ObjectName::Log { task: id.clone(), birth: state.birth, fence: self.fence };
-        self.shared.objects.put_file_new(&name, &self.files.sealed_path(id)).await?;
-        let mut fields = sealed_fields(record);
-        fields.push(object_field(&name.to_string()));
-        let stored = ObjectName::Record { task: id.clone(), birth: state.birth };
-        let json: std::collections::BTreeMap<_, _> = fields.iter().cloned().collect();
-        self.shared.objects.put_new(&stored, serde_json::to_vec(&json).unwrap_or_default().into()).await?;
-        let reply = self.shared.engine.sealed(id, state.birth, state.last_line, &fields, self.fence).await?;
-        match reply {
-            KeepReply::Done => {
-                let segments = ObjectPrefix::Segments(id.clone(), state.birth);
-                if let Err(error) = self.shared.objects.delete_prefix(&segments).await {
-                    tracing::warn!(task = %id, %error, "failed to delete the segments of a sealed log");
-                }
-                Ok(true)
-            }
-            KeepReply::Stale(_) | KeepReply::Removed => {
-                tracing::info!(task = %id, "another server sealed the log");
-                self.shared.objects.delete(&name).await?;
-                Ok(false)
-            }
-        }
     }
 
     /// Counts the errors of the log, if the copy has it.

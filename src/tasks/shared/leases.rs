@@ -7,21 +7,21 @@ use crate::home::redis::{Fence, bucket_of, limits::BUCKETS};
 use crate::home::{Engine, EngineError};
 use crate::model::TaskId;
 
-/// Time for which a lease is valid.
-const LEASE_TTL: Duration = Duration::from_secs(15);
-/// Interval between two renewals.
-const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+/// Renewals in the time for which a lease is valid.
+const RENEWALS: u32 = 3;
 
 /// The leased buckets.
 pub(super) struct Leases {
     engine: Engine,
+    /// Time for which a lease is valid.
+    ttl: Duration,
     held: HashMap<u8, Fence>,
     renewed: Option<Instant>,
 }
 
 impl Leases {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, held: HashMap::new(), renewed: None }
+    pub(super) fn new(engine: Engine, ttl: Duration) -> Self {
+        Self { engine, ttl, held: HashMap::new(), renewed: None }
     }
 
     /// Returns the fence of a task whose bucket is leased.
@@ -39,12 +39,12 @@ impl Leases {
     /// # Errors
     /// Redis is not available. The leases that were not renewed are dropped.
     pub(super) async fn renew(&mut self) -> Result<(), EngineError> {
-        if self.renewed.is_some_and(|at| at.elapsed() < RENEW_INTERVAL) {
+        if self.renewed.is_some_and(|at| at.elapsed() < self.ttl / RENEWALS) {
             return Ok(());
         }
         let before = std::mem::take(&mut self.held);
         self.renewed = None;
-        let ttl = u64::try_from(LEASE_TTL.as_millis()).unwrap_or(u64::MAX);
+        let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         let servers = self.engine.register(ttl).await?.len().max(1);
         let share = usize::from(BUCKETS).div_ceil(servers);
         let own = before.keys().copied();

@@ -11,17 +11,22 @@
 //!   ids, and fetches sealed logs when they are read. All reading code works on the copy.
 //! - `keeper`: archives, seals, loses and expires tasks. One server does so for a bucket of tasks, under a lease. The
 //!   lease only saves work: each step is a compare-and-set, so that two servers at once do no harm.
+//! - `publish`: how a sealed log becomes the only one of its task, whichever servers sealed it.
 //! - `index`: the records of all tasks.
 //! - `changes`: what this server does to a task.
 //! - `record`: a record as fields of the task's hash.
+//! - `adopt`: lists the tasks of the object store again in a Redis that has lost them; `check`: verifies all objects.
 //!
 //! The copy is in a folder that is emptied at the start: a server holds nothing that cannot be read again.
 
+mod adopt;
 mod changes;
+mod check;
 mod index;
 mod keeper;
 mod leases;
 mod mirror;
+mod publish;
 mod record;
 mod writes;
 
@@ -40,6 +45,8 @@ use super::{TasksError, TasksOpenError};
 use crate::home::redis::{SharedStatus, SharedTask};
 use crate::home::{Engine, EngineError, ObjectError, ObjectStore};
 use crate::model::{TaskId, Timestamp};
+pub use adopt::{AdoptReport, adopt_archive};
+pub use check::verify_objects;
 use record::RecordFields;
 use writes::TaskWriteQueue;
 pub(super) use writes::{AppendReceiver, WritePermit};
@@ -164,9 +171,17 @@ impl TaskHandle {
         let Some(shared) = &self.inner.shared else { return Ok(self.acked_seq(session)) };
         shared.writes.resume(session);
         let state = shared.store.engine.open(self.id()).await?;
-        let known = state.filter(|state| state.birth == self.birth());
-        let seq = known.and_then(|state| state.sessions.into_iter().find(|(name, _)| name == session));
-        Ok(seq.map_or(0, |(_, seq)| seq).max(self.acked_seq(session)))
+        let own = || self.acked_seq(session);
+        let Some(state) = state.filter(|state| state.birth == self.birth()) else { return Ok(own()) };
+        let stored = state.sessions.iter().find(|(name, _)| name == session).map(|(_, seq)| *seq);
+        Ok(match (stored, state.status) {
+            // The copy may have lines that Redis lost in a failover: they must be sent again.
+            (Some(seq), _) => seq,
+            (None, SharedStatus::Sealed) => own(),
+            // The session made room for newer ones, unless it was lost.
+            (None, _) if state.epoch == shared.epoch() => own(),
+            (None, _) => 0,
+        })
     }
 
     /// Waits until the copy of this server has the lines that the task has now. Does nothing without a shared store.

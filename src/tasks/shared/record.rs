@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::TasksError;
 use super::super::record::{SessionSeq, TaskRecord};
+use crate::home::ObjectName;
 use crate::model::ReportedTotals;
 
 /// Field with the report of the worker that ended the task. Not part of the record.
@@ -110,6 +111,35 @@ pub(super) fn sealed_fields(record: &TaskRecord) -> Vec<(String, String)> {
     let mut fields = RecordFields::of(record).pairs();
     fields.push(("sessions".to_owned(), serde_json::to_string(&record.sessions).unwrap_or_default()));
     fields
+}
+
+/// A record as an object holds it.
+#[derive(Debug)]
+pub(super) struct StoredRecord {
+    /// Its fields, as in the hash of the task.
+    pub(super) fields: RecordFields,
+    pub(super) record: TaskRecord,
+    /// The object with the log.
+    pub(super) log: ObjectName,
+}
+
+impl StoredRecord {
+    /// Returns the content of the object.
+    pub(super) fn encode(fields: &[(String, String)]) -> Vec<u8> {
+        let json: BTreeMap<_, _> = fields.iter().cloned().collect();
+        serde_json::to_vec(&json).unwrap_or_default()
+    }
+
+    /// Reads the content of the object of a task.
+    ///
+    /// # Errors
+    /// The fault, as a description.
+    pub(super) fn decode(json: &[u8], birth: u64) -> Result<Self, String> {
+        let fields = RecordFields(serde_json::from_slice(json).map_err(|error| format!("cannot parse it: {error}"))?);
+        let record = fields.record(&TaskRecord::new(birth)).map_err(|error| error.to_string())?;
+        let log = fields.object().and_then(|object| object.parse().ok()).ok_or("it names no log")?;
+        Ok(Self { fields, record, log })
+    }
 }
 
 #[cfg(test)]
