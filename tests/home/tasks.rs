@@ -203,16 +203,14 @@ async fn retention_and_expiry_apply_to_the_tasks_of_all_servers() {
         assert_eq!(one.end(task).await.status, 200);
         sealed(&one, task).await;
     }
-    assert_eq!(one.append("idle", "x\n").await.status, 200);
     one.server.shutdown().await.unwrap();
-    let two = serve_limited(&home, |limits| {
-        limits.retention_count = Some(1);
-        limits.journal_expiry = std::time::Duration::from_secs(1);
-    })
-    .await;
+    let two = serve_limited(&home, |limits| limits.retention_count = Some(1)).await;
     until("the older task is removed", async || two.get("/api/v1/tasks/old").await.status == 404).await;
     assert_eq!(home.object_names("tasks/old"), Vec::<String>::new());
     assert_eq!(two.texts("new").await, ["x"]);
+    assert_eq!(two.append("idle", "x\n").await.status, 200);
+    two.server.shutdown().await.unwrap();
+    let two = serve_limited(&home, |limits| limits.journal_expiry = std::time::Duration::from_secs(1)).await;
     sealed(&two, "idle").await;
     assert_eq!(details(&two, "idle").await["status"], "lost");
     assert_eq!(two.texts("idle").await, ["x"]);

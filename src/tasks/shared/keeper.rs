@@ -31,7 +31,7 @@ use crate::home::redis::{ArchivedLines, Fence, KeepReply, SharedEntry, SharedEve
 use crate::model::{Channel, EntryId, Integrity, Line, LineText, TaskId, TaskStatus, Timestamp};
 
 /// Interval between two rounds over the leased tasks.
-const ROUND_INTERVAL: Duration = Duration::from_millis(200);
+const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Lines beyond the live window that make a segment worthwhile, and the most in one.
 const SEGMENT_LINES_MIN: u64 = 10_000;
 const SEGMENT_LINES_MAX: u64 = 100_000;
@@ -192,37 +192,24 @@ struct Work {
 }
 
 impl Work {
-    async fn run(&self, step: Step, mut state: SharedTask) -> Result<(), TasksError> {
+    async fn run(&self, step: Step, state: SharedTask) -> Result<(), TasksError> {
         match step {
-            Step::Archive(through) => self.archive_all(&mut state, through).await,
+            Step::Archive(through) => self.archive(&state, through).await,
             Step::Seal => self.seal(&state).await,
             Step::Lose => self.lose().await,
             Step::Expire => self.expire(&state).await,
         }
     }
 
-    /// Writes segments until the live window has its size again: a writer that waits for that continues after each.
-    async fn archive_all(&self, state: &mut SharedTask, mut through: u64) -> Result<(), TasksError> {
-        let window = self.tasks.inner.options.limits.live_window_lines;
-        while self.archive(state, through).await? && !self.tasks.inner.closing.is_cancelled() {
-            let last_line = self.task.stream().map_or(0, |stream| stream.tip().last_line);
-            if last_line.saturating_sub(state.archived) <= window + SEGMENT_LINES_MIN {
-                break;
-            }
-            through = last_line - window;
-        }
-        Ok(())
-    }
-
-    /// Writes a segment. Returns whether it is recorded.
-    async fn archive(&self, state: &mut SharedTask, through: u64) -> Result<bool, TasksError> {
+    /// Writes a segment.
+    async fn archive(&self, state: &SharedTask, through: u64) -> Result<(), TasksError> {
         let id = self.task.id();
         let archive = self.working_file(state).await?;
         let (first, before) = (state.archived + 1, archive.bytes());
         let last_id =
             self.push_lines(&archive, through.min(state.archived + SEGMENT_LINES_MAX), SEGMENT_BYTES_MAX).await?;
         let last = archive.last_line();
-        let Some(last_id) = last_id.filter(|_| last >= first) else { return Ok(false) };
+        let Some(last_id) = last_id.filter(|_| last >= first) else { return Ok(()) };
         let (files, of) = (self.files.clone(), id.clone());
         let bytes = tokio::task::spawn_blocking(move || files.read_growing(&of, before)).await;
         let bytes = bytes.map_err(|_| TasksError::Closed)??;
@@ -231,19 +218,14 @@ impl Work {
         let object = name.to_string();
         let lines = ArchivedLines { from: first, to: last, object: &object, last_id };
         match self.shared.engine.archived(id, state.birth, &lines, self.fence).await? {
-            KeepReply::Done => {
-                tracing::debug!(task = %id, first, last, "archived lines");
-                state.archived = last;
-                state.segments.push(object);
-                Ok(true)
-            }
+            KeepReply::Done => tracing::debug!(task = %id, first, last, "archived lines"),
             KeepReply::Stale(_) | KeepReply::Removed => {
                 tracing::info!(task = %id, first, last, "another server archived the same lines");
                 self.shared.objects.delete(&name).await?;
                 self.files.remove(id)?;
-                Ok(false)
             }
         }
+        Ok(())
     }
 
     /// Seals an ended log.
